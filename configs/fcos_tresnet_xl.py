@@ -1,0 +1,8 @@
+_base_ = 'fcos_tresnet_m.py'
+
+model = dict(
+    backbone=dict(
+        arch='xl', init_cfg=dict(type='Pretrained', checkpoint='timm://tresnet_xl.miil_in1k')
+    ),
+    neck=dict(in_channels=[166, 1328, 2656]),
+)

@@ -1,0 +1,39 @@
+"""TResNet as a backbone for MMDetection 3.x."""
+
+import re
+from pathlib import Path
+
+from setuptools import find_packages, setup
+
+HERE = Path(__file__).parent
+VERSION = re.search(r"__version__ = '(.+)'", (HERE / 'tresnet_det/__init__.py').read_text())[1]
+
+setup(
+    name='tresnet_det',
+    version=VERSION,
+    description='TResNet as a backbone for MMDetection: detection, multi-label, ImageNet',
+    long_description=(HERE / 'README.md').read_text(),
+    long_description_content_type='text/markdown',
+    license='Apache-2.0',
+    packages=find_packages(include=['tresnet_det', 'tresnet_det.*']),
+    python_requires='>=3.10',
+    install_requires=[
+        'torch>=2.4',
+        'torchvision',
+        'mmengine>=0.10.4,<0.11',
+        'mmdet==3.3.0',
+        'setuptools<81',  # mmengine reads `_base_ = 'mmdet::...'` through pkg_resources
+        'numpy',
+        'matplotlib',
+        'pycocotools',
+        'scikit-learn',  # the handwritten digits and the photographs of --demo
+        'tensorboard',
+        'tqdm',
+    ],
+    extras_require={
+        # mmcv and mmcv-lite own the same import name, so neither is a hard requirement.
+        'lite': ['mmcv-lite==2.1.0'],
+        'hub': ['huggingface_hub', 'safetensors'],
+        'test': ['pytest', 'pytest-cov', 'ruff', 'timm', 'safetensors'],
+    },
+)

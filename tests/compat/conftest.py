@@ -1,0 +1,3 @@
+from tresnet_det import compat
+
+compat.prepare()

@@ -1,0 +1,252 @@
+"""What mmengine saves loads with weights_only=True; what would run code does not."""
+
+import os
+import warnings
+from collections import OrderedDict
+from pathlib import Path
+
+import numpy as np
+import pytest
+import safetensors.torch
+import torch
+from mmengine.config import ConfigDict
+from mmengine.logging import HistoryBuffer
+from mmengine.model import BaseModel
+from mmengine.optim.scheduler.param_scheduler import OneCycleParamScheduler
+from mmengine.runner import Runner
+from mmengine.runner.checkpoint import CheckpointLoader
+
+from tresnet_det.compat.checkpoint_io import load_checkpoint_file
+from tresnet_det.errors import InputError, MissingFileError
+
+
+class Tiny(BaseModel):
+    def __init__(self):
+        super().__init__()
+        self.layer = torch.nn.Linear(2, 1)
+
+    def forward(self, inputs, mode='tensor'):
+        out = self.layer(torch.stack(inputs)).square().mean()
+        return {'loss': out} if mode == 'loss' else [out.detach()]
+
+
+def train(work_dir: Path, iterations: int, resume: Path | None = None) -> Runner:
+    """Train with everything that mmengine knows to save."""
+    runner = Runner(
+        model=Tiny(),
+        work_dir=str(work_dir),
+        experiment_name=f'{work_dir.name}_{iterations}',
+        train_dataloader={
+            'batch_size': 2,
+            'dataset': [{'inputs': torch.ones(2)}] * 4,
+            'sampler': {'type': 'InfiniteSampler', 'shuffle': False},
+        },
+        train_cfg={'by_epoch': False, 'max_iters': iterations},
+        optim_wrapper={'optimizer': {'type': 'AdamW', 'lr': 0.1}},
+        param_scheduler=[
+            {'type': 'OneCycleLR', 'eta_max': 0.1, 'total_steps': 9, 'by_epoch': False, 'end': 9},
+            {'type': 'CosineAnnealingMomentum', 'T_max': 9, 'by_epoch': False, 'end': 9},
+        ],
+        custom_hooks=[{'type': 'EMAHook'}],
+        default_hooks={'checkpoint': {'type': 'CheckpointHook', 'by_epoch': False, 'interval': 2}},
+        load_from=None if resume is None else str(resume),
+        resume=resume is not None,
+        log_level='ERROR',
+    )
+    runner.message_hub.update_info('best', np.float64(0.25))
+    runner.message_hub.update_info('metainfo', ConfigDict(palette=np.zeros((2, 3), np.uint8)))
+    runner.train()
+    return runner
+
+
+@pytest.fixture(scope='module')
+def trained(tmp_path_factory) -> Path:
+    folder = tmp_path_factory.mktemp('run')
+    with warnings.catch_warnings():
+        warnings.simplefilter('ignore')
+        train(folder, 2)
+    return folder / 'iter_2.pth'
+
+
+@pytest.mark.filterwarnings('ignore')
+def test_a_run_resumes_from_what_mmengine_saved(trained, tmp_path):
+    runner = train(tmp_path, 4, resume=trained)
+    assert runner.iter == 4
+    losses = runner.message_hub.get_scalar('train/loss')
+    assert len(losses.data[0]) == 4  # two of them from the file
+    saved = load_checkpoint_file(tmp_path / 'iter_4.pth')
+    assert saved['optimizer']['state'][0]['step'] == 4
+    assert saved['param_schedulers'][0]['last_step'] == 3  # counts from 0
+
+
+def test_everything_in_the_file_comes_back_as_it_was(trained):
+    saved = load_checkpoint_file(trained)
+    assert {'meta', 'state_dict', 'ema_state_dict', 'optimizer', 'param_schedulers'} < set(saved)
+    history = saved['message_hub']['log_scalars']['train/loss']
+    assert type(history) is HistoryBuffer
+    assert history.mean() == pytest.approx(history.data[0].mean())
+    info = saved['message_hub']['runtime_info']
+    assert info['best'] == 0.25
+    assert type(info['metainfo']) is ConfigDict
+    assert info['metainfo'].palette.dtype == np.uint8
+    anneal = saved['param_schedulers'][0]['anneal_func']
+    assert anneal is OneCycleParamScheduler._annealing_cos
+
+
+def test_what_was_loaded_can_be_saved_and_loaded_again(trained, tmp_path):
+    torch.save(load_checkpoint_file(trained), tmp_path / 'again.pth')
+    again = load_checkpoint_file(tmp_path / 'again.pth')
+    assert again['message_hub']['log_scalars']['train/loss'].current() > 0
+
+
+def test_names_of_numpy_1_load_under_numpy_2_and_back(tmp_path):
+    path = tmp_path / 'old.pth'
+    content = {'a': np.arange(3.0), 'b': np.float32(1.5)}
+    torch.save(content, path, _use_new_zipfile_serialization=False)
+    raw = path.read_bytes().replace(b'cnumpy._core.', b'cnumpy.core.')
+    for name in (b'cnumpy.core.', b'cnumpy._core.'):
+        path.write_bytes(raw.replace(b'cnumpy.core.', name))
+        loaded = load_checkpoint_file(path)
+        assert loaded['a'].tolist() == [0, 1, 2]
+        assert loaded['b'] == np.float32(1.5)
+
+
+class Calls:
+    """Pickles as a call of a function."""
+
+    def __init__(self, function, *args):
+        self.call = (function, args)
+
+    def __reduce__(self):
+        return self.call
+
+
+def test_a_file_that_would_run_a_command_is_refused_and_does_not(tmp_path):
+    target = tmp_path / 'made'
+    torch.save({'state_dict': Calls(os.system, f'touch {target}')}, tmp_path / 'evil.pth')
+    with pytest.raises(InputError, match=r'evil\.pth: refused: it would run code .*\.system'):
+        load_checkpoint_file(tmp_path / 'evil.pth')
+    assert not target.exists()
+
+
+@pytest.mark.parametrize(
+    'payload',
+    [
+        Calls(getattr, HistoryBuffer, '__init__'),
+        Calls(getattr, HistoryBuffer, '__subclasses__'),
+        Calls(getattr, HistoryBuffer, 'register_statistics'),
+        Calls(getattr, Calls(getattr, HistoryBuffer, 'mean'), '__globals__'),
+        Calls(getattr, OneCycleParamScheduler, '__init__'),
+        Calls(getattr, OneCycleParamScheduler, 'mean'),
+        Calls(getattr, HistoryBuffer, '_annealing_cos'),
+        Calls(getattr, np.ndarray, 'tofile'),
+        Calls(getattr, 'text', 'format'),
+        Calls(getattr, getattr, '__self__'),
+        Calls(getattr, HistoryBuffer, 'mean', None),
+        Calls(getattr, OrderedDict, 'fromkeys'),
+        Calls(OneCycleParamScheduler, 'optimizer', 'lr'),
+        Calls(eval, '1'),
+        Calls(exec, '1'),
+        Calls(__import__, 'os'),
+        Calls(np.load, 'file', None, True),
+    ],
+    ids=lambda payload: f'{payload.call[0]}{payload.call[1]}'[:60],
+)
+def test_nothing_else_is_reached_by_way_of_the_list(payload, tmp_path):
+    torch.save({'state_dict': payload}, tmp_path / 'evil.pth')
+    with pytest.raises(InputError) as caught:
+        load_checkpoint_file(tmp_path / 'evil.pth')
+    assert '\n' not in str(caught.value)
+
+
+def test_a_file_cannot_replace_the_statistics_of_the_class(tmp_path):
+    buffer = HistoryBuffer([1.0, 3.0], [1, 1])
+    HistoryBuffer._statistics_methods['mean'] = HistoryBuffer.max
+    try:
+        torch.save({'history': buffer}, tmp_path / 'a.pth')
+    finally:
+        HistoryBuffer._statistics_methods['mean'] = HistoryBuffer.mean
+    assert load_checkpoint_file(tmp_path / 'a.pth')['history'].statistics('mean') == 2
+
+
+def test_a_history_without_its_arrays_is_refused(tmp_path):
+    buffer = HistoryBuffer()
+    buffer._log_history = 'text'
+    torch.save({'history': buffer}, tmp_path / 'a.pth')
+    with pytest.raises(InputError, match='a.pth'):
+        load_checkpoint_file(tmp_path / 'a.pth')
+
+
+@pytest.mark.parametrize('zipped', [True, False])
+@pytest.mark.parametrize('keep', [0.0, 0.5, 0.95])
+def test_a_truncated_file_is_called_truncated(tmp_path, zipped, keep):
+    path = tmp_path / 'cut.pth'
+    torch.save({'a': torch.rand(1000)}, path, _use_new_zipfile_serialization=zipped)
+    raw = path.read_bytes()
+    path.write_bytes(raw[: int(len(raw) * keep)])
+    with pytest.raises(InputError, match=r'cut\.pth: truncated') as caught:
+        load_checkpoint_file(path)
+    assert '\n' not in str(caught.value)
+
+
+def test_a_text_file_is_no_checkpoint(tmp_path):
+    (tmp_path / 'note.pth').write_text('<html>404 Not Found</html>\n')
+    with pytest.raises(InputError, match=r'note\.pth: not a checkpoint'):
+        load_checkpoint_file(tmp_path / 'note.pth')
+
+
+def test_a_lone_tensor_is_no_checkpoint(tmp_path):
+    torch.save(torch.ones(1), tmp_path / 'one.pth')
+    with pytest.raises(InputError, match='not a checkpoint .a Tensor'):
+        load_checkpoint_file(tmp_path / 'one.pth')
+
+
+def test_a_missing_file_and_a_folder_say_so(tmp_path):
+    with pytest.raises(MissingFileError, match='gone.pth'):
+        load_checkpoint_file(tmp_path / 'gone.pth')
+    with pytest.raises(InputError, match='is a folder'):
+        load_checkpoint_file(tmp_path)
+
+
+def test_safetensors_load_and_a_broken_one_is_named(tmp_path):
+    path = tmp_path / 'a.safetensors'
+    safetensors.torch.save_file({'w': torch.arange(3.0)}, path)
+    assert load_checkpoint_file(path)['w'].tolist() == [0, 1, 2]
+    assert CheckpointLoader.load_checkpoint(str(path))['w'].tolist() == [0, 1, 2]
+    path.write_bytes(path.read_bytes()[:20])
+    with pytest.raises(InputError, match=r'a\.safetensors: truncated'):
+        load_checkpoint_file(path)
+
+
+def test_mmengine_refuses_the_same_local_files(tmp_path):
+    target = tmp_path / 'made'
+    torch.save({'state_dict': Calls(os.system, f'touch {target}')}, tmp_path / 'evil.pth')
+    with pytest.raises(InputError, match='refused'):
+        CheckpointLoader.load_checkpoint(str(tmp_path / 'evil.pth'), map_location='cpu')
+    with pytest.raises(MissingFileError, match='gone.pth'):
+        CheckpointLoader.load_checkpoint(str(tmp_path / 'gone.pth'))
+    assert not target.exists()
+
+
+@pytest.mark.parametrize('switch', [None, 'TORCH_FORCE_NO_WEIGHTS_ONLY_LOAD'])
+def test_a_scheme_that_asks_for_the_unsafe_way_gets_the_safe_one(tmp_path, monkeypatch, switch):
+    monkeypatch.setattr(CheckpointLoader, '_schemes', dict(CheckpointLoader._schemes))
+    if switch:
+        monkeypatch.setenv(switch, '1')
+
+    def load_from_elsewhere(filename, map_location=None):
+        return torch.load(tmp_path / filename[9:], map_location, weights_only=False)
+
+    CheckpointLoader.register_scheme('unsafe://', load_from_elsewhere)
+    # mmengine takes the first prefix that matches, so ours must come before the empty one
+    CheckpointLoader._schemes = OrderedDict(
+        sorted(CheckpointLoader._schemes.items(), key=lambda item: item[0], reverse=True)
+    )
+    before = dict(os.environ)
+    torch.save({'a': 1}, tmp_path / 'good.pth')
+    assert CheckpointLoader.load_checkpoint('unsafe://good.pth') == {'a': 1}
+    torch.save({'a': Calls(os.system, f'touch {tmp_path}/made')}, tmp_path / 'evil.pth')
+    with pytest.raises(InputError, match='unsafe://evil.pth: refused'):
+        CheckpointLoader.load_checkpoint('unsafe://evil.pth')
+    assert not (tmp_path / 'made').exists()
+    assert dict(os.environ) == before

@@ -1,0 +1,152 @@
+"""Which mmcv is accepted, and that MMDetection imports in any order."""
+
+import os
+import subprocess
+import sys
+from importlib import machinery, metadata
+from pathlib import Path
+
+import pytest
+
+from tresnet_det.compat import mmcv_install
+
+ROOT = Path(__file__).parents[2]
+
+
+def run_python(code: str) -> str:
+    """Run code in a process of its own and return what it printed."""
+    done = subprocess.run(
+        [sys.executable, '-W', 'ignore', '-c', code],
+        capture_output=True,
+        text=True,
+        env={**os.environ, 'PYTHONPATH': str(ROOT)},
+    )
+    assert done.returncode == 0, done.stderr
+    return done.stdout
+
+
+def pretend_installed(monkeypatch, **versions: str) -> None:
+    """Pretend that exactly these mmcv distributions are installed."""
+
+    def version(name: str) -> str:
+        key = name.replace('-', '_')
+        if key not in versions:
+            raise metadata.PackageNotFoundError(name)
+        return versions[key]
+
+    monkeypatch.setattr(mmcv_install.metadata, 'version', version)
+
+
+def test_no_mmcv_says_what_to_install(monkeypatch):
+    pretend_installed(monkeypatch)
+    monkeypatch.setattr(mmcv_install.importlib.util, 'find_spec', lambda name: None)
+    with pytest.raises(ImportError, match=r'tresnet_det\[lite\].*mmcv-lite==2\.1\.0') as caught:
+        mmcv_install.check_mmcv()
+    assert '\n' not in str(caught.value)
+
+
+def test_both_distributions_are_refused_by_name(monkeypatch):
+    pretend_installed(monkeypatch, mmcv='2.1.0', mmcv_lite='2.0.1')
+    with pytest.raises(ImportError, match='mmcv 2.1.0 and mmcv-lite 2.0.1.*pip uninstall'):
+        mmcv_install.check_mmcv()
+
+
+@pytest.mark.parametrize('version', ['2.2.0', '1.7.2', '2.0.0rc3'])
+def test_a_version_that_mmdet_refuses_names_the_one_that_fits(monkeypatch, version):
+    pretend_installed(monkeypatch, mmcv_lite=version)
+    with pytest.raises(ImportError, match=r'mmcv-lite .*pip install mmcv-lite==2\.1\.0'):
+        mmcv_install.check_mmcv()
+
+
+@pytest.mark.parametrize('version', ['2.1.0', '2.0.0rc4', '2.0.1'])
+def test_versions_that_mmdet_takes_pass(monkeypatch, version):
+    pretend_installed(monkeypatch, mmcv=version)
+    mmcv_install.check_mmcv()
+
+
+def test_a_compiled_extension_is_recognised_by_its_file(monkeypatch, tmp_path):
+    spec = machinery.ModuleSpec('mmcv', None, is_package=True)
+    spec.submodule_search_locations.append(str(tmp_path))
+    monkeypatch.setattr(mmcv_install.importlib.util, 'find_spec', lambda name: spec)
+    assert not mmcv_install.has_compiled_ops()
+    (tmp_path / f'_ext{machinery.EXTENSION_SUFFIXES[0]}').touch()
+    assert mmcv_install.has_compiled_ops()
+
+
+def test_nothing_is_offered_where_mmcv_is_compiled(monkeypatch):
+    from tresnet_det import compat
+
+    monkeypatch.setattr(sys, 'meta_path', [])
+    monkeypatch.setattr(mmcv_install, 'check_mmcv', lambda: None)
+    monkeypatch.setattr(mmcv_install, 'has_compiled_ops', lambda: True)
+    compat.prepare()
+    assert sys.meta_path == []
+
+
+def test_prepare_twice_adds_one_finder():
+    from tresnet_det import compat
+
+    before = list(sys.meta_path)
+    compat.prepare()
+    assert sys.meta_path == before
+
+
+def test_mmdet_first_fails_and_then_works_after_prepare():
+    out = run_python(
+        'try:\n    import mmdet.apis\n'
+        'except ModuleNotFoundError as error:\n    print(error.name)\n'
+        'from tresnet_det import compat; compat.prepare()\n'
+        'import mmdet.apis, mmcv\n'
+        'print(mmcv._ext.__spec__.name, mmdet.apis.init_detector.__name__)'
+    )
+    assert out.splitlines() == ['mmcv._ext', 'mmcv._ext init_detector']
+
+
+def test_the_order_of_mmdet_tools_builds_and_predicts():
+    out = run_python("""
+import sys
+import mmdet.registry
+from mmengine.config import Config
+from mmengine.runner import Runner
+from tresnet_det import compat
+compat.prepare()
+print([m for m in ('mmcv.ops', 'mmdet.models', 'torchvision') if m in sys.modules])
+import torch
+from mmdet.structures import DetDataSample
+from mmdet.utils import register_all_modules
+register_all_modules()
+cfg = Config(dict(model=dict(
+    type='RetinaNet',
+    data_preprocessor=dict(type='DetDataPreprocessor', pad_size_divisor=32),
+    backbone=dict(type='ResNet', depth=18, norm_cfg=dict(type='BN'), out_indices=(2, 3)),
+    neck=dict(type='FPN', in_channels=[256, 512], out_channels=16, num_outs=2),
+    bbox_head=dict(type='RetinaHead', num_classes=3, in_channels=16, feat_channels=16,
+        anchor_generator=dict(type='AnchorGenerator', scales=[4], ratios=[1.0], strides=[16, 32])),
+    test_cfg=dict(nms_pre=50, score_thr=0.0, min_bbox_size=0,
+        nms=dict(type='nms', iou_threshold=0.5), max_per_img=7))))
+model = mmdet.registry.MODELS.build(cfg.model).eval()
+sample = DetDataSample(metainfo=dict(img_shape=(64, 64), ori_shape=(64, 64), scale_factor=(1, 1)))
+out = model.test_step(dict(inputs=[torch.rand(3, 64, 64)], data_samples=[sample]))
+print(len(out[0].pred_instances))
+""")
+    assert out.splitlines()[:2] == ['[]', '7']
+
+
+def test_an_operator_that_is_missing_refuses_by_name_when_called():
+    import torch
+    from mmcv.ops import box_iou_rotated
+
+    with pytest.raises(NotImplementedError, match=r"'box_iou_rotated'.*mmcv==2\.1\.0"):
+        box_iou_rotated(torch.rand(2, 5), torch.rand(2, 5))
+
+
+def test_private_names_of_the_extension_are_absent():
+    import mmcv._ext
+
+    assert not hasattr(mmcv._ext, '__wrapped__')
+
+
+def test_the_environment_report_says_not_compiled():
+    from mmcv.ops import get_compiler_version, get_compiling_cuda_version
+
+    assert get_compiler_version() == get_compiling_cuda_version() == 'not compiled'

@@ -1,0 +1,244 @@
+import json
+import subprocess
+import sys
+
+import numpy as np
+import pytest
+import torch
+from mmdet.registry import METRICS
+from pycocotools import mask as masks
+
+import tresnet_det.evaluation  # noqa: F401  (registers)
+from tresnet_det.errors import InputError
+from tresnet_det.evaluation import CocoTwelveMetric
+
+BIG = [100, 100, 200, 200]  # x, y, width, height: large in COCO's sense
+ONE = pytest.approx(1, abs=1e-12)  # COCO's precision is tp / (tp + fp + epsilon)
+
+
+def annotations(tmp_path, boxes, names=('cat', 'dog'), images=1, crowd=()):
+    """Write ground truth; boxes are (picture, category name, [x, y, w, h])."""
+    ids = {name: 10 * i + 7 for i, name in enumerate(names)}  # no id is its own index
+    content = {
+        'images': [
+            {'id': i, 'width': 640, 'height': 480, 'file_name': f'{i}.jpg'} for i in range(images)
+        ],
+        'categories': [{'id': cat_id, 'name': name} for name, cat_id in ids.items()],
+        'annotations': [
+            {
+                'id': n + 1,
+                'image_id': image,
+                'category_id': ids[name],
+                'bbox': box,
+                'area': box[2] * box[3],
+                'iscrowd': int(n in crowd),
+                'segmentation': [[box[0], box[1], box[0] + box[2], box[1], box[0] + box[2],
+                                  box[1] + box[3], box[0], box[1] + box[3]]],
+            }
+            for n, (image, name, box) in enumerate(boxes)
+        ],
+    }  # fmt: skip
+    path = tmp_path / 'annotations.json'
+    path.write_text(json.dumps(content))
+    return str(path)
+
+
+def detected(image, *found, **more):
+    """One picture's prediction; found are (label, score, [x, y, w, h])."""
+    boxes = torch.tensor([box for _, _, box in found], dtype=torch.float64).reshape(-1, 4)
+    boxes[:, 2:] += boxes[:, :2]
+    instances = {
+        'bboxes': boxes,
+        'scores': torch.tensor([score for _, score, _ in found], dtype=torch.float64),
+        'labels': torch.tensor([label for label, _, _ in found], dtype=torch.long),
+    }
+    return {'img_id': image, 'ori_shape': (480, 640), 'pred_instances': {**instances, **more}}
+
+
+def evaluate(metric, samples, classes=('cat', 'dog')):
+    metric.dataset_meta = {'classes': classes}
+    metric.process({}, samples)
+    return metric.evaluate(size=len(samples))
+
+
+def test_average_precision_is_that_worked_out_by_hand(tmp_path):
+    other = [350, 100, 200, 200]
+    file = annotations(tmp_path, [(0, 'cat', BIG), (0, 'cat', other)])
+    found = [(0, 0.9, BIG), (0, 0.8, [0, 0, 50, 50]), (0, 0.7, other)]
+    metric = CocoTwelveMetric(ann_file=file)
+    figures = evaluate(metric, [detected(0, *found)])
+    # Precision is 1 up to recall 0.5 (51 of the 101 recall points) and 2/3 for the other 50.
+    expected = (51 + 50 * 2 / 3) / 101
+    assert figures['coco/bbox_mAP'] == pytest.approx(expected, abs=1e-12)
+    assert figures['coco/bbox_AR@1'] == 0.5
+    assert figures['coco/bbox_AR@10'] == figures['coco/bbox_AR_l@100'] == 1
+    assert len(figures) == 12
+
+
+def test_overlap_decides_at_each_threshold(tmp_path):
+    file = annotations(tmp_path, [(0, 'cat', [0, 0, 200, 200])])
+    figures = evaluate(
+        CocoTwelveMetric(ann_file=file), [detected(0, (0, 0.9, [0, 0, 200, 124]))]
+    )  # IoU 0.62: right at 0.5, 0.55 and 0.6 of the ten thresholds
+    assert figures['coco/bbox_mAP'] == pytest.approx(0.3, abs=1e-12)
+    assert (figures['coco/bbox_mAP_50'], figures['coco/bbox_mAP_75']) == (ONE, 0)
+
+
+def test_only_the_best_hundred_detections_of_a_picture_count(tmp_path):
+    file = annotations(tmp_path, [(0, 'cat', BIG)])
+    wrong = [(0, 0.9 - 0.001 * n, [0, 0, 20, 20]) for n in range(100)]
+    figures = evaluate(CocoTwelveMetric(ann_file=file), [detected(0, *wrong, (0, 0.1, BIG))])
+    assert figures['coco/bbox_AR@100'] == 0
+    figures = evaluate(CocoTwelveMetric(ann_file=file), [detected(0, *wrong[1:], (0, 0.1, BIG))])
+    assert figures['coco/bbox_AR@100'] == 1
+
+
+def test_detection_in_a_crowd_is_neither_right_nor_wrong(tmp_path):
+    crowd = [350, 100, 250, 300]
+    file = annotations(tmp_path, [(0, 'cat', BIG), (0, 'cat', crowd)], crowd=(1,))
+    metric = CocoTwelveMetric(ann_file=file)
+    found = [(0, 0.9, [360, 110, 50, 50]), (0, 0.8, BIG)]
+    assert evaluate(metric, [detected(0, *found)])['coco/bbox_mAP'] == ONE
+    assert metric.per_class[0]['num_gt'] == 1
+
+
+def test_size_without_ground_truth_is_minus_one_and_explained(tmp_path, log):
+    file = annotations(tmp_path, [(0, 'cat', BIG)])
+    figures = evaluate(CocoTwelveMetric(ann_file=file), [detected(0, (0, 0.9, BIG))])
+    assert figures['coco/bbox_mAP_s'] == figures['coco/bbox_AR_m@100'] == -1
+    assert 'there is no ground truth of small (under 32x32 pixels) or medium' in '\n'.join(log)
+
+
+def test_no_detection_at_all_gives_zero_and_says_so(tmp_path, log):
+    file = annotations(tmp_path, [(0, 'cat', BIG)], images=2)
+    metric = CocoTwelveMetric(ann_file=file)
+    figures = evaluate(metric, [detected(0), detected(1)])
+    assert figures['coco/bbox_mAP'] == figures['coco/bbox_AR@100'] == 0.0
+    assert len(figures) == 12
+    assert metric.per_class[0]['AP'] == 0
+    assert any('No bbox was detected in any picture' in line for line in log)
+
+
+def test_no_ground_truth_at_all_is_minus_one_and_explained(tmp_path, log):
+    figures = evaluate(CocoTwelveMetric(ann_file=annotations(tmp_path, [])), [detected(0)])
+    assert set(figures.values()) == {-1}
+    assert any('there is no ground truth at all' in line for line in log)
+
+
+def test_per_class_rows_hold_each_class(tmp_path):
+    file = annotations(tmp_path, [(0, 'cat', BIG), (1, 'cat', BIG)], images=2)
+    metric = CocoTwelveMetric(ann_file=file, classwise=True)
+    samples = [detected(0, (0, 0.9, BIG), (1, 0.9, BIG)), detected(1)]
+    figures = evaluate(metric, samples)
+    half = pytest.approx(51 / 101)
+    cat, dog = metric.per_class
+    assert cat == {'name': 'cat', 'iou_type': 'bbox', 'AP': half, 'AP50': half, 'AP75': half,
+                   'AR100': 0.5, 'num_gt': 2}  # fmt: skip
+    assert (dog['name'], dog['AP'], dog['AR100'], dog['num_gt']) == ('dog', None, None, 0)
+    assert figures['coco/cat_precision'] == half
+    assert figures['coco/dog_precision'] == -1
+    evaluate(metric, samples)
+    assert len(metric.per_class) == 2
+
+
+def test_class_that_the_file_lacks_shifts_no_other_label(tmp_path, log):
+    file = annotations(tmp_path, [(0, 'cat', BIG), (0, 'dog', BIG)])
+    metric = CocoTwelveMetric(ann_file=file)
+    found = [(0, 0.9, BIG), (1, 0.9, BIG), (2, 0.9, BIG)]
+    figures = evaluate(metric, [detected(0, *found)], classes=('cat', 'cow', 'dog'))
+    assert figures['coco/bbox_mAP'] == ONE
+    assert [(row['name'], row['AP']) for row in metric.per_class] == [
+        ('cat', ONE), ('cow', None), ('dog', ONE),
+    ]  # fmt: skip
+    assert any('1 of 3 classes are not in the annotation file' in line for line in log)
+    assert any(line.startswith('1 detections of classes without a category') for line in log)
+
+
+def test_classes_in_another_order_are_evaluated_as_mmdet_numbers_them(tmp_path, log):
+    file = annotations(tmp_path, [(0, 'cat', BIG)])  # cat is the file's first: label 0
+    figures = evaluate(
+        CocoTwelveMetric(ann_file=file), [detected(0, (0, 0.9, BIG))], classes=('dog', 'cat')
+    )
+    assert figures['coco/bbox_mAP'] == ONE
+    assert any('in another order than the annotation file' in line for line in log)
+
+
+@pytest.mark.parametrize(
+    ('samples', 'classes', 'message'),
+    [
+        ([detected(0, (0, 0.9, BIG))], ('Cat', 'Dog'), r'None of the dataset.s classes \(Cat, Dog'),
+        ([detected(0, (2, 0.9, BIG))], ('cat', 'dog'), 'Label 2 was predicted, .* has 2 classes'),
+        ([detected(9, (0, 0.9, BIG))], ('cat', 'dog'), 'not in the metric.s annotation file'),
+        ([], ('cat', 'dog'), 'No picture was evaluated'),
+    ],
+)
+def test_predictions_of_another_dataset_are_refused(tmp_path, samples, classes, message):
+    metric = CocoTwelveMetric(ann_file=annotations(tmp_path, [(0, 'cat', BIG)]))
+    with pytest.raises(InputError, match=message):
+        evaluate(metric, samples, classes)
+
+
+def test_pictures_left_out_are_warned_of(tmp_path, log):
+    file = annotations(tmp_path, [(0, 'cat', BIG)], images=3)
+    evaluate(CocoTwelveMetric(ann_file=file), [detected(0, (0, 0.9, BIG))])
+    assert any('Only 1 of the 3 pictures' in line for line in log)
+
+
+def test_masks_and_boxes_are_evaluated_together(tmp_path):
+    file = annotations(tmp_path, [(0, 'cat', BIG)])
+    left_half = np.zeros((480, 640), dtype=np.uint8, order='F')
+    left_half[100:300, 100:200] = 1
+    metric = CocoTwelveMetric(ann_file=file, metric=['bbox', 'segm'])
+    sample = detected(0, (0, 0.9, BIG), masks=[masks.encode(left_half)])
+    figures = evaluate(metric, [sample])
+    assert len(figures) == 24
+    assert figures['coco/bbox_mAP'] == ONE
+    # The half mask has IoU 0.5: right at the first of ten thresholds.
+    assert figures['coco/segm_mAP'] == pytest.approx(0.1, abs=1e-12)
+    assert [row['iou_type'] for row in metric.per_class] == ['bbox', 'bbox', 'segm', 'segm']
+
+
+def test_masks_that_are_asked_for_but_not_predicted_are_an_error(tmp_path):
+    metric = CocoTwelveMetric(ann_file=annotations(tmp_path, [(0, 'cat', BIG)]), metric='segm')
+    with pytest.raises(InputError, match='predicts no segm'):
+        evaluate(metric, [detected(0, (0, 0.9, BIG))])
+
+
+def test_ground_truth_may_come_with_the_samples():
+    x, y, w, h = BIG
+    instance = {'bbox': [x, y, x + w, y + h], 'bbox_label': 1, 'ignore_flag': 0}
+    sample = {**detected(0, (1, 0.9, BIG)), 'instances': [instance]}
+    assert evaluate(CocoTwelveMetric(), [sample])['coco/bbox_mAP'] == ONE
+
+
+def test_format_only_writes_coco_results_and_no_figures(tmp_path):
+    file = annotations(tmp_path, [(0, 'dog', BIG)])
+    prefix = str(tmp_path / 'out' / 'fcos')
+    metric = CocoTwelveMetric(ann_file=file, format_only=True, outfile_prefix=prefix)
+    assert evaluate(metric, [detected(0, (1, 0.5, BIG))]) == {}
+    (row,) = json.loads((tmp_path / 'out' / 'fcos.bbox.json').read_text())
+    assert row == {'image_id': 0, 'bbox': BIG, 'score': 0.5, 'category_id': 17}
+
+
+@pytest.mark.parametrize(
+    'wrong', [{'metric': 'proposal'}, {'proposal_nums': (100, 300, 1000)}, {'iou_thrs': [0.5]}]
+)
+def test_what_would_change_cocos_definition_is_refused(wrong):
+    with pytest.raises(InputError, match='use CocoMetric'):
+        CocoTwelveMetric(**wrong)
+
+
+def test_registry_builds_the_metric_by_name(tmp_path):
+    file = annotations(tmp_path, [])
+    metric = METRICS.build({'type': 'CocoTwelveMetric', 'ann_file': file})
+    assert isinstance(metric, CocoTwelveMetric)
+
+
+def test_registering_imports_nothing_heavy():
+    code = (
+        'import sys, tresnet_det.evaluation, tresnet_det.engine; '
+        'heavy = {"mmdet.evaluation", "mmdet.datasets", "pycocotools", "matplotlib"}; '
+        'print(sorted(heavy & set(sys.modules)))'
+    )
+    done = subprocess.run([sys.executable, '-c', code], capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == '[]'

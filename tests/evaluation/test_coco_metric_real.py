@@ -1,0 +1,89 @@
+"""Published figures, and a detector that repeats the ground truth of real photographs."""
+
+import json
+from collections import defaultdict
+
+import pytest
+import torch
+
+from tresnet_det.evaluation import CocoTwelveMetric
+from tresnet_det.evaluation.report import TWELVE
+
+pytestmark = pytest.mark.real
+
+COCO_API = 'eval_fixtures/cocoapi_val2014_100'
+BOX_AREA = 'eval_fixtures/objdetmetrics_val2014_100_boxarea/sampled_gts_bbox_area.json'
+
+
+def run(ann_file, detections, kind='bbox'):
+    """Figures and metric of COCO result rows, through the metric as a test loop calls it."""
+    truth = json.loads(ann_file.read_text())
+    label = {category['id']: i for i, category in enumerate(truth['categories'])}
+    metric = CocoTwelveMetric(ann_file=str(ann_file), metric=kind)
+    metric.dataset_meta = {'classes': [category['name'] for category in truth['categories']]}
+    by_image = defaultdict(list)
+    for row in detections:
+        by_image[row['image_id']].append(row)
+    for image in truth['images']:
+        rows = by_image[image['id']]
+        boxes = [row.get('bbox', [0, 0, 0, 0]) for row in rows]
+        boxes = torch.tensor(boxes, dtype=torch.float64).reshape(-1, 4)
+        boxes[:, 2:] += boxes[:, :2]
+        instances = {
+            'bboxes': boxes,
+            'scores': torch.tensor([row['score'] for row in rows], dtype=torch.float64),
+            'labels': torch.tensor([label[row['category_id']] for row in rows], dtype=torch.long),
+        }
+        if kind == 'segm':
+            instances['masks'] = [row['segmentation'] for row in rows]
+        shape = (image['height'], image['width'])
+        sample = {'img_id': image['id'], 'ori_shape': shape, 'pred_instances': instances}
+        metric.process({}, [sample])
+    return metric.evaluate(size=len(truth['images'])), metric
+
+
+def twelve(figures, kind='bbox'):
+    return [figures[f'coco/{kind}_{key}'] for key, *_ in TWELVE]
+
+
+def test_coco_apis_published_figures(data_root):
+    folder = data_root / COCO_API
+    rows = json.loads((folder / 'instances_val2014_fakebbox100_results.json').read_text())
+    figures, metric = run(folder / 'instances_val2014_100.json', rows)
+    expected = [
+        0.5045806987, 0.6969727247, 0.5729816670, 0.5856257209, 0.5193996948, 0.5013978986,
+        0.3868127796, 0.5936795763, 0.5953529829, 0.6398109626, 0.5664205979, 0.5642905983,
+    ]  # fmt: skip
+    assert twelve(figures) == pytest.approx(expected, abs=1e-9)
+    measured = [row['AP'] for row in metric.per_class if row['AP'] is not None]
+    assert sum(measured) / len(measured) == pytest.approx(expected[0], abs=1e-9)
+    assert sum(row['num_gt'] for row in metric.per_class) == 839 - 9
+
+
+def test_coco_apis_published_mask_figure(data_root):
+    folder = data_root / COCO_API
+    rows = json.loads((folder / 'instances_val2014_fakesegm100_results.json').read_text())
+    figures, _ = run(folder / 'instances_val2014_100.json', rows, kind='segm')
+    assert figures['coco/segm_mAP'] == pytest.approx(0.3195452759, abs=1e-9)
+
+
+def test_figures_by_box_area(data_root):
+    rows = (data_root / COCO_API / 'instances_val2014_fakebbox100_results.json').read_text()
+    figures, _ = run(data_root / BOX_AREA, json.loads(rows))
+    expected = [
+        0.503647, 0.696973, 0.571667, 0.593252, 0.557991, 0.489363,
+        0.386813, 0.593680, 0.595353, 0.654764, 0.603130, 0.553744,
+    ]  # fmt: skip
+    assert twelve(figures) == pytest.approx(expected, abs=5e-7)
+
+
+@pytest.mark.parametrize('split', ['train2017', 'val2017'])
+def test_detector_that_repeats_the_truth_is_perfect(data_root, split):
+    ann_file = data_root / f'coco_subset/annotations/instances_{split}.json'
+    truth = json.loads(ann_file.read_text())['annotations']
+    figures, metric = run(ann_file, [{**a, 'score': 0.9} for a in truth if not a['iscrowd']])
+    assert twelve(figures)[:6] == pytest.approx([1.0] * 6, abs=1e-12)
+    assert figures['coco/bbox_AR@100'] == 1.0
+    assert all(
+        row['AP'] == pytest.approx(1, abs=1e-12) for row in metric.per_class if row['num_gt']
+    )

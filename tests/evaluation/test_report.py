@@ -1,0 +1,73 @@
+import json
+
+import numpy as np
+import pytest
+import torch
+
+from tresnet_det.errors import InputError, MissingFileError
+from tresnet_det.evaluation import format_table, format_twelve, write_results_json
+from tresnet_det.evaluation.report import TWELVE
+
+
+def test_twelve_figures_stand_in_cocos_order():
+    figures = {f'coco/bbox_{key}': (10 + n) / 100 for n, (key, *_) in enumerate(TWELVE)}
+    head, *lines = format_twelve(figures, prefix='coco/').splitlines()
+    assert 'IoU' in head
+    assert [float(line.split()[-1]) for line in lines] == [(10 + n) / 100 for n in range(12)]
+    assert lines[0].split() == ['Average', 'Precision', '(AP)', '0.50:0.95', 'all', '100', '0.1000']
+    assert len({len(line) for line in lines}) == 1
+
+
+def test_minus_one_is_explained_and_an_absent_figure_is_a_dash():
+    text = format_twelve({'bbox_mAP': 0.5, 'bbox_mAP_s': -1}).splitlines()
+    assert text[1].endswith('0.5000')
+    assert text[2].endswith(' -')
+    assert text[4].endswith(' -1')
+    assert text[-1] == (
+        '-1 means not measured: there is no ground truth of small (under 32x32 pixels) size '
+        '(bbox_mAP_s).'
+    )
+
+
+def test_table_is_aligned_and_shows_none_as_a_dash():
+    rows = [{'name': 'cat', 'AP': 0.25, 'num_gt': 12}, {'name': 'giraffe', 'AP': None, 'num_gt': 0}]
+    assert format_table(rows).splitlines() == [
+        'name         AP  num_gt',
+        '-----------------------',
+        'cat      0.2500      12',
+        'giraffe       -       0',
+    ]
+    assert format_table([]) == ''
+
+
+def test_results_are_unrounded_and_without_nan(tmp_path):
+    path = tmp_path / 'results.json'
+    path.write_text('old')
+    value = 0.1 + 0.2  # 0.30000000000000004
+    metrics = {'mAP': value, 'bad': float('nan'), 'np': np.float32(0.5), 't': torch.tensor(2)}
+    rows = [{'name': 'cat', 'AP': None}]
+    write_results_json(path, metrics, rows, {'checkpoint': tmp_path, 'sizes': (1, 2)})
+    assert json.loads(path.read_text()) == {
+        'metrics': {'mAP': value, 'bad': None, 'np': 0.5, 't': 2},
+        'per_class': rows,
+        'checkpoint': str(tmp_path),
+        'sizes': [1, 2],
+    }
+    assert [file.name for file in tmp_path.iterdir()] == ['results.json']
+
+
+def test_failed_write_leaves_the_old_file_alone(tmp_path, monkeypatch):
+    path = tmp_path / 'results.json'
+    path.write_text('old')
+    monkeypatch.setattr('pathlib.Path.replace', lambda *_: (_ for _ in ()).throw(OSError('full')))
+    with pytest.raises(OSError, match='full'):
+        write_results_json(path, {'mAP': 0.5})
+    assert path.read_text() == 'old'
+    assert len(list(tmp_path.iterdir())) == 1
+
+
+def test_wrong_places_and_keys_are_named(tmp_path):
+    with pytest.raises(MissingFileError, match='is no folder'):
+        write_results_json(tmp_path / 'no' / 'results.json', {})
+    with pytest.raises(InputError, match="the key 'metrics'"):
+        write_results_json(tmp_path / 'results.json', {}, extra={'metrics': 1})

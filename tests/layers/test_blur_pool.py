@@ -1,0 +1,60 @@
+import pytest
+import torch
+from timm.layers import BlurPool2d
+
+from tresnet_det.layers import BlurPool
+
+BOTH_LAYOUTS = pytest.mark.parametrize(
+    'layout', [torch.contiguous_format, torch.channels_last], ids=['contiguous', 'channels_last']
+)
+
+
+@BOTH_LAYOUTS
+@pytest.mark.parametrize('size', [(8, 8), (7, 9), (2, 2), (3, 2)])
+def test_values_and_gradients_are_those_of_timms_blur(size, layout):
+    x = torch.rand(2, 5, *size, dtype=torch.float64).to(memory_format=layout)
+    ours, theirs = x.clone().requires_grad_(), x.clone().requires_grad_()
+    y = BlurPool()(ours)
+    expected = BlurPool2d(5).double()(theirs)
+    torch.testing.assert_close(y, expected)
+    weight = torch.rand_like(y)
+    (y * weight).sum().backward()
+    (expected * weight).sum().backward()
+    torch.testing.assert_close(ours.grad, theirs.grad)
+
+
+def test_gradcheck():
+    x = torch.rand(2, 3, 5, 6, dtype=torch.float64, requires_grad=True)
+    assert torch.autograd.gradcheck(BlurPool(), x)
+
+
+def test_a_constant_picture_stays_constant():
+    torch.testing.assert_close(BlurPool()(torch.full((1, 2, 6, 6), 3.0)), torch.full((1, 2, 3, 3), 3.0))
+
+
+def test_nothing_of_the_inputs_size_is_kept_for_backward():
+    x = torch.rand(2, 8, 32, 32, requires_grad=True)
+    kept = []
+    with torch.autograd.graph.saved_tensors_hooks(lambda t: kept.append(t) or t, lambda t: t):
+        BlurPool()(x)
+    assert sum(t.untyped_storage().nbytes() for t in kept) < 1024
+
+
+@BOTH_LAYOUTS
+@pytest.mark.parametrize('dtype', [torch.bfloat16, torch.float16])
+def test_half_precision_keeps_its_dtype_forward_and_backward(dtype, layout):
+    x = torch.rand(2, 4, 8, 8, dtype=dtype).to(memory_format=layout).requires_grad_()
+    y = BlurPool()(x)
+    y.sum().backward()
+    assert y.dtype == x.grad.dtype == dtype
+    expected = BlurPool()(x.detach().double())
+    torch.testing.assert_close(y.double(), expected, rtol=0, atol=2 * torch.finfo(dtype).eps)
+
+
+def test_it_has_no_weights_in_a_checkpoint():
+    assert BlurPool().state_dict() == {}
+
+
+def test_a_single_row_is_an_error():
+    with pytest.raises(ValueError, match='at least 2 pixels'):
+        BlurPool()(torch.rand(1, 3, 1, 8))

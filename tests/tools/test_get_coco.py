@@ -1,0 +1,318 @@
+import http.server
+import importlib.util
+import io
+import json
+import re
+import stat
+import threading
+import zipfile
+from pathlib import Path
+
+import pytest
+
+from tresnet_det.datasets import archives, coco_download
+from tresnet_det.datasets.coco_download import get_coco
+from tresnet_det.errors import InputError
+
+TOOL = Path(__file__).parents[2] / 'tools/get_coco.py'
+
+
+def make_zip(members: dict[str, bytes]) -> bytes:
+    data = io.BytesIO()
+    with zipfile.ZipFile(data, 'w', zipfile.ZIP_STORED) as archive:
+        for name, content in members.items():
+            archive.writestr(name, content)
+    return data.getvalue()
+
+
+def pictures(split: str, count: int) -> dict[str, bytes]:
+    return {f'{split}2017/{i}.jpg': f'{split} {i} '.encode() * 500 for i in range(count)}
+
+
+def instances(count: int) -> bytes:
+    return json.dumps({'images': [{'file_name': f'{i}.jpg'} for i in range(count)]}).encode()
+
+
+class Handler(http.server.BaseHTTPRequestHandler):
+    """Serves `server.files`; `server.behaviour` maps a path to what goes wrong with it."""
+
+    def do_HEAD(self):
+        self.answer(body=False)
+
+    def do_GET(self):
+        self.server.requests.append((self.path, self.headers.get('Range')))
+        self.answer(body=True)
+
+    def answer(self, body):
+        data = self.server.files.get(self.path)
+        behaviour = self.server.behaviour.get(self.path, '')
+        if data is None:
+            self.send_error(404)
+            return
+        asked = re.fullmatch(r'bytes=(\d+)-', self.headers.get('Range', ''))
+        start = int(asked[1]) if asked and behaviour != 'no ranges' else 0
+        self.send_response(206 if start else 200)
+        if start:
+            self.send_header('Content-Range', f'bytes {start}-{len(data) - 1}/{len(data)}')
+        if behaviour != 'no length':
+            self.send_header('Content-Length', str(len(data) - start))
+        self.end_headers()
+        if body:
+            end = start + 4000 if behaviour == 'breaks off' else None
+            self.wfile.write(data[start:end])
+
+    def log_message(self, *args):
+        pass
+
+
+@pytest.fixture
+def server(monkeypatch):
+    monkeypatch.setenv('no_proxy', '127.0.0.1')
+    monkeypatch.setattr(archives, 'PAUSE', 0)
+    with http.server.ThreadingHTTPServer(('127.0.0.1', 0), Handler) as server:
+        server.files = {
+            '/annotations/annotations_trainval2017.zip': make_zip(
+                {
+                    'annotations/instances_train2017.json': instances(3),
+                    'annotations/instances_val2017.json': instances(2),
+                    'annotations/captions_val2017.json': b'{}',
+                }
+            ),
+            '/zips/train2017.zip': make_zip(pictures('train', 3)),
+            '/zips/val2017.zip': make_zip(pictures('val', 2)),
+        }
+        server.behaviour, server.requests = {}, []
+        server.url = f'http://127.0.0.1:{server.server_port}'
+        thread = threading.Thread(target=server.serve_forever, kwargs={'poll_interval': 0.01})
+        thread.start()
+        yield server
+        server.shutdown()
+        thread.join()
+
+
+def names(folder: Path) -> list[str]:
+    return sorted(str(p.relative_to(folder)) for p in folder.rglob('*') if p.is_file())
+
+
+WHOLE_COCO = [
+    'annotations/captions_val2017.json',
+    'annotations/instances_train2017.json',
+    'annotations/instances_val2017.json',
+    'train2017/0.jpg',
+    'train2017/1.jpg',
+    'train2017/2.jpg',
+    'val2017/0.jpg',
+    'val2017/1.jpg',
+]
+
+
+def test_everything_arrives_and_a_second_run_does_nothing(server, tmp_path):
+    out = tmp_path / 'data/coco'
+    assert get_coco(out, base_url=server.url) == {'train2017': 3, 'val2017': 2}
+    assert names(out) == WHOLE_COCO
+    for name, content in pictures('train', 3).items():
+        assert (out / name).read_bytes() == content
+    assert (out / 'train2017').stat().st_mode & 0o077  # not private to the user, as temporary are
+    before = len(server.requests)
+    assert get_coco(out, base_url=server.url) == {'train2017': 3, 'val2017': 2}
+    assert len(server.requests) == before
+
+
+def test_one_split_only_and_the_other_later(server, tmp_path):
+    assert get_coco(tmp_path, splits=['val'], base_url=server.url) == {'val2017': 2}
+    assert not (tmp_path / 'train2017').exists()
+    get_coco(tmp_path, base_url=server.url + '/')
+    assert [path for path, _ in server.requests] == [
+        '/annotations/annotations_trainval2017.zip', '/zips/val2017.zip', '/zips/train2017.zip'
+    ]  # fmt: skip
+
+
+def test_archives_are_kept_on_request_and_used_again(server, tmp_path):
+    get_coco(tmp_path, base_url=server.url, keep_archives=True)
+    assert (tmp_path / 'val2017.zip').read_bytes() == server.files['/zips/val2017.zip']
+    for file in (tmp_path / 'val2017').iterdir():
+        file.unlink()
+    before = len(server.requests)
+    assert get_coco(tmp_path, base_url=server.url)['val2017'] == 2
+    assert len(server.requests) == before
+
+
+def test_a_partial_download_goes_on_where_it_ended(server, tmp_path):
+    data = server.files['/zips/val2017.zip']
+    (tmp_path / 'val2017.zip.part').write_bytes(data[:1234])
+    get_coco(tmp_path, splits=['val'], base_url=server.url)
+    assert ('/zips/val2017.zip', 'bytes=1234-') in server.requests
+    assert names(tmp_path / 'val2017') == ['0.jpg', '1.jpg']
+
+
+def test_a_complete_part_is_not_fetched_again(server, tmp_path):
+    (tmp_path / 'val2017.zip.part').write_bytes(server.files['/zips/val2017.zip'])
+    get_coco(tmp_path, splits=['val'], base_url=server.url)
+    assert '/zips/val2017.zip' not in [path for path, _ in server.requests]
+
+
+def test_a_server_without_ranges_starts_over(server, tmp_path):
+    server.behaviour['/zips/val2017.zip'] = 'no ranges'
+    (tmp_path / 'val2017.zip.part').write_bytes(b'x' * 1234)
+    assert get_coco(tmp_path, splits=['val'], base_url=server.url) == {'val2017': 2}
+
+
+def test_a_part_longer_than_the_file_starts_over(server, tmp_path):
+    (tmp_path / 'val2017.zip.part').write_bytes(b'x' * 10**6)
+    assert get_coco(tmp_path, splits=['val'], base_url=server.url) == {'val2017': 2}
+
+
+def test_a_server_that_says_no_length_is_believed_to_its_end(server, tmp_path):
+    server.behaviour['/zips/val2017.zip'] = 'no length'
+    (tmp_path / 'val2017.zip.part').write_bytes(b'x' * 10)
+    assert get_coco(tmp_path, splits=['val'], base_url=server.url) == {'val2017': 2}
+
+
+def test_a_connection_that_breaks_is_taken_up_again(server, tmp_path):
+    server.behaviour['/zips/train2017.zip'] = 'breaks off'  # after 4000 bytes each time
+    assert get_coco(tmp_path, base_url=server.url)['train2017'] == 3
+    ranges = [r for path, r in server.requests if path == '/zips/train2017.zip']
+    assert ranges[:3] == [None, 'bytes=4000-', 'bytes=8000-']
+
+
+def test_a_connection_that_breaks_for_good_keeps_what_came(server, tmp_path, monkeypatch):
+    def fetch(url, part, have, bar):
+        part.write_bytes(b'12345')
+        return TimeoutError('timed out')
+
+    monkeypatch.setattr(archives, '_fetch_rest', fetch)
+    with pytest.raises(InputError, match=r'no connection \(timed out\).* 5 bytes .*kept'):
+        get_coco(tmp_path, base_url=server.url)
+    assert names(tmp_path) == ['annotations_trainval2017.zip.part']
+
+
+def test_a_corrupt_member_is_found_and_nothing_half_unpacked(server, tmp_path):
+    data = server.files['/zips/val2017.zip']
+    at = data.index(b'val 1 ')
+    server.files['/zips/val2017.zip'] = data[:at] + b'X' + data[at + 1 :]
+    with pytest.raises(InputError, match=r'val2017\.zip: corrupt \(Bad CRC-32.*delete it'):
+        get_coco(tmp_path, splits=['val'], base_url=server.url)
+    assert not (tmp_path / 'val2017').exists()
+    assert not list(tmp_path.glob('.unpack*'))
+
+
+def test_what_is_no_zip_is_named(server, tmp_path):
+    server.files['/zips/val2017.zip'] = b'<html>log in to the hotel</html>'
+    with pytest.raises(InputError, match=r'val2017\.zip: corrupt'):
+        get_coco(tmp_path, splits=['val'], base_url=server.url)
+
+
+def evil_zips() -> dict[str, bytes]:
+    link = zipfile.ZipInfo('val2017/link')
+    link.external_attr = (stat.S_IFLNK | 0o777) << 16
+    members = {
+        'parent': '../evil.txt',
+        'deep': 'val2017/../../evil.txt',
+        'absolute': '/tmp/evil.txt',
+        'backslash': '..\\evil.txt',
+        'drive': 'C:evil.txt',
+        'link': link,
+    }
+    zips = {}
+    for kind, member in members.items():
+        data = io.BytesIO()
+        with zipfile.ZipFile(data, 'w') as archive:
+            archive.writestr('val2017/0.jpg', b'good')
+            archive.writestr(member, b'../../../etc/passwd')
+        zips[kind] = data.getvalue()
+    return zips
+
+
+EVIL = evil_zips()
+
+
+@pytest.mark.parametrize('kind', EVIL)
+def test_members_that_lead_out_are_refused_before_anything_is_written(kind, tmp_path):
+    (tmp_path / 'evil.zip').write_bytes(EVIL[kind])
+    (tmp_path / 'in/side').mkdir(parents=True)
+    with pytest.raises(InputError, match='evil|link') as caught:
+        archives.unpack(tmp_path / 'evil.zip', tmp_path / 'in/side')
+    assert 'nothing was unpacked' in str(caught.value)
+    assert names(tmp_path) == ['evil.zip']
+
+
+def test_a_missing_file_on_the_server_is_named(server, tmp_path):
+    del server.files['/zips/val2017.zip']
+    with pytest.raises(InputError, match=r'zips/val2017\.zip: the server answers 404'):
+        get_coco(tmp_path / 'coco', base_url=server.url)
+    assert not (tmp_path / 'coco').exists()  # found before anything was downloaded
+
+
+def test_no_server_is_one_line(tmp_path, monkeypatch):
+    monkeypatch.setenv('no_proxy', '127.0.0.1')
+    with pytest.raises(InputError, match='no connection') as caught:
+        get_coco(tmp_path, base_url='http://127.0.0.1:9')
+    assert '\n' not in str(caught.value)
+
+
+@pytest.mark.parametrize('url', ['file:///etc', 'ftp://x'])
+def test_only_http_is_spoken(tmp_path, url):
+    with pytest.raises(InputError, match='http://'):
+        get_coco(tmp_path, base_url=url)
+
+
+def test_too_small_a_disk_is_found_before_the_download(server, tmp_path, monkeypatch):
+    usage = coco_download.shutil.disk_usage(tmp_path)
+    monkeypatch.setattr(coco_download.shutil, 'disk_usage', lambda path: usage._replace(free=100))
+    with pytest.raises(InputError, match='GB are free'):
+        get_coco(tmp_path, base_url=server.url)
+    assert not server.requests
+
+
+def test_a_disk_that_fills_up_is_one_line(tmp_path):
+    import errno
+
+    with pytest.raises(InputError, match='disk is full'), archives._disk(tmp_path):
+        raise OSError(errno.ENOSPC, 'No space left on device')
+
+
+def test_pictures_that_the_archive_lacks_are_named(server, tmp_path):
+    server.files['/zips/val2017.zip'] = make_zip(pictures('val', 1))
+    with pytest.raises(InputError, match=r'lacks 1 of 2 pictures .* the first is 1\.jpg'):
+        get_coco(tmp_path, splits=['val'], base_url=server.url)
+    assert not (tmp_path / 'val2017').exists()
+
+
+def test_pictures_deleted_later_are_named(server, tmp_path):
+    get_coco(tmp_path, base_url=server.url)
+    (tmp_path / 'train2017/1.jpg').unlink()
+    with pytest.raises(InputError, match=r'lacks 1 of 3 pictures .* the first is 1\.jpg'):
+        get_coco(tmp_path, base_url=server.url)
+
+
+def test_annotations_of_ones_own_are_not_overwritten(server, tmp_path):
+    (tmp_path / 'annotations').mkdir()
+    (tmp_path / 'annotations/captions_val2017.json').write_text('mine')
+    get_coco(tmp_path, base_url=server.url)
+    assert (tmp_path / 'annotations/captions_val2017.json').read_text() == 'mine'
+    assert names(tmp_path) == WHOLE_COCO
+
+
+def test_the_official_server_is_held_to_the_official_figures(server, tmp_path, monkeypatch):
+    monkeypatch.setattr(coco_download, 'BASE_URL', server.url)
+    with pytest.raises(InputError, match='instead of 252907541'):
+        get_coco(tmp_path, base_url=server.url)
+    sizes = {path.split('/')[-1]: len(data) for path, data in server.files.items()}
+    monkeypatch.setattr(coco_download, 'SIZES', sizes)
+    with pytest.raises(InputError, match='names 3 pictures, COCO has 118287'):
+        get_coco(tmp_path, base_url=server.url)
+    monkeypatch.setattr(coco_download, 'PICTURES', {'train2017': 3, 'val2017': 2})
+    assert get_coco(tmp_path, base_url=server.url) == {'train2017': 3, 'val2017': 2}
+
+
+def test_the_tool_prints_what_came_or_one_line(server, tmp_path, capsys):
+    spec = importlib.util.spec_from_file_location('get_coco_tool', TOOL)
+    tool = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(tool)
+    argv = ['--out', str(tmp_path), '--splits', 'val', '--base-url', server.url]
+    assert tool.main(argv) == 0
+    assert 'val2017: 2 pictures' in capsys.readouterr().out
+    assert tool.main([*argv[:-1], 'nonsense', '--splits', 'train']) == 2
+    captured = capsys.readouterr()
+    assert captured.err.startswith('error: nonsense')
+    assert captured.err.count('\n') == 1

@@ -1,0 +1,289 @@
+"""Weights of a TResNet between the published formats, timm's and this project's.
+
+Three notations of the same network, recognised by their keys:
+
+=============  =====================================  ==================================
+format         a convolution and its norm             norm weight
+=============  =====================================  ==================================
+``official``   ``body.layer1.0.conv1.0.weight``,      In-Place ABN: scale ``|w| + eps``
+               ``body.layer1.0.conv1.1.weight``
+``timm``       ``body.layer1.0.conv1.conv.weight``,   batch norm: scale ``w``
+               ``body.layer1.0.conv1.bn.weight``
+``ours``       ``layer1.0.conv1.conv.weight``,        ``abn``: scale ``|w| + eps``,
+               ``layer1.0.conv1.abn.weight``          ``bn``: scale ``w``
+=============  =====================================  ==================================
+
+All functions on state dicts are pure, but for :func:`adapt_norm_notation`, which torch calls on the
+copy that ``load_state_dict`` makes.
+"""
+
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+from mmengine.logging import print_log
+from torch import nn
+
+from .compat.checkpoint_io import load_checkpoint_file
+from .errors import InputError
+
+StateDict = Mapping[str, torch.Tensor]
+
+ABN_EPS = 1e-5  # the eps of every published In-Place ABN, for the variance and for |w|
+HUB_PREFIX = 'timm://'
+
+_NORM_KEY = re.compile(r'^(?P<stem>.*\.)(?P<kind>abn|bn)\.(?P<field>\w+)$')
+# Which key tells which format; the first block's first convolution is in every TResNet.
+_FORMATS = {
+    'timm': re.compile(r'^body\.layer1\.0\.conv1\.conv\.weight$'),
+    'official': re.compile(r'^body\.layer1\.0\.conv1\.0(\.0)?\.weight$'),
+    'ours': re.compile(r'^layer1\.0\.conv1\.conv\.weight$'),
+}
+_OFFICIAL_NAMES = (
+    (re.compile(r'\bconv(\d)\.0\.0\.'), r'conv\1.conv.'),  # with a blur: one level deeper
+    (re.compile(r'\bconv(\d)\.0\.1\.'), r'conv\1.abn.'),
+    (re.compile(r'\bconv(\d)\.0\.'), r'conv\1.conv.'),
+    (re.compile(r'\bconv(\d)\.1\.'), r'conv\1.abn.'),
+    (re.compile(r'\bdownsample\.(\d)\.0\.'), r'downsample.\1.conv.'),
+    (re.compile(r'\bdownsample\.(\d)\.1\.'), r'downsample.\1.abn.'),
+)
+
+
+@dataclass(frozen=True)
+class LoadReport:
+    """What became of the keys of a checkpoint.
+
+    Attributes:
+        source: The file or what else the weights came from.
+        source_format: ``'official'``, ``'timm'`` or ``'ours'``.
+        loaded: Keys of the backbone that have their weights now.
+        missing: Keys of the backbone that the source lacks.
+        unexpected: Keys of the source that the backbone lacks; classifier heads are left out.
+    """
+
+    source: str
+    source_format: str
+    loaded: tuple[str, ...]
+    missing: tuple[str, ...]
+    unexpected: tuple[str, ...]
+
+    def __str__(self) -> str:
+        text = (
+            f'{self.source} ({self.source_format} format): {len(self.loaded)} tensors loaded, '
+            f'{len(self.missing)} missing, {len(self.unexpected)} unexpected'
+        )
+        for name in ('missing', 'unexpected'):
+            keys = getattr(self, name)
+            if keys:
+                text += f'; {name}: {", ".join(keys[:5])}{", ..." if len(keys) > 5 else ""}'
+        return text
+
+
+def load_backbone_weights(
+    model: nn.Module, path_or_state_dict: str | Path | StateDict, strict: bool = True
+) -> LoadReport:
+    """Load published, timm's or this project's weights into a TResNet, and log what was loaded.
+
+    Stages that the backbone does not build, and classifier heads, are passed over.
+
+    Args:
+        model: A ``TResNet``, or a model that has one at ``.backbone``.
+        path_or_state_dict: A ``.pth`` or ``.safetensors`` file, ``timm://NAME`` for timm's weights
+            on the hub (``timm://tresnet_m.miil_in1k``), or a state dict.
+        strict: Whether any missing tensor of the backbone is an error. Otherwise fewer than 95 %
+            loaded is.
+
+    Raises:
+        MissingFileError: If there is no such file.
+        InputError: If the file is unreadable, no TResNet, of another arch, or lacks tensors.
+    """
+    backbone = getattr(model, 'backbone', model)
+    if isinstance(path_or_state_dict, Mapping):
+        source, content = 'state dict', path_or_state_dict
+    else:
+        source, content = str(path_or_state_dict), _read(str(path_or_state_dict))
+    source_format, weights = to_ours(content, source)
+    weights = {k: v for k, v in weights.items() if not _is_unbuilt_stage(k, backbone)}
+
+    own = {_notation_free(k): v for k, v in backbone.state_dict().items()}
+    given = {_notation_free(k): k for k in weights}
+    own_keys = {k for k in own if not k.endswith('num_batches_tracked')}
+    loaded = sorted(own_keys & set(given))
+    missing = sorted(own_keys - set(given))
+    unexpected = sorted(k for k in set(given) - set(own) if not k.endswith('num_batches_tracked'))
+    for key in loaded:
+        if weights[given[key]].shape != own[key].shape:
+            raise InputError(
+                f'{source} is of another arch: {key} is {tuple(weights[given[key]].shape)} there '
+                f'and {tuple(own[key].shape)} in the model; the file has {_describe(weights)}, the '
+                f'model {_describe(backbone.state_dict())}'
+            )
+    report = LoadReport(source, source_format, tuple(loaded), tuple(missing), tuple(unexpected))
+    needed = 1.0 if strict else 0.95
+    if len(loaded) < needed * len(own_keys) or (strict and unexpected):
+        raise InputError(
+            f'{report}; the file has {_describe(weights)}, the model '
+            f'{_describe(backbone.state_dict())}'
+        )
+    backbone.load_state_dict(weights, strict=False)
+    print_log(f'loaded backbone weights from {report}', logger='current')
+    return report
+
+
+def to_ours(content: Mapping[str, object], source: str = 'state dict') -> tuple[str, StateDict]:
+    """Return the format's name and the backbone's weights under this project's keys.
+
+    The norms stay in the notation that the source has (``abn`` or ``bn``): the backbone converts
+    while it loads. Classifier heads are left out.
+
+    Args:
+        content: A state dict, or a checkpoint that holds one at ``state_dict`` or ``model``.
+        source: How errors call it.
+
+    Raises:
+        InputError: If it holds no TResNet.
+    """
+    weights = _unwrap(content)
+    source_format = next(
+        (name for name, key in _FORMATS.items() if any(key.match(k) for k in weights)), None
+    )
+    if source_format is None:
+        some = ', '.join(list(weights)[:3]) or 'nothing'
+        raise InputError(
+            f'{source} holds no TResNet in the official, timm or own format; it begins with {some}'
+        )
+    if source_format == 'ours':
+        return source_format, weights
+    body = {k.removeprefix('body.'): v for k, v in weights.items() if k.startswith('body.')}
+    if source_format == 'timm':
+        return source_format, body
+    renamed = {}
+    for key, value in body.items():
+        new = key
+        for pattern, replacement in _OFFICIAL_NAMES:
+            new, count = pattern.subn(replacement, new)
+            if count:
+                break
+        renamed[new] = value
+    return source_format, renamed
+
+
+def to_timm(state_dict: StateDict) -> dict[str, torch.Tensor]:
+    """Return a backbone's weights as timm's TResNet takes them, batch norms in place of ABNs.
+
+    Args:
+        state_dict: Of a ``TResNet``, or of a model that has one at ``backbone.``; other keys than
+            the backbone's are left out, a linear classifier (``head.fc``) is kept.
+    """
+    head = {k: v for k, v in state_dict.items() if k.startswith('head.fc.')}
+    converted = {}
+    for key, value in _unwrap(state_dict).items():
+        match = _NORM_KEY.match(key)
+        if match is None:
+            converted[f'body.{key}'] = value
+            continue
+        if match['kind'] == 'abn' and match['field'] == 'weight':
+            value = abn_to_bn_weight(value)
+        converted[f'body.{match["stem"]}bn.{match["field"]}'] = value
+        if match['field'] == 'running_var':
+            counter = f'body.{match["stem"]}bn.num_batches_tracked'
+            converted.setdefault(counter, torch.zeros((), dtype=torch.long))
+    return converted | head
+
+
+def abn_to_bn_weight(weight: torch.Tensor) -> torch.Tensor:
+    """Return the scale of an In-Place ABN, ``(C,) -> (C,)``: what a batch norm's weight must be."""
+    return weight.abs() + ABN_EPS
+
+
+def bn_to_abn_weight(weight: torch.Tensor) -> torch.Tensor:
+    """Return the In-Place ABN weight whose scale is ``|weight|``, or eps where that is smaller."""
+    return (weight.abs() - ABN_EPS).clamp(min=0)
+
+
+def adapt_norm_notation(state_dict: dict, prefix: str, name: str) -> None:
+    """Rename a norm under ``prefix`` to ``name`` (``'abn'`` or ``'bn'``), converting its weight.
+
+    An In-Place ABN has no negative scale: ``s * (u - m) = |s| * (-u - -m)`` for ``s < 0``, so such
+    a channel's filter and running mean change their sign instead.
+
+    Args:
+        state_dict: Changed in place: keys are replaced, tensors are not.
+        prefix: Where the convolution (``conv``) and the norm stand, with the trailing dot.
+        name: The notation of the module that is being loaded.
+    """
+    other = 'bn' if name == 'abn' else 'abn'
+    fields = [k for k in state_dict if k.startswith(f'{prefix}{other}.')]
+    norm = {k.rpartition('.')[2]: state_dict.pop(k) for k in fields}
+    if name == 'abn':
+        norm.pop('num_batches_tracked', None)
+    if 'weight' in norm and name == 'bn':
+        norm['weight'] = abn_to_bn_weight(norm['weight'])
+    elif 'weight' in norm:
+        sign = torch.where(norm['weight'] < 0, -1.0, 1.0).to(norm['weight'].dtype)
+        norm['weight'] = bn_to_abn_weight(norm['weight'])
+        if 'running_mean' in norm:
+            norm['running_mean'] = norm['running_mean'] * sign
+        filters = f'{prefix}conv.weight'
+        if filters in state_dict:
+            state_dict[filters] = state_dict[filters] * sign[:, None, None, None]
+    for field, value in norm.items():
+        state_dict[f'{prefix}{name}.{field}'] = value
+
+
+def _read(path: str) -> Mapping[str, object]:
+    if not path.startswith(HUB_PREFIX):
+        return load_checkpoint_file(path)
+    name = path.removeprefix(HUB_PREFIX)
+    ways_on = (
+        'give a local file (--cfg-options model.backbone.init_cfg.checkpoint=FILE) or train from '
+        'random weights (--from-scratch)'
+    )
+    try:
+        from huggingface_hub import hf_hub_download
+    except ImportError as error:
+        raise InputError(
+            f'{path} needs huggingface_hub and safetensors: pip install "tresnet_det[hub]", '
+            f'or {ways_on}'
+        ) from error
+    try:
+        file = hf_hub_download(f'timm/{name}', 'model.safetensors')
+    except Exception as error:  # the hub's errors are of many kinds: no network, no such name, ...
+        reason = (str(error).strip().splitlines() or [type(error).__name__])[0]
+        raise InputError(f'cannot get {path} from the hub ({reason}); {ways_on}') from error
+    return load_checkpoint_file(file)
+
+
+def _unwrap(content: Mapping[str, object]) -> StateDict:
+    """Return the backbone's or the whole network's tensors out of a checkpoint."""
+    for key in ('state_dict', 'model'):
+        if isinstance(content.get(key), Mapping):
+            content = content[key]
+    weights = {k.removeprefix('module.'): v for k, v in content.items() if torch.is_tensor(v)}
+    backbone = {
+        k.removeprefix('backbone.'): v for k, v in weights.items() if k.startswith('backbone.')
+    }
+    return backbone or weights
+
+
+def _notation_free(key: str) -> str:
+    match = _NORM_KEY.match(key)
+    return f'{match["stem"]}norm.{match["field"]}' if match else key
+
+
+def _is_unbuilt_stage(key: str, backbone: nn.Module) -> bool:
+    match = re.match(r'layer(\d)\.', key)
+    return match is not None and not hasattr(backbone, f'layer{match[1]}')
+
+
+def _describe(state_dict: StateDict) -> str:
+    """Return depths and width of a backbone in this project's keys, for messages."""
+    depths: dict[str, int] = {}
+    for key in state_dict:
+        match = re.match(r'layer(\d)\.(\d+)\.', key)
+        if match:
+            depths[match[1]] = max(depths.get(match[1], 0), int(match[2]) + 1)
+    width = state_dict['conv1.conv.weight'].shape[0] if 'conv1.conv.weight' in state_dict else '?'
+    return f'depths {tuple(depths[k] for k in sorted(depths))} at width {width}'

@@ -1,0 +1,167 @@
+"""Reading checkpoints without running code from them.
+
+Everything goes through ``torch.load(weights_only=True)``: our own
+:func:`load_checkpoint_file`, and every scheme of mmengine's ``CheckpointLoader`` (its downloads
+ask torch for the unsafe way by default, on every torch).
+"""
+
+import contextlib
+import functools
+import os
+import pickle
+import re
+import threading
+import zipfile
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from ..errors import InputError, MissingFileError
+
+MapLocation = str | torch.device | Callable | dict | None
+
+_FORCE, _FORCE_NOT = 'TORCH_FORCE_WEIGHTS_ONLY_LOAD', 'TORCH_FORCE_NO_WEIGHTS_ONLY_LOAD'
+# The environment belongs to the process: two threads must not restore it in the wrong order.
+_environment = threading.RLock()
+# What torch's unpickler says when a file wants something that is not on the list.
+_FORBIDDEN = re.compile(
+    r'GLOBAL (\S+(?: [^ ]+\))?)|unrecognized function (.+)|but got (<class .+>)'
+)
+_ZIP, _PICKLE = b'PK', b'\x80'
+
+
+def load_checkpoint_file(
+    path: str | os.PathLike, map_location: MapLocation = 'cpu'
+) -> dict[str, Any]:
+    """Read a checkpoint, running no code from it.
+
+    Args:
+        path: a file of ``torch.save`` (.pth, .pt, ...), or a .safetensors file.
+        map_location: where the tensors go, as in :func:`torch.load`; for .safetensors a device
+            (a function or a dict reads them on the CPU).
+
+    Returns:
+        What was saved; for .safetensors the tensors by name.
+
+    Raises:
+        MissingFileError: there is no such file.
+        InputError: the file is truncated, no checkpoint, or would run code when read.
+    """
+    path = Path(path).expanduser()
+    if path.is_dir():
+        raise InputError(f'{path} is a folder; name a checkpoint file in it')
+    if not path.is_file():
+        raise MissingFileError(f'{path}: no such checkpoint file')
+    if path.suffix == '.safetensors':
+        return _load_safetensors(path, map_location)
+    try:
+        content = torch.load(path, map_location=map_location, weights_only=True)
+    except (PermissionError, torch.cuda.OutOfMemoryError):
+        raise  # not the file's fault
+    except Exception as error:  # a broken pickle can fail in any way at all
+        raise InputError(f'{path}: {_reason(path, error)}') from error
+    if not isinstance(content, dict):
+        raise InputError(f'{path}: not a checkpoint (a {type(content).__name__}, not a dict)')
+    return content
+
+
+def allow_mmengine_types() -> None:
+    """Put what mmengine saves on torch's list of safe types, and nothing more."""
+    from .safe_types import SAFE_TYPES
+
+    torch.serialization.add_safe_globals(SAFE_TYPES)
+
+
+def guard_mmengine_loader() -> None:
+    """Make mmengine's ``CheckpointLoader`` read with ``weights_only=True``, whatever the scheme.
+
+    Local files go to :func:`load_checkpoint_file`. The other schemes keep their loaders, which
+    run with torch's own switch for the safe way.
+    """
+    from mmengine.runner.checkpoint import CheckpointLoader
+
+    if getattr(CheckpointLoader.load_checkpoint, 'weights_only', False):
+        return
+    CheckpointLoader.register_scheme(prefixes='', loader=load_from_local, force=True)
+    unguarded = CheckpointLoader.load_checkpoint.__func__
+
+    @functools.wraps(unguarded)
+    def load_checkpoint(
+        cls: type, filename: str, map_location: MapLocation = None, logger: str = 'current'
+    ) -> dict[str, Any]:
+        with _weights_only_forced():
+            try:
+                return unguarded(cls, filename, map_location, logger)
+            except pickle.UnpicklingError as error:  # of a download
+                raise InputError(f'{filename}: {_refusal(error) or "not a checkpoint"}') from error
+
+    load_checkpoint.weights_only = True
+    CheckpointLoader.load_checkpoint = classmethod(load_checkpoint)
+
+
+def load_from_local(filename: str, map_location: MapLocation = None) -> dict[str, Any]:
+    """The scheme for local files; mmengine makes its log line from this function's name."""
+    return load_checkpoint_file(filename, map_location)
+
+
+@contextlib.contextmanager
+def _weights_only_forced() -> Iterator[None]:
+    """Make every ``torch.load`` inside read weights only, also where its caller says otherwise."""
+    with _environment:
+        before = {name: os.environ.pop(name, None) for name in (_FORCE, _FORCE_NOT)}
+        os.environ[_FORCE] = '1'
+        try:
+            yield
+        finally:
+            del os.environ[_FORCE]
+            os.environ.update({name: value for name, value in before.items() if value is not None})
+
+
+def _load_safetensors(path: Path, map_location: MapLocation) -> dict[str, torch.Tensor]:
+    try:
+        from safetensors import SafetensorError
+        from safetensors.torch import load_file
+    except ImportError as error:
+        raise InputError(
+            f'{path}: reading it needs safetensors: pip install safetensors'
+        ) from error
+    device = str(map_location) if isinstance(map_location, str | torch.device) else 'cpu'
+    try:
+        return load_file(path, device=device)
+    except SafetensorError as error:
+        raise InputError(f'{path}: truncated, or no safetensors file ({error})') from error
+
+
+def _reason(path: Path, error: Exception) -> str:
+    """Return why a file could not be read, in a few words."""
+    refusal = _refusal(error)
+    if refusal is not None:
+        return refusal
+    with path.open('rb') as file:
+        magic = file.read(2)
+    if not magic:
+        return 'truncated: the file is empty'
+    if 'TorchScript' in str(error):
+        return 'not a checkpoint but a TorchScript program; save its state_dict()'
+    if magic == _ZIP and not zipfile.is_zipfile(path):  # the table of contents comes last
+        return 'truncated; copy or download it again'
+    if magic == _ZIP or magic[:1] == _PICKLE:
+        return f'truncated or corrupt ({_first_line(error)}); copy or download it again'
+    return 'not a checkpoint (no file of torch.save)'
+
+
+def _refusal(error: Exception) -> str | None:
+    """Return which name a file was refused for, or None if it failed otherwise."""
+    if not isinstance(error, pickle.UnpicklingError):
+        return None
+    found = _FORBIDDEN.search(str(error))
+    if found is None:
+        return None
+    name = next(group for group in found.groups() if group)
+    return f'refused: it would run code (it carries {name}, which no checkpoint of ours needs)'
+
+
+def _first_line(error: Exception) -> str:
+    return (str(error).strip() or type(error).__name__).splitlines()[0][:120]

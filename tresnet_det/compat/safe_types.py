@@ -1,0 +1,111 @@
+"""What a checkpoint may hold besides tensors and plain values: the types that mmengine saves.
+
+torch's ``weights_only`` unpickler makes only objects whose names are on a list. Each entry here
+is either harmless by itself or a stand-in that does less than the name it answers to:
+
+- ``builtins.getattr`` (in the pickle of every HistoryBuffer and OneCycleLR, since pickle writes a
+  method as "attribute of a class") resolves six known functions and refuses all else;
+- ``HistoryBuffer`` takes over its three values and ignores the table of functions beside them,
+  which belongs to the class and not to a file;
+- ``OneCycleParamScheduler`` is only a name to hang two functions on, and cannot be built.
+"""
+
+import pickle
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+from mmengine.config import ConfigDict
+from mmengine.logging import HistoryBuffer
+
+try:
+    from numpy._core import multiarray
+except ImportError:  # numpy 1
+    from numpy.core import multiarray
+
+_STATISTICS = ('min', 'max', 'current', 'mean')
+_ANNEALING = ('_annealing_cos', '_annealing_linear')
+# bool, integers, floats, complex numbers, bytes and text; no arrays of objects
+_DTYPE_CODES = '?bhilqBHILQefdgFDGSU'
+
+
+def _answers_to(module: str, name: str) -> Callable[[Any], Any]:
+    """Return a decorator that gives an object the full name under which pickles ask for it.
+
+    torch 2.6 takes ``(object, 'full name')`` pairs instead; this way serves older ones too.
+    """
+
+    def rename(thing: Any) -> Any:
+        thing.__module__, thing.__name__, thing.__qualname__ = module, name, name
+        return thing
+
+    return rename
+
+
+@_answers_to('mmengine.logging.history_buffer', 'HistoryBuffer')
+class _LoadedHistory(HistoryBuffer):
+    """A HistoryBuffer while it is being read; it turns into a real one with its state."""
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        log, count, longest = (
+            state.get(key) for key in ('_log_history', '_count_history', 'max_length')
+        )
+        arrays = isinstance(log, np.ndarray) and isinstance(count, np.ndarray)
+        if not arrays or not isinstance(longest, int):
+            raise pickle.UnpicklingError('a HistoryBuffer without its two arrays and its length')
+        # Straight into the dictionary: these are the attributes that the class itself would set.
+        self.__dict__.update(_log_history=log, _count_history=count, max_length=longest)
+        self._set_default_statistics()
+        self.__class__ = HistoryBuffer
+
+
+class _NameOnly:
+    """Something that pickles may name, and that does nothing."""
+
+
+_ONE_CYCLE = _answers_to('mmengine.optim.scheduler.param_scheduler', 'OneCycleParamScheduler')(
+    _NameOnly()
+)
+
+
+@_answers_to('builtins', 'getattr')
+def _known_attribute(owner: object, name: str) -> Callable:
+    """Return one of the six functions that mmengine's checkpoints name by way of getattr.
+
+    Raises:
+        pickle.UnpicklingError: for any other owner or name.
+    """
+    if type(name) is str:
+        if owner is _LoadedHistory and name in _STATISTICS:
+            return getattr(HistoryBuffer, name)
+        if owner is _ONE_CYCLE and name in _ANNEALING:
+            from mmengine.optim.scheduler.param_scheduler import OneCycleParamScheduler
+
+            return getattr(OneCycleParamScheduler, name)
+    owner_name = getattr(owner, '__qualname__', type(owner).__qualname__)
+    raise pickle.UnpicklingError(f'GLOBAL getattr({owner_name}, {str(name)[:40]!r}) is refused')
+
+
+def _numpy_makers() -> list[Callable]:
+    """Return how numpy pickles arrays and scalars, by the names of numpy 1 and of numpy 2."""
+
+    def alias(function: Callable, package: str) -> Callable:
+        return _answers_to(f'{package}.multiarray', function.__name__)(
+            lambda *args: function(*args)
+        )
+
+    makers = (multiarray._reconstruct, multiarray.scalar)
+    return [alias(make, package) for package in ('numpy.core', 'numpy._core') for make in makers]
+
+
+# One list for the whole process: torch keeps a set, so that adding it twice changes nothing.
+SAFE_TYPES: list[Any] = [
+    _known_attribute,
+    _LoadedHistory,
+    _ONE_CYCLE,
+    ConfigDict,  # a nested `metainfo` of a dataset; a dict whose construction runs nothing
+    np.ndarray,
+    np.dtype,
+    *{type(np.dtype(code)) for code in _DTYPE_CODES},
+    *_numpy_makers(),
+]

@@ -1,0 +1,242 @@
+"""Checks of what a COCO instances file says, each a function that names the first fault in a line.
+
+`tresnet_det.datasets.checks` calls them in order; the file is read once.
+"""
+
+import json
+from collections import Counter
+from collections.abc import Iterable
+from pathlib import Path
+
+import numpy as np
+
+from tresnet_det.errors import InputError
+
+SLACK = 1.0  # pixels: COCO's own boxes pass the border by rounding
+
+
+def read_instances(ann_file: Path) -> dict:
+    """Read an instances file whose entries have the keys that MMDetection and pycocotools need.
+
+    Raises:
+        InputError: It is no valid JSON, no instances file, or an entry lacks a key.
+    """
+    try:
+        content = json.loads(ann_file.read_bytes())
+    except json.JSONDecodeError as error:
+        raise InputError(
+            f'{ann_file}: no valid JSON at line {error.lineno} column {error.colno} (character '
+            f'{error.pos} of {len(error.doc)}): {error.msg}; cut short? copy or download it again'
+        ) from None
+    except UnicodeDecodeError as error:
+        raise InputError(f'{ann_file}: no text at byte {error.start}, so no JSON') from None
+    for key in ('images', 'annotations', 'categories'):
+        entries = content.get(key) if isinstance(content, dict) else None
+        if not isinstance(entries, list) or not all(isinstance(e, dict) for e in entries):
+            raise InputError(
+                f'{ann_file}: no COCO instances file, it has no list {key!r} of entries; wanted is '
+                'one like instances_train2017.json (captions and image_info files are others)'
+            )
+        if not entries:
+            raise InputError(f'{ann_file}: the list {key!r} is empty, nothing to learn or measure')
+    _check_keys(ann_file, content['categories'], 'categories', ('id', 'name'))
+    _check_keys(ann_file, content['images'], 'images', ('id', 'file_name', 'width', 'height'))
+    keys = ('id', 'image_id', 'category_id', 'bbox', 'area', 'iscrowd')
+    _check_keys(ann_file, content['annotations'], 'annotations', keys)
+    return content
+
+
+def _check_keys(ann_file: Path, entries: list[dict], what: str, keys: tuple[str, ...]) -> None:
+    wanted = set(keys)
+    for index, entry in enumerate(entries):
+        if not wanted <= entry.keys():
+            missing = [key for key in keys if key not in entry]
+            count = sum(not wanted <= entry.keys() for entry in entries)
+            raise InputError(
+                f'{ann_file}: {count} of {len(entries)} {what} lack a key, the first is '
+                f'{what}[{index}] (id {entry.get("id")}) without {few(missing)}; MMDetection and '
+                'pycocotools need it'
+            )
+
+
+def check_categories(ann_file: Path, content: dict, classes: list[str]) -> list[str]:
+    """Hold the file's categories against the class names.
+
+    MMDetection numbers the labels by the *file's* order of those categories that are in
+    ``classes``; where that order is another one, labels and names part without a word.
+
+    Returns:
+        Warnings: classes without a category at the end of the order, categories that are no class.
+
+    Raises:
+        InputError: No class is found, an order differs, a name or id is there twice, or an
+            annotation is of no category.
+    """
+    names = [category['name'] for category in content['categories']]
+    _check_unique(ann_file, [category['id'] for category in content['categories']], 'categories')
+    found = [name for name in names if name in set(classes)]
+    if not found:
+        raise InputError(
+            f'{ann_file}: none of the classes is in it; the config has {few(classes)}, the file '
+            f'has {few(names)}: set metainfo.classes (or --data-root for other data)'
+        )
+    twice = [name for name, count in Counter(found).items() if count > 1]
+    if twice:
+        raise InputError(f'{ann_file}: has the categories {few(twice)} more than once')
+    missing = [name for name in classes if name not in set(names)]
+    if found != classes[: len(found)]:
+        at = next(i for i, (a, b) in enumerate(zip(found, classes, strict=False)) if a != b)
+        raise InputError(
+            f'{ann_file}: label {at} is {found[at]!r} by its order of categories (MMDetection '
+            f'follows that) and {classes[at]!r} by metainfo.classes'
+            + (f' (the file lacks {few(missing)})' if missing else '')
+            + ': give both the same names in the same order'
+        )
+    warnings = []
+    if missing:
+        warnings.append(
+            f'{ann_file}: has no category for {len(missing)} of {len(classes)} classes '
+            f'({few(missing)}); they can be neither learnt nor measured on it'
+        )
+    unused = {c['id']: c['name'] for c in content['categories'] if c['name'] not in set(classes)}
+    if unused:
+        count = sum(a['category_id'] in unused for a in content['annotations'])
+        warnings.append(
+            f'{ann_file}: {count} annotations of {len(unused)} categories that are no classes of '
+            f'the config ({few(unused.values())}) are left out'
+        )
+    known = {category['id'] for category in content['categories']}
+    _check_references(ann_file, content['annotations'], 'category_id', known)
+    return warnings
+
+
+def check_images(ann_file: Path, images: list[dict]) -> None:
+    """Hold that image ids are unique, names text and sides positive.
+
+    Raises:
+        InputError: They are not.
+    """
+    _check_unique(ann_file, [image['id'] for image in images], 'images')
+    for image in images:
+        if not isinstance(image['file_name'], str):
+            raise InputError(
+                f'{ann_file}: image id {image["id"]} has the file_name {image["file_name"]!r}; '
+                'it must be text'
+            )
+        sides = (image['width'], image['height'])
+        if not all(isinstance(side, (int, float)) and side > 0 for side in sides):
+            raise InputError(
+                f'{ann_file}: image id {image["id"]} has width {sides[0]!r} and height '
+                f'{sides[1]!r}; both must be numbers above 0'
+            )
+
+
+def check_annotations(ann_file: Path, images: list[dict], annotations: list[dict]) -> list[str]:
+    """Hold the annotations against the images and look for boxes that training would drop.
+
+    Raises:
+        InputError: An annotation id is there twice, an image is not, or a box is no box.
+    """
+    ids = [annotation['id'] for annotation in annotations]
+    _check_unique(ann_file, ids, 'annotations')
+    row = {image['id']: index for index, image in enumerate(images)}
+    _check_references(ann_file, annotations, 'image_id', row.keys())
+    at = np.fromiter((row[a['image_id']] for a in annotations), np.int64, len(annotations))
+    sizes = np.array([(image['width'], image['height']) for image in images], np.float64)[at]
+    warnings = _check_boxes(ann_file, annotations, sizes)
+    if 0 in ids:
+        warnings.append(
+            f'{ann_file}: an annotation has the id 0, which pycocotools takes for "not found" in '
+            'evaluation: number annotations from 1'
+        )
+    empty = len(images) - len(np.unique(at))
+    if empty:
+        warnings.append(
+            f'{ann_file}: {empty} of {len(images)} pictures have no annotation (training leaves '
+            'them out where filter_empty_gt is set; evaluation counts what is found on them)'
+        )
+    return warnings
+
+
+def _check_unique(ann_file: Path, ids: list, what: str) -> None:
+    odd = [key for key in ids if not isinstance(key, (int, str))]
+    if odd:
+        raise InputError(f'{ann_file}: {what} have an id that is no number: {str(odd[0])[:80]}')
+    if len(set(ids)) == len(ids):
+        return
+    twice = [key for key, count in Counter(ids).items() if count > 1]
+    raise InputError(
+        f'{ann_file}: {len(twice)} ids of {what} occur more than once, the first is {twice[0]!r}; '
+        'number them anew (files merged by hand?)'
+    )
+
+
+def _check_references(ann_file: Path, annotations: list[dict], key: str, known: set) -> None:
+    # the type is asked first: a list in place of an id cannot be looked up
+    lost = [a for a in annotations if not isinstance(a[key], (int, str)) or a[key] not in known]
+    if lost:
+        raise InputError(
+            f'{ann_file}: {len(lost)} of {len(annotations)} annotations refer to a {key} that is '
+            f'not there, the first is annotation id {lost[0]["id"]!r} with {key} {lost[0][key]!r}'
+        )
+
+
+def _check_boxes(ann_file: Path, annotations: list[dict], sizes: np.ndarray) -> list[str]:
+    """Look for boxes that MMDetection drops or clips.
+
+    Args:
+        ann_file: Named in messages.
+        annotations: ``N`` entries.
+        sizes: Width and height of each annotation's picture in pixels, ``(N, 2)``.
+    """
+    boxes = _number_array(ann_file, annotations, 'bbox', 4)
+    area = _number_array(ann_file, annotations, 'area', 1)[:, 0]
+    start, extent = boxes[:, :2], boxes[:, 2:]
+    inside = np.minimum(start + extent, sizes) - np.maximum(start, 0)
+    flat = (extent < 1).any(1) | (area <= 0)
+    outside = ~flat & (inside <= 0).any(1)
+    partly = ~flat & ~outside & (inside < extent - SLACK).any(1)
+    warnings = []
+    for bad, what in (
+        (flat, 'have no area or a side below one pixel: they are left out'),
+        (outside, 'lie outside their picture: they are left out'),
+        (partly, 'lie partly outside their picture: they are clipped'),
+    ):
+        if bad.any():
+            first = annotations[int(bad.argmax())]
+            warnings.append(
+                f'{ann_file}: {int(bad.sum())} of {len(annotations)} boxes {what}; the first is '
+                f'annotation id {first["id"]!r} on image id {first["image_id"]!r}'
+            )
+    return warnings
+
+
+def _number_array(ann_file: Path, annotations: list[dict], key: str, count: int) -> np.ndarray:
+    """Return the values under ``key`` as finite float ``(N, count)``, or name the first odd one."""
+    values = [a[key] if count > 1 else [a[key]] for a in annotations]
+    try:
+        array = np.array(values, np.float64)
+        good = array.shape == (len(values), count) and bool(np.isfinite(array).all())
+    except (ValueError, TypeError):
+        good = False
+    if good:
+        return array
+    first = next(a for a, v in zip(annotations, values, strict=True) if not _are_numbers(v, count))
+    wanted = 'four numbers [x, y, width, height]' if key == 'bbox' else 'a number'
+    raise InputError(
+        f'{ann_file}: annotation id {first["id"]!r} has the {key} {str(first[key])[:80]}; '
+        f'it must be {wanted}'
+    )
+
+
+def _are_numbers(values: object, count: int) -> bool:
+    if not isinstance(values, list) or len(values) != count:
+        return False
+    return all(isinstance(v, (int, float)) and np.isfinite(v) for v in values)
+
+
+def few(names: Iterable[str], count: int = 4) -> str:
+    """Name the first few, and how many there are where that is not all."""
+    names = list(names)
+    text = ', '.join(repr(name) for name in names[:count])
+    return text + (f', ... ({len(names)} in all)' if len(names) > count else '')

@@ -1,0 +1,184 @@
+"""Loading of pictures that may be broken: name the file, or go on without it and keep count."""
+
+import hashlib
+import logging
+
+import cv2
+import mmcv
+import numpy as np
+import torch
+from mmcv.transforms import LoadImageFromFile
+from mmdet.registry import TRANSFORMS
+from mmengine import fileio
+from mmengine.logging import print_log
+
+from tresnet_det.errors import InputError, MissingFileError
+
+JPEG_START, JPEG_SCAN, JPEG_END = b'\xff\xd8', 0xDA, b'\xff\xd9'
+PNG_START, PNG_END = b'\x89PNG\r\n\x1a\n', b'IEND\xae\x42\x60\x82'  # the last chunk with its CRC
+SLOTS = 1 << 14  # files that are remembered as skipped: 128 KiB of shared memory
+SKIP_OPTION = '--cfg-options train_dataloader.dataset.pipeline.0.on_error=skip'
+
+
+@TRANSFORMS.register_module()
+class LoadImage(LoadImageFromFile):
+    """Load an image as mmcv's ``LoadImageFromFile`` does, and be clear about one that is broken.
+
+    Broken is a file that is missing, is no picture, or is cut short: OpenCV 4 decodes the upper
+    part of a truncated JPEG and fills the rest with grey, on which boxes would then be learnt.
+
+    ``on_error='skip'`` is for training pipelines, where the dataset takes another sample instead.
+    A dataset in test mode cannot do without a picture: mmengine raises there.
+
+    Args:
+        *args: As of ``LoadImageFromFile``.
+        on_error: ``'raise'`` an `InputError` that names the file, or ``'skip'`` it: return None,
+            and warn once for each file with the number of files skipped so far.
+        **kwargs: As of ``LoadImageFromFile``.
+
+    Raises:
+        InputError: ``on_error`` is something else.
+    """
+
+    def __init__(self, *args, on_error: str = 'raise', **kwargs) -> None:
+        super().__init__(*args, **kwargs)
+        if on_error not in ('raise', 'skip'):
+            raise InputError(f"LoadImage: on_error is {on_error!r}; it must be 'raise' or 'skip'")
+        self.on_error = on_error
+        self._skipped = SharedNames(SLOTS)
+
+    @property
+    def num_skipped(self) -> int:
+        """Number of different files skipped so far, by all data loader workers together."""
+        return len(self._skipped)
+
+    def transform(self, results: dict) -> dict | None:
+        """Load ``results['img_path']`` into ``img``, and set ``img_shape`` and ``ori_shape``.
+
+        Args:
+            results: A sample with the key ``img_path``.
+
+        Returns:
+            The sample with ``img`` ``(H, W, C)`` (``(H, W)`` for ``color_type='grayscale'``), or
+            None for a broken file where these are skipped.
+
+        Raises:
+            MissingFileError: The file is not there and ``on_error`` is ``'raise'``.
+            InputError: The file is broken and ``on_error`` is ``'raise'``.
+        """
+        path = results['img_path']
+        try:
+            img = self._decode(path, self._read(path))
+        except InputError as error:
+            if self.ignore_empty:  # mmcv's own switch: not a word
+                return None
+            if self.on_error == 'raise':
+                raise type(error)(
+                    f'{error}; mend or remove it, or train without such files by {SKIP_OPTION}'
+                ) from error.__cause__
+            self._warn(path, error)
+            return None
+        if self.to_float32:
+            img = img.astype(np.float32)
+        results['img'] = img
+        results['img_shape'] = img.shape[:2]
+        results['ori_shape'] = img.shape[:2]
+        return results
+
+    def _read(self, path: str) -> bytes:
+        try:
+            if self.file_client_args is not None:
+                client = fileio.FileClient.infer_client(self.file_client_args, path)
+                return client.get(path)
+            return fileio.get(path, backend_args=self.backend_args)
+        except FileNotFoundError as error:
+            raise MissingFileError(f'{path}: the picture is not there') from error
+        except OSError as error:
+            raise InputError(f'{path}: the picture cannot be read ({error})') from error
+
+    def _decode(self, path: str, data: bytes) -> np.ndarray:
+        if not data:
+            raise InputError(f'{path}: the picture is an empty file')
+        if not is_whole(data):
+            raise InputError(f'{path}: the picture is cut short ({len(data)} bytes)')
+        try:
+            img = mmcv.imfrombytes(data, flag=self.color_type, backend=self.imdecode_backend)
+        except (cv2.error, OSError, ValueError, SyntaxError) as error:
+            reason = str(error).strip().replace('\n', ' ')
+            raise InputError(f'{path}: the picture does not decode ({reason})') from error
+        if img is None:
+            raise InputError(f'{path}: not a picture that can be decoded ({len(data)} bytes)')
+        return img
+
+    def _warn(self, path: str, error: InputError) -> None:
+        if self._skipped.add(path):
+            number = self.num_skipped
+            message = f'skipped {error}; {number} file{"s" * (number > 1)} skipped so far'
+            print_log(message, logger='current', level=logging.WARNING)
+
+    def __repr__(self) -> str:
+        return f"{super().__repr__()[:-1]}, on_error='{self.on_error}')"
+
+
+class SharedNames:
+    """A set of names in shared memory, for the workers of a data loader (forked or spawned).
+
+    Only hashes are kept, in a table with open addressing, and nothing is locked: two workers that
+    write one slot at the same moment lose one name, which is then added at its next turn.
+
+    Args:
+        slots: Most names that are held; further ones count as known.
+    """
+
+    def __init__(self, slots: int) -> None:
+        self._table = torch.zeros(slots, dtype=torch.int64).share_memory_()
+
+    def add(self, name: str) -> bool:
+        """Add a name; True where it is new."""
+        digest = hashlib.blake2b(name.encode('utf-8', 'surrogateescape'), digest_size=8).digest()
+        key = int.from_bytes(digest, 'little', signed=True) or 1  # 0 marks a free slot
+        slots = len(self._table)
+        for step in range(slots):
+            slot = (key + step) % slots
+            found = int(self._table[slot])
+            if found == key:
+                return False
+            if found == 0:
+                self._table[slot] = key
+                return True
+        return False
+
+    def __len__(self) -> int:
+        return int(self._table.count_nonzero())
+
+
+def is_whole(data: bytes) -> bool:
+    """Say whether a JPEG or PNG has its end; other formats are left to their decoder.
+
+    Bytes after the end (padding, an appended video) do no harm. Pillow draws the line at the same
+    place: it refuses a JPEG that lacks just its end marker.
+    """
+    if data.startswith(JPEG_START):
+        scan = _find_scan(data)
+        return scan is not None and data.find(JPEG_END, scan) >= 0
+    if data.startswith(PNG_START):
+        return data.rfind(PNG_END) >= 0
+    return True
+
+
+def _find_scan(data: bytes) -> int | None:
+    """Find where a JPEG's picture data starts, past the headers.
+
+    A thumbnail in the EXIF header is a JPEG of its own, whose end marker must not count; in the
+    picture data itself a byte FF is always followed by 00 or a restart marker.
+    """
+    position = 2
+    while position + 4 <= len(data) and data[position] == 0xFF:
+        marker = data[position + 1]
+        if marker == 0xFF:  # fill byte
+            position += 1
+            continue
+        position += 2 + int.from_bytes(data[position + 2 : position + 4], 'big')
+        if marker == JPEG_SCAN:
+            return position
+    return None

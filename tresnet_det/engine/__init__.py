@@ -1,0 +1,6 @@
+"""Hooks of ours where mmengine and MMDetection have none; importing registers them, cheaply."""
+
+from .checkpoint_guard import CheckpointGuardHook
+from .hooks import CurvesHook, ProgressBarHook, StopOnNonFiniteHook
+
+__all__ = ['CheckpointGuardHook', 'CurvesHook', 'ProgressBarHook', 'StopOnNonFiniteHook']

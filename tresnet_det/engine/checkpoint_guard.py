@@ -1,0 +1,95 @@
+"""Refuse a checkpoint that does not fit the model."""
+
+from typing import Any
+
+from mmdet.registry import HOOKS
+from mmengine.hooks import Hook
+from mmengine.runner import BaseLoop, Runner, find_latest_checkpoint
+
+from ..errors import InputError
+from .key_match import KeyMatch, match_keys
+
+
+@HOOKS.register_module()
+class CheckpointGuardHook(Hook):
+    """Refuse a checkpoint that does not fit the model.
+
+    mmengine loads what fits and logs the rest, so that a checkpoint of another network gives an
+    AP of nearly 0 and no error. Testing and resuming need every weight; for ``load_from``, the
+    start of a fine-tuning, a share of ``min_share`` is enough, in which the parts of a head
+    that depend on the number of classes do not count.
+
+    Args:
+        min_share: The share of the model's weights, in [0, 1], that ``load_from`` must bring.
+    """
+
+    priority = 'HIGH'  # before the EMA hook, which loads the weights itself
+
+    def __init__(self, min_share: float = 0.95) -> None:
+        self.min_share = min_share
+
+    def after_load_checkpoint(self, runner: Runner, checkpoint: dict[str, Any]) -> None:
+        """Compare, when the file is read and before its weights go into the model.
+
+        Raises:
+            InputError: The checkpoint does not fit.
+        """
+        match = match_keys(runner.model.state_dict(), checkpoint.get('state_dict', checkpoint))
+        file = _checkpoint_name(runner)
+        needs_all = _needs_all(runner)
+        if match.complete if needs_all else match.share >= self.min_share:
+            if not (match.complete and not match.unexpected):
+                runner.logger.warning(f'{file}: {_count(match)}.')
+            else:
+                runner.logger.info(f'{file}: all {len(match.matched)} weights fit.')
+            return
+        aim = 'needs every weight' if needs_all else f'needs {self.min_share:.0%} of the weights'
+        raise InputError(
+            f'{file} does not fit the model ({"test or resume" if needs_all else "load_from"} '
+            f'{aim}): {_count(match)}; first: {match.first_problem}; {_advice(match)}.'
+        )
+
+
+def _needs_all(runner: Runner) -> bool:
+    """Whether the weights are loaded to be tested or resumed, not to be trained further.
+
+    ``Runner.train``, ``val`` and ``test`` each build their loop before they load. A call of
+    ``load_checkpoint`` before any of them may be the start of a fine-tuning.
+    """
+    if runner._resume:
+        return True
+    evaluates = any(isinstance(loop, BaseLoop) for loop in (runner._val_loop, runner._test_loop))
+    return evaluates and not isinstance(runner._train_loop, BaseLoop)
+
+
+def _checkpoint_name(runner: Runner) -> str:
+    latest = find_latest_checkpoint(runner.work_dir) if runner._resume else None
+    return str(runner._load_from or latest or 'The checkpoint')
+
+
+def _count(match: KeyMatch) -> str:
+    listed = {
+        'missing': match.missing,
+        'of another shape': list(match.reshaped),
+        'not used': match.unexpected,
+    }
+    parts = [f'{len(match.matched)} weights fit']
+    for what, keys in listed.items():
+        if keys:
+            more = ', ...' if len(keys) > 3 else ''
+            parts.append(f'{len(keys)} {what} ({", ".join(keys[:3])}{more})')
+    return ', '.join(parts)
+
+
+def _advice(match: KeyMatch) -> str:
+    if not match.missing and len(match.class_count) == len(match.reshaped):
+        return (
+            'it was trained for another number of classes: give the config it was trained with, '
+            'or use it as load_from to train on'
+        )
+    if not match.matched:
+        return (
+            'it holds another kind of model; weights of a backbone alone belong into '
+            'model.backbone.init_cfg'
+        )
+    return 'it looks like a checkpoint of another arch: give the config it was trained with'

@@ -1,0 +1,160 @@
+"""What the command line changes in a config before anything is built."""
+
+import os
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+
+import torch
+from mmengine.config import Config
+
+from ..errors import InputError, MissingFileError
+
+LOADERS = ('train_dataloader', 'val_dataloader', 'test_dataloader')
+EVALUATORS = ('val_evaluator', 'test_evaluator')
+
+
+def load_config(path: str | Path) -> Config:
+    """Read a config file.
+
+    Raises:
+        MissingFileError: If there is no such file.
+        InputError: If it cannot be read as a config.
+    """
+    if not Path(path).is_file():
+        raise MissingFileError(f'no config at {Path(path).resolve()}')
+    try:
+        return Config.fromfile(path)
+    except (SyntaxError, FileNotFoundError, KeyError, TypeError) as error:
+        # mmengine reports a missing base, a bad reference or bad syntax each in its own way.
+        raise InputError(f'config {path} cannot be read: {error}') from error
+
+
+def iterate_dicts(node: object) -> Iterator[dict]:
+    """Yield every dict in a nest of dicts, lists and tuples, the outer before the inner."""
+    if isinstance(node, dict):
+        yield node
+        children = list(node.values())
+    elif isinstance(node, (list, tuple)):
+        children = list(node)
+    else:
+        return
+    for child in children:
+        yield from iterate_dicts(child)
+
+
+def iterate_datasets(cfg: Config) -> Iterator[dict]:
+    """Yield every dataset config that has files of its own, out of wrappers and concatenations."""
+    for name in LOADERS:
+        loader = cfg.get(name)
+        if loader:
+            yield from (d for d in iterate_dicts(loader['dataset']) if 'ann_file' in d)
+
+
+def set_data_root(cfg: Config, data_root: str | Path) -> None:
+    """Point every dataset and evaluator of ``cfg`` at another folder, laid out like the old one.
+
+    Raises:
+        MissingFileError: If the folder is not there.
+        InputError: If an evaluator reads a file outside the datasets' old folders.
+    """
+    root = Path(data_root)
+    if not root.is_dir():
+        raise MissingFileError(f'--data-root: no folder at {root.resolve()}')
+    old_roots = set()
+    for dataset in iterate_datasets(cfg):
+        old_roots.add(dataset.get('data_root') or '')
+        dataset['data_root'] = str(root)
+    for name in EVALUATORS:
+        for evaluator in iterate_dicts(cfg.get(name)):
+            if evaluator.get('ann_file'):
+                evaluator['ann_file'] = _move(evaluator['ann_file'], old_roots, root, name)
+
+
+def _move(path: str, old_roots: set[str], new_root: Path, where: str) -> str:
+    for old in sorted(old_roots, key=len, reverse=True):
+        if old and path.startswith(old):
+            return str(new_root / path[len(old) :].lstrip('/'))
+    raise InputError(
+        f'--data-root: {where}.ann_file {path!r} is not under the data_root of a dataset; '
+        f'set it by --cfg-options {where}.ann_file=FILE'
+    )
+
+
+def use_random_weights(cfg: Config) -> list[str]:
+    """Take the pretrained weights out of ``cfg.model``, and what only makes sense with them.
+
+    Frozen stages would stay random, and running statistics that nothing has measured would
+    normalise nothing, so both are turned on for learning.
+
+    Returns:
+        What was changed, one line each.
+    """
+    changes = []
+    for module in iterate_dicts(cfg.model):
+        init = module.get('init_cfg')
+        if isinstance(init, Mapping) and init.get('type') == 'Pretrained':
+            module['init_cfg'] = None
+            changes.append(f'{module.get("type")}: random weights instead of {init["checkpoint"]}')
+        for key, value in (('frozen_stages', -1), ('norm_eval', False)):
+            if module.get(key, value) != value:
+                changes.append(f'{module.get("type")}: {key} {module[key]} -> {value}')
+                module[key] = value
+    return changes
+
+
+def set_num_classes(cfg: Config, num_classes: int) -> None:
+    """Set the number of classes in every head of the model."""
+    for module in iterate_dicts(cfg.model):
+        if 'num_classes' in module:
+            module['num_classes'] = num_classes
+
+
+def get_num_classes(cfg: Config) -> int | None:
+    """Return the number of classes of the model's heads, None where no head states one."""
+    return next((m['num_classes'] for m in iterate_dicts(cfg.model) if 'num_classes' in m), None)
+
+
+def put_over(cfg: Config, overlay: Config) -> None:
+    """Merge ``overlay`` into ``cfg``; ``_delete_=True`` in it replaces instead of merging."""
+    cfg.merge_from_dict(overlay.to_dict())
+
+
+def enable_amp(cfg: Config) -> None:
+    """Train in mixed precision: bfloat16 on a CPU, float16 with a scaled loss on a GPU.
+
+    Raises:
+        InputError: If the config's optimiser wrapper is not one that mixed precision can replace.
+    """
+    wrapper = cfg.optim_wrapper
+    if wrapper.get('type', 'OptimWrapper') not in ('OptimWrapper', 'AmpOptimWrapper'):
+        raise InputError(f'--amp cannot replace optim_wrapper.type {wrapper["type"]!r}')
+    wrapper['type'] = 'AmpOptimWrapper'
+    if torch.cuda.is_available():
+        wrapper.setdefault('loss_scale', 'dynamic')
+    else:
+        wrapper.setdefault('dtype', 'bfloat16')
+
+
+def enable_lr_scaling(cfg: Config) -> None:
+    """Turn on the scaling of the learning rate to the real number of pictures a step.
+
+    Raises:
+        InputError: If the config does not say for which number its learning rate is meant.
+    """
+    if 'base_batch_size' not in cfg.get('auto_scale_lr', {}):
+        raise InputError(
+            '--auto-scale-lr: the config does not say which batch size its learning rate is for; '
+            'add auto_scale_lr=dict(base_batch_size=N)'
+        )
+    cfg.auto_scale_lr.enable = True
+
+
+def use_this_machine(cfg: Config) -> None:
+    """Choose the process group that works here: NCCL needs a GPU, gloo does not."""
+    if not torch.cuda.is_available() and 'dist_cfg' in cfg.get('env_cfg', {}):
+        cfg.env_cfg.dist_cfg.backend = 'gloo'
+
+
+def default_work_dir(config_path: str | Path, suffix: str = '') -> str:
+    """Return ``./work_dirs/<name of the config><suffix>``, as MMDetection does."""
+    return os.path.join('.', 'work_dirs', Path(config_path).stem + suffix)

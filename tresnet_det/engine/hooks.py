@@ -1,0 +1,230 @@
+"""Hooks for what goes wrong or is hard to see in a training.
+
+mmengine and MMDetection have hooks for logging, checkpoints, averaging and early stopping, which
+the configs use. These do what those do not.
+"""
+
+import math
+import sys
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+from typing import Any
+
+from mmdet.registry import HOOKS
+from mmengine.dist import is_main_process
+from mmengine.hooks import Hook, LoggerHook, RuntimeInfoHook
+from mmengine.runner import BaseLoop, Runner
+
+from ..errors import InputError
+
+
+@HOOKS.register_module()
+class CurvesHook(Hook):
+    """Keep ``curves.png`` in the work folder: losses, validation figures, learning rate.
+
+    It is drawn after each validation and at the end of the training. A picture that fails is a
+    warning and never the end of a training.
+
+    Args:
+        file_name: The picture's name in the work folder.
+    """
+
+    priority = 'LOWEST'  # after the logger hook wrote the figures and the checkpoint is saved
+
+    def __init__(self, file_name: str = 'curves.png') -> None:
+        self.file_name = file_name
+
+    def after_val_epoch(self, runner: Runner, metrics: dict[str, float] | None = None) -> None:
+        """Draw, if the validation belongs to a training."""
+        if isinstance(runner._train_loop, BaseLoop):
+            self._draw(runner)
+
+    def after_train(self, runner: Runner) -> None:
+        """Draw once more, for trainings without validation."""
+        self._draw(runner)
+
+    def _draw(self, runner: Runner) -> None:
+        if not is_main_process():
+            return
+        try:
+            # Here, since matplotlib takes its time and may be absent.
+            from ..evaluation.curves import draw_curves, read_records
+
+            records = []
+            for log in self._logs(runner):
+                records = _continue(records, read_records(log))
+            draw_curves(
+                records,
+                Path(runner.work_dir) / self.file_name,
+                val_unit='epoch' if _logs_epochs(runner) else 'iteration',
+                title=f'Training curves of {runner.experiment_name}',
+            )
+        except Exception as error:  # whatever it is, the training matters more
+            runner.logger.warning(f'{self.file_name} could not be drawn: {error}')
+
+    @staticmethod
+    def _logs(runner: Runner) -> list[Path]:
+        """This run's log, after those of the runs that a resumed training goes on from."""
+        own = Path(runner.log_dir) / 'vis_data' / 'scalars.json'
+        if not runner._resume:
+            return [own]
+        earlier = Path(runner.work_dir).glob('*/vis_data/scalars.json')  # named by start time
+        return [*sorted(log for log in earlier if log.parts[-3] < own.parts[-3]), own]
+
+
+def _logs_epochs(runner: Runner) -> bool:
+    loggers = [hook for hook in runner.hooks if isinstance(hook, LoggerHook)]
+    return any(hook.log_metric_by_epoch for hook in loggers)
+
+
+def _continue(earlier: list[dict[str, Any]], later: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    """Records of a training and of the run that resumed it, without what was done twice."""
+    kept = []
+    for training in (True, False):
+        begin = min((r['step'] for r in later if ('lr' in r) == training), default=math.inf)
+        kept += [r for r in earlier if ('lr' in r) == training and r['step'] < begin]
+    return kept + later
+
+
+class _BesideBar:
+    """A stream that takes the bar away before it writes and puts it back after."""
+
+    def __init__(self, stream: Any, bar: Any) -> None:
+        self.stream, self.bar = stream, bar
+
+    def write(self, text: str) -> int:
+        self.bar.clear()
+        count = self.stream.write(text)
+        self.stream.flush()
+        self.bar.refresh()
+        return count
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self.stream, name)
+
+
+@HOOKS.register_module()
+class ProgressBarHook(Hook):
+    """Show a bar over the whole training: iterations, time left, loss.
+
+    On the main process only, and only where stderr is a terminal. Log lines stay whole lines,
+    above the bar.
+
+    Args:
+        force: Show the bar where stderr is no terminal too.
+    """
+
+    priority = 'VERY_LOW'
+
+    def __init__(self, force: bool = False) -> None:
+        self.force = force
+        self.bar = None
+
+    def before_train(self, runner: Runner) -> None:
+        """Open the bar; a resumed training starts where it stands."""
+        if not is_main_process() or not (self.force or sys.stderr.isatty()):
+            return
+        from tqdm import tqdm
+
+        self.bar = tqdm(
+            total=runner.max_iters,
+            initial=runner.iter,
+            desc='train',
+            unit='it',
+            dynamic_ncols=True,
+            smoothing=0.05,
+            file=sys.stderr,
+        )
+        for handler in _console_handlers(runner):
+            handler.setStream(_BesideBar(handler.stream, self.bar))
+
+    def after_train_iter(
+        self,
+        runner: Runner,
+        batch_idx: int,
+        data_batch: Any = None,
+        outputs: Mapping[str, Any] | None = None,
+    ) -> None:
+        """Go on by one, with the loss that mmengine has read for its log."""
+        if self.bar is None:
+            return
+        loss = _logged(runner, 'loss')
+        if loss is not None:
+            self.bar.set_postfix_str(f'loss {loss:.3f}', refresh=False)
+        self.bar.update()
+
+    def after_train(self, runner: Runner) -> None:
+        """Close the bar and give the log its stream back."""
+        if self.bar is None:
+            return
+        for handler in _console_handlers(runner):
+            if isinstance(handler.stream, _BesideBar):
+                handler.setStream(handler.stream.stream)
+        self.bar.close()
+        self.bar = None
+
+
+def _console_handlers(runner: Runner) -> list:
+    consoles = (sys.stdout, sys.stderr, sys.__stdout__, sys.__stderr__)
+    streams = [(h, getattr(h, 'stream', None)) for h in runner.logger.handlers]
+    return [h for h, stream in streams if stream in consoles or isinstance(stream, _BesideBar)]
+
+
+def _logged(runner: Runner, name: str) -> float | None:
+    history = runner.message_hub.log_scalars.get(f'train/{name}')
+    return None if history is None else float(history.current())
+
+
+@HOOKS.register_module()
+class StopOnNonFiniteHook(Hook):
+    """Stop at the first loss that is NaN or infinite, and name the batch.
+
+    MMDetection's ``CheckInvalidLossHook`` looks every 50 iterations and names nothing. This one
+    looks at every iteration and costs no synchronisation with the device: mmengine's
+    ``RuntimeInfoHook``, which runs before it, has read every loss already. (Where a config leaves
+    that hook out, reading the loss here is one synchronisation an iteration.) It runs before
+    the checkpoint hook, so that the last checkpoint is from before.
+    """
+
+    priority = 'NORMAL'
+
+    def after_train_iter(
+        self,
+        runner: Runner,
+        batch_idx: int,
+        data_batch: Mapping[str, Any] | None = None,
+        outputs: Mapping[str, Any] | None = None,
+    ) -> None:
+        """Look at the sum of the losses.
+
+        Raises:
+            InputError: It is not finite.
+        """
+        if not outputs or 'loss' not in outputs or math.isfinite(_read(runner, 'loss', outputs)):
+            return
+        parts = {k: _read(runner, k, outputs) for k in outputs if 'loss' in k and k != 'loss'}
+        bad = [f'{name} = {value}' for name, value in parts.items() if not math.isfinite(value)]
+        files = _files(data_batch)
+        raise InputError(
+            f'The loss is {_read(runner, "loss", outputs)} at iteration {runner.iter + 1} '
+            f'({", ".join(bad) or "all its parts are finite, their sum is not"}) on the files '
+            f'{", ".join(files) or "(the batch does not name its files)"}: lower the learning '
+            'rate, clip gradients (optim_wrapper.clip_grad), use bf16 in place of fp16, or check '
+            'the annotations of these files; then go on from the last checkpoint with --resume.'
+        )
+
+
+def _read(runner: Runner, name: str, outputs: Mapping[str, Any]) -> float:
+    # Without that hook, what the hub holds may come from the checkpoint that was resumed.
+    read = any(isinstance(hook, RuntimeInfoHook) for hook in runner.hooks)
+    value = _logged(runner, name) if read else None
+    if value is not None:
+        return value
+    loss = outputs[name]
+    return float(loss.detach() if hasattr(loss, 'detach') else loss)
+
+
+def _files(data_batch: Any) -> list[str]:
+    samples = data_batch.get('data_samples') if isinstance(data_batch, Mapping) else None
+    samples = samples if isinstance(samples, Iterable) else []
+    return [str(path) for path in (getattr(s, 'img_path', None) for s in samples) if path]

@@ -1,0 +1,159 @@
+"""Detection results as text for people and as JSON for programs; pure functions."""
+
+import json
+import math
+import os
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from ..errors import InputError, MissingFileError
+
+# COCO's twelve figures in COCO's order: our key, precision or recall, IoU, area, detections.
+# Key names follow MMDetection; source: https://cocodataset.org/#detection-eval
+TWELVE = (
+    ('mAP', 'AP', '0.50:0.95', 'all', 100),
+    ('mAP_50', 'AP', '0.50', 'all', 100),
+    ('mAP_75', 'AP', '0.75', 'all', 100),
+    ('mAP_s', 'AP', '0.50:0.95', 'small', 100),
+    ('mAP_m', 'AP', '0.50:0.95', 'medium', 100),
+    ('mAP_l', 'AP', '0.50:0.95', 'large', 100),
+    ('AR@1', 'AR', '0.50:0.95', 'all', 1),
+    ('AR@10', 'AR', '0.50:0.95', 'all', 10),
+    ('AR@100', 'AR', '0.50:0.95', 'all', 100),
+    ('AR_s@100', 'AR', '0.50:0.95', 'small', 100),
+    ('AR_m@100', 'AR', '0.50:0.95', 'medium', 100),
+    ('AR_l@100', 'AR', '0.50:0.95', 'large', 100),
+)
+_LONG = {'AP': 'Average Precision (AP)', 'AR': 'Average Recall    (AR)'}
+# COCO's bounds, in pixels of the ground truth's area.
+_SIZES = {'small': 'under 32x32 pixels', 'medium': '32x32 to 96x96', 'large': 'over 96x96'}
+
+
+def format_twelve(metrics: Mapping[str, float], iou_type: str = 'bbox', prefix: str = '') -> str:
+    """Text of COCO's twelve figures, one a line, to four decimals.
+
+    Args:
+        metrics: Figures in [0, 1], or -1 where there is no ground truth, by key
+            (``bbox_mAP``, ``bbox_AR@1``, ...; see ``TWELVE``).
+        iou_type: ``bbox`` or ``segm``, the first part of the keys.
+        prefix: What stands before the keys, as ``coco/`` in what ``runner.test()`` returns.
+
+    Returns:
+        Lines without a last newline; a figure that is not in ``metrics`` is shown as ``-``.
+    """
+    lines = [f'COCO {iou_type:<20} IoU        area    detections']
+    for key, kind, iou, area, detections in TWELVE:
+        value = metrics.get(f'{prefix}{iou_type}_{key}')
+        number = '-' if value is None else '-1' if value == -1 else f'{value:.4f}'
+        lines.append(f'{_LONG[kind]:<25} {iou:<10} {area:<7} {detections:>10}   {number:>6}')
+    note = explain_minus_one(metrics, iou_type, prefix)
+    return '\n'.join([*lines, note] if note else lines)
+
+
+def explain_minus_one(
+    metrics: Mapping[str, float], iou_type: str = 'bbox', prefix: str = ''
+) -> str | None:
+    """One line that says why figures are -1, or None if none is.
+
+    Args:
+        metrics: As in :func:`format_twelve`.
+        iou_type: As in :func:`format_twelve`.
+        prefix: As in :func:`format_twelve`.
+    """
+    missing = [
+        (key, area)
+        for key, _, _, area, _ in TWELVE
+        if metrics.get(f'{prefix}{iou_type}_{key}') == -1
+    ]
+    if not missing:
+        return None
+    keys = ', '.join(f'{iou_type}_{key}' for key, _ in missing)
+    if any(area == 'all' for _, area in missing):
+        return f'-1 means not measured: there is no ground truth at all of these classes ({keys}).'
+    areas = list(dict.fromkeys(area for _, area in missing))
+    sizes = ' or '.join(f'{area} ({_SIZES[area]})' for area in areas)
+    return f'-1 means not measured: there is no ground truth of {sizes} size ({keys}).'
+
+
+def format_table(per_class: Sequence[Mapping[str, Any]]) -> str:
+    """Text of a per-class table, one class a line, columns aligned.
+
+    Args:
+        per_class: Rows with the same keys, in the order wanted (a metric's ``per_class``);
+            None is shown as ``-``, a fraction to four decimals.
+
+    Returns:
+        Lines without a last newline; an empty string for no rows.
+    """
+    if not per_class:
+        return ''
+    head = list(per_class[0])
+    cells = [head, *[[_cell(row[key]) for key in head] for row in per_class]]
+    widths = [max(len(line[i]) for line in cells) for i in range(len(head))]
+    left = [isinstance(per_class[0][key], str) for key in head]
+    lines = []
+    for line in cells:
+        parts = zip(line, widths, left, strict=True)
+        lines.append('  '.join(c.ljust(w) if at else c.rjust(w) for c, w, at in parts).rstrip())
+    lines.insert(1, '-' * sum(widths, 2 * (len(widths) - 1)))
+    return '\n'.join(lines)
+
+
+def _cell(value: Any) -> str:
+    if value is None:
+        return '-'
+    return f'{value:.4f}' if isinstance(value, float) else str(value)
+
+
+def write_results_json(
+    path: str | Path,
+    metrics: Mapping[str, float],
+    per_class: Sequence[Mapping[str, Any]] = (),
+    extra: Mapping[str, Any] | None = None,
+) -> None:
+    """Write results as JSON, unrounded, whole or not at all.
+
+    The file holds ``metrics``, ``per_class`` and the keys of ``extra``. NaN and infinity, which
+    JSON does not have, become null. A reader never sees half a file: it is written beside the
+    target and renamed.
+
+    Args:
+        path: The file; an existing one is replaced.
+        metrics: Figures by name.
+        per_class: Rows of the per-class table.
+        extra: More top-level keys, such as the config and the checkpoint.
+
+    Raises:
+        MissingFileError: The folder of ``path`` does not exist.
+        InputError: ``extra`` holds a key that the results use.
+    """
+    path = Path(path)
+    if not path.parent.is_dir():
+        raise MissingFileError(f'{path.parent} is no folder: create it, or write elsewhere.')
+    content = {'metrics': metrics, 'per_class': list(per_class)}
+    clash = sorted(set(content) & set(extra or {}))
+    if clash:
+        raise InputError(f'extra has the key {clash[0]!r}, which the results use: rename it.')
+    text = json.dumps(_plain({**content, **(extra or {})}), indent=2, allow_nan=False)
+    temporary = path.with_name(f'.{path.name}.{os.getpid()}')
+    try:
+        temporary.write_text(text + '\n', encoding='utf-8')
+        temporary.replace(path)
+    finally:
+        temporary.unlink(missing_ok=True)
+
+
+def _plain(value: Any) -> Any:
+    """What JSON can hold: numpy and torch scalars and arrays as numbers, NaN as None."""
+    if isinstance(value, Mapping):
+        return {str(key): _plain(item) for key, item in value.items()}
+    if isinstance(value, list | tuple):
+        return [_plain(item) for item in value]
+    if hasattr(value, 'tolist'):
+        return _plain(value.tolist())
+    if isinstance(value, float):
+        return value if math.isfinite(value) else None
+    if value is None or isinstance(value, str | bool | int):
+        return value
+    return str(value)

@@ -1,0 +1,267 @@
+"""In-Place Activated BatchNorm (Rota Bulo et al., CVPR 2018) on torch's own kernels.
+
+A batch norm followed by a leaky ReLU keeps two large tensors for its backward pass: the norm's
+input ``x`` and the activation's input ``z``. Both can be recovered from the output ``y``, which the
+next convolution keeps anyway. This module keeps ``y`` and nothing else of that size.
+
+Notation, per channel: ``g = |w| + eps`` is the scale, ``b`` the bias, ``m`` and ``r`` the mean and
+the inverse standard deviation of ``x``;
+
+    z = g * (x - m) * r + b,        y = z if z > 0 else slope * z.
+
+The batch norm's gradient needs ``x`` only through ``xhat = (x - m) * r``, and ``xhat = (z - b) /
+g``. So the native backward kernel gives the right gradients when it is handed ``z`` as its input
+together with the statistics that ``z`` has: mean ``b`` and inverse standard deviation ``1 / g``.
+It then multiplies by ``weight * invstd`` where ``g * r`` is due, hence ``weight = g * g * r``.
+"""
+
+from typing import NamedTuple
+
+import torch
+import torch.nn.functional as F
+from torch import nn
+from torch.autograd.function import Function, once_differentiable
+
+from .sync_statistics import SyncNorm, sync_world_size
+from .tracing import is_tracing
+
+ACTIVATIONS = ('leaky_relu', 'identity')
+BACKENDS = ('auto', 'torch', 'inplace_abn')
+
+# Inverting the leaky ReLU multiplies by 1 / slope. In half precision a smaller slope pushes
+# negative outputs into the subnormal range (or to zero), where the inverse has lost its digits.
+_MIN_HALF_PRECISION_SLOPE = 1e-4
+
+
+class Normalized(NamedTuple):
+    """A norm's output and the figures that recompute it: ``y = (x - mean) * invstd * scale + b``.
+
+    Attributes:
+        y: ``(N, C, H, W)``.
+        mean: ``(C,)``.
+        invstd: ``(C,)``, the inverse standard deviation, eps included.
+        scale: ``(C,)``, ``|weight| + eps``.
+    """
+
+    y: torch.Tensor
+    mean: torch.Tensor
+    invstd: torch.Tensor
+    scale: torch.Tensor
+
+
+class InPlaceABN(nn.Module):
+    """Batch norm and activation that keep one tensor for backward: ``(N, C, ...) -> (N, C, ...)``.
+
+    The scale is ``|weight| + eps``, as in the published TResNet weights. A weight of exactly zero
+    has the gradient of a positive one, so that norms initialised at zero can leave it.
+
+    With ``activation='identity'`` nothing is inverted: the input is kept, as an ordinary batch norm
+    does, which is exact at any weight and as small, since nothing downstream keeps the output.
+
+    Args:
+        num_features: Channels ``C``.
+        eps: Added to the variance and to ``|weight|``.
+        momentum: Share of the new batch in the running statistics, 0 to 1.
+        activation: ``'leaky_relu'`` or ``'identity'``.
+        activation_param: Slope of the leaky ReLU, above 0.
+        sync: Share the statistics between the processes of the default group while training.
+        backend: What runs the leaky ReLU norms: ``'torch'`` for torch's own kernels,
+            ``'inplace_abn'`` for the compiled package of that name, where it is installed,
+            ``'auto'`` for the best that needs no compiler.
+
+    Raises:
+        ValueError: If an argument is out of its range, or a training batch has one value a channel.
+        ImportError: If ``backend='inplace_abn'`` and the package is not installed.
+    """
+
+    def __init__(
+        self,
+        num_features: int,
+        eps: float = 1e-5,
+        momentum: float = 0.1,
+        activation: str = 'leaky_relu',
+        activation_param: float = 0.01,
+        sync: bool = False,
+        backend: str = 'auto',
+    ) -> None:
+        super().__init__()
+        if activation not in ACTIVATIONS:
+            raise ValueError(f'activation {activation!r} is not one of {ACTIVATIONS}')
+        if backend not in BACKENDS:
+            raise ValueError(f'backend {backend!r} is not one of {BACKENDS}')
+        if activation == 'leaky_relu' and not activation_param > 0:
+            raise ValueError(f'activation_param must be above 0, got {activation_param}')
+        self.num_features = num_features
+        self.eps = eps
+        self.momentum = momentum
+        self.activation = activation
+        self.activation_param = activation_param
+        self.sync = sync
+        self.backend = backend
+        # As in torch's norms: False leaves the running statistics as they are.
+        self.track_running_stats = True
+        self.weight = nn.Parameter(torch.ones(num_features))
+        self.bias = nn.Parameter(torch.zeros(num_features))
+        self.register_buffer('running_mean', torch.zeros(num_features))
+        self.register_buffer('running_var', torch.ones(num_features))
+        if backend == 'inplace_abn':
+            _compiled_package()  # missing: say so when the model is built, not at its first batch
+
+    @property
+    def scale(self) -> torch.Tensor:
+        """The factor that each normalised channel is multiplied by, ``(C,)``."""
+        # Not abs(): its gradient at 0 is 0, and a norm that starts there would stay for ever.
+        return torch.where(self.weight < 0, -self.weight, self.weight) + self.eps
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        self._check_batch(x)
+        if is_tracing():
+            return self._forward_plain(x)
+        if self.activation == 'identity':
+            return self._forward_identity(x).y
+        if self.backend == 'inplace_abn':
+            return self._forward_compiled(x)
+        if self._uses_global_statistics():
+            return self._forward_sync(x, self.activation_param).y
+        if x.element_size() < 4 and self.activation_param < _MIN_HALF_PRECISION_SLOPE:
+            return self._forward_plain(x)
+        return _InPlaceABN.apply(
+            x, self.scale, self.bias, *self._statistics_arguments(), self.activation_param
+        )
+
+    def normalize(self, x: torch.Tensor) -> Normalized:
+        """Return the output together with what recomputes it, for an identity activation.
+
+        Raises:
+            ValueError: If the activation is not the identity.
+        """
+        if self.activation != 'identity':
+            raise ValueError('normalize() is for activation="identity"')
+        self._check_batch(x)
+        return self._forward_identity(x)
+
+    def extra_repr(self) -> str:
+        slope = f', slope={self.activation_param}' if self.activation == 'leaky_relu' else ''
+        return (
+            f'{self.num_features}, eps={self.eps}, momentum={self.momentum}, '
+            f'activation={self.activation}{slope}, sync={self.sync}, backend={self.backend}'
+        )
+
+    def _check_batch(self, x: torch.Tensor) -> None:
+        values = x.numel() // x.shape[1]
+        if self.training and values == 1 and not self._uses_global_statistics():
+            raise ValueError(
+                f'a training batch needs more than 1 value per channel, got shape {tuple(x.shape)}'
+            )
+
+    def _uses_global_statistics(self) -> bool:
+        return self.sync and self.training and sync_world_size() > 1
+
+    def _statistics_arguments(self) -> tuple:
+        """Return running mean, running variance, training, momentum and eps, as torch takes them.
+
+        In training without tracking the batch's statistics serve and nothing is updated.
+        """
+        if self.training and not self.track_running_stats:
+            return None, None, True, self.momentum, self.eps
+        return self.running_mean, self.running_var, self.training, self.momentum, self.eps
+
+    def _forward_plain(self, x: torch.Tensor) -> torch.Tensor:
+        mean, var, training, momentum, eps = self._statistics_arguments()
+        z = F.batch_norm(x, mean, var, self.scale, self.bias, training, momentum, eps)
+        return z if self.activation == 'identity' else F.leaky_relu(z, self.activation_param)
+
+    def _forward_identity(self, x: torch.Tensor) -> Normalized:
+        if self._uses_global_statistics():
+            return self._forward_sync(x, slope=1.0)
+        scale = self.scale
+        arguments = self._statistics_arguments()
+        y, mean, invstd = torch.native_batch_norm(x, scale, self.bias, *arguments)
+        if not self.training:
+            mean, invstd = self.running_mean, (self.running_var + self.eps).rsqrt()
+        return Normalized(y, mean, invstd, scale)
+
+    def _forward_sync(self, x: torch.Tensor, slope: float) -> Normalized:
+        scale = self.scale
+        running_mean, running_var, _, momentum, eps = self._statistics_arguments()
+        y, mean, invstd = SyncNorm.apply(
+            x, scale, self.bias, running_mean, running_var, momentum, eps, slope
+        )
+        return Normalized(y, mean, invstd, scale)
+
+    def _forward_compiled(self, x: torch.Tensor) -> torch.Tensor:
+        package = _compiled_package()
+        function = package.inplace_abn_sync if self.sync else package.inplace_abn
+        mean, var, training, momentum, eps = self._statistics_arguments()
+        if mean is None:  # the package always updates: let it update a copy
+            mean, var = self.running_mean.clone(), self.running_var.clone()
+        return function(
+            # The package overwrites its input, which the caller may still hold.
+            x.clone(),
+            self.weight,
+            self.bias,
+            mean,
+            var,
+            training,
+            momentum,
+            eps,
+            self.activation,
+            self.activation_param,
+        )
+
+
+def _compiled_package():
+    try:
+        import inplace_abn
+    except ImportError as error:
+        raise ImportError(
+            "backend='inplace_abn' needs the compiled package inplace-abn "
+            '(pip install --no-build-isolation inplace-abn); the default backend needs nothing'
+        ) from error
+    return inplace_abn
+
+
+class _InPlaceABN(Function):
+    """Batch norm and leaky ReLU with backward from the output; see the module's docstring."""
+
+    @staticmethod
+    def forward(ctx, x, scale, bias, running_mean, running_var, training, momentum, eps, slope):
+        z, _, invstd = torch.native_batch_norm(
+            x, scale, bias, running_mean, running_var, training, momentum, eps
+        )
+        if not training:
+            invstd = (running_var + eps).rsqrt()
+        y = F.leaky_relu_(z, slope)
+        ctx.training = training
+        ctx.slope = slope
+        ctx.save_for_backward(y, scale, bias, invstd)
+        return y
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx, grad_y):
+        y, scale, bias, invstd = ctx.saved_tensors
+        z, grad_z = invert_leaky_relu(y, grad_y, ctx.slope)
+        weight = scale * scale * invstd
+        if ctx.training:
+            running, saved, eps = (None, None), (bias, scale.reciprocal()), 0.0
+        else:
+            running, saved, eps = (bias, scale * scale), (None, None), 0.0
+        grad_x, grad_scale, grad_bias = torch.ops.aten.native_batch_norm_backward(
+            grad_z, z, weight, *running, *saved, ctx.training, eps, ctx.needs_input_grad[:3]
+        )
+        return grad_x, grad_scale, grad_bias, None, None, None, None, None, None
+
+
+def invert_leaky_relu(
+    y: torch.Tensor, grad_y: torch.Tensor, slope: float
+) -> tuple[torch.Tensor, torch.Tensor]:
+    """Return the activation's input and the gradient there, from its output ``y``.
+
+    A leaky ReLU keeps the sign, so its inverse is the leaky ReLU with the inverse slope.
+    """
+    if y.is_contiguous(memory_format=torch.channels_last) and not y.is_contiguous():
+        # The norm's kernels are quick only where all their tensors have one layout.
+        grad_y = grad_y.contiguous(memory_format=torch.channels_last)
+    z = F.leaky_relu(y, 1 / slope)
+    return z, torch.ops.aten.leaky_relu_backward(grad_y, y, slope, True)

@@ -1,0 +1,77 @@
+"""Squeeze-and-excitation (Hu et al., CVPR 2018; TResNet, section 2.5)."""
+
+import torch
+import torch.nn.functional as F
+from torch import nn
+from torch.autograd.function import Function, once_differentiable
+
+from .inplace_abn import InPlaceABN
+from .tracing import is_tracing
+
+
+class SqueezeExcite(nn.Module):
+    """Scale each channel by a gate in (0, 1) that the whole picture decides.
+
+    ``(N, C, H, W) -> (N, C, H, W)``: global average, 1x1 convolution to ``reduced_channels``,
+    ReLU, 1x1 convolution back, sigmoid, product.
+
+    Args:
+        channels: Channels ``C`` of the input.
+        reduced_channels: Channels between the two convolutions.
+    """
+
+    def __init__(self, channels: int, reduced_channels: int) -> None:
+        super().__init__()
+        self.fc1 = nn.Conv2d(channels, reduced_channels, kernel_size=1)
+        self.fc2 = nn.Conv2d(reduced_channels, channels, kernel_size=1)
+
+    def gate(self, x: torch.Tensor) -> torch.Tensor:
+        """Return the gate of each channel, ``(N, C, 1, 1)``, values in (0, 1)."""
+        squeezed = x.mean((2, 3), keepdim=True)  # (N, C, 1, 1)
+        return torch.sigmoid(self.fc2(F.relu(self.fc1(squeezed), inplace=True)))
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        return x * self.gate(x)
+
+    def forward_after_norm(self, x: torch.Tensor, norm: nn.Module) -> torch.Tensor:
+        """Return ``self(norm(x))``, keeping ``x`` alone for backward where ``norm`` allows it.
+
+        The product needs the norm's output ``y`` for the gate's gradient, and the norm needs its
+        input ``x``. With an identity-activation :class:`InPlaceABN`, ``y`` is an affine function of
+        ``x`` per channel, so it is computed again instead of kept.
+
+        Args:
+            x: The norm's input, ``(N, C, H, W)``.
+            norm: The norm between the convolution and this layer.
+        """
+        if not isinstance(norm, InPlaceABN) or is_tracing() or not torch.is_grad_enabled():
+            return self(norm(x))
+        normalized = norm.normalize(x)
+        gate = self.gate(normalized.y)
+        return _GateNormOutput.apply(
+            normalized.y, gate, x, normalized.mean, normalized.invstd, normalized.scale, norm.bias
+        )
+
+
+class _GateNormOutput(Function):
+    """``y * gate`` for ``y = (x - mean) * invstd * scale + bias``, keeping ``x`` instead of ``y``.
+
+    ``x`` and the norm's figures are there to recompute; their gradients flow through ``y``.
+    """
+
+    @staticmethod
+    def forward(ctx, y, gate, x, mean, invstd, scale, bias):
+        ctx.save_for_backward(gate, x, mean, invstd, scale, bias)
+        return y * gate
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx, grad_output):
+        gate, x, mean, invstd, scale, bias = ctx.saved_tensors
+        grad_y = grad_output * gate if ctx.needs_input_grad[0] else None
+        # sum(grad * y) over the picture, with the per-channel figures taken out of the sum
+        centred = x - mean[:, None, None]  # (N, C, H, W), in the statistics' precision
+        with_x = (grad_output * centred).sum((2, 3))  # (N, C)
+        alone = grad_output.sum((2, 3), dtype=mean.dtype)  # (N, C)
+        grad_gate = with_x * (scale * invstd) + alone * bias
+        return grad_y, grad_gate[:, :, None, None].to(gate.dtype), None, None, None, None, None

@@ -1,0 +1,89 @@
+"""Batch norm whose statistics are those of all processes, on any device and process group.
+
+torch's own ``SyncBatchNorm`` runs on CUDA only and its kernels take the norm's input, not its
+output, so the reductions are done here with ``torch.distributed``.
+"""
+
+import torch
+import torch.nn.functional as F
+from torch import distributed as dist
+from torch.autograd.function import Function, once_differentiable
+
+
+def sync_world_size() -> int:
+    """Return the number of processes that share statistics; 1 without ``torch.distributed``."""
+    return dist.get_world_size() if dist.is_available() and dist.is_initialized() else 1
+
+
+class SyncNorm(Function):
+    """Training-mode batch norm with global statistics, then a leaky ReLU of the given slope.
+
+    A slope of 1 is the identity: then the input is kept for backward, otherwise the output.
+    Returns ``(y, mean, invstd)``, the last two without gradient.
+    """
+
+    @staticmethod
+    def forward(ctx, x, scale, bias, running_mean, running_var, momentum, eps, slope):
+        count, mean, var = _global_statistics(x)
+        invstd = (var + eps).rsqrt()
+        y = F.batch_norm(x, mean, var, scale, bias, training=False, eps=eps)
+        if slope != 1.0:
+            y = F.leaky_relu_(y, slope)
+        if running_mean is not None:
+            unbiased = var * (count / (count - 1))
+            running_mean.lerp_(mean.to(running_mean.dtype), momentum)
+            running_var.lerp_(unbiased.to(running_var.dtype), momentum)
+        ctx.slope = slope
+        ctx.count = count
+        ctx.save_for_backward(x if slope == 1.0 else y, scale, bias, mean, invstd)
+        ctx.mark_non_differentiable(mean, invstd)
+        return y, mean, invstd
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx, grad_y, _grad_mean, _grad_invstd):
+        kept, scale, bias, mean, invstd = ctx.saved_tensors
+        if ctx.slope == 1.0:
+            grad_z = grad_y
+            xhat = (kept - _per_channel(mean, kept)) * _per_channel(invstd, kept)
+        else:
+            z = F.leaky_relu(kept, 1 / ctx.slope)
+            grad_z = torch.ops.aten.leaky_relu_backward(grad_y, kept, ctx.slope, True)
+            xhat = (z - _per_channel(bias, z)) / _per_channel(scale, z)
+        axes = [d for d in range(kept.dim()) if d != 1]
+        grad_bias = grad_z.sum(axes, dtype=mean.dtype)  # (C,)
+        grad_scale = (grad_z * xhat).sum(axes, dtype=mean.dtype)  # (C,)
+        # The parameters' gradients stay this process's own: DDP averages them. The statistics
+        # belong to all processes, so what flows through them is summed over all.
+        sums = torch.cat([grad_bias, grad_scale])
+        dist.all_reduce(sums)
+        mean_grad, mean_grad_xhat = (sums / ctx.count).chunk(2)
+        centred = grad_z - _per_channel(mean_grad, kept) - xhat * _per_channel(mean_grad_xhat, kept)
+        grad_x = (centred * _per_channel(scale * invstd, kept)).to(kept.dtype)
+        return grad_x, grad_scale, grad_bias, None, None, None, None, None
+
+
+def _per_channel(values: torch.Tensor, like: torch.Tensor) -> torch.Tensor:
+    return values.view(1, -1, *[1] * (like.dim() - 2))
+
+
+def _global_statistics(x: torch.Tensor) -> tuple[float, torch.Tensor, torch.Tensor]:
+    """Return the count of values per channel over all processes, their mean and biased variance.
+
+    Raises:
+        ValueError: If all processes together have one value per channel.
+    """
+    axes = [d for d in range(x.dim()) if d != 1]
+    exact = x if x.dtype == torch.float64 else x.float()
+    var, mean = torch.var_mean(exact, axes, correction=0)
+    mine = torch.cat([mean.new_tensor([x.numel() / x.shape[1]]), mean, var])
+    everyone = [torch.empty_like(mine) for _ in range(sync_world_size())]
+    dist.all_gather(everyone, mine)
+    counts, means, variances = torch.stack(everyone).split([1, len(mean), len(mean)], dim=1)
+    count = counts.sum().item()
+    if count < 2:
+        raise ValueError('a training batch needs more than 1 value per channel over all processes')
+    # Chan's parallel formula: within-process variance plus the spread of the processes' means.
+    mean = (counts * means).sum(0) / count
+    var = (counts * (variances + (means - mean).square())).sum(0) / count
+    return count, mean, var

@@ -1,0 +1,458 @@
+"""TResNet: High Performance GPU-Dedicated Architecture (Ridnik et al., WACV 2021)."""
+
+import contextlib
+from collections.abc import Iterator, Mapping, Sequence
+
+import torch
+import torch.nn.functional as F
+from mmcv.cnn import build_norm_layer
+from mmcv.cnn.bricks import DropPath
+from mmdet.registry import MODELS
+from mmengine.model import BaseModule
+from torch import nn
+from torch.nn.modules.batchnorm import _BatchNorm
+from torch.utils.checkpoint import checkpoint
+
+from ..checkpoints import adapt_norm_notation, load_backbone_weights
+from ..layers import BlurPool, InPlaceABN, SpaceToDepth, SqueezeExcite
+from ..layers.tracing import is_tracing
+
+NormConfig = Mapping[str, object]
+
+MIN_SIDE = 32  # at stride 16 the last blur still needs two rows to reflect
+
+
+class ConvNorm(nn.Module):
+    """Convolution, norm, and where asked for leaky ReLU and blur: ``(N, C, H, W)`` to ``(N, out,
+    H, W)``, or half of that resolution with the blur.
+
+    The norm is the attribute ``abn`` (scale ``|weight| + eps``) or ``bn`` (scale ``weight``), after
+    its kind. A state dict of the other kind is converted when it is loaded.
+
+    Args:
+        in_channels: Channels of the input.
+        out_channels: Channels of the output.
+        kernel_size: 1 or 3; the border is padded with zeros.
+        norm_cfg: See :class:`TResNet`.
+        slope: Slope of the leaky ReLU; None for no activation.
+        blur: Whether to downsample by two, anti-aliased.
+    """
+
+    def __init__(
+        self,
+        in_channels: int,
+        out_channels: int,
+        kernel_size: int,
+        norm_cfg: NormConfig,
+        slope: float | None = None,
+        blur: bool = False,
+    ) -> None:
+        super().__init__()
+        self.conv = nn.Conv2d(
+            in_channels, out_channels, kernel_size, padding=kernel_size // 2, bias=False
+        )
+        norm = build_norm(norm_cfg, out_channels, slope)
+        self.norm_name = 'abn' if isinstance(norm, InPlaceABN) else 'bn'
+        self.add_module(self.norm_name, norm)
+        self.act = None
+        if slope is not None and not isinstance(norm, InPlaceABN):
+            self.act = nn.LeakyReLU(slope, inplace=True)
+        self.blur = BlurPool() if blur else None
+
+    @property
+    def norm(self) -> nn.Module:
+        return getattr(self, self.norm_name)
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        x = self.norm(self.conv(x))
+        if self.act is not None:
+            x = self.act(x)
+        return x if self.blur is None else self.blur(x)
+
+    def _load_from_state_dict(self, state_dict, prefix, *args, **kwargs):
+        adapt_norm_notation(state_dict, prefix, self.norm_name)
+        super()._load_from_state_dict(state_dict, prefix, *args, **kwargs)
+
+
+def build_norm(norm_cfg: NormConfig, channels: int, slope: float | None) -> nn.Module:
+    """Build the norm of ``norm_cfg``; an In-Place ABN brings its activation along.
+
+    Raises:
+        ValueError: If the type is neither an In-Place ABN nor a batch norm.
+    """
+    cfg = dict(norm_cfg)
+    kind = cfg.get('type')
+    if kind == 'InPlaceABN':
+        del cfg['type']
+        if slope is None:
+            return InPlaceABN(channels, activation='identity', **cfg)
+        return InPlaceABN(channels, activation='leaky_relu', activation_param=slope, **cfg)
+    if kind not in ('BN', 'BN2d', 'SyncBN'):
+        raise ValueError(
+            f'norm_cfg type {kind!r} does not fit TResNet: its weights are those of a batch norm; '
+            "use 'InPlaceABN', 'BN' or 'SyncBN'"
+        )
+    return build_norm_layer(cfg, channels)[1]
+
+
+class BasicBlock(nn.Module):
+    """Two 3x3 convolutions with squeeze-and-excite before the sum (paper, figure 2, left)."""
+
+    expansion = 1
+
+    def __init__(
+        self,
+        in_channels: int,
+        planes: int,
+        stride: int,
+        norm_cfg: NormConfig,
+        slope: float,
+        use_se: bool,
+        drop_path: float,
+    ) -> None:
+        super().__init__()
+        self.conv1 = ConvNorm(in_channels, planes, 3, norm_cfg, slope, blur=stride == 2)
+        self.conv2 = ConvNorm(planes, planes, 3, norm_cfg)
+        self.se = SqueezeExcite(planes, max(planes // 4, 64)) if use_se else None
+        self.downsample = build_shortcut(in_channels, planes * self.expansion, stride, norm_cfg)
+        self.drop_path = build_drop_path(drop_path)
+
+    @property
+    def last_norm(self) -> nn.Module:
+        return self.conv2.norm
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        shortcut = x if self.downsample is None else self.downsample(x)
+        out = self.conv1(x)
+        if self.se is None:
+            out = self.conv2(out)
+        else:
+            out = self.se.forward_after_norm(self.conv2.conv(out), self.conv2.norm)
+        return add_relu(self.drop_path(out), shortcut)
+
+
+class Bottleneck(nn.Module):
+    """1x1, 3x3, 1x1 convolutions with squeeze-and-excite after the 3x3 (paper, figure 2, right)."""
+
+    expansion = 4
+
+    def __init__(
+        self,
+        in_channels: int,
+        planes: int,
+        stride: int,
+        norm_cfg: NormConfig,
+        slope: float,
+        use_se: bool,
+        drop_path: float,
+    ) -> None:
+        super().__init__()
+        self.conv1 = ConvNorm(in_channels, planes, 1, norm_cfg, slope)
+        self.conv2 = ConvNorm(planes, planes, 3, norm_cfg, slope, blur=stride == 2)
+        self.se = SqueezeExcite(planes, max(planes * 4 // 8, 64)) if use_se else None
+        self.conv3 = ConvNorm(planes, planes * self.expansion, 1, norm_cfg)
+        self.downsample = build_shortcut(in_channels, planes * self.expansion, stride, norm_cfg)
+        self.drop_path = build_drop_path(drop_path)
+
+    @property
+    def last_norm(self) -> nn.Module:
+        return self.conv3.norm
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        shortcut = x if self.downsample is None else self.downsample(x)
+        out = self.conv2(self.conv1(x))
+        if self.se is not None:
+            out = self.se(out)
+        return add_relu(self.drop_path(self.conv3(out)), shortcut)
+
+
+def build_shortcut(
+    in_channels: int, out_channels: int, stride: int, norm_cfg: NormConfig
+) -> nn.Sequential | None:
+    """Return average pooling and a 1x1 convolution, each where needed; None for the identity."""
+    if stride == 1 and in_channels == out_channels:
+        return None
+    layers: list[nn.Module] = []
+    if stride == 2:
+        layers.append(nn.AvgPool2d(2, stride=2, ceil_mode=True, count_include_pad=False))
+    layers.append(ConvNorm(in_channels, out_channels, 1, norm_cfg))
+    return nn.Sequential(*layers)
+
+
+def build_drop_path(rate: float) -> nn.Module:
+    """Return stochastic depth for the residual branch, or the identity at rate 0."""
+    return DropPath(rate) if rate else nn.Identity()
+
+
+def add_relu(branch: torch.Tensor, shortcut: torch.Tensor) -> torch.Tensor:
+    """Return ``relu(branch + shortcut)``, in the branch's own memory.
+
+    Nothing keeps the branch for backward: its norm keeps its input, and squeeze-and-excite and
+    stochastic depth return a tensor of their own.
+    """
+    return F.relu(branch.add_(shortcut), inplace=True)
+
+
+BLOCKS = {'basic': BasicBlock, 'bottleneck': Bottleneck}
+
+
+@MODELS.register_module()
+class TResNet(BaseModule):
+    """TResNet backbone with outputs at strides 4, 8, 16 and 32.
+
+    Input: RGB in [0, 1], ``(N, in_channels, H, W)``, no mean or standard deviation applied (in a
+    data preprocessor: ``mean=[0, 0, 0], std=[255, 255, 255], bgr_to_rgb=True``). Sides need at
+    least 32 pixels; one that is no multiple of 4 is padded with zeros at the right or bottom.
+
+    Args:
+        arch: ``'m'``, ``'l'``, ``'xl'``, ``'v2_l'``, or a dict with fields of ``arch_settings``; a
+            field left out has the value that ``'m'`` gives it.
+        in_channels: Channels of the input.
+        out_indices: The stages whose outputs are returned, increasing. Stages after the last one
+            are not built.
+        frozen_stages: Stages that do not learn: 0 for the stem, ``k`` for the stem and the first
+            ``k`` stages, -1 for none. Their norms keep their running statistics.
+        norm_eval: Keep the running statistics of all norms while training.
+        norm_cfg: ``dict(type='InPlaceABN')`` (with ``sync=True`` to share statistics between
+            processes), ``dict(type='BN')`` or ``dict(type='SyncBN')``, and the norm's arguments.
+        with_cp: Keep only each block's input while training and compute the block again in the
+            backward pass: less memory, more time. Running statistics are updated once.
+        drop_path_rate: Stochastic depth's rate at the last block, rising linearly from 0, in
+            [0, 1).
+        init_cfg: ``dict(type='Pretrained', checkpoint=...)`` for a file in the published, timm's or
+            this project's format, or ``timm://NAME`` for the hub; None for random weights: Kaiming
+            normal (fan out), each branch's last norm at zero (paper, section 2.7).
+
+    Attributes:
+        out_channels: Channels of each output, a tuple in the order of ``out_indices``.
+        out_strides: Stride of each output, likewise.
+
+    Raises:
+        ValueError: If an argument is out of its range.
+
+    Example:
+        >>> import torch
+        >>> model = TResNet(arch='m', out_indices=(1, 2, 3))
+        >>> [tuple(y.shape) for y in model(torch.rand(1, 3, 64, 96))]
+        [(1, 128, 8, 12), (1, 1024, 4, 6), (1, 2048, 2, 3)]
+    """
+
+    arch_settings = {
+        'm': dict(
+            depths=(3, 4, 11, 3),
+            width_factor=1.0,
+            block_types=('basic', 'basic', 'bottleneck', 'bottleneck'),
+            se_stages=(True, True, True, False),
+            stem_slope=1e-2,
+            slope=1e-3,
+        ),
+    }
+    arch_settings['l'] = dict(arch_settings['m'], depths=(4, 5, 18, 3), width_factor=1.2)
+    arch_settings['xl'] = dict(arch_settings['m'], depths=(4, 5, 24, 3), width_factor=1.3)
+    arch_settings['v2_l'] = dict(
+        arch_settings['m'], depths=(3, 4, 23, 3), block_types=('bottleneck',) * 4
+    )
+
+    def __init__(
+        self,
+        arch: str | Mapping[str, object] = 'm',
+        in_channels: int = 3,
+        out_indices: Sequence[int] = (0, 1, 2, 3),
+        frozen_stages: int = -1,
+        norm_eval: bool = False,
+        norm_cfg: NormConfig = dict(type='InPlaceABN'),  # noqa: B006  (read, never written)
+        with_cp: bool = False,
+        drop_path_rate: float = 0.0,
+        init_cfg: Mapping[str, object] | Sequence[Mapping[str, object]] | None = None,
+    ) -> None:
+        super().__init__(init_cfg=init_cfg)
+        settings = self._resolve_arch(arch)
+        depths = settings['depths']
+        _check_out_indices(out_indices, len(depths))
+        if not 0 <= drop_path_rate < 1:
+            raise ValueError(f'drop_path_rate must be in [0, 1), got {drop_path_rate}')
+        num_stages = out_indices[-1] + 1
+        if not -1 <= frozen_stages <= num_stages:
+            raise ValueError(
+                f'frozen_stages must be from -1 to {num_stages} (the stages that are built), '
+                f'got {frozen_stages}'
+            )
+        self.out_indices = tuple(out_indices)
+        self.frozen_stages = frozen_stages
+        self.norm_eval = norm_eval
+        self.with_cp = with_cp
+
+        width = int(64 * settings['width_factor'])
+        self.space_to_depth = SpaceToDepth()
+        self.conv1 = ConvNorm(
+            in_channels * SpaceToDepth.block_size**2, width, 3, norm_cfg, settings['stem_slope']
+        )
+        drop_paths = torch.linspace(0, drop_path_rate, sum(depths)).tolist()
+        channels, stage_channels = width, []
+        for stage in range(num_stages):
+            block = BLOCKS[settings['block_types'][stage]]
+            planes = width * 2**stage
+            blocks = []
+            for index in range(depths[stage]):
+                stride = 2 if stage > 0 and index == 0 else 1
+                blocks.append(
+                    block(
+                        channels,
+                        planes,
+                        stride,
+                        norm_cfg,
+                        settings['slope'],
+                        settings['se_stages'][stage],
+                        drop_paths[sum(depths[:stage]) + index],
+                    )
+                )
+                channels = planes * block.expansion
+            stage_channels.append(channels)
+            self.add_module(f'layer{stage + 1}', nn.Sequential(*blocks))
+        self.num_stages = num_stages
+        self.out_channels = tuple(stage_channels[i] for i in self.out_indices)
+        self.out_strides = tuple(4 * 2**i for i in self.out_indices)
+        self.reset_parameters()
+        self._freeze()
+
+    @classmethod
+    def _resolve_arch(cls, arch: str | Mapping[str, object]) -> dict:
+        if isinstance(arch, str):
+            if arch not in cls.arch_settings:
+                raise ValueError(
+                    f'unknown arch {arch!r}: use one of {sorted(cls.arch_settings)}, or a dict'
+                )
+            return cls.arch_settings[arch]
+        unknown = sorted(set(arch) - set(cls.arch_settings['m']))
+        if unknown:
+            raise ValueError(
+                f'unknown field {unknown[0]!r} in arch: the fields are '
+                f'{list(cls.arch_settings["m"])}'
+            )
+        settings = dict(cls.arch_settings['m'], **arch)
+        for field in ('depths', 'block_types', 'se_stages'):
+            if len(settings[field]) != 4:
+                raise ValueError(
+                    f'arch field {field!r} needs one value for each of the 4 stages, '
+                    f'got {settings[field]}'
+                )
+        wrong = sorted(set(settings['block_types']) - set(BLOCKS))
+        if wrong:
+            raise ValueError(f'unknown block type {wrong[0]!r} in arch: use {sorted(BLOCKS)}')
+        return settings
+
+    @property
+    def stages(self) -> list[nn.Sequential]:
+        """The stages that are built, in order."""
+        return [getattr(self, f'layer{i + 1}') for i in range(self.num_stages)]
+
+    def reset_parameters(self) -> None:
+        """Draw random weights as the paper does (section 2.7): see ``init_cfg``."""
+        for module in self.modules():
+            if isinstance(module, nn.Conv2d):
+                nn.init.kaiming_normal_(module.weight, mode='fan_out', nonlinearity='leaky_relu')
+                if module.bias is not None:
+                    nn.init.zeros_(module.bias)
+        for stage in self.stages:
+            for block in stage:
+                nn.init.zeros_(block.last_norm.weight)
+
+    def init_weights(self) -> None:
+        """Load the weights that ``init_cfg`` names, or keep those drawn at construction.
+
+        Raises:
+            InputError: If the checkpoint is missing, unreadable or of another arch.
+        """
+        configs = [self.init_cfg] if isinstance(self.init_cfg, Mapping) else self.init_cfg or []
+        pretrained = [cfg for cfg in configs if cfg['type'] == 'Pretrained']
+        if len(pretrained) < len(configs):
+            self.init_cfg = [cfg for cfg in configs if cfg['type'] != 'Pretrained']
+            super().init_weights()
+            self.init_cfg = configs
+        for cfg in pretrained:
+            load_backbone_weights(self, cfg['checkpoint'])
+        self.is_init = True
+
+    def forward(self, x: torch.Tensor) -> tuple[torch.Tensor, ...]:
+        """Return the feature maps of ``out_indices``.
+
+        Args:
+            x: ``(N, in_channels, H, W)``, values in [0, 1].
+
+        Returns:
+            One ``(N, C, ceil(H / s), ceil(W / s))`` per out index, ``C`` in ``out_channels`` and
+            ``s`` in ``out_strides``.
+
+        Raises:
+            ValueError: If a side is shorter than 32 pixels.
+        """
+        height, width = x.shape[-2:]
+        if min(height, width) < MIN_SIDE:
+            raise ValueError(
+                f'TResNet needs pictures of at least {MIN_SIDE} pixels a side, got {height}x{width}'
+            )
+        if height % 4 or width % 4:
+            x = F.pad(x, (0, -width % 4, 0, -height % 4))
+        x = self.conv1(self.space_to_depth(x))
+        outputs = []
+        for index, stage in enumerate(self.stages):
+            for block in stage:
+                x = self._run_block(block, x)
+            if index in self.out_indices:
+                outputs.append(x)
+        return tuple(outputs)
+
+    def _run_block(self, block: nn.Module, x: torch.Tensor) -> torch.Tensor:
+        if not (self.with_cp and self.training and torch.is_grad_enabled()) or is_tracing():
+            return block(x)
+        return checkpoint(
+            block,
+            x,
+            use_reentrant=False,
+            context_fn=lambda: (contextlib.nullcontext(), keep_running_statistics(block)),
+        )
+
+    def train(self, mode: bool = True) -> 'TResNet':
+        """Set training mode, but for what ``frozen_stages`` and ``norm_eval`` keep as it is."""
+        super().train(mode)
+        self._freeze()
+        if mode and self.norm_eval:
+            for norm in iterate_norms(self):
+                norm.eval()
+        return self
+
+    def _freeze(self) -> None:
+        if self.frozen_stages < 0:
+            return
+        for module in [self.conv1, *self.stages[: self.frozen_stages]]:
+            module.eval()
+            for parameter in module.parameters():
+                parameter.requires_grad = False
+
+
+def _check_out_indices(out_indices: Sequence[int], num_stages: int) -> None:
+    indices = list(out_indices)
+    valid = range(num_stages)
+    if not indices or indices != sorted(set(indices)) or any(i not in valid for i in indices):
+        raise ValueError(
+            f'out_indices must be increasing stage numbers from 0 to {num_stages - 1}, '
+            f'got {tuple(indices)}'
+        )
+
+
+def iterate_norms(module: nn.Module) -> Iterator[nn.Module]:
+    """Yield every batch norm in ``module``, In-Place ABN included."""
+    return (m for m in module.modules() if isinstance(m, (InPlaceABN, _BatchNorm)))
+
+
+@contextlib.contextmanager
+def keep_running_statistics(module: nn.Module) -> Iterator[None]:
+    """Run norms in training mode without updating their running statistics."""
+    norms = [norm for norm in iterate_norms(module) if norm.track_running_stats]
+    for norm in norms:
+        norm.track_running_stats = False
+    try:
+        yield
+    finally:
+        for norm in norms:
+            norm.track_running_stats = True
