@@ -1,3 +1,1 @@
-from tresnet_det import compat
-
-compat.prepare()
+import tresnet_det  # noqa: F401  (mmcv.ops, which the tests import, needs it first)

@@ -83,39 +83,47 @@ def test_nothing_is_offered_where_mmcv_is_compiled(monkeypatch):
     assert sys.meta_path == []
 
 
-def test_prepare_twice_adds_one_finder():
+def test_preparing_again_changes_nothing():
+    from mmengine.runner.checkpoint import CheckpointLoader
+
     from tresnet_det import compat
 
-    before = list(sys.meta_path)
+    before = list(sys.meta_path), CheckpointLoader.load_checkpoint
     compat.prepare()
-    assert sys.meta_path == before
+    assert (list(sys.meta_path), CheckpointLoader.load_checkpoint) == before
+
+
+def test_importing_the_package_prints_nothing():
+    assert run_python('import tresnet_det') == ''
 
 
 def test_mmdet_first_fails_and_then_works_after_prepare():
     out = run_python(
         'try:\n    import mmdet.apis\n'
         'except ModuleNotFoundError as error:\n    print(error.name)\n'
-        'from tresnet_det import compat; compat.prepare()\n'
+        'import tresnet_det\n'
         'import mmdet.apis, mmcv\n'
         'print(mmcv._ext.__spec__.name, mmdet.apis.init_detector.__name__)'
     )
     assert out.splitlines() == ['mmcv._ext', 'mmcv._ext init_detector']
 
 
-def test_the_order_of_mmdet_tools_builds_and_predicts():
-    out = run_python("""
+def test_the_order_of_mmdet_tools_builds_and_predicts(tmp_path):
+    config = tmp_path / 'config.py'
+    config.write_text("custom_imports = dict(imports=['tresnet_det'])")
+    out = run_python(f"""
 import sys
 import mmdet.registry
-from mmengine.config import Config
+from mmengine.config import Config, ConfigDict
 from mmengine.runner import Runner
-from tresnet_det import compat
-compat.prepare()
-print([m for m in ('mmcv.ops', 'mmdet.models', 'torchvision') if m in sys.modules])
+Config.fromfile({str(config)!r})  # imports tresnet_det, as tools/train.py does
+print([m for m in ('mmcv.ops', 'tresnet_det.compat.mmcv_ops') if m in sys.modules])
 import torch
 from mmdet.structures import DetDataSample
-from mmdet.utils import register_all_modules
-register_all_modules()
-cfg = Config(dict(model=dict(
+import mmdet.models
+from mmengine.registry import init_default_scope
+init_default_scope('mmdet')
+model = ConfigDict(
     type='RetinaNet',
     data_preprocessor=dict(type='DetDataPreprocessor', pad_size_divisor=32),
     backbone=dict(type='ResNet', depth=18, norm_cfg=dict(type='BN'), out_indices=(2, 3)),
@@ -123,8 +131,8 @@ cfg = Config(dict(model=dict(
     bbox_head=dict(type='RetinaHead', num_classes=3, in_channels=16, feat_channels=16,
         anchor_generator=dict(type='AnchorGenerator', scales=[4], ratios=[1.0], strides=[16, 32])),
     test_cfg=dict(nms_pre=50, score_thr=0.0, min_bbox_size=0,
-        nms=dict(type='nms', iou_threshold=0.5), max_per_img=7))))
-model = mmdet.registry.MODELS.build(cfg.model).eval()
+        nms=dict(type='nms', iou_threshold=0.5), max_per_img=7))
+model = mmdet.registry.MODELS.build(model).eval()
 sample = DetDataSample(metainfo=dict(img_shape=(64, 64), ori_shape=(64, 64), scale_factor=(1, 1)))
 out = model.test_step(dict(inputs=[torch.rand(3, 64, 64)], data_samples=[sample]))
 print(len(out[0].pred_instances))

@@ -1,5 +1,6 @@
 """CARAFE and masked convolution through mmcv's own functions."""
 
+import pytest
 import torch
 from mmcv.ops import CARAFEPack, MaskedConv2d, carafe, carafe_naive
 from torch.autograd import gradcheck
@@ -40,6 +41,7 @@ def test_the_upsampling_layer_trains():
     assert all(p.grad is not None for p in layer.parameters())
 
 
+@pytest.mark.filterwarnings('ignore:This overload of addmm')  # mmcv's own call
 def test_masked_convolution_is_the_convolution_where_the_mask_is_set():
     layer = MaskedConv2d(3, 5, (3, 1), padding=(1, 0))
     x = torch.randn(1, 3, 6, 7)

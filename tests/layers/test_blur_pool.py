@@ -29,7 +29,9 @@ def test_gradcheck():
 
 
 def test_a_constant_picture_stays_constant():
-    torch.testing.assert_close(BlurPool()(torch.full((1, 2, 6, 6), 3.0)), torch.full((1, 2, 3, 3), 3.0))
+    torch.testing.assert_close(
+        BlurPool()(torch.full((1, 2, 6, 6), 3.0)), torch.full((1, 2, 3, 3), 3.0)
+    )
 
 
 def test_nothing_of_the_inputs_size_is_kept_for_backward():

@@ -2,7 +2,6 @@ import copy
 
 import pytest
 import torch
-import torch.nn.functional as F
 
 from tresnet_det.layers import InPlaceABN
 
@@ -56,14 +55,16 @@ class Reference:
 
 
 @LAYOUTS
-@ACTIVATIONS
 @MODES
-@pytest.mark.parametrize('weights', [WEIGHTS, TINY_WEIGHTS], ids=['weights', 'tiny_weights'])
+@pytest.mark.parametrize(
+    ('activation', 'weights'),
+    # A tiny weight under a leaky ReLU errs by what the format allows: see the test of that.
+    [('leaky_relu', WEIGHTS), ('identity', WEIGHTS), ('identity', TINY_WEIGHTS)],
+    ids=['leaky_relu', 'identity', 'identity_tiny'],
+)
 def test_equals_batch_norm_with_absolute_scale_and_leaky_relu(
     training, activation, layout, weights
 ):
-    if activation == 'leaky_relu' and weights is TINY_WEIGHTS:
-        pytest.skip('inverted from the output: see the test of the error that the format allows')
     x = batch(4, layout=layout).requires_grad_()
     norm = make(activation, weights, training)
     grad = torch.randn_like(x)
@@ -97,9 +98,6 @@ def test_is_exact_in_float64(training, activation, layout):
 @MODES
 def test_gradcheck_of_input_weight_and_bias(training, activation):
     norm = make(activation, WEIGHTS, training, torch.float64)
-    norm.track_running_stats = False
-    if not training:
-        norm.track_running_stats = True
     x = batch(4, torch.float64).requires_grad_()
 
     def run(x, weight, bias):
@@ -112,9 +110,9 @@ def test_gradcheck_of_input_weight_and_bias(training, activation):
 @LAYOUTS
 @ACTIVATIONS
 @MODES
-@pytest.mark.parametrize('dtype', [torch.bfloat16, torch.float16])
+@pytest.mark.parametrize('dtype', [torch.float32, torch.bfloat16, torch.float16])
 @pytest.mark.parametrize('weights', [WEIGHTS, TINY_WEIGHTS], ids=['weights', 'tiny_weights'])
-def test_half_precision_errs_by_no_more_than_its_format(
+def test_errs_by_no_more_than_its_format_also_at_tiny_weights(
     dtype, training, activation, layout, weights
 ):
     eps = torch.finfo(dtype).eps
@@ -122,12 +120,17 @@ def test_half_precision_errs_by_no_more_than_its_format(
     norm = make(activation, weights, training)
     grad = torch.randn_like(x)
     reference = Reference(norm, x, grad)
-    with torch.autocast('cpu', dtype=dtype):
+    with torch.autocast('cpu', dtype=dtype, enabled=dtype != torch.float32):
         y = norm(x)
     assert y.dtype == dtype
     y.backward(grad)
-    # The output is rounded once, relative to its own size.
-    torch.testing.assert_close(y.double(), reference.y, rtol=2 * eps, atol=2 * eps * 0.2)
+    # The output is rounded once, relative to its own size; the kernel's own sums are in fp32,
+    # relative to the terms of x * (g r) + (bias - mean * g r).
+    var = x.double().var((0, 2, 3), correction=0) if training else norm.running_var.double()
+    invstd = (var + norm.eps).rsqrt()
+    terms = reference.bias.abs() + reference.scale * invstd * x.double().abs().max()
+    rounding = 2 * eps * reference.y.abs().amax((0, 2, 3)) + 2**-21 * terms
+    assert ((y.double() - reference.y).abs().amax((0, 2, 3)) <= rounding).all()
     # The normalised input is recovered as (z - bias) / g from a z that was rounded when it was
     # stored and rounded again when it was inverted: an error of about 2 eps |z| / g, |z| up to
     # |bias| + g |xhat|. The identity keeps its input: no error of this kind.
@@ -141,9 +144,8 @@ def test_half_precision_errs_by_no_more_than_its_format(
     assert ((norm.weight.grad.double() - reference.dw).abs() <= allowed_dw).all()
     assert ((norm.bias.grad.double() - reference.db).abs() <= grad_sum * 2 * eps).all()
     # dx = g r (dz - mean(dz) - xhat mean(dz xhat)): what xhat's error does to the last term.
-    invstd = 1 / (norm.running_var if not training else x.double().var((0, 2, 3), correction=0)).sqrt()
     slack = recovered * 2 * (largest + recovered) * grad_sum / count if training else 0
-    allowed_dx = reference.scale * invstd.double() * (slack + 8 * eps * grad.double().abs().max())
+    allowed_dx = reference.scale * invstd * (slack + 8 * eps * grad.double().abs().max())
     assert ((x.grad.double() - reference.dx).abs().amax((0, 2, 3)) <= allowed_dx).all()
 
 
@@ -199,17 +201,6 @@ def test_a_change_of_the_kept_output_is_refused_and_not_a_wrong_gradient():
     y.add_(1)
     with pytest.raises(RuntimeError, match='modified by an inplace operation'):
         y.sum().backward()
-
-
-def test_without_tracking_the_batch_counts_and_nothing_is_updated():
-    norm = make('leaky_relu', WEIGHTS)
-    x = batch(4)
-    expected = copy.deepcopy(norm)(x)
-    before = copy.deepcopy(norm.state_dict())
-    norm.track_running_stats = False
-    torch.testing.assert_close(norm(x), expected)
-    for key, value in norm.state_dict().items():
-        assert torch.equal(value, before[key])
 
 
 @ACTIVATIONS
@@ -301,10 +292,3 @@ def test_it_is_no_batch_norm_to_what_replaces_batch_norms():
     # fuse_conv_bn and SyncBatchNorm conversion would drop the activation without a word.
     assert not isinstance(InPlaceABN(4), torch.nn.modules.batchnorm._BatchNorm)
     assert torch.nn.SyncBatchNorm.convert_sync_batchnorm(InPlaceABN(4)).__class__ is InPlaceABN
-
-
-def test_autograd_of_abs_would_be_stuck_at_zero():
-    # Why the scale is not weight.abs() + eps.
-    w = torch.zeros(1, requires_grad=True)
-    F.threshold(w.abs(), -1, 0).sum().backward()
-    assert w.grad.item() == 0

@@ -42,7 +42,6 @@ def test_the_fused_form_equals_norm_then_squeeze_excite(training):
 
 def test_gradcheck_of_the_fused_form():
     norm, se = norm_and_se()
-    norm.track_running_stats = False
     x = torch.randn(2, 6, 3, 3, dtype=torch.float64, requires_grad=True)
     assert torch.autograd.gradcheck(lambda x: se.forward_after_norm(x, norm), x)
 

@@ -208,7 +208,7 @@ def evil_zips() -> dict[str, bytes]:
     members = {
         'parent': '../evil.txt',
         'deep': 'val2017/../../evil.txt',
-        'absolute': '/tmp/evil.txt',
+        'absolute': '/evil.txt',
         'backslash': '..\\evil.txt',
         'drive': 'C:evil.txt',
         'link': link,

@@ -148,7 +148,7 @@ def _reason(path: Path, error: Exception) -> str:
     if magic == _ZIP and not zipfile.is_zipfile(path):  # the table of contents comes last
         return 'truncated; copy or download it again'
     if magic == _ZIP or magic[:1] == _PICKLE:
-        return f'truncated or corrupt ({_first_line(error)}); copy or download it again'
+        return f'truncated, corrupt or not written by torch.save ({_detail(error)})'
     return 'not a checkpoint (no file of torch.save)'
 
 
@@ -160,8 +160,13 @@ def _refusal(error: Exception) -> str | None:
     if found is None:
         return None
     name = next(group for group in found.groups() if group)
-    return f'refused: it would run code (it carries {name}, which no checkpoint of ours needs)'
+    return (
+        f'refused: it would run code (it carries {name}, which no checkpoint needs; a type of your '
+        'own that you trust can be allowed with torch.serialization.add_safe_globals)'
+    )
 
 
-def _first_line(error: Exception) -> str:
-    return (str(error).strip() or type(error).__name__).splitlines()[0][:120]
+def _detail(error: Exception) -> str:
+    """Return the error's own words, without torch's advice to load it the unsafe way."""
+    text = str(error).rpartition('WeightsUnpickler error: ')[2].strip()
+    return (text or type(error).__name__).splitlines()[0][:120]

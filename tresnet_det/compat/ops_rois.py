@@ -47,9 +47,10 @@ def roi_align_forward(
             input, rois, output, argmax_y, argmax_x, spatial_scale, sampling_ratio, aligned
         )
         return
+    feature = widened(input)
     pooled = torch.ops.torchvision.roi_align(
-        widened(input),
-        rois.to(widened(input).dtype),
+        feature,
+        rois.to(feature.dtype),
         spatial_scale,
         aligned_height,
         aligned_width,

@@ -60,7 +60,10 @@ class _LoadedHistory(HistoryBuffer):
 
 
 class _NameOnly:
-    """Something that pickles may name, and that does nothing."""
+    """Something that pickles may name, and that cannot be called."""
+
+    def __call__(self, *args: object) -> None:
+        raise pickle.UnpicklingError(f'GLOBAL {self.__qualname__} may be named, not built')
 
 
 _ONE_CYCLE = _answers_to('mmengine.optim.scheduler.param_scheduler', 'OneCycleParamScheduler')(
@@ -69,13 +72,13 @@ _ONE_CYCLE = _answers_to('mmengine.optim.scheduler.param_scheduler', 'OneCyclePa
 
 
 @_answers_to('builtins', 'getattr')
-def _known_attribute(owner: object, name: str) -> Callable:
+def _known_attribute(owner: object, name: str, *default: object) -> Callable:
     """Return one of the six functions that mmengine's checkpoints name by way of getattr.
 
     Raises:
-        pickle.UnpicklingError: for any other owner or name.
+        pickle.UnpicklingError: for any other owner or name, and with a default.
     """
-    if type(name) is str:
+    if type(name) is str and not default:
         if owner is _LoadedHistory and name in _STATISTICS:
             return getattr(HistoryBuffer, name)
         if owner is _ONE_CYCLE and name in _ANNEALING:
@@ -104,6 +107,7 @@ SAFE_TYPES: list[Any] = [
     _LoadedHistory,
     _ONE_CYCLE,
     ConfigDict,  # a nested `metainfo` of a dataset; a dict whose construction runs nothing
+    bytes,  # how the pickle of an empty array makes its data
     np.ndarray,
     np.dtype,
     *{type(np.dtype(code)) for code in _DTYPE_CODES},

@@ -98,8 +98,6 @@ class InPlaceABN(nn.Module):
         self.activation_param = activation_param
         self.sync = sync
         self.backend = backend
-        # As in torch's norms: False leaves the running statistics as they are.
-        self.track_running_stats = True
         self.weight = nn.Parameter(torch.ones(num_features))
         self.bias = nn.Parameter(torch.zeros(num_features))
         self.register_buffer('running_mean', torch.zeros(num_features))
@@ -158,12 +156,7 @@ class InPlaceABN(nn.Module):
         return self.sync and self.training and sync_world_size() > 1
 
     def _statistics_arguments(self) -> tuple:
-        """Return running mean, running variance, training, momentum and eps, as torch takes them.
-
-        In training without tracking the batch's statistics serve and nothing is updated.
-        """
-        if self.training and not self.track_running_stats:
-            return None, None, True, self.momentum, self.eps
+        """Return running mean, running variance, training, momentum and eps, as torch takes them."""
         return self.running_mean, self.running_var, self.training, self.momentum, self.eps
 
     def _forward_plain(self, x: torch.Tensor) -> torch.Tensor:
@@ -190,21 +183,13 @@ class InPlaceABN(nn.Module):
         return Normalized(y, mean, invstd, scale)
 
     def _forward_compiled(self, x: torch.Tensor) -> torch.Tensor:
-        package = _compiled_package()
-        function = package.inplace_abn_sync if self.sync else package.inplace_abn
-        mean, var, training, momentum, eps = self._statistics_arguments()
-        if mean is None:  # the package always updates: let it update a copy
-            mean, var = self.running_mean.clone(), self.running_var.clone()
+        functions = _compiled_package().functions
+        function = functions.inplace_abn_sync if self.sync else functions.inplace_abn
         return function(
-            # The package overwrites its input, which the caller may still hold.
-            x.clone(),
+            x.clone(),  # the package overwrites its input, which the caller may still hold
             self.weight,
             self.bias,
-            mean,
-            var,
-            training,
-            momentum,
-            eps,
+            *self._statistics_arguments(),
             self.activation,
             self.activation_param,
         )

@@ -29,10 +29,9 @@ class SyncNorm(Function):
         y = F.batch_norm(x, mean, var, scale, bias, training=False, eps=eps)
         if slope != 1.0:
             y = F.leaky_relu_(y, slope)
-        if running_mean is not None:
-            unbiased = var * (count / (count - 1))
-            running_mean.lerp_(mean.to(running_mean.dtype), momentum)
-            running_var.lerp_(unbiased.to(running_var.dtype), momentum)
+        unbiased = var * (count / (count - 1))
+        running_mean.lerp_(mean.to(running_mean.dtype), momentum)
+        running_var.lerp_(unbiased.to(running_var.dtype), momentum)
         ctx.slope = slope
         ctx.count = count
         ctx.save_for_backward(x if slope == 1.0 else y, scale, bias, mean, invstd)

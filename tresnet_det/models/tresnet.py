@@ -14,6 +14,7 @@ from torch.nn.modules.batchnorm import _BatchNorm
 from torch.utils.checkpoint import checkpoint
 
 from ..checkpoints import adapt_norm_notation, load_backbone_weights
+from ..errors import InputError
 from ..layers import BlurPool, InPlaceABN, SpaceToDepth, SqueezeExcite
 from ..layers.tracing import is_tracing
 
@@ -78,7 +79,7 @@ def build_norm(norm_cfg: NormConfig, channels: int, slope: float | None) -> nn.M
     """Build the norm of ``norm_cfg``; an In-Place ABN brings its activation along.
 
     Raises:
-        ValueError: If the type is neither an In-Place ABN nor a batch norm.
+        InputError: If the type is neither an In-Place ABN nor a batch norm.
     """
     cfg = dict(norm_cfg)
     kind = cfg.get('type')
@@ -88,7 +89,7 @@ def build_norm(norm_cfg: NormConfig, channels: int, slope: float | None) -> nn.M
             return InPlaceABN(channels, activation='identity', **cfg)
         return InPlaceABN(channels, activation='leaky_relu', activation_param=slope, **cfg)
     if kind not in ('BN', 'BN2d', 'SyncBN'):
-        raise ValueError(
+        raise InputError(
             f'norm_cfg type {kind!r} does not fit TResNet: its weights are those of a batch norm; '
             "use 'InPlaceABN', 'BN' or 'SyncBN'"
         )
@@ -228,7 +229,7 @@ class TResNet(BaseModule):
         out_strides: Stride of each output, likewise.
 
     Raises:
-        ValueError: If an argument is out of its range.
+        InputError: If an argument is out of its range (a ``ValueError``).
 
     Example:
         >>> import torch
@@ -270,10 +271,10 @@ class TResNet(BaseModule):
         depths = settings['depths']
         _check_out_indices(out_indices, len(depths))
         if not 0 <= drop_path_rate < 1:
-            raise ValueError(f'drop_path_rate must be in [0, 1), got {drop_path_rate}')
+            raise InputError(f'drop_path_rate must be in [0, 1), got {drop_path_rate}')
         num_stages = out_indices[-1] + 1
         if not -1 <= frozen_stages <= num_stages:
-            raise ValueError(
+            raise InputError(
                 f'frozen_stages must be from -1 to {num_stages} (the stages that are built), '
                 f'got {frozen_stages}'
             )
@@ -319,26 +320,26 @@ class TResNet(BaseModule):
     def _resolve_arch(cls, arch: str | Mapping[str, object]) -> dict:
         if isinstance(arch, str):
             if arch not in cls.arch_settings:
-                raise ValueError(
+                raise InputError(
                     f'unknown arch {arch!r}: use one of {sorted(cls.arch_settings)}, or a dict'
                 )
             return cls.arch_settings[arch]
         unknown = sorted(set(arch) - set(cls.arch_settings['m']))
         if unknown:
-            raise ValueError(
+            raise InputError(
                 f'unknown field {unknown[0]!r} in arch: the fields are '
                 f'{list(cls.arch_settings["m"])}'
             )
         settings = dict(cls.arch_settings['m'], **arch)
         for field in ('depths', 'block_types', 'se_stages'):
             if len(settings[field]) != 4:
-                raise ValueError(
+                raise InputError(
                     f'arch field {field!r} needs one value for each of the 4 stages, '
                     f'got {settings[field]}'
                 )
         wrong = sorted(set(settings['block_types']) - set(BLOCKS))
         if wrong:
-            raise ValueError(f'unknown block type {wrong[0]!r} in arch: use {sorted(BLOCKS)}')
+            raise InputError(f'unknown block type {wrong[0]!r} in arch: use {sorted(BLOCKS)}')
         return settings
 
     @property
@@ -384,11 +385,11 @@ class TResNet(BaseModule):
             ``s`` in ``out_strides``.
 
         Raises:
-            ValueError: If a side is shorter than 32 pixels.
+            InputError: If a side is shorter than 32 pixels.
         """
         height, width = x.shape[-2:]
         if min(height, width) < MIN_SIDE:
-            raise ValueError(
+            raise InputError(
                 f'TResNet needs pictures of at least {MIN_SIDE} pixels a side, got {height}x{width}'
             )
         if height % 4 or width % 4:
@@ -434,7 +435,7 @@ def _check_out_indices(out_indices: Sequence[int], num_stages: int) -> None:
     indices = list(out_indices)
     valid = range(num_stages)
     if not indices or indices != sorted(set(indices)) or any(i not in valid for i in indices):
-        raise ValueError(
+        raise InputError(
             f'out_indices must be increasing stage numbers from 0 to {num_stages - 1}, '
             f'got {tuple(indices)}'
         )
@@ -447,12 +448,16 @@ def iterate_norms(module: nn.Module) -> Iterator[nn.Module]:
 
 @contextlib.contextmanager
 def keep_running_statistics(module: nn.Module) -> Iterator[None]:
-    """Run norms in training mode without updating their running statistics."""
-    norms = [norm for norm in iterate_norms(module) if norm.track_running_stats]
-    for norm in norms:
-        norm.track_running_stats = False
+    """Let the norms update copies of their running statistics, which are thrown away."""
+    kept = [
+        (norm, name, buffer)
+        for norm in iterate_norms(module)
+        for name, buffer in norm.named_buffers(recurse=False)
+    ]
+    for norm, name, buffer in kept:
+        setattr(norm, name, buffer.clone())
     try:
         yield
     finally:
-        for norm in norms:
-            norm.track_running_stats = True
+        for norm, name, buffer in kept:
+            setattr(norm, name, buffer)

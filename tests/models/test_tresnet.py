@@ -1,0 +1,346 @@
+import copy
+import math
+
+import pytest
+import timm
+import torch
+from mmdet.registry import MODELS
+from mmengine.optim import build_optim_wrapper
+from torch import nn
+
+from tresnet_det import TResNet
+from tresnet_det.layers import InPlaceABN
+from tresnet_det.models.tresnet import iterate_norms
+
+ARCHS = {'m': 31.4, 'l': 56.0, 'xl': 78.4}  # paper: million parameters with 1000 classes
+STRIDES = (4, 8, 16, 32)
+
+
+def randomize_norms(model):
+    """Random weights, biases and statistics, so that no branch is switched off."""
+    for norm in iterate_norms(model):
+        nn.init.uniform_(norm.weight, 0.5, 1.0)
+        nn.init.normal_(norm.bias, std=0.1)
+        norm.running_mean.normal_(std=0.1)
+        norm.running_var.uniform_(0.5, 2)
+    return model
+
+
+def tiny(**kwargs):
+    arch = dict(depths=(1, 1, 1, 1), width_factor=0.25)
+    return TResNet(arch=kwargs.pop('arch', arch), **kwargs)
+
+
+def loss_of(outputs):
+    return sum((y * y).mean() for y in outputs)
+
+
+@pytest.mark.parametrize('arch', ['m', 'l', 'xl'])
+def test_parameters_are_the_papers(arch):
+    backbone = TResNet(arch=arch)
+    parameters = sum(p.numel() for p in backbone.parameters())
+    with_classifier = parameters + (backbone.out_channels[-1] + 1) * 1000
+    assert round(with_classifier / 1e6, 1) == ARCHS[arch]
+
+
+@pytest.mark.parametrize(
+    ('arch', 'channels'),
+    [
+        ('m', (64, 128, 1024, 2048)),
+        ('l', (76, 152, 1216, 2432)),
+        ('xl', (83, 166, 1328, 2656)),
+        ('v2_l', (256, 512, 1024, 2048)),
+    ],
+)
+def test_outputs_have_the_declared_channels_at_the_declared_strides(arch, channels):
+    backbone = TResNet(arch=arch).eval()
+    assert backbone.out_channels == channels
+    assert backbone.out_strides == STRIDES
+    with torch.no_grad():
+        outputs = backbone(torch.rand(1, 3, 64, 64))
+    assert [y.shape for y in outputs] == [
+        (1, c, 64 // s, 64 // s) for c, s in zip(channels, STRIDES, strict=True)
+    ]
+
+
+@pytest.mark.parametrize('size', [(32, 32), (33, 47), (64, 33), (35, 100), (63, 61)])
+def test_any_size_from_32_gives_ceil_shapes(size):
+    outputs = tiny().eval()(torch.rand(2, 3, *size))
+    for y, stride in zip(outputs, STRIDES, strict=True):
+        assert y.shape[-2:] == (math.ceil(size[0] / stride), math.ceil(size[1] / stride))
+
+
+def test_padding_is_black_at_the_right_and_bottom():
+    backbone = randomize_norms(tiny()).eval()
+    x = torch.rand(1, 3, 37, 42)
+    padded = torch.zeros(1, 3, 40, 44)
+    padded[..., :37, :42] = x
+    for ours, expected in zip(backbone(x), backbone(padded), strict=True):
+        torch.testing.assert_close(ours, expected)
+
+
+def test_pictures_under_32_pixels_are_an_error():
+    with pytest.raises(ValueError, match='at least 32 pixels a side, got 31x64'):
+        tiny()(torch.rand(1, 3, 31, 64))
+
+
+def timm_model(arch):
+    model = timm.create_model(f'tresnet_{arch}', num_classes=10).eval()
+    for name, tensor in [*model.named_buffers(), *model.named_parameters()]:
+        if name.endswith('running_mean'):
+            tensor.data.normal_(std=0.3)
+        elif name.endswith('running_var'):
+            tensor.data.uniform_(0.5, 2)
+        elif name.endswith('bn.weight'):
+            tensor.data.uniform_(0.3, 1.2)
+        elif name.endswith('bn.bias'):
+            tensor.data.normal_(std=0.2)
+    return model
+
+
+@pytest.mark.parametrize('norm', ['InPlaceABN', 'BN'])
+@pytest.mark.parametrize(
+    'arch',
+    ['m', *(pytest.param(a, marks=pytest.mark.slow) for a in ('l', 'xl', 'v2_l'))],
+)
+def test_timms_weights_give_timms_four_feature_maps(arch, norm):
+    from tresnet_det.checkpoints import load_backbone_weights
+
+    theirs = timm_model(arch)
+    ours = TResNet(arch=arch, norm_cfg=dict(type=norm)).eval()
+    load_backbone_weights(ours, theirs.state_dict())
+    x = torch.rand(1, 3, 224, 224)
+    with torch.no_grad():
+        expected = theirs.forward_intermediates(x, indices=[1, 2, 3, 4], intermediates_only=True)
+        outputs = ours(x)
+    for y, reference in zip(outputs, expected, strict=True):
+        assert reference.abs().max() > 0.1
+        assert (y - reference).abs().max() <= 1e-4 * reference.abs().max()
+
+
+@pytest.mark.parametrize('arch', ['m', 'l', 'xl', 'v2_l'])
+def test_every_parameter_gets_a_finite_gradient_that_is_not_zero(arch):
+    backbone = randomize_norms(TResNet(arch=arch)).train()
+    loss_of(backbone(torch.rand(2, 3, 64, 64))).backward()
+    for name, parameter in backbone.named_parameters():
+        assert torch.isfinite(parameter.grad).all(), name
+        assert parameter.grad.abs().sum() > 0, name
+
+
+@pytest.mark.parametrize('arch', ['m', 'v2_l'])
+@pytest.mark.parametrize('norm', ['InPlaceABN', 'BN'])
+def test_each_branchs_last_norm_leaves_its_zero_initialisation(arch, norm):
+    backbone = TResNet(arch=arch, norm_cfg=dict(type=norm)).train()
+    last_norms = [block.last_norm for stage in backbone.stages for block in stage]
+    assert all((n.weight == 0).all() for n in last_norms)
+    loss_of(backbone(torch.rand(2, 3, 64, 64))).backward()
+    torch.optim.SGD(backbone.parameters(), lr=0.1).step()
+    for index, last in enumerate(last_norms):
+        assert torch.isfinite(last.weight.grad).all()
+        assert (last.weight != 0).any(), f'block {index} is switched off for ever'
+
+
+@pytest.mark.parametrize('out_indices', [(0,), (2,), (1, 3), (0, 1, 2)])
+def test_out_indices_select_outputs_and_later_stages_are_not_built(out_indices):
+    full = randomize_norms(tiny()).eval()
+    part = tiny(out_indices=out_indices).eval()
+    part.load_state_dict(full.state_dict(), strict=False)
+    x = torch.rand(1, 3, 64, 64)
+    outputs = full(x)
+    for y, index in zip(part(x), out_indices, strict=True):
+        torch.testing.assert_close(y, outputs[index])
+    assert not hasattr(part, f'layer{max(out_indices) + 2}')
+    assert part.out_strides == tuple(STRIDES[i] for i in out_indices)
+
+
+@pytest.mark.parametrize('stages', [0, 1, 3])
+def test_frozen_stages_keep_weights_and_statistics_in_train_mode(stages):
+    backbone = randomize_norms(tiny(frozen_stages=stages)).train()
+    frozen = ('conv1.', *(f'layer{i + 1}.' for i in range(stages)))
+    before = copy.deepcopy(backbone.state_dict())
+    optimizer = torch.optim.SGD(
+        [p for p in backbone.parameters() if p.requires_grad], lr=0.1, weight_decay=0.1
+    )
+    loss_of(backbone(torch.rand(2, 3, 64, 64))).backward()
+    optimizer.step()
+    for key, value in backbone.state_dict().items():
+        if key.startswith(frozen):
+            assert torch.equal(value, before[key]), key
+        else:
+            assert not torch.equal(value, before[key]), key
+
+
+@pytest.mark.parametrize('norm', ['InPlaceABN', 'BN'])
+def test_norm_eval_keeps_statistics_while_weights_learn(norm):
+    backbone = randomize_norms(tiny(norm_eval=True, norm_cfg=dict(type=norm))).train()
+    before = copy.deepcopy(backbone.state_dict())
+    x = torch.rand(2, 3, 64, 64)
+    loss_of(backbone(x)).backward()
+    torch.optim.SGD(backbone.parameters(), lr=0.1).step()
+    for key, value in backbone.state_dict().items():
+        is_statistic = 'running' in key or 'num_batches' in key
+        assert torch.equal(value, before[key]) == is_statistic, key
+    assert backbone.training
+    # The kept statistics are those that normalise: train and eval mode agree.
+    torch.testing.assert_close(backbone.train()(x), backbone.eval()(x))
+
+
+@pytest.mark.parametrize('norm', ['InPlaceABN', 'BN'])
+@pytest.mark.parametrize('drop_path_rate', [0.0, 0.5])
+def test_with_cp_changes_neither_gradients_nor_statistics(norm, drop_path_rate):
+    plain = randomize_norms(tiny(norm_cfg=dict(type=norm), drop_path_rate=drop_path_rate)).train()
+    other = tiny(norm_cfg=dict(type=norm), drop_path_rate=drop_path_rate, with_cp=True).train()
+    other.load_state_dict(plain.state_dict())
+    x = torch.rand(2, 3, 64, 64)
+    for backbone in (plain, other):
+        torch.manual_seed(1)
+        loss_of(backbone(x)).backward()
+    for (name, p), q in zip(plain.named_parameters(), other.parameters(), strict=True):
+        torch.testing.assert_close(q.grad, p.grad, rtol=1e-5, atol=1e-7, msg=name)
+    for (name, p), q in zip(plain.named_buffers(), other.buffers(), strict=True):
+        assert torch.equal(p, q), name
+
+
+def test_with_cp_keeps_less_for_backward():
+    def kept_bytes(backbone):
+        kept = {}
+
+        def pack(t):
+            kept[t.untyped_storage().data_ptr()] = t
+            return t
+
+        with torch.autograd.graph.saved_tensors_hooks(pack, lambda t: t):
+            backbone(torch.rand(2, 3, 64, 64))
+        return sum(t.untyped_storage().nbytes() for t in kept.values())
+
+    arch = dict(depths=(2, 2, 2, 2), width_factor=0.25)
+    plain, checkpointed = tiny(arch=arch).train(), tiny(arch=arch, with_cp=True).train()
+    assert kept_bytes(checkpointed) < kept_bytes(plain) / 2
+
+
+def test_no_weight_decay_on_norms_and_biases_by_flat_decay_mult():
+    backbone = tiny()
+    wrapper = build_optim_wrapper(
+        backbone,
+        dict(
+            optimizer=dict(type='SGD', lr=0.1, weight_decay=0.1),
+            paramwise_cfg=dict(flat_decay_mult=0.0),
+        ),
+    )
+    decay = {id(g['params'][0]): g['weight_decay'] for g in wrapper.optimizer.param_groups}
+    for name, parameter in backbone.named_parameters():
+        is_convolution = parameter.dim() == 4
+        assert decay[id(parameter)] == (0.1 if is_convolution else 0.0), name
+
+
+def test_drop_path_rises_linearly_over_the_blocks_and_drops_in_training_only():
+    backbone = tiny(arch=dict(depths=(2, 1, 1, 1), width_factor=0.25), drop_path_rate=0.4)
+    rates = [getattr(b.drop_path, 'drop_prob', 0.0) for s in backbone.stages for b in s]
+    assert rates == pytest.approx([0.0, 0.1, 0.2, 0.3, 0.4])
+    x = torch.rand(2, 3, 64, 64)
+    randomize_norms(backbone).eval()
+    torch.testing.assert_close(backbone(x), backbone(x))
+    assert not torch.equal(backbone.train()(x)[-1], backbone(x)[-1])
+
+
+def test_it_is_built_from_mmdets_registry():
+    backbone = MODELS.build(dict(type='TResNet', arch='m', out_indices=(1, 2)))
+    assert backbone.out_channels == (128, 1024)
+
+
+@pytest.mark.parametrize(
+    ('norm_cfg', 'kind'),
+    [
+        (dict(type='BN'), nn.BatchNorm2d),
+        (dict(type='SyncBN'), nn.SyncBatchNorm),
+        (dict(type='InPlaceABN', sync=True, eps=1e-4), InPlaceABN),
+    ],
+)
+def test_norm_cfg_chooses_the_norm(norm_cfg, kind):
+    backbone = tiny(norm_cfg=norm_cfg)
+    norms = list(iterate_norms(backbone))
+    assert norms
+    assert all(isinstance(norm, kind) for norm in norms)
+    for key, value in norm_cfg.items():
+        assert key == 'type' or all(getattr(norm, key) == value for norm in norms)
+
+
+def test_slopes_are_the_stems_and_the_blocks():
+    backbone = tiny(arch=dict(depths=(1, 1, 1, 1), stem_slope=0.2, slope=0.05))
+    assert backbone.conv1.norm.activation_param == 0.2
+    assert backbone.layer4[0].conv1.norm.activation_param == 0.05
+    assert backbone.layer4[0].conv3.norm.activation == 'identity'
+
+
+def test_channels_last_gives_the_same_outputs_and_gradients():
+    plain = randomize_norms(tiny()).train()
+    other = copy.deepcopy(plain).to(memory_format=torch.channels_last)
+    x = torch.rand(2, 3, 64, 64)
+    first, second = plain(x), other(x.to(memory_format=torch.channels_last))
+    loss_of(first).backward()
+    loss_of(second).backward()
+    for a, b in zip(first, second, strict=True):
+        assert (a - b).abs().max() < 1e-4 * a.abs().max()
+        assert b.is_contiguous(memory_format=torch.channels_last)
+    for (name, p), q in zip(plain.named_parameters(), other.parameters(), strict=True):
+        assert (q.grad - p.grad).norm() < 1e-3 * p.grad.norm(), name
+
+
+@pytest.mark.parametrize('dtype', [torch.bfloat16, torch.float16])
+def test_autocast_gradients_err_no_more_than_those_of_an_ordinary_batch_norm(dtype):
+    def error(norm):
+        torch.manual_seed(0)
+        backbone = randomize_norms(tiny(norm_cfg=dict(type=norm))).train()
+        x = torch.rand(4, 3, 64, 64)
+        gradients = []
+        for enabled in (False, True):
+            backbone.zero_grad()
+            with torch.autocast('cpu', dtype=dtype, enabled=enabled):
+                loss_of(backbone(x)).backward()
+            gradients.append(torch.cat([p.grad.flatten() for p in backbone.parameters()]))
+        full, half = gradients
+        return ((half - full).norm() / full.norm()).item()
+
+    assert error('InPlaceABN') < 1.25 * error('BN')
+
+
+def test_compiled_backbone_gives_the_same_outputs_and_gradients():
+    backbone = randomize_norms(tiny()).train()
+    other = copy.deepcopy(backbone)
+    compiled = torch.compile(other, backend='aot_eager')
+    x = torch.rand(2, 3, 64, 64)
+    first, second = backbone(x), compiled(x)
+    loss_of(first).backward()
+    loss_of(second).backward()
+    torch.testing.assert_close(second, first, rtol=1e-4, atol=1e-5)
+    for (name, p), q in zip(backbone.named_parameters(), other.parameters(), strict=True):
+        torch.testing.assert_close(q.grad, p.grad, rtol=1e-3, atol=1e-5, msg=name)
+
+
+@pytest.mark.parametrize(
+    ('arguments', 'message'),
+    [
+        (dict(arch='s'), "unknown arch 's'"),
+        (dict(arch=dict(depth=(1, 1, 1, 1))), "unknown field 'depth'"),
+        (dict(arch=dict(depths=(1, 1, 1))), "'depths' needs one value for each of the 4 stages"),
+        (dict(arch=dict(block_types=('basic',) * 3 + ('wide',))), "unknown block type 'wide'"),
+        (dict(out_indices=(0, 4)), 'from 0 to 3'),
+        (dict(out_indices=(-1,)), 'from 0 to 3'),
+        (dict(out_indices=()), 'from 0 to 3'),
+        (dict(out_indices=(2, 1)), 'increasing'),
+        (dict(out_indices=(1,), frozen_stages=3), 'frozen_stages must be from -1 to 2'),
+        (dict(norm_cfg=dict(type='GN', num_groups=4)), "'GN' does not fit"),
+        (dict(drop_path_rate=1.0), 'drop_path_rate'),
+    ],
+)
+def test_wrong_arguments_are_named_in_one_line(arguments, message):
+    with pytest.raises(ValueError, match=message) as caught:
+        TResNet(**arguments)
+    assert '\n' not in str(caught.value)
+
+
+def test_arguments_are_not_changed():
+    arch, norm_cfg = dict(depths=[1, 1, 1, 1]), dict(type='InPlaceABN')
+    tiny(arch=arch, norm_cfg=norm_cfg, out_indices=[0, 1])
+    assert arch == dict(depths=[1, 1, 1, 1])
+    assert norm_cfg == dict(type='InPlaceABN')
