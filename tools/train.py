@@ -1,15 +1,14 @@
 """Train a model from a config: python tools/train.py configs/fcos_tresnet_m.py [--demo]."""
 
 import argparse
-import json
 import time
 from pathlib import Path
 
+from mmdet.utils import setup_cache_size_limit_of_dynamo
 from mmengine.logging import print_log
 from mmengine.runner import Runner
 
-import tresnet_det  # noqa: F401  (prepares the stack before the runner imports MMDetection)
-from tresnet_det.engine import command_line
+from tresnet_det.engine import ProgressBarHook, command_line
 from tresnet_det.engine import config as edit
 
 CONFIGS = Path(__file__).resolve().parents[1] / 'configs'
@@ -54,9 +53,14 @@ def main() -> None:
         cfg.load_from = None if args.resume == 'auto' else args.resume
     command_line.check_data(cfg, ('train_dataloader', 'val_dataloader'))
 
-    runner = Runner.from_cfg(cfg)
+    runner = command_line.build_runner(cfg)
     start = time.monotonic()
-    runner.train()
+    try:
+        runner.train()
+    finally:  # an error's line must not end up behind the bar
+        for hook in runner.hooks:
+            if isinstance(hook, ProgressBarHook):
+                hook.after_train(runner)
     if runner.rank == 0:
         summarize(runner, args, time.monotonic() - start)
 
@@ -66,10 +70,9 @@ def summarize(runner: Runner, args: argparse.Namespace, seconds: float) -> None:
     work_dir = Path(runner.work_dir)
     best = runner.message_hub.get_info('best_score') if has_best(runner) else None
     checkpoint = find_checkpoint(runner)
-    (work_dir / 'summary.json').write_text(
-        json.dumps({'config': args.config, 'seconds': seconds, 'best_bbox_mAP': best})
-    )
-    print(f'\nTrained {args.config}{" --demo" if args.demo else ""} in {minutes(seconds)}')
+    command_line.write_summary(work_dir, args.config, checkpoint, best, seconds)
+    demo = ' --demo' if args.demo else ''
+    print(f'\nTrained {args.config}{demo} in {command_line.minutes(seconds)}')
     if best is not None:
         print(f'  best bbox mAP  {best:.3f}')
     print(f'  checkpoint     {checkpoint}')
@@ -94,9 +97,6 @@ def data_options(args: argparse.Namespace) -> str:
     return options + (f' --data-root {args.data_root}' if args.data_root else '')
 
 
-def minutes(seconds: float) -> str:
-    return f'{int(seconds // 60)} min {int(seconds % 60)} s'
-
-
 if __name__ == '__main__':
+    setup_cache_size_limit_of_dynamo()
     command_line.run_tool(main)

@@ -32,7 +32,7 @@ def batch(channels, dtype=torch.float32, layout=torch.contiguous_format):
 
 
 class Reference:
-    """Batch norm by its formula in float64, scale |w| + eps with slope 1 at w = 0, then the ReLU."""
+    """Batch norm by its formula in float64, scale |w| + eps, slope 1 at w = 0; then the ReLU."""
 
     def __init__(self, norm, x, grad, slope=SLOPE):
         x = x.detach().double().requires_grad_()

@@ -2,5 +2,12 @@
 
 from .checkpoint_guard import CheckpointGuardHook
 from .hooks import CurvesHook, ProgressBarHook, StopOnNonFiniteHook
+from .predictions_picture import PredictionsPictureHook
 
-__all__ = ['CheckpointGuardHook', 'CurvesHook', 'ProgressBarHook', 'StopOnNonFiniteHook']
+__all__ = [
+    'CheckpointGuardHook',
+    'CurvesHook',
+    'PredictionsPictureHook',
+    'ProgressBarHook',
+    'StopOnNonFiniteHook',
+]

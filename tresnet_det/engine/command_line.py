@@ -1,28 +1,39 @@
 """What the command line tools share: common options, and errors in one line."""
 
 import argparse
+import json
+import logging
 import os
 import re
 import sys
+import warnings
 from collections.abc import Callable
 from pathlib import Path
 
 from mmengine.config import Config, DictAction
 from mmengine.logging import print_log
+from mmengine.registry import RUNNERS
+from mmengine.runner import Runner
 
 from ..datasets.checks import check_dataloader_cfg
-from ..errors import InputError
+from ..errors import InputError, MissingFileError
 from . import config as edit
 
 EXIT_USER_ERROR = 2
+SUMMARY = 'summary.json'  # of a training, in its work directory
 
 # mmengine's registry puts the class it was building before the message of any error.
 _BUILT_FROM = re.compile(r'^(class `\w+` in \S+: )+')
 _ERROR_TYPE = re.compile(r'^[\w.]+(Error|Exception): ')
 
 
+# What the stack below says of itself at every run, and what nobody can act on.
+_STACK_NOISE = re.compile(r'^paramwise_options -- |"FileClient" will be|"HardDiskBackend" is the')
+
+
 def run_tool(main: Callable[[], None]) -> None:
     """Run a tool; print a user's mistake as one line and exit with status 2."""
+    warnings.filterwarnings('ignore', message='torch.meshgrid')
     try:
         main()
     except InputError as error:
@@ -107,6 +118,17 @@ def _apply_demo(cfg: Config, overlay_path: Path, data_root: str | None) -> None:
     print_log(f'--demo: embedded data at {root}, random weights, {overlay.max_epochs} epochs')
 
 
+def build_runner(cfg: Config) -> Runner:
+    """Build the runner of a config, without the stack's remarks on itself in its log.
+
+    Raises:
+        InputError: If the model or the data of the config does not fit together.
+    """
+    runner = Runner.from_cfg(cfg) if 'runner_type' not in cfg else RUNNERS.build(cfg)
+    runner.logger.addFilter(lambda record: not _STACK_NOISE.search(record.getMessage()))
+    return runner
+
+
 def check_data(cfg: Config, loaders: tuple[str, ...]) -> None:
     """Look at the annotations and pictures of these data loaders before anything is built.
 
@@ -117,4 +139,47 @@ def check_data(cfg: Config, loaders: tuple[str, ...]) -> None:
     for name in loaders:
         loader = cfg.get(name)
         for warning in check_dataloader_cfg(loader['dataset'], num_classes) if loader else ():
-            print_log(f'{name}: {warning}', level='WARNING')
+            print_log(f'{name}: {warning}', level=logging.WARNING)
+
+
+def write_summary(
+    work_dir: Path, config: str, checkpoint: str, best: float | None, seconds: float
+) -> None:
+    """Keep what a training came to beside its checkpoints.
+
+    Args:
+        work_dir: Of the training.
+        config: The config's path.
+        checkpoint: The best checkpoint, or the last one.
+        best: The best validation's bbox mAP in [0, 1], None without validation.
+        seconds: The training's duration.
+    """
+    summary = dict(config=config, checkpoint=checkpoint, best_bbox_mAP=best, seconds=seconds)
+    (work_dir / SUMMARY).write_text(json.dumps(summary, indent=2) + '\n')
+
+
+def read_summary(work_dir: Path) -> dict | None:
+    """Return what :func:`write_summary` kept, None where no training ended in that folder."""
+    path = work_dir / SUMMARY
+    return json.loads(path.read_text()) if path.is_file() else None
+
+
+def find_checkpoint(path: str | Path) -> str:
+    """Return a checkpoint file: the given one, or the best one of a work directory.
+
+    Raises:
+        MissingFileError: If there is none.
+    """
+    path = Path(path)
+    if path.is_file():
+        return str(path)
+    summary = read_summary(path)
+    found = path / Path(summary['checkpoint']).name if summary else None
+    if found is None or not found.is_file():
+        raise MissingFileError(f'no checkpoint at {path.resolve()}')
+    return str(found)
+
+
+def minutes(seconds: float) -> str:
+    """Return a duration as people say it."""
+    return f'{int(seconds // 60)} min {int(seconds % 60)} s'

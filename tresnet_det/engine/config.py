@@ -149,6 +149,26 @@ def enable_lr_scaling(cfg: Config) -> None:
     cfg.auto_scale_lr.enable = True
 
 
+def enable_test_time_augmentation(cfg: Config) -> None:
+    """Test every picture as it is and mirrored, unless the config names its own augmentation."""
+    cfg.setdefault(
+        'tta_model',
+        dict(
+            type='DetTTAModel',
+            tta_cfg=dict(nms=dict(type='nms', iou_threshold=0.5), max_per_img=100),
+        ),
+    )
+    dataset = cfg.test_dataloader.dataset
+    if 'tta_pipeline' not in cfg:
+        pack = dict(dataset.pipeline[-1])
+        pack['meta_keys'] = (*pack['meta_keys'], 'flip', 'flip_direction')
+        flips = [dict(type='RandomFlip', prob=1.0), dict(type='RandomFlip', prob=0.0)]
+        augment = dict(type='TestTimeAug', transforms=[flips, [pack]])
+        cfg.tta_pipeline = [*dataset.pipeline[:-1], augment]
+    cfg.model = dict(cfg.tta_model, module=cfg.model)
+    dataset.pipeline = cfg.tta_pipeline
+
+
 def use_this_machine(cfg: Config) -> None:
     """Choose the process group that works here: NCCL needs a GPU, gloo does not."""
     if not torch.cuda.is_available() and 'dist_cfg' in cfg.get('env_cfg', {}):

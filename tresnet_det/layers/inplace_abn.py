@@ -156,7 +156,7 @@ class InPlaceABN(nn.Module):
         return self.sync and self.training and sync_world_size() > 1
 
     def _statistics_arguments(self) -> tuple:
-        """Return running mean, running variance, training, momentum and eps, as torch takes them."""
+        """Return running mean and variance, training, momentum, eps: torch's order."""
         return self.running_mean, self.running_var, self.training, self.momentum, self.eps
 
     def _forward_plain(self, x: torch.Tensor) -> torch.Tensor:

@@ -1,0 +1,252 @@
+"""What tools/train.py and tools/test.py do with a config, and with what is wrong."""
+
+import json
+import math
+import re
+
+import pytest
+import torch
+
+WORK = 'work'
+
+
+def error_of(result):
+    """The one line that a user's mistake gets."""
+    assert result.code == 2
+    lines = [line for line in result.err.splitlines() if line.startswith('error: ')]
+    assert len(lines) == 1
+    assert 'Traceback' not in result.err
+    return lines[0]
+
+
+def val_maps(log_dir):
+    """bbox mAP of each validation, from the log that mmengine writes."""
+    (scalars,) = log_dir.glob('*/vis_data/scalars.json')
+    records = [json.loads(line) for line in scalars.read_text().splitlines()]
+    return [r['coco/bbox_mAP'] for r in records if 'coco/bbox_mAP' in r]
+
+
+def test_train_then_test_gives_the_last_validations_map(config, run, tmp_path):
+    work = tmp_path / WORK
+    result = run('train', config, '--work-dir', work)
+    assert result.code == 0
+    assert (work / 'epoch_2.pth').is_file()
+    assert (work / 'curves.png').read_bytes().startswith(b'\x89PNG')
+    assert list(work.glob('*/vis_data/events.out.tfevents.*'))
+    assert 'Scaling the original LR by' in result.out + result.err
+    assert str(work / 'curves.png') in result.out
+    maps = val_maps(work)
+    assert len(maps) == 2
+
+    out = tmp_path / 'figures.json'
+    result = run(
+        'test', config, work / 'epoch_2.pth', '--work-dir', tmp_path / 'test', '--out', out
+    )
+    assert result.code == 0
+    written = json.loads(out.read_text())
+    assert written['metrics']['coco/bbox_mAP'] == maps[-1]
+    assert len([k for k in written['metrics'] if k.startswith('coco/bbox_')]) == 12
+    assert {row['name'] for row in written['per_class']} == set('0123456789')
+    assert (tmp_path / 'test' / 'predictions.png').is_file()
+    assert 'Average Recall' in result.out + result.err
+
+
+def test_a_work_directory_stands_for_its_best_checkpoint(config, run, tmp_path):
+    work = tmp_path / WORK
+    run('train', config, '--work-dir', work, '--cfg-options', 'train_cfg.max_epochs=1')
+    summary = json.loads((work / 'summary.json').read_text())
+    result = run('test', config, work, '--work-dir', tmp_path / 'test')
+    assert result.code == 0
+    assert summary['checkpoint'] in result.out
+
+
+def test_resume_goes_on_and_ends_where_the_config_says(config, run, tmp_path):
+    work = tmp_path / WORK
+    run('train', config, '--work-dir', work, '--cfg-options', 'train_cfg.max_epochs=1')
+    assert not (work / 'epoch_2.pth').exists()
+    result = run('train', config, '--work-dir', work, '--resume')
+    assert result.code == 0
+    assert 'resumed epoch: 1' in result.out + result.err
+    assert (work / 'epoch_2.pth').is_file()
+
+
+def test_amp_on_a_cpu_is_bfloat16_and_trains(config, run, tmp_path):
+    options = ['--amp', '--cfg-options', 'train_cfg.max_epochs=1']
+    result = run('train', config, '--work-dir', tmp_path / WORK, *options)
+    assert result.code == 0
+    losses = re.findall(r' loss: ([\d.]+|nan)', result.out + result.err)
+    assert losses
+    assert all(math.isfinite(float(loss)) for loss in losses)
+
+
+def test_predictions_are_kept_with_out_pkl_and_flipped_with_tta(config, run, tmp_path):
+    work = tmp_path / WORK
+    run('train', config, '--work-dir', work, '--cfg-options', 'train_cfg.max_epochs=1')
+    out = tmp_path / 'predictions.pkl'
+    result = run('test', config, work, '--work-dir', tmp_path / 'test', '--out', out, '--tta')
+    assert result.code == 0, result.err
+    assert out.stat().st_size > 0
+
+
+def test_the_detectors_figures_are_the_same_from_another_data_root(config, data, run, tmp_path):
+    moved = tmp_path / 'moved'
+    data.folder.rename(moved)
+    result = run(
+        'train',
+        config,
+        *('--work-dir', tmp_path / WORK, '--data-root', moved),
+        *('--cfg-options', 'train_cfg.max_epochs=1'),
+    )
+    assert result.code == 0
+
+
+def test_from_scratch_is_printed_and_nothing_else_falls_back_to_it(
+    config, run, project_root, tmp_path, monkeypatch
+):
+    pretrained = tmp_path / 'pretrained.py'
+    pretrained.write_text(
+        f"_base_ = '{config}'\n"
+        'model = dict(backbone=dict(frozen_stages=1, norm_eval=True,\n'
+        "    init_cfg=dict(type='Pretrained', checkpoint='timm://tresnet_m.no_such_weights')))\n"
+    )
+    monkeypatch.setenv('HF_HUB_OFFLINE', '1')
+    options = ['--work-dir', tmp_path / WORK, '--cfg-options', 'train_cfg.max_epochs=1']
+    message = error_of(run('train', pretrained, *options))
+    assert 'timm://tresnet_m.no_such_weights' in message
+    assert '--from-scratch' in message
+    result = run('train', pretrained, '--from-scratch', *options)
+    assert result.code == 0
+    printed = result.out + result.err
+    assert 'random weights instead of timm://tresnet_m.no_such_weights' in printed
+    assert 'frozen_stages 1 -> -1' in printed
+    assert 'norm_eval True -> False' in printed
+
+
+# ---------------------------------------------------------------------------------------------
+# What a user can get wrong
+
+
+def train_error(run, config, tmp_path, *options):
+    return error_of(run('train', config, '--work-dir', tmp_path / WORK, *options))
+
+
+def test_missing_coco_names_where_it_was_looked_for_and_the_two_ways_on(
+    project_root, run, tmp_path
+):
+    config = project_root / 'configs' / 'fcos_tresnet_m.py'
+    message = train_error(run, config, tmp_path)
+    assert str(tmp_path / 'data/coco/annotations/instances_train2017.json') in message
+    assert 'tools/get_coco.py' in message
+    assert '--demo' in message
+    assert not (tmp_path / WORK).exists()
+
+
+def test_missing_config_is_named(run, tmp_path):
+    assert str(tmp_path / 'no.py') in train_error(run, 'no.py', tmp_path)
+
+
+def test_broken_config_is_named(run, tmp_path):
+    (tmp_path / 'broken.py').write_text('model = dict(')
+    assert 'broken.py' in train_error(run, 'broken.py', tmp_path)
+
+
+def test_truncated_annotations_are_named(config, data, run, tmp_path):
+    path = data.folder / 'annotations/instances_train2017.json'
+    path.write_text(path.read_text()[:500])
+    message = train_error(run, config, tmp_path)
+    assert str(path) in message
+    assert not (tmp_path / WORK).exists()
+
+
+def test_a_missing_picture_is_named_before_training(config, data, run, tmp_path):
+    gone = sorted((data.folder / 'train2017').iterdir())[3]
+    gone.unlink()
+    assert gone.name in train_error(run, config, tmp_path)
+
+
+def test_an_undecodable_picture_stops_training_and_is_named(config, data, run, tmp_path):
+    broken = sorted((data.folder / 'train2017').iterdir())[3]
+    broken.write_bytes(broken.read_bytes()[:200])
+    message = train_error(run, config, tmp_path)
+    assert str(broken) in message
+    assert 'skip' in message
+
+
+@pytest.mark.parametrize('workers', [0, 1])
+def test_an_undecodable_picture_is_named_also_out_of_a_worker(config, data, run, tmp_path, workers):
+    broken = sorted((data.folder / 'train2017').iterdir())[3]
+    broken.write_bytes(b'no picture')
+    message = train_error(
+        run, config, tmp_path, '--cfg-options', f'train_dataloader.num_workers={workers}'
+    )
+    assert str(broken) in message
+
+
+def test_an_undecodable_picture_is_skipped_and_counted_by_option(config, data, run, tmp_path):
+    broken = sorted((data.folder / 'train2017').iterdir())[3]
+    broken.write_bytes(b'no picture')
+    result = run(
+        'train',
+        config,
+        *('--work-dir', tmp_path / WORK, '--cfg-options', 'train_cfg.max_epochs=1'),
+        'train_dataloader.dataset.pipeline.0.on_error=skip',
+    )
+    assert result.code == 0
+    assert str(broken) in result.out + result.err
+
+
+def test_boxes_outside_their_picture_are_warned_of(config, data, run, tmp_path):
+    def move_out(content):
+        content['annotations'][0]['bbox'] = [500.0, 500.0, 10.0, 10.0]
+
+    data.edit('train', move_out)
+    result = run(
+        'train', config, '--work-dir', tmp_path / WORK, '--cfg-options', 'train_cfg.max_epochs=1'
+    )
+    assert result.code == 0
+    assert re.search(r'train_dataloader: .*1 box.* outside', result.out + result.err)
+
+
+def test_a_wrong_number_of_classes_names_the_key_and_both_numbers(config, run, tmp_path):
+    message = train_error(run, config, tmp_path, '--cfg-options', 'model.bbox_head.num_classes=7')
+    assert 'model.bbox_head.num_classes' in message
+    assert '7' in message
+    assert '10' in message
+
+
+@pytest.mark.parametrize(
+    ('option', 'expected'),
+    [
+        ('model.backbone.arch=s', "unknown arch 's'"),
+        ('model.backbone.out_indices=(1,2,4)', 'out_indices'),
+    ],
+)
+def test_a_wrong_backbone_argument_is_named(config, run, tmp_path, option, expected):
+    assert expected in train_error(run, config, tmp_path, '--cfg-options', option)
+
+
+def test_a_checkpoint_of_another_arch_is_refused(config, run, tmp_path):
+    work = tmp_path / WORK
+    run('train', config, '--work-dir', work, '--cfg-options', 'train_cfg.max_epochs=1')
+    wider = tmp_path / 'wider.py'
+    wider.write_text(
+        f"_base_ = '{config}'\nmodel = dict(\n"
+        'backbone=dict(arch=dict(depths=(1, 1, 1, 1), width_factor=0.5)),\n'
+        'neck=dict(in_channels=[64, 512, 1024]))\n'
+    )
+    checkpoint = work / 'epoch_1.pth'
+    message = error_of(run('test', wider, checkpoint, '--work-dir', tmp_path / 'test'))
+    assert str(checkpoint) in message
+    assert 'arch' in message
+
+
+def test_a_missing_and_a_broken_checkpoint_are_named(config, run, tmp_path):
+    assert str(tmp_path / 'no.pth') in error_of(run('test', config, 'no.pth'))
+    broken = tmp_path / 'broken.pth'
+    torch.save({'state_dict': {'w': torch.zeros(1000)}}, broken)
+    broken.write_bytes(broken.read_bytes()[:1000])
+    assert str(broken) in error_of(run('test', config, broken))
+
+
+def test_an_out_file_of_another_kind_is_refused(config, run):
+    assert '--out x.txt' in error_of(run('test', config, 'no.pth', '--out', 'x.txt'))

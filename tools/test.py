@@ -1,0 +1,103 @@
+"""Measure a checkpoint: python tools/test.py configs/fcos_tresnet_m.py CHECKPOINT [--demo]."""
+
+import argparse
+import time
+from pathlib import Path
+
+from mmdet.evaluation import DumpDetResults
+from mmdet.utils import setup_cache_size_limit_of_dynamo
+from mmengine.runner import Runner
+
+from tresnet_det.engine import command_line
+from tresnet_det.engine import config as edit
+from tresnet_det.errors import InputError
+from tresnet_det.evaluation import write_results_json
+
+CONFIGS = Path(__file__).resolve().parents[1] / 'configs'
+
+
+def parse_args() -> argparse.Namespace:
+    parser = argparse.ArgumentParser(description=__doc__)
+    command_line.add_config_options(parser)
+    parser.add_argument(
+        'checkpoint', help='checkpoint file, or a work directory for the best checkpoint in it'
+    )
+    parser.add_argument(
+        '--out',
+        metavar='FILE',
+        help='.json: the figures, unrounded, and the per-class table (otherwise metrics.json in '
+        'the work directory); .pkl: the predictions',
+    )
+    parser.add_argument('--show', action='store_true', help='show each prediction in a window')
+    parser.add_argument('--show-dir', metavar='DIR', help='draw each prediction into this folder')
+    parser.add_argument('--wait-time', type=float, default=2, help='seconds that --show waits')
+    parser.add_argument('--tta', action='store_true', help='test-time augmentation')
+    return parser.parse_args()
+
+
+def main() -> None:
+    args = parse_args()
+    if args.out and not args.out.endswith(('.json', '.pkl', '.pickle')):
+        raise InputError(f'--out {args.out}: give a .json file for figures or .pkl for predictions')
+    args.checkpoint = command_line.find_checkpoint(args.checkpoint)
+    cfg = command_line.prepare_config(args, CONFIGS / '_base_' / 'demo.py')
+    cfg.load_from = args.checkpoint
+    edit.use_random_weights(cfg)  # the checkpoint has all of them
+    cfg.custom_hooks = [*cfg.get('custom_hooks', []), dict(type='PredictionsPictureHook')]
+    if args.show or args.show_dir:
+        cfg.default_hooks.visualization.update(
+            draw=True, show=args.show, wait_time=args.wait_time, test_out_dir=args.show_dir
+        )
+    if args.tta:
+        edit.enable_test_time_augmentation(cfg)
+    command_line.check_data(cfg, ('test_dataloader',))
+
+    runner = command_line.build_runner(cfg)
+    if args.out and not args.out.endswith('.json'):
+        runner.test_evaluator.metrics.append(DumpDetResults(out_file_path=args.out))
+    start = time.monotonic()
+    metrics = runner.test()
+    if runner.rank == 0:
+        report(runner, args, metrics, time.monotonic() - start)
+
+
+def report(runner: Runner, args: argparse.Namespace, metrics: dict, seconds: float) -> None:
+    """Write the figures, and print where they and the pictures are."""
+    work_dir = Path(runner.work_dir)
+    figures = (
+        Path(args.out) if args.out and args.out.endswith('.json') else work_dir / 'metrics.json'
+    )
+    per_class = [
+        row for m in runner.test_evaluator.metrics for row in getattr(m, 'per_class', None) or []
+    ]
+    write_results_json(
+        figures, metrics, per_class, dict(config=args.config, checkpoint=args.checkpoint)
+    )
+    count = len(runner.test_dataloader.dataset)
+    print(f'\nTested {args.checkpoint} on {count} pictures in {command_line.minutes(seconds)}')
+    if 'coco/bbox_mAP' in metrics:
+        print(f'  bbox mAP       {metrics["coco/bbox_mAP"]:.4f}')
+    trained = command_line.read_summary(Path(args.checkpoint).parent)
+    if trained:
+        print(f'  trained in     {command_line.minutes(trained["seconds"])}')
+    for name, path in (
+        ('figures', figures),
+        ('predictions', work_dir / 'predictions.png'),
+        ('curves', Path(args.checkpoint).parent / 'curves.png'),
+    ):
+        if path.is_file():
+            print(f'  {name:<14} {path}')
+    print(f'  next           {next_command(args)}')
+
+
+def next_command(args: argparse.Namespace) -> str:
+    if args.demo:
+        return (
+            f'python tools/train.py {args.config} --data-root DIR   (COCO, or data in its layout)'
+        )
+    return f'python tools/test.py {args.config} {args.checkpoint} --show-dir DIR   (draw them all)'
+
+
+if __name__ == '__main__':
+    setup_cache_size_limit_of_dynamo()
+    command_line.run_tool(main)
