@@ -1,8 +1,6 @@
-# A few minutes of AdamW from random weights, for data of a few hundred pictures. The norms learn
-# from the batch (norm_eval=False), nothing is frozen.
+# A few minutes of AdamW from random weights, for data of a few hundred pictures.
 max_epochs = 12
 
-model = dict(backbone=dict(frozen_stages=-1, norm_eval=False, init_cfg=None))
 train_cfg = dict(type='EpochBasedTrainLoop', max_epochs=max_epochs, val_interval=3)
 val_cfg = dict(type='ValLoop')
 test_cfg = dict(type='TestLoop')

@@ -6,5 +6,9 @@ _base_ = [
     '../_base_/runtime.py',
 ]
 
-model = dict(bbox_head=dict(num_classes=3))
+model = dict(
+    # From random weights: everything learns, and the norms learn their statistics.
+    backbone=dict(frozen_stages=-1, norm_eval=False, init_cfg=None),
+    bbox_head=dict(num_classes=3),
+)
 default_hooks = dict(logger=dict(interval=10))

@@ -1,5 +1,6 @@
 """The command line tools on a detector of one block a stage and two dozen small pictures."""
 
+import copy
 import importlib.util
 import json
 import shutil
@@ -10,32 +11,27 @@ import pytest
 
 from tresnet_det.datasets.demo_digits import make_demo_data
 from tresnet_det.engine import command_line
+from tresnet_det.engine import config as edit
 
-CONFIG = """
-_base_ = ['{root}/configs/fcos_tresnet_m.py', '{root}/configs/_base_/demo.py']
-
-model = dict(
-    backbone=dict(
-        arch=dict(depths=(1, 1, 1, 1), width_factor=0.25),
-        frozen_stages=-1,
-        norm_eval=False,
-        init_cfg=None,
+LOADER = dict(batch_size=4, num_workers=0, persistent_workers=False)
+CHANGES = dict(
+    model=dict(
+        backbone=dict(
+            arch=dict(_delete_=True, depths=(1, 1, 1, 1), width_factor=0.25),
+            frozen_stages=-1,
+            norm_eval=False,
+            init_cfg=None,
+        ),
+        neck=dict(in_channels=[32, 256, 512], out_channels=32),
+        bbox_head=dict(num_classes=10, in_channels=32, feat_channels=32, stacked_convs=1),
     ),
-    neck=dict(in_channels=[32, 256, 512], out_channels=32),
-    bbox_head=dict(num_classes=10, in_channels=32, feat_channels=32, stacked_convs=1),
+    train_dataloader=LOADER,
+    val_dataloader=LOADER,
+    test_dataloader=LOADER,
+    train_cfg=dict(max_epochs=2, val_interval=1),
+    param_scheduler=[dict(type='ConstantLR', factor=1.0, by_epoch=True, end=2)],
+    default_hooks=dict(logger=dict(interval=2), checkpoint=dict(interval=1, max_keep_ckpts=3)),
 )
-data_root = '{data}/'
-train_dataloader = dict(batch_size=4, num_workers=0, persistent_workers=False,
-                        dataset=dict(data_root=data_root))
-val_dataloader = dict(batch_size=4, num_workers=0, persistent_workers=False,
-                      dataset=dict(data_root=data_root))
-test_dataloader = val_dataloader
-val_evaluator = dict(ann_file=data_root + 'annotations/instances_val2017.json')
-test_evaluator = val_evaluator
-train_cfg = dict(max_epochs=2, val_interval=1)
-param_scheduler = [dict(type='ConstantLR', factor=1.0, by_epoch=True)]
-default_hooks = dict(logger=dict(interval=2), checkpoint=dict(interval=1))
-"""
 
 
 @pytest.fixture(scope='session')
@@ -62,8 +58,14 @@ def data(pristine_data, tmp_path):
 
 @pytest.fixture
 def config(data, project_root, tmp_path):
+    """The project's FCOS config in miniature, as a file of the user's own."""
+    configs = project_root / 'configs'
+    cfg = edit.load_config(configs / 'fcos_tresnet_m.py')
+    edit.put_over(cfg, edit.load_config(configs / '_base_' / 'demo.py'))
+    edit.set_data_root(cfg, data.folder)
+    cfg.merge_from_dict(copy.deepcopy(CHANGES))  # merging takes _delete_ out
     path = tmp_path / 'tiny.py'
-    path.write_text(CONFIG.format(root=project_root, data=data.folder))
+    cfg.dump(path)
     return path
 
 

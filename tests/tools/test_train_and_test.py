@@ -1,8 +1,6 @@
 """What tools/train.py and tools/test.py do with a config, and with what is wrong."""
 
 import json
-import math
-import re
 
 import pytest
 import torch
@@ -70,13 +68,9 @@ def test_resume_goes_on_and_ends_where_the_config_says(config, run, tmp_path):
     assert (work / 'epoch_2.pth').is_file()
 
 
-def test_amp_on_a_cpu_is_bfloat16_and_trains(config, run, tmp_path):
-    options = ['--amp', '--cfg-options', 'train_cfg.max_epochs=1']
-    result = run('train', config, '--work-dir', tmp_path / WORK, *options)
-    assert result.code == 0
-    losses = re.findall(r' loss: ([\d.]+|nan)', result.out + result.err)
-    assert losses
-    assert all(math.isfinite(float(loss)) for loss in losses)
+def test_amp_without_a_gpu_says_so(config, run, tmp_path, monkeypatch):
+    monkeypatch.setattr(torch.cuda, 'is_available', lambda: False)
+    assert '--amp needs a GPU' in train_error(run, config, tmp_path, '--amp')
 
 
 def test_predictions_are_kept_with_out_pkl_and_flipped_with_tta(config, run, tmp_path):
@@ -107,7 +101,7 @@ def test_from_scratch_is_printed_and_nothing_else_falls_back_to_it(
     pretrained.write_text(
         f"_base_ = '{config}'\n"
         'model = dict(backbone=dict(frozen_stages=1, norm_eval=True,\n'
-        "    init_cfg=dict(type='Pretrained', checkpoint='timm://tresnet_m.no_such_weights')))\n"
+        "    init_cfg=dict(_delete_=True, type='Pretrained', checkpoint='timm://tresnet_m.no_such_weights')))\n"
     )
     monkeypatch.setenv('HF_HUB_OFFLINE', '1')
     options = ['--work-dir', tmp_path / WORK, '--cfg-options', 'train_cfg.max_epochs=1']
@@ -204,7 +198,7 @@ def test_boxes_outside_their_picture_are_warned_of(config, data, run, tmp_path):
         'train', config, '--work-dir', tmp_path / WORK, '--cfg-options', 'train_cfg.max_epochs=1'
     )
     assert result.code == 0
-    assert re.search(r'train_dataloader: .*1 box.* outside', result.out + result.err)
+    assert 'lie outside their picture: they are left out' in result.out + result.err
 
 
 def test_a_wrong_number_of_classes_names_the_key_and_both_numbers(config, run, tmp_path):
@@ -231,7 +225,7 @@ def test_a_checkpoint_of_another_arch_is_refused(config, run, tmp_path):
     wider = tmp_path / 'wider.py'
     wider.write_text(
         f"_base_ = '{config}'\nmodel = dict(\n"
-        'backbone=dict(arch=dict(depths=(1, 1, 1, 1), width_factor=0.5)),\n'
+        'backbone=dict(arch=dict(width_factor=0.5)),\n'
         'neck=dict(in_channels=[64, 512, 1024]))\n'
     )
     checkpoint = work / 'epoch_1.pth'

@@ -120,19 +120,19 @@ def put_over(cfg: Config, overlay: Config) -> None:
 
 
 def enable_amp(cfg: Config) -> None:
-    """Train in mixed precision: bfloat16 on a CPU, float16 with a scaled loss on a GPU.
+    """Train in mixed precision: float16 with a dynamically scaled loss, as MMDetection does.
 
     Raises:
-        InputError: If the config's optimiser wrapper is not one that mixed precision can replace.
+        InputError: Without a GPU, which mmengine's mixed precision needs, or if the config's
+            optimiser wrapper is not one that mixed precision can replace.
     """
     wrapper = cfg.optim_wrapper
+    if not torch.cuda.is_available():
+        raise InputError('--amp needs a GPU and none is visible: train without it')
     if wrapper.get('type', 'OptimWrapper') not in ('OptimWrapper', 'AmpOptimWrapper'):
         raise InputError(f'--amp cannot replace optim_wrapper.type {wrapper["type"]!r}')
     wrapper['type'] = 'AmpOptimWrapper'
-    if torch.cuda.is_available():
-        wrapper.setdefault('loss_scale', 'dynamic')
-    else:
-        wrapper.setdefault('dtype', 'bfloat16')
+    wrapper.setdefault('loss_scale', 'dynamic')
 
 
 def enable_lr_scaling(cfg: Config) -> None:

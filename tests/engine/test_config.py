@@ -1,0 +1,79 @@
+import pytest
+from mmengine.config import Config
+
+from tresnet_det.engine import config as edit
+from tresnet_det.errors import InputError, MissingFileError
+
+
+@pytest.fixture
+def fcos(project_root):
+    return edit.load_config(project_root / 'configs/fcos_tresnet_m.py')
+
+
+def test_data_root_moves_every_dataset_and_evaluator(fcos, tmp_path):
+    edit.set_data_root(fcos, tmp_path)
+    for name in ('train', 'val', 'test'):
+        assert fcos[f'{name}_dataloader'].dataset.data_root == str(tmp_path)
+    expected = str(tmp_path / 'annotations/instances_val2017.json')
+    assert fcos.val_evaluator.ann_file == fcos.test_evaluator.ann_file == expected
+
+
+def test_data_root_reaches_wrapped_datasets(tmp_path):
+    inner = dict(type='CocoDataset', data_root='old/', ann_file='a.json')
+    wrapped = dict(type='RepeatDataset', dataset=dict(type='ConcatDataset', datasets=[inner]))
+    cfg = Config(dict(train_dataloader=dict(dataset=wrapped)))
+    edit.set_data_root(cfg, tmp_path)
+    assert [d['data_root'] for d in edit.iterate_datasets(cfg)] == [str(tmp_path)]
+
+
+def test_data_root_of_no_folder_is_named(fcos, tmp_path):
+    with pytest.raises(MissingFileError, match='no folder at .*nowhere'):
+        edit.set_data_root(fcos, tmp_path / 'nowhere')
+
+
+def test_an_evaluator_elsewhere_is_not_moved_in_silence(fcos, tmp_path):
+    fcos.test_evaluator = dict(fcos.test_evaluator, ann_file='/elsewhere/a.json')
+    with pytest.raises(InputError, match='test_evaluator.ann_file'):
+        edit.set_data_root(fcos, tmp_path)
+
+
+def test_random_weights_free_what_only_pretrained_ones_justify(fcos):
+    changes = edit.use_random_weights(fcos)
+    backbone = fcos.model.backbone
+    assert backbone.init_cfg is None
+    assert backbone.frozen_stages == -1
+    assert backbone.norm_eval is False
+    assert len(changes) == 3
+
+
+def test_num_classes_is_set_in_every_head():
+    heads = [dict(num_classes=80), dict(num_classes=80)]
+    cfg = Config(dict(model=dict(roi_head=dict(bbox_head=heads))))
+    edit.set_num_classes(cfg, 3)
+    assert [h.num_classes for h in cfg.model.roi_head.bbox_head] == [3, 3]
+    assert edit.get_num_classes(cfg) == 3
+    assert edit.get_num_classes(Config(dict(model=dict()))) is None
+
+
+def test_scaling_the_learning_rate_needs_its_batch_size(fcos):
+    fcos.auto_scale_lr.enable = False
+    edit.enable_lr_scaling(fcos)
+    assert fcos.auto_scale_lr.enable
+    with pytest.raises(InputError, match='base_batch_size'):
+        edit.enable_lr_scaling(Config(dict()))
+
+
+def test_amp_replaces_the_plain_wrapper_only(fcos, monkeypatch):
+    monkeypatch.setattr('torch.cuda.is_available', lambda: True)
+    edit.enable_amp(fcos)
+    assert fcos.optim_wrapper.type == 'AmpOptimWrapper'
+    assert fcos.optim_wrapper.loss_scale == 'dynamic'
+    fcos.optim_wrapper.type = 'ApexOptimWrapper'
+    with pytest.raises(InputError, match='ApexOptimWrapper'):
+        edit.enable_amp(fcos)
+
+
+def test_without_a_gpu_the_process_group_is_gloo(fcos, monkeypatch):
+    monkeypatch.setattr('torch.cuda.is_available', lambda: False)
+    edit.use_this_machine(fcos)
+    assert fcos.env_cfg.dist_cfg.backend == 'gloo'

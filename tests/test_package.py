@@ -1,0 +1,17 @@
+import subprocess
+import sys
+
+
+def run(code):
+    return subprocess.run([sys.executable, '-c', code], capture_output=True, text=True, check=False)
+
+
+def test_importing_prints_nothing():
+    result = run('import tresnet_det')
+    assert (result.returncode, result.stdout, result.stderr) == (0, '', '')
+
+
+def test_importing_leaves_the_heavy_parts_for_their_first_use():
+    heavy = ['mmcv.ops', 'mmdet.models', 'mmdet.evaluation', 'torchvision', 'sklearn', 'matplotlib']
+    result = run(f'import sys, tresnet_det; print([m for m in {heavy} if m in sys.modules])')
+    assert result.stdout.strip() == '[]', result.stderr
