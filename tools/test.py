@@ -4,7 +4,7 @@ import argparse
 import time
 from pathlib import Path
 
-from mmdet.evaluation import DumpDetResults
+from mmdet.registry import METRICS
 from mmdet.utils import setup_cache_size_limit_of_dynamo
 from mmengine.runner import Runner
 
@@ -54,7 +54,8 @@ def main() -> None:
 
     runner = command_line.build_runner(cfg)
     if args.out and not args.out.endswith('.json'):
-        runner.test_evaluator.metrics.append(DumpDetResults(out_file_path=args.out))
+        dump = METRICS.build(dict(type='DumpDetResults', out_file_path=args.out))
+        runner.test_evaluator.metrics.append(dump)
     start = time.monotonic()
     metrics = runner.test()
     if runner.rank == 0:

@@ -1,0 +1,55 @@
+"""What the backbones keep for their backward pass: exact counts of bytes, the same on any device.
+
+``pytest tests/models/test_memory.py -rP`` prints the figures.
+"""
+
+import pytest
+import torch
+import torchvision
+
+from tresnet_det import TResNet
+
+MIB = 2**20
+
+
+def kept_mib_per_picture(model, size=224):
+    """Bytes of all tensors that autograd keeps, each storage once, parameters and buffers aside."""
+    own = {t.untyped_storage().data_ptr() for t in [*model.parameters(), *model.buffers()]}
+    kept = {}
+
+    def pack(tensor):
+        kept[tensor.untyped_storage().data_ptr()] = tensor
+        return tensor
+
+    x = torch.rand(2, 3, size, size)
+    with torch.autograd.graph.saved_tensors_hooks(pack, lambda t: t):
+        output = model.train()(x)
+    storages = {p: t.untyped_storage().nbytes() for p, t in kept.items() if p not in own}
+    del output
+    return sum(storages.values()) / MIB / len(x)
+
+
+@pytest.fixture(scope='module')
+def resnet50():
+    return kept_mib_per_picture(torchvision.models.resnet50())
+
+
+def test_the_count_is_right_for_two_layers_counted_by_hand():
+    # The convolution keeps its input, the ReLU its result: 2 pictures of 3 and of 8 channels.
+    model = torch.nn.Sequential(torch.nn.Conv2d(3, 8, 1), torch.nn.ReLU())
+    assert kept_mib_per_picture(model, size=64) == (3 + 8) * 64 * 64 * 4 / MIB
+
+
+@pytest.mark.parametrize(
+    ('arch', 'most'),
+    [
+        ('m', 44.65),
+        pytest.param('l', 74.6, marks=pytest.mark.slow),
+        pytest.param('xl', 97.9, marks=pytest.mark.slow),
+    ],
+)
+def test_kept_bytes_of_a_224_pixel_picture_in_fp32(arch, most, resnet50):
+    ours = kept_mib_per_picture(TResNet(arch=arch))
+    print(f'TResNet-{arch.upper()} {ours:.2f} MiB, ResNet-50 {resnet50:.2f}: {ours / resnet50:.3f}')
+    assert ours < most
+    assert resnet50 == pytest.approx(82.0, abs=0.1)
