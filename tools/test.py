@@ -42,7 +42,7 @@ def main() -> None:
     args.checkpoint = command_line.find_checkpoint(args.checkpoint)
     cfg = command_line.prepare_config(args, CONFIGS / '_base_' / 'demo.py')
     cfg.load_from = args.checkpoint
-    edit.use_random_weights(cfg)  # the checkpoint has all of them
+    edit.drop_pretrained(cfg)  # the checkpoint has all weights
     cfg.custom_hooks = [*cfg.get('custom_hooks', []), dict(type='PredictionsPictureHook')]
     if args.show or args.show_dir:
         cfg.default_hooks.visualization.update(

@@ -48,9 +48,8 @@ def main() -> None:
         edit.enable_amp(cfg)
     if args.auto_scale_lr:
         edit.enable_lr_scaling(cfg)
-    if args.resume:
-        cfg.resume = True
-        cfg.load_from = None if args.resume == 'auto' else args.resume
+    if args.resume and not edit.resume_from(cfg, args.resume):
+        print_log(f'--resume: no checkpoint in {cfg.work_dir} yet, training starts anew')
     command_line.check_data(cfg, ('train_dataloader', 'val_dataloader'))
 
     runner = command_line.build_runner(cfg)

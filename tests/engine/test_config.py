@@ -26,6 +26,15 @@ def test_data_root_reaches_wrapped_datasets(tmp_path):
     assert [d['data_root'] for d in edit.iterate_datasets(cfg)] == [str(tmp_path)]
 
 
+def test_a_root_that_only_begins_with_the_same_letters_is_another_root(tmp_path):
+    dataset = dict(type='CocoDataset', data_root='data/coco', ann_file='a.json')
+    cfg = Config(
+        dict(val_dataloader=dict(dataset=dataset), val_evaluator=dict(ann_file='data/coco2/a.json'))
+    )
+    with pytest.raises(InputError, match='val_evaluator.ann_file'):
+        edit.set_data_root(cfg, tmp_path)
+
+
 def test_data_root_of_no_folder_is_named(fcos, tmp_path):
     with pytest.raises(MissingFileError, match='no folder at .*nowhere'):
         edit.set_data_root(fcos, tmp_path / 'nowhere')

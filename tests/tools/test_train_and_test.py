@@ -68,6 +68,30 @@ def test_resume_goes_on_and_ends_where_the_config_says(config, run, tmp_path):
     assert (work / 'epoch_2.pth').is_file()
 
 
+def test_resume_needs_no_pretrained_weights_and_an_empty_folder_starts_anew(
+    config, run, tmp_path, monkeypatch
+):
+    monkeypatch.setenv('HF_HUB_OFFLINE', '1')
+    work = tmp_path / WORK
+    result = run(
+        'train',
+        config,
+        *('--work-dir', work, '--resume', '--cfg-options', 'train_cfg.max_epochs=1'),
+    )
+    assert result.code == 0
+    assert f'no checkpoint in {work} yet' in result.out + result.err
+    pretrained = tmp_path / 'pretrained.py'
+    pretrained.write_text(
+        f"_base_ = '{config}'\nmodel = dict(backbone=dict(\n"
+        "    init_cfg=dict(_delete_=True, type='Pretrained', checkpoint='timm://no_such')))\n"
+    )
+    assert run('train', pretrained, '--work-dir', work, '--resume').code == 0
+
+
+def test_resume_from_a_file_that_is_not_there_is_named(config, run, tmp_path):
+    assert str(tmp_path / 'no.pth') in train_error(run, config, tmp_path, '--resume', 'no.pth')
+
+
 def test_amp_without_a_gpu_says_so(config, run, tmp_path, monkeypatch):
     monkeypatch.setattr(torch.cuda, 'is_available', lambda: False)
     assert '--amp needs a GPU' in train_error(run, config, tmp_path, '--amp')

@@ -71,20 +71,17 @@ def set_data_root(cfg: Config, data_root: str | Path) -> None:
 
 
 def _move(path: str, old_roots: set[str], new_root: Path, where: str) -> str:
-    for old in sorted(old_roots, key=len, reverse=True):
-        if old and path.startswith(old):
-            return str(new_root / path[len(old) :].lstrip('/'))
+    for old in sorted(filter(None, old_roots), key=len, reverse=True):
+        if Path(path).is_relative_to(old):
+            return str(new_root / Path(path).relative_to(old))
     raise InputError(
         f'--data-root: {where}.ann_file {path!r} is not under the data_root of a dataset; '
         f'set it by --cfg-options {where}.ann_file=FILE'
     )
 
 
-def use_random_weights(cfg: Config) -> list[str]:
-    """Take the pretrained weights out of ``cfg.model``, and what only makes sense with them.
-
-    Frozen stages would stay random, and running statistics that nothing has measured would
-    normalise nothing, so both are turned on for learning.
+def drop_pretrained(cfg: Config) -> list[str]:
+    """Take the pretrained weights out of ``cfg.model``, as where a checkpoint brings all weights.
 
     Returns:
         What was changed, one line each.
@@ -95,6 +92,20 @@ def use_random_weights(cfg: Config) -> list[str]:
         if isinstance(init, Mapping) and init.get('type') == 'Pretrained':
             module['init_cfg'] = None
             changes.append(f'{module.get("type")}: random weights instead of {init["checkpoint"]}')
+    return changes
+
+
+def use_random_weights(cfg: Config) -> list[str]:
+    """Drop the pretrained weights of ``cfg.model``, and what only makes sense with them.
+
+    Frozen stages would stay random, and running statistics that nothing has measured would
+    normalise nothing, so both are turned on for learning.
+
+    Returns:
+        What was changed, one line each.
+    """
+    changes = drop_pretrained(cfg)
+    for module in iterate_dicts(cfg.model):
         for key, value in (('frozen_stages', -1), ('norm_eval', False)):
             if module.get(key, value) != value:
                 changes.append(f'{module.get("type")}: {key} {module[key]} -> {value}')
@@ -133,6 +144,32 @@ def enable_amp(cfg: Config) -> None:
         raise InputError(f'--amp cannot replace optim_wrapper.type {wrapper["type"]!r}')
     wrapper['type'] = 'AmpOptimWrapper'
     wrapper.setdefault('loss_scale', 'dynamic')
+
+
+def resume_from(cfg: Config, checkpoint: str) -> str | None:
+    """Make a training go on from a checkpoint, which brings all weights.
+
+    Args:
+        cfg: With its ``work_dir``.
+        checkpoint: A file, or ``'auto'`` for the latest one in the work directory.
+
+    Returns:
+        The checkpoint; None where the work directory has none yet and training starts anew.
+
+    Raises:
+        MissingFileError: If the file is not there.
+    """
+    if checkpoint == 'auto':
+        record = Path(cfg.work_dir) / 'last_checkpoint'  # as mmengine's CheckpointHook writes it
+        if not record.is_file():
+            return None
+        checkpoint = record.read_text().strip()
+    if not Path(checkpoint).is_file():
+        raise MissingFileError(f'--resume: no checkpoint at {Path(checkpoint).resolve()}')
+    cfg.resume = True
+    cfg.load_from = checkpoint
+    drop_pretrained(cfg)
+    return checkpoint
 
 
 def enable_lr_scaling(cfg: Config) -> None:
