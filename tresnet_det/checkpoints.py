@@ -24,6 +24,7 @@ from pathlib import Path
 
 import torch
 from mmengine.logging import print_log
+from mmengine.runner.checkpoint import CheckpointLoader
 from torch import nn
 
 from .compat.checkpoint_io import load_checkpoint_file
@@ -107,25 +108,27 @@ def load_backbone_weights(
     source_format, weights = to_ours(content, source)
     weights = {k: v for k, v in weights.items() if not _is_unbuilt_stage(k, backbone)}
 
-    own = {_notation_free(k): v for k, v in backbone.state_dict().items()}
-    given = {_notation_free(k): k for k in weights}
-    own_keys = {k for k in own if not k.endswith('num_batches_tracked')}
-    loaded = sorted(own_keys & set(given))
-    missing = sorted(own_keys - set(given))
-    unexpected = sorted(k for k in set(given) - set(own) if not k.endswith('num_batches_tracked'))
-    for key in loaded:
-        if weights[given[key]].shape != own[key].shape:
+    own_weights = backbone.state_dict()
+    own, given = _by_notation_free_key(own_weights), _by_notation_free_key(weights)
+    loaded = {k: own[k] for k in own if k in given}
+    for key, name in loaded.items():
+        theirs, ours = tuple(weights[given[key]].shape), tuple(own_weights[name].shape)
+        if theirs != ours:
             raise InputError(
-                f'{source} is of another arch: {key} is {tuple(weights[given[key]].shape)} there '
-                f'and {tuple(own[key].shape)} in the model; the file has {_describe(weights)}, the '
-                f'model {_describe(backbone.state_dict())}'
+                f'{source} is of another arch: {given[key]} is {theirs} there and {ours} in the '
+                f'model; the file has {_describe(weights)}, the model {_describe(own_weights)}'
             )
-    report = LoadReport(source, source_format, tuple(loaded), tuple(missing), tuple(unexpected))
+    report = LoadReport(
+        source,
+        source_format,
+        loaded=tuple(loaded.values()),
+        missing=tuple(own[k] for k in own if k not in given),
+        unexpected=tuple(given[k] for k in given if k not in own),
+    )
     needed = 1.0 if strict else 0.95
-    if len(loaded) < needed * len(own_keys) or (strict and unexpected):
+    if len(loaded) < needed * len(own) or (strict and report.unexpected):
         raise InputError(
-            f'{report}; the file has {_describe(weights)}, the model '
-            f'{_describe(backbone.state_dict())}'
+            f'{report}; the file has {_describe(weights)}, the model {_describe(own_weights)}'
         )
     backbone.load_state_dict(weights, strict=False)
     print_log(f'loaded backbone weights from {report}', logger='current')
@@ -155,8 +158,13 @@ def to_ours(content: Mapping[str, object], source: str = 'state dict') -> tuple[
             f'{source} holds no TResNet in the official, timm or own format; it begins with {some}'
         )
     if source_format == 'ours':
-        return source_format, weights
-    body = {k.removeprefix('body.'): v for k, v in weights.items() if k.startswith('body.')}
+        return source_format, {k: v for k, v in weights.items() if not k.startswith('head.')}
+    body = {
+        k.removeprefix('body.'): v
+        for k, v in weights.items()
+        # The official blur stores its fixed filter, which is no weight.
+        if k.startswith('body.') and not k.endswith('.filt')
+    }
     if source_format == 'timm':
         return source_format, body
     renamed = {}
@@ -180,6 +188,8 @@ def to_timm(state_dict: StateDict) -> dict[str, torch.Tensor]:
     head = {k: v for k, v in state_dict.items() if k.startswith('head.fc.')}
     converted = {}
     for key, value in _unwrap(state_dict).items():
+        if key.startswith('head.'):
+            continue
         match = _NORM_KEY.match(key)
         if match is None:
             converted[f'body.{key}'] = value
@@ -193,17 +203,17 @@ def to_timm(state_dict: StateDict) -> dict[str, torch.Tensor]:
     return converted | head
 
 
-def abn_to_bn_weight(weight: torch.Tensor) -> torch.Tensor:
+def abn_to_bn_weight(weight: torch.Tensor, eps: float = ABN_EPS) -> torch.Tensor:
     """Return the scale of an In-Place ABN, ``(C,) -> (C,)``: what a batch norm's weight must be."""
-    return weight.abs() + ABN_EPS
+    return weight.abs() + eps
 
 
-def bn_to_abn_weight(weight: torch.Tensor) -> torch.Tensor:
+def bn_to_abn_weight(weight: torch.Tensor, eps: float = ABN_EPS) -> torch.Tensor:
     """Return the In-Place ABN weight whose scale is ``|weight|``, or eps where that is smaller."""
-    return (weight.abs() - ABN_EPS).clamp(min=0)
+    return (weight.abs() - eps).clamp(min=0)
 
 
-def adapt_norm_notation(state_dict: dict, prefix: str, name: str) -> None:
+def adapt_norm_notation(state_dict: dict, prefix: str, name: str, eps: float = ABN_EPS) -> None:
     """Rename a norm under ``prefix`` to ``name`` (``'abn'`` or ``'bn'``), converting its weight.
 
     An In-Place ABN has no negative scale: ``s * (u - m) = |s| * (-u - -m)`` for ``s < 0``, so such
@@ -213,6 +223,7 @@ def adapt_norm_notation(state_dict: dict, prefix: str, name: str) -> None:
         state_dict: Changed in place: keys are replaced, tensors are not.
         prefix: Where the convolution (``conv``) and the norm stand, with the trailing dot.
         name: The notation of the module that is being loaded.
+        eps: Of that module's norm.
     """
     other = 'bn' if name == 'abn' else 'abn'
     fields = [k for k in state_dict if k.startswith(f'{prefix}{other}.')]
@@ -220,10 +231,10 @@ def adapt_norm_notation(state_dict: dict, prefix: str, name: str) -> None:
     if name == 'abn':
         norm.pop('num_batches_tracked', None)
     if 'weight' in norm and name == 'bn':
-        norm['weight'] = abn_to_bn_weight(norm['weight'])
+        norm['weight'] = abn_to_bn_weight(norm['weight'], eps)
     elif 'weight' in norm:
         sign = torch.where(norm['weight'] < 0, -1.0, 1.0).to(norm['weight'].dtype)
-        norm['weight'] = bn_to_abn_weight(norm['weight'])
+        norm['weight'] = bn_to_abn_weight(norm['weight'], eps)
         if 'running_mean' in norm:
             norm['running_mean'] = norm['running_mean'] * sign
         filters = f'{prefix}conv.weight'
@@ -234,26 +245,26 @@ def adapt_norm_notation(state_dict: dict, prefix: str, name: str) -> None:
 
 
 def _read(path: str) -> Mapping[str, object]:
-    if not path.startswith(HUB_PREFIX):
-        return load_checkpoint_file(path)
-    name = path.removeprefix(HUB_PREFIX)
-    ways_on = (
-        'give a local file (--cfg-options model.backbone.init_cfg.checkpoint=FILE) or train from '
-        'random weights (--from-scratch)'
-    )
+    if path.startswith(HUB_PREFIX):
+        return load_checkpoint_file(_download(path))
+    if '://' in path:
+        return CheckpointLoader.load_checkpoint(path, map_location='cpu')
+    return load_checkpoint_file(path)
+
+
+def _download(path: str) -> str:
+    """Return where the hub's cache has the weights of ``timm://NAME``."""
     try:
         from huggingface_hub import hf_hub_download
     except ImportError as error:
         raise InputError(
-            f'{path} needs huggingface_hub and safetensors: pip install "tresnet_det[hub]", '
-            f'or {ways_on}'
+            f'{path} needs huggingface_hub and safetensors: pip install "tresnet_det[hub]"'
         ) from error
     try:
-        file = hf_hub_download(f'timm/{name}', 'model.safetensors')
+        return hf_hub_download(f'timm/{path.removeprefix(HUB_PREFIX)}', 'model.safetensors')
     except Exception as error:  # the hub's errors are of many kinds: no network, no such name, ...
         reason = (str(error).strip().splitlines() or [type(error).__name__])[0]
-        raise InputError(f'cannot get {path} from the hub ({reason}); {ways_on}') from error
-    return load_checkpoint_file(file)
+        raise InputError(f'cannot get {path} from the hub: {reason}') from error
 
 
 def _unwrap(content: Mapping[str, object]) -> StateDict:
@@ -268,9 +279,16 @@ def _unwrap(content: Mapping[str, object]) -> StateDict:
     return backbone or weights
 
 
-def _notation_free(key: str) -> str:
-    match = _NORM_KEY.match(key)
-    return f'{match["stem"]}norm.{match["field"]}' if match else key
+def _by_notation_free_key(state_dict: StateDict) -> dict[str, str]:
+    """Return the keys by a name that does not tell ``abn`` from ``bn``, batch counters left out."""
+    keys = {}
+    for key in state_dict:
+        match = _NORM_KEY.match(key)
+        if match is None:
+            keys[key] = key
+        elif match['field'] != 'num_batches_tracked':
+            keys[f'{match["stem"]}norm.{match["field"]}'] = key
+    return keys
 
 
 def _is_unbuilt_stage(key: str, backbone: nn.Module) -> bool:

@@ -52,24 +52,10 @@ val_dataloader = dict(
     ),
 )
 test_dataloader = dict(
-    batch_size=8,
-    num_workers=2,
-    persistent_workers=True,
-    drop_last=False,
-    sampler=dict(type='DefaultSampler', shuffle=False),
-    dataset=dict(
-        type='CocoDataset',
-        data_root=data_root,
-        metainfo=metainfo,
-        ann_file='annotations/instances_test.json',
-        data_prefix=dict(img='BCCD/JPEGImages/'),
-        test_mode=True,
-        pipeline=test_pipeline,
-    ),
+    val_dataloader,
+    dataset=dict(val_dataloader['dataset'], ann_file='annotations/instances_test.json'),
 )
 val_evaluator = dict(
     type='CocoTwelveMetric', ann_file=data_root + 'annotations/instances_val.json', metric='bbox'
 )
-test_evaluator = dict(
-    type='CocoTwelveMetric', ann_file=data_root + 'annotations/instances_test.json', metric='bbox'
-)
+test_evaluator = dict(val_evaluator, ann_file=data_root + 'annotations/instances_test.json')

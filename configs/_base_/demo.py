@@ -61,21 +61,35 @@ val_evaluator = dict(
 test_evaluator = val_evaluator
 
 max_epochs = 8
+warmup_epochs = 1
 train_cfg = dict(_delete_=True, type='EpochBasedTrainLoop', max_epochs=max_epochs, val_interval=2)
 optim_wrapper = dict(
     _delete_=True,
     type='OptimWrapper',
     optimizer=dict(type='AdamW', lr=0.001, weight_decay=0.05),
-    paramwise_cfg=dict(flat_decay_mult=0.0),
+    paramwise_cfg=dict(
+        flat_decay_mult=0.0,  # norms and biases
+        custom_keys={'scales': dict(decay_mult=0.0)},  # FCOS's factor per level, a single number
+    ),
     clip_grad=dict(max_norm=10, norm_type=2),
 )
+# Relative to the learning rate, which is scaled to the batch size: OneCycleLR's peak is not.
 param_scheduler = [
     dict(
-        type='OneCycleLR',
-        eta_max=0.001,
-        pct_start=0.2,
-        total_steps=max_epochs,
+        type='LinearLR',
+        start_factor=0.04,
         by_epoch=True,
+        begin=0,
+        end=warmup_epochs,
+        convert_to_iter_based=True,
+    ),
+    dict(
+        type='CosineAnnealingLR',
+        eta_min_ratio=0.001,
+        by_epoch=True,
+        begin=warmup_epochs,
+        end=max_epochs,
+        T_max=max_epochs - warmup_epochs,
         convert_to_iter_based=True,
     ),
 ]

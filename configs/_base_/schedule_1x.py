@@ -1,4 +1,4 @@
-# 12 epochs of SGD at 16 pictures a step; --auto-scale-lr is on: the learning rate follows the real
+# 12 epochs of SGD at 16 pictures a step; auto_scale_lr is on: the learning rate follows the real
 # number of pictures a step, and is printed.
 train_cfg = dict(type='EpochBasedTrainLoop', max_epochs=12, val_interval=1)
 val_cfg = dict(type='ValLoop')
@@ -7,9 +7,12 @@ test_cfg = dict(type='TestLoop')
 optim_wrapper = dict(
     type='OptimWrapper',
     optimizer=dict(type='SGD', lr=0.01, momentum=0.9, weight_decay=0.0001),
-    # No decay on norms and biases. norm_decay_mult would not see an In-Place ABN; every
-    # one-dimensional parameter is a norm's or a bias.
-    paramwise_cfg=dict(flat_decay_mult=0.0),
+    paramwise_cfg=dict(
+        # No decay on norms and biases. norm_decay_mult would not see an In-Place ABN; every
+        # one-dimensional parameter is a norm's or a bias.
+        flat_decay_mult=0.0,
+        custom_keys={'scales': dict(decay_mult=0.0)},  # FCOS's factor per level, a single number
+    ),
     clip_grad=dict(max_norm=35, norm_type=2),
 )
 param_scheduler = [

@@ -77,7 +77,7 @@ def build(tmp_path):
             'sampler': {'type': 'DefaultSampler', 'shuffle': False},
             'collate_fn': {'type': 'pseudo_collate'},
         }
-        settings = {}
+        settings = {'default_hooks': {'logger': {'type': 'LoggerHook', 'interval': 2}}}
         if not evaluate_only:
             settings |= {
                 'train_dataloader': {**loader, 'dataset': dataset(bad)},
@@ -97,7 +97,6 @@ def build(tmp_path):
             model=model or Toy(),
             work_dir=str(tmp_path / 'work'),
             custom_hooks=hooks,
-            default_hooks={'logger': {'type': 'LoggerHook', 'interval': 2}},
             experiment_name=f'{tmp_path.name}_{len(made)}',
             default_scope='mmdet',
             **{**settings, **more},

@@ -2,17 +2,20 @@ import io
 import math
 import re
 import sys
+from pathlib import Path
 
 import pytest
+from mmengine.hooks import EMAHook, Hook
+from PIL import Image
 
 import tresnet_det  # noqa: F401  (prepares the stack)
-from tresnet_det.engine.hooks import _continue
+from tresnet_det.engine import ProgressBarHook
 from tresnet_det.errors import InputError
 
 
 def test_curves_are_in_the_work_folder_after_training(build, tmp_path):
     build([{'type': 'CurvesHook'}]).train()
-    assert (tmp_path / 'work' / 'curves.png').stat().st_size > 10_000
+    assert Image.open(tmp_path / 'work' / 'curves.png').size == (1500, 460)
 
 
 def test_training_without_validation_has_curves_too(build, tmp_path):
@@ -37,40 +40,117 @@ def test_picture_that_fails_is_a_warning_and_training_goes_on(build, log, monkey
     assert 'curves.png could not be drawn: no space left' in lines
 
 
-def test_resumed_training_continues_the_curve_without_doubles():
-    train = [{'lr': 0.1, 'loss': 1.0, 'step': step} for step in (10, 20, 30)]
-    val = [{'coco/bbox_mAP': 0.1, 'step': step} for step in (1, 2)]
-    again = [{'lr': 0.1, 'loss': 0.5, 'step': 20}, {'coco/bbox_mAP': 0.2, 'step': 2}]
-    assert _continue(train + val, again) == [train[0], val[0], *again]
-    assert _continue([], again) == again
-
-
-def test_resumed_run_draws_the_whole_training(build, monkeypatch):
-    hooks = [{'type': 'CurvesHook'}, {'type': 'CheckpointHook', 'interval': 1}]
-    build(hooks, epochs=1).train()
-    drawn = []
+@pytest.fixture
+def drawn(monkeypatch):
+    """What the hook gives to be drawn: records and settings."""
+    calls = []
     monkeypatch.setattr(
-        'tresnet_det.evaluation.curves.draw_curves', lambda records, *_, **__: drawn.append(records)
+        'tresnet_det.evaluation.curves.draw_curves',
+        lambda records, path, **settings: calls.append((records, settings)),
     )
-    build(hooks, resume=True).train()
-    assert [r['step'] for r in drawn[-1] if 'lr' in r] == [2, 4, 6, 8]
-    assert [r['step'] for r in drawn[-1] if 'lr' not in r] == [1, 2]
+    return calls
 
 
-def test_bar_counts_all_iterations_and_leaves_log_lines_whole(build, monkeypatch):
-    screen = io.StringIO()  # stdout and stderr of one terminal
-    monkeypatch.setattr(sys, 'stdout', screen)
+@pytest.mark.parametrize('epochs_before', [1, 2])
+def test_resumed_run_draws_the_whole_training_without_doubles(
+    build, drawn, tmp_path, epochs_before
+):
+    hooks = [{'type': 'CurvesHook'}, {'type': 'CheckpointHook', 'interval': 1}]
+    first = build(hooks, epochs=epochs_before)
+    first.train()
+    # The folders are named by the second, and this test takes less.
+    Path(first.log_dir).rename(tmp_path / 'work' / '20200101_000000')
+    build(hooks, resume=True, load_from=str(tmp_path / 'work' / 'epoch_1.pth')).train()
+    records, _ = drawn[-1]
+    assert [r['step'] for r in records if 'lr' in r] == [2, 4, 6, 8]
+    assert [r['step'] for r in records if 'lr' not in r] == [1, 2]
+
+
+# Of eight samples, two a batch: as many iterations as the other trainings here have.
+BY_ITERATION = {
+    'train_cfg': {'type': 'IterBasedTrainLoop', 'max_iters': 8, 'val_interval': 4},
+    'default_hooks': {
+        'logger': {'type': 'LoggerHook', 'interval': 2, 'log_metric_by_epoch': False}
+    },
+    'log_processor': {'by_epoch': False},
+}
+
+
+def test_curves_of_an_iteration_based_training_count_iterations(build, drawn):
+    build([{'type': 'CurvesHook'}], **BY_ITERATION).train()
+    records, settings = drawn[-1]
+    assert settings['val_unit'] == 'iteration'
+    assert [r['step'] for r in records if 'lr' not in r] == [4, 8]
+
+
+def test_curves_of_an_epoch_based_training_count_epochs(build, drawn):
+    build([{'type': 'CurvesHook'}]).train()
+    assert drawn[-1][1]['val_unit'] == 'epoch'
+
+
+def test_other_processes_draw_nothing_and_show_no_bar(build, drawn, monkeypatch):
+    screen = io.StringIO()
     monkeypatch.setattr(sys, 'stderr', screen)
-    runner = build([{'type': 'ProgressBarHook', 'force': True}])
-    consoles = [handler for handler in runner.logger.handlers if handler.stream is screen]
-    assert consoles
+    monkeypatch.setattr('tresnet_det.engine.hooks.is_main_process', lambda: False)
+    build([{'type': 'CurvesHook'}, {'type': 'ProgressBarHook', 'force': True}]).train()
+    assert drawn == []
+    assert 'train:' not in screen.getvalue()
+
+
+def one_screen(monkeypatch):
+    """Stdout and stderr of one terminal; pytest's own would come back after a fixture."""
+    stream = io.StringIO()
+    monkeypatch.setattr(sys, 'stdout', stream)
+    monkeypatch.setattr(sys, 'stderr', stream)
+    return stream
+
+
+BAR = [{'type': 'ProgressBarHook', 'force': True}]
+ACCUMULATED = {
+    'optim_wrapper': {'optimizer': {'type': 'SGD', 'lr': 0.01}, 'accumulative_counts': 2}
+}
+
+
+@pytest.mark.parametrize('more', [{}, BY_ITERATION, ACCUMULATED])
+def test_bar_counts_all_iterations_and_leaves_log_lines_whole(build, monkeypatch, more):
+    screen = one_screen(monkeypatch)
+    runner = build(BAR, **more)
+    before = list(runner.logger.handlers)
+    levels = [handler.level for handler in before]
     runner.train()
     text = screen.getvalue()
     assert re.search(r'train: 100%.* 8/8 .*loss \d\.\d+', text)
-    log_lines = [line for line in re.split(r'[\r\n]', text) if 'Epoch(train)' in line]
+    log_lines = [line for line in re.split(r'[\r\n]', text) if '(train)' in line]
     assert len(log_lines) == 4
     assert not any('train:' in line for line in log_lines)
-    assert all(handler.stream is screen for handler in consoles)
+    assert all(' - mmengine - ' in line and 'loss_cls' in line for line in log_lines)
+    assert runner.logger.handlers == before
+    assert [handler.level for handler in before] == levels
+
+
+class LogEachIteration(Hook):
+    def after_train_iter(self, runner, batch_idx, data_batch=None, outputs=None):
+        runner.logger.debug('for developers')
+        if batch_idx == 2:
+            raise KeyError('stop')
+
+
+def test_bar_shows_no_debug_lines_and_closes_after_an_exception_too(build, monkeypatch):
+    screen = one_screen(monkeypatch)
+    runner = build([*BAR, LogEachIteration()])
+    before = list(runner.logger.handlers)
+    with pytest.raises(KeyError):
+        runner.train()
+    (hook,) = [hook for hook in runner.hooks if isinstance(hook, ProgressBarHook)]
+    for _ in range(2):  # tools/train.py calls it after mmengine did or did not
+        hook.after_train(runner)
+        assert hook.bar is None
+        assert runner.logger.handlers == before
+    text = screen.getvalue()
+    assert 'for developers' not in text
+    assert text.endswith('\n')
+    runner.logger.info('next line')
+    assert screen.getvalue().count('next line') == 1
 
 
 def test_no_bar_where_stderr_is_no_terminal(build, monkeypatch):
@@ -92,6 +172,23 @@ def test_loss_that_is_not_finite_stops_and_names_files_and_parts(build, runtime_
     assert 'img_4.jpg, img_5.jpg:' in message
     assert 'loss_box' not in message
     assert '\n' not in message
+
+
+@pytest.mark.parametrize('more', [BY_ITERATION, ACCUMULATED])
+def test_it_stops_in_other_loops_and_in_every_process(build, monkeypatch, more):
+    monkeypatch.setattr('tresnet_det.engine.hooks.is_main_process', lambda: False)
+    with pytest.raises(InputError, match=r'nan at iteration 3 .* img_4.jpg, img_5.jpg:'):
+        build([{'type': 'StopOnNonFiniteHook'}], bad=5, **more).train()
+
+
+def test_average_of_the_weights_is_from_before_the_stop(build):
+    average = {'type': 'EMAHook', 'priority': 49}  # as in the configs
+    runner = build([average, {'type': 'StopOnNonFiniteHook'}], bad=5)
+    with pytest.raises(InputError):
+        runner.train()
+    (ema,) = [hook.ema_model for hook in runner.hooks if isinstance(hook, EMAHook)]
+    assert not all(p.isfinite().all() for p in runner.model.parameters())
+    assert all(p.isfinite().all() for p in ema.parameters())
 
 
 def test_it_stops_before_the_broken_weights_are_saved(build, tmp_path):

@@ -1,13 +1,10 @@
-"""A log to look into, and the real photographs where they are."""
+"""A log to look into, and the figure behind a picture."""
 
 import logging
-import os
-from pathlib import Path
 
 import pytest
+from matplotlib.backends.backend_agg import FigureCanvasAgg
 from mmengine.logging import MMLogger
-
-import tresnet_det  # noqa: F401  (prepares the stack before MMDetection is imported)
 
 
 @pytest.fixture
@@ -23,10 +20,14 @@ def log():
 
 
 @pytest.fixture
-def data_root():
-    """Where the real photographs are; the test is skipped where they are not."""
-    default = Path(__file__).parents[2] / '..' / 'shared' / 'data'
-    root = Path(os.environ.get('TRESNET_DET_DATA', default))
-    if not root.is_dir():
-        pytest.skip(f'no real photographs at {root}: set TRESNET_DET_DATA')
-    return root
+def figures(monkeypatch):
+    """The figures that were written as pictures, whose artists say what was drawn."""
+    written = []
+    write = FigureCanvasAgg.print_png
+
+    def record(canvas, *args, **kwargs):
+        written.append(canvas.figure)
+        write(canvas, *args, **kwargs)
+
+    monkeypatch.setattr(FigureCanvasAgg, 'print_png', record)
+    return written

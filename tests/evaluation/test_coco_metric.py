@@ -1,12 +1,14 @@
 import json
 import subprocess
 import sys
+from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
-from mmdet.registry import METRICS
+from mmdet.registry import DATASETS, METRICS
 from pycocotools import mask as masks
+from pycocotools.coco import COCO
 
 import tresnet_det.evaluation  # noqa: F401  (registers)
 from tresnet_det.errors import InputError
@@ -141,32 +143,84 @@ def test_per_class_rows_hold_each_class(tmp_path):
     assert len(metric.per_class) == 2
 
 
-def test_class_that_the_file_lacks_shifts_no_other_label(tmp_path, log):
+@pytest.mark.parametrize('classes', [('cat', 'cow', 'dog'), ('cow', 'cat', 'dog'), ('dog', 'cat')])
+def test_class_that_shifts_the_datasets_labels_is_refused(tmp_path, classes):
     file = annotations(tmp_path, [(0, 'cat', BIG), (0, 'dog', BIG)])
-    metric = CocoTwelveMetric(ann_file=file)
-    found = [(0, 0.9, BIG), (1, 0.9, BIG), (2, 0.9, BIG)]
-    figures = evaluate(metric, [detected(0, *found)], classes=('cat', 'cow', 'dog'))
-    assert figures['coco/bbox_mAP'] == ONE
-    assert [(row['name'], row['AP']) for row in metric.per_class] == [
-        ('cat', ONE), ('cow', None), ('dog', ONE),
+    with pytest.raises(InputError, match=r'label \d is .* give both the same names in the same'):
+        evaluate(CocoTwelveMetric(ann_file=file), [detected(0, (0, 0.9, BIG))], classes)
+
+
+@pytest.mark.parametrize('kind', ['bbox', 'segm'])
+def test_last_class_that_the_file_lacks_is_left_out(tmp_path, log, kind):
+    file = annotations(tmp_path, [(0, 'cat', BIG), (0, 'dog', BIG)])
+    mask = masks.encode(np.zeros((480, 640), np.uint8, order='F'))
+    whole = np.zeros((480, 640), np.uint8, order='F')
+    whole[100:300, 100:300] = 1
+    found = [(0, 0.9, BIG), (1, 0.9, BIG), (2, 0.95, BIG)]
+    sample = detected(0, *found, masks=[masks.encode(whole), masks.encode(whole), mask])
+    metric = CocoTwelveMetric(ann_file=file, metric=kind)
+    assert evaluate(metric, [sample], ('cat', 'dog', 'cow'))[f'coco/{kind}_mAP'] == ONE
+    assert [(row['name'], row['AP'], row['num_gt']) for row in metric.per_class] == [
+        ('cat', ONE, 1), ('dog', ONE, 1), ('cow', None, 0),
     ]  # fmt: skip
-    assert any('1 of 3 classes are not in the annotation file' in line for line in log)
-    assert any(line.startswith('1 detections of classes without a category') for line in log)
+    assert any("has no category for 1 of 3 classes ('cow')" in line for line in log)
 
 
-def test_classes_in_another_order_are_evaluated_as_mmdet_numbers_them(tmp_path, log):
-    file = annotations(tmp_path, [(0, 'cat', BIG)])  # cat is the file's first: label 0
-    figures = evaluate(
-        CocoTwelveMetric(ann_file=file), [detected(0, (0, 0.9, BIG))], classes=('dog', 'cat')
+def test_labels_are_numbered_as_mmdetections_dataset_numbers_them(tmp_path):
+    boxes = [(0, 'cow', BIG), (0, 'dog', [0, 0, 50, 50]), (0, 'cat', [400, 0, 50, 50])]
+    file = annotations(tmp_path, boxes, names=('cow', 'cat', 'hen', 'dog'))
+    classes = ('cat', 'dog', 'owl')  # the file has others among them and lacks the last
+    dataset = DATASETS.build(
+        {
+            'type': 'CocoDataset',
+            'ann_file': file,
+            'data_prefix': {'img': ''},
+            'metainfo': {'classes': classes},
+            'pipeline': [],
+        }
     )
+    found = [
+        (item['bbox_label'], 0.9, [x1, y1, x2 - x1, y2 - y1])
+        for item in dataset.get_data_info(0)['instances']
+        for x1, y1, x2, y2 in [item['bbox']]
+    ]
+    figures = evaluate(CocoTwelveMetric(ann_file=file), [detected(0, *found)], classes)
     assert figures['coco/bbox_mAP'] == ONE
-    assert any('in another order than the annotation file' in line for line in log)
+
+
+def test_file_of_pictures_alone_serves_to_write_results(tmp_path):
+    path = tmp_path / 'image_info_test.json'
+    content = json.loads(Path(annotations(tmp_path, [])).read_text())
+    del content['annotations']
+    path.write_text(json.dumps(content))
+    metric = CocoTwelveMetric(str(path), format_only=True, outfile_prefix=str(tmp_path / 'x'))
+    assert evaluate(metric, [detected(0, (1, 0.5, BIG))]) == {}
+
+
+def test_annotations_are_not_searched_once_a_class(tmp_path, monkeypatch):
+    searches = []
+    search = COCO.getAnnIds
+    monkeypatch.setattr(
+        COCO, 'getAnnIds', lambda *args, **more: searches.append(0) or search(*args, **more)
+    )
+    for number in (2, 40):
+        names = tuple(f'class {n}' for n in range(number))
+        file = annotations(tmp_path, [(0, names[1], BIG)] * 3, names)
+        metric = CocoTwelveMetric(ann_file=file)
+        evaluate(metric, [detected(0, (1, 0.9, BIG))], names)
+        assert [row['num_gt'] for row in metric.per_class] == [0, 3] + [0] * (number - 2)
+        assert len(searches) == 2  # COCO's evaluation: truth and detections
+        searches.clear()
 
 
 @pytest.mark.parametrize(
     ('samples', 'classes', 'message'),
     [
-        ([detected(0, (0, 0.9, BIG))], ('Cat', 'Dog'), r'None of the dataset.s classes \(Cat, Dog'),
+        (
+            [detected(0, (0, 0.9, BIG))],
+            ('Cat', 'Dog'),
+            "none of the classes is in it; .* has 'Cat', 'Dog'",
+        ),
         ([detected(0, (2, 0.9, BIG))], ('cat', 'dog'), 'Label 2 was predicted, .* has 2 classes'),
         ([detected(9, (0, 0.9, BIG))], ('cat', 'dog'), 'not in the metric.s annotation file'),
         ([], ('cat', 'dog'), 'No picture was evaluated'),
@@ -221,7 +275,12 @@ def test_format_only_writes_coco_results_and_no_figures(tmp_path):
 
 
 @pytest.mark.parametrize(
-    'wrong', [{'metric': 'proposal'}, {'proposal_nums': (100, 300, 1000)}, {'iou_thrs': [0.5]}]
+    'wrong',
+    [
+        {'metric': 'proposal'},
+        {'proposal_nums': (100, 300, 1000)},
+        {'iou_thrs': np.array([0.5, 0.75])},
+    ],
 )
 def test_what_would_change_cocos_definition_is_refused(wrong):
     with pytest.raises(InputError, match='use CocoMetric'):

@@ -46,8 +46,8 @@ def twelve(figures, kind='bbox'):
     return [figures[f'coco/{kind}_{key}'] for key, *_ in TWELVE]
 
 
-def test_coco_apis_published_figures(data_root):
-    folder = data_root / COCO_API
+def test_coco_apis_published_figures(real_data):
+    folder = real_data / COCO_API
     rows = json.loads((folder / 'instances_val2014_fakebbox100_results.json').read_text())
     figures, metric = run(folder / 'instances_val2014_100.json', rows)
     expected = [
@@ -60,16 +60,16 @@ def test_coco_apis_published_figures(data_root):
     assert sum(row['num_gt'] for row in metric.per_class) == 839 - 9
 
 
-def test_coco_apis_published_mask_figure(data_root):
-    folder = data_root / COCO_API
+def test_coco_apis_published_mask_figure(real_data):
+    folder = real_data / COCO_API
     rows = json.loads((folder / 'instances_val2014_fakesegm100_results.json').read_text())
     figures, _ = run(folder / 'instances_val2014_100.json', rows, kind='segm')
     assert figures['coco/segm_mAP'] == pytest.approx(0.3195452759, abs=1e-9)
 
 
-def test_figures_by_box_area(data_root):
-    rows = (data_root / COCO_API / 'instances_val2014_fakebbox100_results.json').read_text()
-    figures, _ = run(data_root / BOX_AREA, json.loads(rows))
+def test_figures_by_box_area(real_data):
+    rows = (real_data / COCO_API / 'instances_val2014_fakebbox100_results.json').read_text()
+    figures, _ = run(real_data / BOX_AREA, json.loads(rows))
     expected = [
         0.503647, 0.696973, 0.571667, 0.593252, 0.557991, 0.489363,
         0.386813, 0.593680, 0.595353, 0.654764, 0.603130, 0.553744,
@@ -78,8 +78,8 @@ def test_figures_by_box_area(data_root):
 
 
 @pytest.mark.parametrize('split', ['train2017', 'val2017'])
-def test_detector_that_repeats_the_truth_is_perfect(data_root, split):
-    ann_file = data_root / f'coco_subset/annotations/instances_{split}.json'
+def test_detector_that_repeats_the_truth_is_perfect(real_data, split):
+    ann_file = real_data / f'coco_subset/annotations/instances_{split}.json'
     truth = json.loads(ann_file.read_text())['annotations']
     figures, metric = run(ann_file, [{**a, 'score': 0.9} for a in truth if not a['iscrowd']])
     assert twelve(figures)[:6] == pytest.approx([1.0] * 6, abs=1e-12)

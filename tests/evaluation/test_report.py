@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 import torch
 
-from tresnet_det.errors import InputError, MissingFileError
+from tresnet_det.errors import InputError
 from tresnet_det.evaluation import format_table, format_twelve, write_results_json
 from tresnet_det.evaluation.report import TWELVE
 
@@ -66,8 +66,12 @@ def test_failed_write_leaves_the_old_file_alone(tmp_path, monkeypatch):
     assert len(list(tmp_path.iterdir())) == 1
 
 
-def test_wrong_places_and_keys_are_named(tmp_path):
-    with pytest.raises(MissingFileError, match='is no folder'):
-        write_results_json(tmp_path / 'no' / 'results.json', {})
+def test_missing_folder_is_made(tmp_path):
+    write_results_json(tmp_path / 'new' / 'folder' / 'results.json', {'mAP': 0.5})
+    content = json.loads((tmp_path / 'new' / 'folder' / 'results.json').read_text())
+    assert content['metrics'] == {'mAP': 0.5}
+
+
+def test_key_that_the_results_use_is_refused(tmp_path):
     with pytest.raises(InputError, match="the key 'metrics'"):
         write_results_json(tmp_path / 'results.json', {}, extra={'metrics': 1})

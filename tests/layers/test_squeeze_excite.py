@@ -34,7 +34,7 @@ def test_the_fused_form_equals_norm_then_squeeze_excite(training):
         parameters = [x, *norm.parameters(), *se.parameters()]
         return torch.autograd.grad((y * weight).sum(), parameters)
 
-    fused, plain = se.forward_after_norm(x, norm), se(norm(x))
+    fused, plain = se(x, norm), se(norm(x))
     torch.testing.assert_close(fused, plain)
     for ours, expected in zip(gradients(fused), gradients(plain), strict=True):
         torch.testing.assert_close(ours, expected, rtol=1e-10, atol=1e-12)
@@ -43,7 +43,7 @@ def test_the_fused_form_equals_norm_then_squeeze_excite(training):
 def test_gradcheck_of_the_fused_form():
     norm, se = norm_and_se()
     x = torch.randn(2, 6, 3, 3, dtype=torch.float64, requires_grad=True)
-    assert torch.autograd.gradcheck(lambda x: se.forward_after_norm(x, norm), x)
+    assert torch.autograd.gradcheck(lambda x: se(x, norm), x)
 
 
 @pytest.mark.parametrize('dtype', [torch.bfloat16, torch.float16])
@@ -55,7 +55,7 @@ def test_the_fused_form_is_exact_at_the_zero_initialisation_in_half_precision(dt
     x = torch.randn(4, 6, 8, 8).to(dtype)
     weight = torch.randn(4, 6, 8, 8).to(dtype)
     se.to(dtype)
-    (se.forward_after_norm(x, norm) * weight).sum().backward()
+    (se(x, norm) * weight).sum().backward()
     norm64, se64 = norm_and_se()
     norm64.load_state_dict({k: v.double() for k, v in norm.state_dict().items()})
     se64.load_state_dict({k: v.double() for k, v in se.state_dict().items()})
@@ -74,11 +74,11 @@ def test_the_fused_form_keeps_one_large_tensor():
         return t
 
     with torch.autograd.graph.saved_tensors_hooks(pack, lambda t: t):
-        se.forward_after_norm(x, norm)
+        se(x, norm)
     assert sum(t.numel() == x.numel() for t in kept.values()) == 1
 
 
 def test_an_ordinary_norm_is_served_too():
     norm, se = nn.BatchNorm2d(6), SqueezeExcite(6, 4)
     x = torch.randn(2, 6, 4, 4)
-    torch.testing.assert_close(se.forward_after_norm(x, norm), se(norm(x)))
+    torch.testing.assert_close(se(x, norm), se(norm(x)))

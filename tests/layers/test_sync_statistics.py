@@ -25,7 +25,7 @@ def build(case, sync):
 def forward_backward(case, sync, x, grad):
     norm, se = build(case, sync)
     x = x.clone().requires_grad_()
-    y = se.forward_after_norm(x, norm) if case == 'squeeze_excite' else norm(x)
+    y = se(x, norm) if case == 'squeeze_excite' else norm(x)
     y.backward(grad)
     return {
         'y': y.detach(),

@@ -5,12 +5,13 @@ import pytest
 import timm
 import torch
 from mmdet.registry import MODELS
+from mmengine.model import ExponentialMovingAverage
 from mmengine.optim import build_optim_wrapper
 from torch import nn
 
 from tresnet_det import TResNet
 from tresnet_det.layers import InPlaceABN
-from tresnet_det.models.tresnet import iterate_norms
+from tresnet_det.models.conv_norm import iterate_norms
 
 ARCHS = {'m': 31.4, 'l': 56.0, 'xl': 78.4}  # paper: million parameters with 1000 classes
 STRIDES = (4, 8, 16, 32)
@@ -265,6 +266,42 @@ def test_norm_cfg_chooses_the_norm(norm_cfg, kind):
         assert key == 'type' or all(getattr(norm, key) == value for norm in norms)
 
 
+@pytest.mark.parametrize('norm', ['InPlaceABN', 'BN'])
+def test_requires_grad_in_norm_cfg_freezes_weights_and_biases(norm):
+    backbone = tiny(norm_cfg=dict(type=norm, requires_grad=False))
+    for module in iterate_norms(backbone):
+        assert not any(p.requires_grad for p in module.parameters())
+    assert backbone.conv1.conv.weight.requires_grad
+
+
+def test_averaged_weights_are_a_copy_that_gives_outputs():
+    backbone = randomize_norms(tiny()).eval()
+    average = ExponentialMovingAverage(backbone, momentum=0.5, update_buffers=True)
+    before = average.module.conv1.conv.weight.clone()
+    with torch.no_grad():
+        backbone.conv1.conv.weight.add_(1)
+        average.update_parameters(backbone)  # the first update copies
+        backbone.conv1.conv.weight.add_(1)
+        average.update_parameters(backbone)
+    torch.testing.assert_close(average.module.conv1.conv.weight, before + 1.5)
+    assert average(torch.rand(1, 3, 64, 64))[-1].shape == (1, 512, 2, 2)
+
+
+def test_torch_export_gives_the_same_outputs():
+    backbone = randomize_norms(tiny()).eval()
+    x = torch.rand(1, 3, 64, 64)
+    exported = torch.export.export(backbone, (x,)).module()
+    torch.testing.assert_close(exported(x), backbone(x), rtol=1e-4, atol=1e-5)
+
+
+def test_an_empty_batch_has_empty_gradients_where_statistics_are_kept():
+    backbone = tiny(norm_eval=True).train()
+    x = torch.rand(0, 3, 64, 64)
+    loss = sum(y.sum() for y in backbone(x))
+    loss.backward()
+    assert all((p.grad == 0).all() for p in backbone.parameters())
+
+
 def test_slopes_are_the_stems_and_the_blocks():
     backbone = tiny(arch=dict(depths=(1, 1, 1, 1), stem_slope=0.2, slope=0.05))
     assert backbone.conv1.norm.activation_param == 0.2
@@ -330,7 +367,16 @@ def test_compiled_backbone_gives_the_same_outputs_and_gradients():
         (dict(out_indices=(2, 1)), 'increasing'),
         (dict(out_indices=(1,), frozen_stages=3), 'frozen_stages must be from -1 to 2'),
         (dict(norm_cfg=dict(type='GN', num_groups=4)), "'GN' does not fit"),
+        (dict(norm_cfg=dict(type='InPlaceABN', momntum=0.1)), 'momntum'),
+        (dict(norm_cfg=dict(type='InPlaceABN', backend='cuda')), "backend 'cuda'"),
         (dict(drop_path_rate=1.0), 'drop_path_rate'),
+        (dict(arch=None), 'unknown arch None'),
+        (dict(arch=dict(depths=3)), "'depths' needs one value"),
+        (dict(arch=dict(depths=(1, 1, 0, 1))), 'whole numbers from 1'),
+        (dict(arch=dict(width_factor=0)), "'width_factor' is too small"),
+        (dict(arch=dict(slope=0.0)), "'slope' is too small"),
+        (dict(out_indices=3), 'increasing stage numbers'),
+        (dict(in_channels=0), 'in_channels'),
     ],
 )
 def test_wrong_arguments_are_named_in_one_line(arguments, message):

@@ -2,7 +2,12 @@
 
 Everything goes through ``torch.load(weights_only=True)``: our own
 :func:`load_checkpoint_file`, and every scheme of mmengine's ``CheckpointLoader`` (its downloads
-ask torch for the unsafe way by default, on every torch).
+ask torch for the unsafe way by default, on every torch). ``Runner.resume`` would execute the text
+in ``meta['config']``, so that key is left out; mmengine never writes it.
+
+Not covered: mmengine's and MMDetection's *inferencers*, given weights without a config, execute
+the config's text that a checkpoint carries (``meta['cfg']``, or ``cfg`` in its message hub). Name
+the config with weights that you do not trust.
 """
 
 import contextlib
@@ -11,6 +16,7 @@ import os
 import pickle
 import re
 import threading
+import urllib.error
 import zipfile
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -47,7 +53,7 @@ def load_checkpoint_file(
 
     Raises:
         MissingFileError: there is no such file.
-        InputError: the file is truncated, no checkpoint, or would run code when read.
+        InputError: the file is truncated, no checkpoint, or needs what is not allowed.
     """
     path = Path(path).expanduser()
     if path.is_dir():
@@ -58,9 +64,9 @@ def load_checkpoint_file(
         return _load_safetensors(path, map_location)
     try:
         content = torch.load(path, map_location=map_location, weights_only=True)
-    except (PermissionError, torch.cuda.OutOfMemoryError):
-        raise  # not the file's fault
     except Exception as error:  # a broken pickle can fail in any way at all
+        if _is_machines_fault(error):
+            raise
         raise InputError(f'{path}: {_reason(path, error)}') from error
     if not isinstance(content, dict):
         raise InputError(f'{path}: not a checkpoint (a {type(content).__name__}, not a dict)')
@@ -93,9 +99,13 @@ def guard_mmengine_loader() -> None:
     ) -> dict[str, Any]:
         with _weights_only_forced():
             try:
-                return unguarded(cls, filename, map_location, logger)
-            except pickle.UnpicklingError as error:  # of a download
-                raise InputError(f'{filename}: {_refusal(error) or "not a checkpoint"}') from error
+                return _without_code(unguarded(cls, filename, map_location, logger))
+            except InputError:
+                raise  # of a local file
+            except (OSError, EOFError, RuntimeError, pickle.UnpicklingError) as error:
+                if _is_machines_fault(error):
+                    raise
+                raise InputError(f'{filename}: {_download_reason(error)}') from error
 
     load_checkpoint.weights_only = True
     CheckpointLoader.load_checkpoint = classmethod(load_checkpoint)
@@ -117,6 +127,23 @@ def _weights_only_forced() -> Iterator[None]:
         finally:
             del os.environ[_FORCE]
             os.environ.update({name: value for name, value in before.items() if value is not None})
+
+
+def _without_code(checkpoint: Any) -> Any:
+    """Leave out ``meta['config']``, which ``Runner.resume`` would execute."""
+    # By dict's own methods: a file can put others into the attributes of an OrderedDict.
+    meta = dict.get(checkpoint, 'meta') if isinstance(checkpoint, dict) else None
+    if not isinstance(meta, dict) or not dict.__contains__(meta, 'config'):
+        return checkpoint
+    return {**checkpoint, 'meta': {k: v for k, v in dict.items(meta) if k != 'config'}}
+
+
+def _is_machines_fault(error: Exception) -> bool:
+    """Whether reading failed for what this machine lacks, and not for what the file is."""
+    if isinstance(error, PermissionError | MemoryError | torch.cuda.OutOfMemoryError):
+        return True
+    # a map_location, or tensors saved on a device, that this machine does not have
+    return isinstance(error, RuntimeError) and 'deserialize object on' in str(error)
 
 
 def _load_safetensors(path: Path, map_location: MapLocation) -> dict[str, torch.Tensor]:
@@ -152,6 +179,21 @@ def _reason(path: Path, error: Exception) -> str:
     return 'not a checkpoint (no file of torch.save)'
 
 
+def _download_reason(error: Exception) -> str:
+    """Return why what another scheme than the local one fetches could not be had, or read."""
+    refusal = _refusal(error)
+    if refusal is not None:
+        return refusal
+    if isinstance(error, urllib.error.HTTPError):
+        return f'{error.url}: the server answers {error.code} {error.reason}'
+    if isinstance(error, OSError):
+        return f'cannot be had ({getattr(error, "reason", None) or error})'
+    return (
+        f'truncated or no checkpoint ({_detail(error)}); delete the file that was downloaded to '
+        f'{torch.hub.get_dir()}/checkpoints, then it is fetched anew'
+    )
+
+
 def _refusal(error: Exception) -> str | None:
     """Return which name a file was refused for, or None if it failed otherwise."""
     if not isinstance(error, pickle.UnpicklingError):
@@ -161,8 +203,8 @@ def _refusal(error: Exception) -> str | None:
         return None
     name = next(group for group in found.groups() if group)
     return (
-        f'refused: it would run code (it carries {name}, which no checkpoint needs; a type of your '
-        'own that you trust can be allowed with torch.serialization.add_safe_globals)'
+        f'refused: it needs {name}, which is not on the list of what MMEngine saves (a type of '
+        'your own that you trust can be allowed with torch.serialization.add_safe_globals)'
     )
 
 

@@ -70,7 +70,7 @@ def softnms(
         dets[len(order)] = torch.cat((boxes[best], left[best : best + 1])).to(dets.dtype)
         order.append(best)
         alive[best] = False
-        overlap = _pairwise_iou(boxes[best : best + 1], boxes, offset)[0].nan_to_num(0.0)
+        overlap = _overlaps(boxes[best : best + 1], boxes, offset=offset)[0].nan_to_num(0.0)
         left = left * _decay(overlap, iou_threshold, sigma, method_name)
         alive &= ~(left < min_score)
     return torch.tensor(order, dtype=torch.int64, device=boxes.device)
@@ -87,7 +87,7 @@ def nms_match(dets: Tensor, iou_threshold: float) -> list[list[int]]:
         One list of indices a group, the kept box first, the others by falling score.
     """
     dets = widened(dets)
-    overlaps = _pairwise_iou(dets[:, :4], dets[:, :4], offset=0)
+    overlaps = _overlaps(dets[:, :4], dets[:, :4])
     groups = []
     order = dets[:, 4].argsort(descending=True, stable=True)
     while order.numel():
@@ -111,12 +111,8 @@ def bbox_overlaps(
         aligned: compare row by row instead of each with each.
         offset: see the module.
     """
-    first, second = widened(bboxes1), widened(bboxes2)
-    if aligned:
-        overlaps = _iou(first, second, offset, over_first=mode == 1)
-    else:
-        overlaps = _pairwise_iou(first, second, offset, over_first=mode == 1)
-    ious.copy_(overlaps)
+    options = {'mode': ('iou', 'iof')[mode], 'aligned': aligned, 'offset': offset}
+    ious.copy_(_overlaps(widened(bboxes1), widened(bboxes2), **options))
 
 
 def _decay(overlap: Tensor, iou_threshold: float, sigma: float, method: str) -> Tensor:
@@ -127,22 +123,12 @@ def _decay(overlap: Tensor, iou_threshold: float, sigma: float, method: str) -> 
     return torch.where(overlap >= iou_threshold, lowered, torch.ones_like(overlap))
 
 
-def _pairwise_iou(
-    first: Tensor, second: Tensor, offset: int, over_first: bool = False
-) -> Tensor:  # (M, 4), (N, 4) -> (M, N)
-    return _iou(first[:, None], second[None], offset, over_first)
+def _overlaps(first: Tensor, second: Tensor, **options: object) -> Tensor:
+    """Return what mmcv's own function in torch does; options: ``mode``, ``aligned``, ``offset``."""
+    # Not above: mmcv.ops imports the operators of this module first.
+    from mmcv.ops.bbox import _bbox_overlaps_cpu
 
-
-def _iou(first: Tensor, second: Tensor, offset: int, over_first: bool = False) -> Tensor:
-    """Return the overlaps of boxes whose leading dimensions broadcast."""
-    first, second = _with_offset(first, offset), _with_offset(second, offset)
-    low = torch.maximum(first[..., :2], second[..., :2])
-    high = torch.minimum(first[..., 2:], second[..., 2:])
-    inter = (high - low).clamp(min=0).prod(-1)
-    total = (first[..., 2:] - first[..., :2]).prod(-1)
-    if not over_first:
-        total = total + (second[..., 2:] - second[..., :2]).prod(-1) - inter
-    return inter / total
+    return _bbox_overlaps_cpu(first, second, **options)
 
 
 def _with_offset(boxes: Tensor, offset: int) -> Tensor:

@@ -6,7 +6,6 @@ Convolutions: input ``(N, C, H, W)``, weight ``(O, C / group, kH, kW)``, offset
 """
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor
 
 from .precision import widened
@@ -183,7 +182,8 @@ def ms_deform_attn_forward(
     Args:
         value: ``(N, S, M, D)``: all levels' pixels, M heads of D channels.
         spatial_shapes: each level's height and width, ``(L, 2)``.
-        level_start_index: each level's first pixel in S, ``(L,)``.
+        level_start_index: each level's first pixel in S, ``(L,)``; not needed, levels follow on
+            each other.
         sampling_loc: ``(N, Q, M, L, P, 2)``, x and y as fractions of the level.
         attn_weight: ``(N, Q, M, L, P)``.
         im2col_step: mmcv's chunk of pictures; not needed.
@@ -191,9 +191,7 @@ def ms_deform_attn_forward(
     Returns:
         ``(N, Q, M * D)``.
     """
-    out = _attend(
-        widened(value), spatial_shapes, level_start_index, widened(sampling_loc), attn_weight
-    )
+    out = _attend(widened(value), spatial_shapes, widened(sampling_loc), attn_weight)
     return out.to(value.dtype)
 
 
@@ -212,7 +210,7 @@ def ms_deform_attn_backward(
     """Fill the three gradients by running the forward pass again with autograd."""
     with torch.enable_grad():
         leaves = [widened(t).detach().requires_grad_() for t in (value, sampling_loc, attn_weight)]
-        out = _attend(leaves[0], spatial_shapes, level_start_index, leaves[1], leaves[2])
+        out = _attend(leaves[0], spatial_shapes, leaves[1], leaves[2])
         grads = torch.autograd.grad(out, leaves, grad_output.to(out.dtype))
     for filled, grad in zip((grad_value, grad_sampling_loc, grad_attn_weight), grads, strict=True):
         filled.copy_(grad)
@@ -265,21 +263,9 @@ def _gradients(
     )
 
 
-def _attend(
-    value: Tensor, spatial_shapes: Tensor, starts: Tensor, locations: Tensor, weights: Tensor
-) -> Tensor:
+def _attend(value: Tensor, spatial_shapes: Tensor, locations: Tensor, weights: Tensor) -> Tensor:
     """Sum the weighted samples over levels and points; see :func:`ms_deform_attn_forward`."""
-    n, _, heads, channels = value.shape
-    total = 0
-    for level, (start, (h, w)) in enumerate(
-        zip(starts.tolist(), spatial_shapes.tolist(), strict=True)
-    ):
-        # (N, h * w, M, D) -> (N * M, D, h, w)
-        plane = value[:, start : start + h * w].permute(0, 2, 3, 1).reshape(-1, channels, h, w)
-        # (N, Q, M, P, 2) -> (N * M, Q, P, 2), from 0 ... 1 to grid_sample's -1 ... 1
-        grid = (2 * locations[:, :, :, level] - 1).transpose(1, 2).flatten(0, 1)
-        sampled = F.grid_sample(plane, grid, align_corners=False)  # (N * M, D, Q, P)
-        share = weights[:, :, :, level].transpose(1, 2).flatten(0, 1)[:, None]
-        total = total + (sampled * share).sum(-1)
-    # (N * M, D, Q) -> (N, Q, M * D)
-    return total.view(n, heads * channels, -1).transpose(1, 2).contiguous()
+    # Not above: mmcv.ops imports the operators of this module first.
+    from mmcv.ops.multi_scale_deform_attn import multi_scale_deformable_attn_pytorch
+
+    return multi_scale_deformable_attn_pytorch(value, spatial_shapes.tolist(), locations, weights)

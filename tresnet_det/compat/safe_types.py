@@ -1,13 +1,19 @@
 """What a checkpoint may hold besides tensors and plain values: the types that mmengine saves.
 
-torch's ``weights_only`` unpickler makes only objects whose names are on a list. Each entry here
-is either harmless by itself or a stand-in that does less than the name it answers to:
+torch's ``weights_only`` unpickler makes only objects whose names are on a list. But for
+``ConfigDict`` and ``bytes``, each entry is a stand-in that does less than the name it answers to:
 
 - ``builtins.getattr`` (in the pickle of every HistoryBuffer and OneCycleLR, since pickle writes a
   method as "attribute of a class") resolves six known functions and refuses all else;
 - ``HistoryBuffer`` takes over its three values and ignores the table of functions beside them,
   which belongs to the class and not to a file;
-- ``OneCycleParamScheduler`` is only a name to hang two functions on, and cannot be built.
+- ``OneCycleParamScheduler`` is only a name to hang two functions on, and cannot be built;
+- ``numpy.ndarray`` is only a name, too: called with a buffer of its own, the real one makes arrays
+  of objects whose addresses are the file's bytes;
+- ``numpy.dtype`` gives numpy's own numeric types and nothing else, so that there are no arrays of
+  objects, records, text or bytes. These types ignore the state that a file sets on them, where
+  that of a copy (its flags, fields and item size) could be changed under an array that has it. The
+  price: an array of the other byte order comes out swapped; no machine in use writes one.
 """
 
 import pickle
@@ -25,8 +31,8 @@ except ImportError:  # numpy 1
 
 _STATISTICS = ('min', 'max', 'current', 'mean')
 _ANNEALING = ('_annealing_cos', '_annealing_linear')
-# bool, integers, floats, complex numbers, bytes and text; no arrays of objects
-_DTYPE_CODES = '?bhilqBHILQefdgFDGSU'
+# bool, integers, floats and complex numbers
+_DTYPE_CODES = '?bhilqBHILQefdgFDG'
 
 
 def _answers_to(module: str, name: str) -> Callable[[Any], Any]:
@@ -60,14 +66,43 @@ class _LoadedHistory(HistoryBuffer):
 
 
 class _NameOnly:
-    """Something that pickles may name, and that cannot be called."""
+    """Something that pickles may name, and that cannot be called.
 
-    def __call__(self, *args: object) -> None:
+    Args:
+        *types: types that it equals, which is how torch asks whether a file may set the state of
+            their objects. The types themselves are never handed out.
+    """
+
+    def __init__(self, *types: type) -> None:
+        self._types = types
+
+    def __eq__(self, other: object) -> bool:
+        return other is self or any(other is each for each in self._types)
+
+    __hash__ = object.__hash__
+
+    def __call__(self, *args: object) -> object:
         raise pickle.UnpicklingError(f'GLOBAL {self.__qualname__} may be named, not built')
 
 
 _ONE_CYCLE = _answers_to('mmengine.optim.scheduler.param_scheduler', 'OneCycleParamScheduler')(
     _NameOnly()
+)
+
+_ARRAY = _answers_to('numpy', 'ndarray')(_NameOnly(np.ndarray))
+
+
+class _NumericTypes(_NameOnly):
+    def __call__(self, code: object, *flags: object) -> np.dtype:
+        dtype = np.dtype(code)
+        # only of the built-in ones (native byte order) does numpy ignore the state that is set
+        if dtype.kind not in 'biufc' or dtype.isbuiltin != 1:
+            raise pickle.UnpicklingError(f'GLOBAL numpy.dtype({str(code)[:40]!r}) is refused')
+        return dtype
+
+
+_DTYPE = _answers_to('numpy', 'dtype')(
+    _NumericTypes(*(type(np.dtype(code)) for code in _DTYPE_CODES))
 )
 
 
@@ -89,16 +124,22 @@ def _known_attribute(owner: object, name: str, *default: object) -> Callable:
     raise pickle.UnpicklingError(f'GLOBAL getattr({owner_name}, {str(name)[:40]!r}) is refused')
 
 
+def _empty_array(kind: object, *shape_and_code: object) -> np.ndarray:
+    """Return what numpy pickles as the start of every array; its state brings the rest."""
+    if kind is not _ARRAY:
+        raise pickle.UnpicklingError(f'GLOBAL _reconstruct({str(kind)[:40]!r}) is refused')
+    return np.empty(0, 'b')
+
+
 def _numpy_makers() -> list[Callable]:
     """Return how numpy pickles arrays and scalars, by the names of numpy 1 and of numpy 2."""
 
-    def alias(function: Callable, package: str) -> Callable:
-        return _answers_to(f'{package}.multiarray', function.__name__)(
-            lambda *args: function(*args)
-        )
+    def alias(function: Callable, package: str, name: str) -> Callable:
+        return _answers_to(f'{package}.multiarray', name)(lambda *args: function(*args))
 
-    makers = (multiarray._reconstruct, multiarray.scalar)
-    return [alias(make, package) for package in ('numpy.core', 'numpy._core') for make in makers]
+    makers = {'_reconstruct': _empty_array, 'scalar': multiarray.scalar}
+    packages = ('numpy.core', 'numpy._core')
+    return [alias(make, package, name) for package in packages for name, make in makers.items()]
 
 
 # One list for the whole process: torch keeps a set, so that adding it twice changes nothing.
@@ -108,8 +149,7 @@ SAFE_TYPES: list[Any] = [
     _ONE_CYCLE,
     ConfigDict,  # a nested `metainfo` of a dataset; a dict whose construction runs nothing
     bytes,  # how the pickle of an empty array makes its data
-    np.ndarray,
-    np.dtype,
-    *{type(np.dtype(code)) for code in _DTYPE_CODES},
+    _ARRAY,
+    _DTYPE,
     *_numpy_makers(),
 ]

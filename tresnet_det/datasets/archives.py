@@ -20,6 +20,7 @@ CHUNK = 1 << 20
 TIMEOUT = 60  # seconds without a byte
 ATTEMPTS = 5  # in a row that bring nothing new
 PAUSE = 2  # seconds, longer with each attempt that brings nothing
+TEMPORARY = (408, 429)  # "request timeout" and "too many requests"
 NETWORK_ERRORS = (OSError, http.client.HTTPException)
 ZIP_ERRORS = (zipfile.BadZipFile, zlib.error, EOFError, RuntimeError, NotImplementedError)
 
@@ -95,7 +96,8 @@ def _fetch_rest(url: str, part: Path, have: int, bar) -> Exception | None:
     try:
         with urllib.request.urlopen(request, timeout=TIMEOUT) as response:
             resumed = response.status == 206
-            if resumed and not response.headers['Content-Range'].startswith(f'bytes {have}-'):
+            given = response.headers.get('Content-Range', '')
+            if resumed and not given.startswith(f'bytes {have}-'):
                 return ConnectionError('the server gave another range than asked')
             if have and not resumed:  # the server knows no ranges: from the start
                 bar.reset(bar.total)
@@ -104,7 +106,7 @@ def _fetch_rest(url: str, part: Path, have: int, bar) -> Exception | None:
                     file.write(chunk)
                     bar.update(len(chunk))
     except urllib.error.HTTPError as error:
-        if error.code < 500:
+        if error.code < 500 and error.code not in TEMPORARY:
             raise _network_error(url, error) from None
         return error
     except (_Interrupted, OSError, http.client.HTTPException) as error:
@@ -139,7 +141,8 @@ def _disk(path: Path) -> Iterator[None]:
 def _network_error(url: str, error: Exception | str, more: str = '') -> InputError:
     if isinstance(error, urllib.error.HTTPError):
         return InputError(
-            f'{url}: the server answers {error.code} {error.reason}; see --base-url and --year'
+            f'{error.url}: the server answers {error.code} {error.reason}{more}; '
+            '--base-url names another server, --year another year'
         )
     reason = getattr(error, 'reason', None) or error
     return InputError(f'{url}: no connection ({reason}); run it again, it goes on there{more}')
@@ -186,6 +189,6 @@ def _check_member(archive: Path, member: zipfile.ZipInfo) -> None:
 
 
 def files_below(folder: Path) -> set[str]:
-    """Return the names of the files in a folder, without its subfolders."""
+    """Return the names of the files in a folder that are not empty, without its subfolders."""
     with os.scandir(folder) as entries:
-        return {entry.name for entry in entries}
+        return {entry.name for entry in entries if entry.is_file() and entry.stat().st_size > 0}

@@ -6,7 +6,8 @@ MMDetection reports most of these faults late (at the end of the first epoch), f
 
 import os
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 
 from tresnet_det.datasets.coco_content import (
@@ -30,6 +31,8 @@ def check_coco_data(
     img_dir: str | os.PathLike,
     classes: Sequence[str],
     num_classes: int | None = None,
+    needs_annotations: bool = True,
+    test_mode: bool = True,
 ) -> list[str]:
     """Check one split of a COCO detection data set.
 
@@ -38,37 +41,51 @@ def check_coco_data(
         img_dir: Folder that the JSON's ``file_name`` are relative to.
         classes: Class names in the order of the labels.
         num_classes: Number of classes of the model's head; None where it is not known.
+        needs_annotations: False where predictions are only written down (``format_only``): the
+            file may then be one without annotations, such as test-dev's.
+        test_mode: False for data to train on, which may do without ``iscrowd`` and, as a part of
+            more, without any annotation.
 
     Returns:
         Warnings, one line each; empty where all is well.
 
     Raises:
         MissingFileError: The annotation file, the folder or pictures in it are not there.
-        InputError: The JSON is broken, is no instances file, contradicts itself, or does not fit
-            ``classes`` or ``num_classes``.
+        InputError: The JSON is broken, is no instances file, contradicts itself, does not fit
+            ``classes`` or ``num_classes``, or something cannot be read.
     """
     classes = _check_classes(classes, num_classes)
     ann_file, img_dir = Path(os.path.abspath(ann_file)), Path(os.path.abspath(img_dir))
-    if not ann_file.is_file():
-        raise MissingFileError(f'annotation file {ann_file} is not there: {WAYS_ON}')
-    if not img_dir.is_dir():
-        raise MissingFileError(f'image folder {img_dir} is not there: {WAYS_ON}')
-    content = read_instances(ann_file)
-    images, annotations = content['images'], content['annotations']
-    check_images(ann_file, images)
-    _check_files(ann_file, img_dir, [image['file_name'] for image in images])
+    with _readable():
+        if not ann_file.is_file():
+            raise MissingFileError(f'annotation file {ann_file} is not there: {WAYS_ON}')
+        if not img_dir.is_dir():
+            raise MissingFileError(f'image folder {img_dir} is not there: {WAYS_ON}')
+        content = read_instances(ann_file, needs_annotations, test_mode)
+        images, annotations = content['images'], content['annotations']
+        check_images(ann_file, images)
+        _check_files(ann_file, img_dir, [image['file_name'] for image in images])
     warnings = check_categories(ann_file, content, classes)
-    warnings += check_annotations(ann_file, images, annotations)
+    if annotations:
+        return warnings + check_annotations(ann_file, images, annotations)
+    if needs_annotations:
+        warnings.append(f"{ann_file}: the list 'annotations' is empty, nothing to learn from it")
     return warnings
 
 
-def check_dataloader_cfg(cfg_dataset: Mapping, num_classes: int | None = None) -> list[str]:
+def check_dataloader_cfg(
+    cfg_dataset: Mapping, num_classes: int | None = None, needs_annotations: bool = True
+) -> list[str]:
     """Check every local ``CocoDataset`` in a dataset's config, as `check_coco_data` does.
+
+    In a training of several processes only the first one does: the data is the same for all, and
+    parsing COCO's annotations once on each would cost gigabytes and print each warning as often.
 
     Args:
         cfg_dataset: A ``*_dataloader.dataset`` config. Wrappers (`WRAPPERS`) are looked into;
             datasets of other types, and those read from another machine, are passed over.
         num_classes: Number of classes of the model's head; None where it is not known.
+        needs_annotations: See `check_coco_data`.
 
     Returns:
         Warnings, one line each.
@@ -77,18 +94,34 @@ def check_dataloader_cfg(cfg_dataset: Mapping, num_classes: int | None = None) -
         MissingFileError: See `check_coco_data`.
         InputError: See `check_coco_data`; also a config that MMDetection would misread.
     """
+    if os.environ.get('RANK', '0') != '0':  # by torchrun; asked before mmengine joins a group
+        return []
     kind = cfg_dataset.get('type')
     kind = (kind if isinstance(kind, str) else getattr(kind, '__name__', '')).split('.')[-1]
     if kind in WRAPPERS:
         inner = cfg_dataset.get('datasets') or [cfg_dataset['dataset']]
-        return [line for cfg in inner for line in check_dataloader_cfg(cfg, num_classes)]
+        lines = (check_dataloader_cfg(cfg, num_classes, needs_annotations) for cfg in inner)
+        return [line for part in lines for line in part]
     if kind != 'CocoDataset':
         return []
     ann_file, img_dir = _resolve_paths(cfg_dataset)
     backend = (cfg_dataset.get('backend_args') or {}).get('backend', 'local')
     if backend != 'local' or '://' in ann_file or '://' in img_dir:
         return []
-    return check_coco_data(ann_file, img_dir, _resolve_classes(cfg_dataset), num_classes)
+    classes = _resolve_classes(cfg_dataset)
+    test_mode = bool(cfg_dataset.get('test_mode', False))
+    return check_coco_data(ann_file, img_dir, classes, num_classes, needs_annotations, test_mode)
+
+
+@contextmanager
+def _readable() -> Iterator[None]:
+    """Turn what the file system reports (no permission, a broken disk) into one line."""
+    try:
+        yield
+    except MissingFileError:
+        raise
+    except OSError as error:
+        raise InputError(f'{error.filename}: cannot be read ({error.strerror or error})') from error
 
 
 def _resolve_paths(cfg: Mapping) -> tuple[str, str]:
@@ -120,7 +153,8 @@ def _resolve_classes(cfg: Mapping) -> Sequence[str]:
 
         return CocoDataset.METAINFO['classes']
     if isinstance(classes, str) and os.path.isfile(classes):  # mmengine reads such a file, too
-        return Path(classes).read_text(encoding='utf-8').splitlines()
+        with _readable():
+            return Path(classes).read_text(encoding='utf-8').splitlines()
     return classes
 
 

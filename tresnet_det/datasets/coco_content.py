@@ -4,6 +4,7 @@
 """
 
 import json
+import numbers
 from collections import Counter
 from collections.abc import Iterable
 from pathlib import Path
@@ -12,11 +13,22 @@ import numpy as np
 
 from tresnet_det.errors import InputError
 
+ID_TYPES = (numbers.Real, str)
+LIMIT = 1e18  # of numbers: what is beyond it is a fault, and NaN is not below it
 SLACK = 1.0  # pixels: COCO's own boxes pass the border by rounding
 
 
-def read_instances(ann_file: Path) -> dict:
+def read_instances(ann_file: Path, needs_annotations: bool = True, test_mode: bool = True) -> dict:
     """Read an instances file whose entries have the keys that MMDetection and pycocotools need.
+
+    Args:
+        ann_file: Instances JSON.
+        needs_annotations: False accepts a file without annotations, such as test-dev's.
+        test_mode: False accepts training data: without ``iscrowd``, and with an empty list of
+            annotations.
+
+    Returns:
+        The content; a list of annotations that is not needed and not there is empty.
 
     Raises:
         InputError: It is no valid JSON, no instances file, or an entry lacks a key.
@@ -30,6 +42,8 @@ def read_instances(ann_file: Path) -> dict:
         ) from None
     except UnicodeDecodeError as error:
         raise InputError(f'{ann_file}: no text at byte {error.start}, so no JSON') from None
+    if not needs_annotations and isinstance(content, dict):
+        content.setdefault('annotations', [])
     for key in ('images', 'annotations', 'categories'):
         entries = content.get(key) if isinstance(content, dict) else None
         if not isinstance(entries, list) or not all(isinstance(e, dict) for e in entries):
@@ -37,11 +51,13 @@ def read_instances(ann_file: Path) -> dict:
                 f'{ann_file}: no COCO instances file, it has no list {key!r} of entries; wanted is '
                 'one like instances_train2017.json (captions and image_info files are others)'
             )
-        if not entries:
+        if not entries and (key != 'annotations' or (needs_annotations and test_mode)):
             raise InputError(f'{ann_file}: the list {key!r} is empty, nothing to learn or measure')
     _check_keys(ann_file, content['categories'], 'categories', ('id', 'name'))
     _check_keys(ann_file, content['images'], 'images', ('id', 'file_name', 'width', 'height'))
-    keys = ('id', 'image_id', 'category_id', 'bbox', 'area', 'iscrowd')
+    keys = ('id', 'image_id', 'category_id', 'bbox', 'area')
+    if needs_annotations and test_mode:  # only COCO's evaluation cannot do without it
+        keys += ('iscrowd',)
     _check_keys(ann_file, content['annotations'], 'annotations', keys)
     return content
 
@@ -73,6 +89,9 @@ def check_categories(ann_file: Path, content: dict, classes: list[str]) -> list[
             annotation is of no category.
     """
     names = [category['name'] for category in content['categories']]
+    odd = [name for name in names if not isinstance(name, ID_TYPES)]
+    if odd:
+        raise InputError(f'{ann_file}: a category has the name {str(odd[0])[:80]}; it must be text')
     _check_unique(ann_file, [category['id'] for category in content['categories']], 'categories')
     found = [name for name in names if name in set(classes)]
     if not found:
@@ -134,6 +153,11 @@ def check_images(ann_file: Path, images: list[dict]) -> None:
 def check_annotations(ann_file: Path, images: list[dict], annotations: list[dict]) -> list[str]:
     """Hold the annotations against the images and look for boxes that training would drop.
 
+    Args:
+        ann_file: Named in messages.
+        images: The file's, checked already.
+        annotations: At least one.
+
     Raises:
         InputError: An annotation id is there twice, an image is not, or a box is no box.
     """
@@ -159,7 +183,7 @@ def check_annotations(ann_file: Path, images: list[dict], annotations: list[dict
 
 
 def _check_unique(ann_file: Path, ids: list, what: str) -> None:
-    odd = [key for key in ids if not isinstance(key, (int, str))]
+    odd = [key for key in ids if not isinstance(key, ID_TYPES)]
     if odd:
         raise InputError(f'{ann_file}: {what} have an id that is no number: {str(odd[0])[:80]}')
     if len(set(ids)) == len(ids):
@@ -173,11 +197,11 @@ def _check_unique(ann_file: Path, ids: list, what: str) -> None:
 
 def _check_references(ann_file: Path, annotations: list[dict], key: str, known: set) -> None:
     # the type is asked first: a list in place of an id cannot be looked up
-    lost = [a for a in annotations if not isinstance(a[key], (int, str)) or a[key] not in known]
+    lost = [a for a in annotations if not isinstance(a[key], ID_TYPES) or a[key] not in known]
     if lost:
         raise InputError(
-            f'{ann_file}: {len(lost)} of {len(annotations)} annotations refer to a {key} that is '
-            f'not there, the first is annotation id {lost[0]["id"]!r} with {key} {lost[0][key]!r}'
+            f'{ann_file}: {len(lost)} of {len(annotations)} annotations refer to {"an" if key[0] == "i" else "a"} {key} '
+            f'that is not there, the first is annotation id {lost[0]["id"]!r} with {key} {lost[0][key]!r}'
         )
 
 
@@ -215,12 +239,13 @@ def _number_array(ann_file: Path, annotations: list[dict], key: str, count: int)
     """Return the values under ``key`` as finite float ``(N, count)``, or name the first odd one."""
     values = [a[key] if count > 1 else [a[key]] for a in annotations]
     try:
-        array = np.array(values, np.float64)
-        good = array.shape == (len(values), count) and bool(np.isfinite(array).all())
-    except (ValueError, TypeError):
-        good = False
-    if good:
-        return array
+        array = np.array(values)  # of no given type, which would convert text without a word
+        if array.shape == (len(values), count) and array.dtype.kind in 'iuf':
+            array = array.astype(np.float64)
+            if (np.abs(array) < LIMIT).all():
+                return array
+    except (ValueError, TypeError, OverflowError):
+        pass
     first = next(a for a, v in zip(annotations, values, strict=True) if not _are_numbers(v, count))
     wanted = 'four numbers [x, y, width, height]' if key == 'bbox' else 'a number'
     raise InputError(
@@ -232,7 +257,7 @@ def _number_array(ann_file: Path, annotations: list[dict], key: str, count: int)
 def _are_numbers(values: object, count: int) -> bool:
     if not isinstance(values, list) or len(values) != count:
         return False
-    return all(isinstance(v, (int, float)) and np.isfinite(v) for v in values)
+    return all(type(v) in (int, float) and abs(v) < LIMIT for v in values)
 
 
 def few(names: Iterable[str], count: int = 4) -> str:

@@ -38,6 +38,11 @@ def get_coco(
     Each part (annotations, the pictures of a split) appears complete or not at all. What is there
     is verified and not fetched again; a download that was cut off goes on where it ended.
 
+    Verified are: each archive's size (COCO's server is held to `SIZES`), the CRC-32 of each file as
+    it is unpacked, and that every picture that the annotations name is there and not empty; of
+    COCO's server also the number of pictures. Not verified is who made it: COCO publishes no
+    digests, and the connection is plain HTTP.
+
     Args:
         out_dir: Gets ``annotations/``, ``train<year>/`` and ``val<year>/``.
         year: 2017 or 2014.
@@ -54,17 +59,21 @@ def get_coco(
     """
     if year not in (2014, 2017) or not splits or set(splits) - set(SPLITS):
         raise InputError(f'COCO {year} {list(splits)}: year is 2017 or 2014, splits train and val')
-    out_dir = Path(out_dir)
+    out_dir, base_url = Path(out_dir), base_url.rstrip('/')
     names = [f'{split}{year}' for split in splits]
     archives = _missing_archives(out_dir, year, names)
-    urls = {name: f'{base_url.rstrip("/")}/{kind}/{name}' for name, kind in archives.items()}
+    urls = {name: f'{base_url}/{kind}/{name}' for name, kind in archives.items()}
     sizes = {}
     for name, url in urls.items():
         archive = out_dir / name
         sizes[name] = archive.stat().st_size if archive.exists() else remote_size(url)
+        if base_url == BASE_URL and sizes[name] is None:  # it does not say: what it should be
+            sizes[name] = SIZES[name]
     if base_url == BASE_URL:
         _check_sizes(urls, sizes)
     out_dir.mkdir(parents=True, exist_ok=True)
+    for stale in out_dir.glob('.unpack-*'):  # of a run that was killed
+        shutil.rmtree(stale, ignore_errors=True)
     _check_disk(out_dir, archives, sizes, keep_archives)
     for name, kind in archives.items():
         archive = out_dir / name
@@ -102,12 +111,12 @@ def _missing_archives(out_dir: Path, year: int, names: list[str]) -> dict[str, s
     return archives
 
 
-def _check_sizes(urls: dict[str, str], sizes: dict[str, int | None]) -> None:
+def _check_sizes(urls: dict[str, str], sizes: dict[str, int]) -> None:
     for name, size in sizes.items():
-        if size is not None and size != SIZES[name]:
+        if size != SIZES[name]:
             raise InputError(
                 f'{urls[name]}: has {size} bytes instead of {SIZES[name]}; a proxy on the way, or '
-                'another file by that name: delete it, or see --base-url'
+                'another file by that name: delete it, or name another server by --base-url'
             )
 
 
@@ -163,13 +172,15 @@ def _check_pictures(out_dir: Path, name: str, folder: Path) -> int:
     try:
         wanted = [image['file_name'] for image in json.loads(ann_file.read_bytes())['images']]
     except FileNotFoundError:
-        raise InputError(f'{ann_file}: not in the annotations archive; see --base-url') from None
+        raise InputError(
+            f'{ann_file}: not in the annotations archive; name another server by --base-url'
+        ) from None
     except (ValueError, KeyError, TypeError):
         raise InputError(f'{ann_file}: no COCO annotations; delete it and run again') from None
     lost = sorted(set(wanted) - files_below(folder))
     if lost:
         raise InputError(
-            f'{out_dir / name}: lacks {len(lost)} of {len(wanted)} pictures that {ann_file} names, '
-            f'the first is {lost[0]}; delete the folder (and {name}.zip) and run again'
+            f'{out_dir / name}: lacks {len(lost)} of {len(wanted)} pictures that {ann_file} names (or '
+            f'has them empty), the first is {lost[0]}; delete the folder (and {name}.zip) and run again'
         )
     return len(wanted)

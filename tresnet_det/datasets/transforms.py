@@ -2,6 +2,7 @@
 
 import hashlib
 import logging
+import os
 
 import cv2
 import mmcv
@@ -15,6 +16,7 @@ from mmengine.logging import print_log
 from tresnet_det.errors import InputError, MissingFileError
 
 JPEG_START, JPEG_SCAN, JPEG_END = b'\xff\xd8', 0xDA, b'\xff\xd9'
+JPEG_ALONE = {0x00, 0x01, 0xFF, *range(0xD0, 0xD8)}  # after FF: no header with a length follows
 PNG_START, PNG_END = b'\x89PNG\r\n\x1a\n', b'IEND\xae\x42\x60\x82'  # the last chunk with its CRC
 SLOTS = 1 << 14  # files that are remembered as skipped: 128 KiB of shared memory
 SKIP_OPTION = '--cfg-options train_dataloader.dataset.pipeline.0.on_error=skip'
@@ -33,7 +35,8 @@ class LoadImage(LoadImageFromFile):
     Args:
         *args: As of ``LoadImageFromFile``.
         on_error: ``'raise'`` an `InputError` that names the file, or ``'skip'`` it: return None,
-            and warn once for each file with the number of files skipped so far.
+            and warn once for each file with the number of files skipped so far on this process
+            (each process of a distributed training counts those of its own workers).
         **kwargs: As of ``LoadImageFromFile``.
 
     Raises:
@@ -49,7 +52,7 @@ class LoadImage(LoadImageFromFile):
 
     @property
     def num_skipped(self) -> int:
-        """Number of different files skipped so far, by all data loader workers together."""
+        """Number of different files skipped so far, by this process and its workers together."""
         return len(self._skipped)
 
     def transform(self, results: dict) -> dict | None:
@@ -74,7 +77,8 @@ class LoadImage(LoadImageFromFile):
                 return None
             if self.on_error == 'raise':
                 raise type(error)(
-                    f'{error}; mend or remove it, or train without such files by {SKIP_OPTION}'
+                    f"{error}; set on_error='skip' in the LoadImage of the training pipeline (for a "
+                    f'plain dataset: {SKIP_OPTION}), or mend the picture'
                 ) from error.__cause__
             self._warn(path, error)
             return None
@@ -113,8 +117,11 @@ class LoadImage(LoadImageFromFile):
     def _warn(self, path: str, error: InputError) -> None:
         if self._skipped.add(path):
             number = self.num_skipped
-            message = f'skipped {error}; {number} file{"s" * (number > 1)} skipped so far'
-            print_log(message, logger='current', level=logging.WARNING)
+            files = f'{number} file{"s" * (number > 1)} skipped so far on this process'
+            # Beyond the first process mmengine's loggers pass nothing below an error.
+            first = os.environ.get('RANK', '0') == '0'
+            level = logging.WARNING if first else logging.ERROR
+            print_log(f'skipped {error}; {files}', logger='current', level=level)
 
     def __repr__(self) -> str:
         return f"{super().__repr__()[:-1]}, on_error='{self.on_error}')"
@@ -173,9 +180,10 @@ def _find_scan(data: bytes) -> int | None:
     picture data itself a byte FF is always followed by 00 or a restart marker.
     """
     position = 2
-    while position + 4 <= len(data) and data[position] == 0xFF:
+    # decoders pass over what stands between two headers: fill bytes FF, stray bytes
+    while 0 <= (position := data.find(b'\xff', position)) <= len(data) - 4:
         marker = data[position + 1]
-        if marker == 0xFF:  # fill byte
+        if marker in JPEG_ALONE:
             position += 1
             continue
         position += 2 + int.from_bytes(data[position + 2 : position + 4], 'big')

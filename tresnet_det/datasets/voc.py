@@ -8,6 +8,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from xml.etree import ElementTree
 
+from tresnet_det.datasets.coco_content import few
 from tresnet_det.errors import InputError, MissingFileError
 
 ORIGIN = 'Converted from Pascal VOC'  # marks files that may be written anew
@@ -162,7 +163,7 @@ def _read_record(voc_root: Path, name: str, pictures: dict[str, list[str]]) -> d
     width, height = _picture_size(voc_root / 'JPEGImages' / file_name)
     if root.find('size') is not None:
         claimed = tuple(_number(file, root, f'size/{side}') for side in ('width', 'height'))
-        if claimed != (width, height):
+        if claimed not in ((width, height), (0, 0)):  # 0 x 0 is how some tools say nothing
             raise InputError(
                 f'{file}: says {claimed[0]} x {claimed[1]}, and the picture {file_name} is '
                 f'{width} x {height}; correct <size>, and see that the boxes fit the picture'
@@ -289,11 +290,11 @@ def _warnings(records: dict) -> list[str]:
     lines = []
     dropped = [text for record in records.values() for text in record['dropped']]
     if dropped:
-        lines.append(f'{len(dropped)} boxes without area are left out: {"; ".join(dropped)}')
+        lines.append(f'{len(dropped)} boxes without area are left out: {few(dropped)}')
     clipped = [text for record in records.values() for text in record['clipped']]
     if clipped:
         lines.append(
             f'{len(clipped)} boxes passed the border and are clipped, the first in {clipped[0]}'
-            ' (0 is outside: VOC counts from 1)'
+            ' (VOC pixels count from 1, so 0 lies outside)'
         )
     return lines

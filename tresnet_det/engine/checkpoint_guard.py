@@ -15,12 +15,12 @@ class CheckpointGuardHook(Hook):
     """Refuse a checkpoint that does not fit the model.
 
     mmengine loads what fits and logs the rest, so that a checkpoint of another network gives an
-    AP of nearly 0 and no error. Testing and resuming need every weight; for ``load_from``, the
+    AP of nearly 0 and no error. Testing and resuming need every tensor; for ``load_from``, the
     start of a fine-tuning, a share of ``min_share`` is enough, in which the parts of a head
     that depend on the number of classes do not count.
 
     Args:
-        min_share: The share of the model's weights, in [0, 1], that ``load_from`` must bring.
+        min_share: The share of the model's tensors, in [0, 1], that ``load_from`` must bring.
     """
 
     priority = 'HIGH'  # before the EMA hook, which loads the weights itself
@@ -41,12 +41,18 @@ class CheckpointGuardHook(Hook):
             if not (match.complete and not match.unexpected):
                 runner.logger.warning(f'{file}: {_count(match)}.')
             else:
-                runner.logger.info(f'{file}: all {len(match.matched)} weights fit.')
+                runner.logger.info(f'{file}: all {len(match.matched)} tensors fit.')
             return
-        aim = 'needs every weight' if needs_all else f'needs {self.min_share:.0%} of the weights'
+        aim, go_on = 'test or resume needs every tensor', ''
+        if not needs_all:
+            aim = f'load_from needs {self.min_share:.0%} of the tensors'
+            go_on = (
+                f'; to train on all the same, set min_share (now {self.min_share:g}) of '
+                'CheckpointGuardHook in custom_hooks lower'
+            )
         raise InputError(
-            f'{file} does not fit the model ({"test or resume" if needs_all else "load_from"} '
-            f'{aim}): {_count(match)}; first: {match.first_problem}; {_advice(match)}.'
+            f'{file} does not fit the model ({aim}): {_count(match)}; first: '
+            f'{match.first_problem}; {_advice(match)}{go_on}.'
         )
 
 
@@ -73,7 +79,7 @@ def _count(match: KeyMatch) -> str:
         'of another shape': list(match.reshaped),
         'not used': match.unexpected,
     }
-    parts = [f'{len(match.matched)} weights fit']
+    parts = [f'{len(match.matched)} tensors fit']
     for what, keys in listed.items():
         if keys:
             more = ', ...' if len(keys) > 3 else ''

@@ -7,6 +7,7 @@ the configs use. These do what those do not.
 import math
 import sys
 from collections.abc import Iterable, Mapping
+from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
 
@@ -86,23 +87,6 @@ def _continue(earlier: list[dict[str, Any]], later: list[dict[str, Any]]) -> lis
     return kept + later
 
 
-class _BesideBar:
-    """A stream that takes the bar away before it writes and puts it back after."""
-
-    def __init__(self, stream: Any, bar: Any) -> None:
-        self.stream, self.bar = stream, bar
-
-    def write(self, text: str) -> int:
-        self.bar.clear()
-        count = self.stream.write(text)
-        self.stream.flush()
-        self.bar.refresh()
-        return count
-
-    def __getattr__(self, name: str) -> Any:
-        return getattr(self.stream, name)
-
-
 @HOOKS.register_module()
 class ProgressBarHook(Hook):
     """Show a bar over the whole training: iterations, time left, loss.
@@ -119,14 +103,16 @@ class ProgressBarHook(Hook):
     def __init__(self, force: bool = False) -> None:
         self.force = force
         self.bar = None
+        self._closing = ExitStack()
 
     def before_train(self, runner: Runner) -> None:
         """Open the bar; a resumed training starts where it stands."""
         if not is_main_process() or not (self.force or sys.stderr.isatty()):
             return
         from tqdm import tqdm
+        from tqdm.contrib.logging import logging_redirect_tqdm
 
-        self.bar = tqdm(
+        bar = tqdm(
             total=runner.max_iters,
             initial=runner.iter,
             desc='train',
@@ -135,8 +121,10 @@ class ProgressBarHook(Hook):
             smoothing=0.05,
             file=sys.stderr,
         )
-        for handler in _console_handlers(runner):
-            handler.setStream(_BesideBar(handler.stream, self.bar))
+        self.bar = self._closing.enter_context(bar)
+        level = runner.logger.handlers[0].level  # of mmengine's console; tqdm forgets it
+        self._closing.enter_context(logging_redirect_tqdm([runner.logger]))
+        runner.logger.handlers[-1].setLevel(level)
 
     def after_train_iter(
         self,
@@ -154,20 +142,9 @@ class ProgressBarHook(Hook):
         self.bar.update()
 
     def after_train(self, runner: Runner) -> None:
-        """Close the bar and give the log its stream back."""
-        if self.bar is None:
-            return
-        for handler in _console_handlers(runner):
-            if isinstance(handler.stream, _BesideBar):
-                handler.setStream(handler.stream.stream)
-        self.bar.close()
+        """Close the bar and give the log its console back; a second call does nothing."""
+        self._closing.close()
         self.bar = None
-
-
-def _console_handlers(runner: Runner) -> list:
-    consoles = (sys.stdout, sys.stderr, sys.__stdout__, sys.__stderr__)
-    streams = [(h, getattr(h, 'stream', None)) for h in runner.logger.handlers]
-    return [h for h, stream in streams if stream in consoles or isinstance(stream, _BesideBar)]
 
 
 def _logged(runner: Runner, name: str) -> float | None:
@@ -183,10 +160,10 @@ class StopOnNonFiniteHook(Hook):
     looks at every iteration and costs no synchronisation with the device: mmengine's
     ``RuntimeInfoHook``, which runs before it, has read every loss already. (Where a config leaves
     that hook out, reading the loss here is one synchronisation an iteration.) It runs before
-    the checkpoint hook, so that the last checkpoint is from before.
+    the EMA and the checkpoint hook, so that average and last checkpoint are from before.
     """
 
-    priority = 'NORMAL'
+    priority = 'ABOVE_NORMAL'  # the EMA hook is at NORMAL, in our configs one before it
 
     def after_train_iter(
         self,

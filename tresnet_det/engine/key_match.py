@@ -65,9 +65,20 @@ def match_keys(model: Mapping, checkpoint: Mapping) -> KeyMatch:
             result.matched.append(key)
         else:
             result.reshaped[key] = (shape, theirs[name][1])
-            if 'head' in key and shape[1:] == theirs[name][1][1:]:
+            if 'head' in key and _only_outputs_differ(name, ours, theirs):
                 result.class_count.append(key)
     return result
+
+
+def _only_outputs_differ(name: str, ours: Mapping, theirs: Mapping) -> bool:
+    """Whether a tensor, or the weight whose bias it is, differs in dimension 0 alone.
+
+    A vector tells no class count from a width: the weight of its layer does.
+    """
+    if len(ours[name][1]) == 1:
+        name = f'{name.rpartition(".")[0]}.weight'
+    (_, a), (_, b) = ours.get(name, ('', ())), theirs.get(name, ('', ()))
+    return len(a) > 1 and a != b and a[1:] == b[1:]
 
 
 def _by_name(state: Mapping) -> dict[str, tuple[str, Shape]]:

@@ -14,6 +14,8 @@ from mmengine.runner import Runner
 class PredictionsPictureHook(Hook):
     """Draw the first pictures of a test with the truth beside the prediction.
 
+    A picture that fails is a warning and never the end of a test.
+
     Args:
         limit: How many pictures.
         score_thr: Predictions with a lower score, in [0, 1], are not drawn.
@@ -29,25 +31,31 @@ class PredictionsPictureHook(Hook):
         self.samples: list[Any] = []
 
     def before_test_epoch(self, runner: Runner) -> None:
+        """Forget the samples of an earlier test."""
         self.samples = []
 
     def after_test_iter(
         self, runner: Runner, batch_idx: int, data_batch: Any = None, outputs: Sequence = ()
     ) -> None:
+        """Keep the batch's samples until there are enough."""
         self.samples += list(outputs)[: self.limit - len(self.samples)]
 
     def after_test_epoch(self, runner: Runner, metrics: dict[str, float] | None = None) -> None:
+        """Draw the samples that were kept, on the main process."""
         if not is_main_process() or not self.samples:
             return
-        from ..evaluation.figures import draw_predictions
+        try:
+            # Here, since matplotlib takes its time and may be absent.
+            from ..evaluation.figures import draw_predictions
 
-        has_truth = all('gt_instances' in sample for sample in self.samples)
-        truth = [s.gt_instances for s in self.samples] if has_truth else None
-        draw_predictions(
-            [sample.img_path for sample in self.samples],
-            [sample.pred_instances for sample in self.samples],
-            truth,
-            runner.test_dataloader.dataset.metainfo['classes'],
-            Path(runner.work_dir) / self.file_name,
-            score_thr=self.score_thr,
-        )
+            has_truth = all('gt_instances' in sample for sample in self.samples)
+            draw_predictions(
+                [sample.img_path for sample in self.samples],
+                [sample.pred_instances for sample in self.samples],
+                [sample.gt_instances for sample in self.samples] if has_truth else None,
+                runner.test_dataloader.dataset.metainfo['classes'],
+                Path(runner.work_dir) / self.file_name,
+                score_thr=self.score_thr,
+            )
+        except Exception as error:  # whatever it is, the figures matter more
+            runner.logger.warning(f'{self.file_name} could not be drawn: {error}')

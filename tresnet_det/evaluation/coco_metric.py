@@ -5,6 +5,7 @@ import io
 import logging
 import os.path as osp
 import tempfile
+from collections import Counter
 from collections.abc import Sequence
 from typing import Any
 
@@ -14,6 +15,7 @@ from mmdet.evaluation import CocoMetric
 from mmengine.fileio import load
 from mmengine.logging import print_log
 
+from ..datasets.coco_content import check_categories
 from ..errors import InputError
 from .report import TWELVE, format_table, format_twelve
 
@@ -52,12 +54,14 @@ class CocoTwelveMetric(CocoMetric):
     def __init__(
         self, ann_file: str | None = None, metric: str | list[str] = 'bbox', **kwargs
     ) -> None:
-        fixed = [k for k in ('proposal_nums', 'iou_thrs', 'metric_items') if kwargs.pop(k, None)]
+        settings = ('proposal_nums', 'iou_thrs', 'metric_items')
+        fixed = [key for key in settings if kwargs.pop(key, None) is not None]
         kinds = list(metric) if isinstance(metric, list | tuple) else [metric]
         if fixed or not set(kinds) <= {'bbox', 'segm'}:
             what = f'{fixed[0]} cannot be set' if fixed else f'metric={kinds} is not bbox or segm'
             raise InputError(f'CocoTwelveMetric: {what}; use CocoMetric for other figures.')
         super().__init__(ann_file, kinds, proposal_nums=(1, 10, 100), **kwargs)
+        self.ann_file = ann_file
         self.per_class: list[dict[str, Any]] = []
 
     def compute_metrics(self, results: list[tuple[dict, dict]]) -> dict[str, float]:
@@ -70,7 +74,7 @@ class CocoTwelveMetric(CocoMetric):
             Twelve figures for each kind of overlap; empty with ``format_only``.
 
         Raises:
-            InputError: The predictions do not belong to the annotation file.
+            InputError: The predictions or the classes do not belong to the annotation file.
         """
         self.per_class = []
         if not results:
@@ -79,7 +83,7 @@ class CocoTwelveMetric(CocoMetric):
             prefix = self.outfile_prefix or osp.join(folder, 'results')
             self._open_ground_truth([gt for gt, _ in results], prefix)
             predictions = [prediction for _, prediction in results]
-            self._check_images(predictions)
+            self._check_predictions(predictions)
             files = self.results2json(predictions, prefix)
             if self.format_only:
                 print_log(f'Results are saved in {osp.dirname(prefix)}', 'current')
@@ -91,49 +95,31 @@ class CocoTwelveMetric(CocoMetric):
                 figures.update(self._evaluate(kind, load(files[kind])))
         return figures
 
-    def results2json(self, results: Sequence[dict], outfile_prefix: str) -> dict[str, str]:
-        """Write the predictions as COCO result files, less those whose class the file lacks.
-
-        Args:
-            results: Predictions, one dict a picture, with ``bboxes`` (N, 4) as x1 y1 x2 y2 in
-                pixels, ``scores`` (N,), ``labels`` (N,) and perhaps ``masks``.
-            outfile_prefix: Path and beginning of the files' names.
-
-        Returns:
-            File names by ``bbox``, ``proposal`` and, where masks are predicted, ``segm``.
-
-        Raises:
-            InputError: A label has no class.
-        """
-        known = np.array([cat_id is not None for cat_id in self.cat_ids], dtype=bool)
-        kept, dropped = [], 0
-        for result in results:
-            labels = np.asarray(result['labels'], dtype=int)
-            if labels.size and labels.max() >= len(known):
-                raise InputError(
-                    f'Label {labels.max()} was predicted, but the dataset has {len(known)} '
-                    'classes: set num_classes in the config to the number of classes.'
-                )
-            keep = known[labels]
-            dropped += int((~keep).sum())
-            kept.append(result if keep.all() else _select(result, keep))
-        if dropped:
-            print_log(
-                f'{dropped} detections of classes without a category are left out.', 'current'
-            )
-        return super().results2json(kept, outfile_prefix)
-
     def _open_ground_truth(self, gts: Sequence[dict], prefix: str) -> None:
         """Set the COCO index, the category of each label and the picture ids, once."""
+        classes = self.dataset_meta['classes']
         with contextlib.redirect_stdout(io.StringIO()):
             if self._coco_api is None:
                 self._coco_api = COCO(self.gt_to_coco_json(gts, prefix))
         if self.cat_ids is None:
-            self.cat_ids = _categories_of_labels(self._coco_api, self.dataset_meta['classes'])
+            if self.ann_file is not None:
+                content = {'annotations': [], **self._coco_api.dataset}  # test-dev has none
+                for warning in check_categories(self.ann_file, content, list(classes)):
+                    print_log(warning, 'current', logging.WARNING)
+            # By the file's order, as MMDetection's datasets number labels; the file may lack the
+            # last classes, whose detections then count for nothing.
+            found = self._coco_api.get_cat_ids(cat_names=classes)
+            self.cat_ids = [*found, *[None] * (len(classes) - len(found))]
         if self.img_ids is None:
             self.img_ids = self._coco_api.get_img_ids()
 
-    def _check_images(self, predictions: Sequence[dict]) -> None:
+    def _check_predictions(self, predictions: Sequence[dict]) -> None:
+        highest = max(int(p['labels'].max(initial=-1)) for p in predictions)
+        if highest >= len(self.cat_ids):
+            raise InputError(
+                f'Label {highest} was predicted, but the dataset has {len(self.cat_ids)} '
+                'classes: set num_classes in the config to the number of classes.'
+            )
         seen, known = {p['img_id'] for p in predictions}, set(self.img_ids)
         strange = seen - known
         if strange:
@@ -203,80 +189,27 @@ class CocoTwelveMetric(CocoMetric):
         precision = scores.eval['precision']  # (IoU 10, recall 101, class, area 4, detections 3)
         recall = scores.eval['recall']  # (IoU 10, class, area 4, detections 3)
         column = {cat_id: k for k, cat_id in enumerate(scores.params.catIds)}
-        names = self.dataset_meta['classes']
+        boxes = [ann for ann in self._coco_api.anns.values() if not ann.get('iscrowd', 0)]
+        counts = Counter(ann['category_id'] for ann in boxes)
         rows = []
-        for label, cat_id in enumerate(self.cat_ids):
+        for name, cat_id in zip(self.dataset_meta['classes'], self.cat_ids, strict=True):
             k = column.get(cat_id)
             whole = None if k is None else precision[:, :, k, 0, -1]
             rows.append(
                 {
-                    'name': names[label] if k is None else self._coco_api.cats[cat_id]['name'],
+                    'name': name,
                     'iou_type': kind,
                     'AP': None if k is None else _mean(whole),
                     'AP50': None if k is None else _mean(whole[0]),
                     'AP75': None if k is None else _mean(whole[5]),
                     'AR100': None if k is None else _mean(recall[:, k, 0, -1]),
-                    'num_gt': 0 if k is None else self._count(cat_id),
+                    'num_gt': counts[cat_id],
                 }
             )
         return rows
-
-    def _count(self, cat_id: int) -> int:
-        ids = self._coco_api.getAnnIds(imgIds=self.img_ids, catIds=[cat_id])
-        return sum(not ann.get('iscrowd', 0) for ann in self._coco_api.loadAnns(ids))
 
 
 def _mean(values: np.ndarray) -> float | None:
     """Mean of what was measured; COCO marks the rest with -1."""
     measured = values[values > -1]
     return float(measured.mean()) if measured.size else None
-
-
-def _select(result: dict, keep: np.ndarray) -> dict:
-    """One picture's prediction with only the detections where ``keep`` (N,) is true."""
-    chosen = dict(result)
-    for key in ('bboxes', 'scores', 'labels', 'mask_scores'):
-        if key in result:
-            chosen[key] = np.asarray(result[key])[keep]
-    if 'masks' in result:
-        chosen['masks'] = [mask for mask, kept in zip(result['masks'], keep, strict=True) if kept]
-    return chosen
-
-
-def _categories_of_labels(coco: COCO, classes: Sequence[str]) -> list[int | None]:
-    """Category id of each label, None where the annotation file has no such category.
-
-    MMDetection numbers labels by the order of the *file*. Where the file has all classes, so
-    does this. Where it lacks some, counting the file's would shift every later label, so that
-    labels are then matched by name.
-    """
-    in_file = {category['name']: cat_id for cat_id, category in coco.cats.items()}
-    missing = [name for name in classes if name not in in_file]
-    if len(missing) == len(classes):
-        raise InputError(
-            f"None of the dataset's classes ({_first(classes)}) is in the annotation file, which "
-            f'has {_first(list(in_file))}: set metainfo classes to the names in the file.'
-        )
-    if missing:
-        print_log(
-            f'{len(missing)} of {len(classes)} classes are not in the annotation file and count '
-            f'for nothing: {_first(missing)}.',
-            'current',
-            logging.WARNING,
-        )
-        return [in_file.get(name) for name in classes]
-    cat_ids = coco.get_cat_ids(cat_names=list(classes))
-    if [coco.cats[cat_id]['name'] for cat_id in cat_ids] != list(classes):
-        print_log(
-            'The dataset lists its classes in another order than the annotation file. '
-            'MMDetection numbers labels by the file: figures are right, but predictions would '
-            'be shown under wrong names. List the classes in the order of the file.',
-            'current',
-            logging.WARNING,
-        )
-    return cat_ids
-
-
-def _first(names: Sequence[str], count: int = 5) -> str:
-    more = f', ... ({len(names)} in all)' if len(names) > count else ''
-    return ', '.join(map(str, names[:count])) + more

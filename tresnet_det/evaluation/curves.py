@@ -49,9 +49,9 @@ def read_records(path: str | Path) -> list[dict[str, Any]]:
 
 
 def draw_curves(
-    log_path_or_records: str | Path | Sequence[Mapping[str, Any]],
+    records: Sequence[Mapping[str, Any]],
     out_path: str | Path,
-    val_unit: str | None = None,
+    val_unit: str = 'epoch',
     title: str = 'Training curves',
 ) -> None:
     """Draw losses, validation figures and the learning rate, one panel each.
@@ -61,30 +61,22 @@ def draw_curves(
     not finite, and COCO's -1, are left out.
 
     Args:
-        log_path_or_records: ``vis_data/scalars.json`` of a run, or its records.
+        records: Of a run, as :func:`read_records` gives them.
         out_path: The PNG to write.
-        val_unit: ``epoch`` or ``iteration``, in which validation counts its steps; None tells
-            it from the records.
+        val_unit: ``epoch`` or ``iteration``, in which validation counts its steps.
         title: What stands above.
 
     Raises:
-        MissingFileError: The log is not there.
         InputError: The log holds neither losses nor figures.
     """
-    if isinstance(log_path_or_records, str | Path):
-        records = read_records(log_path_or_records)
-    else:
-        records = list(log_path_or_records)
     losses, figures, rates = _split(records)
     if not (losses or figures):
         raise InputError('The log holds no loss and no validation figure: has training begun?')
-    unit = val_unit or _val_unit(records, figures)
-
     figure = Figure(figsize=(15, 4.6), dpi=100, layout='constrained')
     panels = figure.subplots(1, 3, width_ratios=(5, 5, 3))
     figure.suptitle(title, fontsize=13, weight='bold')
     _plot(panels[0], losses, 'Training loss', 'iteration', 'loss')
-    _plot(panels[1], figures, 'Validation', unit, _figure_label(figures), marks=True)
+    _plot(panels[1], figures, 'Validation', val_unit, _figure_label(figures), marks=True)
     _plot(panels[2], rates, 'Learning rate', 'iteration', 'learning rate')
     for axes in (panels[0], panels[2]):
         _log_if_wide(axes)
@@ -117,15 +109,6 @@ def _main_figures(figures: _Series) -> _Series:
     ends = ('mAP', 'mAP_50', 'mAP_75', 'top1', 'top5', 'CF1', 'OF1')
     main = {key: points for key, points in figures.items() if key.endswith(ends)}
     return dict(list((main or figures).items())[:7])
-
-
-def _val_unit(records: Sequence[Mapping[str, Any]], figures: _Series) -> str:
-    """Tell epochs from iterations: an epoch number is no higher than training's."""
-    epochs = [record['epoch'] for record in records if 'lr' in record and 'epoch' in record]
-    last = max((x for points in figures.values() for x, _ in points), default=0)
-    if epochs:
-        return 'epoch' if last <= max(epochs) + 1 else 'iteration'
-    return 'iteration' if any('lr' in record for record in records) else 'epoch'
 
 
 def _figure_label(figures: _Series) -> str:

@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from ..errors import InputError, MissingFileError
+from ..errors import InputError
 
 # COCO's twelve figures in COCO's order: our key, precision or recall, IoU, area, detections.
 # Key names follow MMDetection; source: https://cocodataset.org/#detection-eval
@@ -119,23 +119,21 @@ def write_results_json(
     target and renamed.
 
     Args:
-        path: The file; an existing one is replaced.
+        path: The file; an existing one is replaced, a missing folder made.
         metrics: Figures by name.
         per_class: Rows of the per-class table.
         extra: More top-level keys, such as the config and the checkpoint.
 
     Raises:
-        MissingFileError: The folder of ``path`` does not exist.
         InputError: ``extra`` holds a key that the results use.
     """
-    path = Path(path)
-    if not path.parent.is_dir():
-        raise MissingFileError(f'{path.parent} is no folder: create it, or write elsewhere.')
     content = {'metrics': metrics, 'per_class': list(per_class)}
     clash = sorted(set(content) & set(extra or {}))
     if clash:
         raise InputError(f'extra has the key {clash[0]!r}, which the results use: rename it.')
     text = json.dumps(_plain({**content, **(extra or {})}), indent=2, allow_nan=False)
+    path = Path(path)
+    path.parent.mkdir(parents=True, exist_ok=True)
     temporary = path.with_name(f'.{path.name}.{os.getpid()}')
     try:
         temporary.write_text(text + '\n', encoding='utf-8')

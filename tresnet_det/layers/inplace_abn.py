@@ -28,9 +28,10 @@ from .tracing import is_tracing
 ACTIVATIONS = ('leaky_relu', 'identity')
 BACKENDS = ('auto', 'torch', 'inplace_abn')
 
-# Inverting the leaky ReLU multiplies by 1 / slope. In half precision a smaller slope pushes
-# negative outputs into the subnormal range (or to zero), where the inverse has lost its digits.
-_MIN_HALF_PRECISION_SLOPE = 1e-4
+# float16 stores the smallest numbers in steps of 6e-8, which the inverse of the leaky ReLU turns
+# into steps of 6e-8 / slope: 6e-5 at a slope of 1e-3, but 6e-2 at 1e-6. Below this slope the input
+# is kept instead. bfloat16 has float32's range and no such steps.
+_MIN_FLOAT16_SLOPE = 1e-4
 
 
 class Normalized(NamedTuple):
@@ -72,6 +73,7 @@ class InPlaceABN(nn.Module):
     Raises:
         ValueError: If an argument is out of its range, or a training batch has one value a channel.
         ImportError: If ``backend='inplace_abn'`` and the package is not installed.
+        RuntimeError: If it is compiled with ``sync=True`` and trains in several processes.
     """
 
     def __init__(
@@ -114,6 +116,10 @@ class InPlaceABN(nn.Module):
     def forward(self, x: torch.Tensor) -> torch.Tensor:
         self._check_batch(x)
         if is_tracing():
+            if self._uses_global_statistics():
+                raise RuntimeError('InPlaceABN(sync=True) cannot be compiled while it trains')
+            return self._forward_plain(x)
+        if x.numel() == 0:  # the native backward kernel divides by the number of values
             return self._forward_plain(x)
         if self.activation == 'identity':
             return self._forward_identity(x).y
@@ -121,7 +127,7 @@ class InPlaceABN(nn.Module):
             return self._forward_compiled(x)
         if self._uses_global_statistics():
             return self._forward_sync(x, self.activation_param).y
-        if x.element_size() < 4 and self.activation_param < _MIN_HALF_PRECISION_SLOPE:
+        if x.dtype == torch.float16 and self.activation_param < _MIN_FLOAT16_SLOPE:
             return self._forward_plain(x)
         return _InPlaceABN.apply(
             x, self.scale, self.bias, *self._statistics_arguments(), self.activation_param
@@ -129,6 +135,9 @@ class InPlaceABN(nn.Module):
 
     def normalize(self, x: torch.Tensor) -> Normalized:
         """Return the output together with what recomputes it, for an identity activation.
+
+        Args:
+            x: ``(N, C, H, W)``.
 
         Raises:
             ValueError: If the activation is not the identity.
@@ -184,6 +193,8 @@ class InPlaceABN(nn.Module):
 
     def _forward_compiled(self, x: torch.Tensor) -> torch.Tensor:
         functions = _compiled_package().functions
+        if x.element_size() < 4:
+            x = x.float()  # the package wants its input in the precision of its parameters
         function = functions.inplace_abn_sync if self.sync else functions.inplace_abn
         return function(
             x.clone(),  # the package overwrites its input, which the caller may still hold

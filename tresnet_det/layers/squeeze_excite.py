@@ -30,21 +30,21 @@ class SqueezeExcite(nn.Module):
         squeezed = x.mean((2, 3), keepdim=True)  # (N, C, 1, 1)
         return torch.sigmoid(self.fc2(F.relu(self.fc1(squeezed), inplace=True)))
 
-    def forward(self, x: torch.Tensor) -> torch.Tensor:
-        return x * self.gate(x)
-
-    def forward_after_norm(self, x: torch.Tensor, norm: nn.Module) -> torch.Tensor:
-        """Return ``self(norm(x))``, keeping ``x`` alone for backward where ``norm`` allows it.
+    def forward(self, x: torch.Tensor, norm: nn.Module | None = None) -> torch.Tensor:
+        """Return the gated picture, ``(N, C, H, W)``; with ``norm``, that of ``norm(x)``.
 
         The product needs the norm's output ``y`` for the gate's gradient, and the norm needs its
         input ``x``. With an identity-activation :class:`InPlaceABN`, ``y`` is an affine function of
-        ``x`` per channel, so it is computed again instead of kept.
+        ``x`` per channel, so it is computed again and ``x`` alone is kept for backward.
 
         Args:
-            x: The norm's input, ``(N, C, H, W)``.
-            norm: The norm between the convolution and this layer.
+            x: ``(N, C, H, W)``.
+            norm: The norm between the convolution and this layer, where this layer applies it.
         """
-        if not isinstance(norm, InPlaceABN) or is_tracing() or not torch.is_grad_enabled():
+        if norm is None:
+            return x * self.gate(x)
+        keeps_less = isinstance(norm, InPlaceABN) and torch.is_grad_enabled() and x.numel() > 0
+        if not keeps_less or is_tracing():
             return self(norm(x))
         normalized = norm.normalize(x)
         gate = self.gate(normalized.y)

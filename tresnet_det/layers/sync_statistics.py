@@ -19,7 +19,11 @@ class SyncNorm(Function):
     """Training-mode batch norm with global statistics, then a leaky ReLU of the given slope.
 
     A slope of 1 is the identity: then the input is kept for backward, otherwise the output.
-    Returns ``(y, mean, invstd)``, the last two without gradient.
+    Takes ``x`` of ``(N, C, ...)`` and per-channel ``(C,)`` figures; returns ``(y, mean, invstd)``,
+    the last two ``(C,)`` and without gradient. Every process of the group must take part.
+
+    Raises:
+        ValueError: If all processes together have one value per channel.
     """
 
     @staticmethod

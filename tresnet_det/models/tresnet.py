@@ -1,105 +1,39 @@
 """TResNet: High Performance GPU-Dedicated Architecture (Ridnik et al., WACV 2021)."""
 
 import contextlib
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 
 import torch
 import torch.nn.functional as F
-from mmcv.cnn import build_norm_layer
 from mmcv.cnn.bricks import DropPath
 from mmdet.registry import MODELS
 from mmengine.model import BaseModule
 from torch import nn
-from torch.nn.modules.batchnorm import _BatchNorm
 from torch.utils.checkpoint import checkpoint
 
-from ..checkpoints import adapt_norm_notation, load_backbone_weights
+from ..checkpoints import load_backbone_weights
 from ..errors import InputError
-from ..layers import BlurPool, InPlaceABN, SpaceToDepth, SqueezeExcite
+from ..layers import SpaceToDepth, SqueezeExcite
 from ..layers.tracing import is_tracing
-
-NormConfig = Mapping[str, object]
+from .conv_norm import ConvNorm, NormConfig, iterate_norms, keep_running_statistics
 
 MIN_SIDE = 32  # at stride 16 the last blur still needs two rows to reflect
 
 
-class ConvNorm(nn.Module):
-    """Convolution, norm, and where asked for leaky ReLU and blur: ``(N, C, H, W)`` to ``(N, out,
-    H, W)``, or half of that resolution with the blur.
-
-    The norm is the attribute ``abn`` (scale ``|weight| + eps``) or ``bn`` (scale ``weight``), after
-    its kind. A state dict of the other kind is converted when it is loaded.
+class ResidualBlock(nn.Module):
+    """``relu(branch(x) + shortcut(x))``: what both kinds of block are.
 
     Args:
         in_channels: Channels of the input.
-        out_channels: Channels of the output.
-        kernel_size: 1 or 3; the border is padded with zeros.
+        planes: Width of the block; the output has ``planes * expansion`` channels.
+        stride: 1, or 2 to downsample with blur and, in the shortcut, average pooling.
         norm_cfg: See :class:`TResNet`.
-        slope: Slope of the leaky ReLU; None for no activation.
-        blur: Whether to downsample by two, anti-aliased.
+        slope: Slope of the leaky ReLUs.
+        use_se: Whether the branch has squeeze-and-excite.
+        drop_path: Probability of leaving the branch out in training, in [0, 1).
     """
 
-    def __init__(
-        self,
-        in_channels: int,
-        out_channels: int,
-        kernel_size: int,
-        norm_cfg: NormConfig,
-        slope: float | None = None,
-        blur: bool = False,
-    ) -> None:
-        super().__init__()
-        self.conv = nn.Conv2d(
-            in_channels, out_channels, kernel_size, padding=kernel_size // 2, bias=False
-        )
-        norm = build_norm(norm_cfg, out_channels, slope)
-        self.norm_name = 'abn' if isinstance(norm, InPlaceABN) else 'bn'
-        self.add_module(self.norm_name, norm)
-        self.act = None
-        if slope is not None and not isinstance(norm, InPlaceABN):
-            self.act = nn.LeakyReLU(slope, inplace=True)
-        self.blur = BlurPool() if blur else None
-
-    @property
-    def norm(self) -> nn.Module:
-        return getattr(self, self.norm_name)
-
-    def forward(self, x: torch.Tensor) -> torch.Tensor:
-        x = self.norm(self.conv(x))
-        if self.act is not None:
-            x = self.act(x)
-        return x if self.blur is None else self.blur(x)
-
-    def _load_from_state_dict(self, state_dict, prefix, *args, **kwargs):
-        adapt_norm_notation(state_dict, prefix, self.norm_name)
-        super()._load_from_state_dict(state_dict, prefix, *args, **kwargs)
-
-
-def build_norm(norm_cfg: NormConfig, channels: int, slope: float | None) -> nn.Module:
-    """Build the norm of ``norm_cfg``; an In-Place ABN brings its activation along.
-
-    Raises:
-        InputError: If the type is neither an In-Place ABN nor a batch norm.
-    """
-    cfg = dict(norm_cfg)
-    kind = cfg.get('type')
-    if kind == 'InPlaceABN':
-        del cfg['type']
-        if slope is None:
-            return InPlaceABN(channels, activation='identity', **cfg)
-        return InPlaceABN(channels, activation='leaky_relu', activation_param=slope, **cfg)
-    if kind not in ('BN', 'BN2d', 'SyncBN'):
-        raise InputError(
-            f'norm_cfg type {kind!r} does not fit TResNet: its weights are those of a batch norm; '
-            "use 'InPlaceABN', 'BN' or 'SyncBN'"
-        )
-    return build_norm_layer(cfg, channels)[1]
-
-
-class BasicBlock(nn.Module):
-    """Two 3x3 convolutions with squeeze-and-excite before the sum (paper, figure 2, left)."""
-
-    expansion = 1
+    expansion: int
 
     def __init__(
         self,
@@ -112,59 +46,63 @@ class BasicBlock(nn.Module):
         drop_path: float,
     ) -> None:
         super().__init__()
-        self.conv1 = ConvNorm(in_channels, planes, 3, norm_cfg, slope, blur=stride == 2)
+        self.build_branch(in_channels, planes, stride == 2, norm_cfg, slope, use_se)
+        self.downsample = build_shortcut(in_channels, planes * self.expansion, stride, norm_cfg)
+        self.drop_path = DropPath(drop_path) if drop_path else nn.Identity()
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        shortcut = x if self.downsample is None else self.downsample(x)
+        branch = self.drop_path(self.branch(x))
+        # In the branch's own memory, which nothing keeps for backward: its norm keeps its input,
+        # squeeze-and-excite and stochastic depth return a tensor of their own.
+        return F.relu(branch.add_(shortcut), inplace=True)
+
+
+class BasicBlock(ResidualBlock):
+    """Two 3x3 convolutions with squeeze-and-excite before the sum (paper, figure 2, left).
+
+    Squeeze-and-excite applies the second norm itself, to keep less: forward hooks on ``conv2`` as a
+    whole do not fire, those on ``conv2.conv`` and ``se`` do.
+    """
+
+    expansion = 1
+
+    def build_branch(self, in_channels, planes, downsample, norm_cfg, slope, use_se) -> None:
+        self.conv1 = ConvNorm(in_channels, planes, 3, norm_cfg, slope, blur=downsample)
         self.conv2 = ConvNorm(planes, planes, 3, norm_cfg)
         self.se = SqueezeExcite(planes, max(planes // 4, 64)) if use_se else None
-        self.downsample = build_shortcut(in_channels, planes * self.expansion, stride, norm_cfg)
-        self.drop_path = build_drop_path(drop_path)
 
     @property
     def last_norm(self) -> nn.Module:
         return self.conv2.norm
 
-    def forward(self, x: torch.Tensor) -> torch.Tensor:
-        shortcut = x if self.downsample is None else self.downsample(x)
-        out = self.conv1(x)
+    def branch(self, x: torch.Tensor) -> torch.Tensor:
+        x = self.conv1(x)
         if self.se is None:
-            out = self.conv2(out)
-        else:
-            out = self.se.forward_after_norm(self.conv2.conv(out), self.conv2.norm)
-        return add_relu(self.drop_path(out), shortcut)
+            return self.conv2(x)
+        return self.se(self.conv2.conv(x), self.conv2.norm)
 
 
-class Bottleneck(nn.Module):
+class Bottleneck(ResidualBlock):
     """1x1, 3x3, 1x1 convolutions with squeeze-and-excite after the 3x3 (paper, figure 2, right)."""
 
     expansion = 4
 
-    def __init__(
-        self,
-        in_channels: int,
-        planes: int,
-        stride: int,
-        norm_cfg: NormConfig,
-        slope: float,
-        use_se: bool,
-        drop_path: float,
-    ) -> None:
-        super().__init__()
+    def build_branch(self, in_channels, planes, downsample, norm_cfg, slope, use_se) -> None:
         self.conv1 = ConvNorm(in_channels, planes, 1, norm_cfg, slope)
-        self.conv2 = ConvNorm(planes, planes, 3, norm_cfg, slope, blur=stride == 2)
+        self.conv2 = ConvNorm(planes, planes, 3, norm_cfg, slope, blur=downsample)
         self.se = SqueezeExcite(planes, max(planes * 4 // 8, 64)) if use_se else None
         self.conv3 = ConvNorm(planes, planes * self.expansion, 1, norm_cfg)
-        self.downsample = build_shortcut(in_channels, planes * self.expansion, stride, norm_cfg)
-        self.drop_path = build_drop_path(drop_path)
 
     @property
     def last_norm(self) -> nn.Module:
         return self.conv3.norm
 
-    def forward(self, x: torch.Tensor) -> torch.Tensor:
-        shortcut = x if self.downsample is None else self.downsample(x)
-        out = self.conv2(self.conv1(x))
+    def branch(self, x: torch.Tensor) -> torch.Tensor:
+        x = self.conv2(self.conv1(x))
         if self.se is not None:
-            out = self.se(out)
-        return add_relu(self.drop_path(self.conv3(out)), shortcut)
+            x = self.se(x)
+        return self.conv3(x)
 
 
 def build_shortcut(
@@ -178,20 +116,6 @@ def build_shortcut(
         layers.append(nn.AvgPool2d(2, stride=2, ceil_mode=True, count_include_pad=False))
     layers.append(ConvNorm(in_channels, out_channels, 1, norm_cfg))
     return nn.Sequential(*layers)
-
-
-def build_drop_path(rate: float) -> nn.Module:
-    """Return stochastic depth for the residual branch, or the identity at rate 0."""
-    return DropPath(rate) if rate else nn.Identity()
-
-
-def add_relu(branch: torch.Tensor, shortcut: torch.Tensor) -> torch.Tensor:
-    """Return ``relu(branch + shortcut)``, in the branch's own memory.
-
-    Nothing keeps the branch for backward: its norm keeps its input, and squeeze-and-excite and
-    stochastic depth return a tensor of their own.
-    """
-    return F.relu(branch.add_(shortcut), inplace=True)
 
 
 BLOCKS = {'basic': BasicBlock, 'bottleneck': Bottleneck}
@@ -217,7 +141,8 @@ class TResNet(BaseModule):
         norm_cfg: ``dict(type='InPlaceABN')`` (with ``sync=True`` to share statistics between
             processes), ``dict(type='BN')`` or ``dict(type='SyncBN')``, and the norm's arguments.
         with_cp: Keep only each block's input while training and compute the block again in the
-            backward pass: less memory, more time. Running statistics are updated once.
+            backward pass: less memory, more time. Running statistics are updated once. Without
+            effect under ``torch.compile``, which decides by itself what to keep.
         drop_path_rate: Stochastic depth's rate at the last block, rising linearly from 0, in
             [0, 1).
         init_cfg: ``dict(type='Pretrained', checkpoint=...)`` for a file in the published, timm's or
@@ -270,6 +195,8 @@ class TResNet(BaseModule):
         settings = self._resolve_arch(arch)
         depths = settings['depths']
         _check_out_indices(out_indices, len(depths))
+        if in_channels < 1:
+            raise InputError(f'in_channels must be at least 1, got {in_channels}')
         if not 0 <= drop_path_rate < 1:
             raise InputError(f'drop_path_rate must be in [0, 1), got {drop_path_rate}')
         num_stages = out_indices[-1] + 1
@@ -318,7 +245,7 @@ class TResNet(BaseModule):
 
     @classmethod
     def _resolve_arch(cls, arch: str | Mapping[str, object]) -> dict:
-        if isinstance(arch, str):
+        if not isinstance(arch, Mapping):
             if arch not in cls.arch_settings:
                 raise InputError(
                     f'unknown arch {arch!r}: use one of {sorted(cls.arch_settings)}, or a dict'
@@ -332,14 +259,21 @@ class TResNet(BaseModule):
             )
         settings = dict(cls.arch_settings['m'], **arch)
         for field in ('depths', 'block_types', 'se_stages'):
-            if len(settings[field]) != 4:
+            value = settings[field]
+            if not isinstance(value, (list, tuple)) or len(value) != 4:
                 raise InputError(
-                    f'arch field {field!r} needs one value for each of the 4 stages, '
-                    f'got {settings[field]}'
+                    f'arch field {field!r} needs one value for each of the 4 stages, got {value!r}'
                 )
         wrong = sorted(set(settings['block_types']) - set(BLOCKS))
         if wrong:
             raise InputError(f'unknown block type {wrong[0]!r} in arch: use {sorted(BLOCKS)}')
+        if any(not isinstance(d, int) or d < 1 for d in settings['depths']):
+            raise InputError(
+                f'arch field depths needs whole numbers from 1, got {settings["depths"]}'
+            )
+        for field, least in (('width_factor', 1 / 64), ('stem_slope', 1e-9), ('slope', 1e-9)):
+            if not settings[field] >= least:
+                raise InputError(f'arch field {field!r} is too small: {settings[field]}')
         return settings
 
     @property
@@ -364,15 +298,29 @@ class TResNet(BaseModule):
         Raises:
             InputError: If the checkpoint is missing, unreadable or of another arch.
         """
-        configs = [self.init_cfg] if isinstance(self.init_cfg, Mapping) else self.init_cfg or []
+        init_cfg = self.init_cfg
+        configs = [init_cfg] if isinstance(init_cfg, Mapping) else init_cfg or []
         pretrained = [cfg for cfg in configs if cfg['type'] == 'Pretrained']
-        if len(pretrained) < len(configs):
+        if len(pretrained) < len(configs):  # mmengine applies all others
             self.init_cfg = [cfg for cfg in configs if cfg['type'] != 'Pretrained']
-            super().init_weights()
-            self.init_cfg = configs
+            try:
+                super().init_weights()
+            finally:
+                self.init_cfg = init_cfg
         for cfg in pretrained:
-            load_backbone_weights(self, cfg['checkpoint'])
+            self._load_pretrained(**{k: v for k, v in cfg.items() if k != 'type'})
         self.is_init = True
+
+    def _load_pretrained(self, checkpoint: str, **others) -> None:
+        if others:
+            raise InputError(f'init_cfg of TResNet takes type and checkpoint, not {list(others)}')
+        try:
+            load_backbone_weights(self, checkpoint)
+        except InputError as error:
+            raise type(error)(
+                f'{error}; give another file (model.backbone.init_cfg.checkpoint=FILE) or train '
+                'from random weights (--from-scratch)'
+            ) from error
 
     def forward(self, x: torch.Tensor) -> tuple[torch.Tensor, ...]:
         """Return the feature maps of ``out_indices``.
@@ -432,32 +380,9 @@ class TResNet(BaseModule):
 
 
 def _check_out_indices(out_indices: Sequence[int], num_stages: int) -> None:
-    indices = list(out_indices)
-    valid = range(num_stages)
-    if not indices or indices != sorted(set(indices)) or any(i not in valid for i in indices):
+    valid = isinstance(out_indices, (list, tuple)) and len(out_indices) > 0
+    if not valid or list(out_indices) != [i for i in range(num_stages) if i in out_indices]:
         raise InputError(
             f'out_indices must be increasing stage numbers from 0 to {num_stages - 1}, '
-            f'got {tuple(indices)}'
+            f'got {out_indices!r}'
         )
-
-
-def iterate_norms(module: nn.Module) -> Iterator[nn.Module]:
-    """Yield every batch norm in ``module``, In-Place ABN included."""
-    return (m for m in module.modules() if isinstance(m, (InPlaceABN, _BatchNorm)))
-
-
-@contextlib.contextmanager
-def keep_running_statistics(module: nn.Module) -> Iterator[None]:
-    """Let the norms update copies of their running statistics, which are thrown away."""
-    kept = [
-        (norm, name, buffer)
-        for norm in iterate_norms(module)
-        for name, buffer in norm.named_buffers(recurse=False)
-    ]
-    for norm, name, buffer in kept:
-        setattr(norm, name, buffer.clone())
-    try:
-        yield
-    finally:
-        for norm, name, buffer in kept:
-            setattr(norm, name, buffer)

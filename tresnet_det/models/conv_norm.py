@@ -1,0 +1,121 @@
+"""A convolution with its norm, the unit that TResNet is made of, and what concerns all norms."""
+
+import contextlib
+from collections.abc import Iterator, Mapping
+
+import torch
+from mmcv.cnn import build_norm_layer
+from torch import nn
+from torch.nn.modules.batchnorm import _BatchNorm
+
+from ..checkpoints import adapt_norm_notation
+from ..errors import InputError
+from ..layers import BlurPool, InPlaceABN
+
+NormConfig = Mapping[str, object]
+
+
+class ConvNorm(nn.Module):
+    """Convolution, norm, and where asked for leaky ReLU and blur: ``(N, C, H, W)`` to ``(N, out,
+    H, W)``, or half of that resolution with the blur.
+
+    The norm is the attribute ``abn`` (scale ``|weight| + eps``) or ``bn`` (scale ``weight``), after
+    its kind. A state dict of the other kind is converted when it is loaded.
+
+    Args:
+        in_channels: Channels of the input.
+        out_channels: Channels of the output.
+        kernel_size: 1 or 3; the border is padded with zeros.
+        norm_cfg: See :class:`TResNet`.
+        slope: Slope of the leaky ReLU; None for no activation.
+        blur: Whether to downsample by two, anti-aliased.
+    """
+
+    def __init__(
+        self,
+        in_channels: int,
+        out_channels: int,
+        kernel_size: int,
+        norm_cfg: NormConfig,
+        slope: float | None = None,
+        blur: bool = False,
+    ) -> None:
+        super().__init__()
+        self.conv = nn.Conv2d(
+            in_channels, out_channels, kernel_size, padding=kernel_size // 2, bias=False
+        )
+        norm = build_norm(norm_cfg, out_channels, slope)
+        self.norm_name = 'abn' if isinstance(norm, InPlaceABN) else 'bn'
+        self.add_module(self.norm_name, norm)
+        self.act = None
+        if slope is not None and not isinstance(norm, InPlaceABN):
+            self.act = nn.LeakyReLU(slope, inplace=True)
+        self.blur = BlurPool() if blur else None
+
+    @property
+    def norm(self) -> nn.Module:
+        return getattr(self, self.norm_name)
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        x = self.norm(self.conv(x))
+        if self.act is not None:
+            x = self.act(x)
+        return x if self.blur is None else self.blur(x)
+
+    def _load_from_state_dict(self, state_dict, prefix, *args, **kwargs):
+        adapt_norm_notation(state_dict, prefix, self.norm_name, self.norm.eps)
+        super()._load_from_state_dict(state_dict, prefix, *args, **kwargs)
+
+
+def build_norm(norm_cfg: NormConfig, channels: int, slope: float | None) -> nn.Module:
+    """Build the norm of ``norm_cfg``; an In-Place ABN brings its activation along.
+
+    Args:
+        norm_cfg: See :class:`TResNet`; ``requires_grad=False`` in it freezes weight and bias.
+        channels: Channels of the input.
+        slope: Slope of the activation that an In-Place ABN applies; None for the identity.
+
+    Raises:
+        InputError: If the type is neither an In-Place ABN nor a batch norm, or an argument is not
+            one of that type.
+    """
+    cfg = dict(norm_cfg)
+    kind = cfg.get('type')
+    if kind == 'InPlaceABN':
+        del cfg['type']
+        requires_grad = cfg.pop('requires_grad', True)
+        if slope is not None:
+            cfg.update(activation='leaky_relu', activation_param=slope)
+        try:
+            norm = InPlaceABN(channels, **dict(dict(activation='identity'), **cfg))
+        except (TypeError, ValueError) as error:
+            raise InputError(f'norm_cfg {dict(norm_cfg)}: {error}') from error
+        return norm.requires_grad_(requires_grad)
+    if kind not in ('BN', 'BN2d', 'SyncBN'):
+        raise InputError(
+            f'norm_cfg type {kind!r} does not fit TResNet: its weights are those of a batch norm; '
+            "use 'InPlaceABN', 'BN' or 'SyncBN'"
+        )
+    return build_norm_layer(cfg, channels)[1]
+
+
+def iterate_norms(module: nn.Module) -> Iterator[nn.Module]:
+    """Yield every batch norm in ``module``, In-Place ABN included."""
+    return (m for m in module.modules() if isinstance(m, (InPlaceABN, _BatchNorm)))
+
+
+@contextlib.contextmanager
+def keep_running_statistics(module: nn.Module) -> Iterator[None]:
+    """Let the norms update copies of their running statistics, which are thrown away."""
+    kept = [
+        (norm, name, buffer)
+        for norm in iterate_norms(module)
+        for name, buffer in norm.named_buffers(recurse=False)
+    ]
+    for norm, name, buffer in kept:
+        setattr(norm, name, buffer.clone())
+    try:
+        yield
+    finally:
+        for norm, name, buffer in kept:
+            setattr(norm, name, buffer)
