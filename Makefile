@@ -23,7 +23,7 @@ $(INSTALLED): setup.py pyproject.toml constraints.txt
 # Train FCOS on TResNet-M on the embedded digits, then measure and draw what it learned.
 demo: $(INSTALLED)
 	$(BIN)/python tools/train.py $(CONFIG) --demo --work-dir $(DEMO)
-	$(BIN)/python tools/test.py $(CONFIG) $(DEMO) --demo --work-dir $(DEMO)/test
+	$(BIN)/python tools/test.py $(CONFIG) $(DEMO) --demo
 
 test: $(INSTALLED)
 	$(BIN)/python -m pytest -m 'not slow and not real' --cov --cov-fail-under=90

@@ -1,6 +1,7 @@
 """Measure a checkpoint: python tools/test.py configs/fcos_tresnet_m.py CHECKPOINT [--demo]."""
 
 import argparse
+import shlex
 import time
 from pathlib import Path
 
@@ -8,7 +9,7 @@ from mmdet.registry import METRICS
 from mmdet.utils import setup_cache_size_limit_of_dynamo
 from mmengine.runner import Runner
 
-from tresnet_det.engine import command_line
+from tresnet_det.engine import PredictionsPictureHook, command_line
 from tresnet_det.engine import config as edit
 from tresnet_det.errors import InputError
 from tresnet_det.evaluation import write_results_json
@@ -39,11 +40,14 @@ def main() -> None:
     args = parse_args()
     if args.out and not args.out.endswith(('.json', '.pkl', '.pickle')):
         raise InputError(f'--out {args.out}: give a .json file for figures or .pkl for predictions')
+    if args.out:
+        Path(args.out).resolve().parent.mkdir(parents=True, exist_ok=True)
     args.checkpoint = command_line.find_checkpoint(args.checkpoint)
     cfg = command_line.prepare_config(args, CONFIGS / '_base_' / 'demo.py')
+    if not args.work_dir:  # beside the training, whose config and log stay as they are
+        cfg.work_dir = str(Path(cfg.work_dir) / 'test')
     cfg.load_from = args.checkpoint
-    edit.drop_pretrained(cfg)  # the checkpoint has all weights
-    cfg.custom_hooks = [*cfg.get('custom_hooks', []), dict(type='PredictionsPictureHook')]
+    cfg.resume = False
     if args.show or args.show_dir:
         cfg.default_hooks.visualization.update(
             draw=True, show=args.show, wait_time=args.wait_time, test_out_dir=args.show_dir
@@ -53,6 +57,7 @@ def main() -> None:
     command_line.check_data(cfg, ('test_dataloader',))
 
     runner = command_line.build_runner(cfg)
+    runner.register_hook(PredictionsPictureHook())
     if args.out and not args.out.endswith('.json'):
         dump = METRICS.build(dict(type='DumpDetResults', out_file_path=args.out))
         runner.test_evaluator.metrics.append(dump)
@@ -78,9 +83,9 @@ def report(runner: Runner, args: argparse.Namespace, metrics: dict, seconds: flo
     print(f'\nTested {args.checkpoint} on {count} pictures in {command_line.minutes(seconds)}')
     if 'coco/bbox_mAP' in metrics:
         print(f'  bbox mAP       {metrics["coco/bbox_mAP"]:.4f}')
-    trained = command_line.read_summary(Path(args.checkpoint).parent)
-    if trained:
-        print(f'  trained in     {command_line.minutes(trained["seconds"])}')
+    training = command_line.read_seconds(Path(args.checkpoint).parent)
+    if training:
+        print(f'  trained in     {command_line.minutes(training)}')
     for name, path in (
         ('figures', figures),
         ('predictions', work_dir / 'predictions.png'),
@@ -96,7 +101,8 @@ def next_command(args: argparse.Namespace) -> str:
         return (
             f'python tools/train.py {args.config} --data-root DIR   (COCO, or data in its layout)'
         )
-    return f'python tools/test.py {args.config} {args.checkpoint} --show-dir DIR   (draw them all)'
+    options = f' --data-root {shlex.quote(args.data_root)}' if args.data_root else ''
+    return f'python tools/test.py {args.config} {args.checkpoint}{options} --show-dir DIR'
 
 
 if __name__ == '__main__':

@@ -1,6 +1,7 @@
 """Train a model from a config: python tools/train.py configs/fcos_tresnet_m.py [--demo]."""
 
 import argparse
+import shlex
 import time
 from pathlib import Path
 
@@ -10,6 +11,7 @@ from mmengine.runner import Runner
 
 from tresnet_det.engine import ProgressBarHook, command_line
 from tresnet_det.engine import config as edit
+from tresnet_det.errors import InputError
 
 CONFIGS = Path(__file__).resolve().parents[1] / 'configs'
 
@@ -40,60 +42,53 @@ def parse_args() -> argparse.Namespace:
 
 def main() -> None:
     args = parse_args()
-    cfg = command_line.prepare_config(args, CONFIGS / '_base_' / 'demo.py')
-    if args.from_scratch:
-        for change in edit.use_random_weights(cfg):
-            print_log(f'--from-scratch: {change}')
+    cfg = command_line.prepare_config(args, CONFIGS / '_base_' / 'demo.py', args.from_scratch)
     if args.amp:
         edit.enable_amp(cfg)
     if args.auto_scale_lr:
         edit.enable_lr_scaling(cfg)
     if args.resume and not edit.resume_from(cfg, args.resume):
         print_log(f'--resume: no checkpoint in {cfg.work_dir} yet, training starts anew')
+    if cfg.get('load_from'):
+        edit.drop_pretrained(cfg)  # the checkpoint has all weights
     command_line.check_data(cfg, ('train_dataloader', 'val_dataloader'))
 
     runner = command_line.build_runner(cfg)
     start = time.monotonic()
     try:
         runner.train()
+    except ValueError as error:
+        if 'parameter group' in str(error):
+            raise InputError(
+                f'--resume: {cfg.load_from} was trained with other parameters frozen; give the '
+                'options that it was started with (--from-scratch, frozen_stages)'
+            ) from error
+        raise
     finally:  # an error's line must not end up behind the bar
         for hook in runner.hooks:
             if isinstance(hook, ProgressBarHook):
                 hook.after_train(runner)
     if runner.rank == 0:
-        summarize(runner, args, time.monotonic() - start)
+        summarize(runner, args.config, time.monotonic() - start)
 
 
-def summarize(runner: Runner, args: argparse.Namespace, seconds: float) -> None:
+def summarize(runner: Runner, config: str, seconds: float) -> None:
     """Print what came out, where it is, and what to do next; keep it as summary.json."""
     work_dir = Path(runner.work_dir)
-    best = runner.message_hub.get_info('best_score') if has_best(runner) else None
-    checkpoint = find_checkpoint(runner)
-    command_line.write_summary(work_dir, args.config, checkpoint, best, seconds)
-    demo = ' --demo' if args.demo else ''
-    print(f'\nTrained {args.config}{demo} in {command_line.minutes(seconds)}')
-    if best is not None:
-        print(f'  best bbox mAP  {best:.3f}')
-    print(f'  checkpoint     {checkpoint}')
-    if (work_dir / 'curves.png').is_file():
-        print(f'  curves         {work_dir / "curves.png"}')
-    print(f'  next           python tools/test.py {args.config} {checkpoint}{data_options(args)}')
-
-
-def has_best(runner: Runner) -> bool:
-    return 'best_score' in runner.message_hub.runtime_info
-
-
-def find_checkpoint(runner: Runner) -> str:
-    """Return the best checkpoint where validation chose one, the last one elsewhere."""
     info = runner.message_hub.runtime_info
-    return info.get('best_ckpt') or info.get('last_ckpt') or f'none in {runner.work_dir}'
-
-
-def data_options(args: argparse.Namespace) -> str:
-    """Return the options that make test.py read the data that this run validated on."""
-    options = ' --demo' if args.demo else ''
-    return options + (f' --data-root {args.data_root}' if args.data_root else '')
+    checkpoint = info.get('best_ckpt') or info.get('last_ckpt') or f'none in {work_dir}'
+    best = info.get('best_score')
+    if not runner.cfg.get('resume'):  # the time since then is not the training's
+        command_line.write_summary(work_dir, checkpoint, best, seconds)
+    print(f'\nTrained {config} in {command_line.minutes(seconds)}')
+    if best is not None:
+        print(f'  best {runner.cfg.default_hooks.checkpoint.save_best}  {best:.4f}')
+    print(f'  checkpoint  {checkpoint}')
+    if (work_dir / 'curves.png').is_file():
+        print(f'  curves      {work_dir / "curves.png"}')
+    # The config as it was run, with all that the command line changed, lies in the work directory.
+    as_run = shlex.quote(str(work_dir / Path(runner.cfg.filename).name))
+    print(f'  next        python tools/test.py {as_run} {shlex.quote(str(work_dir))}')
 
 
 if __name__ == '__main__':

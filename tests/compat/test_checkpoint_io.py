@@ -1,6 +1,9 @@
 """What mmengine saves loads with weights_only=True; what would run code does not."""
 
+import functools
+import http.server
 import os
+import threading
 import warnings
 from collections import OrderedDict
 from pathlib import Path
@@ -61,6 +64,16 @@ def train(work_dir: Path, iterations: int, resume: Path | None = None) -> Runner
     return runner
 
 
+class Calls:
+    """Pickles as a call of a function."""
+
+    def __init__(self, function, *args):
+        self.call = (function, args)
+
+    def __reduce__(self):
+        return self.call
+
+
 @pytest.fixture(scope='module')
 def trained(tmp_path_factory) -> Path:
     folder = tmp_path_factory.mktemp('run')
@@ -84,6 +97,21 @@ def test_a_resumed_run_ends_where_an_uninterrupted_one_does(trained, tmp_path):
         np.testing.assert_array_equal(*histories)
 
 
+@pytest.mark.filterwarnings('ignore')
+@pytest.mark.parametrize('kind', [dict, OrderedDict, ConfigDict])
+def test_resuming_does_not_run_the_text_of_a_config(trained, tmp_path, kind):
+    saved = load_checkpoint_file(trained)
+    saved['meta'] = kind(saved['meta'], config=f'import os\nos.mkdir({str(tmp_path / "made")!r})')
+    if kind is OrderedDict:
+        saved['meta'].pop = bytes  # an attribute travels in the pickle
+    torch.save(saved, tmp_path / 'evil.pth')
+    train(tmp_path / 'resumed', 3, resume=tmp_path / 'evil.pth')
+    assert not (tmp_path / 'made').exists()
+    meta = CheckpointLoader.load_checkpoint(str(tmp_path / 'evil.pth'))['meta']
+    assert 'config' not in meta
+    assert meta['iter'] == 2
+
+
 def test_everything_in_the_file_comes_back_as_it_was(trained):
     saved = load_checkpoint_file(trained)
     assert {'meta', 'state_dict', 'ema_state_dict', 'optimizer', 'param_schedulers'} < set(saved)
@@ -104,15 +132,80 @@ def test_what_was_loaded_can_be_saved_and_loaded_again(trained, tmp_path):
     assert again['message_hub']['log_scalars']['train/loss'].current() > 0
 
 
-def test_every_plain_kind_of_array_loads_and_an_array_of_objects_does_not(tmp_path):
-    path = tmp_path / 'a.pth'
-    arrays = [np.array(v) for v in ([], [True], [1], [1.5], ['text'], [b'x'], [1j])]
-    torch.save({'arrays': arrays, 'history': HistoryBuffer()}, path)
-    for loaded, saved in zip(load_checkpoint_file(path)['arrays'], arrays, strict=True):
+def test_every_kind_of_number_loads(tmp_path):
+    arrays = [np.array([], float), *(np.array([0, 1, 3], code) for code in '?bhilqBHILQefdgFDG')]
+    torch.save({'arrays': arrays, 'history': HistoryBuffer()}, tmp_path / 'a.pth')
+    for loaded, saved in zip(
+        load_checkpoint_file(tmp_path / 'a.pth')['arrays'], arrays, strict=True
+    ):
         np.testing.assert_array_equal(loaded, saved)
-    torch.save({'a': np.array([None, {}])}, path)
-    with pytest.raises(InputError, match='refused'):
-        load_checkpoint_file(path)
+        assert (type(loaded), loaded.dtype) == (np.ndarray, saved.dtype)
+
+
+@pytest.mark.parametrize(
+    'values',
+    [np.array([None, {}]), np.array(['text']), np.array([b'x']), np.zeros(1, 'f8,i4'),
+     np.array(['2020'], 'M8[D]'), np.str_('text'), np.array([1.5], '>f8')[:0].astype('S3')],
+    ids=lambda values: str(values.dtype),
+)  # fmt: skip
+def test_other_arrays_are_refused(tmp_path, values):
+    torch.save({'a': values}, tmp_path / 'a.pth')
+    with pytest.raises(InputError, match=r'refused: it needs numpy\.dtype'):
+        load_checkpoint_file(tmp_path / 'a.pth')
+
+
+@pytest.mark.parametrize(
+    'make',
+    [
+        (np.dtype, 'O'),  # these carry no state, which torch would have looked at
+        (np.dtype, 'f8,O'),
+        (np.dtype, '(2,)f8'),
+        (np.dtype, '>f8'),
+        (np.ndarray, (1,), 'O'),
+        (np.ndarray, (1,), 'O', b'8 bytes!'),  # would be taken for the address of an object
+        (np.ndarray, (9,)),
+        (np._core.multiarray._reconstruct, HistoryBuffer, (0,), b'b'),
+    ],
+    ids=str,
+)
+def test_numpys_makers_make_nothing_else(tmp_path, make):
+    torch.save({'a': Calls(*make)}, tmp_path / 'a.pth')
+    with pytest.raises(InputError, match='refused: it needs'):
+        load_checkpoint_file(tmp_path / 'a.pth')
+
+
+def test_an_array_starts_empty_whatever_a_file_asks_for(tmp_path):
+    torch.save(
+        {'a': Calls(np._core.multiarray._reconstruct, np.ndarray, (9,), 'O')}, tmp_path / 'a'
+    )
+    array = load_checkpoint_file(tmp_path / 'a')['a']
+    assert (array.size, array.dtype) == (0, np.int8)
+
+
+@pytest.mark.parametrize(
+    'state',
+    [
+        (3, '<', None, None, None, 800, 8, 0),
+        (3, '<', None, None, None, -1, -1, 1),  # "holds references to objects"
+        (3, '<', (np.dtype('f4'), (100,)), None, None, -1, -1, 0),
+        (3, '<', None, ('a',), {'a': (np.dtype('f4'), 800)}, 800, 8, 27),
+    ],
+)
+def test_the_type_of_an_array_cannot_be_changed_under_it(tmp_path, state):
+    class Changed:  # pickles as a dtype with the state of its own
+        def __reduce__(self):
+            return np.dtype, ('f8', False, True), state
+
+    class Array:
+        def __reduce__(self):
+            make = (np._core.multiarray._reconstruct, (np.ndarray, (0,), b'b'))
+            return *make, (1, (2,), Changed(), False, np.array([1.5, 2.5]).tobytes())
+
+    torch.save({'a': Array()}, tmp_path / 'a.pth')
+    array = load_checkpoint_file(tmp_path / 'a.pth')['a']
+    assert array.tolist() == [1.5, 2.5]
+    for dtype in (array.dtype, np.dtype('f8')):
+        assert (dtype.itemsize, dtype.hasobject, dtype.subdtype, dtype.fields) == (8, 0, None, None)
 
 
 @pytest.mark.parametrize('strategy', ['cos', 'linear'])
@@ -136,20 +229,12 @@ def test_names_of_numpy_1_load_under_numpy_2_and_back(tmp_path):
         assert loaded['b'] == np.float32(1.5)
 
 
-class Calls:
-    """Pickles as a call of a function."""
-
-    def __init__(self, function, *args):
-        self.call = (function, args)
-
-    def __reduce__(self):
-        return self.call
-
-
 def test_a_file_that_would_run_a_command_is_refused_and_does_not(tmp_path):
     target = tmp_path / 'made'
     torch.save({'state_dict': Calls(os.system, f'touch {target}')}, tmp_path / 'evil.pth')
-    with pytest.raises(InputError, match=r'evil\.pth: refused: it would run code .*\.system'):
+    with pytest.raises(
+        InputError, match=r'evil\.pth: refused: it needs .*\.system, which is not on the list'
+    ):
         load_checkpoint_file(tmp_path / 'evil.pth')
     assert not target.exists()
 
@@ -179,7 +264,9 @@ def test_a_file_that_would_run_a_command_is_refused_and_does_not(tmp_path):
 )
 def test_nothing_else_is_reached_by_way_of_the_list(payload, tmp_path):
     torch.save({'state_dict': payload}, tmp_path / 'evil.pth')
-    with pytest.raises(InputError, match='refused: it would run code') as caught:
+    with pytest.raises(
+        InputError, match='refused: it needs .*, which is not on the list of what MMEngine saves'
+    ) as caught:
         load_checkpoint_file(tmp_path / 'evil.pth')
     assert '\n' not in str(caught.value)
 
@@ -271,3 +358,57 @@ def test_a_scheme_that_asks_for_the_unsafe_way_gets_the_safe_one(tmp_path, monke
         CheckpointLoader.load_checkpoint('unsafe://evil.pth')
     assert not (tmp_path / 'made').exists()
     assert dict(os.environ) == before
+
+
+@pytest.mark.parametrize(
+    'error',
+    [
+        MemoryError(),
+        PermissionError(13, 'Permission denied'),
+        RuntimeError('Attempting to deserialize object on a CUDA device but torch.cuda.is_av...'),
+    ],
+)
+def test_what_this_machine_lacks_is_not_blamed_on_the_file(tmp_path, monkeypatch, error):
+    def load(*args, **kwargs):
+        raise error
+
+    path = tmp_path / 'a.pth'
+    torch.save({'a': 1}, path)
+    monkeypatch.setattr(torch, 'load', load)
+    for read in (load_checkpoint_file, CheckpointLoader.load_checkpoint):
+        with pytest.raises(type(error)) as caught:
+            read(str(path))
+        assert caught.value is error
+
+
+class Files(http.server.SimpleHTTPRequestHandler):
+    def log_message(self, *args):
+        pass
+
+
+def test_failed_downloads_are_one_line_with_the_address(tmp_path, monkeypatch):
+    monkeypatch.setenv('no_proxy', '127.0.0.1')
+    monkeypatch.setattr(torch.hub, '_hub_dir', str(tmp_path / 'hub'))
+    torch.save({'a': torch.rand(1000)}, tmp_path / 'good.pth')
+    for zipped in (True, False):
+        path = tmp_path / f'cut{zipped}.pth'
+        torch.save({'a': torch.rand(1000)}, path, _use_new_zipfile_serialization=zipped)
+        path.write_bytes(path.read_bytes()[:600])
+    handler = functools.partial(Files, directory=str(tmp_path))
+    with http.server.ThreadingHTTPServer(('127.0.0.1', 0), handler) as server:
+        threading.Thread(target=server.serve_forever, args=(0.01,)).start()
+        url = f'http://127.0.0.1:{server.server_port}'
+        try:
+            assert CheckpointLoader.load_checkpoint(f'{url}/good.pth')['a'].shape == (1000,)
+            for name, says in (
+                ('gone.pth', 'gone.pth: the server answers 404'),
+                ('cutTrue.pth', 'cutTrue.pth: truncated .* delete the file .*/hub/checkpoints'),
+                ('cutFalse.pth', 'cutFalse.pth: truncated .* delete the file .*/hub/checkpoints'),
+            ):
+                with pytest.raises(InputError, match=f'{url}/{says}') as caught:
+                    CheckpointLoader.load_checkpoint(f'{url}/{name}')
+                assert '\n' not in str(caught.value)
+        finally:
+            server.shutdown()
+    with pytest.raises(InputError, match=r'127\.0\.0\.1:9/a\.pth: cannot be had'):
+        CheckpointLoader.load_checkpoint('http://127.0.0.1:9/a.pth')

@@ -6,9 +6,9 @@ import sys
 from pathlib import Path
 
 import pytest
+import torch
 from mmdet.registry import MODELS
 from mmdet.utils import register_all_modules
-from mmengine.config import Config
 
 from tresnet_det.engine import config as edit
 
@@ -20,6 +20,9 @@ DETECTORS = sorted(
 )
 
 
+DEMO_DATASET = ('type', 'data_root', 'metainfo', 'ann_file', 'data_prefix', 'pipeline')
+
+
 @pytest.fixture(autouse=True)
 def _registered():
     register_all_modules(init_default_scope=True)
@@ -29,7 +32,12 @@ def _registered():
 def test_the_detector_builds_and_its_neck_takes_what_the_backbone_gives(name):
     cfg = edit.load_config(CONFIGS / name)
     edit.use_random_weights(cfg)
-    detector = MODELS.build(cfg.model)
+    detector = MODELS.build(cfg.model).eval()
+    with torch.no_grad():
+        features = detector.extract_feat(torch.rand(1, 3, 64, 64))
+    assert [f.shape[1:] for f in features] == [(256, 64 // s, 64 // s) for s in (8, 16, 32)] + [
+        (256, 1, 1)
+    ] * 2
     if cfg.model.backbone.type == 'TResNet':
         assert tuple(cfg.model.neck.in_channels) == detector.backbone.out_channels
         preprocessor = cfg.model.data_preprocessor
@@ -43,6 +51,8 @@ def test_it_imports_the_package_and_decays_no_norm(name):
     cfg = edit.load_config(CONFIGS / name)
     assert 'tresnet_det' in cfg.custom_imports.imports
     assert cfg.optim_wrapper.paramwise_cfg.flat_decay_mult == 0
+    # Scaling the learning rate reaches schedulers that are relative to it.
+    assert not any('eta_max' in s or 'eta_min' in s for s in cfg.param_scheduler)
 
 
 @pytest.mark.parametrize('name', ['fcos_tresnet_m.py', 'fcos_tresnet_l.py', 'fcos_tresnet_xl.py'])
@@ -115,10 +125,26 @@ def test_a_users_config_in_another_folder_builds_on_mmdets_own_and_takes_a_step(
     assert result.stdout.strip().endswith('stepped')
 
 
-def test_the_demo_overlay_fits_every_coco_detector():
-    for name in DETECTORS:
-        cfg = edit.load_config(CONFIGS / name)
-        edit.put_over(cfg, edit.load_config(CONFIGS / '_base_' / 'demo.py'))
-        assert isinstance(cfg, Config)
-        assert cfg.train_dataloader.dataset.data_root == 'data/demo/'
-        assert cfg.train_cfg.max_epochs == cfg.param_scheduler[0].total_steps
+@pytest.mark.parametrize('name', DETECTORS)
+def test_the_demo_overlay_fits_every_detector(name):
+    cfg = edit.load_config(CONFIGS / name)
+    edit.put_over(cfg, edit.load_config(CONFIGS / '_base_' / 'demo.py'))
+    for loader in ('train_dataloader', 'val_dataloader', 'test_dataloader'):
+        dataset = cfg[loader].dataset
+        assert set(dataset) == set(DEMO_DATASET) | (
+            {'test_mode'} if dataset.get('test_mode') else {'filter_cfg'}
+        )
+        assert dataset.data_root == 'data/demo/'
+    assert cfg.param_scheduler[-1].end == cfg.train_cfg.max_epochs
+    assert cfg.val_evaluator.ann_file == 'data/demo/annotations/instances_val2017.json'
+
+
+def test_what_the_demo_names_is_registered_for_a_users_config_too():
+    code = (
+        'import tresnet_det.engine.command_line; from mmdet.registry import METRICS, TRANSFORMS;'
+        "print('CocoTwelveMetric' in METRICS, 'LoadImage' in TRANSFORMS)"
+    )
+    result = subprocess.run(
+        [sys.executable, '-W', 'ignore', '-c', code], capture_output=True, text=True, check=False
+    )
+    assert result.stdout.strip() == 'True True', result.stderr

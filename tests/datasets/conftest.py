@@ -1,21 +1,10 @@
 import copy
 import json
-import os
 from pathlib import Path
 
 import numpy as np
 import pytest
 from PIL import Image
-
-ROOT = Path(__file__).parents[2]
-
-
-@pytest.fixture(scope='session')
-def real_data() -> Path:
-    folder = Path(os.environ.get('TRESNET_DET_DATA', ROOT.parent / 'shared/data'))
-    if not folder.is_dir():
-        pytest.skip(f'no real data at {folder}; set TRESNET_DET_DATA')
-    return folder
 
 
 class TinyCoco:

@@ -1,3 +1,5 @@
+from pathlib import Path
+
 import pytest
 from pycocotools.coco import COCO
 
@@ -7,9 +9,9 @@ from tresnet_det.errors import InputError, MissingFileError
 CLASSES = ('cat', 'dog')
 
 
-def check(coco, classes=CLASSES, num_classes=None) -> list[str]:
+def check(coco, classes=CLASSES, num_classes=None, **options) -> list[str]:
     coco.write()
-    return check_coco_data(coco.ann_file, coco.img_dir, classes, num_classes)
+    return check_coco_data(coco.ann_file, coco.img_dir, classes, num_classes, **options)
 
 
 def test_good_data_gives_no_warning(tiny_coco):
@@ -107,10 +109,12 @@ def test_one_class_without_its_comma_is_explained(tiny_coco):
 
 
 @pytest.mark.parametrize('key', ['image_id', 'category_id'])
-@pytest.mark.parametrize('value', [404, '7', [7]])
+@pytest.mark.parametrize('value', [404, '7', 7.5, [7]])
 def test_references_to_nothing_are_named_and_counted(tiny_coco, key, value):
     tiny_coco.content['annotations'][1][key] = value
-    with pytest.raises(InputError, match=f'1 of 3 annotations refer to a {key} .* annotation id 2'):
+    with pytest.raises(
+        InputError, match=f'1 of 3 annotations refer to an? {key} .* annotation id 2'
+    ):
         check(tiny_coco)
 
 
@@ -163,17 +167,104 @@ def test_boxes_that_are_dropped_or_clipped_are_counted(tiny_coco, box, area, say
         assert 'annotation id 2 on image id 7' in lines[0]
 
 
-@pytest.mark.parametrize('box', [[1, 2, 3], 'box', None, [1, 2, 3, float('nan')], [1, 2, 3, '4a']])
+BAD_BOXES = [
+    [1, 2, 3], 'box', None, [1, 2, 3, float('nan')], [1, 2, 3, float('inf')], [1, 2, 3, '4a'],
+    [1, 2, 3, '4'], ['1', '2', '3', '4'], [1, 2, 3, 10**400], [1.5, 2, 3, 10**400],
+]  # fmt: skip
+
+
+@pytest.mark.parametrize('box', BAD_BOXES)
 def test_a_box_that_is_none_is_named(tiny_coco, box):
     tiny_coco.content['annotations'][2]['bbox'] = box
     with pytest.raises(InputError, match='annotation id 3 has the bbox'):
         check(tiny_coco)
 
 
-def test_area_without_a_value_is_named(tiny_coco):
-    tiny_coco.content['annotations'][2]['area'] = None
-    with pytest.raises(InputError, match='annotation id 3 has the area None'):
+def test_boxes_that_are_all_text_are_named(tiny_coco):
+    for annotation in tiny_coco.content['annotations']:
+        annotation['bbox'] = [str(value) for value in annotation['bbox']]
+    with pytest.raises(InputError, match='annotation id 1 has the bbox'):
         check(tiny_coco)
+
+
+@pytest.mark.parametrize('area', [None, '64', 10**400, -(10**30)])
+def test_area_without_a_value_is_named(tiny_coco, area):
+    tiny_coco.content['annotations'][2]['area'] = area
+    with pytest.raises(InputError, match=f'annotation id 3 has the area {str(area)[:80]}'):
+        check(tiny_coco)
+
+
+def test_a_category_name_that_is_a_list_is_named(tiny_coco):
+    tiny_coco.content['categories'][1]['name'] = ['dog']
+    with pytest.raises(InputError, match=r"a category has the name \['dog'\]"):
+        check(tiny_coco)
+
+
+def test_ids_may_be_fractions_or_text(tiny_coco):
+    images, annotations = tiny_coco.content['images'], tiny_coco.content['annotations']
+    images[0]['id'], annotations[2]['id'] = 7.0, 'third'  # annotations say 7
+    images[1]['id'] = annotations[2]['image_id'] = 'b'
+    assert check(tiny_coco) == []
+
+
+@pytest.mark.parametrize('empty', [True, False])
+def test_test_dev_has_no_annotations(tiny_coco, empty):
+    del tiny_coco.content['annotations']
+    if empty:
+        tiny_coco.content['annotations'] = []
+    assert check(tiny_coco, needs_annotations=False) == []
+    cfg = config(tiny_coco, test_mode=True)
+    assert check_dataloader_cfg({'type': 'ConcatDataset', 'datasets': [cfg]}, 2, False) == []
+    with pytest.raises(InputError, match="the list 'annotations'|no list 'annotations'"):
+        check_dataloader_cfg(cfg, 2)
+
+
+def test_annotations_that_are_not_needed_are_checked_where_they_are(tiny_coco):
+    del tiny_coco.content['annotations'][0]['iscrowd']  # but for what only evaluation needs
+    assert check(tiny_coco, needs_annotations=False) == []
+    tiny_coco.content['annotations'][0]['image_id'] = 404
+    with pytest.raises(InputError, match='refer to an image_id'):
+        check(tiny_coco, needs_annotations=False)
+
+
+def test_training_does_without_iscrowd(tiny_coco):
+    del tiny_coco.content['annotations'][0]['iscrowd']
+    tiny_coco.write()
+    assert check_dataloader_cfg(config(tiny_coco), 2) == []
+    with pytest.raises(InputError, match="without 'iscrowd'"):
+        check_dataloader_cfg(config(tiny_coco, test_mode=True), 2)
+
+
+def test_a_training_part_without_annotations_is_a_warning(tiny_coco):
+    tiny_coco.content['annotations'] = []
+    tiny_coco.write()
+    (line,) = check_dataloader_cfg(config(tiny_coco), 2)
+    assert "the list 'annotations' is empty" in line
+
+
+def test_only_the_first_process_looks(tiny_coco, monkeypatch):
+    monkeypatch.setenv('RANK', '1')
+    assert check_dataloader_cfg(config(tiny_coco, ann_file='gone.json'), 2) == []
+    monkeypatch.setenv('RANK', '0')
+    with pytest.raises(MissingFileError, match='gone.json'):
+        check_dataloader_cfg(config(tiny_coco, ann_file='gone.json'), 2)
+
+
+def test_a_folder_that_cannot_be_listed_is_one_line(tiny_coco):
+    tiny_coco.content['images'][1]['file_name'] = 'x' * 300 + '/b.png'
+    with pytest.raises(InputError, match=r'x: cannot be read \(File name too long\)$'):
+        check(tiny_coco)
+
+
+@pytest.mark.parametrize('what', ['read_bytes', 'is_file', 'read_text'])
+def test_what_may_not_be_read_is_one_line(tiny_coco, monkeypatch, what):
+    def refuse(path, *args, **kwargs):
+        raise PermissionError(13, 'Permission denied', str(path))
+
+    monkeypatch.setattr(Path, what, refuse)
+    cfg = config(tiny_coco, metainfo={'classes': str(tiny_coco.ann_file)})
+    with pytest.raises(InputError, match=r'ann\.json: cannot be read \(Permission denied\)$'):
+        check_dataloader_cfg(cfg if what == 'read_text' else config(tiny_coco), 2)
 
 
 def test_annotation_id_zero_is_a_warning(tiny_coco):

@@ -102,12 +102,11 @@ def test_same_arguments_give_the_same_bytes_and_another_seed_others(tmp_path):
     assert not set(first.values()) & set(third.values())
 
 
-def test_complete_data_is_reused_and_nothing_is_left_beside_it(tmp_path):
-    out = make_demo_data(tmp_path / 'demo', 4, 2)
-    before = {p: p.stat().st_mtime_ns for p in out.rglob('*')}
-    assert make_demo_data(out, 4, 2) == out
-    assert {p: p.stat().st_mtime_ns for p in out.rglob('*')} == before
-    assert list(tmp_path.iterdir()) == [out]
+def test_complete_data_is_reused_and_nothing_is_left_beside_it(demo):
+    before = {p: p.stat().st_mtime_ns for p in demo.rglob('*')}
+    assert make_demo_data(demo, 60, 20) == demo
+    assert {p: p.stat().st_mtime_ns for p in demo.rglob('*')} == before
+    assert list(demo.parent.iterdir()) == [demo]
 
 
 def test_other_content_is_named_and_not_overwritten(tmp_path):

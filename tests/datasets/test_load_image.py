@@ -1,12 +1,15 @@
 import io
+import logging
 import pickle
 
+import cv2
 import numpy as np
 import pytest
 import torch
 from mmcv.transforms import LoadImageFromFile
 from mmengine.config import Config
 from mmengine.dataset import BaseDataset
+from mmengine.registry import DefaultScope
 from PIL import Image
 
 from tresnet_det.datasets import LoadImage, transforms
@@ -46,6 +49,18 @@ def test_whole_pictures_are_told_from_truncated_ones(name):
         assert not is_whole(data[:kept]), kept
 
 
+@pytest.mark.parametrize('stray', [b'\xff', b'\xff\xff', b'\0\0', b'ab', b'\xff\0', b'\xff\xd0'])
+@pytest.mark.parametrize('marker', [b'\xff\xdb', b'\xff\xda'])
+def test_bytes_between_headers_that_decoders_pass_over_are_passed_over(stray, marker):
+    data = WHOLE['jpeg']
+    at = data.index(marker)
+    odd = data[:at] + stray + data[at:]
+    assert cv2.imdecode(np.frombuffer(odd, np.uint8), cv2.IMREAD_COLOR) is not None
+    assert is_whole(odd)
+    assert not is_whole(odd[: len(odd) // 2])
+    assert not is_whole(odd[:at])
+
+
 def test_other_formats_are_left_to_the_decoder():
     assert is_whole(encode('BMP')[:100])
     assert is_whole(b'text')
@@ -79,7 +94,8 @@ def test_good_pictures_load_as_by_mmcv(tmp_path, options, name):
 def test_it_is_registered_for_configs_and_says_what_it_is():
     from mmdet.registry import TRANSFORMS
 
-    built = TRANSFORMS.build({'type': 'LoadImage', 'backend_args': None, 'on_error': 'skip'})
+    with DefaultScope.overwrite_default_scope('mmdet'):
+        built = TRANSFORMS.build({'type': 'LoadImage', 'backend_args': None, 'on_error': 'skip'})
     assert isinstance(built, LoadImage)
     assert isinstance(built, LoadImageFromFile)
     assert repr(built).startswith('LoadImage(')
@@ -102,6 +118,8 @@ def test_broken_pictures_are_named_with_the_way_on(tmp_path, name):
         LoadImage()({'img_path': str(tmp_path / name)})
     message = str(caught.value)
     assert str(tmp_path / name) in message
+    assert "set on_error='skip' in the LoadImage of the training pipeline" in message
+    assert 'for a plain dataset: --cfg-options' in message
     assert 'on_error=skip' in message
     assert '\n' not in message
 
@@ -137,10 +155,20 @@ def test_skipping_warns_once_a_file_and_counts(tmp_path, monkeypatch):
     for name in ('a.jpg', 'b.jpg', 'a.jpg', 'b.jpg', 'a.jpg'):
         assert load({'img_path': str(tmp_path / name)}) is None
     assert [line.rsplit('; ')[-1] for line in lines] == [
-        '1 file skipped so far', '2 files skipped so far'
+        '1 file skipped so far on this process', '2 files skipped so far on this process'
     ]  # fmt: skip
     assert 'a.jpg' in lines[0]
     assert load.num_skipped == 2
+
+
+@pytest.mark.parametrize(('rank', 'level'), [('0', logging.WARNING), ('3', logging.ERROR)])
+def test_skipped_pictures_are_named_on_every_process(tmp_path, monkeypatch, rank, level):
+    # mmengine's loggers on ranks other than 0 pass errors alone
+    levels = []
+    monkeypatch.setattr(transforms, 'print_log', lambda text, level, **kwargs: levels.append(level))
+    monkeypatch.setenv('RANK', rank)
+    assert LoadImage(on_error='skip')({'img_path': str(tmp_path / 'gone.jpg')}) is None
+    assert levels == [level]
 
 
 class Pictures(BaseDataset):
@@ -157,14 +185,20 @@ def make_dataset(tmp_path, load, test_mode=False) -> Pictures:
     return Pictures(ann_file='|'.join(names), pipeline=[load], test_mode=test_mode)
 
 
-def test_the_count_is_shared_by_workers_and_epochs(tmp_path):
+def numbers_of(batch: list[dict]) -> list[int]:
+    return [sample['number'] for sample in batch]
+
+
+@pytest.mark.parametrize('method', ['fork', 'spawn'])
+def test_the_count_is_shared_by_workers_and_epochs(tmp_path, method):
     load = LoadImage(on_error='skip')
     loader = torch.utils.data.DataLoader(
         make_dataset(tmp_path, load),
         batch_size=2,
-        num_workers=2,
-        collate_fn=lambda batch: [sample['number'] for sample in batch],
-        multiprocessing_context='fork',
+        num_workers=2 if method == 'fork' else 1,  # spawned ones take seconds to start
+        collate_fn=numbers_of,
+        multiprocessing_context=method,
+        persistent_workers=method == 'spawn',
     )
     for _ in range(2):
         taken = [number for batch in loader for number in batch]

@@ -125,6 +125,11 @@ def test_boxes_without_area_are_left_out_and_named_in_one_line(voc, out):
     (line,) = result['warnings']
     assert line.startswith('4 boxes without area')
     assert 'a (dog 50, 9, 60, 20)' in line
+    voc.add('a', [('dog', box) for box in boxes * 50])
+    (line,) = voc_to_coco(voc.root, out, ['train'])['warnings']
+    assert line.startswith('200 boxes without area')
+    assert line.endswith('... (200 in all)')
+    assert len(line) < 300
 
 
 def test_boxes_beyond_the_border_are_clipped_and_counted(voc, out):
@@ -133,6 +138,7 @@ def test_boxes_beyond_the_border_are_clipped_and_counted(voc, out):
     coco = COCO(str(result['splits']['train']['file']))
     assert [a['bbox'] for a in coco.anns.values()] == [[0, 0, 10, 10], [29.5, 4, 10.5, 26]]
     assert result['warnings'][0].startswith('2 boxes passed the border')
+    assert result['warnings'][0].endswith('(VOC pixels count from 1, so 0 lies outside)')
 
 
 BOMB = (
@@ -176,6 +182,13 @@ def test_a_size_that_disagrees_with_the_picture_is_named(voc, out):
     voc.add('a', [], size=(30, 40))
     with pytest.raises(InputError, match=r'says 30 x 40, and the picture a\.jpg is 40 x 30'):
         voc_to_coco(voc.root, out)
+
+
+def test_a_size_of_nothing_is_no_size(voc, out):
+    voc.add('a', [('dog', (1, 1, 40, 30))], size=(0, 0))
+    voc_to_coco(voc.root, out)
+    image = COCO(str(out / 'annotations/instances_train.json')).imgs[1]
+    assert (image['width'], image['height']) == (40, 30)
 
 
 def test_a_picture_that_a_camera_turned_counts_as_it_is_shown(voc, out):

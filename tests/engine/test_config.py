@@ -55,6 +55,25 @@ def test_random_weights_free_what_only_pretrained_ones_justify(fcos):
     assert len(changes) == 3
 
 
+def test_random_weights_reach_lists_the_older_notation_and_load_from():
+    init = [dict(type='Kaiming'), dict(type='Pretrained', checkpoint='a.pth')]
+    backbone = dict(type='ResNet', init_cfg=init, pretrained='b.pth')
+    cfg = Config(dict(model=dict(backbone=backbone), load_from='c.pth'))
+    changes = edit.use_random_weights(cfg)
+    assert [i.type for i in cfg.model.backbone.init_cfg] == ['Kaiming']
+    assert cfg.model.backbone.pretrained is None
+    assert cfg.load_from is None
+    assert [any(name in c for c in changes) for name in ('a.pth', 'b.pth', 'c.pth')] == [True] * 3
+
+
+def test_test_time_augmentation_looks_at_the_picture_as_it_is_first(fcos):
+    edit.enable_test_time_augmentation(fcos)
+    assert fcos.model.type == 'DetTTAModel'
+    flips, (pack,) = fcos.test_dataloader.dataset.pipeline[-1].transforms
+    assert [f.prob for f in flips] == [0.0, 1.0]
+    assert {'flip', 'flip_direction', 'scale_factor'} <= set(pack.meta_keys)
+
+
 def test_num_classes_is_set_in_every_head():
     heads = [dict(num_classes=80), dict(num_classes=80)]
     cfg = Config(dict(model=dict(roi_head=dict(bbox_head=heads))))
@@ -73,7 +92,7 @@ def test_scaling_the_learning_rate_needs_its_batch_size(fcos):
 
 
 def test_amp_replaces_the_plain_wrapper_only(fcos, monkeypatch):
-    monkeypatch.setattr('torch.cuda.is_available', lambda: True)
+    monkeypatch.setattr(edit, 'get_device', lambda: 'cuda')
     edit.enable_amp(fcos)
     assert fcos.optim_wrapper.type == 'AmpOptimWrapper'
     assert fcos.optim_wrapper.loss_scale == 'dynamic'

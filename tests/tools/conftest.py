@@ -47,13 +47,13 @@ def data(pristine_data, tmp_path):
     folder = tmp_path / 'data'
     shutil.copytree(pristine_data, folder)
 
-    def edit(split, change):
+    def change_annotations(split, change):
         path = folder / f'annotations/instances_{split}2017.json'
         content = json.loads(path.read_text())
         change(content)
         path.write_text(json.dumps(content))
 
-    return SimpleNamespace(folder=folder, edit=edit)
+    return SimpleNamespace(folder=folder, edit=change_annotations)
 
 
 @pytest.fixture

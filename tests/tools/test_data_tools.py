@@ -1,47 +1,45 @@
-import os
-import subprocess
-import sys
+import importlib.util
 from pathlib import Path
 
 import pytest
 from PIL import Image
 
-ROOT = Path(__file__).parents[2]
-REAL = Path(os.environ.get('TRESNET_DET_DATA', ROOT.parent / 'shared/data'))
+TOOLS = Path(__file__).parents[2] / 'tools'
 
 
-def run(tool: str, *args: object, cwd: Path) -> subprocess.CompletedProcess:
-    return subprocess.run(
-        [sys.executable, ROOT / f'tools/{tool}.py', *map(str, args)],
-        cwd=cwd,
-        env={**os.environ, 'PYTHONPATH': str(ROOT)},
-        capture_output=True,
-        text=True,
-        check=False,
-    )
+@pytest.fixture
+def run(tmp_path, monkeypatch, capsys):
+    """Run a tool's ``main`` in a folder of its own: returns the exit code, stdout and stderr."""
+
+    def call(tool: str, *args: object) -> tuple[int, str, str]:
+        spec = importlib.util.spec_from_file_location(f'tools_{tool}', TOOLS / f'{tool}.py')
+        module = importlib.util.module_from_spec(spec)
+        spec.loader.exec_module(module)
+        monkeypatch.chdir(tmp_path)
+        return module.main([*map(str, args)]), *capsys.readouterr()
+
+    return call
 
 
-def test_make_demo_data_makes_data_and_sheet_and_refuses_to_overwrite(tmp_path):
+def test_make_demo_data_makes_data_and_sheet_and_refuses_to_overwrite(run, tmp_path):
     args = ('--num-train', 3, '--num-val', 2, '--preview', 'sheet.png')
-    done = run('make_demo_data', *args, cwd=tmp_path)
-    assert done.returncode == 0, done.stderr
-    assert '3 training, 2 validation pictures, 10 classes' in done.stdout
+    code, out, err = run('make_demo_data', *args)
+    assert code == 0, err
+    assert '3 training, 2 validation pictures, 10 classes' in out
     assert len(list((tmp_path / 'data/demo/train2017').iterdir())) == 3
     with Image.open(tmp_path / 'sheet.png') as sheet:
         assert sheet.width > sheet.height
-    done = run('make_demo_data', '--num-train', 4, '--num-val', 2, cwd=tmp_path)
-    assert done.returncode == 2
-    assert done.stderr.strip().splitlines()[-1].startswith('error: data/demo holds other demo data')
-    assert 'Traceback' not in done.stderr
+    code, out, err = run('make_demo_data', '--num-train', 4, '--num-val', 2)
+    assert code == 2
+    assert err.strip().splitlines()[-1].startswith('error: data/demo holds other demo data')
+    assert 'Traceback' not in err
 
 
 @pytest.mark.real
-def test_voc_to_coco_prints_a_table_and_names_the_boxes_left_out(tmp_path):
-    if not REAL.is_dir():
-        pytest.skip(f'no real data at {REAL}; set TRESNET_DET_DATA')
-    done = run('voc_to_coco', REAL / 'bccd/BCCD', 'out', cwd=tmp_path)
-    assert done.returncode == 0, done.stderr
-    rows = [line.split() for line in done.stdout.splitlines()]
+def test_voc_to_coco_prints_a_table_and_names_the_boxes_left_out(run, real_data):
+    code, out, err = run('voc_to_coco', real_data / 'bccd/BCCD', 'out')
+    assert code == 0, err
+    rows = [line.split() for line in out.splitlines()]
     assert rows[0] == ['split', 'pictures', 'Platelets', 'RBC', 'WBC', 'boxes']
     table = {row[0]: [int(cell) for cell in row[1:]] for row in rows[1:5]}
     assert {split: row[0] for split, row in table.items()} == {
@@ -50,11 +48,11 @@ def test_voc_to_coco_prints_a_table_and_names_the_boxes_left_out(tmp_path):
     assert [sum(table[s][i] for s in ('train', 'val', 'test')) for i in range(1, 5)] == [
         361, 4153, 372, 4886
     ]  # fmt: skip
-    assert 'warning: 2 boxes without area' in done.stderr
+    assert 'warning: 2 boxes without area' in err
 
 
-def test_voc_to_coco_names_a_wrong_folder_in_one_line(tmp_path):
-    done = run('voc_to_coco', 'nowhere', 'out', cwd=tmp_path)
-    assert done.returncode == 2
-    assert done.stderr.strip().splitlines()[-1].startswith('error: nowhere: has no folder')
-    assert 'Traceback' not in done.stderr
+def test_voc_to_coco_names_a_wrong_folder_in_one_line(run):
+    code, _, err = run('voc_to_coco', 'nowhere', 'out')
+    assert code == 2
+    assert err.strip().splitlines()[-1].startswith('error: nowhere: has no folder')
+    assert 'Traceback' not in err

@@ -49,10 +49,21 @@ class Handler(http.server.BaseHTTPRequestHandler):
         if data is None:
             self.send_error(404)
             return
+        if behaviour == 'moved':
+            self.send_response(302)
+            self.send_header('Location', '/elsewhere')
+            self.end_headers()
+            return
+        if behaviour == 'no HEAD' and not body:
+            self.send_error(403)
+            return
+        if isinstance(behaviour, list) and body and behaviour:
+            self.send_error(behaviour.pop())
+            return
         asked = re.fullmatch(r'bytes=(\d+)-', self.headers.get('Range', ''))
         start = int(asked[1]) if asked and behaviour != 'no ranges' else 0
         self.send_response(206 if start else 200)
-        if start:
+        if start and behaviour != 'no Content-Range':
             self.send_header('Content-Range', f'bytes {start}-{len(data) - 1}/{len(data)}')
         if behaviour != 'no length':
             self.send_header('Content-Length', str(len(data) - start))
@@ -234,6 +245,56 @@ def test_members_that_lead_out_are_refused_before_anything_is_written(kind, tmp_
         archives.unpack(tmp_path / 'evil.zip', tmp_path / 'in/side')
     assert 'nothing was unpacked' in str(caught.value)
     assert names(tmp_path) == ['evil.zip']
+
+
+@pytest.mark.parametrize('status', [408, 429, 503])
+def test_a_server_that_is_busy_is_asked_again(server, tmp_path, status):
+    server.behaviour['/zips/val2017.zip'] = [status, status]
+    assert get_coco(tmp_path, splits=['val'], base_url=server.url) == {'val2017': 2}
+    server.behaviour['/zips/train2017.zip'] = [status] * 99
+    with pytest.raises(InputError, match=f'train2017.zip: the server answers {status}'):
+        get_coco(tmp_path, splits=['train'], base_url=server.url)
+
+
+def test_a_part_of_the_file_without_saying_which_is_one_line(server, tmp_path):
+    server.behaviour['/zips/val2017.zip'] = 'no Content-Range'
+    (tmp_path / 'val2017.zip.part').write_bytes(server.files['/zips/val2017.zip'][:1234])
+    with pytest.raises(InputError, match=r'val2017\.zip: .* another range .* 1234 bytes .* kept'):
+        get_coco(tmp_path, splits=['val'], base_url=server.url)
+
+
+def test_the_official_server_may_refuse_to_say_the_size(server, tmp_path, monkeypatch):
+    monkeypatch.setattr(coco_download, 'BASE_URL', server.url)
+    sizes = {path.split('/')[-1]: len(data) for path, data in server.files.items()}
+    monkeypatch.setattr(coco_download, 'SIZES', sizes)
+    monkeypatch.setattr(coco_download, 'PICTURES', {'train2017': 3, 'val2017': 2})
+    server.behaviour['/zips/val2017.zip'] = 'no HEAD'
+    (tmp_path / 'val2017.zip.part').write_bytes(server.files['/zips/val2017.zip'][:1234])
+    get_coco(tmp_path, splits=['val'], base_url=server.url + '/')
+    assert ('/zips/val2017.zip', 'bytes=1234-') in server.requests
+
+
+def test_what_a_killed_run_left_is_removed(server, tmp_path):
+    (tmp_path / '.unpack-dead/val2017').mkdir(parents=True)
+    (tmp_path / '.unpack-dead/val2017/0.jpg').write_bytes(b'half')
+    get_coco(tmp_path, base_url=server.url)
+    assert names(tmp_path) == WHOLE_COCO
+    assert not (tmp_path / '.unpack-dead').exists()
+
+
+def test_empty_pictures_are_named(server, tmp_path):
+    get_coco(tmp_path, base_url=server.url)
+    (tmp_path / 'train2017/1.jpg').write_bytes(b'')
+    with pytest.raises(InputError, match=r'lacks 1 of 3 pictures .* empty.* the first is 1\.jpg'):
+        get_coco(tmp_path, base_url=server.url)
+
+
+def test_the_address_that_answered_is_named_with_the_options(server, tmp_path):
+    server.behaviour['/zips/val2017.zip'] = 'moved'
+    with pytest.raises(InputError, match='/elsewhere: the server answers 404') as caught:
+        get_coco(tmp_path, base_url=server.url)
+    assert '--base-url names another server' in str(caught.value)
+    assert '--year another year' in str(caught.value)
 
 
 def test_a_missing_file_on_the_server_is_named(server, tmp_path):

@@ -5,13 +5,15 @@ import json
 import pytest
 import torch
 
+from tresnet_det.engine import config as edit
+
 WORK = 'work'
 
 
 def error_of(result):
     """The one line that a user's mistake gets."""
     assert result.code == 2
-    lines = [line for line in result.err.splitlines() if line.startswith('error: ')]
+    lines = [line for line in result.err.splitlines() if 'error: ' in line]
     assert len(lines) == 1
     assert 'Traceback' not in result.err
     return lines[0]
@@ -22,6 +24,12 @@ def val_maps(log_dir):
     (scalars,) = log_dir.glob('*/vis_data/scalars.json')
     records = [json.loads(line) for line in scalars.read_text().splitlines()]
     return [r['coco/bbox_mAP'] for r in records if 'coco/bbox_mAP' in r]
+
+
+def losses(log_dir):
+    (scalars,) = log_dir.glob('*/vis_data/scalars.json')
+    records = [json.loads(line) for line in scalars.read_text().splitlines()]
+    return [r['loss'] for r in records if 'loss' in r]
 
 
 def test_train_then_test_gives_the_last_validations_map(config, run, tmp_path):
@@ -49,13 +57,36 @@ def test_train_then_test_gives_the_last_validations_map(config, run, tmp_path):
     assert 'Average Recall' in result.out + result.err
 
 
-def test_a_work_directory_stands_for_its_best_checkpoint(config, run, tmp_path):
+def test_a_work_directory_stands_for_its_best_checkpoint_also_of_an_interrupted_training(
+    config, run, tmp_path
+):
     work = tmp_path / WORK
     run('train', config, '--work-dir', work, '--cfg-options', 'train_cfg.max_epochs=1')
-    summary = json.loads((work / 'summary.json').read_text())
+    (work / 'summary.json').unlink()
     result = run('test', config, work, '--work-dir', tmp_path / 'test')
     assert result.code == 0
-    assert summary['checkpoint'] in result.out
+    assert 'best_coco_bbox_mAP_epoch_1.pth' in result.out
+    for best in work.glob('best_*.pth'):
+        best.unlink()
+    assert 'epoch_1.pth' in run('test', config, work, '--work-dir', tmp_path / 'test').out
+
+
+def test_the_next_command_that_training_prints_works_as_it_stands(config, run, tmp_path):
+    options = ['train_cfg.max_epochs=1', 'model.test_cfg.max_per_img=7']
+    result = run('train', config, '--work-dir', tmp_path / WORK, '--cfg-options', *options)
+    (line,) = (line for line in result.out.splitlines() if line.startswith('  next'))
+    _, _, tool, *arguments = line.split()
+    assert tool == 'tools/test.py'
+    result = run('test', *arguments)
+    assert result.code == 0
+    assert (tmp_path / WORK / 'test' / 'metrics.json').is_file()
+
+
+def test_out_may_name_a_folder_that_is_not_there_yet(config, run, tmp_path):
+    run('train', config, '--work-dir', tmp_path / WORK, '--cfg-options', 'train_cfg.max_epochs=1')
+    out = tmp_path / 'new' / 'figures.json'
+    assert run('test', config, tmp_path / WORK, '--out', out).code == 0
+    assert out.is_file()
 
 
 def test_resume_goes_on_and_ends_where_the_config_says(config, run, tmp_path):
@@ -93,7 +124,7 @@ def test_resume_from_a_file_that_is_not_there_is_named(config, run, tmp_path):
 
 
 def test_amp_without_a_gpu_says_so(config, run, tmp_path, monkeypatch):
-    monkeypatch.setattr(torch.cuda, 'is_available', lambda: False)
+    monkeypatch.setattr(edit, 'get_device', lambda: 'cpu')
     assert '--amp needs a GPU' in train_error(run, config, tmp_path, '--amp')
 
 
@@ -106,16 +137,16 @@ def test_predictions_are_kept_with_out_pkl_and_flipped_with_tta(config, run, tmp
     assert out.stat().st_size > 0
 
 
-def test_the_detectors_figures_are_the_same_from_another_data_root(config, data, run, tmp_path):
+def test_the_figures_are_the_same_from_another_data_root(config, data, run, tmp_path):
+    options = ['--cfg-options', 'train_cfg.max_epochs=1', 'default_hooks.logger.interval=1']
+    here = ['--work-dir', tmp_path / 'here', *options, 'experiment_name=here']
+    assert run('train', config, *here).code == 0
     moved = tmp_path / 'moved'
     data.folder.rename(moved)
-    result = run(
-        'train',
-        config,
-        *('--work-dir', tmp_path / WORK, '--data-root', moved),
-        *('--cfg-options', 'train_cfg.max_epochs=1'),
-    )
-    assert result.code == 0
+    there = ['--work-dir', tmp_path / 'there', '--data-root', moved]
+    assert run('train', config, *there, *options, 'experiment_name=there').code == 0
+    assert losses(tmp_path / 'here') == losses(tmp_path / 'there')
+    assert val_maps(tmp_path / 'here') == val_maps(tmp_path / 'there')
 
 
 def test_from_scratch_is_printed_and_nothing_else_falls_back_to_it(
@@ -165,6 +196,14 @@ def test_missing_config_is_named(run, tmp_path):
 
 def test_broken_config_is_named(run, tmp_path):
     (tmp_path / 'broken.py').write_text('model = dict(')
+    assert 'broken.py' in train_error(run, 'broken.py', tmp_path)
+
+
+@pytest.mark.parametrize(
+    'content', ['x = undefined', 'x = 1 / 0', 'custom_imports = dict(imports="no")']
+)
+def test_a_config_that_fails_is_named(content, run, tmp_path):
+    (tmp_path / 'broken.py').write_text(content)
     assert 'broken.py' in train_error(run, 'broken.py', tmp_path)
 
 
@@ -237,9 +276,15 @@ def test_a_wrong_number_of_classes_names_the_key_and_both_numbers(config, run, t
     [
         ('model.backbone.arch=s', "unknown arch 's'"),
         ('model.backbone.out_indices=(1,2,4)', 'out_indices'),
+        ('model.backbone.nope=1', 'nope'),
+        ('model.backbone.norm_cfg.backend=cuda', 'backend'),
+        ('model.type=Nope', 'Nope is not in the'),
+        ('model.neck.in_channels=[1,2,3]', 'the backbone gives [32, 256, 512]'),
+        ('train_dataloader.dataset.pipeline.9.type=1', 'pipeline.9'),
+        ('no_key_and_value', 'takes KEY=VALUE'),
     ],
 )
-def test_a_wrong_backbone_argument_is_named(config, run, tmp_path, option, expected):
+def test_a_wrong_setting_is_named(config, run, tmp_path, option, expected):
     assert expected in train_error(run, config, tmp_path, '--cfg-options', option)
 
 

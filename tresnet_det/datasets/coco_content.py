@@ -199,9 +199,11 @@ def _check_references(ann_file: Path, annotations: list[dict], key: str, known: 
     # the type is asked first: a list in place of an id cannot be looked up
     lost = [a for a in annotations if not isinstance(a[key], ID_TYPES) or a[key] not in known]
     if lost:
+        article = 'an' if key == 'image_id' else 'a'
         raise InputError(
-            f'{ann_file}: {len(lost)} of {len(annotations)} annotations refer to {"an" if key[0] == "i" else "a"} {key} '
-            f'that is not there, the first is annotation id {lost[0]["id"]!r} with {key} {lost[0][key]!r}'
+            f'{ann_file}: {len(lost)} of {len(annotations)} annotations refer to {article} {key} '
+            f'that is not there, the first is annotation id {lost[0]["id"]!r} with {key} '
+            f'{lost[0][key]!r}'
         )
 
 

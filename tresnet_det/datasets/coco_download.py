@@ -180,7 +180,8 @@ def _check_pictures(out_dir: Path, name: str, folder: Path) -> int:
     lost = sorted(set(wanted) - files_below(folder))
     if lost:
         raise InputError(
-            f'{out_dir / name}: lacks {len(lost)} of {len(wanted)} pictures that {ann_file} names (or '
-            f'has them empty), the first is {lost[0]}; delete the folder (and {name}.zip) and run again'
+            f'{out_dir / name}: lacks {len(lost)} of {len(wanted)} pictures that {ann_file} names '
+            f'(or has them empty), the first is {lost[0]}; delete the folder (and {name}.zip) and '
+            'run again'
         )
     return len(wanted)

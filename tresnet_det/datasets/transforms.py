@@ -77,8 +77,8 @@ class LoadImage(LoadImageFromFile):
                 return None
             if self.on_error == 'raise':
                 raise type(error)(
-                    f"{error}; set on_error='skip' in the LoadImage of the training pipeline (for a "
-                    f'plain dataset: {SKIP_OPTION}), or mend the picture'
+                    f"{error}; set on_error='skip' in the LoadImage of the training pipeline "
+                    f'(for a plain dataset: {SKIP_OPTION}), or mend the picture'
                 ) from error.__cause__
             self._warn(path, error)
             return None

@@ -15,18 +15,23 @@ from mmengine.logging import print_log
 from mmengine.registry import RUNNERS
 from mmengine.runner import Runner
 
+from .. import datasets, evaluation  # noqa: F401  (registers what --demo names)
 from ..datasets.checks import check_dataloader_cfg
 from ..errors import InputError, MissingFileError
+from ..layers import InPlaceABN
 from . import config as edit
 
 EXIT_USER_ERROR = 2
+EXIT_KEYBOARD = 130  # as shells report SIGINT
 SUMMARY = 'summary.json'  # of a training, in its work directory
 
-# mmengine's registry puts the class it was building before the message of any error.
-_BUILT_FROM = re.compile(r'^(class `\w+` in \S+: )+')
 _ERROR_TYPE = re.compile(r'^[\w.]+(Error|Exception): ')
 
 
+# A type that the registry does not know, or an argument that the type does not.
+_FROM_REGISTRY = re.compile(
+    r'is not in the .* registry|__init__\(\) (got an unexpected keyword|missing \d+ required)'
+)
 # What the stack below says of itself at every run, and what nobody can act on.
 _STACK_NOISE = re.compile(r'^paramwise_options -- |"FileClient" will be|"HardDiskBackend" is the')
 
@@ -39,14 +44,30 @@ def run_tool(main: Callable[[], None]) -> None:
     except InputError as error:
         print(f'error: {one_line(error)}', file=sys.stderr)
         sys.exit(EXIT_USER_ERROR)
+    except PermissionError as error:
+        print(f'error: {error.filename}: {error.strerror}', file=sys.stderr)
+        sys.exit(EXIT_USER_ERROR)
+    except KeyboardInterrupt:
+        print('stopped by the keyboard', file=sys.stderr)
+        sys.exit(EXIT_KEYBOARD)
 
 
 def one_line(error: Exception) -> str:
-    """Return an error's own message, without the wrappings of registry and data loader workers."""
-    lines = [line for line in str(error).splitlines() if line.strip()]
-    if len(lines) > 1:  # a worker process sends its traceback along, the message last
-        lines = [_ERROR_TYPE.sub('', lines[-1])]
-    return _BUILT_FROM.sub('', lines[0]) if lines else type(error).__name__
+    """Return an error's own message, without the traceback that a worker process sends along."""
+    lines = [line for line in str(error).splitlines() if line.strip()] or [type(error).__name__]
+    if lines[0].startswith('Caught '):  # in a worker process: its traceback, the message last
+        return _ERROR_TYPE.sub('', lines[-1])
+    return ' '.join(lines)
+
+
+class KeyValueAction(DictAction):
+    """mmengine's ``KEY=VALUE`` option, with argparse's own message where it is not of that form."""
+
+    def __call__(self, parser, namespace, values, option_string=None) -> None:
+        for value in values:
+            if '=' not in value:
+                parser.error(f'{option_string} takes KEY=VALUE, got {value!r}')
+        super().__call__(parser, namespace, values, option_string)
 
 
 def add_config_options(parser: argparse.ArgumentParser) -> None:
@@ -64,7 +85,7 @@ def add_config_options(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         '--cfg-options',
         nargs='+',
-        action=DictAction,
+        action=KeyValueAction,
         metavar='KEY=VALUE',
         help='override settings of the config, e.g. train_dataloader.batch_size=4',
     )
@@ -78,12 +99,15 @@ def add_config_options(parser: argparse.ArgumentParser) -> None:
     parser.add_argument('--local_rank', '--local-rank', type=int, default=0)
 
 
-def prepare_config(args: argparse.Namespace, demo_overlay: Path) -> Config:
+def prepare_config(
+    args: argparse.Namespace, demo_overlay: Path, from_scratch: bool = False
+) -> Config:
     """Read the config and apply the common options, ``--cfg-options`` last.
 
     Args:
         args: With the options of :func:`add_config_options`.
         demo_overlay: The config that ``--demo`` puts over.
+        from_scratch: Whether to take the pretrained weights out.
 
     Raises:
         InputError: If the config, an option or the data does not fit.
@@ -95,8 +119,11 @@ def prepare_config(args: argparse.Namespace, demo_overlay: Path) -> Config:
         _apply_demo(cfg, demo_overlay, args.data_root)
     elif args.data_root:
         edit.set_data_root(cfg, args.data_root)
+    if from_scratch:
+        for change in edit.use_random_weights(cfg):
+            print_log(f'--from-scratch: {change}')
     if args.cfg_options:
-        cfg.merge_from_dict(args.cfg_options)
+        edit.override(cfg, args.cfg_options)
     if args.work_dir:
         cfg.work_dir = args.work_dir
     elif cfg.get('work_dir') is None:
@@ -112,7 +139,6 @@ def _apply_demo(cfg: Config, overlay_path: Path, data_root: str | None) -> None:
     edit.put_over(cfg, overlay)
     edit.set_num_classes(cfg, len(overlay.classes))
     edit.use_random_weights(cfg)
-    cfg.load_from = None
     root = make_demo_data(data_root or overlay.data_root)
     edit.set_data_root(cfg, root)
     print_log(f'--demo: embedded data at {root}, random weights, {overlay.max_epochs} epochs')
@@ -124,9 +150,38 @@ def build_runner(cfg: Config) -> Runner:
     Raises:
         InputError: If the model or the data of the config does not fit together.
     """
-    runner = Runner.from_cfg(cfg) if 'runner_type' not in cfg else RUNNERS.build(cfg)
+    try:
+        runner = Runner.from_cfg(cfg) if 'runner_type' not in cfg else RUNNERS.build(cfg)
+    except (KeyError, TypeError) as error:
+        message = str(error.args[0]) if error.args else ''
+        if not _FROM_REGISTRY.search(message):
+            raise
+        raise InputError(message) from error
     runner.logger.addFilter(lambda record: not _STACK_NOISE.search(record.getMessage()))
+    _check_neck(cfg, runner)
+    _warn_of_decayed_norms(cfg, runner)
     return runner
+
+
+def _check_neck(cfg: Config, runner: Runner) -> None:
+    """Hold the neck against what the backbone declares, which PyTorch would report as a shape."""
+    given = getattr(getattr(runner.model, 'backbone', None), 'out_channels', None)
+    taken = (cfg.model.get('neck') or {}).get('in_channels')
+    if isinstance(given, tuple) and taken is not None and tuple(taken) != given:
+        raise InputError(
+            f'model.neck.in_channels is {list(taken)}, but the backbone gives {list(given)}: '
+            'set it to that'
+        )
+
+
+def _warn_of_decayed_norms(cfg: Config, runner: Runner) -> None:
+    paramwise = (cfg.get('optim_wrapper') or {}).get('paramwise_cfg') or {}
+    if 'norm_decay_mult' not in paramwise or 'flat_decay_mult' in paramwise:
+        return
+    if any(isinstance(module, InPlaceABN) for module in runner.model.modules()):
+        runner.logger.warning(
+            'paramwise_cfg.norm_decay_mult does not reach In-Place ABN: use flat_decay_mult'
+        )
 
 
 def check_data(cfg: Config, loaders: tuple[str, ...]) -> None:
@@ -142,30 +197,29 @@ def check_data(cfg: Config, loaders: tuple[str, ...]) -> None:
             print_log(f'{name}: {warning}', level=logging.WARNING)
 
 
-def write_summary(
-    work_dir: Path, config: str, checkpoint: str, best: float | None, seconds: float
-) -> None:
+def write_summary(work_dir: Path, checkpoint: str, best: float | None, seconds: float) -> None:
     """Keep what a training came to beside its checkpoints.
 
     Args:
         work_dir: Of the training.
-        config: The config's path.
         checkpoint: The best checkpoint, or the last one.
-        best: The best validation's bbox mAP in [0, 1], None without validation.
+        best: The best validation's figure, None without validation.
         seconds: The training's duration.
     """
-    summary = dict(config=config, checkpoint=checkpoint, best_bbox_mAP=best, seconds=seconds)
+    summary = dict(checkpoint=checkpoint, best=best, seconds=seconds)
     (work_dir / SUMMARY).write_text(json.dumps(summary, indent=2) + '\n')
 
 
-def read_summary(work_dir: Path) -> dict | None:
-    """Return what :func:`write_summary` kept, None where no training ended in that folder."""
+def read_seconds(work_dir: Path) -> float | None:
+    """Return how long the training in that folder took, None where none ended there."""
     path = work_dir / SUMMARY
-    return json.loads(path.read_text()) if path.is_file() else None
+    return json.loads(path.read_text())['seconds'] if path.is_file() else None
 
 
 def find_checkpoint(path: str | Path) -> str:
     """Return a checkpoint file: the given one, or the best one of a work directory.
+
+    Without a best one (no validation yet), it is the last one.
 
     Raises:
         MissingFileError: If there is none.
@@ -173,11 +227,13 @@ def find_checkpoint(path: str | Path) -> str:
     path = Path(path)
     if path.is_file():
         return str(path)
-    summary = read_summary(path)
-    found = path / Path(summary['checkpoint']).name if summary else None
-    if found is None or not found.is_file():
+    best = sorted(path.glob('best_*.pth'), key=lambda file: file.stat().st_mtime)
+    if best:
+        return str(best[-1])
+    last = edit.find_last_checkpoint(path)
+    if last is None or not Path(last).is_file():
         raise MissingFileError(f'no checkpoint at {path.resolve()}')
-    return str(found)
+    return last
 
 
 def minutes(seconds: float) -> str:

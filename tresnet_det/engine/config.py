@@ -6,6 +6,7 @@ from pathlib import Path
 
 import torch
 from mmengine.config import Config
+from mmengine.device import get_device
 
 from ..errors import InputError, MissingFileError
 
@@ -24,9 +25,27 @@ def load_config(path: str | Path) -> Config:
         raise MissingFileError(f'no config at {Path(path).resolve()}')
     try:
         return Config.fromfile(path)
-    except (SyntaxError, FileNotFoundError, KeyError, TypeError) as error:
-        # mmengine reports a missing base, a bad reference or bad syntax each in its own way.
-        raise InputError(f'config {path} cannot be read: {error}') from error
+    except Exception as error:  # a config is a program: anything can be wrong in it
+        raise InputError(f'config {path} cannot be read: {_name_and_message(error)}') from error
+
+
+def override(cfg: Config, options: Mapping[str, object]) -> None:
+    """Put ``--cfg-options`` over a config.
+
+    Raises:
+        InputError: If an option does not fit the config.
+    """
+    try:
+        cfg.merge_from_dict(dict(options))
+    except (KeyError, TypeError, IndexError) as error:
+        raise InputError(
+            f'--cfg-options {" ".join(options)}: {_name_and_message(error)}'
+        ) from error
+
+
+def _name_and_message(error: Exception) -> str:
+    lines = str(error).strip().splitlines() or ['']
+    return f'{type(error).__name__}: {lines[0]}'
 
 
 def iterate_dicts(node: object) -> Iterator[dict]:
@@ -89,9 +108,15 @@ def drop_pretrained(cfg: Config) -> list[str]:
     changes = []
     for module in iterate_dicts(cfg.model):
         init = module.get('init_cfg')
-        if isinstance(init, Mapping) and init.get('type') == 'Pretrained':
-            module['init_cfg'] = None
-            changes.append(f'{module.get("type")}: random weights instead of {init["checkpoint"]}')
+        inits = list(init) if isinstance(init, (list, tuple)) else [init] if init else []
+        kept = [i for i in inits if i.get('type') != 'Pretrained']
+        dropped = [i['checkpoint'] for i in inits if i.get('type') == 'Pretrained']
+        if dropped:
+            module['init_cfg'] = kept or None
+        if module.get('pretrained'):  # the older notation of MMDetection 2
+            dropped.append(module['pretrained'])
+            module['pretrained'] = None
+        changes += [f'{module.get("type")}: random weights instead of {d}' for d in dropped]
     return changes
 
 
@@ -99,12 +124,15 @@ def use_random_weights(cfg: Config) -> list[str]:
     """Drop the pretrained weights of ``cfg.model``, and what only makes sense with them.
 
     Frozen stages would stay random, and running statistics that nothing has measured would
-    normalise nothing, so both are turned on for learning.
+    normalise nothing: so all stages learn, and norms measure their own statistics.
 
     Returns:
         What was changed, one line each.
     """
     changes = drop_pretrained(cfg)
+    if cfg.get('load_from'):
+        changes.append(f'load_from: random weights instead of {cfg.load_from}')
+        cfg.load_from = None
     for module in iterate_dicts(cfg.model):
         for key, value in (('frozen_stages', -1), ('norm_eval', False)):
             if module.get(key, value) != value:
@@ -138,12 +166,18 @@ def enable_amp(cfg: Config) -> None:
             optimiser wrapper is not one that mixed precision can replace.
     """
     wrapper = cfg.optim_wrapper
-    if not torch.cuda.is_available():
+    if get_device() == 'cpu':
         raise InputError('--amp needs a GPU and none is visible: train without it')
     if wrapper.get('type', 'OptimWrapper') not in ('OptimWrapper', 'AmpOptimWrapper'):
         raise InputError(f'--amp cannot replace optim_wrapper.type {wrapper["type"]!r}')
     wrapper['type'] = 'AmpOptimWrapper'
     wrapper.setdefault('loss_scale', 'dynamic')
+
+
+def find_last_checkpoint(work_dir: str | Path) -> str | None:
+    """Return the checkpoint that mmengine's CheckpointHook wrote last, None if it wrote none."""
+    record = Path(work_dir) / 'last_checkpoint'
+    return record.read_text().strip() if record.is_file() else None
 
 
 def resume_from(cfg: Config, checkpoint: str) -> str | None:
@@ -160,10 +194,9 @@ def resume_from(cfg: Config, checkpoint: str) -> str | None:
         MissingFileError: If the file is not there.
     """
     if checkpoint == 'auto':
-        record = Path(cfg.work_dir) / 'last_checkpoint'  # as mmengine's CheckpointHook writes it
-        if not record.is_file():
+        checkpoint = find_last_checkpoint(cfg.work_dir)
+        if checkpoint is None:
             return None
-        checkpoint = record.read_text().strip()
     if not Path(checkpoint).is_file():
         raise MissingFileError(f'--resume: no checkpoint at {Path(checkpoint).resolve()}')
     cfg.resume = True
@@ -178,7 +211,7 @@ def enable_lr_scaling(cfg: Config) -> None:
     Raises:
         InputError: If the config does not say for which number its learning rate is meant.
     """
-    if 'base_batch_size' not in cfg.get('auto_scale_lr', {}):
+    if 'base_batch_size' not in (cfg.get('auto_scale_lr') or {}):
         raise InputError(
             '--auto-scale-lr: the config does not say which batch size its learning rate is for; '
             'add auto_scale_lr=dict(base_batch_size=N)'
@@ -198,8 +231,10 @@ def enable_test_time_augmentation(cfg: Config) -> None:
     dataset = cfg.test_dataloader.dataset
     if 'tta_pipeline' not in cfg:
         pack = dict(dataset.pipeline[-1])
-        pack['meta_keys'] = (*pack['meta_keys'], 'flip', 'flip_direction')
-        flips = [dict(type='RandomFlip', prob=1.0), dict(type='RandomFlip', prob=0.0)]
+        keys = pack.get('meta_keys', ('img_id', 'img_path', 'ori_shape', 'img_shape'))
+        pack['meta_keys'] = (*keys, 'scale_factor', 'flip', 'flip_direction')
+        # As it is first: the merged result has the truth of its first view.
+        flips = [dict(type='RandomFlip', prob=0.0), dict(type='RandomFlip', prob=1.0)]
         augment = dict(type='TestTimeAug', transforms=[flips, [pack]])
         cfg.tta_pipeline = [*dataset.pipeline[:-1], augment]
     cfg.model = dict(cfg.tta_model, module=cfg.model)
