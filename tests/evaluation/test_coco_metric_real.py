@@ -77,8 +77,9 @@ def test_figures_by_box_area(real_data):
     assert twelve(figures) == pytest.approx(expected, abs=5e-7)
 
 
-def test_detector_that_repeats_the_truth_is_perfect(real_data):
-    ann_file = real_data / 'coco_subset/annotations/instances_val2017.json'
+@pytest.mark.parametrize('split', ['train2017', 'val2017'])
+def test_detector_that_repeats_the_truth_is_perfect(real_data, split):
+    ann_file = real_data / f'coco_subset/annotations/instances_{split}.json'
     truth = json.loads(ann_file.read_text())['annotations']
     figures, metric = run(ann_file, [{**a, 'score': 0.9} for a in truth if not a['iscrowd']])
     assert twelve(figures)[:6] == pytest.approx([1.0] * 6, abs=1e-12)

@@ -3,6 +3,7 @@
 import copy
 import importlib.util
 import json
+import logging
 import shutil
 import sys
 from types import SimpleNamespace
@@ -80,6 +81,8 @@ def run(project_root, monkeypatch, capfd, tmp_path):
         spec.loader.exec_module(module)
         monkeypatch.setattr(sys, 'argv', [str(path), *map(str, arguments)])
         monkeypatch.chdir(tmp_path)
+        # Loggers of earlier runs in this process still hold the streams that pytest closed.
+        monkeypatch.setattr(logging, 'raiseExceptions', False)
         capfd.readouterr()
         code = 0
         try:
