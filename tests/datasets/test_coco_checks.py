@@ -28,15 +28,24 @@ def test_real_coco_is_good_but_for_pictures_without_annotation(real_data, split,
     assert f'{empty} of {count} pictures have no annotation' in line
 
 
-@pytest.mark.parametrize('what', ['ann_file', 'img_dir'])
-def test_missing_data_is_named_with_its_absolute_path_and_the_ways_on(tiny_coco, what, monkeypatch):
+@pytest.mark.parametrize(
+    ('what', 'missing', 'tool'),
+    [
+        ('ann_file', 'nowhere/instances_val2017.json', 'get_coco.py'),
+        ('ann_file', 'nowhere/instances_val.json', 'voc_to_coco.py'),
+        ('img_dir', 'nowhere/x', 'voc_to_coco.py'),
+    ],
+)
+def test_missing_data_is_named_with_its_absolute_path_and_the_ways_on(
+    tiny_coco, what, missing, tool, monkeypatch
+):
     monkeypatch.chdir(tiny_coco.root)
-    paths = {'ann_file': 'ann.json', 'img_dir': 'img', what: 'nowhere/x'}
+    paths = {'ann_file': 'ann.json', 'img_dir': 'img', what: missing}
     with pytest.raises(MissingFileError) as caught:
         check_coco_data(**paths, classes=CLASSES)
     message = str(caught.value)
-    assert str(tiny_coco.root / 'nowhere/x') in message
-    for way in ('python tools/get_coco.py', '--demo', '--data-root DIR'):
+    assert str(tiny_coco.root / missing) in message
+    for way in (f'python tools/{tool}', '--demo', '--data-root DIR'):
         assert way in message
     assert '\n' not in message
 

@@ -5,6 +5,7 @@ MMDetection reports most of these faults late (at the end of the first epoch), f
 """
 
 import os
+import re
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -20,10 +21,7 @@ from tresnet_det.datasets.coco_content import (
 from tresnet_det.errors import InputError, MissingFileError
 
 WRAPPERS = ('RepeatDataset', 'ClassBalancedDataset', 'MultiImageMixDataset', 'ConcatDataset')
-WAYS_ON = (
-    'get MS-COCO by `python tools/get_coco.py`, name your own data by `--data-root DIR`, '
-    'or try the demo data by `--demo`'
-)
+_COCO_FILE = re.compile(r'instances_(train|val)201[47]\.json')
 
 
 def check_coco_data(
@@ -58,9 +56,9 @@ def check_coco_data(
     ann_file, img_dir = Path(os.path.abspath(ann_file)), Path(os.path.abspath(img_dir))
     with _readable():
         if not ann_file.is_file():
-            raise MissingFileError(f'annotation file {ann_file} is not there: {WAYS_ON}')
+            raise MissingFileError(f'annotation file {ann_file} is not there: {_ways_on(ann_file)}')
         if not img_dir.is_dir():
-            raise MissingFileError(f'image folder {img_dir} is not there: {WAYS_ON}')
+            raise MissingFileError(f'image folder {img_dir} is not there: {_ways_on(ann_file)}')
         content = read_instances(ann_file, needs_annotations, test_mode)
         images, annotations = content['images'], content['annotations']
         check_images(ann_file, images)
@@ -156,6 +154,15 @@ def _resolve_classes(cfg: Mapping) -> Sequence[str]:
         with _readable():
             return Path(classes).read_text(encoding='utf-8').splitlines()
     return classes
+
+
+def _ways_on(ann_file: Path) -> str:
+    """Say how to come by the data that is missing."""
+    if _COCO_FILE.fullmatch(ann_file.name):
+        first = 'get MS-COCO by `python tools/get_coco.py`'
+    else:
+        first = 'convert Pascal VOC by `python tools/voc_to_coco.py`'
+    return f'{first}, name your own data by `--data-root DIR`, or try the demo data by `--demo`'
 
 
 def _check_classes(classes: Sequence[str], num_classes: int | None) -> list[str]:

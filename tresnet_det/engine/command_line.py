@@ -191,9 +191,11 @@ def check_data(cfg: Config, loaders: tuple[str, ...]) -> None:
         InputError: If they would stop training or make it pointless.
     """
     num_classes = edit.get_num_classes(cfg)
-    for name in loaders:
-        loader = cfg.get(name)
-        for warning in check_dataloader_cfg(loader['dataset'], num_classes) if loader else ():
+    for name in filter(cfg.get, loaders):
+        evaluator = cfg.get(name.replace('dataloader', 'evaluator'))
+        # Only writing results, as for a test server, needs no truth.
+        needs_truth = not any(e.get('format_only') for e in edit.iterate_dicts(evaluator))
+        for warning in check_dataloader_cfg(cfg[name]['dataset'], num_classes, needs_truth):
             print_log(f'{name}: {warning}', level=logging.WARNING)
 
 
