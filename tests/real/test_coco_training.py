@@ -26,7 +26,7 @@ def run(*arguments, cwd):
     result = subprocess.run(
         [sys.executable, *map(str, arguments)],
         cwd=cwd,
-        env={**os.environ, 'OMP_WAIT_POLICY': 'PASSIVE'},
+        env={**os.environ, 'GOMP_SPINCOUNT': '1000'},  # as in the Makefile
         capture_output=True,
         text=True,
         check=False,
