@@ -1,7 +1,6 @@
 """Measure a checkpoint: python tools/test.py configs/fcos_tresnet_m.py CHECKPOINT [--demo]."""
 
 import argparse
-import shlex
 import time
 from pathlib import Path
 
@@ -80,7 +79,8 @@ def report(runner: Runner, args: argparse.Namespace, metrics: dict, seconds: flo
         figures, metrics, per_class, dict(config=args.config, checkpoint=args.checkpoint)
     )
     count = len(runner.test_dataloader.dataset)
-    print(f'\nTested {args.checkpoint} on {count} pictures in {command_line.minutes(seconds)}')
+    tested = command_line.shown(args.checkpoint)
+    print(f'\nTested {tested} on {count} pictures in {command_line.minutes(seconds)}')
     if 'coco/bbox_mAP' in metrics:
         print(f'  bbox mAP       {metrics["coco/bbox_mAP"]:.4f}')
     training = command_line.read_seconds(Path(args.checkpoint).parent)
@@ -92,7 +92,7 @@ def report(runner: Runner, args: argparse.Namespace, metrics: dict, seconds: flo
         ('curves', Path(args.checkpoint).parent / 'curves.png'),
     ):
         if path.is_file():
-            print(f'  {name:<14} {path}')
+            print(f'  {name:<14} {command_line.shown(path)}')
     print(f'  next           {next_command(args)}')
 
 
@@ -101,8 +101,9 @@ def next_command(args: argparse.Namespace) -> str:
         return (
             f'python tools/train.py {args.config} --data-root DIR   (COCO, or data in its layout)'
         )
-    options = f' --data-root {shlex.quote(args.data_root)}' if args.data_root else ''
-    return f'python tools/test.py {args.config} {args.checkpoint}{options} --show-dir DIR'
+    options = f' --data-root {command_line.shown(args.data_root)}' if args.data_root else ''
+    checkpoint = command_line.shown(args.checkpoint)
+    return f'python tools/test.py {args.config} {checkpoint}{options} --show-dir DIR'
 
 
 if __name__ == '__main__':

@@ -1,7 +1,6 @@
 """Train a model from a config: python tools/train.py configs/fcos_tresnet_m.py [--demo]."""
 
 import argparse
-import shlex
 import time
 from pathlib import Path
 
@@ -76,19 +75,21 @@ def summarize(runner: Runner, config: str, seconds: float) -> None:
     """Print what came out, where it is, and what to do next; keep it as summary.json."""
     work_dir = Path(runner.work_dir)
     info = runner.message_hub.runtime_info
-    checkpoint = info.get('best_ckpt') or info.get('last_ckpt') or f'none in {work_dir}'
+    checkpoint = info.get('best_ckpt') or info.get('last_ckpt')
     best = info.get('best_score')
+    if checkpoint is None:  # a config without CheckpointHook
+        return
     if not runner.cfg.get('resume'):  # the time since then is not the training's
         command_line.write_summary(work_dir, checkpoint, best, seconds)
     print(f'\nTrained {config} in {command_line.minutes(seconds)}')
     if best is not None:
         print(f'  best {runner.cfg.default_hooks.checkpoint.save_best}  {best:.4f}')
-    print(f'  checkpoint  {checkpoint}')
+    print(f'  checkpoint  {command_line.shown(checkpoint)}')
     if (work_dir / 'curves.png').is_file():
-        print(f'  curves      {work_dir / "curves.png"}')
+        print(f'  curves      {command_line.shown(work_dir / "curves.png")}')
     # The config as it was run, with all that the command line changed, lies in the work directory.
-    as_run = shlex.quote(str(work_dir / Path(runner.cfg.filename).name))
-    print(f'  next        python tools/test.py {as_run} {shlex.quote(str(work_dir))}')
+    as_run = command_line.shown(work_dir / Path(runner.cfg.filename).name)
+    print(f'  next        python tools/test.py {as_run} {command_line.shown(work_dir)}')
 
 
 if __name__ == '__main__':

@@ -5,6 +5,7 @@ import json
 import logging
 import os
 import re
+import shlex
 import sys
 import warnings
 from collections.abc import Callable
@@ -236,6 +237,14 @@ def find_checkpoint(path: str | Path) -> str:
     if last is None or not Path(last).is_file():
         raise MissingFileError(f'no checkpoint at {path.resolve()}')
     return last
+
+
+def shown(path: str | Path) -> str:
+    """Return a path as it can be pasted into a shell here: short where it lies below."""
+    path = Path(path).resolve()
+    return shlex.quote(
+        str(path.relative_to(Path.cwd()) if path.is_relative_to(Path.cwd()) else path)
+    )
 
 
 def minutes(seconds: float) -> str:
