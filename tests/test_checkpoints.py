@@ -1,5 +1,6 @@
 """Weights between the formats. What every published file must hold is in the weights' own tests."""
 
+import copy
 import re
 
 import pytest
@@ -9,15 +10,16 @@ from mmdet.registry import MODELS
 from torch import nn
 
 from tresnet_det import TResNet
-from tresnet_det.checkpoints import load_backbone_weights, to_timm
+from tresnet_det.checkpoints import load_backbone_weights, to_abn, to_ours, to_timm
 from tresnet_det.errors import InputError, MissingFileError
+from tresnet_det.layers import InPlaceABN
 from tresnet_det.models.conv_norm import iterate_norms
 
 ARCH = dict(depths=(1, 2, 1, 1), width_factor=0.25)
 
 
-def backbone(norm='InPlaceABN', **kwargs):
-    model = TResNet(arch=ARCH, norm_cfg=dict(type=norm), **kwargs).eval()
+def backbone(norm='InPlaceABN', arch=ARCH):
+    model = TResNet(arch=arch, norm_cfg=dict(type=norm)).eval()
     for module in iterate_norms(model):
         nn.init.uniform_(module.weight, 0.3, 1.2)
         nn.init.normal_(module.bias, std=0.2)
@@ -41,21 +43,49 @@ def assert_same_outputs(first, second, tolerance=1e-5):
             assert (a - b).abs().max() <= tolerance * b.abs().max()
 
 
+# As published: the first and the last of each kind of key in the original TResNet-M checkpoint.
+OFFICIAL_KEYS = {
+    'body.conv1.0.weight': 'conv1.conv.weight',
+    'body.conv1.1.running_var': 'conv1.abn.running_var',
+    'body.layer1.0.conv1.0.weight': 'layer1.0.conv1.conv.weight',
+    'body.layer1.0.conv2.1.bias': 'layer1.0.conv2.abn.bias',
+    'body.layer1.0.se.fc1.weight': 'layer1.0.se.fc1.weight',
+    'body.layer2.0.conv1.0.0.weight': 'layer2.0.conv1.conv.weight',
+    'body.layer2.0.conv1.0.1.weight': 'layer2.0.conv1.abn.weight',
+    'body.layer2.0.conv2.0.weight': 'layer2.0.conv2.conv.weight',
+    'body.layer2.0.downsample.1.0.weight': 'layer2.0.downsample.1.conv.weight',
+    'body.layer2.0.downsample.1.1.running_mean': 'layer2.0.downsample.1.abn.running_mean',
+    'body.layer3.0.conv1.0.weight': 'layer3.0.conv1.conv.weight',
+    'body.layer3.0.conv2.0.0.weight': 'layer3.0.conv2.conv.weight',
+    'body.layer3.0.conv2.0.1.bias': 'layer3.0.conv2.abn.bias',
+    'body.layer3.0.conv3.1.weight': 'layer3.0.conv3.abn.weight',
+    'body.layer4.0.conv2.0.1.running_mean': 'layer4.0.conv2.abn.running_mean',
+    'head.fc.weight': 'head.fc.weight',
+}
+
+
 def to_official(state_dict):
-    """The published key names: ABNs and convolutions numbered in nested sequences."""
+    """The published form of a state dict: ABNs and convolutions numbered in nested sequences."""
     renamed = {}
     for key, value in state_dict.items():
-        has_blur = re.match(r'layer[23]\.0\.conv1|layer[34]\.0\.conv2', key) and (
-            # the strided convolution of a block is followed by the blur, one level deeper
-            ('layer2' in key and 'conv1' in key) or ('layer2' not in key and 'conv2' in key)
-        )
-        deeper = '0.' if has_blur else ''
+        # The convolution that a blur follows is one level deeper.
+        deeper = '0.' if re.match(r'layer2\.0\.conv1|layer[34]\.0\.conv2', key) else ''
         key = re.sub(r'conv(\d)\.conv\.', rf'conv\1.{deeper}0.', key)
         key = re.sub(r'conv(\d)\.abn\.', rf'conv\1.{deeper}1.', key)
         key = re.sub(r'downsample\.(\d)\.conv\.', r'downsample.\1.0.', key)
         key = re.sub(r'downsample\.(\d)\.abn\.', r'downsample.\1.1.', key)
         renamed[f'body.{key}'] = value
     return renamed | {'head.fc.weight': torch.zeros(10, 512), 'head.fc.bias': torch.zeros(10)}
+
+
+def test_the_published_key_names_are_read():
+    weights = {k: torch.zeros(1) for k in OFFICIAL_KEYS} | {
+        'body.layer2.0.conv1.1.filt': torch.ones(1)
+    }
+    name, ours = to_ours({'model': weights})
+    assert name == 'official'
+    assert list(ours) == list(OFFICIAL_KEYS.values())
+    assert set(OFFICIAL_KEYS) <= set(to_official(backbone().state_dict()))
 
 
 def test_an_abn_checkpoint_gives_a_batch_norm_network_the_same_outputs():
@@ -99,16 +129,107 @@ def test_loading_does_not_change_the_callers_state_dict():
     assert all(torch.equal(state_dict[k], before[k]) for k in before)
 
 
-def test_the_official_format_loads_with_its_absolute_scales():
+class AbnByFormula(nn.Module):
+    """An In-Place ABN in evaluation mode, written out: |w| + eps, then the leaky ReLU."""
+
+    def __init__(self, norm):
+        super().__init__()
+        self.norm, self.eps = norm, 1e-5
+        self.slope = norm.activation_param if norm.activation == 'leaky_relu' else 1.0
+
+    def forward(self, x):
+        w, b, mean, var = (
+            t.view(-1, 1, 1)
+            for t in (
+                self.norm.weight,
+                self.norm.bias,
+                self.norm.running_mean,
+                self.norm.running_var,
+            )
+        )
+        z = (x - mean) / torch.sqrt(var + self.eps) * (w.abs() + self.eps) + b
+        return torch.where(z > 0, z, z * self.slope)
+
+
+def by_formula(model):
+    """A copy whose norms are computed by the formula above."""
+    model = copy.deepcopy(model)
+    for module in list(model.modules()):
+        if isinstance(getattr(module, 'abn', None), InPlaceABN):
+            module.abn = AbnByFormula(module.abn)
+    return model
+
+
+@pytest.mark.parametrize('norm', ['InPlaceABN', 'BN'])
+def test_the_official_format_gives_the_outputs_of_its_formula_and_a_raw_copy_would_not(norm):
     source = flip_some_weights(backbone())
-    official = to_official(source.state_dict())
-    assert 'body.layer2.0.conv1.0.1.weight' in official
-    assert 'body.layer3.0.conv2.0.0.weight' in official
-    for norm in ('InPlaceABN', 'BN'):
-        target = backbone(norm)
-        report = load_backbone_weights(target, {'model': official})
-        assert report.source_format == 'official'
-        assert_same_outputs(target, source)
+    target = backbone(norm)
+    report = load_backbone_weights(target, {'model': to_official(source.state_dict())})
+    assert report.source_format == 'official'
+    assert_same_outputs(target, by_formula(source))
+    raw = backbone('BN')
+    raw.load_state_dict(
+        {k.replace('.abn.', '.bn.'): v for k, v in source.state_dict().items()}, strict=False
+    )
+    x = torch.rand(1, 3, 64, 64)
+    expected = by_formula(source)(x)[-1]
+    assert (raw(x)[-1] - expected).abs().max() > 0.1 * expected.abs().max()
+
+
+def test_a_network_converted_to_batch_norm_trains_with_the_same_gradients():
+    source = flip_some_weights(backbone()).train()
+    target = backbone('BN').train()
+    target.load_state_dict(source.state_dict())
+    x = torch.rand(4, 3, 64, 64)
+    for model in (source, target):
+        sum((y * y).mean() for y in model(x)).backward()
+    signs = {n: m.weight.sign() for n, m in source.named_modules() if isinstance(m, InPlaceABN)}
+    theirs = {k.replace('.bn.', '.abn.'): p.grad for k, p in target.named_parameters()}
+    for name, parameter in source.named_parameters():
+        expected = theirs[name]
+        if name.endswith('abn.weight'):  # d|w| = sign(w) dw
+            expected = expected * signs[name.removesuffix('.weight')]
+        error = (parameter.grad - expected).norm() / expected.norm()
+        assert error < 1e-4, name
+
+
+@pytest.mark.parametrize(
+    'arch', ['m', *(pytest.param(a, marks=pytest.mark.slow) for a in ('l', 'xl', 'v2_l'))]
+)
+def test_to_timm_and_back_keeps_outputs_and_a_second_round_is_bit_exact(arch):
+    model = flip_some_weights(backbone(arch=arch))
+    head = {
+        'head.fc.weight': torch.randn(7, model.out_channels[-1]),
+        'head.fc.bias': torch.randn(7),
+    }
+    first = to_timm(model.state_dict() | head)
+    name, back = to_ours(first)
+    assert name == 'timm'
+    back = to_abn(back)
+    for key in head:
+        assert torch.equal(back[key], head[key])
+    for key, value in model.state_dict().items():
+        if key.endswith('abn.weight'):
+            scale, again = value.abs() + 1e-5, back[key].abs() + 1e-5
+            ulp = torch.nextafter(scale, scale + 1) - scale
+            assert ((scale - again).abs() <= ulp).all(), key
+        else:
+            assert torch.equal(back[key], value), key
+    copied = TResNet(arch=arch).eval()
+    load_backbone_weights(copied, back)
+    assert_same_outputs(copied, model, tolerance=1e-6)
+    second = to_abn(to_ours(to_timm(back))[1])
+    assert second.keys() == back.keys()
+    assert all(torch.equal(second[k], back[k]) for k in back)
+
+    theirs = timm.create_model(f'tresnet_{arch}', num_classes=7).eval()
+    theirs.load_state_dict(first)
+    x = torch.rand(1, 3, 64, 64)
+    with torch.no_grad():
+        pooled = model(x)[-1].mean((2, 3))
+        logits = pooled @ head['head.fc.weight'].T + head['head.fc.bias']
+        expected = theirs(x)
+    assert (logits - expected).abs().max() <= 1e-4 * expected.abs().max()
 
 
 def test_to_timm_loads_strictly_into_timms_model_and_gives_its_outputs():

@@ -34,6 +34,7 @@ StateDict = Mapping[str, torch.Tensor]
 
 ABN_EPS = 1e-5  # the eps of every published In-Place ABN, for the variance and for |w|
 HUB_PREFIX = 'timm://'
+CLASSIFIER = 'head.fc.'  # in all three formats
 
 _NORM_KEY = re.compile(r'^(?P<stem>.*\.)(?P<kind>abn|bn)\.(?P<field>\w+)$')
 # Which key tells which format; the first block's first convolution is in every TResNet.
@@ -106,7 +107,11 @@ def load_backbone_weights(
     else:
         source, content = str(path_or_state_dict), _read(str(path_or_state_dict))
     source_format, weights = to_ours(content, source)
-    weights = {k: v for k, v in weights.items() if not _is_unbuilt_stage(k, backbone)}
+    weights = {
+        k: v
+        for k, v in weights.items()
+        if not k.startswith(CLASSIFIER) and not _is_unbuilt_stage(k, backbone)
+    }
 
     own_weights = backbone.state_dict()
     own, given = _by_notation_free_key(own_weights), _by_notation_free_key(weights)
@@ -136,10 +141,10 @@ def load_backbone_weights(
 
 
 def to_ours(content: Mapping[str, object], source: str = 'state dict') -> tuple[str, StateDict]:
-    """Return the format's name and the backbone's weights under this project's keys.
+    """Return the format's name and the weights under this project's keys.
 
     The norms stay in the notation that the source has (``abn`` or ``bn``): the backbone converts
-    while it loads. Classifier heads are left out.
+    while it loads. A linear classifier stays beside the backbone as ``head.fc``.
 
     Args:
         content: A state dict, or a checkpoint that holds one at ``state_dict`` or ``model``.
@@ -158,12 +163,12 @@ def to_ours(content: Mapping[str, object], source: str = 'state dict') -> tuple[
             f'{source} holds no TResNet in the official, timm or own format; it begins with {some}'
         )
     if source_format == 'ours':
-        return source_format, {k: v for k, v in weights.items() if not k.startswith('head.')}
+        return source_format, weights
     body = {
         k.removeprefix('body.'): v
         for k, v in weights.items()
         # The official blur stores its fixed filter, which is no weight.
-        if k.startswith('body.') and not k.endswith('.filt')
+        if k.startswith(('body.', CLASSIFIER)) and not k.endswith('.filt')
     }
     if source_format == 'timm':
         return source_format, body
@@ -182,13 +187,13 @@ def to_timm(state_dict: StateDict) -> dict[str, torch.Tensor]:
     """Return a backbone's weights as timm's TResNet takes them, batch norms in place of ABNs.
 
     Args:
-        state_dict: Of a ``TResNet``, or of a model that has one at ``backbone.``; other keys than
-            the backbone's are left out, a linear classifier (``head.fc``) is kept.
+        state_dict: Of a ``TResNet``, or of a model that has one at ``backbone.``; a linear
+            classifier (``head.fc``) is kept, other parts than these are left out.
     """
-    head = {k: v for k, v in state_dict.items() if k.startswith('head.fc.')}
     converted = {}
     for key, value in _unwrap(state_dict).items():
-        if key.startswith('head.'):
+        if key.startswith(CLASSIFIER):
+            converted[key] = value
             continue
         match = _NORM_KEY.match(key)
         if match is None:
@@ -200,7 +205,20 @@ def to_timm(state_dict: StateDict) -> dict[str, torch.Tensor]:
         if match['field'] == 'running_var':
             counter = f'body.{match["stem"]}bn.num_batches_tracked'
             converted.setdefault(counter, torch.zeros((), dtype=torch.long))
-    return converted | head
+    return converted
+
+
+def to_abn(state_dict: StateDict) -> dict[str, torch.Tensor]:
+    """Return weights in this project's keys with every norm in its In-Place ABN notation.
+
+    Args:
+        state_dict: As :func:`to_ours` returns it.
+    """
+    converted = dict(state_dict)
+    for key in state_dict:
+        if key.endswith('.bn.weight'):
+            adapt_norm_notation(converted, key.removesuffix('bn.weight'), 'abn')
+    return converted
 
 
 def abn_to_bn_weight(weight: torch.Tensor, eps: float = ABN_EPS) -> torch.Tensor:
@@ -268,15 +286,18 @@ def _download(path: str) -> str:
 
 
 def _unwrap(content: Mapping[str, object]) -> StateDict:
-    """Return the backbone's or the whole network's tensors out of a checkpoint."""
+    """Return the tensors of the backbone and of a linear classifier out of a checkpoint."""
     for key in ('state_dict', 'model'):
         if isinstance(content.get(key), Mapping):
             content = content[key]
     weights = {k.removeprefix('module.'): v for k, v in content.items() if torch.is_tensor(v)}
-    backbone = {
-        k.removeprefix('backbone.'): v for k, v in weights.items() if k.startswith('backbone.')
+    if not any(k.startswith('backbone.') for k in weights):
+        return weights
+    return {
+        k.removeprefix('backbone.'): v
+        for k, v in weights.items()
+        if k.startswith(('backbone.', CLASSIFIER))
     }
-    return backbone or weights
 
 
 def _by_notation_free_key(state_dict: StateDict) -> dict[str, str]:
