@@ -2,11 +2,14 @@
 
 import copy
 import re
+from functools import partial
 
 import pytest
 import timm
 import torch
 from mmdet.registry import MODELS
+from mmengine.runner import load_checkpoint
+from safetensors.torch import save_file
 from torch import nn
 
 from tresnet_det import TResNet
@@ -318,6 +321,91 @@ def test_something_else_is_named_for_what_it_begins_with():
 def test_a_missing_file_is_named(tmp_path):
     with pytest.raises(MissingFileError, match=r'no\.pth'):
         load_backbone_weights(backbone(), tmp_path / 'no.pth')
+
+
+class WritesFile:
+    """What a hostile pickle does when it is read."""
+
+    def __init__(self, path):
+        self.path = path
+
+    def __reduce__(self):
+        return open, (str(self.path), 'w')
+
+
+def write_bad_file(kind, folder):
+    path = folder / 'weights.pth'
+    if kind == 'truncated':
+        torch.save(backbone().state_dict(), path)
+        path.write_bytes(path.read_bytes()[:5000])
+    elif kind == 'code':
+        torch.save({'state_dict': WritesFile(folder / 'written')}, path)
+    elif kind == 'another arch':
+        torch.save(TResNet(arch=dict(ARCH, width_factor=0.5)).state_dict(), path)
+    elif kind == 'another network':
+        torch.save(nn.Conv2d(3, 3, 1).state_dict(), path)
+    else:
+        path.write_text('<html>403 Forbidden</html>')
+    return path
+
+
+@pytest.mark.parametrize(
+    ('kind', 'reason'),
+    [
+        ('truncated', 'truncated'),
+        ('code', 'refused: it needs'),
+        ('another arch', 'of another arch'),
+        ('another network', 'no TResNet'),
+        ('a web page', 'not a checkpoint'),
+    ],
+)
+@pytest.mark.parametrize('route', ['load_backbone_weights', 'init_cfg'])
+def test_a_bad_file_is_refused_in_one_line_and_nothing_runs(kind, reason, route, tmp_path):
+    path = write_bad_file(kind, tmp_path)
+    model = backbone()
+    before = {k: v.clone() for k, v in model.state_dict().items()}
+    model.init_cfg = dict(type='Pretrained', checkpoint=str(path))
+    load = (
+        model.init_weights if route == 'init_cfg' else partial(load_backbone_weights, model, path)
+    )
+    with pytest.raises(InputError, match=reason) as caught:
+        load()
+    assert str(path) in str(caught.value)
+    assert '\n' not in str(caught.value)
+    assert not (tmp_path / 'written').exists()
+    assert all(torch.equal(v, before[k]) for k, v in model.state_dict().items())
+
+
+@pytest.mark.parametrize(('given', 'built'), [('InPlaceABN', 'BN'), ('BN', 'InPlaceABN')])
+@pytest.mark.parametrize('strict', [True, False])
+def test_mmengines_own_loading_converts_the_norms(given, built, strict, tmp_path):
+    source = flip_some_weights(backbone(given))
+    torch.save({'state_dict': source.state_dict(), 'meta': {}}, tmp_path / 'a.pth')
+    target = backbone(built)
+    load_checkpoint(target, str(tmp_path / 'a.pth'), strict=strict)
+    assert_same_outputs(target, source)
+
+
+def test_safetensors_are_read(tmp_path):
+    source = backbone()
+    save_file(to_timm(source.state_dict()), tmp_path / 'model.safetensors')
+    target = backbone()
+    assert load_backbone_weights(target, tmp_path / 'model.safetensors').source_format == 'timm'
+    assert_same_outputs(target, source)
+
+
+def test_the_hub_is_asked_for_timms_file_and_its_copy_is_read(tmp_path, monkeypatch):
+    source = backbone()
+    save_file(to_timm(source.state_dict()), tmp_path / 'model.safetensors')
+    asked = []
+
+    def download(repository, file):
+        asked.append((repository, file))
+        return str(tmp_path / file)
+
+    monkeypatch.setattr('huggingface_hub.hf_hub_download', download)
+    load_backbone_weights(backbone(), 'timm://tresnet_m.miil_in1k')
+    assert asked == [('timm/tresnet_m.miil_in1k', 'model.safetensors')]
 
 
 def test_the_hub_without_its_package_says_what_to_install(monkeypatch):

@@ -2,9 +2,12 @@
 
 import json
 
+import mmengine
 import pytest
 import torch
 
+from tresnet_det import TResNet
+from tresnet_det.checkpoints import to_timm
 from tresnet_det.engine import config as edit
 
 WORK = 'work'
@@ -174,6 +177,46 @@ def test_from_scratch_is_printed_and_nothing_else_falls_back_to_it(
     assert 'random weights instead of timm://tresnet_m.no_such_weights' in printed
     assert 'frozen_stages 1 -> -1' in printed
     assert 'norm_eval True -> False' in printed
+
+
+def test_a_checkpoint_serves_a_network_of_ordinary_batch_norms(config, run, tmp_path):
+    work = tmp_path / WORK
+    run('train', config, '--work-dir', work, '--cfg-options', 'train_cfg.max_epochs=1')
+    found = {}
+    for norm in ('InPlaceABN', 'BN'):
+        out = tmp_path / f'{norm}.pkl'
+        options = [f'model.backbone.norm_cfg.type={norm}', f'experiment_name={norm}']
+        options.append('model.test_cfg.score_thr=0.0')  # an untrained head is sure of nothing
+        assert run('test', config, work, '--out', out, '--cfg-options', *options).code == 0
+        found[norm] = [p['pred_instances'] for p in mmengine.load(out)]
+    for first, second in zip(*found.values(), strict=True):
+        assert len(first['scores']) > 0
+        torch.testing.assert_close(first['scores'], second['scores'], rtol=1e-4, atol=1e-5)
+        torch.testing.assert_close(first['bboxes'], second['bboxes'], rtol=1e-3, atol=1e-2)
+    again = run(
+        'train',
+        config,
+        *('--work-dir', work, '--resume', '--cfg-options', 'model.backbone.norm_cfg.type=BN'),
+    )
+    assert again.code == 0
+    assert 'resumed epoch: 1' in again.out + again.err
+
+
+def test_pretrained_weights_of_timms_format_are_loaded_and_reported(config, run, tmp_path):
+    backbone = TResNet(arch=dict(depths=(1, 1, 1, 1), width_factor=0.25))
+    file = tmp_path / 'timm.pth'
+    torch.save(to_timm(backbone.state_dict()), file)
+    pretrained = tmp_path / 'pretrained.py'
+    pretrained.write_text(
+        f"_base_ = '{config}'\nmodel = dict(backbone=dict(\n"
+        f"    init_cfg=dict(_delete_=True, type='Pretrained', checkpoint='{file}')))\n"
+    )
+    options = ['--work-dir', tmp_path / WORK, '--cfg-options', 'train_cfg.max_epochs=1']
+    result = run('train', pretrained, *options)
+    assert result.code == 0
+    count = len(backbone.state_dict())
+    report = f'{file} (timm format): {count} tensors loaded, 0 missing, 0 unexpected'
+    assert report in result.out + result.err
 
 
 # ---------------------------------------------------------------------------------------------
