@@ -17,6 +17,7 @@ All functions on state dicts are pure, but for :func:`adapt_norm_notation`, whic
 copy that ``load_state_dict`` makes.
 """
 
+import logging
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -29,6 +30,7 @@ from torch import nn
 
 from .compat.checkpoint_io import load_checkpoint_file
 from .errors import InputError
+from .input_convention import CONVENTION, MEND, compare, read_convention
 
 StateDict = Mapping[str, torch.Tensor]
 
@@ -105,7 +107,7 @@ def load_backbone_weights(
     if isinstance(path_or_state_dict, Mapping):
         source, content = 'state dict', path_or_state_dict
     else:
-        source, content = str(path_or_state_dict), _read(str(path_or_state_dict))
+        source, content = str(path_or_state_dict), read_checkpoint(path_or_state_dict)
     source_format, weights = to_ours(content, source)
     weights = {
         k: v
@@ -137,6 +139,11 @@ def load_backbone_weights(
         )
     backbone.load_state_dict(weights, strict=False)
     print_log(f'loaded backbone weights from {report}', logger='current')
+    if getattr(model, 'data_preprocessor', None) is not None:
+        found = read_convention(model.data_preprocessor)
+        warning = compare(found, CONVENTION, "TResNet's weights")
+        if warning:
+            print_log(f'{warning}: set {MEND}', logger='current', level=logging.WARNING)
     return report
 
 
@@ -262,7 +269,14 @@ def adapt_norm_notation(state_dict: dict, prefix: str, name: str, eps: float = A
         state_dict[f'{prefix}{name}.{field}'] = value
 
 
-def _read(path: str) -> Mapping[str, object]:
+def read_checkpoint(path: str | Path) -> Mapping[str, object]:
+    """Return what a file, a URL that mmengine knows, or ``timm://NAME`` holds.
+
+    Raises:
+        MissingFileError: If there is no such file.
+        InputError: If it cannot be had or read.
+    """
+    path = str(path)
     if path.startswith(HUB_PREFIX):
         return load_checkpoint_file(_download(path))
     if '://' in path:

@@ -6,7 +6,18 @@ import sys
 import pytest
 
 
-@pytest.mark.parametrize('tool', ['train', 'test', 'get_coco', 'make_demo_data', 'voc_to_coco'])
+@pytest.mark.parametrize(
+    'tool',
+    [
+        'train',
+        'test',
+        'get_coco',
+        'make_demo_data',
+        'voc_to_coco',
+        'convert_weights',
+        'publish_weights',
+    ],
+)
 def test_help_works_in_a_fresh_process_from_another_folder(tool, project_root, tmp_path):
     path = project_root / 'tools' / f'{tool}.py'
     result = subprocess.run(

@@ -51,6 +51,8 @@ def test_train_then_test_gives_the_last_validations_map(config, run, tmp_path):
     assert f'{WORK}/curves.png' in result.out
     maps = val_maps(work)
     assert len(maps) == 2
+    meta = torch.load(work / 'epoch_2.pth', weights_only=True)['meta']
+    assert meta['input'] == dict(mean=[0.0] * 3, std=[255.0] * 3, bgr_to_rgb=True)
 
     out = tmp_path / 'figures.json'
     result = run(
@@ -200,6 +202,29 @@ def test_a_checkpoint_serves_a_network_of_ordinary_batch_norms(config, run, tmp_
     )
     assert again.code == 0
     assert 'resumed epoch: 1' in again.out + again.err
+
+
+def test_a_checkpoint_under_another_normalisation_is_warned_of(config, run, tmp_path):
+    work = tmp_path / WORK
+    run('train', config, '--work-dir', work, '--cfg-options', 'train_cfg.max_epochs=1')
+    options = ['--cfg-options', 'model.data_preprocessor.std=[58.4,57.1,57.4]']
+    result = run('test', config, work, *options)
+    assert result.code == 0
+    assert 'were trained on another input' in result.out + result.err
+
+
+def test_published_weights_are_tested_as_the_checkpoint_is(config, run, tmp_path):
+    work = tmp_path / WORK
+    run('train', config, '--work-dir', work, '--cfg-options', 'train_cfg.max_epochs=1')
+    published = run('publish_weights', work / 'epoch_1.pth')
+    assert published.code == 0
+    figures = []
+    for file in (work / 'epoch_1.pth', published.out.strip()):
+        assert run('test', config, file, '--out', tmp_path / 'f.json').code == 0
+        figures.append(json.loads((tmp_path / 'f.json').read_text())['metrics'])
+    assert figures[0] == figures[1]
+    backbone = run('convert_weights', work / 'epoch_1.pth', 'backbone.safetensors', '--to', 'timm')
+    assert (backbone.code, backbone.out.split(':')[0]) == (0, 'backbone.safetensors')
 
 
 def test_pretrained_weights_of_timms_format_are_loaded_and_reported(config, run, tmp_path):

@@ -4,9 +4,12 @@ from typing import Any
 
 from mmdet.registry import HOOKS
 from mmengine.hooks import Hook
+from mmengine.model import is_model_wrapper
 from mmengine.runner import BaseLoop, Runner, find_latest_checkpoint
+from torch import nn
 
 from ..errors import InputError
+from ..input_convention import compare, read_convention
 from .key_match import KeyMatch, match_keys
 
 
@@ -17,7 +20,8 @@ class CheckpointGuardHook(Hook):
     mmengine loads what fits and logs the rest, so that a checkpoint of another network gives an
     AP of nearly 0 and no error. Testing and resuming need every tensor; for ``load_from``, the
     start of a fine-tuning, a share of ``min_share`` is enough, in which the parts of a head
-    that depend on the number of classes do not count.
+    that depend on the number of classes do not count. Checkpoints that it is there to save hold
+    the model's input convention; loading one under another is a warning.
 
     Args:
         min_share: The share of the model's tensors, in [0, 1], that ``load_from`` must bring.
@@ -28,12 +32,19 @@ class CheckpointGuardHook(Hook):
     def __init__(self, min_share: float = 0.95) -> None:
         self.min_share = min_share
 
+    def before_save_checkpoint(self, runner: Runner, checkpoint: dict[str, Any]) -> None:
+        """Write down what the weights were trained on, in ``meta['input']``."""
+        preprocessor = getattr(_unwrapped(runner.model), 'data_preprocessor', None)
+        if preprocessor is not None:
+            checkpoint['meta']['input'] = read_convention(preprocessor)
+
     def after_load_checkpoint(self, runner: Runner, checkpoint: dict[str, Any]) -> None:
         """Compare, when the file is read and before its weights go into the model.
 
         Raises:
             InputError: The checkpoint does not fit.
         """
+        self._compare_input(runner, checkpoint)
         match = match_keys(runner.model.state_dict(), checkpoint.get('state_dict', checkpoint))
         file = _checkpoint_name(runner)
         needs_all = _needs_all(runner)
@@ -54,6 +65,21 @@ class CheckpointGuardHook(Hook):
             f'{file} does not fit the model ({aim}): {_count(match)}; first: '
             f'{match.first_problem}; {_advice(match)}{go_on}.'
         )
+
+    @staticmethod
+    def _compare_input(runner: Runner, checkpoint: dict[str, Any]) -> None:
+        trained_on = (checkpoint.get('meta') or {}).get('input')
+        preprocessor = getattr(_unwrapped(runner.model), 'data_preprocessor', None)
+        if trained_on is None or preprocessor is None:
+            return
+        name = f'the weights of {_checkpoint_name(runner)}'
+        warning = compare(read_convention(preprocessor), trained_on, name)
+        if warning:
+            runner.logger.warning(warning)
+
+
+def _unwrapped(model: nn.Module) -> nn.Module:
+    return model.module if is_model_wrapper(model) else model
 
 
 def _needs_all(runner: Runner) -> bool:

@@ -1,0 +1,46 @@
+"""The input that TResNet's weights were trained on, and who else is given something different.
+
+Every published TResNet takes RGB in [0, 1]: no mean, no standard deviation. With ImageNet's usual
+figures the same weights give plausible features and a bad accuracy, and nothing fails.
+"""
+
+from collections.abc import Mapping
+
+from torch import nn
+
+CONVENTION = dict(mean=[0.0, 0.0, 0.0], std=[255.0, 255.0, 255.0], bgr_to_rgb=True)
+MEND = 'model.data_preprocessor mean=[0, 0, 0], std=[255, 255, 255], bgr_to_rgb=True'
+
+
+def read_convention(data_preprocessor: nn.Module) -> dict[str, object]:
+    """Return what a data preprocessor does to 8-bit BGR pictures.
+
+    Args:
+        data_preprocessor: MMDetection's or mmengine's ``ImgDataPreprocessor``.
+
+    Returns:
+        ``mean`` and ``std`` per channel in 0..255 (0 and 1 where it does not normalise) and
+        ``bgr_to_rgb``: plain values, which a checkpoint's meta can hold.
+    """
+    mean, std = [0.0] * 3, [1.0] * 3
+    if getattr(data_preprocessor, '_enable_normalize', False):
+        mean = data_preprocessor.mean.flatten().tolist()
+        std = data_preprocessor.std.flatten().tolist()
+    swaps = bool(getattr(data_preprocessor, '_channel_conversion', False))
+    return dict(mean=mean, std=std, bgr_to_rgb=swaps)
+
+
+def compare(found: Mapping[str, object], wanted: Mapping[str, object], whose: str) -> str | None:
+    """Return one line that says how two conventions differ, None where they do not.
+
+    Args:
+        found: What the model is given, as :func:`read_convention` returns it.
+        wanted: What the weights were trained on, likewise.
+        whose: What the weights are called in the line.
+    """
+    differ = [f'{k}={found[k]} (not {wanted[k]})' for k in wanted if found.get(k) != wanted[k]]
+    if not differ:
+        return None
+    return (
+        f'{whose} were trained on another input than data_preprocessor gives: {", ".join(differ)}'
+    )

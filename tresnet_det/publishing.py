@@ -1,0 +1,121 @@
+"""Weight files for others: converted between formats, or stripped of what only training needs."""
+
+import hashlib
+import json
+import os
+from collections.abc import Mapping
+from pathlib import Path
+
+import torch
+
+from .checkpoints import read_checkpoint, to_abn, to_ours, to_timm
+from .errors import InputError
+from .input_convention import CONVENTION
+
+FORMATS = ('timm', 'ours')
+WEIGHTS = ('averaged', 'raw')
+SUFFIXES = ('.pth', '.safetensors')
+
+
+def convert(source: str | Path, target: str | Path, to: str = 'ours') -> int:
+    """Write a TResNet's weights, and a linear classifier's, in another format.
+
+    Args:
+        source: A file in the official, timm's or this project's format, a whole detector's
+            checkpoint, or ``timm://NAME``.
+        target: The file to write, ``.pth`` or ``.safetensors``; one that is there is replaced.
+        to: ``'timm'``, or ``'ours'`` with In-Place ABN norms.
+
+    Returns:
+        How many tensors were written.
+
+    Raises:
+        MissingFileError: If there is no such file.
+        InputError: If it holds no TResNet, or ``target`` has another ending.
+    """
+    content = read_checkpoint(source)
+    _, weights = to_ours(content, str(source))
+    weights = to_timm(weights) if to == 'timm' else to_abn(weights)
+    meta = content.get('meta') if isinstance(content.get('meta'), Mapping) else {}
+    write_weights(weights, target, {'input': meta.get('input', CONVENTION)})
+    return len(weights)
+
+
+def publish(
+    source: str | Path,
+    out_dir: str | Path | None = None,
+    weights: str = 'averaged',
+    suffix: str = '.pth',
+) -> Path:
+    """Write a training's checkpoint without what only training needs, named by its content.
+
+    The model's weights, the classes, the config's text and the input convention stay; optimiser,
+    schedulers, message hub and the other of averaged and raw weights go.
+
+    Args:
+        source: A checkpoint of tools/train.py.
+        out_dir: Where to write; None for beside ``source``.
+        weights: ``'averaged'`` (those of the EMA hook where there was one, the model's where
+            not) or ``'raw'``.
+        suffix: ``'.pth'`` or ``'.safetensors'``.
+
+    Returns:
+        The file, ``NAME-HASH.suffix`` with the first eight digits of its SHA-256.
+
+    Raises:
+        MissingFileError: If there is no such file.
+        InputError: If it is no checkpoint with a ``state_dict``, or has no raw weights.
+    """
+    source = Path(source)
+    checkpoint = read_checkpoint(source)
+    if not isinstance(checkpoint.get('state_dict'), Mapping):
+        raise InputError(f'{source} has no state_dict: give a checkpoint of tools/train.py')
+    tensors = checkpoint['state_dict']
+    if weights == 'raw':
+        if 'ema_state_dict' not in checkpoint:
+            raise InputError(
+                f'{source} has no raw weights beside averaged ones: leave --weights out'
+            )
+        # mmengine keeps there what the averaging model wraps, and its step counter.
+        shadow = checkpoint['ema_state_dict']
+        tensors = {k.removeprefix('module.'): v for k, v in shadow.items() if k != 'steps'}
+    meta = checkpoint.get('meta') or {}
+    kept = {k: meta[k] for k in ('dataset_meta', 'cfg', 'input', 'epoch', 'iter') if k in meta}
+    folder = Path(out_dir) if out_dir else source.parent
+    folder.mkdir(parents=True, exist_ok=True)
+    unnamed = folder / f'{source.stem}{suffix}.unnamed{suffix}'
+    write_weights(tensors, unnamed, kept)
+    digest = hashlib.sha256(unnamed.read_bytes()).hexdigest()
+    return unnamed.rename(folder / f'{source.stem}-{digest[:8]}{suffix}')
+
+
+def write_weights(
+    weights: Mapping[str, torch.Tensor], target: str | Path, meta: Mapping[str, object]
+) -> None:
+    """Write tensors and what is known of them, whole or not at all.
+
+    Args:
+        weights: By key.
+        target: ``.pth`` (a dict of ``state_dict`` and ``meta``) or ``.safetensors`` (``meta`` as
+            JSON in its metadata).
+        meta: Plain values.
+
+    Raises:
+        InputError: If ``target`` has another ending.
+    """
+    target = Path(target)
+    if target.suffix not in SUFFIXES:
+        raise InputError(f'{target}: give a file that ends in {" or ".join(SUFFIXES)}')
+    # Each tensor its own memory: formats store views whole, and safetensors refuses shared ones.
+    tensors = {k: v.detach().cpu().contiguous().clone() for k, v in weights.items()}
+    temporary = target.with_name(f'{target.name}.part')
+    try:
+        if target.suffix == '.pth':
+            torch.save({'state_dict': tensors, 'meta': dict(meta)}, temporary)
+        else:
+            from safetensors.torch import save_file
+
+            save_file(tensors, temporary, {k: json.dumps(v) for k, v in meta.items()})
+        os.replace(temporary, target)
+    finally:
+        temporary.unlink(missing_ok=True)
