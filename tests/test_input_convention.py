@@ -30,7 +30,7 @@ def warnings(monkeypatch):
             lines.append(message)
 
     monkeypatch.setattr('tresnet_det.checkpoints.print_log', collect)
-    monkeypatch.setattr('tresnet_det.models.tresnet.print_log', collect)
+    monkeypatch.setattr('tresnet_det.input_convention.print_log', collect)
     return lines
 
 

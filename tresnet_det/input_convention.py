@@ -4,8 +4,11 @@ Every published TResNet takes RGB in [0, 1]: no mean, no standard deviation. Wit
 figures the same weights give plausible features and a bad accuracy, and nothing fails.
 """
 
+import logging
 from collections.abc import Mapping
 
+import torch
+from mmengine.logging import print_log
 from torch import nn
 
 CONVENTION = dict(mean=[0.0, 0.0, 0.0], std=[255.0, 255.0, 255.0], bgr_to_rgb=True)
@@ -44,3 +47,19 @@ def compare(found: Mapping[str, object], wanted: Mapping[str, object], whose: st
     return (
         f'{whose} were trained on another input than data_preprocessor gives: {", ".join(differ)}'
     )
+
+
+def warn_unless_unit_range(x: torch.Tensor) -> None:
+    """Warn where pictures are not in [0, 1], whoever normalised them.
+
+    Args:
+        x: ``(N, C, H, W)``, as the backbone is given it.
+    """
+    low, high = (v.item() for v in x.detach().float().aminmax())
+    if low < -0.01 or high > 1.01:
+        print_log(
+            f'pretrained TResNet weights take RGB in [0, 1], but these pictures range from '
+            f'{low:.3g} to {high:.3g}: set {MEND}',
+            logger='current',
+            level=logging.WARNING,
+        )

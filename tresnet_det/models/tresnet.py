@@ -1,21 +1,19 @@
 """TResNet: High Performance GPU-Dedicated Architecture (Ridnik et al., WACV 2021)."""
 
 import contextlib
-import logging
 from collections.abc import Mapping, Sequence
 
 import torch
 import torch.nn.functional as F
 from mmcv.cnn.bricks import DropPath
 from mmdet.registry import MODELS
-from mmengine.logging import print_log
 from mmengine.model import BaseModule
 from torch import nn
 from torch.utils.checkpoint import checkpoint
 
 from ..checkpoints import load_backbone_weights
 from ..errors import InputError
-from ..input_convention import MEND
+from ..input_convention import warn_unless_unit_range
 from ..layers import SpaceToDepth, SqueezeExcite
 from ..layers.tracing import is_tracing
 from .conv_norm import ConvNorm, NormConfig, iterate_norms, keep_running_statistics
@@ -346,7 +344,8 @@ class TResNet(BaseModule):
                 f'TResNet needs pictures of at least {MIN_SIDE} pixels a side, got {height}x{width}'
             )
         if self._checks_next_input and not is_tracing():
-            self._check_range(x)
+            self._checks_next_input = False
+            warn_unless_unit_range(x)
         if height % 4 or width % 4:
             x = F.pad(x, (0, -width % 4, 0, -height % 4))
         x = self.conv1(self.space_to_depth(x))
@@ -357,18 +356,6 @@ class TResNet(BaseModule):
             if index in self.out_indices:
                 outputs.append(x)
         return tuple(outputs)
-
-    def _check_range(self, x: torch.Tensor) -> None:
-        """Warn, once, where pretrained weights meet pictures that are not in [0, 1]."""
-        self._checks_next_input = False
-        low, high = (v.item() for v in x.detach().float().aminmax())
-        if low < -0.01 or high > 1.01:
-            print_log(
-                f'pretrained TResNet weights take RGB in [0, 1], but these pictures range from '
-                f'{low:.3g} to {high:.3g}: set {MEND}',
-                logger='current',
-                level=logging.WARNING,
-            )
 
     def _run_block(self, block: nn.Module, x: torch.Tensor) -> torch.Tensor:
         if not (self.with_cp and self.training and torch.is_grad_enabled()) or is_tracing():
