@@ -1,6 +1,7 @@
 """Measure a checkpoint: python tools/test.py configs/fcos_tresnet_m.py CHECKPOINT [--demo]."""
 
 import argparse
+import os
 import time
 from pathlib import Path
 
@@ -40,11 +41,14 @@ def main() -> None:
     if args.out and not args.out.endswith(('.json', '.pkl', '.pickle')):
         raise InputError(f'--out {args.out}: give a .json file for figures or .pkl for predictions')
     if args.out:
-        Path(args.out).resolve().parent.mkdir(parents=True, exist_ok=True)
+        folder = Path(args.out).resolve().parent
+        folder.mkdir(parents=True, exist_ok=True)
+        if not os.access(folder, os.W_OK):
+            raise InputError(f'--out {args.out}: {folder} cannot be written to')
     args.checkpoint = command_line.find_checkpoint(args.checkpoint)
     cfg = command_line.prepare_config(args, CONFIGS / '_base_' / 'demo.py')
     if not args.work_dir:  # beside the training, whose config and log stay as they are
-        cfg.work_dir = str(Path(cfg.work_dir) / 'test')
+        cfg.work_dir = str(Path(args.checkpoint).parent / 'test')
     cfg.load_from = args.checkpoint
     cfg.resume = False
     if args.show or args.show_dir:
@@ -61,7 +65,8 @@ def main() -> None:
         dump = METRICS.build(dict(type='DumpDetResults', out_file_path=args.out))
         runner.test_evaluator.metrics.append(dump)
     start = time.monotonic()
-    metrics = runner.test()
+    with command_line.config_errors():
+        metrics = runner.test()
     if runner.rank == 0:
         report(runner, args, metrics, time.monotonic() - start)
 

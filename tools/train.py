@@ -55,7 +55,12 @@ def main() -> None:
     runner = command_line.build_runner(cfg)
     start = time.monotonic()
     try:
-        runner.train()
+        with command_line.config_errors():
+            runner.train()
+    except KeyboardInterrupt:
+        last = edit.find_last_checkpoint(runner.work_dir)
+        go_on = f'--resume goes on from {last}' if last else 'no checkpoint was saved yet'
+        raise KeyboardInterrupt(go_on) from None
     except ValueError as error:
         if 'parameter group' in str(error):
             raise InputError(
@@ -81,7 +86,8 @@ def summarize(runner: Runner, config: str, seconds: float) -> None:
         return
     if not runner.cfg.get('resume'):  # the time since then is not the training's
         command_line.write_summary(work_dir, checkpoint, best, seconds)
-    print(f'\nTrained {config} in {command_line.minutes(seconds)}')
+    since = ' since the resume' if runner.cfg.get('resume') else ''
+    print(f'\nTrained {config} in {command_line.minutes(seconds)}{since}')
     if best is not None:
         print(f'  best {runner.cfg.default_hooks.checkpoint.save_best}  {best:.4f}')
     print(f'  checkpoint  {command_line.shown(checkpoint)}')

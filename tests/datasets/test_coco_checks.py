@@ -247,8 +247,12 @@ def test_training_does_without_iscrowd(tiny_coco):
 def test_a_training_part_without_annotations_is_a_warning(tiny_coco):
     tiny_coco.content['annotations'] = []
     tiny_coco.write()
-    (line,) = check_dataloader_cfg(config(tiny_coco), 2)
-    assert "the list 'annotations' is empty" in line
+    part = config(tiny_coco)
+    lines = check_dataloader_cfg(dict(type='ConcatDataset', datasets=[part, part]), 2)
+    assert all("the list 'annotations' is empty" in line for line in lines)
+    assert len(lines) == 2
+    with pytest.raises(InputError, match='nothing to learn from it'):  # as the whole
+        check_dataloader_cfg(part, 2)
 
 
 def test_only_the_first_process_looks(tiny_coco, monkeypatch):

@@ -129,6 +129,15 @@ def test_resume_needs_no_pretrained_weights_and_an_empty_folder_starts_anew(
     assert run('train', pretrained, '--work-dir', work, '--resume').code == 0
 
 
+def test_resume_takes_a_work_directory_too(config, run, tmp_path):
+    first, second = tmp_path / 'first', tmp_path / 'second'
+    run('train', config, '--work-dir', first, '--cfg-options', 'train_cfg.max_epochs=1')
+    result = run('train', config, '--work-dir', second, '--resume', first)
+    assert result.code == 0
+    assert (second / 'epoch_2.pth').is_file()
+    assert 'since the resume' in result.out
+
+
 def test_resume_from_a_file_that_is_not_there_is_named(config, run, tmp_path):
     assert str(tmp_path / 'no.pth') in train_error(run, config, tmp_path, '--resume', 'no.pth')
 
@@ -280,6 +289,25 @@ def test_a_config_that_fails_is_named(content, run, tmp_path):
     assert 'broken.py' in train_error(run, 'broken.py', tmp_path)
 
 
+def test_an_unknown_key_of_the_config_is_warned_of(config, run, tmp_path):
+    options = ['--cfg-options', 'trian_cfg.max_epochs=1', 'model.type=Nope']
+    result = run('train', config, '--work-dir', tmp_path / WORK, *options)
+    assert 'trian_cfg.max_epochs: the config has no such key' in result.out + result.err
+
+
+def test_a_work_directory_that_is_a_file_is_named(config, run, tmp_path):
+    (tmp_path / 'file').write_text('')
+    message = error_of(run('train', config, '--work-dir', tmp_path / 'file'))
+    assert f'{tmp_path / "file"} is a file' in message
+    message = error_of(run('train', config, '--work-dir', '/proc/none/work'))
+    assert '/proc/none/work cannot be made' in message
+
+
+def test_training_data_without_annotations_is_refused(config, data, run, tmp_path):
+    data.edit('train', lambda content: content['annotations'].clear())
+    assert 'nothing to learn' in train_error(run, config, tmp_path)
+
+
 def test_truncated_annotations_are_named(config, data, run, tmp_path):
     path = data.folder / 'annotations/instances_train2017.json'
     path.write_text(path.read_text()[:500])
@@ -355,6 +383,9 @@ def test_a_wrong_number_of_classes_names_the_key_and_both_numbers(config, run, t
         ('model.neck.in_channels=[1,2,3]', 'the backbone gives [32, 256, 512]'),
         ('train_dataloader.dataset.pipeline.9.type=1', 'pipeline.9'),
         ('no_key_and_value', 'takes KEY=VALUE'),
+        ('train_cfg.max_epoch=1', "unexpected keyword argument 'max_epoch'"),
+        ('train_dataloader.batchsize=4', "unexpected keyword argument 'batchsize'"),
+        ('optim_wrapper.optimizer.type=AdamWW', 'an optimizer'),
     ],
 )
 def test_a_wrong_setting_is_named(config, run, tmp_path, option, expected):

@@ -21,6 +21,7 @@ from tresnet_det.datasets.coco_content import (
 from tresnet_det.errors import InputError, MissingFileError
 
 WRAPPERS = ('RepeatDataset', 'ClassBalancedDataset', 'MultiImageMixDataset', 'ConcatDataset')
+_NOTHING_TO_LEARN = "the list 'annotations' is empty, nothing to learn from it"
 _COCO_FILE = re.compile(r'instances_(train|val)201[47]\.json')
 
 
@@ -67,12 +68,15 @@ def check_coco_data(
     if annotations:
         return warnings + check_annotations(ann_file, images, annotations)
     if needs_annotations:
-        warnings.append(f"{ann_file}: the list 'annotations' is empty, nothing to learn from it")
+        warnings.append(f'{ann_file}: {_NOTHING_TO_LEARN}')
     return warnings
 
 
 def check_dataloader_cfg(
-    cfg_dataset: Mapping, num_classes: int | None = None, needs_annotations: bool = True
+    cfg_dataset: Mapping,
+    num_classes: int | None = None,
+    needs_annotations: bool = True,
+    in_concatenation: bool = False,
 ) -> list[str]:
     """Check every local ``CocoDataset`` in a dataset's config, as `check_coco_data` does.
 
@@ -84,13 +88,15 @@ def check_dataloader_cfg(
             datasets of other types, and those read from another machine, are passed over.
         num_classes: Number of classes of the model's head; None where it is not known.
         needs_annotations: See `check_coco_data`.
+        in_concatenation: Whether it is one of several datasets, which may lack annotations.
 
     Returns:
         Warnings, one line each.
 
     Raises:
         MissingFileError: See `check_coco_data`.
-        InputError: See `check_coco_data`; also a config that MMDetection would misread.
+        InputError: See `check_coco_data`; also training data without annotations, and a config
+            that MMDetection would misread.
     """
     if os.environ.get('RANK', '0') != '0':  # by torchrun; asked before mmengine joins a group
         return []
@@ -98,8 +104,9 @@ def check_dataloader_cfg(
     kind = (kind if isinstance(kind, str) else getattr(kind, '__name__', '')).split('.')[-1]
     if kind in WRAPPERS:
         inner = cfg_dataset.get('datasets') or [cfg_dataset['dataset']]
-        lines = (check_dataloader_cfg(cfg, num_classes, needs_annotations) for cfg in inner)
-        return [line for part in lines for line in part]
+        many = in_concatenation or kind == 'ConcatDataset'
+        parts = (check_dataloader_cfg(cfg, num_classes, needs_annotations, many) for cfg in inner)
+        return [line for part in parts for line in part]
     if kind != 'CocoDataset':
         return []
     ann_file, img_dir = _resolve_paths(cfg_dataset)
@@ -108,7 +115,11 @@ def check_dataloader_cfg(
         return []
     classes = _resolve_classes(cfg_dataset)
     test_mode = bool(cfg_dataset.get('test_mode', False))
-    return check_coco_data(ann_file, img_dir, classes, num_classes, needs_annotations, test_mode)
+    lines = check_coco_data(ann_file, img_dir, classes, num_classes, needs_annotations, test_mode)
+    for line in lines:  # a part of a concatenation may be pictures without objects, not the whole
+        if line.endswith(_NOTHING_TO_LEARN) and not in_concatenation:
+            raise InputError(line)
+    return lines
 
 
 @contextmanager

@@ -8,7 +8,8 @@ import re
 import shlex
 import sys
 import warnings
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 from mmengine.config import Config, DictAction
@@ -48,8 +49,8 @@ def run_tool(main: Callable[[], None]) -> None:
     except PermissionError as error:
         print(f'error: {error.filename}: {error.strerror}', file=sys.stderr)
         sys.exit(EXIT_USER_ERROR)
-    except KeyboardInterrupt:
-        print('stopped by the keyboard', file=sys.stderr)
+    except KeyboardInterrupt as interrupt:
+        print(': '.join(['stopped by the keyboard', *map(str, interrupt.args)]), file=sys.stderr)
         sys.exit(EXIT_KEYBOARD)
 
 
@@ -142,7 +143,7 @@ def _apply_demo(cfg: Config, overlay_path: Path, data_root: str | None) -> None:
     edit.use_random_weights(cfg)
     root = make_demo_data(data_root or overlay.data_root)
     edit.set_data_root(cfg, root)
-    print_log(f'--demo: embedded data at {root}, random weights, {overlay.max_epochs} epochs')
+    print_log(f'--demo: embedded data at {root}')
 
 
 def build_runner(cfg: Config) -> Runner:
@@ -151,17 +152,43 @@ def build_runner(cfg: Config) -> Runner:
     Raises:
         InputError: If the model or the data of the config does not fit together.
     """
-    try:
+    _check_work_dir(Path(cfg.work_dir))
+    with config_errors():
         runner = Runner.from_cfg(cfg) if 'runner_type' not in cfg else RUNNERS.build(cfg)
-    except (KeyError, TypeError) as error:
-        message = str(error.args[0]) if error.args else ''
-        if not _FROM_REGISTRY.search(message):
-            raise
-        raise InputError(message) from error
     runner.logger.addFilter(lambda record: not _STACK_NOISE.search(record.getMessage()))
     _check_neck(cfg, runner)
     _warn_of_decayed_norms(cfg, runner)
     return runner
+
+
+@contextmanager
+def config_errors() -> Iterator[None]:
+    """Name in one line a type or an argument of the config that does not exist.
+
+    mmengine builds loaders, loops and optimisers when they are first used, so this belongs around
+    training and testing too.
+
+    Raises:
+        InputError: Instead of the registry's ``KeyError`` or the constructor's ``TypeError``.
+    """
+    try:
+        yield
+    except (KeyError, TypeError) as error:
+        message = str(error.args[0]) if error.args else ''
+        if message == 'None is not a callable object':  # an optimiser that torch does not have
+            message = 'the config names an optimizer, or another type, that does not exist'
+        elif not _FROM_REGISTRY.search(message):
+            raise
+        raise InputError(message) from error
+
+
+def _check_work_dir(path: Path) -> None:
+    if path.exists() and not path.is_dir():
+        raise InputError(f'--work-dir {path} is a file: give a folder')
+    try:
+        path.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise InputError(f'--work-dir {path} cannot be made: {error.strerror}') from error
 
 
 def _check_neck(cfg: Config, runner: Runner) -> None:

@@ -1,5 +1,7 @@
 """What the command line changes in a config before anything is built."""
 
+import inspect
+import logging
 import os
 from collections.abc import Iterator, Mapping
 from pathlib import Path
@@ -7,6 +9,8 @@ from pathlib import Path
 import torch
 from mmengine.config import Config
 from mmengine.device import get_device
+from mmengine.logging import print_log
+from mmengine.runner import Runner
 
 from ..errors import InputError, MissingFileError
 
@@ -35,6 +39,10 @@ def override(cfg: Config, options: Mapping[str, object]) -> None:
     Raises:
         InputError: If an option does not fit the config.
     """
+    known = {*cfg.keys(), *inspect.signature(Runner.__init__).parameters}
+    for key in options:
+        if key.split('.')[0] not in known:
+            print_log(f'--cfg-options {key}: the config has no such key', level=logging.WARNING)
     try:
         cfg.merge_from_dict(dict(options))
     except (KeyError, TypeError, IndexError) as error:
@@ -185,7 +193,8 @@ def resume_from(cfg: Config, checkpoint: str) -> str | None:
 
     Args:
         cfg: With its ``work_dir``.
-        checkpoint: A file, or ``'auto'`` for the latest one in the work directory.
+        checkpoint: A file, a work directory for the latest one in it, or ``'auto'`` for the
+            config's own work directory.
 
     Returns:
         The checkpoint; None where the work directory has none yet and training starts anew.
@@ -197,6 +206,8 @@ def resume_from(cfg: Config, checkpoint: str) -> str | None:
         checkpoint = find_last_checkpoint(cfg.work_dir)
         if checkpoint is None:
             return None
+    elif Path(checkpoint).is_dir():
+        checkpoint = find_last_checkpoint(checkpoint) or checkpoint
     if not Path(checkpoint).is_file():
         raise MissingFileError(f'--resume: no checkpoint at {Path(checkpoint).resolve()}')
     cfg.resume = True

@@ -53,7 +53,10 @@ class CurvesHook(Hook):
 
             records = []
             for log in self._logs(runner):
-                records = _continue(records, read_records(log))
+                if log.is_file():  # a training that had nothing left to do has none
+                    records = _continue(records, read_records(log))
+            if not records:
+                return
             draw_curves(
                 records,
                 Path(runner.work_dir) / self.file_name,
