@@ -1,6 +1,7 @@
-"""A log to look into, and the figure behind a picture."""
+"""A log to look into, the metric by both backends, and the figure behind a picture."""
 
 import logging
+from functools import partial
 
 import pytest
 from matplotlib.backends.backend_agg import FigureCanvasAgg
@@ -17,6 +18,22 @@ def log():
     logger.handlers.append(handler)
     yield lines
     logger.handlers.remove(handler)
+
+
+@pytest.fixture(params=['pycocotools', 'faster_coco_eval'])
+def backend(request):
+    """Each backend in turn; the quick one where it is installed."""
+    if request.param == 'faster_coco_eval':
+        pytest.importorskip('faster_coco_eval')
+    return request.param
+
+
+@pytest.fixture
+def build(backend):
+    """The metric, by each backend in turn."""
+    from tresnet_det.evaluation import CocoTwelveMetric
+
+    return partial(CocoTwelveMetric, backend=backend)
 
 
 @pytest.fixture

@@ -63,11 +63,11 @@ def evaluate(metric, samples, classes=('cat', 'dog')):
     return metric.evaluate(size=len(samples))
 
 
-def test_average_precision_is_that_worked_out_by_hand(tmp_path):
+def test_average_precision_is_that_worked_out_by_hand(build, tmp_path):
     other = [350, 100, 200, 200]
     file = annotations(tmp_path, [(0, 'cat', BIG), (0, 'cat', other)])
     found = [(0, 0.9, BIG), (0, 0.8, [0, 0, 50, 50]), (0, 0.7, other)]
-    metric = CocoTwelveMetric(ann_file=file)
+    metric = build(ann_file=file)
     figures = evaluate(metric, [detected(0, *found)])
     # Precision is 1 up to recall 0.5 (51 of the 101 recall points) and 2/3 for the other 50.
     expected = (51 + 50 * 2 / 3) / 101
@@ -77,43 +77,43 @@ def test_average_precision_is_that_worked_out_by_hand(tmp_path):
     assert len(figures) == 12
 
 
-def test_overlap_decides_at_each_threshold(tmp_path):
+def test_overlap_decides_at_each_threshold(build, tmp_path):
     file = annotations(tmp_path, [(0, 'cat', [0, 0, 200, 200])])
     figures = evaluate(
-        CocoTwelveMetric(ann_file=file), [detected(0, (0, 0.9, [0, 0, 200, 124]))]
+        build(ann_file=file), [detected(0, (0, 0.9, [0, 0, 200, 124]))]
     )  # IoU 0.62: right at 0.5, 0.55 and 0.6 of the ten thresholds
     assert figures['coco/bbox_mAP'] == pytest.approx(0.3, abs=1e-12)
     assert (figures['coco/bbox_mAP_50'], figures['coco/bbox_mAP_75']) == (ONE, 0)
 
 
-def test_only_the_best_hundred_detections_of_a_picture_count(tmp_path):
+def test_only_the_best_hundred_detections_of_a_picture_count(build, tmp_path):
     file = annotations(tmp_path, [(0, 'cat', BIG)])
     wrong = [(0, 0.9 - 0.001 * n, [0, 0, 20, 20]) for n in range(100)]
-    figures = evaluate(CocoTwelveMetric(ann_file=file), [detected(0, *wrong, (0, 0.1, BIG))])
+    figures = evaluate(build(ann_file=file), [detected(0, *wrong, (0, 0.1, BIG))])
     assert figures['coco/bbox_AR@100'] == 0
-    figures = evaluate(CocoTwelveMetric(ann_file=file), [detected(0, *wrong[1:], (0, 0.1, BIG))])
+    figures = evaluate(build(ann_file=file), [detected(0, *wrong[1:], (0, 0.1, BIG))])
     assert figures['coco/bbox_AR@100'] == 1
 
 
-def test_detection_in_a_crowd_is_neither_right_nor_wrong(tmp_path):
+def test_detection_in_a_crowd_is_neither_right_nor_wrong(build, tmp_path):
     crowd = [350, 100, 250, 300]
     file = annotations(tmp_path, [(0, 'cat', BIG), (0, 'cat', crowd)], crowd=(1,))
-    metric = CocoTwelveMetric(ann_file=file)
+    metric = build(ann_file=file)
     found = [(0, 0.9, [360, 110, 50, 50]), (0, 0.8, BIG)]
     assert evaluate(metric, [detected(0, *found)])['coco/bbox_mAP'] == ONE
     assert metric.per_class[0]['num_gt'] == 1
 
 
-def test_size_without_ground_truth_is_minus_one_and_explained(tmp_path, log):
+def test_size_without_ground_truth_is_minus_one_and_explained(build, tmp_path, log):
     file = annotations(tmp_path, [(0, 'cat', BIG)])
-    figures = evaluate(CocoTwelveMetric(ann_file=file), [detected(0, (0, 0.9, BIG))])
+    figures = evaluate(build(ann_file=file), [detected(0, (0, 0.9, BIG))])
     assert figures['coco/bbox_mAP_s'] == figures['coco/bbox_AR_m@100'] == -1
     assert 'there is no ground truth of small (under 32x32 pixels) or medium' in '\n'.join(log)
 
 
-def test_no_detection_at_all_gives_zero_and_says_so(tmp_path, log):
+def test_no_detection_at_all_gives_zero_and_says_so(build, tmp_path, log):
     file = annotations(tmp_path, [(0, 'cat', BIG)], images=2)
-    metric = CocoTwelveMetric(ann_file=file)
+    metric = build(ann_file=file)
     figures = evaluate(metric, [detected(0), detected(1)])
     assert figures['coco/bbox_mAP'] == figures['coco/bbox_AR@100'] == 0.0
     assert len(figures) == 12
@@ -121,15 +121,15 @@ def test_no_detection_at_all_gives_zero_and_says_so(tmp_path, log):
     assert any('No bbox was detected in any picture' in line for line in log)
 
 
-def test_no_ground_truth_at_all_is_minus_one_and_explained(tmp_path, log):
-    figures = evaluate(CocoTwelveMetric(ann_file=annotations(tmp_path, [])), [detected(0)])
+def test_no_ground_truth_at_all_is_minus_one_and_explained(build, tmp_path, log):
+    figures = evaluate(build(ann_file=annotations(tmp_path, [])), [detected(0)])
     assert set(figures.values()) == {-1}
     assert any('there is no ground truth at all' in line for line in log)
 
 
-def test_per_class_rows_hold_each_class(tmp_path):
+def test_per_class_rows_hold_each_class(build, tmp_path):
     file = annotations(tmp_path, [(0, 'cat', BIG), (1, 'cat', BIG)], images=2)
-    metric = CocoTwelveMetric(ann_file=file, classwise=True)
+    metric = build(ann_file=file, classwise=True)
     samples = [detected(0, (0, 0.9, BIG), (1, 0.9, BIG)), detected(1)]
     figures = evaluate(metric, samples)
     half = pytest.approx(51 / 101)
@@ -144,21 +144,21 @@ def test_per_class_rows_hold_each_class(tmp_path):
 
 
 @pytest.mark.parametrize('classes', [('cat', 'cow', 'dog'), ('cow', 'cat', 'dog'), ('dog', 'cat')])
-def test_class_that_shifts_the_datasets_labels_is_refused(tmp_path, classes):
+def test_class_that_shifts_the_datasets_labels_is_refused(build, tmp_path, classes):
     file = annotations(tmp_path, [(0, 'cat', BIG), (0, 'dog', BIG)])
     with pytest.raises(InputError, match=r'label \d is .* give both the same names in the same'):
-        evaluate(CocoTwelveMetric(ann_file=file), [detected(0, (0, 0.9, BIG))], classes)
+        evaluate(build(ann_file=file), [detected(0, (0, 0.9, BIG))], classes)
 
 
 @pytest.mark.parametrize('kind', ['bbox', 'segm'])
-def test_last_class_that_the_file_lacks_is_left_out(tmp_path, log, kind):
+def test_last_class_that_the_file_lacks_is_left_out(build, tmp_path, log, kind):
     file = annotations(tmp_path, [(0, 'cat', BIG), (0, 'dog', BIG)])
     mask = masks.encode(np.zeros((480, 640), np.uint8, order='F'))
     whole = np.zeros((480, 640), np.uint8, order='F')
     whole[100:300, 100:300] = 1
     found = [(0, 0.9, BIG), (1, 0.9, BIG), (2, 0.95, BIG)]
     sample = detected(0, *found, masks=[masks.encode(whole), masks.encode(whole), mask])
-    metric = CocoTwelveMetric(ann_file=file, metric=kind)
+    metric = build(ann_file=file, metric=kind)
     assert evaluate(metric, [sample], ('cat', 'dog', 'cow'))[f'coco/{kind}_mAP'] == ONE
     assert [(row['name'], row['AP'], row['num_gt']) for row in metric.per_class] == [
         ('cat', ONE, 1), ('dog', ONE, 1), ('cow', None, 0),
@@ -166,7 +166,7 @@ def test_last_class_that_the_file_lacks_is_left_out(tmp_path, log, kind):
     assert any("has no category for 1 of 3 classes ('cow')" in line for line in log)
 
 
-def test_labels_are_numbered_as_mmdetections_dataset_numbers_them(tmp_path):
+def test_labels_are_numbered_as_mmdetections_dataset_numbers_them(build, tmp_path):
     boxes = [(0, 'cow', BIG), (0, 'dog', [0, 0, 50, 50]), (0, 'cat', [400, 0, 50, 50])]
     file = annotations(tmp_path, boxes, names=('cow', 'cat', 'hen', 'dog'))
     classes = ('cat', 'dog', 'owl')  # the file has others among them and lacks the last
@@ -184,20 +184,20 @@ def test_labels_are_numbered_as_mmdetections_dataset_numbers_them(tmp_path):
         for item in dataset.get_data_info(0)['instances']
         for x1, y1, x2, y2 in [item['bbox']]
     ]
-    figures = evaluate(CocoTwelveMetric(ann_file=file), [detected(0, *found)], classes)
+    figures = evaluate(build(ann_file=file), [detected(0, *found)], classes)
     assert figures['coco/bbox_mAP'] == ONE
 
 
-def test_file_of_pictures_alone_serves_to_write_results(tmp_path):
+def test_file_of_pictures_alone_serves_to_write_results(build, tmp_path):
     path = tmp_path / 'image_info_test.json'
     content = json.loads(Path(annotations(tmp_path, [])).read_text())
     del content['annotations']
     path.write_text(json.dumps(content))
-    metric = CocoTwelveMetric(str(path), format_only=True, outfile_prefix=str(tmp_path / 'x'))
+    metric = build(str(path), format_only=True, outfile_prefix=str(tmp_path / 'x'))
     assert evaluate(metric, [detected(0, (1, 0.5, BIG))]) == {}
 
 
-def test_annotations_are_not_searched_once_a_class(tmp_path, monkeypatch):
+def test_annotations_are_not_searched_once_a_class(build, tmp_path, monkeypatch):
     searches = []
     search = COCO.getAnnIds
     monkeypatch.setattr(
@@ -206,10 +206,10 @@ def test_annotations_are_not_searched_once_a_class(tmp_path, monkeypatch):
     for number in (2, 40):
         names = tuple(f'class {n}' for n in range(number))
         file = annotations(tmp_path, [(0, names[1], BIG)] * 3, names)
-        metric = CocoTwelveMetric(ann_file=file)
+        metric = build(ann_file=file)
         evaluate(metric, [detected(0, (1, 0.9, BIG))], names)
         assert [row['num_gt'] for row in metric.per_class] == [0, 3] + [0] * (number - 2)
-        assert len(searches) == 2  # COCO's evaluation: truth and detections
+        assert len(searches) <= 2  # pycocotools' evaluation: truth and detections
         searches.clear()
 
 
@@ -226,23 +226,23 @@ def test_annotations_are_not_searched_once_a_class(tmp_path, monkeypatch):
         ([], ('cat', 'dog'), 'No picture was evaluated'),
     ],
 )
-def test_predictions_of_another_dataset_are_refused(tmp_path, samples, classes, message):
-    metric = CocoTwelveMetric(ann_file=annotations(tmp_path, [(0, 'cat', BIG)]))
+def test_predictions_of_another_dataset_are_refused(build, tmp_path, samples, classes, message):
+    metric = build(ann_file=annotations(tmp_path, [(0, 'cat', BIG)]))
     with pytest.raises(InputError, match=message):
         evaluate(metric, samples, classes)
 
 
-def test_pictures_left_out_are_warned_of(tmp_path, log):
+def test_pictures_left_out_are_warned_of(build, tmp_path, log):
     file = annotations(tmp_path, [(0, 'cat', BIG)], images=3)
-    evaluate(CocoTwelveMetric(ann_file=file), [detected(0, (0, 0.9, BIG))])
+    evaluate(build(ann_file=file), [detected(0, (0, 0.9, BIG))])
     assert any('Only 1 of the 3 pictures' in line for line in log)
 
 
-def test_masks_and_boxes_are_evaluated_together(tmp_path):
+def test_masks_and_boxes_are_evaluated_together(build, tmp_path):
     file = annotations(tmp_path, [(0, 'cat', BIG)])
     left_half = np.zeros((480, 640), dtype=np.uint8, order='F')
     left_half[100:300, 100:200] = 1
-    metric = CocoTwelveMetric(ann_file=file, metric=['bbox', 'segm'])
+    metric = build(ann_file=file, metric=['bbox', 'segm'])
     sample = detected(0, (0, 0.9, BIG), masks=[masks.encode(left_half)])
     figures = evaluate(metric, [sample])
     assert len(figures) == 24
@@ -252,23 +252,23 @@ def test_masks_and_boxes_are_evaluated_together(tmp_path):
     assert [row['iou_type'] for row in metric.per_class] == ['bbox', 'bbox', 'segm', 'segm']
 
 
-def test_masks_that_are_asked_for_but_not_predicted_are_an_error(tmp_path):
-    metric = CocoTwelveMetric(ann_file=annotations(tmp_path, [(0, 'cat', BIG)]), metric='segm')
+def test_masks_that_are_asked_for_but_not_predicted_are_an_error(build, tmp_path):
+    metric = build(ann_file=annotations(tmp_path, [(0, 'cat', BIG)]), metric='segm')
     with pytest.raises(InputError, match='predicts no segm'):
         evaluate(metric, [detected(0, (0, 0.9, BIG))])
 
 
-def test_ground_truth_may_come_with_the_samples():
+def test_ground_truth_may_come_with_the_samples(build):
     x, y, w, h = BIG
     instance = {'bbox': [x, y, x + w, y + h], 'bbox_label': 1, 'ignore_flag': 0}
     sample = {**detected(0, (1, 0.9, BIG)), 'instances': [instance]}
-    assert evaluate(CocoTwelveMetric(), [sample])['coco/bbox_mAP'] == ONE
+    assert evaluate(build(), [sample])['coco/bbox_mAP'] == ONE
 
 
-def test_format_only_writes_coco_results_and_no_figures(tmp_path):
+def test_format_only_writes_coco_results_and_no_figures(build, tmp_path):
     file = annotations(tmp_path, [(0, 'dog', BIG)])
     prefix = str(tmp_path / 'out' / 'fcos')
-    metric = CocoTwelveMetric(ann_file=file, format_only=True, outfile_prefix=prefix)
+    metric = build(ann_file=file, format_only=True, outfile_prefix=prefix)
     assert evaluate(metric, [detected(0, (1, 0.5, BIG))]) == {}
     (row,) = json.loads((tmp_path / 'out' / 'fcos.bbox.json').read_text())
     assert row == {'image_id': 0, 'bbox': BIG, 'score': 0.5, 'category_id': 17}
@@ -296,7 +296,8 @@ def test_registry_builds_the_metric_by_name(tmp_path):
 def test_registering_imports_nothing_heavy():
     code = (
         'import sys, tresnet_det.evaluation, tresnet_det.engine; '
-        'heavy = {"mmdet.evaluation", "mmdet.datasets", "pycocotools", "matplotlib"}; '
+        'heavy = {"mmdet.evaluation", "mmdet.datasets", "pycocotools", "matplotlib"} | '
+        '{"faster_coco_eval", "plotly"}; '
         'print(sorted(heavy & set(sys.modules)))'
     )
     done = subprocess.run([sys.executable, '-c', code], capture_output=True, text=True, check=True)

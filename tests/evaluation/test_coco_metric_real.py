@@ -2,9 +2,12 @@
 
 import json
 from collections import defaultdict
+from functools import partial
 
+import numpy as np
 import pytest
 import torch
+from pycocotools.coco import COCO
 
 from tresnet_det.evaluation import CocoTwelveMetric
 from tresnet_det.evaluation.report import TWELVE
@@ -15,11 +18,11 @@ COCO_API = 'eval_fixtures/cocoapi_val2014_100'
 BOX_AREA = 'eval_fixtures/objdetmetrics_val2014_100_boxarea/sampled_gts_bbox_area.json'
 
 
-def run(ann_file, detections, kind='bbox'):
+def run(build, ann_file, detections, kind='bbox'):
     """Figures and metric of COCO result rows, through the metric as a test loop calls it."""
     truth = json.loads(ann_file.read_text())
     label = {category['id']: i for i, category in enumerate(truth['categories'])}
-    metric = CocoTwelveMetric(ann_file=str(ann_file), metric=kind)
+    metric = build(ann_file=str(ann_file), metric=kind)
     metric.dataset_meta = {'classes': [category['name'] for category in truth['categories']]}
     by_image = defaultdict(list)
     for row in detections:
@@ -46,10 +49,10 @@ def twelve(figures, kind='bbox'):
     return [figures[f'coco/{kind}_{key}'] for key, *_ in TWELVE]
 
 
-def test_coco_apis_published_figures(real_data):
+def test_coco_apis_published_figures(build, real_data):
     folder = real_data / COCO_API
     rows = json.loads((folder / 'instances_val2014_fakebbox100_results.json').read_text())
-    figures, metric = run(folder / 'instances_val2014_100.json', rows)
+    figures, metric = run(build, folder / 'instances_val2014_100.json', rows)
     expected = [
         0.5045806987, 0.6969727247, 0.5729816670, 0.5856257209, 0.5193996948, 0.5013978986,
         0.3868127796, 0.5936795763, 0.5953529829, 0.6398109626, 0.5664205979, 0.5642905983,
@@ -60,16 +63,16 @@ def test_coco_apis_published_figures(real_data):
     assert sum(row['num_gt'] for row in metric.per_class) == 839 - 9
 
 
-def test_coco_apis_published_mask_figure(real_data):
+def test_coco_apis_published_mask_figure(build, real_data):
     folder = real_data / COCO_API
     rows = json.loads((folder / 'instances_val2014_fakesegm100_results.json').read_text())
-    figures, _ = run(folder / 'instances_val2014_100.json', rows, kind='segm')
+    figures, _ = run(build, folder / 'instances_val2014_100.json', rows, kind='segm')
     assert figures['coco/segm_mAP'] == pytest.approx(0.3195452759, abs=1e-9)
 
 
-def test_figures_by_box_area(real_data):
+def test_figures_by_box_area(build, real_data):
     rows = (real_data / COCO_API / 'instances_val2014_fakebbox100_results.json').read_text()
-    figures, _ = run(real_data / BOX_AREA, json.loads(rows))
+    figures, _ = run(build, real_data / BOX_AREA, json.loads(rows))
     expected = [
         0.503647, 0.696973, 0.571667, 0.593252, 0.557991, 0.489363,
         0.386813, 0.593680, 0.595353, 0.654764, 0.603130, 0.553744,
@@ -78,12 +81,46 @@ def test_figures_by_box_area(real_data):
 
 
 @pytest.mark.parametrize('split', ['train2017', 'val2017'])
-def test_detector_that_repeats_the_truth_is_perfect(real_data, split):
+def test_detector_that_repeats_the_truth_is_perfect(build, real_data, split):
     ann_file = real_data / f'coco_subset/annotations/instances_{split}.json'
     truth = json.loads(ann_file.read_text())['annotations']
-    figures, metric = run(ann_file, [{**a, 'score': 0.9} for a in truth if not a['iscrowd']])
+    figures, metric = run(build, ann_file, [{**a, 'score': 0.9} for a in truth if not a['iscrowd']])
     assert twelve(figures)[:6] == pytest.approx([1.0] * 6, abs=1e-12)
     assert figures['coco/bbox_AR@100'] == 1.0
     assert all(
         row['AP'] == pytest.approx(1, abs=1e-12) for row in metric.per_class if row['num_gt']
     )
+
+
+@pytest.mark.parametrize('split', ['train2017', 'val2017'])
+@pytest.mark.parametrize('kind', ['bbox', 'segm'])
+def test_both_backends_give_the_same_figures_and_table_on_coco(real_data, split, kind):
+    pytest.importorskip('faster_coco_eval')
+    ann_file = real_data / f'coco_subset/annotations/instances_{split}.json'
+    truth = COCO(str(ann_file))
+    rng = np.random.default_rng(0)
+    rows = []
+    for annotation in truth.dataset['annotations']:
+        for _ in range(3):
+            x, y, w, h = annotation['bbox']
+            dx, dy, dw, dh = rng.normal(0, 0.1, 4) * (w, h, w, h)
+            # A neighbour's mask or the object's own, so that the masks overlap by all degrees.
+            others = truth.imgToAnns[annotation['image_id']]
+            other = others[rng.integers(len(others))] if rng.random() < 0.3 else annotation
+            rows.append(
+                {
+                    'image_id': annotation['image_id'],
+                    'category_id': annotation['category_id'],
+                    'bbox': [x + dx, y + dy, max(w + dw, 1), max(h + dh, 1)],
+                    'score': round(float(rng.random()), 2),  # with equal ones
+                    'segmentation': truth.annToRLE(other),
+                }
+            )
+    (quick, quick_metric), (slow, slow_metric) = (
+        run(partial(CocoTwelveMetric, backend=name), ann_file, rows, kind)
+        for name in ('faster_coco_eval', 'pycocotools')
+    )
+    assert quick == pytest.approx(slow, abs=1e-9)
+    assert 0.05 < slow[f'coco/{kind}_mAP'] < 0.95
+    for row, expected in zip(quick_metric.per_class, slow_metric.per_class, strict=True):
+        assert row == pytest.approx(expected, abs=1e-9)

@@ -4,19 +4,26 @@ import contextlib
 import io
 import logging
 import os.path as osp
-import tempfile
 from collections import Counter
 from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
-from mmdet.datasets.api_wrappers import COCO, COCOeval, COCOevalMP
+from mmdet.datasets.api_wrappers import COCO
 from mmdet.evaluation import CocoMetric
-from mmengine.fileio import load
 from mmengine.logging import print_log
 
 from ..datasets.coco_content import check_categories
 from ..errors import InputError
+from .coco_backends import (
+    Detections,
+    Scores,
+    choose_backend,
+    describe,
+    evaluate,
+    mean_of_measured,
+    suits_faster,
+)
 from .report import TWELVE, format_table, format_twelve
 
 
@@ -30,16 +37,23 @@ class CocoTwelveMetric(CocoMetric):
     same with ``segm``). They lie in [0, 1]; -1 means that there is no such ground truth. With no
     detection at all they are 0, so that saving the best checkpoint goes on.
 
+    The figures come from faster-coco-eval where it is installed (``pip install
+    'tresnet_det[fast]'``) and from pycocotools elsewhere; they are the same to 1e-9, and the log
+    says which. Predictions go there in memory, not through files.
+
     Registered as ``CocoTwelveMetric``; the definition is at
     https://cocodataset.org/#detection-eval.
 
     Args:
         ann_file: COCO annotation file; None takes the ground truth from the data samples.
         metric: ``bbox``, ``segm`` or both.
+        backend: ``faster_coco_eval``, ``pycocotools``, or ``auto`` for the quick one where it is
+            installed. Predictions that are not finite are always left to pycocotools.
         **kwargs: MMDetection's other arguments (``format_only``, ``outfile_prefix``,
             ``classwise``, ``backend_args``, ``collect_device``, ``prefix``, ``use_mp_eval``,
             ``sort_categories``). ``classwise`` adds ``<class>_precision`` to the figures; the
-            table is there without it.
+            table is there without it. ``use_mp_eval`` is for pycocotools; the quick backend
+            needs no processes.
 
     Attributes:
         per_class: After an evaluation, on the main process, a dict for each class and kind of
@@ -47,12 +61,16 @@ class CocoTwelveMetric(CocoMetric):
             ground truth) and ``num_gt`` (boxes that count: crowds do not).
 
     Raises:
-        InputError: A kind of metric other than ``bbox`` and ``segm``, or an argument that would
-            change COCO's definition.
+        InputError: A kind of metric other than ``bbox`` and ``segm``, an argument that would
+            change COCO's definition, or a backend that is not installed.
     """
 
     def __init__(
-        self, ann_file: str | None = None, metric: str | list[str] = 'bbox', **kwargs
+        self,
+        ann_file: str | None = None,
+        metric: str | list[str] = 'bbox',
+        backend: str = 'auto',
+        **kwargs,
     ) -> None:
         settings = ('proposal_nums', 'iou_thrs', 'metric_items')
         fixed = [key for key in settings if kwargs.pop(key, None) is not None]
@@ -60,6 +78,7 @@ class CocoTwelveMetric(CocoMetric):
         if fixed or not set(kinds) <= {'bbox', 'segm'}:
             what = f'{fixed[0]} cannot be set' if fixed else f'metric={kinds} is not bbox or segm'
             raise InputError(f'CocoTwelveMetric: {what}; use CocoMetric for other figures.')
+        self.backend = choose_backend(backend)
         super().__init__(ann_file, kinds, proposal_nums=(1, 10, 100), **kwargs)
         self.ann_file = ann_file
         self.per_class: list[dict[str, Any]] = []
@@ -79,28 +98,32 @@ class CocoTwelveMetric(CocoMetric):
         self.per_class = []
         if not results:
             raise InputError('No picture was evaluated: the dataset is empty.')
-        with tempfile.TemporaryDirectory() as folder:
-            prefix = self.outfile_prefix or osp.join(folder, 'results')
-            self._open_ground_truth([gt for gt, _ in results], prefix)
-            predictions = [prediction for _, prediction in results]
-            self._check_predictions(predictions)
-            files = self.results2json(predictions, prefix)
-            if self.format_only:
-                print_log(f'Results are saved in {osp.dirname(prefix)}', 'current')
-                return {}
-            figures: dict[str, float] = {}
-            for kind in self.metrics:
-                if kind not in files:
-                    raise InputError(f'The model predicts no {kind}: leave it out of `metric`.')
-                figures.update(self._evaluate(kind, load(files[kind])))
+        predictions = [prediction for _, prediction in results]
+        self._open_ground_truth([gt for gt, _ in results])
+        self._check_predictions(predictions)
+        if self.outfile_prefix:
+            self.results2json(predictions, self.outfile_prefix)
+        if self.format_only:
+            print_log(f'Results are saved in {osp.dirname(self.outfile_prefix)}', 'current')
+            return {}
+        if 'segm' in self.metrics and 'masks' not in predictions[0]:
+            raise InputError('The model predicts no segm: leave it out of `metric`.')
+        found = {kind: self._gather(predictions, kind) for kind in self.metrics}
+        fits = all(suits_faster(detections) for detections in found.values())
+        backend = self.backend if fits else 'pycocotools'
+        note = '' if backend == self.backend else ', since a box or a score is not finite'
+        print_log(f'COCO figures by {describe(backend)}{note}', 'current')
+        figures: dict[str, float] = {}
+        for kind, detections in found.items():
+            figures.update(self._evaluate(kind, detections, backend))
         return figures
 
-    def _open_ground_truth(self, gts: Sequence[dict], prefix: str) -> None:
+    def _open_ground_truth(self, gts: Sequence[dict]) -> None:
         """Set the COCO index, the category of each label and the picture ids, once."""
         classes = self.dataset_meta['classes']
         with contextlib.redirect_stdout(io.StringIO()):
             if self._coco_api is None:
-                self._coco_api = COCO(self.gt_to_coco_json(gts, prefix))
+                self._coco_api = self._truth_of_samples(gts)
         if self.cat_ids is None:
             if self.ann_file is not None:
                 content = {'annotations': [], **self._coco_api.dataset}  # test-dev has none
@@ -112,6 +135,25 @@ class CocoTwelveMetric(CocoMetric):
             self.cat_ids = [*found, *[None] * (len(classes) - len(found))]
         if self.img_ids is None:
             self.img_ids = self._coco_api.get_img_ids()
+
+    def _truth_of_samples(self, gts: Sequence[dict]) -> COCO:
+        """The ground truth that came with the pictures, as MMDetection writes it to a file."""
+        if self.outfile_prefix:
+            return COCO(self.gt_to_coco_json(gts, self.outfile_prefix))
+        truth = COCO()
+        truth.dataset = {
+            'images': [
+                {'id': gt['img_id'], 'width': gt['width'], 'height': gt['height']} for gt in gts
+            ],
+            'categories': [
+                {'id': i, 'name': name} for i, name in enumerate(self.dataset_meta['classes'])
+            ],
+            'annotations': [_annotation(gt['img_id'], row) for gt in gts for row in gt['anns']],
+        }
+        for n, annotation in enumerate(truth.dataset['annotations'], 1):
+            annotation['id'] = n
+        truth.createIndex()
+        return truth
 
     def _check_predictions(self, predictions: Sequence[dict]) -> None:
         highest = max(int(p['labels'].max(initial=-1)) for p in predictions)
@@ -135,12 +177,39 @@ class CocoTwelveMetric(CocoMetric):
                 logging.WARNING,
             )
 
-    def _evaluate(self, kind: str, detections: list[dict]) -> dict[str, float]:
+    def _gather(self, predictions: Sequence[dict], kind: str) -> Detections:
+        """All predictions of a kind as arrays, without those of classes that the file lacks."""
+        images = {image_id: i for i, image_id in enumerate(self._sorted_images())}
+        columns = {category_id: k for k, category_id in enumerate(self._sorted_categories())}
+        column = np.array([columns.get(cat_id, -1) for cat_id in self.cat_ids])
+        scores = [p.get('mask_scores', p['scores']) if kind == 'segm' else p['scores']
+                  for p in predictions]  # fmt: skip
+        counts = [len(p['labels']) for p in predictions]
+        categories = column[np.concatenate([p['labels'] for p in predictions]).astype(int)]
+        known = np.flatnonzero(categories >= 0)
+        # In double precision before the subtraction, as COCO's files hold them.
+        boxes = np.concatenate([p['bboxes'].reshape(-1, 4) for p in predictions]).astype(float)
+        boxes[:, 2:] -= boxes[:, :2]
+        masks = None
         if kind == 'segm':
-            for detection in detections:
-                # With a box there, COCO takes the box's area for the mask's size.
-                detection.pop('bbox', None)
-        if not detections:
+            masks = [mask for p in predictions for mask in p['masks']]
+            masks = [masks[i] for i in known]
+        return Detections(
+            np.repeat([images[p['img_id']] for p in predictions], counts)[known],
+            categories[known],
+            boxes[known],
+            np.concatenate(scores).astype(float)[known],
+            masks,
+        )
+
+    def _sorted_images(self) -> list:
+        return np.unique(self.img_ids).tolist()
+
+    def _sorted_categories(self) -> list:
+        return np.unique([cat_id for cat_id in self.cat_ids if cat_id is not None]).tolist()
+
+    def _evaluate(self, kind: str, detections: Detections, backend: str) -> dict[str, float]:
+        if not len(detections.scores):
             print_log(
                 f'No {kind} was detected in any picture, so every {kind} figure is 0. Expected '
                 'early in a training from scratch; otherwise check the weights and the score '
@@ -148,10 +217,17 @@ class CocoTwelveMetric(CocoMetric):
                 'current',
                 logging.WARNING,
             )
-        scores = self._run_coco_eval(kind, detections)
+        scores = evaluate(
+            self._coco_api,
+            detections,
+            kind,
+            self._sorted_images(),
+            self._sorted_categories(),
+            backend,
+            self.use_mp_eval,
+        )
         figures = {
-            f'{kind}_{key}': float(value)
-            for (key, *_), value in zip(TWELVE, scores.stats, strict=True)
+            f'{kind}_{key}': value for (key, *_), value in zip(TWELVE, scores.twelve, strict=True)
         }
         rows = self._per_class_rows(kind, scores)
         self.per_class += rows
@@ -162,33 +238,9 @@ class CocoTwelveMetric(CocoMetric):
         print_log(f'\n{format_table(rows)}\n\n{format_twelve(figures, kind)}', 'current')
         return figures
 
-    def _run_coco_eval(self, kind: str, detections: list[dict]) -> COCOeval:
-        # pycocotools prints its progress; our tables go to the log, where they stay.
-        with contextlib.redirect_stdout(io.StringIO()):
-            found = self._coco_api.loadRes(detections) if detections else self._no_detections()
-            scores = (COCOevalMP if self.use_mp_eval else COCOeval)(self._coco_api, found, kind)
-            scores.params.catIds = [cat_id for cat_id in self.cat_ids if cat_id is not None]
-            scores.params.imgIds = self.img_ids
-            scores.evaluate()
-            scores.accumulate()
-            scores.summarize()
-        return scores
-
-    def _no_detections(self) -> COCO:
-        """An empty result set, which pycocotools cannot load (it looks at the first one)."""
-        empty = COCO()
-        empty.dataset = {
-            'images': self._coco_api.dataset['images'],
-            'categories': self._coco_api.dataset['categories'],
-            'annotations': [],
-        }
-        empty.createIndex()
-        return empty
-
-    def _per_class_rows(self, kind: str, scores: COCOeval) -> list[dict[str, Any]]:
-        precision = scores.eval['precision']  # (IoU 10, recall 101, class, area 4, detections 3)
-        recall = scores.eval['recall']  # (IoU 10, class, area 4, detections 3)
-        column = {cat_id: k for k, cat_id in enumerate(scores.params.catIds)}
+    def _per_class_rows(self, kind: str, scores: Scores) -> list[dict[str, Any]]:
+        precision, recall = scores.precision, scores.recall
+        column = {cat_id: k for k, cat_id in enumerate(self._sorted_categories())}
         boxes = [ann for ann in self._coco_api.anns.values() if not ann.get('iscrowd', 0)]
         counts = Counter(ann['category_id'] for ann in boxes)
         rows = []
@@ -199,17 +251,26 @@ class CocoTwelveMetric(CocoMetric):
                 {
                     'name': name,
                     'iou_type': kind,
-                    'AP': None if k is None else _mean(whole),
-                    'AP50': None if k is None else _mean(whole[0]),
-                    'AP75': None if k is None else _mean(whole[5]),
-                    'AR100': None if k is None else _mean(recall[:, k, 0, -1]),
+                    'AP': None if k is None else mean_of_measured(whole),
+                    'AP50': None if k is None else mean_of_measured(whole[0]),
+                    'AP75': None if k is None else mean_of_measured(whole[5]),
+                    'AR100': None if k is None else mean_of_measured(recall[:, k, 0, -1]),
                     'num_gt': counts[cat_id],
                 }
             )
         return rows
 
 
-def _mean(values: np.ndarray) -> float | None:
-    """Mean of what was measured; COCO marks the rest with -1."""
-    measured = values[values > -1]
-    return float(measured.mean()) if measured.size else None
+def _annotation(image_id: Any, instance: dict) -> dict[str, Any]:
+    """COCO's annotation, but for the id, of an instance as MMDetection's datasets hold it."""
+    x1, y1, x2, y2 = (float(side) for side in instance['bbox'])
+    annotation = {
+        'image_id': image_id,
+        'category_id': int(instance['bbox_label']),
+        'bbox': [x1, y1, x2 - x1, y2 - y1],
+        'area': (x2 - x1) * (y2 - y1),
+        'iscrowd': int(instance.get('ignore_flag', 0)),
+    }
+    if instance.get('mask') is not None:
+        annotation['segmentation'] = instance['mask']
+    return annotation
