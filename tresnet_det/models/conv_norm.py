@@ -62,8 +62,36 @@ class ConvNorm(nn.Module):
             x = self.act(x)
         return x if self.blur is None else self.blur(x)
 
+    @torch.no_grad()
+    def fold_norm(self) -> None:
+        """Fold the norm, with its running statistics, into the convolution: for inference only.
+
+        Raises:
+            InputError: If the norm keeps no running statistics.
+        """
+        norm = self.norm
+        if norm.running_mean is None:
+            raise InputError('a norm with track_running_stats=False cannot be folded')
+        scale, bias = norm.weight, norm.bias
+        if isinstance(norm, InPlaceABN):
+            scale = norm.scale
+            if norm.activation == 'leaky_relu':
+                self.act = nn.LeakyReLU(norm.activation_param, inplace=True)
+        # In float64, so that only the results are rounded.
+        factor = (norm.running_var.double() + norm.eps).rsqrt()  # (out,)
+        if scale is not None:
+            factor *= scale
+        shift = -norm.running_mean * factor
+        if bias is not None:
+            shift += bias
+        weight = self.conv.weight  # (out, in, k, k)
+        weight.copy_(weight * factor[:, None, None, None])
+        self.conv.bias = nn.Parameter(shift.to(weight.dtype), requires_grad=False)
+        setattr(self, self.norm_name, nn.Identity())
+
     def _load_from_state_dict(self, state_dict, prefix, *args, **kwargs):
-        adapt_norm_notation(state_dict, prefix, self.norm_name, self.norm.eps)
+        if self.conv.bias is None:  # folded, there is no norm to adapt to
+            adapt_norm_notation(state_dict, prefix, self.norm_name, self.norm.eps)
         super()._load_from_state_dict(state_dict, prefix, *args, **kwargs)
 
 
