@@ -11,13 +11,14 @@ from torch.nn.modules.batchnorm import _BatchNorm
 from ..checkpoints import adapt_norm_notation
 from ..errors import InputError
 from ..layers import BlurPool, InPlaceABN
+from ..layers.recompute import Recipe, convolve
 
 NormConfig = Mapping[str, object]
 
 
 class ConvNorm(nn.Module):
     """Convolution, norm, and where asked for leaky ReLU and blur: ``(N, C, H, W)`` to ``(N, out,
-    H, W)``, or half of that resolution with the blur.
+    H, W)``, or half of that resolution with the blur or with stride 2.
 
     The norm is the attribute ``abn`` (scale ``|weight| + eps``) or ``bn`` (scale ``weight``), after
     its kind. A state dict of the other kind is converted when it is loaded.
@@ -25,9 +26,10 @@ class ConvNorm(nn.Module):
     Args:
         in_channels: Channels of the input.
         out_channels: Channels of the output.
-        kernel_size: 1 or 3; the border is padded with zeros.
+        kernel_size: An odd number; the border is padded with zeros.
         norm_cfg: See :class:`TResNet`.
         slope: Slope of the leaky ReLU; None for no activation.
+        stride: Of the convolution.
         blur: Whether to downsample by two, anti-aliased.
     """
 
@@ -38,11 +40,12 @@ class ConvNorm(nn.Module):
         kernel_size: int,
         norm_cfg: NormConfig,
         slope: float | None = None,
+        stride: int = 1,
         blur: bool = False,
     ) -> None:
         super().__init__()
         self.conv = nn.Conv2d(
-            in_channels, out_channels, kernel_size, padding=kernel_size // 2, bias=False
+            in_channels, out_channels, kernel_size, stride, padding=kernel_size // 2, bias=False
         )
         norm = build_norm(norm_cfg, out_channels, slope)
         self.norm_name = 'abn' if isinstance(norm, InPlaceABN) else 'bn'
@@ -56,8 +59,14 @@ class ConvNorm(nn.Module):
     def norm(self) -> nn.Module:
         return getattr(self, self.norm_name)
 
-    def forward(self, x: torch.Tensor) -> torch.Tensor:
-        x = self.norm(self.conv(x))
+    def forward(self, x: torch.Tensor, recipe: Recipe | None = None) -> torch.Tensor:
+        """Return the output, ``(N, out, H, W)`` or half of that resolution.
+
+        Args:
+            x: ``(N, in, H, W)``.
+            recipe: Computes ``x`` again in the backward pass, where it need not be kept.
+        """
+        x = self.norm(convolve(self.conv, x, recipe))
         if self.act is not None:
             x = self.act(x)
         return x if self.blur is None else self.blur(x)

@@ -5,7 +5,6 @@ from collections.abc import Mapping, Sequence
 
 import torch
 import torch.nn.functional as F
-from mmcv.cnn.bricks import DropPath
 from mmdet.registry import MODELS
 from mmengine.model import BaseModule
 from torch import nn
@@ -14,112 +13,16 @@ from torch.utils.checkpoint import checkpoint
 from ..checkpoints import load_backbone_weights
 from ..errors import InputError
 from ..input_convention import warn_unless_unit_range
-from ..layers import SpaceToDepth, SqueezeExcite
+from ..layers import SpaceToDepth
 from ..layers.tracing import is_tracing
+from .blocks import BasicBlock, Bottleneck
 from .conv_norm import ConvNorm, NormConfig, iterate_norms, keep_running_statistics
 
 MIN_SIDE = 32  # at stride 16 the last blur still needs two rows to reflect
 
 
-class ResidualBlock(nn.Module):
-    """``relu(branch(x) + shortcut(x))``: what both kinds of block are.
-
-    Args:
-        in_channels: Channels of the input.
-        planes: Width of the block; the output has ``planes * expansion`` channels.
-        stride: 1, or 2 to downsample with blur and, in the shortcut, average pooling.
-        norm_cfg: See :class:`TResNet`.
-        slope: Slope of the leaky ReLUs.
-        use_se: Whether the branch has squeeze-and-excite.
-        drop_path: Probability of leaving the branch out in training, in [0, 1).
-    """
-
-    expansion: int
-
-    def __init__(
-        self,
-        in_channels: int,
-        planes: int,
-        stride: int,
-        norm_cfg: NormConfig,
-        slope: float,
-        use_se: bool,
-        drop_path: float,
-    ) -> None:
-        super().__init__()
-        self.build_branch(in_channels, planes, stride == 2, norm_cfg, slope, use_se)
-        self.downsample = build_shortcut(in_channels, planes * self.expansion, stride, norm_cfg)
-        self.drop_path = DropPath(drop_path) if drop_path else nn.Identity()
-
-    def forward(self, x: torch.Tensor) -> torch.Tensor:
-        shortcut = x if self.downsample is None else self.downsample(x)
-        branch = self.drop_path(self.branch(x))
-        # In the branch's own memory, which nothing keeps for backward: its norm keeps its input,
-        # squeeze-and-excite and stochastic depth return a tensor of their own.
-        return F.relu(branch.add_(shortcut), inplace=True)
-
-
-class BasicBlock(ResidualBlock):
-    """Two 3x3 convolutions with squeeze-and-excite before the sum (paper, figure 2, left).
-
-    Squeeze-and-excite applies the second norm itself, to keep less: forward hooks on ``conv2`` as a
-    whole do not fire, those on ``conv2.conv`` and ``se`` do.
-    """
-
-    expansion = 1
-
-    def build_branch(self, in_channels, planes, downsample, norm_cfg, slope, use_se) -> None:
-        self.conv1 = ConvNorm(in_channels, planes, 3, norm_cfg, slope, blur=downsample)
-        self.conv2 = ConvNorm(planes, planes, 3, norm_cfg)
-        self.se = SqueezeExcite(planes, max(planes // 4, 64)) if use_se else None
-
-    @property
-    def last_norm(self) -> nn.Module:
-        return self.conv2.norm
-
-    def branch(self, x: torch.Tensor) -> torch.Tensor:
-        x = self.conv1(x)
-        if self.se is None:
-            return self.conv2(x)
-        return self.se(self.conv2.conv(x), self.conv2.norm)
-
-
-class Bottleneck(ResidualBlock):
-    """1x1, 3x3, 1x1 convolutions with squeeze-and-excite after the 3x3 (paper, figure 2, right)."""
-
-    expansion = 4
-
-    def build_branch(self, in_channels, planes, downsample, norm_cfg, slope, use_se) -> None:
-        self.conv1 = ConvNorm(in_channels, planes, 1, norm_cfg, slope)
-        self.conv2 = ConvNorm(planes, planes, 3, norm_cfg, slope, blur=downsample)
-        self.se = SqueezeExcite(planes, max(planes * 4 // 8, 64)) if use_se else None
-        self.conv3 = ConvNorm(planes, planes * self.expansion, 1, norm_cfg)
-
-    @property
-    def last_norm(self) -> nn.Module:
-        return self.conv3.norm
-
-    def branch(self, x: torch.Tensor) -> torch.Tensor:
-        x = self.conv2(self.conv1(x))
-        if self.se is not None:
-            x = self.se(x)
-        return self.conv3(x)
-
-
-def build_shortcut(
-    in_channels: int, out_channels: int, stride: int, norm_cfg: NormConfig
-) -> nn.Sequential | None:
-    """Return average pooling and a 1x1 convolution, each where needed; None for the identity."""
-    if stride == 1 and in_channels == out_channels:
-        return None
-    layers: list[nn.Module] = []
-    if stride == 2:
-        layers.append(nn.AvgPool2d(2, stride=2, ceil_mode=True, count_include_pad=False))
-    layers.append(ConvNorm(in_channels, out_channels, 1, norm_cfg))
-    return nn.Sequential(*layers)
-
-
 BLOCKS = {'basic': BasicBlock, 'bottleneck': Bottleneck}
+STEMS = ('space_to_depth', 'conv')
 
 
 @MODELS.register_module()
@@ -132,7 +35,9 @@ class TResNet(BaseModule):
 
     Args:
         arch: ``'m'``, ``'l'``, ``'xl'``, ``'v2_l'``, or a dict with fields of ``arch_settings``; a
-            field left out has the value that ``'m'`` gives it.
+            field left out has the value that ``'m'`` gives it. Besides the paper's table:
+            ``anti_alias=False`` downsamples by convolutions of stride 2 instead of blurs,
+            ``stem='conv'`` begins as ResNet does, with a 7x7 convolution and max pooling.
         in_channels: Channels of the input.
         out_indices: The stages whose outputs are returned, increasing. Stages after the last one
             are not built.
@@ -170,6 +75,8 @@ class TResNet(BaseModule):
             width_factor=1.0,
             block_types=('basic', 'basic', 'bottleneck', 'bottleneck'),
             se_stages=(True, True, True, False),
+            anti_alias=True,
+            stem='space_to_depth',
             stem_slope=1e-2,
             slope=1e-3,
         ),
@@ -212,9 +119,14 @@ class TResNet(BaseModule):
         self.with_cp = with_cp
 
         width = int(64 * settings['width_factor'])
-        self.space_to_depth = SpaceToDepth()
+        if settings['stem'] == 'space_to_depth':
+            self.space_to_depth, self.max_pool = SpaceToDepth(), nn.Identity()
+            stem = dict(in_channels=in_channels * SpaceToDepth.block_size**2, kernel_size=3)
+        else:
+            self.space_to_depth, self.max_pool = nn.Identity(), nn.MaxPool2d(3, 2, padding=1)
+            stem = dict(in_channels=in_channels, kernel_size=7, stride=2)
         self.conv1 = ConvNorm(
-            in_channels * SpaceToDepth.block_size**2, width, 3, norm_cfg, settings['stem_slope']
+            out_channels=width, norm_cfg=norm_cfg, slope=settings['stem_slope'], **stem
         )
         drop_paths = torch.linspace(0, drop_path_rate, sum(depths)).tolist()
         channels, stage_channels = width, []
@@ -232,6 +144,7 @@ class TResNet(BaseModule):
                         norm_cfg,
                         settings['slope'],
                         settings['se_stages'][stage],
+                        settings['anti_alias'],
                         drop_paths[sum(depths[:stage]) + index],
                     )
                 )
@@ -266,6 +179,8 @@ class TResNet(BaseModule):
                 raise InputError(
                     f'arch field {field!r} needs one value for each of the 4 stages, got {value!r}'
                 )
+        if settings['stem'] not in STEMS:
+            raise InputError(f'unknown stem {settings["stem"]!r} in arch: use one of {STEMS}')
         wrong = sorted(set(settings['block_types']) - set(BLOCKS))
         if wrong:
             raise InputError(f'unknown block type {wrong[0]!r} in arch: use {sorted(BLOCKS)}')
@@ -348,7 +263,7 @@ class TResNet(BaseModule):
             warn_unless_unit_range(x)
         if height % 4 or width % 4:
             x = F.pad(x, (0, -width % 4, 0, -height % 4))
-        x = self.conv1(self.space_to_depth(x))
+        x = self.max_pool(self.conv1(self.space_to_depth(x)))
         outputs = []
         for index, stage in enumerate(self.stages):
             for block in stage:
