@@ -10,7 +10,7 @@ from mmengine.optim import build_optim_wrapper
 from torch import nn
 
 from tresnet_det import TResNet
-from tresnet_det.layers import InPlaceABN
+from tresnet_det.layers import BlurPool, InPlaceABN
 from tresnet_det.models.conv_norm import iterate_norms
 
 ARCHS = {'m': 31.4, 'l': 56.0, 'xl': 78.4}  # paper: million parameters with 1000 classes
@@ -78,6 +78,18 @@ def test_padding_is_black_at_the_right_and_bottom():
     padded[..., :37, :42] = x
     for ours, expected in zip(backbone(x), backbone(padded), strict=True):
         torch.testing.assert_close(ours, expected)
+
+
+@pytest.mark.parametrize('fields', [dict(stem='conv'), dict(anti_alias=False)], ids=str)
+def test_the_paper_refinements_can_be_left_out(fields):
+    backbone = tiny(arch=dict(depths=(1, 1, 1, 1), width_factor=0.25, **fields))
+    for y, channels, stride in zip(
+        backbone(torch.rand(2, 3, 65, 90)), backbone.out_channels, STRIDES, strict=True
+    ):
+        assert y.shape == (2, channels, math.ceil(65 / stride), math.ceil(90 / stride))
+    blurs = sum(isinstance(module, BlurPool) for module in backbone.modules())
+    assert blurs == (0 if 'anti_alias' in fields else 3)
+    assert backbone.conv1.conv.kernel_size == ((7, 7) if 'stem' in fields else (3, 3))
 
 
 def test_pictures_under_32_pixels_are_an_error():
@@ -377,6 +389,7 @@ def test_compiled_backbone_gives_the_same_outputs_and_gradients():
         (dict(arch=dict(slope=0.0)), "'slope' is too small"),
         (dict(out_indices=3), 'increasing stage numbers'),
         (dict(in_channels=0), 'in_channels'),
+        (dict(arch=dict(stem='patch')), "unknown stem 'patch' in arch"),
     ],
 )
 def test_wrong_arguments_are_named_in_one_line(arguments, message):

@@ -24,9 +24,10 @@ from torch.autograd.function import Function, once_differentiable
 
 from .sync_statistics import SyncNorm, sync_world_size
 from .tracing import is_tracing
+from .triton_kernels import is_available, require_triton
 
 ACTIVATIONS = ('leaky_relu', 'identity')
-BACKENDS = ('auto', 'torch', 'inplace_abn')
+BACKENDS = ('auto', 'torch', 'triton', 'inplace_abn')
 
 # float16 stores the smallest numbers in steps of 6e-8, which the inverse of the leaky ReLU turns
 # into steps of 6e-8 / slope: 6e-5 at a slope of 1e-3, but 6e-2 at 1e-6. Below this slope the input
@@ -35,19 +36,42 @@ _MIN_FLOAT16_SLOPE = 1e-4
 
 
 class Normalized(NamedTuple):
-    """A norm's output and the figures that recompute it: ``y = (x - mean) * invstd * scale + b``.
+    """A norm's output and what it is recomputed from: ``y = (x - mean) * invstd * scale + bias``.
 
     Attributes:
         y: ``(N, C, H, W)``.
+        x: ``(N, C, H, W)``, the norm's input.
         mean: ``(C,)``.
         invstd: ``(C,)``, the inverse standard deviation, eps included.
         scale: ``(C,)``, ``|weight| + eps``.
+        bias: ``(C,)``.
     """
 
     y: torch.Tensor
+    x: torch.Tensor
     mean: torch.Tensor
     invstd: torch.Tensor
     scale: torch.Tensor
+    bias: torch.Tensor
+
+    @property
+    def sources(self) -> tuple[torch.Tensor, ...]:
+        """All but ``y``, as :func:`renormalize` takes them."""
+        return self[1:]
+
+
+def renormalize(
+    x: torch.Tensor,
+    mean: torch.Tensor,
+    invstd: torch.Tensor,
+    scale: torch.Tensor,
+    bias: torch.Tensor,
+) -> torch.Tensor:
+    """Return the output of :class:`Normalized` again, in one pass over ``x``."""
+    factor = invstd * scale  # (C,)
+    shift = bias - mean * factor
+    y = torch.addcmul(shift[:, None, None], x, factor[:, None, None])
+    return y.to(x.dtype)  # half precision meets the statistics in theirs
 
 
 class InPlaceABN(nn.Module):
@@ -66,13 +90,15 @@ class InPlaceABN(nn.Module):
         activation: ``'leaky_relu'`` or ``'identity'``.
         activation_param: Slope of the leaky ReLU, above 0.
         sync: Share the statistics between the processes of the default group while training.
-        backend: What runs the leaky ReLU norms: ``'torch'`` for torch's own kernels,
-            ``'inplace_abn'`` for the compiled package of that name, where it is installed,
-            ``'auto'`` for the best that needs no compiler.
+        backend: What runs the leaky ReLU norms: ``'torch'`` for torch's own kernels, ``'triton'``
+            for those of ``triton_norm.py`` on CUDA tensors (and torch's for what they do not take:
+            float64, CPU tensors, shared statistics), ``'inplace_abn'`` for the compiled package of
+            that name, where it is installed, ``'auto'`` for the best that needs no compiler: now
+            torch's, as the Triton kernels are off by default until measured on a GPU.
 
     Raises:
         ValueError: If an argument is out of its range, or a training batch has one value a channel.
-        ImportError: If ``backend='inplace_abn'`` and the package is not installed.
+        ImportError: If the package of ``backend='triton'`` or ``'inplace_abn'`` is not installed.
         RuntimeError: If it is compiled with ``sync=True`` and trains in several processes.
     """
 
@@ -104,8 +130,11 @@ class InPlaceABN(nn.Module):
         self.bias = nn.Parameter(torch.zeros(num_features))
         self.register_buffer('running_mean', torch.zeros(num_features))
         self.register_buffer('running_var', torch.ones(num_features))
+        # A missing package: say so when the model is built, not at its first batch.
+        if backend == 'triton':
+            require_triton()
         if backend == 'inplace_abn':
-            _compiled_package()  # missing: say so when the model is built, not at its first batch
+            _compiled_package()
 
     @property
     def scale(self) -> torch.Tensor:
@@ -129,9 +158,14 @@ class InPlaceABN(nn.Module):
             return self._forward_sync(x, self.activation_param).y
         if x.dtype == torch.float16 and self.activation_param < _MIN_FLOAT16_SLOPE:
             return self._forward_plain(x)
-        return _InPlaceABN.apply(
+        arguments = (
             x, self.scale, self.bias, *self._statistics_arguments(), self.activation_param
-        )
+        )  # fmt: skip
+        if self.backend == 'triton' and is_available(x):
+            from .triton_norm import inplace_abn  # needs triton
+
+            return inplace_abn(*arguments)
+        return _InPlaceABN.apply(*arguments)
 
     def normalize(self, x: torch.Tensor) -> Normalized:
         """Return the output together with what recomputes it, for an identity activation.
@@ -181,7 +215,7 @@ class InPlaceABN(nn.Module):
         y, mean, invstd = torch.native_batch_norm(x, scale, self.bias, *arguments)
         if not self.training:
             mean, invstd = self.running_mean, (self.running_var + self.eps).rsqrt()
-        return Normalized(y, mean, invstd, scale)
+        return Normalized(y, x, mean, invstd, scale, self.bias)
 
     def _forward_sync(self, x: torch.Tensor, slope: float) -> Normalized:
         scale = self.scale
@@ -189,7 +223,7 @@ class InPlaceABN(nn.Module):
         y, mean, invstd = SyncNorm.apply(
             x, scale, self.bias, running_mean, running_var, momentum, eps, slope
         )
-        return Normalized(y, mean, invstd, scale)
+        return Normalized(y, x, mean, invstd, scale, self.bias)
 
     def _forward_compiled(self, x: torch.Tensor) -> torch.Tensor:
         functions = _compiled_package().functions

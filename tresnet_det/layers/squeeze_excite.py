@@ -5,7 +5,7 @@ import torch.nn.functional as F
 from torch import nn
 from torch.autograd.function import Function, once_differentiable
 
-from .inplace_abn import InPlaceABN
+from .inplace_abn import InPlaceABN, Normalized
 from .tracing import is_tracing
 
 
@@ -46,11 +46,16 @@ class SqueezeExcite(nn.Module):
         keeps_less = isinstance(norm, InPlaceABN) and torch.is_grad_enabled() and x.numel() > 0
         if not keeps_less or is_tracing():
             return self(norm(x))
-        normalized = norm.normalize(x)
+        return self.scale_normalized(norm.normalize(x))[0]
+
+    def scale_normalized(self, normalized: Normalized) -> tuple[torch.Tensor, torch.Tensor]:
+        """Return ``y * gate``, keeping what ``y`` is recomputed from, and the gate.
+
+        Args:
+            normalized: What an identity-activation :class:`InPlaceABN` makes of ``(N, C, H, W)``.
+        """
         gate = self.gate(normalized.y)
-        return _GateNormOutput.apply(
-            normalized.y, gate, x, normalized.mean, normalized.invstd, normalized.scale, norm.bias
-        )
+        return _GateNormOutput.apply(normalized.y, gate, *normalized.sources), gate
 
 
 class _GateNormOutput(Function):

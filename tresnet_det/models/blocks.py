@@ -1,17 +1,23 @@
 """The residual blocks of TResNet (paper, figure 2)."""
 
+from functools import partial
+
 import torch
 import torch.nn.functional as F
 from mmcv.cnn.bricks import DropPath
 from torch import nn
 
-from ..layers import SqueezeExcite
-from ..layers.recompute import Recipe
+from ..layers import InPlaceABN, SqueezeExcite
+from ..layers.inplace_abn import renormalize
+from ..layers.recompute import Recipe, convolve, keeps_recipes, relu_
 from .conv_norm import ConvNorm, NormConfig
 
 
 class ResidualBlock(nn.Module):
     """``relu(branch(x) + shortcut(x))``: what both kinds of block are.
+
+    The branch's last convolution and norm are called one by one, so that little is kept: forward
+    hooks on that :class:`ConvNorm` as a whole do not fire, those on its parts do.
 
     Args:
         in_channels: Channels of the input.
@@ -44,20 +50,60 @@ class ResidualBlock(nn.Module):
         self.downsample = build_shortcut(in_channels, planes * self.expansion, stride, norm_cfg)
         self.drop_path = DropPath(drop_path) if drop_path else nn.Identity()
 
-    def forward(self, x: torch.Tensor) -> torch.Tensor:
+    def forward(self, x: torch.Tensor, recipe: Recipe | None = None) -> torch.Tensor:
+        """Return the output of the block.
+
+        Args:
+            x: ``(N, C, H, W)``.
+            recipe: Computes ``x`` again in the backward pass, where it need not be kept.
+        """
         shortcut = x if self.downsample is None else self.downsample(x)
-        branch = self.drop_path(self.branch(x))
+        x = self.convolve(x, recipe)
+        branch = self.last_norm(x) if self.last_se is None else self.last_se(x, self.last_norm)
+        branch = self.drop_path(branch)
         # In the branch's own memory, which nothing keeps for backward: its norm keeps its input,
         # squeeze-and-excite and stochastic depth return a tensor of their own.
         return F.relu(branch.add_(shortcut), inplace=True)
 
+    @property
+    def can_recompute(self) -> bool:
+        """Whether :meth:`forward_with_recipe` works now."""
+        norm_keeps_input = isinstance(self.last_norm, InPlaceABN)
+        return norm_keeps_input and isinstance(self.drop_path, nn.Identity) and keeps_recipes()
+
+    def forward_with_recipe(self, x: torch.Tensor) -> tuple[torch.Tensor, Recipe]:
+        """Return the output, which this block does not keep, and how the next one recomputes it.
+
+        By a norm, the gate's product, the sum and the ReLU, from what the norms keep and ``x``.
+        """
+        normalized = self.last_norm.normalize(self.convolve(x, None))
+        branch, sources = normalized.y, [*normalized.sources]
+        if self.last_se is not None:
+            branch, gate = self.last_se.scale_normalized(normalized)
+            sources.append(gate)
+        if self.downsample is None:
+            shortcut = x
+            sources.append(x)
+        else:
+            *pools, unit = self.downsample
+            projected = unit.norm.normalize(unit.conv(nn.Sequential(*pools)(x)))
+            shortcut = projected.y
+            sources += projected.sources
+        compute = partial(_compute_output, self.last_se is not None, self.downsample is not None)
+        recipe = Recipe(compute, *sources, uses=2)  # the ReLU's and the next convolution's
+        return relu_(branch.add_(shortcut), recipe), recipe
+
+
+def _compute_output(has_gate: bool, is_projected: bool, *sources: torch.Tensor) -> torch.Tensor:
+    branch, rest = renormalize(*sources[:5]), sources[5:]
+    if has_gate:
+        branch, rest = branch.mul_(rest[0]), rest[1:]
+    shortcut = renormalize(*rest) if is_projected else rest[0]
+    return F.relu(branch.add_(shortcut), inplace=True)
+
 
 class BasicBlock(ResidualBlock):
-    """Two 3x3 convolutions with squeeze-and-excite before the sum (paper, figure 2, left).
-
-    Squeeze-and-excite applies the second norm itself, to keep less: forward hooks on ``conv2`` as a
-    whole do not fire, those on ``conv2.conv`` and ``se`` do.
-    """
+    """Two 3x3 convolutions with squeeze-and-excite before the sum (paper, figure 2, left)."""
 
     expansion = 1
 
@@ -70,18 +116,19 @@ class BasicBlock(ResidualBlock):
     def last_norm(self) -> nn.Module:
         return self.conv2.norm
 
-    def branch(self, x: torch.Tensor) -> torch.Tensor:
-        x = self.conv1(x)
-        if self.se is None:
-            return self.conv2(x)
-        return self.se(self.conv2.conv(x), self.conv2.norm)
+    @property
+    def last_se(self) -> SqueezeExcite | None:
+        return self.se
+
+    def convolve(self, x: torch.Tensor, recipe: Recipe | None) -> torch.Tensor:
+        return self.conv2.conv(self.conv1(x, recipe))
 
 
 class Bottleneck(ResidualBlock):
     """1x1, 3x3, 1x1 convolutions with squeeze-and-excite after the 3x3 (paper, figure 2, right).
 
     The product with the gate is not kept for backward: its factors are, so it is computed again.
-    Forward hooks on ``se`` and ``conv3.conv`` do not fire, those on ``conv3`` do.
+    Forward hooks on ``se`` and ``conv3.conv`` do not fire where it is.
     """
 
     expansion = 4
@@ -92,16 +139,18 @@ class Bottleneck(ResidualBlock):
         self.se = SqueezeExcite(planes, max(planes * 4 // 8, 64)) if use_se else None
         self.conv3 = ConvNorm(planes, planes * self.expansion, 1, norm_cfg)
 
+    last_se = None
+
     @property
     def last_norm(self) -> nn.Module:
         return self.conv3.norm
 
-    def branch(self, x: torch.Tensor) -> torch.Tensor:
-        x = self.conv2(self.conv1(x))
+    def convolve(self, x: torch.Tensor, recipe: Recipe | None) -> torch.Tensor:
+        x = self.conv2(self.conv1(x, recipe))
         if self.se is None:
-            return self.conv3(x)
+            return self.conv3.conv(x)
         gate = self.se.gate(x)
-        return self.conv3(x * gate, Recipe(torch.mul, x, gate))
+        return convolve(self.conv3.conv, x * gate, Recipe(torch.mul, x, gate))
 
 
 def build_shortcut(

@@ -1,0 +1,358 @@
+"""What the Triton kernels compute; run by ``test_triton_kernels.py``, in a process of its own.
+
+Triton reads ``TRITON_INTERPRET`` when it is imported. With it the kernels run on the CPU, in
+Triton's interpreter; without it on a GPU.
+"""
+
+import copy
+import os
+from types import SimpleNamespace
+
+import pytest
+import torch
+import torch.nn.functional as F
+from timm.layers import BlurPool2d
+
+from tresnet_det.layers import InPlaceABN, triton_blur, triton_kernels, triton_norm
+from tresnet_det.layers.triton_blur import blur_pool
+from tresnet_det.layers.triton_gate import gate_product
+from tresnet_det.layers.triton_norm import inplace_abn
+
+DEVICE = 'cpu' if os.environ.get('TRITON_INTERPRET') == '1' else 'cuda'
+SLOPE, EPS = 1e-2, 1e-5
+HALVES = [torch.float16, torch.bfloat16]
+LAYOUTS = pytest.mark.parametrize(
+    'layout', [torch.contiguous_format, torch.channels_last], ids=['contiguous', 'channels_last']
+)
+MODES = pytest.mark.parametrize('training', [True, False], ids=['train', 'eval'])
+
+
+@pytest.fixture(params=['usual', 'small'])
+def tiles(request, monkeypatch):
+    """Run with the tiles as they are, and with tiles so small that every loop goes round."""
+    if request.param == 'small':
+        small_tiles(monkeypatch)
+    return request.param
+
+
+def small_tiles(monkeypatch):
+    monkeypatch.setattr(triton_kernels, 'TILE', 64)
+    monkeypatch.setattr(triton_kernels, 'PROGRAMS', 24)
+    monkeypatch.setattr(triton_norm, '_SPLITS_A_STEP', 2)
+    monkeypatch.setattr(triton_norm, '_CHANNELS_A_PROGRAM', 2)
+    monkeypatch.setattr(triton_blur, '_TILE', 64)
+
+
+def batch(*shape, dtype=torch.float32, layout=torch.contiguous_format):
+    x = torch.randn(shape, dtype=torch.float64) * 2 + 1
+    return x.to(dtype).to(DEVICE, memory_format=layout)
+
+
+def figures(channels):
+    """Return scale, bias, running mean and variance of float32."""
+    scale, bias = torch.rand(channels) + 0.3, torch.randn(channels) * 0.2
+    figures = scale, bias, torch.randn(channels), torch.rand(channels) + 0.5
+    return tuple(t.to(DEVICE) for t in figures)
+
+
+def run_norm(x, grad, scale, bias, running_mean, running_var, training, momentum=0.1):
+    x, scale, bias = (t.detach().clone().requires_grad_() for t in (x, scale, bias))
+    running = running_mean.clone(), running_var.clone()
+    y = inplace_abn(x, scale, bias, *running, training, momentum, EPS, SLOPE)
+    y.backward(grad)
+    return SimpleNamespace(
+        y=y.detach(), dx=x.grad, dscale=scale.grad, dbias=bias.grad, mean=running[0], var=running[1]
+    )
+
+
+def expected_norm(x, grad, scale, bias, running_mean, running_var, training, momentum=0.1):
+    leaves = [t.detach().double().requires_grad_() for t in (x, scale, bias)]
+    running = running_mean.double(), running_var.double()
+    z = F.batch_norm(leaves[0], *running, *leaves[1:], training, momentum, EPS)
+    y = F.leaky_relu(z, SLOPE)
+    dx, dscale, dbias = torch.autograd.grad(y, leaves, grad.double())
+    return SimpleNamespace(
+        y=y.detach(), dx=dx, dscale=dscale, dbias=dbias, mean=running[0], var=running[1]
+    )
+
+
+@LAYOUTS
+@MODES
+@pytest.mark.parametrize(
+    ('tiles', 'shape'),
+    [
+        ('usual', (3, 2, 41, 34)),
+        ('usual', (9, 8, 1, 1)),
+        ('small', (4, 5, 6, 7)),
+        ('small', (2, 67, 3, 3)),
+    ],
+    indirect=['tiles'],
+)
+def test_the_norm_equals_batch_norm_and_leaky_relu(shape, training, layout, tiles):
+    x, grad = batch(*shape, layout=layout), batch(*shape, layout=layout)
+    arguments = x, grad, *figures(shape[1]), training
+    ours, expected = run_norm(*arguments), expected_norm(*arguments)
+    for name in ('y', 'dx', 'mean', 'var'):
+        torch.testing.assert_close(
+            getattr(ours, name).double(), getattr(expected, name), rtol=1e-5, atol=1e-5, msg=name
+        )
+    # Sums over the batch err relative to the sum of their terms' sizes, not to their own.
+    terms = grad.double().abs().sum((0, 2, 3))
+    largest = 8  # no normalised value is larger
+    assert ((ours.dbias.double() - expected.dbias).abs() <= 1e-6 * terms).all()
+    assert ((ours.dscale.double() - expected.dscale).abs() <= 1e-6 * largest * terms).all()
+    assert ours.y.stride() == ours.dx.stride() == x.stride()
+
+
+@LAYOUTS
+@MODES
+@pytest.mark.parametrize('dtype', HALVES)
+def test_the_norm_errs_by_no_more_than_its_format(dtype, training, layout):
+    eps = torch.finfo(dtype).eps
+    x, grad = (batch(3, 12, 7, 10, dtype=dtype, layout=layout) for _ in range(2))
+    scale, bias, *running = figures(12)
+    arguments = x, grad, scale, bias, *running, training
+    ours, expected = run_norm(*arguments), expected_norm(*arguments)
+    assert ours.y.dtype == ours.dx.dtype == dtype
+    assert ours.dscale.dtype == torch.float32
+
+    def largest(t):
+        return t.double().abs().amax((0, 2, 3))
+
+    # One rounding, by eps / 2 of the value on a GPU; the interpreter cuts bfloat16 off instead, by
+    # up to eps. The sums in float32 are finer by far.
+    assert (largest(ours.y - expected.y) <= eps * largest(expected.y)).all()
+    # The normalised input is recovered from an output that was rounded once.
+    var, mean = torch.var_mean(x.double(), (0, 2, 3), correction=0)
+    if not training:
+        mean, var = (t.double() for t in running)
+    invstd = (var + EPS).rsqrt()
+    xhat = largest((x.double() - mean[:, None, None]) * invstd[:, None, None])
+    recovered = eps * (bias.double().abs() / scale.double() + xhat)
+    terms = grad.double().abs().sum((0, 2, 3))
+    assert ((ours.dscale - expected.dscale).abs() <= terms * recovered).all()
+    assert ((ours.dbias - expected.dbias).abs() <= terms * 1e-6).all()
+    # dx = scale * invstd * (dz - mean(dz) - xhat * mean(dz * xhat)), rounded once
+    count = x[:, 0].numel()
+    slack = recovered * (2 * xhat + recovered) * terms / count if training else 0
+    allowed = eps * largest(expected.dx) + scale.double() * invstd * slack
+    assert (largest(ours.dx - expected.dx) <= allowed).all()
+
+
+@LAYOUTS
+def test_the_variance_around_a_large_mean_is_exact(layout, tiles):
+    x = (torch.randn(4, 6, 9, 8) + 1000).to(DEVICE, memory_format=layout)
+    arguments = x, torch.ones_like(x), *figures(6), True, 1.0
+    ours, expected = run_norm(*arguments), expected_norm(*arguments)
+    # E[x^2] - E[x]^2 would be off by a tenth in float32; the mean has steps of 6e-5 there.
+    torch.testing.assert_close(ours.var.double(), expected.var, rtol=1e-5, atol=0)
+    torch.testing.assert_close(ours.mean.double(), expected.mean, rtol=1e-7, atol=0)
+    torch.testing.assert_close(ours.y.double(), expected.y, rtol=0, atol=2e-4)
+
+
+@LAYOUTS
+@MODES
+@pytest.mark.parametrize('dtype', [torch.float32, *HALVES])
+def test_a_weight_of_zero_has_the_gradient_of_a_positive_one(dtype, training, layout):
+    norm = InPlaceABN(4, backend='triton').to(DEVICE).train(training)
+    torch.nn.init.zeros_(norm.weight)
+    x, grad = (batch(3, 4, 5, 6, dtype=dtype, layout=layout) for _ in range(2))
+    norm(x).backward(grad)
+    arguments = x, grad, norm.weight + EPS, norm.bias, torch.zeros(4), torch.ones(4), training
+    expected = expected_norm(*(t.to(DEVICE) if torch.is_tensor(t) else t for t in arguments))
+    # float16 keeps a value of 1e-5 to within 3e-8, hence xhat to within 3e-8 / 1e-5; below zero
+    # to within 1 / SLOPE of that, where the gradient is SLOPE of the other.
+    recovered = 4 * torch.finfo(dtype).eps + (3e-3 if dtype == torch.float16 else 0)
+    terms = grad.double().abs().sum((0, 2, 3))
+    assert ((norm.weight.grad - expected.dscale).abs() <= recovered * terms).all()
+    assert norm.weight.grad.abs().min() > 0
+
+
+@LAYOUTS
+def test_a_norm_keeps_what_torchs_keeps(layout):
+    def kept(backend):
+        norm = InPlaceABN(6, backend=backend).to(DEVICE)
+        storages = {}
+
+        def pack(t):
+            storages[t.untyped_storage().data_ptr()] = t.untyped_storage().nbytes()
+            return t
+
+        with torch.autograd.graph.saved_tensors_hooks(pack, lambda t: t):
+            y = norm(x)
+        assert storages[y.untyped_storage().data_ptr()] == x.numel() * x.element_size()
+        return sum(storages.values())
+
+    x = batch(2, 6, 8, 8, layout=layout).requires_grad_()
+    assert kept('triton') == kept('torch')
+
+
+@MODES
+@LAYOUTS
+def test_the_module_gives_what_it_gives_on_torchs_kernels(layout, training):
+    x, grad = batch(3, 5, 6, 7, layout=layout), batch(3, 5, 6, 7)  # another layout's gradient
+    ours = InPlaceABN(5, activation_param=0.1, backend='triton').to(DEVICE).train(training)
+    with torch.no_grad():
+        ours.weight.copy_(torch.tensor([1.0, -0.7, 0.4, -1.5, 0.1]))
+        ours.bias.uniform_(-0.2, 0.2)
+    theirs = copy.deepcopy(ours)
+    theirs.backend = 'torch'
+    inputs = []
+    for norm in (ours, theirs):
+        inputs.append(x.clone().requires_grad_())
+        y = norm(inputs[-1])
+        y.backward(grad)
+        assert y.stride() == inputs[-1].grad.stride() == x.stride()
+    torch.testing.assert_close(inputs[0].grad, inputs[1].grad, rtol=1e-5, atol=1e-5)
+    for name, parameter in ours.named_parameters():
+        other = theirs.get_parameter(name).grad
+        torch.testing.assert_close(parameter.grad, other, rtol=1e-4, atol=1e-4)
+    for name, buffer in ours.named_buffers():
+        torch.testing.assert_close(buffer, theirs.get_buffer(name))
+
+
+@pytest.mark.parametrize('needed', ['x', 'scale', 'bias'])
+@MODES
+def test_a_single_gradient_is_right_by_itself(needed, training):
+    arguments = batch(2, 3, 4, 5), batch(2, 3, 4, 5), *figures(3), training
+    expected = expected_norm(*arguments)
+    x, grad, scale, bias, *rest = arguments
+    leaves = dict(x=x, scale=scale, bias=bias)
+    leaves[needed] = leaves[needed].clone().requires_grad_()
+    inplace_abn(*leaves.values(), *rest, 0.1, EPS, SLOPE).backward(grad)
+    ours = leaves[needed].grad.double()
+    torch.testing.assert_close(ours, getattr(expected, f'd{needed}'), rtol=1e-4, atol=1e-4)
+
+
+@pytest.mark.parametrize('function', [blur_pool, lambda x: gate_product(x, x[:, :, :1, :1])])
+def test_a_map_in_neither_layout_is_taken_too(function):
+    x = batch(2, 6, 8, 10)[:, ::2, :, ::2]
+    torch.testing.assert_close(function(x), function(x.contiguous()))
+    assert function(x).is_contiguous()
+
+
+def test_a_norm_takes_a_map_in_neither_layout_too():
+    x, grad = batch(2, 6, 8, 10)[:, ::2, :, ::2], batch(2, 3, 8, 5)
+    arguments = grad, *figures(3), True
+    ours, same = run_norm(x, *arguments), run_norm(x.contiguous(), *arguments)
+    torch.testing.assert_close(ours.y, same.y)
+    torch.testing.assert_close(ours.dx, same.dx)
+
+
+@LAYOUTS
+@pytest.mark.parametrize('size', [(8, 8), (7, 9), (2, 2), (3, 2), (4, 67)])
+def test_the_blur_is_timms(size, layout, tiles, monkeypatch):
+    if size == (7, 9):  # as for a map of more values than 32 bits can count
+        monkeypatch.setattr(triton_blur, '_WIDE', 0)
+    x = batch(2, 3, *size, layout=layout).requires_grad_()
+    theirs = x.detach().double().requires_grad_()
+    y, expected = blur_pool(x), BlurPool2d(3).double().to(DEVICE)(theirs)
+    grad = torch.randn_like(y)
+    y.backward(grad)
+    expected.backward(grad.double())
+    torch.testing.assert_close(y.double(), expected, rtol=1e-5, atol=1e-5)
+    torch.testing.assert_close(x.grad.double(), theirs.grad, rtol=1e-5, atol=1e-5)
+    assert y.is_contiguous(memory_format=layout)
+    assert x.grad.is_contiguous(memory_format=layout)
+
+
+@LAYOUTS
+@pytest.mark.parametrize('dtype', HALVES)
+def test_the_blur_rounds_once_in_half_precision(dtype, layout):
+    channels = 66 if layout == torch.channels_last else 3
+    x = batch(2, channels, 6, 5, dtype=dtype, layout=layout).requires_grad_()
+    theirs = x.detach().double().requires_grad_()
+    y, expected = blur_pool(x), BlurPool2d(channels).double().to(DEVICE)(theirs)
+    grad = torch.randn(2, channels, 3, 3).to(DEVICE, dtype)  # contiguous whatever the map's layout
+    y.backward(grad)
+    expected.backward(grad.double())
+    eps = torch.finfo(dtype).eps
+    assert y.dtype == x.grad.dtype == dtype
+    torch.testing.assert_close(y.double(), expected, rtol=eps, atol=1e-6)
+    torch.testing.assert_close(x.grad.double(), theirs.grad, rtol=eps, atol=1e-6)
+    assert x.grad.is_contiguous(memory_format=layout)
+
+
+def test_the_blur_keeps_nothing_for_backward():
+    kept = []
+    with torch.autograd.graph.saved_tensors_hooks(lambda t: kept.append(t) or t, lambda t: t):
+        blur_pool(batch(2, 3, 8, 8).requires_grad_())
+    assert not kept
+
+
+@LAYOUTS
+@pytest.mark.parametrize('dtype', [torch.float32, *HALVES])
+@pytest.mark.parametrize('shape', [(2, 67, 3, 2), (3, 4, 19, 17)])
+def test_the_gate_is_a_product(shape, dtype, layout, tiles):
+    y = batch(*shape, dtype=dtype, layout=layout).requires_grad_()
+    gate = torch.rand(*shape[:2], 1, 1).to(DEVICE, dtype).requires_grad_()
+    grad = batch(*shape, dtype=dtype)  # contiguous whatever the map's layout
+    leaves = [t.detach().double().requires_grad_() for t in (y, gate)]
+    product, expected = gate_product(y, gate), leaves[0] * leaves[1]
+    product.backward(grad)
+    dy, dgate = torch.autograd.grad(expected, leaves, grad.double())
+    eps = torch.finfo(dtype).eps
+    assert product.dtype == y.grad.dtype == gate.grad.dtype == dtype
+    torch.testing.assert_close(product.double(), expected, rtol=eps, atol=1e-7)
+    torch.testing.assert_close(y.grad.double(), dy, rtol=eps, atol=1e-7)
+    terms = (grad * y).detach().double().abs().sum((2, 3), keepdim=True)
+    assert ((gate.grad - dgate).abs() <= eps * dgate.abs() + 1e-6 * terms).all()
+    assert product.is_contiguous(memory_format=layout)
+    assert y.grad.is_contiguous(memory_format=layout)
+
+
+def test_a_gate_of_float32_widens_the_product_of_a_half_precision_map():
+    y = batch(2, 3, 4, 5, dtype=torch.bfloat16).requires_grad_()
+    gate = torch.rand(2, 3, 1, 1).to(DEVICE).requires_grad_()
+    product = gate_product(y, gate)
+    torch.testing.assert_close(product, y * gate)
+    product.sum().backward()
+    assert (y.grad.dtype, gate.grad.dtype) == (torch.bfloat16, torch.float32)
+
+
+@pytest.mark.parametrize(
+    'case',
+    ['taken', 'float64', 'two_axes', 'empty', 'identity', 'auto', 'slope', 'sync', 'compile'],
+)
+def test_the_module_falls_back_where_the_kernels_do_not_serve(case, monkeypatch):
+    calls = []
+
+    def spy(*arguments):
+        calls.append(arguments)
+        return inplace_abn(*arguments)
+
+    monkeypatch.setattr(triton_norm, 'inplace_abn', spy)
+    norm = InPlaceABN(
+        3,
+        backend='auto' if case == 'auto' else 'triton',
+        activation='identity' if case == 'identity' else 'leaky_relu',
+        activation_param=1e-6 if case == 'slope' else 1e-2,
+        sync=case == 'sync',
+    ).to(DEVICE)
+    x = batch(2, 3, 4, 5)
+    x = dict(
+        float64=x.double(), two_axes=x[:, :, 0, 0], empty=x[:0], slope=x.half()
+    ).get(case, x)  # fmt: skip
+    if case == 'float64':
+        norm.double()
+    if case == 'sync':
+        monkeypatch.setattr('tresnet_det.layers.inplace_abn.sync_world_size', lambda: 2)
+        monkeypatch.setattr(norm, '_forward_sync', lambda x, slope: SimpleNamespace(y=x))
+    if case == 'compile':
+        norm = torch.compile(norm, backend='aot_eager', fullgraph=True)
+    norm(x)
+    assert len(calls) == (case == 'taken')
+
+
+def test_figures_of_other_channels_are_refused():
+    with pytest.raises(ValueError, match='4 channels'):
+        InPlaceABN(4, backend='triton').to(DEVICE)(batch(2, 3, 4, 5))
+    with pytest.raises(ValueError, match='none for'):
+        gate_product(batch(2, 3, 4, 5), batch(2, 4, 1, 1))
+
+
+def test_a_changed_output_is_refused_and_not_a_wrong_gradient():
+    y = InPlaceABN(3, backend='triton').to(DEVICE)(batch(2, 3, 4, 5).requires_grad_())
+    y.add_(1)
+    with pytest.raises(RuntimeError, match='modified by an inplace operation'):
+        y.sum().backward()
