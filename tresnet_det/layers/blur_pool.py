@@ -6,6 +6,7 @@ from torch import nn
 from torch.autograd.function import Function, once_differentiable
 
 from .tracing import is_tracing
+from .triton_kernels import is_available
 
 _PADDING = (1, 1, 1, 1)
 _STRIDE = 2
@@ -18,12 +19,16 @@ class BlurPool(nn.Module):
     16``, the border is reflected, so a side needs at least two pixels. The layer has no parameters
     and keeps nothing for the backward pass: the operation is linear and fixed.
 
+    Args:
+        backend: ``'torch'``, or ``'triton'`` for the kernels of ``triton_blur.py`` on CUDA tensors.
+
     Raises:
         ValueError: If a side is shorter than two pixels.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, backend: str = 'torch') -> None:
         super().__init__()
+        self.backend = backend
         row = torch.tensor([1.0, 2.0, 1.0]) / 4
         # A constant, not a weight: published checkpoints do not have it.
         self.register_buffer('kernel', torch.outer(row, row)[None, None], persistent=False)
@@ -31,6 +36,10 @@ class BlurPool(nn.Module):
     def forward(self, x: torch.Tensor) -> torch.Tensor:
         if min(x.shape[-2:]) < 2:
             raise ValueError(f'BlurPool needs sides of at least 2 pixels, got {tuple(x.shape)}')
+        if self.backend == 'triton' and is_available(x) and not is_tracing():
+            from .triton_blur import blur_pool  # needs triton
+
+            return blur_pool(x)
         kernel = self.kernel.to(x.dtype).expand(x.shape[1], -1, -1, -1)  # (C, 1, 3, 3)
         if is_tracing():
             return _blur(x, kernel)

@@ -7,6 +7,7 @@ from torch.autograd.function import Function, once_differentiable
 
 from .inplace_abn import InPlaceABN, Normalized
 from .tracing import is_tracing
+from .triton_kernels import is_available
 
 
 class SqueezeExcite(nn.Module):
@@ -18,10 +19,12 @@ class SqueezeExcite(nn.Module):
     Args:
         channels: Channels ``C`` of the input.
         reduced_channels: Channels between the two convolutions.
+        backend: ``'torch'``, or ``'triton'`` for the product of ``triton_gate.py`` on CUDA tensors.
     """
 
-    def __init__(self, channels: int, reduced_channels: int) -> None:
+    def __init__(self, channels: int, reduced_channels: int, backend: str = 'torch') -> None:
         super().__init__()
+        self.backend = backend
         self.fc1 = nn.Conv2d(channels, reduced_channels, kernel_size=1)
         self.fc2 = nn.Conv2d(reduced_channels, channels, kernel_size=1)
 
@@ -42,11 +45,19 @@ class SqueezeExcite(nn.Module):
             norm: The norm between the convolution and this layer, where this layer applies it.
         """
         if norm is None:
-            return x * self.gate(x)
+            return self.product(x, self.gate(x))
         keeps_less = isinstance(norm, InPlaceABN) and torch.is_grad_enabled() and x.numel() > 0
         if not keeps_less or is_tracing():
             return self(norm(x))
         return self.scale_normalized(norm.normalize(x))[0]
+
+    def product(self, x: torch.Tensor, gate: torch.Tensor) -> torch.Tensor:
+        """Return ``x * gate``, keeping both for backward."""
+        if self.backend == 'triton' and is_available(x) and not is_tracing():
+            from .triton_gate import gate_product  # needs triton
+
+            return gate_product(x, gate)
+        return x * gate
 
     def scale_normalized(self, normalized: Normalized) -> tuple[torch.Tensor, torch.Tensor]:
         """Return ``y * gate``, keeping what ``y`` is recomputed from, and the gate.

@@ -10,7 +10,7 @@ from torch import nn
 from ..layers import InPlaceABN, SqueezeExcite
 from ..layers.inplace_abn import renormalize
 from ..layers.recompute import Recipe, convolve, keeps_recipes, relu_
-from .conv_norm import ConvNorm, NormConfig
+from .conv_norm import ConvNorm, NormConfig, kernels_of
 
 
 class ResidualBlock(nn.Module):
@@ -110,7 +110,7 @@ class BasicBlock(ResidualBlock):
     def build_branch(self, in_channels, planes, downsampling, norm_cfg, slope, use_se) -> None:
         self.conv1 = ConvNorm(in_channels, planes, 3, norm_cfg, slope, **downsampling)
         self.conv2 = ConvNorm(planes, planes, 3, norm_cfg)
-        self.se = SqueezeExcite(planes, max(planes // 4, 64)) if use_se else None
+        self.se = build_se(planes, planes // 4, norm_cfg) if use_se else None
 
     @property
     def last_norm(self) -> nn.Module:
@@ -136,7 +136,7 @@ class Bottleneck(ResidualBlock):
     def build_branch(self, in_channels, planes, downsampling, norm_cfg, slope, use_se) -> None:
         self.conv1 = ConvNorm(in_channels, planes, 1, norm_cfg, slope)
         self.conv2 = ConvNorm(planes, planes, 3, norm_cfg, slope, **downsampling)
-        self.se = SqueezeExcite(planes, max(planes * 4 // 8, 64)) if use_se else None
+        self.se = build_se(planes, planes * 4 // 8, norm_cfg) if use_se else None
         self.conv3 = ConvNorm(planes, planes * self.expansion, 1, norm_cfg)
 
     last_se = None
@@ -150,7 +150,12 @@ class Bottleneck(ResidualBlock):
         if self.se is None:
             return self.conv3.conv(x)
         gate = self.se.gate(x)
-        return convolve(self.conv3.conv, x * gate, Recipe(torch.mul, x, gate))
+        return convolve(self.conv3.conv, self.se.product(x, gate), Recipe(torch.mul, x, gate))
+
+
+def build_se(channels: int, reduced_channels: int, norm_cfg: NormConfig) -> SqueezeExcite:
+    """Return squeeze-and-excite of at least 64 inner channels."""
+    return SqueezeExcite(channels, max(reduced_channels, 64), kernels_of(norm_cfg))
 
 
 def build_shortcut(

@@ -53,7 +53,7 @@ class ConvNorm(nn.Module):
         self.act = None
         if slope is not None and not isinstance(norm, InPlaceABN):
             self.act = nn.LeakyReLU(slope, inplace=True)
-        self.blur = BlurPool() if blur else None
+        self.blur = BlurPool(kernels_of(norm_cfg)) if blur else None
 
     @property
     def norm(self) -> nn.Module:
@@ -134,6 +134,11 @@ def build_norm(norm_cfg: NormConfig, channels: int, slope: float | None) -> nn.M
             "use 'InPlaceABN', 'BN' or 'SyncBN'"
         )
     return build_norm_layer(cfg, channels)[1]
+
+
+def kernels_of(norm_cfg: NormConfig) -> str:
+    """Return whose kernels blur and gate run on: Triton's where the norm asks for them."""
+    return 'triton' if norm_cfg.get('backend') == 'triton' else 'torch'
 
 
 def iterate_norms(module: nn.Module) -> Iterator[nn.Module]:

@@ -46,6 +46,7 @@ class TResNet(BaseModule):
         norm_eval: Keep the running statistics of all norms while training.
         norm_cfg: ``dict(type='InPlaceABN')`` (with ``sync=True`` to share statistics between
             processes), ``dict(type='BN')`` or ``dict(type='SyncBN')``, and the norm's arguments.
+            ``backend='triton'`` in it also chooses the kernels of the blur and of the gate.
         with_cp: Keep only each block's input while training and compute the block again in the
             backward pass: less memory, more time. Running statistics are updated once. Without
             effect under ``torch.compile``, which decides by itself what to keep.

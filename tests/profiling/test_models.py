@@ -1,0 +1,41 @@
+import pytest
+import torch
+
+from tresnet_det.errors import InputError
+from tresnet_det.profiling import models
+from tresnet_det.profiling.counts import count_parameters
+
+
+def test_a_size_behind_the_name_is_its_own():
+    assert models.resolve('tresnet_m', 224).size == 224
+    spec = models.resolve('tresnet_m@448', 224)
+    assert (spec.name, spec.size, spec.is_ours) == ('tresnet_m@448', 448, True)
+
+
+@pytest.mark.parametrize(
+    ('name', 'message'),
+    [
+        ('tresnet_n', r"unknown model 'tresnet_n': did you mean tresnet_"),
+        ('timm:resnet5O', r'did you mean timm:resnet50'),
+        ('torchvision:resnet_50', r'did you mean torchvision:resnet50'),
+        ('torchvision:fcos_resnet50_fpn', r'unknown model'),  # a detector
+        ('zzz', r'unknown model .* use tresnet_m, .*timm:NAME or torchvision:NAME'),
+        ('hub:resnet50', r"no library 'hub'; use tresnet_m"),
+        ('tresnet_m@big', r"the size behind @ is a number of pixels, not 'big'"),
+        ('tresnet_m@0', r'number of pixels'),
+    ],
+)
+def test_a_wrong_name_is_told_what_comes_close(name, message):
+    with pytest.raises(InputError, match=message):
+        models.resolve(name, 224)
+
+
+def test_all_named_tables_resolve_and_tresnet_m_is_the_published_size():
+    for name in (*models.PAPER_TABLE, *models.BYTES_TABLE, *models.PUBLISHED_TOP1):
+        models.resolve(name, 224)
+    assert count_parameters(models.resolve('tresnet_m', 224).build()) == 31_389_032
+
+
+@pytest.mark.parametrize('name', ['timm:resnet18', 'torchvision:resnet18'])
+def test_other_libraries_models_give_a_thousand_logits(name):
+    assert models.resolve(name, 32).build().eval()(torch.rand(1, 3, 32, 32)).shape == (1, 1000)

@@ -1,0 +1,117 @@
+import csv
+
+import pytest
+
+from tresnet_det.errors import InputError
+from tresnet_det.profiling import charts, report
+
+
+@pytest.mark.parametrize(
+    ('value', 'text'),
+    [
+        (1234.5, '1234'),
+        (123.4, '123'),
+        (12.34, '12.3'),
+        (1.234, '1.23'),
+        (0.012, '0.012'),
+        (8, '8'),
+    ],
+)
+def test_figures_have_three_digits(value, text):
+    assert report.figure(value) == text
+
+
+def test_the_table_shows_spreads_and_leaves_out_what_nobody_has():
+    columns = [
+        report.Column('model', 'model'),
+        report.Column('kept MiB', 'kept', 2**20),
+        report.Column('img/s', 'speed'),
+        report.Column('largest batch', 'largest'),
+    ]
+    rows = [
+        {'model': 'a', 'kept': 3 * 2**20, 'speed': 2.5, 'speed_min': 2.0, 'speed_max': 3.0},
+        {'model': 'bcd', 'kept': None, 'speed': 20.0},
+    ]
+    assert report.format_table(rows, columns).splitlines() == [
+        'model  kept MiB               img/s',
+        'a          3.00  2.50 (2.00 - 3.00)',
+        'bcd           -                20.0',
+    ]
+
+
+def test_the_csv_has_the_header_as_comments_and_replaces_the_old_one(tmp_path):
+    path = tmp_path / 'figures.csv'
+    path.write_text('old')
+    report.write_csv(path, [{'a': 1 / 3}, {'a': 2, 'b': 'x'}], {'machine': 'a, b'})
+    lines = path.read_text().splitlines()
+    assert lines[0] == '# machine: a, b'
+    assert list(csv.DictReader(lines[1:])) == [
+        {'a': '0.3333333333', 'b': ''},
+        {'a': '2', 'b': 'x'},
+    ]
+    assert [p.name for p in tmp_path.iterdir()] == ['figures.csv']
+
+
+def test_what_fails_half_way_leaves_the_old_file(tmp_path):
+    path = tmp_path / 'figures.csv'
+    path.write_text('old')
+
+    def write_half():
+        with report.replacing(path) as temporary:
+            temporary.write_text('half')
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        write_half()
+    assert path.read_text() == 'old'
+    assert [p.name for p in tmp_path.iterdir()] == ['figures.csv']
+
+
+def test_a_place_that_cannot_be_written_is_named_before_anything_is_measured(tmp_path):
+    (tmp_path / 'file').touch()
+    with pytest.raises(InputError, match='--out .*file/figures'):
+        report.check_writable(tmp_path / 'file' / 'figures')
+
+
+def test_the_header_says_what_the_figures_depend_on(settings):
+    header = report.describe(settings)
+    assert {'machine', 'device', 'versions', 'precision', 'layout', 'compile', 'date'} <= set(
+        header
+    )
+    assert 'torch' in header['versions']
+    assert header['layout'] == 'channels_last'
+
+
+SPREAD = {'training_img_per_s': 2.0, 'training_img_per_s_min': 1.0, 'training_img_per_s_max': 3.0}
+
+
+def test_bars_are_drawn_where_a_figure_is_missing(tmp_path):
+    rows = [{'model': 'a', **SPREAD, 'ratio': 1.0}, {'model': 'b', 'training_img_per_s': None}]
+    panels = [
+        charts.Panel('training_img_per_s', 'Training', 'pictures a second', ratio_key='ratio'),
+        charts.Panel('nobody', 'Nobody', 'has it'),
+    ]
+    path = tmp_path / 'bars.png'
+    charts.draw_bars(rows, panels, path, 'Title', 'machine', highlighted=['a'])
+    assert path.read_bytes().startswith(b'\x89PNG')
+
+
+def test_family_and_scaling_charts_are_drawn(tmp_path):
+    speeds = {'training_img_per_s': 2.0, 'inference_img_per_s': 9.0}
+    family = [
+        {'model': model, 'size': size, 'published_top1': top1, **speeds}
+        for model, size, top1 in (
+            ('tresnet_m@224', 224, 80.8),
+            ('tresnet_m@448', 448, 83.2),
+            ('timm:efficientnet_b1@240', 240, 79.1),
+        )
+    ]
+    charts.draw_family(family, tmp_path / 'family.png', 'Title', 'machine')
+    scaling = [
+        {'varies': varies, 'model': 'a', 'size': 64 * n, 'batch_size': n, **speeds}
+        for varies in ('size', 'batch_size')
+        for n in (1, 2)
+    ]
+    charts.draw_scaling(scaling, tmp_path / 'scaling.png', 'Title', 'machine')
+    for name in ('family', 'scaling'):
+        assert (tmp_path / f'{name}.png').read_bytes().startswith(b'\x89PNG')

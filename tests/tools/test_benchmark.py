@@ -1,0 +1,77 @@
+"""tools/benchmark.py on small models and pictures: what it prints and writes, and its refusals."""
+
+import csv
+
+import pytest
+
+QUICK = ['--size', '64', '--rounds', '2', '--min-seconds', '0.01', '--batch-size', '2',
+         '--device', 'cpu', '--out', 'figures']  # fmt: skip
+
+
+def read_csv(path):
+    lines = path.read_text().splitlines()
+    return list(csv.DictReader(line for line in lines if not line.startswith('#')))
+
+
+def test_two_models_side_by_side(run, tmp_path):
+    done = run('benchmark', '--models', 'timm:resnet18', 'torchvision:resnet18', *QUICK)
+    assert done.code == 0, done.err
+    assert 'ratios to timm:resnet18' in done.out
+    assert 'channels_last' in done.out
+    first, second = read_csv(tmp_path / 'figures.csv')
+    assert float(first['training_ratio']) == 1
+    assert first['multiply_adds'] == second['multiply_adds']
+    assert first['kept_bytes_per_picture'] == second['kept_bytes_per_picture']
+    assert (tmp_path / 'figures.png').read_bytes().startswith(b'\x89PNG')
+    assert 'figures.csv' in done.out.splitlines()[-1]
+
+
+def test_counts_alone(run, tmp_path):
+    done = run('benchmark', '--no-speed', '--models', 'timm:resnet18', *QUICK)
+    assert done.code == 0, done.err
+    assert 'img/s' not in done.out
+    (row,) = read_csv(tmp_path / 'figures.csv')
+    assert row['parameters'] == '11689512'
+
+
+def test_detectors_with_and_without_their_data(run, config, tmp_path):
+    other = tmp_path / 'without.py'
+    other.write_text(config.read_text().replace('instances_train2017', 'instances_none'))
+    done = run('benchmark', '--detector', config, other, *QUICK)
+    assert done.code == 0, done.err
+    assert 'without: loading is not measured: ' in done.out
+    assert 'instances_none2017.json' in done.out or 'instances_none.json' in done.out
+    assert 'INFO' not in done.out + done.err
+    first, second = read_csv(tmp_path / 'figures.csv')
+    assert 0 < float(first['loading_share']) < 1
+    assert second['loading_share'] == ''
+    assert float(second['kept_ratio']) == 1
+
+
+def test_profile(run, tmp_path):
+    done = run('benchmark', '--profile', '--models', 'timm:resnet18', *QUICK)
+    assert done.code == 0, done.err
+    assert 'timm:resnet18, training' in done.out
+    rows = read_csv(tmp_path / 'figures.csv')
+    assert {row['task'] for row in rows} == {'training', 'inference'}
+    assert not (tmp_path / 'figures.png').exists()
+
+
+@pytest.mark.parametrize(
+    ('options', 'message'),
+    [
+        (['--models', 'tresnet_n'], 'did you mean'),
+        (['--precision', 'fp16', '--device', 'cpu'], 'use bf16'),
+        (['--device', 'warp'], '--device warp'),
+        (['--family', '--models', 'tresnet_m'], '--models does not go with'),
+        (['--scaling', '--size', '64'], '--size does not go with'),
+        (['--data-root', '.'], '--data-root goes with --detector only'),
+        (['--detector', 'none.py'], 'no config at'),
+    ],
+)
+def test_mistakes_are_one_line(run, options, message):
+    done = run('benchmark', '--out', 'figures', *options)
+    assert done.code == 2
+    (line,) = [line for line in done.err.splitlines() if line.startswith('error: ')]
+    assert message in line
+    assert 'Traceback' not in done.err

@@ -1,0 +1,99 @@
+"""Exact counts, the same on every machine: parameters, multiply-adds, bytes kept for backward."""
+
+from collections.abc import Callable, Iterable
+
+import torch
+from torch import nn
+from torch.utils.flop_counter import FlopCounterMode
+
+from .settings import autocast
+
+
+def count_parameters(model: nn.Module) -> int:
+    """Return the number of values in all parameters."""
+    return sum(p.numel() for p in model.parameters())
+
+
+def count_multiply_adds(forward: Callable[[], object]) -> int:
+    """Return the multiply-adds of the convolutions and matrix products in one forward pass.
+
+    Elementwise operations, norms and pooling are not counted, as is usual.
+
+    Args:
+        forward: Runs the pass; it should do so without gradients, on one picture.
+    """
+    with FlopCounterMode(display=False) as counter:
+        forward()
+    return counter.get_total_flops() // 2  # it counts a multiply-add as two
+
+
+def model_multiply_adds(model: nn.Module, size: int) -> int:
+    """Return the multiply-adds of ``model`` in evaluation mode for one picture.
+
+    Args:
+        model: Takes ``(1, 3, size, size)``; it is left in evaluation mode.
+        size: Pixels a side.
+    """
+    x = torch.rand(1, 3, size, size, device=next(model.parameters()).device)
+    with torch.inference_mode():
+        return count_multiply_adds(lambda: model.eval()(x))
+
+
+def kept_bytes(forward: Callable[[], object], own: Iterable[torch.Tensor]) -> int:
+    """Return the bytes that autograd keeps for the backward pass of what ``forward`` returns.
+
+    Every tensor that is saved counts with its whole storage, each storage once, whatever layers
+    share it.
+
+    Args:
+        forward: Runs the forward pass with gradients.
+        own: Tensors that are there anyway and do not count: parameters and buffers.
+    """
+    left_out = {tensor.untyped_storage().data_ptr() for tensor in own}
+    kept = {}
+
+    def pack(tensor: torch.Tensor) -> torch.Tensor:
+        # The tensor itself is held here: the memory of a freed one would be given to another, and
+        # two storages be taken for one.
+        kept[tensor.untyped_storage().data_ptr()] = tensor
+        return tensor
+
+    with torch.autograd.graph.saved_tensors_hooks(pack, lambda tensor: tensor):
+        output = forward()
+    total = sum(t.untyped_storage().nbytes() for p, t in kept.items() if p not in left_out)
+    del output  # the graph was to live until the bytes are summed
+    return total
+
+
+def kept_bytes_per_picture(
+    model: nn.Module,
+    size: int = 224,
+    batch: int = 2,
+    precision: str = 'fp32',
+    channels_last: bool = False,
+) -> float:
+    """Return the bytes that ``model`` keeps for its backward pass, for each picture of a batch.
+
+    Each storage counts once, parameters and buffers are left out, the pictures themselves count if
+    autograd keeps them. In reduced precision ``torch.autocast`` casts the weights, and the casts
+    are kept: they count, shared between the pictures of the batch, so the figure there depends on
+    the batch.
+
+    Args:
+        model: Takes ``(batch, 3, size, size)``. It runs once in training mode and stays in it;
+            its running statistics see that batch.
+        size: Pixels a side.
+        batch: Pictures in the batch.
+        precision: ``fp32``, ``bf16`` or ``fp16``.
+        channels_last: Layout of the pictures; the model's own layout is the caller's affair.
+    """
+    device = next(model.parameters()).device
+    x = torch.rand(batch, 3, size, size, device=device)
+    if channels_last:
+        x = x.to(memory_format=torch.channels_last)
+
+    def forward() -> object:
+        with autocast(device.type, precision):
+            return model.train()(x)
+
+    return kept_bytes(forward, [*model.parameters(), *model.buffers()]) / batch

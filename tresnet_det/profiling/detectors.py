@@ -1,0 +1,222 @@
+"""Training, inference and data loading of whole detectors."""
+
+import contextlib
+import io
+import itertools
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+
+import cv2
+import numpy as np
+import torch
+from mmdet.registry import DATASETS, MODELS
+from mmdet.testing import demo_mm_inputs
+from mmengine.config import Config
+from mmengine.dataset import BaseDataset
+from mmengine.logging import MMLogger
+from mmengine.optim import build_optim_wrapper
+from mmengine.registry import init_default_scope
+from torch import nn
+
+from ..engine import config as edit
+from ..engine.command_line import config_errors
+from ..errors import InputError
+from ..models import TResNet
+from .comparison import Progress, Row, add_speeds, flatten
+from .counts import count_multiply_adds, count_parameters, kept_bytes
+from .settings import Settings, autocast
+from .timing import Spread, Task, measure_interleaved
+
+_BOXES = 7  # of each picture: what COCO has on average
+_NUM_CLASSES = 80  # where no head of the config says it
+_LEARNING_RATE = 1e-6  # hundreds of steps on one batch stay finite
+
+
+@contextlib.contextmanager
+def _quiet() -> Iterator[None]:
+    """Keep mmengine from a line for each parameter that it initialises or gives a decay."""
+    logger = MMLogger.get_current_instance()
+    level = logger.level
+    logger.setLevel('WARNING')
+    try:
+        yield
+    finally:
+        logger.setLevel(level)
+
+
+class DetectorRun:
+    """A config's detector from random weights, with a batch of random pictures and boxes.
+
+    All stages learn and all norms measure their statistics, as in a training from scratch, whatever
+    the config says for pretrained weights. A training step has the data preprocessor, the losses,
+    the backward pass and the config's optimiser; inference has the post-processing. Under
+    ``compile``, the backbone is compiled.
+
+    Args:
+        cfg: The config; it is changed.
+        settings: How it runs.
+        size: Pixels a side.
+    """
+
+    def __init__(self, cfg: Config, settings: Settings, size: int) -> None:
+        self.settings = settings
+        init_default_scope(cfg.get('default_scope', 'mmdet'))
+        edit.use_random_weights(cfg)
+        with config_errors(), _quiet():
+            detector = MODELS.build(cfg.model)
+            detector.init_weights()
+        self.model = self._place(detector)
+        self.infers = self.model
+        if settings.fuse and isinstance(detector.backbone, TResNet):
+            from ..deploy import fuse_norms
+
+            self.infers = self._place(fuse_norms(detector))
+        if settings.compile:
+            self.model.backbone.compile()
+            self.infers.backbone.compile()
+        self.optim_wrapper = self._build_optimizer(cfg)
+        self.data = demo_mm_inputs(
+            settings.batch_size,
+            [[3, size, size]] * settings.batch_size,
+            num_items=[_BOXES] * settings.batch_size,
+            num_classes=edit.get_num_classes(cfg) or _NUM_CLASSES,
+        )
+
+    def _place(self, model: nn.Module) -> nn.Module:
+        return model.to(self.settings.device, memory_format=self.settings.memory_format)
+
+    def _build_optimizer(self, cfg: Config):
+        optim_wrapper = cfg.optim_wrapper
+        optim_wrapper.optimizer.lr = _LEARNING_RATE
+        if self.settings.precision == 'fp16':  # the loss must be scaled
+            optim_wrapper.type = 'AmpOptimWrapper'
+        with config_errors(), _quiet():
+            return build_optim_wrapper(self.model, optim_wrapper)
+
+    def _losses(self) -> dict[str, torch.Tensor]:
+        data = self.model.data_preprocessor(self.data, True)
+        with autocast(self.settings.device.type, self.settings.precision):
+            return self.model(**data, mode='loss')
+
+    def train_step(self) -> None:
+        """Learn once from the batch."""
+        loss, _ = self.model.parse_losses(self._losses())
+        self.optim_wrapper.update_params(loss)
+
+    @torch.inference_mode()
+    def infer(self) -> list:
+        """Return the batch with what is detected in it."""
+        data = self.infers.data_preprocessor(self.data, False)
+        with autocast(self.settings.device.type, self.settings.precision):
+            return self.infers(**data, mode='predict')
+
+    def tasks(self) -> dict[str, Task]:
+        """Return training and inference as tasks to time."""
+        pictures, device = self.settings.batch_size, self.settings.device.type
+        return {
+            'training': Task(self.train_step, pictures, device, self.model.train),
+            'inference': Task(self.infer, pictures, device, self.infers.eval),
+        }
+
+    def counts(self) -> Row:
+        """Return parameters, multiply-adds and the bytes kept, all of the whole detector."""
+        self.infers.eval()
+        multiply_adds = count_multiply_adds(self.infer) // self.settings.batch_size
+        self.model.train()
+        own = [*self.model.parameters(), *self.model.buffers()]
+        return {
+            'parameters': count_parameters(self.model),
+            'multiply_adds': multiply_adds,
+            'kept_bytes_per_picture': kept_bytes(self._losses, own) / self.settings.batch_size,
+        }
+
+
+def compare_detectors(
+    paths: Sequence[str],
+    settings: Settings,
+    size: int,
+    data_root: str | None,
+    progress: Progress,
+) -> tuple[list[Row], list[str]]:
+    """Time whole detectors side by side; ratios are to the first.
+
+    Where a config's training pictures are there, loading them is timed in the same rounds, in one
+    process. ``loading_share`` is its time over that of loading and of a training step together,
+    picture for picture: the part of the time that one worker, not working ahead, would take.
+
+    Args:
+        paths: Configs.
+        settings: How they run.
+        size: Pixels a side of the made-up pictures; loading works at the config's own size.
+        data_root: Folder of the training data, in place of the configs' own.
+        progress: Told what is going on.
+
+    Returns:
+        A row a detector, and remarks on what could not be measured.
+    """
+    rows, contestants, remarks = [], [], []
+    for path in paths:
+        progress(f'counting {path}')
+        cfg = edit.load_config(path)
+        if data_root:
+            edit.set_data_root(cfg, data_root)
+        run = DetectorRun(cfg, settings, size)
+        name = Path(path).stem
+        row = {'model': name, 'size': size, 'batch_size': settings.batch_size} | run.counts()
+        rows.append(row)
+        tasks = run.tasks()
+        try:
+            tasks['loading'] = loading_task(cfg)
+        except (InputError, OSError) as error:
+            row['loading_img_per_s'] = row['loading_share'] = None
+            remarks.append(f'{name}: loading is not measured: {_missing(error)} (--data-root DIR)')
+        contestants.append(tasks)
+    speeds = measure_interleaved(contestants, settings.rounds, settings.min_seconds, progress)
+    for row, tasks in zip(rows, speeds, strict=True):
+        row['kept_ratio'] = row['kept_bytes_per_picture'] / rows[0]['kept_bytes_per_picture']
+        if 'loading' in tasks:
+            shares = [
+                loading_share(load, train)
+                for load, train in zip(tasks['loading'], tasks['training'], strict=True)
+            ]
+            row |= flatten('loading_share', Spread.of(shares))
+    add_speeds(rows, speeds)
+    return rows, remarks
+
+
+def _missing(error: InputError | OSError) -> str:
+    if isinstance(error, InputError) or error.filename is None:
+        return str(error)
+    return f'{error.filename}: {error.strerror}'
+
+
+def loading_task(cfg: Config) -> Task:
+    """Return loading one training picture as a task, through the config's whole pipeline.
+
+    Raises:
+        OSError: If annotations or pictures are not there.
+        InputError: If a picture cannot be read.
+    """
+    # As in a worker process: OpenCV's own threads would count as one process's work.
+    cv2.setNumThreads(0)
+    # pycocotools prints that it reads.
+    with config_errors(), contextlib.redirect_stdout(io.StringIO()):
+        dataset = DATASETS.build(cfg.train_dataloader.dataset)
+    indices = _shuffled(dataset)
+    dataset[next(indices)]  # a missing picture shows here
+    return Task(lambda: dataset[next(indices)], pictures=1)
+
+
+def _shuffled(dataset: BaseDataset) -> Iterator[int]:
+    order = np.random.default_rng(0).permutation(len(dataset))
+    return itertools.cycle(order.tolist())
+
+
+def loading_share(loading: float, training: float) -> float:
+    """Return the share of loading in loading and training, 0 to 1.
+
+    Args:
+        loading: Pictures a second.
+        training: Pictures a second.
+    """
+    return training / (loading + training)

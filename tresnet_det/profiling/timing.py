@@ -1,0 +1,136 @@
+"""Timing models side by side: all of them in every round, in changing order."""
+
+import statistics
+import time
+from collections.abc import Callable, Mapping, Sequence
+from typing import NamedTuple
+
+import torch
+
+Clock = Callable[[Callable[[], object], int], float]
+
+
+def _nothing() -> None:
+    pass
+
+
+class Task(NamedTuple):
+    """Something to time.
+
+    Attributes:
+        step: What is repeated.
+        pictures: That a step works through.
+        device_type: ``cuda`` for work that is queued on a GPU.
+        before: Called once before the steps of a measurement, outside the time.
+    """
+
+    step: Callable[[], object]
+    pictures: int
+    device_type: str = 'cpu'
+    before: Callable[[], object] = _nothing
+
+
+class Spread(NamedTuple):
+    """A median with the smallest and the largest of its values."""
+
+    median: float
+    low: float
+    high: float
+
+    @classmethod
+    def of(cls, values: Sequence[float]) -> 'Spread':
+        """Summarise at least one value."""
+        return cls(statistics.median(values), min(values), max(values))
+
+
+def ratios(values: Sequence[float], base: Sequence[float]) -> Spread:
+    """Return how many times ``base`` the values are, round by round.
+
+    What slows a machine down for a while slows both of a round down, so the ratios within rounds
+    spread less than the ratio of two medians.
+    """
+    return Spread.of([value / other for value, other in zip(values, base, strict=True)])
+
+
+def order_of_round(number: int, count: int) -> list[int]:
+    """Return in which order round ``number`` takes ``count`` models.
+
+    Every other round goes backwards and every pair of rounds starts one further, so that no model
+    always follows the same one, or is always the first on a cold machine or the last on a hot one.
+    """
+    start = number // 2 % count
+    order = [*range(start, count), *range(start)]
+    return order[::-1] if number % 2 else order
+
+
+def pictures_per_second(task: Task, min_seconds: float, clock: Clock | None = None) -> float:
+    """Repeat a task's step for at least ``min_seconds`` and return its speed.
+
+    Args:
+        task: What is timed, once at least.
+        min_seconds: Of the time that is counted.
+        clock: Runs a step a number of times and returns the seconds; by default the one that fits
+            the task's device.
+    """
+    on_gpu = task.device_type == 'cuda'
+    clock = clock or (_cuda_seconds if on_gpu else _cpu_seconds)
+    task.before()
+    if on_gpu:
+        task.step()  # refills the allocator's cache, which another model has used
+    seconds, steps, repeats = 0.0, 0, 1
+    while steps == 0 or seconds < min_seconds:
+        seconds += clock(task.step, repeats)
+        steps += repeats
+        if on_gpu:  # waiting for the queue to drain costs time: wait ever less often
+            repeats *= 2
+    return steps * task.pictures / seconds
+
+
+def _cpu_seconds(step: Callable[[], object], repeats: int) -> float:
+    start = time.perf_counter()
+    for _ in range(repeats):
+        step()
+    return time.perf_counter() - start
+
+
+def _cuda_seconds(step: Callable[[], object], repeats: int) -> float:
+    start, end = (torch.cuda.Event(enable_timing=True) for _ in range(2))
+    torch.cuda.synchronize()
+    start.record()
+    for _ in range(repeats):
+        step()
+    end.record()
+    end.synchronize()
+    return start.elapsed_time(end) / 1000
+
+
+def measure_interleaved(
+    contestants: Sequence[Mapping[str, Task]],
+    rounds: int,
+    min_seconds: float,
+    progress: Callable[[str], None] = lambda line: None,
+) -> list[dict[str, list[float]]]:
+    """Measure every task of every contestant once a round.
+
+    A round before the first, of one step each, is thrown away: it compiles, tunes and warms up.
+
+    Args:
+        contestants: Tasks by name.
+        rounds: How often each is measured.
+        min_seconds: See :func:`pictures_per_second`.
+        progress: Told what is going on.
+
+    Returns:
+        For each contestant, pictures a second in each round by task.
+    """
+    speeds = [{name: [] for name in tasks} for tasks in contestants]
+    for number in range(-1, rounds):
+        start = time.monotonic()
+        for index in order_of_round(max(number, 0), len(contestants)):
+            for name, task in contestants[index].items():
+                speed = pictures_per_second(task, min_seconds if number >= 0 else 0)
+                if number >= 0:
+                    speeds[index][name].append(speed)
+        title = f'round {number + 1} of {rounds}' if number >= 0 else 'warm-up'
+        progress(f'{title}: {time.monotonic() - start:.0f} s')
+    return speeds
