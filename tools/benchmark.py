@@ -43,7 +43,8 @@ def parse_args() -> argparse.Namespace:
         '--models',
         nargs='+',
         metavar='NAME',
-        help='tresnet_m, tresnet_l, tresnet_xl, tresnet_v2_l, timm:NAME or torchvision:NAME; '
+        help='tresnet_m, tresnet_l, tresnet_xl, tresnet_v2_l, with _recompute, _cp or _triton '
+        'behind it for recompute_outputs, with_cp or Triton kernels; timm:NAME, torchvision:NAME; '
         "NAME@SIZE for pictures of its own size (default: the paper's table)",
     )
     what = what_group.add_mutually_exclusive_group()

@@ -39,3 +39,15 @@ def test_all_named_tables_resolve_and_tresnet_m_is_the_published_size():
 @pytest.mark.parametrize('name', ['timm:resnet18', 'torchvision:resnet18'])
 def test_other_libraries_models_give_a_thousand_logits(name):
     assert models.resolve(name, 32).build().eval()(torch.rand(1, 3, 32, 32)).shape == (1, 1000)
+
+
+def test_variants_of_ours_are_built_with_their_option():
+    backbones = {
+        ending: models.resolve(f'tresnet_m_{ending}', 64).build().backbone
+        for ending in ('recompute', 'cp', 'triton')
+    }
+    assert backbones['recompute'].recompute_outputs
+    assert backbones['cp'].with_cp
+    assert backbones['triton'].conv1.norm.backend == 'triton'
+    assert backbones['triton'].layer1[0].se.backend == 'triton'
+    assert backbones['triton'].layer2[0].conv1.blur.backend == 'triton'

@@ -56,9 +56,10 @@ class TResNet(BaseModule):
             this project's format, or ``timm://NAME`` for the hub; None for random weights: Kaiming
             normal (fan out), each branch's last norm at zero (paper, section 2.7).
         recompute_outputs: Keep every second block's output only while training, and compute the
-            others again in the backward pass, each by a norm, a sum and a ReLU: a sixth less memory
-            for a little time; no convolution runs twice. It needs an In-Place ABN. Blocks with
-            stochastic depth keep theirs; without effect under ``with_cp`` and ``torch.compile``.
+            others again in the backward pass, each by a norm, a sum and a ReLU: a seventh less
+            memory for a little time; no convolution runs twice. It needs an In-Place ABN. Blocks
+            with stochastic depth keep theirs; without effect under ``with_cp`` and
+            ``torch.compile``.
 
     Attributes:
         out_channels: Channels of each output, a tuple in the order of ``out_indices``.

@@ -25,7 +25,14 @@ PAPER_TABLE = (
     'tresnet_xl',
 )
 # For whom bytes are counted when no model is named.
-BYTES_TABLE = ('torchvision:resnet50', 'timm:tresnet_m', 'tresnet_m', 'tresnet_l', 'tresnet_xl')
+BYTES_TABLE = (
+    'torchvision:resnet50',
+    'timm:tresnet_m',
+    'tresnet_m',
+    'tresnet_m_recompute',
+    'tresnet_l',
+    'tresnet_xl',
+)
 SCALING_MODELS = ('timm:resnet50', 'tresnet_m')
 
 # ImageNet top-1 in percent, as published and not measured here. TResNet: arXiv 2003.13630 (M 80.8
@@ -43,6 +50,15 @@ PUBLISHED_TOP1 = {
     'timm:efficientnet_b3@300': 81.6,
     'timm:efficientnet_b4@380': 82.9,
     'timm:efficientnet_b5@456': 83.6,
+}
+
+
+# Behind the name of one of ours: how it is built.
+_VARIANTS = {
+    '': {},
+    '_recompute': dict(recompute_outputs=True),
+    '_cp': dict(with_cp=True),
+    '_triton': dict(norm_cfg=dict(type='InPlaceABN', backend='triton')),
 }
 
 
@@ -96,7 +112,8 @@ def resolve(name: str, default_size: int) -> ModelSpec:
 
     Args:
         name: ``tresnet_m`` and its kin, ``timm:NAME`` or ``torchvision:NAME``; ``@SIZE`` behind it
-            sets the side of its pictures.
+            sets the side of its pictures. ``_recompute`` or ``_cp`` behind one of ours keeps less
+            for backward, ``_triton`` chooses the Triton kernels.
         default_size: Pixels a side where the name does not say.
 
     Raises:
@@ -113,10 +130,14 @@ def resolve(name: str, default_size: int) -> ModelSpec:
 
 
 def _find_ours(inner: str, name: str) -> Callable[[], nn.Module]:
-    archs = {f'tresnet_{arch}': arch for arch in TResNet.arch_settings}
-    if inner not in archs:
-        _refuse(name, archs)
-    return lambda: TResNetClassifier(TResNet(arch=archs[inner], out_indices=(3,)))
+    ours = {
+        f'tresnet_{arch}{ending}': dict(arguments, arch=arch)
+        for arch in TResNet.arch_settings
+        for ending, arguments in _VARIANTS.items()
+    }
+    if inner not in ours:
+        _refuse(name, ours)
+    return lambda: TResNetClassifier(TResNet(out_indices=(3,), **ours[inner]))
 
 
 def _find_timm(inner: str, name: str) -> Callable[[], nn.Module]:
