@@ -19,7 +19,8 @@ def read_convention(data_preprocessor: nn.Module) -> dict[str, object]:
     """Return what a data preprocessor does to 8-bit BGR pictures.
 
     Args:
-        data_preprocessor: MMDetection's or mmengine's ``ImgDataPreprocessor``.
+        data_preprocessor: MMDetection's or mmengine's ``ImgDataPreprocessor``, or
+            ``ClsDataPreprocessor``.
 
     Returns:
         ``mean`` and ``std`` per channel in 0..255 (0 and 1 where it does not normalise) and
@@ -30,7 +31,9 @@ def read_convention(data_preprocessor: nn.Module) -> dict[str, object]:
         mean = data_preprocessor.mean.flatten().tolist()
         std = data_preprocessor.std.flatten().tolist()
     swaps = bool(getattr(data_preprocessor, '_channel_conversion', False))
-    return dict(mean=mean, std=std, bgr_to_rgb=swaps)
+    # A classifier's pictures may be read as RGB, which is as good as swapped.
+    gives_rgb = getattr(data_preprocessor, 'gives_rgb', swaps)
+    return dict(mean=mean, std=std, bgr_to_rgb=gives_rgb)
 
 
 def compare(found: Mapping[str, object], wanted: Mapping[str, object], whose: str) -> str | None:

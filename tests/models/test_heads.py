@@ -1,0 +1,160 @@
+import gc
+import weakref
+
+import pytest
+import timm
+import torch
+from mmdet.registry import MODELS
+from torch import nn
+
+from tresnet_det import AsymmetricLoss, LinearClsHead
+from tresnet_det.errors import InputError, MissingFileError
+from tresnet_det.models import SoftmaxCrossEntropyLoss, load_head_weights
+
+SOFTMAX = dict(type='SoftmaxCrossEntropyLoss')
+MULTI = dict(type='MultiLabelLoss', preset='bce', reduction='mean')
+
+
+def linear(loss=SOFTMAX, in_channels=16, num_classes=5, **kwargs):
+    return LinearClsHead(in_channels, num_classes, loss, **kwargs)
+
+
+def test_logits_are_those_of_the_mean_over_the_picture_in_both_layouts():
+    head = linear()
+    x = torch.randn(3, 16, 4, 6)
+    expected = x.flatten(2).mean(2) @ head.fc.weight.T + head.fc.bias
+    torch.testing.assert_close(head(x), expected)
+    torch.testing.assert_close(head(x.to(memory_format=torch.channels_last)), expected)
+
+
+def test_the_last_of_several_feature_maps_is_taken():
+    head = linear()
+    maps = (torch.randn(2, 8, 8, 8), torch.randn(2, 16, 4, 4))
+    assert torch.equal(head(maps), head(maps[1]))
+    assert torch.equal(head(list(maps)), head(maps[1]))
+
+
+def test_the_loss_decides_how_logits_become_scores():
+    x = torch.randn(2, 16, 4, 4)
+    single, multi = linear(), linear(MULTI)
+    assert not single.multi_label
+    assert multi.multi_label
+    torch.testing.assert_close(single.predict(x), single(x).exp() / single(x).exp().sum(1)[:, None])
+    torch.testing.assert_close(multi.predict(x), 1 / (1 + (-multi(x)).exp()))
+
+
+def test_scores_and_losses_are_float32_under_autocast():
+    head, x = linear(), torch.randn(2, 16, 4, 4)
+    with torch.autocast('cpu', dtype=torch.bfloat16):
+        assert head(x).dtype == torch.bfloat16
+        assert head.predict(x).dtype == torch.float32
+        assert head.loss(x, torch.tensor([0, 1]))['loss'].dtype == torch.float32
+
+
+@pytest.mark.parametrize(('loss', 'labels'), [(SOFTMAX, [0, 4]), (MULTI, [[1, 0, 1, 0, -1]] * 2)])
+def test_loss_is_that_of_the_loss_module(loss, labels):
+    head, x, labels = linear(loss), torch.randn(2, 16, 4, 4), torch.tensor(labels)
+    losses = head.loss(x, labels)
+    assert list(losses) == ['loss']
+    assert torch.equal(losses['loss'], MODELS.build(loss)(head(x), labels))
+
+
+def test_a_loss_may_be_a_module():
+    loss = AsymmetricLoss(reduction='mean')
+    assert linear(loss).loss_module is loss
+
+
+def test_dropout_works_in_training_only():
+    head, x = linear(dropout=0.5), torch.randn(2, 16, 4, 4)
+    assert not torch.equal(head(x), head(x))
+    head.eval()
+    assert torch.equal(head(x), head(x))
+
+
+def test_nothing_of_a_step_is_kept_alive():
+    head, x = linear(), torch.randn(2, 16, 4, 4, requires_grad=True)
+    logits = head(x)
+    loss = head.loss(x, torch.tensor([0, 1]))['loss']
+    nodes = [weakref.ref(logits), weakref.ref(loss)]
+    loss.backward()
+    del logits, loss
+    gc.collect()
+    assert [node() for node in nodes] == [None, None]
+
+
+def test_timms_classifier_is_read_and_classifies_alike(tmp_path):
+    theirs = timm.create_model('tresnet_m', num_classes=7).eval()
+    nn.init.normal_(theirs.head.fc.weight)
+    head = linear(in_channels=2048, num_classes=7)
+    path = tmp_path / 'timm.pth'
+    torch.save(theirs.state_dict(), path)
+    load_head_weights(head, path)
+    x = torch.randn(2, 2048, 3, 3)
+    torch.testing.assert_close(head(x), theirs.forward_head(x), rtol=1e-4, atol=1e-5)
+
+
+@pytest.mark.parametrize('nest', ['model', 'state_dict'])
+def test_init_cfg_reads_the_head_of_a_checkpoint(tmp_path, nest):
+    source, path = linear(), tmp_path / 'asl.pth'
+    weights = {f'module.head.{k}': v for k, v in source.state_dict().items()}
+    torch.save({nest: dict(weights, other=torch.zeros(1))}, path)
+    target = linear(init_cfg=dict(type='Pretrained', checkpoint=str(path)))
+    target.init_weights()
+    assert torch.equal(target.fc.weight, source.fc.weight)
+    assert torch.equal(target.fc.bias, source.fc.bias)
+
+
+def test_other_init_cfgs_are_mmengines():
+    head = linear(init_cfg=dict(type='Constant', layer='Linear', val=0.25))
+    head.init_weights()
+    assert (head.fc.weight == 0.25).all()
+
+
+def test_a_head_that_does_not_fit_is_named_in_one_line(tmp_path):
+    weights = {f'head.{k}': v for k, v in linear().state_dict().items()}
+    cases = [
+        (
+            weights,
+            linear(num_classes=6),
+            r'fc.weight is \(5, 16\) there and \(6, 16\) in the model',
+        ),
+        ({'body.conv1.0.weight': torch.zeros(1)}, linear(), "no key begins with 'head.'"),
+        ({'head.fc.weight': torch.zeros(5, 16)}, linear(), r"it lacks \['fc.bias'\]"),
+        (dict(weights, **{'head.x': torch.zeros(1)}), linear(), r"it also has \['x'\]"),
+    ]
+    for source, head, message in cases:
+        with pytest.raises(InputError, match=message) as caught:
+            load_head_weights(head, source)
+        assert '\n' not in str(caught.value)
+    with pytest.raises(MissingFileError):
+        load_head_weights(linear(), tmp_path / 'none.pth')
+    wrong = linear(init_cfg=dict(type='Pretrained', checkpoint='x.pth', prefix='head'))
+    with pytest.raises(InputError, match=r"not \['prefix'\]"):
+        wrong.init_weights()
+
+
+@pytest.mark.parametrize(
+    ('arguments', 'message'),
+    [
+        (dict(num_classes=0), 'num_classes of LinearClsHead must be at least 1, got 0'),
+        (dict(in_channels=0), 'in_channels of LinearClsHead must be at least 1'),
+        (dict(dropout=1.0), r'dropout must be in \[0, 1\), got 1.0'),
+        (dict(loss=nn.CrossEntropyLoss()), 'CrossEntropyLoss is no loss for LinearClsHead: use'),
+    ],
+)
+def test_wrong_arguments_are_named_in_one_line(arguments, message):
+    with pytest.raises(InputError, match=message) as caught:
+        linear(**arguments)
+    assert '\n' not in str(caught.value)
+
+
+def test_a_feature_map_of_other_channels_is_an_error():
+    with pytest.raises(InputError, match=r'takes \(N, 16, H, W\), the backbone gives \(2, 8, 4, 4'):
+        linear()(torch.randn(2, 8, 4, 4))
+
+
+def test_labels_are_checked_against_the_heads_classes():
+    linear().check_labels(torch.tensor([4, 0]))
+    with pytest.raises(InputError, match='gt_label 5 is no class'):
+        linear().check_labels(torch.tensor([5]))
+    assert isinstance(linear().loss_module, SoftmaxCrossEntropyLoss)

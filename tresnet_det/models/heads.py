@@ -1,0 +1,215 @@
+"""Classification heads: from a backbone's last feature map to logits, loss and scores."""
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+import torch
+from mmdet.registry import MODELS
+from mmengine.logging import print_log
+from mmengine.model import BaseModule
+from torch import nn
+
+from ..checkpoints import StateDict, read_checkpoint
+from ..errors import InputError
+
+LossConfig = Mapping[str, object] | nn.Module
+HEAD = 'head.'  # where every published file keeps its head
+
+
+class ClsHead(BaseModule):
+    """What classification heads share: loss and scores of the logits that ``forward`` returns.
+
+    Args:
+        in_channels: Channels of the feature map.
+        num_classes: Classes.
+        loss: A config of a loss in ``losses.py``, or such a loss: it decides between one label a
+            picture and several.
+        init_cfg: ``dict(type='Pretrained', checkpoint=...)`` takes what
+            :func:`load_head_weights` does.
+
+    Raises:
+        InputError: If an argument is out of its range (a ``ValueError``).
+    """
+
+    def __init__(
+        self,
+        in_channels: int,
+        num_classes: int,
+        loss: LossConfig,
+        init_cfg: Mapping[str, object] | None = None,
+    ) -> None:
+        super().__init__(init_cfg=init_cfg)
+        for name, value in (('in_channels', in_channels), ('num_classes', num_classes)):
+            if value < 1:
+                raise InputError(f'{name} of {type(self).__name__} must be at least 1, got {value}')
+        self.in_channels = in_channels
+        self.num_classes = num_classes
+        self.loss_module = loss if isinstance(loss, nn.Module) else MODELS.build(loss)
+        if not hasattr(self.loss_module, 'multi_label'):
+            raise InputError(
+                f'{type(self.loss_module).__name__} is no loss for {type(self).__name__}: use '
+                'AsymmetricLoss, MultiLabelLoss, SoftmaxCrossEntropyLoss or '
+                'SingleLabelAsymmetricLoss'
+            )
+
+    @property
+    def multi_label(self) -> bool:
+        """Whether a picture may have any number of labels."""
+        return self.loss_module.multi_label
+
+    def loss(
+        self, feats: torch.Tensor | Sequence[torch.Tensor], labels: torch.Tensor
+    ) -> dict[str, torch.Tensor]:
+        """Return ``dict(loss=...)``, a float32 scalar.
+
+        Args:
+            feats: As ``forward`` takes them.
+            labels: ``(N,)`` or ``(N, classes)``, as the loss takes them, on the same device.
+        """
+        return dict(loss=self.loss_module(self(feats), labels))
+
+    def predict(self, feats: torch.Tensor | Sequence[torch.Tensor]) -> torch.Tensor:
+        """Return the scores, ``(N, classes)`` of float32 in [0, 1].
+
+        Args:
+            feats: As ``forward`` takes them.
+        """
+        logits = self(feats).float()
+        return logits.sigmoid() if self.multi_label else logits.softmax(1)
+
+    def check_labels(self, labels: torch.Tensor) -> None:
+        """Raise an InputError where labels are none that the loss takes; best on the CPU.
+
+        Args:
+            labels: Of a batch, ``(N,)`` or ``(N, classes)``.
+        """
+        self.loss_module.check_labels(labels, self.num_classes)
+
+    def init_weights(self) -> None:
+        """Load the weights that ``init_cfg`` names, or keep those drawn at construction."""
+        cfg = self.init_cfg
+        if not isinstance(cfg, Mapping) or cfg['type'] != 'Pretrained':
+            super().init_weights()
+            return
+        others = sorted(set(cfg) - {'type', 'checkpoint'})
+        if others:
+            raise InputError(f'init_cfg of a head takes type and checkpoint, not {others}')
+        load_head_weights(self, cfg['checkpoint'])
+        self.is_init = True
+
+    def rename_weights(self, state_dict: StateDict) -> dict[str, torch.Tensor]:
+        """Return a published head's weights under this head's names; a pure function.
+
+        Args:
+            state_dict: Keys without ``head.``; those of this head stay as they are.
+        """
+        return dict(state_dict)
+
+    def last_feature_map(self, feats: torch.Tensor | Sequence[torch.Tensor]) -> torch.Tensor:
+        """Return the last of a backbone's feature maps, ``(N, in_channels, H, W)``.
+
+        Raises:
+            InputError: If it has another number of channels.
+        """
+        x = feats if isinstance(feats, torch.Tensor) else feats[-1]
+        if x.dim() != 4 or x.shape[1] != self.in_channels:
+            raise InputError(
+                f'{type(self).__name__} takes (N, {self.in_channels}, H, W), the backbone gives '
+                f'{tuple(x.shape)}: set in_channels of the head to its last channels'
+            )
+        return x
+
+
+@MODELS.register_module()
+class LinearClsHead(ClsHead):
+    """Global average pooling and one fully-connected layer.
+
+    Args:
+        in_channels: Channels of the feature map.
+        num_classes: Classes.
+        loss: See :class:`ClsHead`.
+        dropout: Rate of the dropout between the two, in [0, 1).
+        init_cfg: See :class:`ClsHead`; None for weights of standard deviation 0.01 and no bias.
+
+    Raises:
+        InputError: If an argument is out of its range (a ``ValueError``).
+    """
+
+    def __init__(
+        self,
+        in_channels: int,
+        num_classes: int,
+        loss: LossConfig,
+        dropout: float = 0.0,
+        init_cfg: Mapping[str, object] | None = None,
+    ) -> None:
+        super().__init__(in_channels, num_classes, loss, init_cfg)
+        check_dropout(dropout)
+        self.dropout = nn.Dropout(dropout)
+        self.fc = nn.Linear(in_channels, num_classes)
+        nn.init.normal_(self.fc.weight, std=0.01)
+        nn.init.zeros_(self.fc.bias)
+
+    def forward(self, feats: torch.Tensor | Sequence[torch.Tensor]) -> torch.Tensor:
+        """Return the logits, ``(N, num_classes)``.
+
+        Args:
+            feats: ``(N, in_channels, H, W)``, or a backbone's feature maps with that as the last.
+
+        Raises:
+            InputError: If it has another number of channels.
+        """
+        pooled = self.last_feature_map(feats).mean((2, 3))  # (N, in_channels)
+        return self.fc(self.dropout(pooled))
+
+
+def load_head_weights(model: nn.Module, path_or_state_dict: str | Path | StateDict) -> None:
+    """Load the head of a published or own checkpoint, all of it, and log that.
+
+    A linear head reads the classifiers of the original TResNet, ASL and timm files, an ML-Decoder
+    those of the original ML-Decoder and timm's. For another number of classes there is nothing to
+    load: train that head.
+
+    Args:
+        model: A head, or a model that has one at ``.head``.
+        path_or_state_dict: A ``.pth`` or ``.safetensors`` file, ``timm://NAME``, or a state dict;
+            of it, what begins with ``head.``.
+
+    Raises:
+        MissingFileError: If there is no such file.
+        InputError: If the file is unreadable, has no head, or not one of this kind and size.
+    """
+    head = getattr(model, 'head', model)
+    if isinstance(path_or_state_dict, Mapping):
+        source, content = 'state dict', path_or_state_dict
+    else:
+        source, content = str(path_or_state_dict), read_checkpoint(path_or_state_dict)
+    for key in ('state_dict', 'model'):
+        if isinstance(content.get(key), Mapping):
+            content = content[key]
+    tensors = {k.removeprefix('module.'): v for k, v in content.items() if torch.is_tensor(v)}
+    published = {k.removeprefix(HEAD): v for k, v in tensors.items() if k.startswith(HEAD)}
+    if not published:
+        raise InputError(
+            f'{source} has no head: no key begins with {HEAD!r}, the first are {list(tensors)[:3]}'
+        )
+    weights, own = head.rename_weights(published), head.state_dict()
+    for name, keys in (('lacks', set(own) - set(weights)), ('also has', set(weights) - set(own))):
+        if keys:
+            raise InputError(
+                f'the head of {source} is no {type(head).__name__}: it {name} {sorted(keys)[:5]}'
+            )
+    for key, value in own.items():
+        if weights[key].shape != value.shape:
+            raise InputError(
+                f'{source} has another head: {key} is {tuple(weights[key].shape)} there and '
+                f'{tuple(value.shape)} in the model, whose num_classes is {head.num_classes}'
+            )
+    head.load_state_dict(weights)
+    print_log(f'loaded head weights from {source}: {len(weights)} tensors', logger='current')
+
+
+def check_dropout(rate: float) -> None:
+    """Raise an InputError unless a rate of dropout is in [0, 1)."""
+    if not 0 <= rate < 1:
+        raise InputError(f'dropout must be in [0, 1), got {rate}')
