@@ -1,8 +1,23 @@
-"""Data sets: the demo digits, readers and converters, checks. Importing it registers `LoadImage`.
+"""Data sets: the demo digits, readers and converters, checks.
 
-The converters and checks are imported from their modules, so that this stays light.
+Importing it registers `LoadImage`, `ImageFolderDataset`, `MultiLabelDataset` and `stack_samples`.
+
+The converters and checks are imported from their modules, so that this stays light; so does
+torchvision, which takes a second, until a picture or a transform needs it.
 """
 
+from .collate import stack_samples
+from .decode import decode_rgb
+from .image_folder import ImageFolderDataset
+from .multilabel import MultiLabelDataset
+from .pipeline import build_transforms
 from .transforms import LoadImage
 
-__all__ = ['LoadImage']
+__all__ = [
+    'ImageFolderDataset',
+    'LoadImage',
+    'MultiLabelDataset',
+    'build_transforms',
+    'decode_rgb',
+    'stack_samples',
+]

@@ -1,7 +1,8 @@
-"""Detection metrics, their text and JSON, and pictures of predictions and training curves.
+"""Metrics, their text and JSON, and pictures of predictions and training curves.
 
-Importing this package is cheap: the metric is registered by name, and MMDetection's evaluation
-(a third of a second), pycocotools and matplotlib are imported when they are first used.
+Importing this package is cheap: COCO's metric is registered by name, and MMDetection's evaluation
+(a third of a second), pycocotools and matplotlib are imported when they are first used. The
+metrics of classification need neither.
 """
 
 from importlib import import_module
@@ -9,15 +10,20 @@ from typing import Any
 
 from mmdet.registry import METRICS
 
+from .accuracy import AccuracyMetric
+from .multilabel import MultiLabelMetric
+
 _HOMES = {
     'CocoTwelveMetric': 'coco_metric',
+    'average_precisions': 'multilabel',
+    'best_f1_thresholds': 'multilabel',
     'draw_curves': 'curves',
     'draw_predictions': 'figures',
     'format_table': 'report',
     'format_twelve': 'report',
     'write_results_json': 'report',
 }
-__all__ = sorted(_HOMES)
+__all__ = ['AccuracyMetric', 'MultiLabelMetric', *_HOMES]
 
 
 def __getattr__(name: str) -> Any:

@@ -1,0 +1,69 @@
+import numpy as np
+import pytest
+import torch
+from mmdet.registry import METRICS
+from sklearn.metrics import top_k_accuracy_score
+
+from tresnet_det.errors import InputError
+from tresnet_det.evaluation import AccuracyMetric
+
+
+def evaluate(scores, labels, **settings) -> dict:
+    metric = AccuracyMetric(**settings)
+    samples = [
+        dict(pred_score=torch.as_tensor(s), gt_label=torch.as_tensor(t), img_path=f'{i}.jpg')
+        for i, (s, t) in enumerate(zip(scores, labels, strict=True))
+    ]
+    for start in range(0, len(samples), 3):
+        metric.process(None, samples[start : start + 3])
+    return metric.evaluate(len(samples))
+
+
+def test_accuracy_by_hand_in_percent():
+    scores = np.eye(8)[[0, 1, 2, 3]] + np.arange(8, 0, -1) / 100  # then 0, 1, 2, ... in turn
+    # Right; second of all; fifth; sixth.
+    figures = evaluate(scores, [0, 0, 4, 5])
+    assert figures == {'accuracy/top1': 25.0, 'accuracy/top5': 75.0}
+
+
+def test_accuracy_is_scikit_learns():
+    rng = np.random.default_rng(0)
+    scores, labels = rng.random((300, 20), np.float32), rng.integers(0, 20, 300)
+    figures = evaluate(scores, labels)
+    for k in (1, 5):
+        want = 100 * top_k_accuracy_score(labels, scores, k=k, labels=np.arange(20))
+        assert figures[f'accuracy/top{k}'] == pytest.approx(want)
+
+
+def test_of_equal_scores_the_lower_class_comes_first():
+    # A broken model that says the same of all classes is right by chance, not always.
+    figures = evaluate(np.zeros((10, 10)), np.arange(10))
+    assert figures == {'accuracy/top1': 10.0, 'accuracy/top5': 50.0}
+
+
+def test_five_classes_are_all_in_the_top_five():
+    assert evaluate(np.eye(3), [1, 2, 2])['accuracy/top5'] == 100
+
+
+def test_labels_may_have_one_dimension():
+    assert evaluate(np.eye(3), [[0], [1], [0]])['accuracy/top1'] == pytest.approx(200 / 3)
+
+
+@pytest.mark.parametrize(
+    ('scores', 'labels', 'message'),
+    [
+        ([[0.5, 0.5], [np.nan, 1.0]], [0, 0], r'1\.jpg: its score of class 0 is NaN'),
+        (np.eye(3), [0, 1, 3], r"2\.jpg: its label 3 is none of the model's 3 classes: set num_cl"),
+        (np.eye(3), [0, -1, 1], r'1\.jpg: its label -1 is none'),
+        (np.eye(3), [[1, 0, 0]] * 3, 'got 3 labels: use MultiLabelMetric'),
+        ([], [], 'No picture was evaluated'),
+    ],
+)
+def test_what_cannot_be_measured_is_named_in_one_line(scores, labels, message):
+    with pytest.raises(InputError, match=message) as caught:
+        evaluate(scores, labels)
+    assert '\n' not in str(caught.value)
+
+
+def test_the_registry_knows_it():
+    assert METRICS.get('AccuracyMetric') is AccuracyMetric

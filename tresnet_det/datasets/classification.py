@@ -1,0 +1,246 @@
+"""What the classification datasets share: pictures and labels in memory, a pipeline, checks."""
+
+import logging
+import os
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from difflib import get_close_matches
+from pathlib import Path
+
+import numpy as np
+import torch
+from mmengine.logging import print_log
+from torch.utils.data import Dataset
+
+from ..errors import InputError, MissingFileError
+from ..models import ClsDataSample
+from .coco_content import few
+from .decode import decode_rgb
+from .pipeline import build_transforms
+
+
+class ClassificationDataset(Dataset):
+    """Pictures with their labels, decoded and transformed when they are asked for.
+
+    A sample is what MMEngine's Runner hands to a model: ``inputs``, ``(3, H, W)`` of uint8 in RGB,
+    and ``data_samples``, a ``ClsDataSample`` with ``gt_label``, ``img_path``, ``ori_shape`` and
+    ``img_shape`` (height and width). The colours are normalised by the model's data preprocessor,
+    which must not swap them: ``bgr_to_rgb=False``.
+
+    Args:
+        folder: Holds the pictures.
+        names: ``N`` picture files, relative to ``folder``.
+        gt_labels: Class numbers, ``(N,)`` of int64; or several a picture, ``(N, classes)`` of int8
+            with 1, 0 and -1 for unknown.
+        classes: Names of the classes.
+        pipeline: Transforms, as :func:`build_transforms` takes them.
+
+    Attributes:
+        gt_labels: As given, by picture.
+    """
+
+    def __init__(
+        self,
+        folder: Path,
+        names: Sequence[str],
+        gt_labels: np.ndarray,
+        classes: Sequence[str],
+        pipeline: Sequence[Mapping],
+    ) -> None:
+        self.folder = folder
+        # One array and not a million strings, whose counts each worker would write to, and so copy.
+        self._names = np.array([os.fsencode(name) for name in names])
+        self.gt_labels = gt_labels
+        self._classes = tuple(classes)
+        self._transforms = build_transforms(pipeline)
+
+    @property
+    def metainfo(self) -> dict:
+        """``classes``: the names in the order of the labels."""
+        return dict(classes=self._classes)
+
+    def __len__(self) -> int:
+        return len(self._names)
+
+    def img_path(self, index: int) -> str:
+        """Return the file of a picture."""
+        return os.path.join(self.folder, os.fsdecode(self._names[index]))
+
+    def __getitem__(self, index: int) -> dict:
+        """Return a sample.
+
+        Raises:
+            InputError: The picture does not decode, or the pipeline gives no uint8 tensor.
+        """
+        path = self.img_path(index)
+        image = decode_rgb(path)
+        inputs = self._transforms(image)
+        if not (torch.is_tensor(inputs) and inputs.dtype == torch.uint8 and inputs.dim() == 3):
+            got = inputs.dtype if torch.is_tensor(inputs) else type(inputs).__name__
+            raise InputError(
+                f'the pipeline gives {got} and not a uint8 tensor (3, H, W): leave conversions and '
+                "Normalize out of it, the model's data_preprocessor normalises"
+            )
+        sample = ClsDataSample(
+            metainfo=dict(
+                img_path=path, ori_shape=tuple(image.shape[1:]), img_shape=tuple(inputs.shape[1:])
+            )
+        )
+        sample.gt_label = torch.from_numpy(np.array(self.gt_labels[index], np.int64))
+        # A worker would send all of the picture that a crop is a view of.
+        return dict(inputs=inputs.contiguous(), data_samples=sample)
+
+
+def resolve_folder(data_root: str, data_prefix: Mapping | None) -> Path:
+    """Return the folder of the pictures, ``data_root`` with ``data_prefix['img']``.
+
+    Raises:
+        MissingFileError: It is not there.
+        InputError: ``data_prefix`` has another key.
+    """
+    prefix = dict(data_prefix or {})
+    folder = Path(data_root, prefix.pop('img', ''))
+    if prefix:
+        raise InputError(
+            f"data_prefix has the key {next(iter(prefix))!r}: write data_prefix=dict(img='FOLDER/')"
+        )
+    if not folder.is_dir():
+        raise MissingFileError(
+            f'image folder {folder.absolute()} is not there: set data_root and data_prefix'
+        )
+    return folder
+
+
+def resolve_classes(metainfo: Mapping | None) -> tuple[str, ...] | None:
+    """Return ``metainfo['classes']``, None where it is not set.
+
+    They may be a text file with a name on each line, as MMEngine allows.
+
+    Raises:
+        MissingFileError: There is no such file.
+        InputError: They are no names, or one is there twice.
+    """
+    classes = (metainfo or {}).get('classes')
+    if classes is None:
+        return None
+    if isinstance(classes, str):
+        if not os.path.isfile(classes):
+            raise MissingFileError(
+                f'metainfo.classes is {classes!r}, which is no file: give a tuple of names '
+                f'(one name: ({classes!r},)), or a text file with a name on each line'
+            )
+        lines = Path(classes).read_text(encoding='utf-8').splitlines()
+        classes = [line.strip() for line in lines if line.strip()]
+    odd = [name for name in classes if not isinstance(name, str)]
+    if odd or not classes:
+        raise InputError(f'metainfo.classes must be names, got {str(odd or classes)[:80]}')
+    twice = [name for name, count in Counter(classes).items() if count > 1]
+    if twice:
+        raise InputError(f'metainfo.classes names {few(twice)} more than once')
+    return tuple(classes)
+
+
+def suggest(name: str, known: Sequence[str]) -> str:
+    """Say which of the known names may have been meant, or what they are."""
+    close = get_close_matches(name, known)
+    return f'did you mean {close[0]!r}?' if close else f'known are {few(known)}'
+
+
+def check_pictures(
+    folder: Path, names: Sequence[str], source: str, rows: Sequence[int] | None = None
+) -> None:
+    """Find every picture, by listing each folder once instead of asking for every file.
+
+    Args:
+        folder: Holds the pictures.
+        names: Picture files, relative to it.
+        source: The file that names them.
+        rows: Row of each in that file.
+
+    Raises:
+        MissingFileError: Some are not there.
+    """
+    there = {}
+    for part in {os.path.dirname(name) for name in names}:
+        path = folder / part
+        there[part] = set(os.listdir(path)) if path.is_dir() else set()
+    split = (os.path.split(name) for name in names)
+    lost = [i for i, (part, name) in enumerate(split) if name not in there[part]]
+    if lost:
+        where = f'{source}:{rows[lost[0]]}' if rows else source
+        raise MissingFileError(
+            f'{where}: the picture {names[lost[0]]!r} is not in {folder.absolute()} ({len(lost)} '
+            f'of {len(names)} are not): '
+            + ('complete the folder' if len(lost) < len(names) else 'is data_prefix.img right?')
+        )
+
+
+def check_repeats(ann_file: Path, names: Sequence[str], rows: Sequence[int]) -> None:
+    """Hold that no picture is named twice.
+
+    Raises:
+        InputError: One is.
+    """
+    first = {}
+    for row, name in zip(rows, names, strict=True):
+        if name in first:
+            raise InputError(
+                f'{ann_file}:{row}: the picture {name!r} was in row {first[name]} already: '
+                'remove one of the rows'
+            )
+        first[name] = row
+
+
+def find_class_pictures(
+    folder: Path, classes: Sequence[str] | None
+) -> tuple[list[str], list[int], tuple[str, ...]]:
+    """List a folder that holds a folder of pictures for each class, as torchvision does.
+
+    Hidden folders are passed over, and so are those that are not in ``classes``, with a word.
+
+    Args:
+        folder: Holds the class folders.
+        classes: Their names in the order of the labels; None for all, sorted by name.
+
+    Returns:
+        Picture files relative to ``folder``, sorted within each class; the class number of each;
+        the classes.
+
+    Raises:
+        InputError: There is no class folder, one of ``classes`` has none, or one has no picture.
+    """
+    from torchvision.datasets.folder import IMG_EXTENSIONS, make_dataset
+
+    with os.scandir(folder) as entries:
+        found = sorted(e.name for e in entries if e.is_dir() and not e.name.startswith('.'))
+    if not found:
+        raise InputError(
+            f'{folder.absolute()}: no class folders in it: put the pictures of each class into '
+            'a folder with its name, or name a label file by ann_file'
+        )
+    if classes is None:
+        classes = tuple(found)
+    for name in classes:
+        if name not in found:
+            raise InputError(
+                f'{folder.absolute()}: no folder for the class {name!r} of metainfo.classes: '
+                + suggest(name, found)
+            )
+    others = [name for name in found if name not in set(classes)]
+    if others:
+        print_log(
+            f'{folder}: the folders {few(others)} are no class of metainfo.classes and left out',
+            'current',
+            logging.WARNING,
+        )
+    numbers = {name: number for number, name in enumerate(classes)}
+    pairs = make_dataset(str(folder), numbers, IMG_EXTENSIONS, allow_empty=True)
+    counts = Counter(number for _, number in pairs)
+    for name, number in numbers.items():
+        if not counts[number]:
+            raise InputError(
+                f'{folder.absolute() / name}: no picture in this class folder (wanted are '
+                f'{" ".join(IMG_EXTENSIONS)}): fill it, or leave it out by metainfo.classes'
+            )
+    names = [os.path.relpath(path, folder) for path, _ in pairs]
+    return names, [number for _, number in pairs], tuple(classes)

@@ -1,0 +1,119 @@
+"""Top-1 and top-5 accuracy of pictures with one label each."""
+
+from collections.abc import Sequence
+
+import numpy as np
+import torch
+from mmdet.registry import METRICS
+from mmengine.evaluator import BaseMetric
+
+from ..errors import InputError
+
+TOP = (1, 5)
+
+
+@METRICS.register_module()
+class AccuracyMetric(BaseMetric):
+    """Top-1 and top-5 accuracy, in percent from 0 to 100, as the field prints it.
+
+    ``accuracy/top1`` and ``accuracy/top5`` are the shares of pictures whose class is among the one
+    or the five with the highest scores. Of equal scores, the lower class number comes first. With
+    five classes or fewer, ``top5`` is 100.
+
+    Args:
+        **kwargs: MMEngine's ``collect_device``, ``prefix`` and ``collect_dir``.
+    """
+
+    default_prefix = 'accuracy'
+
+    def process(self, data_batch: object, data_samples: Sequence[dict]) -> None:
+        """Keep the rank of each picture's class.
+
+        Args:
+            data_batch: Not looked at.
+            data_samples: Dicts with ``gt_label``, a class number, ``pred_score``, ``(classes,)``,
+                and ``img_path``.
+
+        Raises:
+            InputError: A score is NaN, or a label is no class of the model.
+        """
+        scores, labels = stack_scores(data_samples)
+        labels = labels.reshape(len(labels), -1)
+        if labels.shape[1] != 1:
+            raise InputError(
+                'AccuracyMetric takes one class number a picture and got '
+                f'{labels.shape[1]} labels: use MultiLabelMetric'
+            )
+        labels = labels[:, 0].astype(np.int64)
+        bad = ((labels < 0) | (labels >= scores.shape[1])).nonzero()[0]
+        if len(bad):
+            raise InputError(
+                f'{picture_name(data_samples, bad[0])}: its label {labels[bad[0]]} is none of the '
+                f"model's {scores.shape[1]} classes: set num_classes of the head"
+            )
+        self.results += find_ranks(scores, labels).tolist()
+
+    def compute_metrics(self, results: list[int]) -> dict[str, float]:
+        """Return ``top1`` and ``top5`` in percent.
+
+        Args:
+            results: Ranks from 0, one a picture.
+
+        Raises:
+            InputError: There are none.
+        """
+        if not results:
+            raise InputError('No picture was evaluated: the dataset is empty.')
+        ranks = np.array(results)
+        return {f'top{k}': 100 * float((ranks < k).mean()) for k in TOP}
+
+
+def find_ranks(scores: np.ndarray, labels: np.ndarray) -> np.ndarray:
+    """Return how many classes come before the right one, ``(N,)``.
+
+    Args:
+        scores: ``(N, classes)``.
+        labels: Class numbers, ``(N,)``.
+    """
+    own = np.take_along_axis(scores, labels[:, None], 1)
+    earlier = np.arange(scores.shape[1]) < labels[:, None]
+    return ((scores > own) | ((scores == own) & earlier)).sum(1)
+
+
+def stack_scores(data_samples: Sequence[dict]) -> tuple[np.ndarray, np.ndarray]:
+    """Return the scores, ``(N, classes)`` of float32, and the labels, of a batch of predictions.
+
+    Raises:
+        InputError: A score is NaN.
+    """
+    # One transfer for all, where they are on a GPU.
+    scores = torch.stack([torch.as_tensor(sample['pred_score']) for sample in data_samples])
+    labels = torch.stack([torch.as_tensor(sample['gt_label']) for sample in data_samples])
+    scores = scores.detach().float().cpu().numpy()
+    check_not_nan(scores, data_samples)
+    return scores, labels.cpu().numpy()
+
+
+def check_not_nan(scores: np.ndarray, data_samples: Sequence[dict] | None = None) -> None:
+    """Hold that no score is NaN, which would be sorted somewhere without a word.
+
+    Args:
+        scores: ``(N, classes)``.
+        data_samples: Those of the pictures, whose ``img_path`` the message names.
+
+    Raises:
+        InputError: One is.
+    """
+    row, column = np.nonzero(np.isnan(scores))
+    if len(row):
+        raise InputError(
+            f'{picture_name(data_samples, row[0])}: its score of class {column[0]} is NaN (NaN in '
+            f'{len(set(row.tolist()))} of {len(scores)} pictures): the weights or the picture are '
+            'broken'
+        )
+
+
+def picture_name(data_samples: Sequence[dict] | None, index: int) -> str:
+    """Return the file of a picture, or its number where that is not known."""
+    path = data_samples[index].get('img_path') if data_samples else None
+    return path or f'picture {index}'
