@@ -33,7 +33,7 @@ setup(
     extras_require={
         # mmcv and mmcv-lite own the same import name, so neither is a hard requirement.
         'lite': ['mmcv-lite==2.1.0'],
-        'fast': ['faster-coco-eval>=1.8.0'],  # COCO's figures in a tenth of pycocotools' time
+        'fast': ['faster-coco-eval>=1.8.0'],  # COCO's figures in a ninth of pycocotools' time
         'hub': ['huggingface_hub', 'safetensors'],
         'test': ['pytest', 'pytest-cov', 'ruff', 'timm', 'safetensors', 'faster-coco-eval>=1.8.0'],
     },
