@@ -14,7 +14,12 @@ from tresnet_det.engine import config as edit
 from tresnet_det.errors import InputError
 from tresnet_det.evaluation import write_results_json
 
-CONFIGS = Path(__file__).resolve().parents[1] / 'configs'
+DEMO_OVERLAYS = Path(__file__).resolve().parents[1] / 'configs' / '_base_'
+HEADLINES = {
+    'bbox mAP': 'coco/bbox_mAP',
+    'mAP': 'multilabel/mAP',
+    'top-1, %': 'accuracy/top1',
+}
 
 
 def parse_args() -> argparse.Namespace:
@@ -46,23 +51,30 @@ def main() -> None:
         if not os.access(folder, os.W_OK):
             raise InputError(f'--out {args.out}: {folder} cannot be written to')
     args.checkpoint = command_line.find_checkpoint(args.checkpoint)
-    cfg = command_line.prepare_config(args, CONFIGS / '_base_' / 'demo.py')
+    cfg = command_line.prepare_config(args, DEMO_OVERLAYS)
     if not args.work_dir:  # beside the training, whose config and log stay as they are
         cfg.work_dir = str(Path(args.checkpoint).parent / 'test')
     cfg.load_from = args.checkpoint
     cfg.resume = False
     if args.show or args.show_dir:
+        if edit.find_task(cfg) != 'detection':
+            raise InputError(
+                '--show and --show-dir draw boxes; what a classifier says is in predictions.png'
+            )
         cfg.default_hooks.visualization.update(
             draw=True, show=args.show, wait_time=args.wait_time, test_out_dir=args.show_dir
         )
     if args.tta:
+        if edit.find_task(cfg) != 'detection':
+            raise InputError('--tta is for detectors: leave it out')
         edit.enable_test_time_augmentation(cfg)
     command_line.check_data(cfg, ('test_dataloader',))
 
     runner = command_line.build_runner(cfg)
     runner.register_hook(PredictionsPictureHook())
     if args.out and not args.out.endswith('.json'):
-        dump = METRICS.build(dict(type='DumpDetResults', out_file_path=args.out))
+        kind = 'DumpDetResults' if edit.find_task(cfg) == 'detection' else 'DumpResults'
+        dump = METRICS.build(dict(type=kind, out_file_path=args.out))
         runner.test_evaluator.metrics.append(dump)
     start = time.monotonic()
     with command_line.config_errors():
@@ -86,8 +98,9 @@ def report(runner: Runner, args: argparse.Namespace, metrics: dict, seconds: flo
     count = len(runner.test_dataloader.dataset)
     tested = command_line.shown(args.checkpoint)
     print(f'\nTested {tested} on {count} pictures in {command_line.minutes(seconds)}')
-    if 'coco/bbox_mAP' in metrics:
-        print(f'  bbox mAP       {metrics["coco/bbox_mAP"]:.4f}')
+    for name, key in HEADLINES.items():
+        if key in metrics:
+            print(f'  {name:<14} {metrics[key]:.4f}')
     training = command_line.read_seconds(Path(args.checkpoint).parent)
     if training:
         print(f'  trained in     {command_line.minutes(training)}')
@@ -104,7 +117,8 @@ def report(runner: Runner, args: argparse.Namespace, metrics: dict, seconds: flo
 def next_command(args: argparse.Namespace) -> str:
     if args.demo:
         return (
-            f'python tools/train.py {args.config} --data-root DIR   (COCO, or data in its layout)'
+            f'python tools/train.py {args.config} --data-root DIR   '
+            '(data in the layout that the config names)'
         )
     options = f' --data-root {command_line.shown(args.data_root)}' if args.data_root else ''
     checkpoint = command_line.shown(args.checkpoint)

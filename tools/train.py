@@ -12,16 +12,23 @@ from tresnet_det.engine import ProgressBarHook, command_line
 from tresnet_det.engine import config as edit
 from tresnet_det.errors import InputError
 
-CONFIGS = Path(__file__).resolve().parents[1] / 'configs'
+DEMO_OVERLAYS = Path(__file__).resolve().parents[1] / 'configs' / '_base_'
 
 
 def parse_args() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__)
     command_line.add_config_options(parser)
-    parser.add_argument(
+    weights = parser.add_mutually_exclusive_group()
+    weights.add_argument(
         '--from-scratch',
         action='store_true',
         help='random weights instead of the pretrained ones that the config names',
+    )
+    weights.add_argument(
+        '--pretrained',
+        metavar='CHECKPOINT',
+        help="the backbone's weights: of another training (a file, or its work directory for the "
+        'best one), a published file, or timm://NAME',
     )
     parser.add_argument('--amp', action='store_true', help='train in mixed precision')
     parser.add_argument(
@@ -41,7 +48,7 @@ def parse_args() -> argparse.Namespace:
 
 def main() -> None:
     args = parse_args()
-    cfg = command_line.prepare_config(args, CONFIGS / '_base_' / 'demo.py', args.from_scratch)
+    cfg = command_line.prepare_config(args, DEMO_OVERLAYS, args.from_scratch, args.pretrained)
     if args.amp:
         edit.enable_amp(cfg)
     if args.auto_scale_lr:

@@ -128,7 +128,7 @@ def test_a_users_config_in_another_folder_builds_on_mmdets_own_and_takes_a_step(
 @pytest.mark.parametrize('name', DETECTORS)
 def test_the_demo_overlay_fits_every_detector(name):
     cfg = edit.load_config(CONFIGS / name)
-    edit.put_over(cfg, edit.load_config(CONFIGS / '_base_' / 'demo.py'))
+    edit.put_over(cfg, edit.load_config(CONFIGS / '_base_' / 'demo_detection.py'))
     for loader in ('train_dataloader', 'val_dataloader', 'test_dataloader'):
         dataset = cfg[loader].dataset
         assert set(dataset) == set(DEMO_DATASET) | (

@@ -62,7 +62,7 @@ def config(data, project_root, tmp_path):
     """The project's FCOS config in miniature, as a file of the user's own."""
     configs = project_root / 'configs'
     cfg = edit.load_config(configs / 'fcos_tresnet_m.py')
-    edit.put_over(cfg, edit.load_config(configs / '_base_' / 'demo.py'))
+    edit.put_over(cfg, edit.load_config(configs / '_base_' / 'demo_detection.py'))
     edit.set_data_root(cfg, data.folder)
     cfg.merge_from_dict(copy.deepcopy(CHANGES))  # merging takes _delete_ out
     path = tmp_path / 'tiny.py'

@@ -3,6 +3,7 @@
 import inspect
 from collections.abc import Callable, Mapping, Sequence
 from difflib import get_close_matches
+from enum import Enum
 
 import torch
 from torch import nn
@@ -92,10 +93,10 @@ def build_transforms(pipeline: Sequence[Mapping], where: str = 'pipeline') -> Ca
     """Build the transforms that a config lists.
 
     A name is one of torchvision.transforms.v2, with its arguments, or one of ours: ``Cutout`` and
-    ``RandAugment``, which replaces torchvision's. Interpolations are written as text
-    (``'bicubic'``), transforms within others (``RandomApply``, ``RandomChoice``) as a list of
-    dicts too. ``AutoAugment`` and ``TrivialAugmentWide`` run on Pillow's pictures, where they are
-    quicker.
+    ``RandAugment``, which replaces torchvision's. Interpolations and AutoAugment's policies are
+    written as text (``'bicubic'``, ``'cifar10'``), transforms within others (``RandomApply``,
+    ``RandomChoice``) as a list of dicts too. ``AutoAugment`` and ``TrivialAugmentWide`` run on
+    Pillow's pictures, where they are quicker.
 
     Args:
         pipeline: One dict a transform, its name in ``type``.
@@ -134,8 +135,12 @@ def _build_one(entry: Mapping, where: str) -> Callable:
         arguments['transforms'] = [
             _build_one(part, f'{where}.transforms[{i}]') for i, part in enumerate(inner)
         ]
-    if isinstance(arguments.get('interpolation'), str):
-        arguments['interpolation'] = _interpolation(arguments['interpolation'], where)
+    for key, enum in (
+        ('interpolation', v2.InterpolationMode),
+        ('policy', v2.AutoAugmentPolicy),
+    ):
+        if isinstance(arguments.get(key), str):
+            arguments[key] = _member(enum, arguments[key], f'{where}: {key}')
     try:
         transform = kind(**arguments)
     except (TypeError, ValueError) as error:
@@ -144,10 +149,8 @@ def _build_one(entry: Mapping, where: str) -> Callable:
     return OnPillow(transform) if name in ON_PILLOW else transform
 
 
-def _interpolation(name: str, where: str):
-    from torchvision.transforms.v2 import InterpolationMode
-
-    modes = [mode.value for mode in InterpolationMode]
-    if name not in modes:
-        raise InputError(f'{where}: interpolation is {name!r}; it must be one of {modes}')
-    return InterpolationMode(name)
+def _member(enum: type[Enum], value: str, where: str) -> Enum:
+    values = [member.value for member in enum]
+    if value not in values:
+        raise InputError(f'{where} is {value!r}; it must be one of {values}')
+    return enum(value)

@@ -19,6 +19,7 @@ from mmengine.runner import Runner
 
 from .. import datasets, evaluation  # noqa: F401  (registers what --demo names)
 from ..datasets.checks import check_dataloader_cfg
+from ..datasets.classification_checks import check_classes, count_classes
 from ..errors import InputError, MissingFileError
 from ..layers import InPlaceABN
 from . import config as edit
@@ -102,14 +103,20 @@ def add_config_options(parser: argparse.ArgumentParser) -> None:
 
 
 def prepare_config(
-    args: argparse.Namespace, demo_overlay: Path, from_scratch: bool = False
+    args: argparse.Namespace,
+    demo_overlays: Path,
+    from_scratch: bool = False,
+    pretrained: str | None = None,
 ) -> Config:
     """Read the config and apply the common options, ``--cfg-options`` last.
 
     Args:
         args: With the options of :func:`add_config_options`.
-        demo_overlay: The config that ``--demo`` puts over.
+        demo_overlays: The folder of the configs that ``--demo`` puts over, one for each task:
+            ``demo_detection.py``, ``demo_classification.py`` and ``demo_multilabel.py``.
         from_scratch: Whether to take the pretrained weights out.
+        pretrained: What the backbone starts from: a file, a work directory for the best
+            checkpoint in it, or ``timm://NAME``.
 
     Raises:
         InputError: If the config, an option or the data does not fit.
@@ -118,12 +125,15 @@ def prepare_config(
     cfg = edit.load_config(args.config)
     cfg.launcher = args.launcher
     if args.demo:
-        _apply_demo(cfg, demo_overlay, args.data_root)
+        _apply_demo(cfg, demo_overlays, args.data_root)
     elif args.data_root:
         edit.set_data_root(cfg, args.data_root)
     if from_scratch:
         for change in edit.use_random_weights(cfg):
             print_log(f'--from-scratch: {change}')
+    if pretrained:
+        named = '://' in pretrained
+        edit.use_backbone_weights(cfg, pretrained if named else find_checkpoint(pretrained))
     if args.cfg_options:
         edit.override(cfg, args.cfg_options)
     if args.work_dir:
@@ -131,17 +141,32 @@ def prepare_config(
     elif cfg.get('work_dir') is None:
         cfg.work_dir = edit.default_work_dir(args.config, '_demo' if args.demo else '')
     edit.use_this_machine(cfg)
+    _count_classes(cfg)
     return cfg
 
 
-def _apply_demo(cfg: Config, overlay_path: Path, data_root: str | None) -> None:
-    from ..datasets.demo_digits import make_demo_data
+def _count_classes(cfg: Config) -> None:
+    """Fill in a classifier's ``num_classes=None`` from its data."""
+    head = cfg.model.get('head')
+    if isinstance(head, dict) and 'num_classes' in head and head['num_classes'] is None:
+        loader = next(filter(None, map(cfg.get, edit.LOADERS)))
+        count = count_classes(loader['dataset'])
+        edit.set_num_classes(cfg, count)
+        print_log(f'model.head.num_classes: the data has {count} classes')
 
-    overlay = edit.load_config(overlay_path)
+
+def _apply_demo(cfg: Config, overlays: Path, data_root: str | None) -> None:
+    task = edit.find_task(cfg)
+    if task == 'classification':
+        from ..datasets.demo_classes import make_demo_classes as make_data
+    else:
+        from ..datasets.demo_digits import make_demo_data as make_data
+
+    overlay = edit.load_config(overlays / f'demo_{task}.py')
     edit.put_over(cfg, overlay)
     edit.set_num_classes(cfg, len(overlay.classes))
     edit.use_random_weights(cfg)
-    root = make_demo_data(data_root or overlay.data_root)
+    root = make_data(data_root or overlay.data_root)
     edit.set_data_root(cfg, root)
     print_log(f'--demo: embedded data at {root}')
 
@@ -157,6 +182,7 @@ def build_runner(cfg: Config) -> Runner:
         runner = Runner.from_cfg(cfg) if 'runner_type' not in cfg else RUNNERS.build(cfg)
     runner.logger.addFilter(lambda record: not _STACK_NOISE.search(record.getMessage()))
     _check_neck(cfg, runner)
+    _check_head(cfg, runner)
     _warn_of_decayed_norms(cfg, runner)
     return runner
 
@@ -202,6 +228,16 @@ def _check_neck(cfg: Config, runner: Runner) -> None:
         )
 
 
+def _check_head(cfg: Config, runner: Runner) -> None:
+    """Hold a classifier's head against the backbone's last channels, likewise."""
+    given = getattr(getattr(runner.model, 'backbone', None), 'out_channels', None)
+    taken = (cfg.model.get('head') or {}).get('in_channels')
+    if isinstance(given, tuple) and taken is not None and taken != given[-1]:
+        raise InputError(
+            f'model.head.in_channels is {taken}, but the backbone gives {given[-1]}: set it to that'
+        )
+
+
 def _warn_of_decayed_norms(cfg: Config, runner: Runner) -> None:
     paramwise = (cfg.get('optim_wrapper') or {}).get('paramwise_cfg') or {}
     if 'norm_decay_mult' not in paramwise or 'flat_decay_mult' in paramwise:
@@ -219,7 +255,11 @@ def check_data(cfg: Config, loaders: tuple[str, ...]) -> None:
         InputError: If they would stop training or make it pointless.
     """
     num_classes = edit.get_num_classes(cfg)
-    for name in filter(cfg.get, loaders):
+    loaders = tuple(filter(cfg.get, loaders))
+    if edit.find_task(cfg) != 'detection':
+        check_classes({name: cfg[name]['dataset'] for name in loaders}, num_classes)
+        return
+    for name in loaders:
         evaluator = cfg.get(name.replace('dataloader', 'evaluator'))
         # Only writing results, as for a test server, needs no truth.
         needs_truth = not any(e.get('format_only') for e in edit.iterate_dicts(evaluator))

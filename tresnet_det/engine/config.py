@@ -16,6 +16,7 @@ from ..errors import InputError, MissingFileError
 
 LOADERS = ('train_dataloader', 'val_dataloader', 'test_dataloader')
 EVALUATORS = ('val_evaluator', 'test_evaluator')
+MULTI_LABEL_LOSSES = ('AsymmetricLoss', 'MultiLabelLoss')
 
 
 def load_config(path: str | Path) -> Config:
@@ -56,6 +57,15 @@ def _name_and_message(error: Exception) -> str:
     return f'{type(error).__name__}: {lines[0]}'
 
 
+def find_task(cfg: Config) -> str:
+    """Return ``'detection'``, ``'classification'`` (one label a picture) or ``'multilabel'``."""
+    model = cfg.model
+    if model.get('type') != 'ImageClassifier':
+        return 'detection'
+    loss = (model.get('head') or {}).get('loss') or {}
+    return 'multilabel' if loss.get('type') in MULTI_LABEL_LOSSES else 'classification'
+
+
 def iterate_dicts(node: object) -> Iterator[dict]:
     """Yield every dict in a nest of dicts, lists and tuples, the outer before the inner."""
     if isinstance(node, dict):
@@ -74,7 +84,9 @@ def iterate_datasets(cfg: Config) -> Iterator[dict]:
     for name in LOADERS:
         loader = cfg.get(name)
         if loader:
-            yield from (d for d in iterate_dicts(loader['dataset']) if 'ann_file' in d)
+            yield from (
+                d for d in iterate_dicts(loader['dataset']) if 'ann_file' in d or 'data_root' in d
+            )
 
 
 def set_data_root(cfg: Config, data_root: str | Path) -> None:
@@ -147,6 +159,22 @@ def use_random_weights(cfg: Config) -> list[str]:
                 changes.append(f'{module.get("type")}: {key} {module[key]} -> {value}')
                 module[key] = value
     return changes
+
+
+def use_backbone_weights(cfg: Config, checkpoint: str) -> None:
+    """Start the backbone from a checkpoint of any of this project's models, or a published one.
+
+    Args:
+        cfg: Of a model with a ``backbone``.
+        checkpoint: A file, or ``timm://NAME``.
+
+    Raises:
+        InputError: If the model has no backbone.
+    """
+    backbone = cfg.model.get('backbone')
+    if not isinstance(backbone, dict):
+        raise InputError('--pretrained: the model of the config has no backbone')
+    backbone['init_cfg'] = dict(type='Pretrained', checkpoint=checkpoint)
 
 
 def set_num_classes(cfg: Config, num_classes: int) -> None:
@@ -253,9 +281,16 @@ def enable_test_time_augmentation(cfg: Config) -> None:
 
 
 def use_this_machine(cfg: Config) -> None:
-    """Choose the process group that works here: NCCL needs a GPU, gloo does not."""
+    """Choose what works here: NCCL and mixed precision need a GPU, gloo and float32 do not."""
     if not torch.cuda.is_available() and 'dist_cfg' in cfg.get('env_cfg', {}):
         cfg.env_cfg.dist_cfg.backend = 'gloo'
+    wrapper = cfg.get('optim_wrapper') or {}
+    if wrapper.get('type') == 'AmpOptimWrapper' and get_device() == 'cpu':
+        wrapper['type'] = 'OptimWrapper'
+        dtype = wrapper.pop('dtype', None) or 'float16'
+        for key in ('loss_scale', 'use_fsdp'):
+            wrapper.pop(key, None)
+        print_log(f'no GPU is visible: training in float32 instead of mixed {dtype}')
 
 
 def default_work_dir(config_path: str | Path, suffix: str = '') -> str:

@@ -40,7 +40,7 @@ class ClsHead(BaseModule):
     ) -> None:
         super().__init__(init_cfg=init_cfg)
         for name, value in (('in_channels', in_channels), ('num_classes', num_classes)):
-            if value < 1:
+            if not isinstance(value, int) or value < 1:
                 raise InputError(f'{name} of {type(self).__name__} must be at least 1, got {value}')
         self.in_channels = in_channels
         self.num_classes = num_classes

@@ -1,0 +1,40 @@
+# What --demo puts over a classification config: handwritten digits, one a picture. The model stays
+# the config's own, from random weights and with ten classes.
+_base_ = 'demo_detection.py'
+
+data_root = 'data/demo_classes/'
+classes = tuple('0123456789')
+
+train_dataloader = dict(
+    batch_size=32,
+    collate_fn=dict(type='stack_samples'),
+    drop_last=True,
+    dataset=dict(
+        _delete_=True,
+        type='ImageFolderDataset',
+        data_root=data_root,
+        ann_file='',
+        data_prefix=dict(img='train/'),
+        metainfo=dict(classes=classes),
+        pipeline=[dict(type='RandomResizedCrop', size=64, scale=(0.7, 1.0), ratio=(0.9, 1.11))],
+    ),
+)
+val_dataloader = dict(
+    batch_size=32,
+    collate_fn=dict(type='stack_samples'),
+    dataset=dict(
+        _delete_=True,
+        type='ImageFolderDataset',
+        data_root=data_root,
+        ann_file='',
+        data_prefix=dict(img='val/'),
+        metainfo=dict(classes=classes),
+        test_mode=True,
+        pipeline=[dict(type='Resize', size=(64, 64))],
+    ),
+)
+test_dataloader = val_dataloader
+# A list: it replaces the config's own, arguments and all.
+val_evaluator = [dict(type='AccuracyMetric')]
+test_evaluator = val_evaluator
+auto_scale_lr = dict(enable=True, base_batch_size=32)

@@ -1,0 +1,67 @@
+# What --demo puts over a multi-label config: which digits are in the detection demo's pictures. The
+# model stays the config's own, from random weights and with ten classes.
+_base_ = 'demo_detection.py'
+
+data_root = 'data/demo/'
+classes = tuple('0123456789')
+
+train_pipeline = [
+    dict(type='Resize', size=(96, 96)),
+    dict(type='RandomAffine', degrees=0, translate=(0.1, 0.1), scale=(0.9, 1.1)),
+]
+test_pipeline = [dict(type='Resize', size=(96, 96))]
+train_dataloader = dict(
+    collate_fn=dict(type='stack_samples'),
+    drop_last=True,
+    dataset=dict(
+        _delete_=True,
+        type='MultiLabelDataset',
+        data_root=data_root,
+        ann_file='annotations/instances_train2017.json',
+        data_prefix=dict(img='train2017/'),
+        metainfo=dict(classes=classes),
+        pipeline=train_pipeline,
+    ),
+)
+val_dataloader = dict(
+    batch_size=32,
+    collate_fn=dict(type='stack_samples'),
+    dataset=dict(
+        _delete_=True,
+        type='MultiLabelDataset',
+        data_root=data_root,
+        ann_file='annotations/instances_val2017.json',
+        data_prefix=dict(img='val2017/'),
+        metainfo=dict(classes=classes),
+        test_mode=True,
+        pipeline=test_pipeline,
+    ),
+)
+test_dataloader = val_dataloader
+# A list: it replaces the config's own, arguments and all.
+val_evaluator = [dict(type='MultiLabelMetric')]
+test_evaluator = val_evaluator
+
+max_epochs = 16
+warmup_epochs = 3
+train_cfg = dict(max_epochs=max_epochs, val_interval=4)
+param_scheduler = [
+    dict(
+        type='LinearLR',
+        start_factor=0.04,
+        by_epoch=True,
+        begin=0,
+        end=warmup_epochs,
+        convert_to_iter_based=True,
+    ),
+    dict(
+        type='CosineAnnealingLR',
+        eta_min_ratio=0.001,
+        by_epoch=True,
+        begin=warmup_epochs,
+        end=max_epochs,
+        T_max=max_epochs - warmup_epochs,
+        convert_to_iter_based=True,
+    ),
+]
+default_hooks = dict(checkpoint=dict(interval=4))

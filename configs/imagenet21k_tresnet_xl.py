@@ -1,0 +1,8 @@
+_base_ = 'imagenet21k_tresnet_m.py'
+
+model = dict(
+    backbone=dict(
+        arch='xl', init_cfg=dict(type='Pretrained', checkpoint='timm://tresnet_xl.miil_in1k')
+    ),
+    head=dict(in_channels=2656),
+)

@@ -1,0 +1,3 @@
+_base_ = 'imagenet_tresnet_m.py'
+
+model = dict(backbone=dict(arch='l'), head=dict(in_channels=2432))

@@ -1,0 +1,3 @@
+_base_ = 'imagenet_tresnet_m.py'
+
+model = dict(backbone=dict(arch='xl'), head=dict(in_channels=2656))

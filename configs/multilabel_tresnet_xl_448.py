@@ -1,0 +1,8 @@
+_base_ = 'multilabel_tresnet_m_448.py'
+
+model = dict(
+    backbone=dict(
+        arch='xl', init_cfg=dict(type='Pretrained', checkpoint='timm://tresnet_xl.miil_in1k_448')
+    ),
+    head=dict(in_channels=2656),
+)

@@ -1,0 +1,87 @@
+"""Decoupled weight decay for SGD."""
+
+import pytest
+import torch
+from mmengine.registry import OPTIMIZERS
+from timm.optim import SGDW as TimmSGDW  # noqa: N811
+from torch import nn
+
+from tresnet_det.engine import SGDW
+from tresnet_det.errors import InputError
+
+
+def train(optimizer, model, steps=5):
+    generator = torch.Generator().manual_seed(0)
+    for _ in range(steps):
+        optimizer.zero_grad()
+        model(torch.randn(4, 3, generator=generator, dtype=torch.float64)).square().sum().backward()
+        optimizer.step()
+    return [p.detach().clone() for p in model.parameters()]
+
+
+def make_model():
+    torch.manual_seed(1)
+    return nn.Linear(3, 2).double()
+
+
+@pytest.mark.parametrize('nesterov', [False, True])
+def test_it_steps_as_timms_does(nesterov):
+    arguments = dict(lr=0.05, momentum=0.9, weight_decay=0.3, nesterov=nesterov)
+    first, second = make_model(), make_model()
+    ours = train(SGDW(first.parameters(), **arguments), first)
+    theirs = train(TimmSGDW(second.parameters(), **arguments), second)
+    for a, b in zip(ours, theirs, strict=True):
+        torch.testing.assert_close(a, b, rtol=1e-12, atol=1e-12)
+
+
+def test_a_decayed_weight_without_gradient_of_the_loss_shrinks_by_lr_times_decay_a_step():
+    weight = nn.Parameter(torch.tensor([2.0], dtype=torch.float64))
+    optimizer = SGDW([weight], lr=0.1, momentum=0.9, weight_decay=0.5)
+    for _ in range(3):
+        optimizer.zero_grad()
+        (weight * 0).sum().backward()
+        optimizer.step()
+    assert weight.item() == pytest.approx(2 * (1 - 0.1 * 0.5) ** 3, abs=1e-15)
+
+
+def test_without_decay_it_is_torchs_sgd_and_a_weight_that_has_no_gradient_stays():
+    first, second = make_model(), make_model()
+    ours = train(SGDW(first.parameters(), lr=0.05, momentum=0.9), first)
+    theirs = train(torch.optim.SGD(second.parameters(), lr=0.05, momentum=0.9), second)
+    assert all(torch.equal(a, b) for a, b in zip(ours, theirs, strict=True))
+    unused = nn.Parameter(torch.ones(2))
+    SGDW([unused], lr=0.1, weight_decay=0.5).step()
+    assert torch.equal(unused, torch.ones(2))
+
+
+def test_each_group_keeps_its_own_decay_and_a_config_finds_it_by_name():
+    model = make_model()
+    groups = [dict(params=[model.weight]), dict(params=[model.bias], weight_decay=0.0)]
+    optimizer = OPTIMIZERS.build(dict(type='SGDW', params=groups, lr=0.1, weight_decay=0.5))
+    before = model.bias.detach().clone()
+    model.weight.grad, model.bias.grad = (
+        torch.zeros_like(model.weight),
+        torch.zeros_like(model.bias),
+    )
+    optimizer.step()
+    assert torch.equal(model.bias, before)
+    assert [group['weight_decay'] for group in optimizer.param_groups] == [0.5, 0.0]
+
+
+def test_a_closure_is_called_with_gradients_and_its_loss_returned():
+    weight = nn.Parameter(torch.tensor([1.0]))
+    optimizer = SGDW([weight], lr=0.1, weight_decay=0.5)
+
+    def closure():
+        optimizer.zero_grad()
+        loss = weight.sum()
+        loss.backward()
+        return loss
+
+    assert optimizer.step(closure).item() == 1
+    assert weight.item() == pytest.approx(1 * 0.95 - 0.1)
+
+
+def test_a_negative_decay_is_refused():
+    with pytest.raises(InputError, match='weight_decay of SGDW must be at least 0, got -1'):
+        SGDW([nn.Parameter(torch.ones(1))], weight_decay=-1)

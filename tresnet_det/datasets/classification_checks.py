@@ -1,0 +1,80 @@
+"""Checks of classification data before anything is built: do the classes fit model and each other.
+
+The datasets check their own files and rows when they are built, and name them.
+"""
+
+import os
+from collections.abc import Mapping, Sequence
+
+from mmdet.registry import DATASETS
+
+from ..errors import InputError
+from .coco_content import few
+
+
+def read_classes(cfg_dataset: Mapping) -> tuple[str, ...]:
+    """Return the classes of a dataset's config, by building it.
+
+    Raises:
+        InputError: What its files have wrong, or it has no classes.
+    """
+    # A new dict: the registry takes `type` out of the one it is given.
+    classes = DATASETS.build(dict(cfg_dataset)).metainfo.get('classes')
+    if not classes:
+        raise InputError(f'{cfg_dataset["type"]} names no classes: set metainfo.classes')
+    return tuple(classes)
+
+
+def count_classes(cfg_dataset: Mapping) -> int:
+    """Return how many classes a dataset's config has.
+
+    Raises:
+        InputError: As :func:`read_classes`.
+    """
+    return len(read_classes(cfg_dataset))
+
+
+def check_classes(datasets: Mapping[str, Mapping], num_classes: int | None) -> None:
+    """Hold the classes of data loaders against the model's and each other's.
+
+    In a training of several processes only the first one does: the data is the same for all.
+
+    Args:
+        datasets: ``*_dataloader.dataset`` configs by the loader's name; each is built once.
+        num_classes: Of the model's head; None where it is not known.
+
+    Raises:
+        InputError: They do not fit, or a file of the data is wrong.
+    """
+    if os.environ.get('RANK', '0') != '0':  # by torchrun; asked before mmengine joins a group
+        return
+    first = None
+    for name, cfg in datasets.items():
+        classes = read_classes(cfg)
+        # A label list of numbers need not reach the last class.
+        fits = len(classes) <= num_classes if _are_numbers(classes) else len(classes) == num_classes
+        if num_classes is not None and not fits:
+            raise InputError(
+                f'model.head.num_classes is {num_classes} and {name} has {len(classes)} classes '
+                f'({few(classes)}): set model.head.num_classes={len(classes)}, or '
+                'metainfo.classes of the dataset to the right names'
+            )
+        if first is None:
+            first = name, classes
+        elif classes != first[1] and not any(map(_are_numbers, (classes, first[1]))):
+            only = [c for c in classes if c not in first[1]]
+            lacks = [c for c in first[1] if c not in classes]
+            how = (
+                (f'has {few(only)} more' if only else '')
+                + (' and ' if only and lacks else '')
+                + (f'lacks {few(lacks)}' if lacks else '')
+            ) or 'has them in another order'
+            raise InputError(
+                f'{name} does not have the classes of {first[0]}, it {how}: set metainfo.classes '
+                'of both to the same names'
+            )
+
+
+def _are_numbers(classes: Sequence[str]) -> bool:
+    """Whether the classes are the numbers of a label list, which has no names."""
+    return list(classes) == [str(number) for number in range(len(classes))]
