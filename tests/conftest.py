@@ -1,6 +1,9 @@
+import hashlib
 import os
+import pickle
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
 
@@ -10,6 +13,10 @@ ROOT = Path(__file__).resolve().parents[1]
 
 # One block a stage, a quarter of the width: the mechanics, at a price that a test can pay.
 TINY_ARCH = dict(depths=(1, 1, 1, 1), width_factor=0.25)
+
+CIFAR10_NAMES = (
+    'airplane', 'automobile', 'bird', 'cat', 'deer', 'dog', 'frog', 'horse', 'ship', 'truck',
+)  # fmt: skip
 
 
 @pytest.fixture(autouse=True)
@@ -34,3 +41,47 @@ def real_data() -> Path:
 @pytest.fixture
 def tiny_arch() -> dict:
     return dict(TINY_ARCH)
+
+
+@pytest.fixture
+def write_cifar10(monkeypatch):
+    """A function that writes random pictures as CIFAR-10's files below a folder.
+
+    It takes the folder and the number of pictures in each of the six batches, and returns by split
+    (``'train'``, ``'test'``) the pictures, ``(N, 32, 32, 3)`` of uint8 in RGB, and the labels,
+    ``(N,)``. In this process torchvision holds the files against their own digests from then on.
+    """
+    from torchvision.datasets import CIFAR10
+
+    def write(root: Path, per_batch: int = 2) -> dict[str, tuple[np.ndarray, np.ndarray]]:
+        rng = np.random.default_rng(0)
+        folder = Path(root, 'cifar-10-batches-py')
+        folder.mkdir(parents=True)
+
+        def dump(name: str, content: dict) -> str:
+            data = pickle.dumps(content, protocol=2)
+            (folder / name).write_bytes(data)
+            return hashlib.md5(data).hexdigest()
+
+        written, digests = {}, {}
+        for split, names in (
+            ('train', [f'data_batch_{number}' for number in range(1, 6)]),
+            ('test', ['test_batch']),
+        ):
+            count = per_batch * len(names)
+            pictures = rng.integers(256, size=(count, 32, 32, 3), dtype=np.uint8)
+            labels = rng.integers(10, size=count)
+            written[split], digests[split] = (pictures, labels), []
+            # Each row of the file is a picture: all of red, of green, of blue.
+            rows = pictures.transpose(0, 3, 1, 2).reshape(count, -1)
+            for i, name in enumerate(names):
+                part = slice(i * per_batch, (i + 1) * per_batch)
+                content = dict(batch_label=name, data=rows[part], labels=labels[part].tolist())
+                digests[split].append([name, dump(name, content)])
+        digest = dump('batches.meta', dict(label_names=list(CIFAR10_NAMES), num_vis=3072))
+        monkeypatch.setattr(CIFAR10, 'train_list', digests['train'])
+        monkeypatch.setattr(CIFAR10, 'test_list', digests['test'])
+        monkeypatch.setattr(CIFAR10, 'meta', CIFAR10.meta | dict(md5=digest))
+        return written
+
+    return write

@@ -1,41 +1,85 @@
-"""Make the demo data: handwritten digits on photographs, in COCO's layout, in seconds."""
+"""Make the demo data, in seconds: handwritten digits on photographs, as COCO or class folders."""
 
 import argparse
 import sys
 
-from tresnet_det.datasets.contact_sheet import draw_contact_sheet
+from tresnet_det.datasets.contact_sheet import draw_class_sheet, draw_contact_sheet
+from tresnet_det.datasets.demo_classes import make_demo_classes
 from tresnet_det.datasets.demo_digits import make_demo_data
 from tresnet_det.errors import InputError
+
+DETECTION = {'out': 'data/demo', 'num_train': 1000, 'num_val': 200, 'size': 96}
+CLASSES = {'out': 'data/demo_classes', 'size': 64}
 
 
 def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
     """Read the command line."""
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument('--out', default='data/demo', help='folder to make (default: %(default)s)')
-    parser.add_argument('--num-train', type=int, default=1000, help='default: %(default)s')
-    parser.add_argument('--num-val', type=int, default=200, help='default: %(default)s')
-    parser.add_argument('--size', type=int, default=96, help='pixels a side (default: %(default)s)')
+    parser.add_argument(
+        '--classes',
+        action='store_true',
+        help='class folders for classification: each of the 1797 digits alone on a picture',
+    )
+    parser.add_argument(
+        '--out',
+        help=f'folder to make (default: {DETECTION["out"]}; with --classes {CLASSES["out"]})',
+    )
+    parser.add_argument(
+        '--num-train',
+        type=int,
+        help=f'default: {DETECTION["num_train"]}; not with --classes',
+    )
+    parser.add_argument(
+        '--num-val', type=int, help=f'default: {DETECTION["num_val"]}; not with --classes'
+    )
+    parser.add_argument(
+        '--size',
+        type=int,
+        help=f'pixels a side (default: {DETECTION["size"]}; with --classes {CLASSES["size"]})',
+    )
     parser.add_argument('--seed', type=int, default=0, help='default: %(default)s')
     parser.add_argument(
-        '--preview', metavar='FILE', help='also draw 12 validation pictures with their boxes (PNG)'
+        '--preview',
+        metavar='FILE',
+        help='also draw 12 validation pictures with their boxes or classes (PNG)',
     )
-    return parser.parse_args(argv)
+    args = parser.parse_args(argv)
+    if args.classes and (args.num_train is not None or args.num_val is not None):
+        parser.error('--num-train and --num-val: with --classes each digit is drawn once')
+    for name, value in (CLASSES if args.classes else DETECTION).items():
+        if getattr(args, name) is None:
+            setattr(args, name, value)
+    return args
 
 
 def main(argv: list[str] | None = None) -> int:
     """Make the data, or print one line that says why not; returns the exit code."""
     args = parse_args(argv)
     try:
-        out = make_demo_data(args.out, args.num_train, args.num_val, args.size, args.seed)
-        print(f'{out}: {args.num_train} training, {args.num_val} validation pictures, 10 classes')
-        if args.preview:
-            ann_file = out / 'annotations/instances_val2017.json'
-            sheet = draw_contact_sheet(ann_file, out / 'val2017', args.preview)
-            print(f'contact sheet: {sheet}')
+        if args.classes:
+            make_classes(args)
+        else:
+            make_detection(args)
     except (InputError, OSError) as error:
         print(f'error: {error}', file=sys.stderr)
         return 2
     return 0
+
+
+def make_detection(args: argparse.Namespace) -> None:
+    out = make_demo_data(args.out, args.num_train, args.num_val, args.size, args.seed)
+    print(f'{out}: {args.num_train} training, {args.num_val} validation pictures, 10 classes')
+    if args.preview:
+        ann_file = out / 'annotations/instances_val2017.json'
+        print(f'contact sheet: {draw_contact_sheet(ann_file, out / "val2017", args.preview)}')
+
+
+def make_classes(args: argparse.Namespace) -> None:
+    out = make_demo_classes(args.out, args.size, args.seed)
+    train, val = (len(list((out / split).glob('*/*.png'))) for split in ('train', 'val'))
+    print(f'{out}: {train} training, {val} validation pictures, 10 classes')
+    if args.preview:
+        print(f'contact sheet: {draw_class_sheet(out / "val", args.preview)}')
 
 
 if __name__ == '__main__':

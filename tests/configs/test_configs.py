@@ -1,5 +1,6 @@
 """Every config builds, and its neck fits its backbone."""
 
+import math
 import os
 import subprocess
 import sys
@@ -9,16 +10,23 @@ import pytest
 import torch
 from mmdet.registry import MODELS
 from mmdet.utils import register_all_modules
+from mmengine.registry import PARAM_SCHEDULERS
 
+from tresnet_det.datasets import build_transforms
 from tresnet_det.engine import config as edit
+from tresnet_det.input_convention import CONVENTION, read_convention
 
 CONFIGS = Path(__file__).resolve().parents[2] / 'configs'
-DETECTORS = sorted(
+ALL = sorted(
     p.relative_to(CONFIGS).as_posix()
     for p in CONFIGS.rglob('*.py')
     if not p.parent.name.startswith('_')
 )
-
+CLASSIFIERS = [
+    name for name in ALL if edit.find_task(edit.load_config(CONFIGS / name)) != 'detection'
+]
+DETECTORS = [name for name in ALL if name not in CLASSIFIERS]
+MULTI_LABEL = [name for name in CLASSIFIERS if name.startswith(('multilabel_', 'ml_decoder_'))]
 
 DEMO_DATASET = ('type', 'data_root', 'metainfo', 'ann_file', 'data_prefix', 'pipeline')
 
@@ -46,13 +54,100 @@ def test_the_detector_builds_and_its_neck_takes_what_the_backbone_gives(name):
         assert preprocessor.bgr_to_rgb
 
 
-@pytest.mark.parametrize('name', DETECTORS)
+@pytest.mark.parametrize('name', CLASSIFIERS)
+def test_the_classifier_builds_and_its_head_takes_what_the_backbone_gives(name):
+    cfg = edit.load_config(CONFIGS / name)
+    edit.use_random_weights(cfg)
+    if cfg.model.head.num_classes is None:  # counted by the tools
+        cfg.model.head.num_classes = 3
+    model = MODELS.build(cfg.model).eval()
+    with torch.no_grad():
+        assert model(torch.rand(1, 3, 64, 64)).shape == (1, cfg.model.head.num_classes)
+    if cfg.model.backbone.type == 'TResNet':
+        # The data sets read RGB: nothing is swapped.
+        assert read_convention(model.data_preprocessor) == CONVENTION
+    assert model.head.multi_label == (name in MULTI_LABEL)
+
+
+@pytest.mark.parametrize('name', CLASSIFIERS)
+def test_a_classifiers_loaders_and_metric_are_those_of_its_task(name):
+    cfg = edit.load_config(CONFIGS / name)
+    several = name in MULTI_LABEL
+    assert cfg.val_evaluator.type == ('MultiLabelMetric' if several else 'AccuracyMetric')
+    best = 'multilabel/mAP' if several else 'accuracy/top1'
+    assert cfg.default_hooks.checkpoint.save_best == best
+    for loader in edit.LOADERS:
+        dataset = cfg[loader].dataset
+        assert (dataset.type == 'MultiLabelDataset') == several
+        assert cfg[loader].collate_fn.type == 'stack_samples'
+        assert dataset.get('test_mode', False) == (loader != 'train_dataloader')
+        build_transforms(dataset.pipeline)
+    # Training pictures have the size that is tested on.
+    picture = torch.zeros(3, 500, 400, dtype=torch.uint8)
+    if 'cifar' in name:  # whose pictures have 32 pixels
+        picture = picture[:, :32, :32]
+    shapes = {
+        tuple(build_transforms(cfg[loader].dataset.pipeline)(picture).shape)
+        for loader in edit.LOADERS
+    }
+    assert len(shapes) == 1
+
+
+@pytest.mark.parametrize(
+    ('name', 'epochs', 'cycle', 'peak', 'warmup'),
+    [
+        ('imagenet_tresnet_m.py', 300, 300, 0.4, 15),
+        ('imagenet_tresnet_xl_448.py', 10, 10, 0.02, 1),
+        ('imagenet21k_tresnet_l.py', 80, 80, 3e-4, 8),
+        ('multilabel_tresnet_l_448.py', 40, 80, 1e-4, 16),
+        ('ml_decoder_tresnet_xl_640.py', 40, 40, 1e-4, 8),
+        ('transfer/tresnet_xl_cifar100.py', 80, 80, 0.02, 8),
+    ],
+)
+def test_the_learning_rate_makes_one_cycle(name, epochs, cycle, peak, warmup):
+    cfg = edit.load_config(CONFIGS / name)
+    assert cfg.train_cfg.max_epochs == epochs
+    optimizer = cfg.optim_wrapper.optimizer
+    assert optimizer.lr == peak
+    steps = 10  # an epoch
+    wrapper = torch.optim.SGD([torch.nn.Parameter(torch.zeros(1))], lr=optimizer.lr)
+    schedulers = [
+        PARAM_SCHEDULERS.build(
+            dict(dict(s), optimizer=wrapper), default_args=dict(epoch_length=steps)
+        )
+        if not s.get('convert_to_iter_based')
+        else PARAM_SCHEDULERS.get(s.type).build_iter_from_epoch(
+            wrapper,
+            **{k: v for k, v in s.items() if k not in ('type', 'convert_to_iter_based')},
+            epoch_length=steps,
+        )
+        for s in cfg.param_scheduler
+        if s.type.endswith('LR')
+    ]
+    rates = []
+    for _ in range(epochs * steps):
+        rates.append(wrapper.param_groups[0]['lr'])
+        wrapper.step()
+        for scheduler in schedulers:
+            scheduler.step()
+    assert rates[0] == pytest.approx(0.04 * peak)
+    assert rates.index(max(rates)) == pytest.approx(warmup * steps, abs=1)
+    assert max(rates) == pytest.approx(peak, rel=1e-3)
+    # Half-way down, cosine's own value; at the end of a whole cycle next to nothing.
+    end = (epochs - warmup) / (cycle - warmup)
+    wanted = peak * (1 + math.cos(math.pi * end)) / 2
+    assert rates[-1] == pytest.approx(wanted, abs=0.01 * peak)
+
+
+@pytest.mark.parametrize('name', ALL)
 def test_it_imports_the_package_and_decays_no_norm(name):
     cfg = edit.load_config(CONFIGS / name)
     assert 'tresnet_det' in cfg.custom_imports.imports
     assert cfg.optim_wrapper.paramwise_cfg.flat_decay_mult == 0
     # Scaling the learning rate reaches schedulers that are relative to it.
-    assert not any('eta_max' in s or 'eta_min' in s for s in cfg.param_scheduler)
+    assert not any(
+        'eta_max' in s or 'eta_min' in s for s in cfg.param_scheduler if s.type.endswith('LR')
+    )
 
 
 @pytest.mark.parametrize('name', ['fcos_tresnet_m.py', 'fcos_tresnet_l.py', 'fcos_tresnet_xl.py'])
@@ -68,13 +163,14 @@ def test_coco_configs_start_from_the_published_weights_of_their_arch(name):
     [
         ('fcos_resnet50.py', 'fcos_tresnet_m.py'),
         ('bccd/fcos_resnet50_bccd.py', 'bccd/fcos_tresnet_m_bccd.py'),
+        ('sign_digits/resnet50_sign_digits.py', 'sign_digits/tresnet_m_sign_digits.py'),
     ],
 )
 def test_the_twin_differs_in_backbone_neck_width_and_input_only(twin, name):
     first, second = (edit.load_config(CONFIGS / n).to_dict() for n in (twin, name))
     for cfg in (first, second):
         del cfg['model']['backbone'], cfg['model']['data_preprocessor']
-        del cfg['model']['neck']['in_channels']
+        cfg['model'].get('neck', {}).pop('in_channels', None)
     assert first == second
 
 

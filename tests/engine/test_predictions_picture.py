@@ -1,11 +1,15 @@
 """The picture that a test leaves behind, drawn from a real runner's test loop."""
 
+import inspect
+
 import numpy as np
 import pytest
 import torch
 from mmdet.structures import DetDataSample
 from mmengine.structures import InstanceData
 from PIL import Image
+
+from tresnet_det.models.data_sample import ClsDataSample
 
 BOX = torch.tensor([[8.0, 8, 40, 40]])
 HOOK = {'type': 'PredictionsPictureHook', 'limit': 3}
@@ -23,6 +27,14 @@ def sample(path, found=True, truth=True):
         )
     if truth:
         data.gt_instances = InstanceData(bboxes=BOX, labels=torch.tensor([0]))
+    return data
+
+
+def scored(path, scores, label=None):
+    data = ClsDataSample(metainfo={'img_path': str(path)})
+    data.pred_score = torch.tensor(scores)
+    if label is not None:
+        data.gt_label = label
     return data
 
 
@@ -88,14 +100,103 @@ def test_first_pictures_of_a_test_are_drawn(run_test, photo, truth, monkeypatch)
         ([sample('a.jpg', found=False)], 'pred_instances'),
         ([[sample('a.jpg'), sample('a.jpg')]], 'img_path'),
         ([torch.zeros(2)], ''),
+        ([scored('/nowhere/a.jpg', [0.9, 0.1], 0)], 'is not there'),
+        ([scored('a.jpg', [0.9, 0.1, 0.0], 0)], 'scores must be'),
+        ([scored('a.jpg', [float('nan'), 0.1], 0)], 'is NaN'),
+        ([scored('a.jpg', [0.9, 0.1], 0), scored('a.jpg', [0.9, 0.1], [0, 1])], ''),
     ],
-    ids=['remote', 'missing', 'no instances', 'nested', 'tensors'],
+    ids=[
+        'remote',
+        'missing',
+        'no instances',
+        'nested',
+        'tensors',
+        'classifier, missing',
+        'classifier, too few classes',
+        'classifier, NaN',
+        'classifier, mixed labels',
+    ],  # fmt: skip
 )
 def test_picture_that_cannot_be_drawn_is_a_warning(run_test, samples, why):
     path, lines = run_test(samples)
     (line,) = [line for line in lines if line.startswith('predictions.png could not be drawn')]
     assert why in line
     assert not path.exists()
+
+
+@pytest.fixture
+def drawn(monkeypatch):
+    """What the hook asks to be drawn of a classifier, by argument; it is drawn, too."""
+    from tresnet_det.evaluation import classification_figures as module
+
+    calls = []
+    draw = module.draw_classifications
+    parameters = inspect.signature(draw)
+
+    def record(*args, **more):
+        calls.append(parameters.bind(*args, **more).arguments)
+        draw(*args, **more)
+
+    monkeypatch.setattr(module, 'draw_classifications', record)
+    return calls
+
+
+@pytest.mark.parametrize(
+    ('scores', 'label', 'multi_label'),
+    [
+        ([0.9, 0.1], 0, False),
+        ([0.9, 0.8], [1, -1], True),
+        ([0.9, 0.1], [1, 0], True),
+        ([0.9, 0.1], None, False),
+        ([0.9, 0.8], None, True),
+    ],
+)
+def test_what_a_classifier_says_is_drawn(run_test, photo, drawn, scores, label, multi_label):
+    path, lines = run_test([scored(photo, scores, label)] * 2)
+    assert not any('could not be drawn' in line for line in lines)
+    (call,) = drawn
+    assert call['image_paths'] == [str(photo)] * 2
+    assert call['scores'] == pytest.approx(np.array([scores] * 2))
+    assert (call['labels'] is None) == (label is None)
+    assert label is None or call['labels'].tolist() == [label] * 2
+    assert call['class_names'] == ('cat', 'dog')
+    assert call['multi_label'] == multi_label
+    assert call['threshold'] == 0.5
+    pixels = np.asarray(Image.open(path))[..., :3]
+    assert (pixels == 90).all(-1).sum() > 10_000
+
+
+def test_pictures_of_a_classifier_are_from_first_to_last(run_test, tmp_path, drawn):
+    paths = [tmp_path / f'{i}.png' for i in range(11)]
+    for path in paths:
+        Image.new('RGB', (8, 8)).save(path)
+    run_test([scored(path, [0.9, 0.1], 0) for path in paths])
+    assert drawn[0]['image_paths'] == [str(paths[i]) for i in (0, 4, 8)]  # from 0, 11/3, 22/3 on
+
+
+@pytest.mark.parametrize('count', [1, 11])
+def test_limit_none_draws_24_of_a_classifier_and_12_of_a_detector(run_test, photo, drawn, count):
+    from tresnet_det.engine import PredictionsPictureHook
+
+    hook = PredictionsPictureHook()
+    run_test([scored(photo, [0.9, 0.1], 0)] * 5 * count, hook)
+    assert len(drawn[0]['image_paths']) == min(24, 5 * count)
+    run_test([sample(photo)] * 2 * count, hook)
+    assert len(hook.samples) == min(12, 2 * count)
+
+
+@pytest.mark.parametrize(('given', 'of_detector', 'of_classifier'), [(None, 0.3, 0.5), (0, 0, 0)])
+def test_score_thr(run_test, photo, drawn, monkeypatch, given, of_detector, of_classifier):
+    from tresnet_det.evaluation import figures
+
+    thresholds = []
+    monkeypatch.setattr(
+        figures, 'draw_predictions', lambda *args, score_thr, **more: thresholds.append(score_thr)
+    )
+    run_test([sample(photo)], {**HOOK, 'score_thr': given})
+    run_test([scored(photo, [0.4, 0.1], [1, 0])], {**HOOK, 'score_thr': given})
+    assert thresholds == [of_detector]
+    assert drawn[0]['threshold'] == of_classifier
 
 
 def test_other_processes_draw_nothing(run_test, photo, monkeypatch):

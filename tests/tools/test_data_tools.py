@@ -35,6 +35,22 @@ def test_make_demo_data_makes_data_and_sheet_and_refuses_to_overwrite(run, tmp_p
     assert 'Traceback' not in err
 
 
+def test_make_demo_data_makes_class_folders_and_their_sheet(run, tmp_path, capsys):
+    args = ('--classes', '--size', 32, '--preview', 'sheet.png')
+    code, out, err = run('make_demo_data', *args)
+    assert code == 0, err
+    assert 'data/demo_classes: 1438 training, 359 validation pictures, 10 classes' in out
+    assert len(list((tmp_path / 'data/demo_classes/val').iterdir())) == 10
+    with Image.open(tmp_path / 'sheet.png') as sheet:
+        assert sheet.width > sheet.height
+    code, _, err = run('make_demo_data', '--classes')
+    assert code == 2
+    assert 'size 32 (asked: 64)' in err
+    with pytest.raises(SystemExit):
+        run('make_demo_data', '--classes', '--num-val', 5)
+    assert 'each digit is drawn once' in capsys.readouterr().err
+
+
 @pytest.mark.real
 def test_voc_to_coco_prints_a_table_and_names_the_boxes_left_out(run, real_data):
     code, out, err = run('voc_to_coco', real_data / 'bccd/BCCD', 'out')

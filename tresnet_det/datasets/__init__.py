@@ -1,6 +1,7 @@
 """Data sets: the demo digits, readers and converters, checks.
 
-Importing it registers `LoadImage`, `ImageFolderDataset`, `MultiLabelDataset` and `stack_samples`.
+Importing it registers `LoadImage`, `ImageFolderDataset`, `MultiLabelDataset`, `TorchvisionDataset`
+and `stack_samples`.
 
 The converters and checks are imported from their modules, so that this stays light; so does
 torchvision, which takes a second, until a picture or a transform needs it.
@@ -11,12 +12,14 @@ from .decode import decode_rgb
 from .image_folder import ImageFolderDataset
 from .multilabel import MultiLabelDataset
 from .pipeline import build_transforms
+from .torchvision_dataset import TorchvisionDataset
 from .transforms import LoadImage
 
 __all__ = [
     'ImageFolderDataset',
     'LoadImage',
     'MultiLabelDataset',
+    'TorchvisionDataset',
     'build_transforms',
     'decode_rgb',
     'stack_samples',

@@ -22,7 +22,7 @@ from tresnet_det.errors import InputError, MissingFileError
 
 WRAPPERS = ('RepeatDataset', 'ClassBalancedDataset', 'MultiImageMixDataset', 'ConcatDataset')
 _NOTHING_TO_LEARN = "the list 'annotations' is empty, nothing to learn from it"
-_COCO_FILE = re.compile(r'instances_(train|val)201[47]\.json')
+_COCO_FILE = re.compile(r'instances_(?:train|val)(2014|2017)\.json')
 
 
 def check_coco_data(
@@ -167,10 +167,19 @@ def _resolve_classes(cfg: Mapping) -> Sequence[str]:
     return classes
 
 
+def coco_download(ann_file: str | os.PathLike) -> str | None:
+    """Return the command that brings one of MS-COCO's own files, None for another file."""
+    coco = _COCO_FILE.fullmatch(Path(ann_file).name)
+    if coco is None:
+        return None
+    return 'python tools/get_coco.py' + (' --year 2014' if coco[1] == '2014' else '')
+
+
 def _ways_on(ann_file: Path) -> str:
     """Say how to come by the data that is missing."""
-    if _COCO_FILE.fullmatch(ann_file.name):
-        first = 'get MS-COCO by `python tools/get_coco.py`'
+    command = coco_download(ann_file)
+    if command:
+        first = f'get MS-COCO by `{command}`'
     else:
         first = 'convert Pascal VOC by `python tools/voc_to_coco.py`'
     return f'{first}, name your own data by `--data-root DIR`, or try the demo data by `--demo`'

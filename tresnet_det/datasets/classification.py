@@ -19,13 +19,72 @@ from .decode import decode_rgb
 from .pipeline import build_transforms
 
 
-class ClassificationDataset(Dataset):
-    """Pictures with their labels, decoded and transformed when they are asked for.
+class LabelledPictures(Dataset):
+    """Pictures with their labels, read and transformed when they are asked for.
 
     A sample is what MMEngine's Runner hands to a model: ``inputs``, ``(3, H, W)`` of uint8 in RGB,
     and ``data_samples``, a ``ClsDataSample`` with ``gt_label``, ``img_path``, ``ori_shape`` and
     ``img_shape`` (height and width). The colours are normalised by the model's data preprocessor,
     which must not swap them: ``bgr_to_rgb=False``.
+
+    A subclass says how many pictures there are, where they are and how one is read.
+
+    Args:
+        classes: Names of the classes.
+        pipeline: Transforms, as :func:`build_transforms` takes them.
+    """
+
+    def __init__(self, classes: Sequence[str], pipeline: Sequence[Mapping]) -> None:
+        self._classes = tuple(classes)
+        self._transforms = build_transforms(pipeline)
+
+    @property
+    def metainfo(self) -> dict:
+        """``classes``: the names in the order of the labels."""
+        return dict(classes=self._classes)
+
+    def __len__(self) -> int:
+        raise NotImplementedError
+
+    def img_path(self, index: int) -> str:
+        """Return the file of a picture."""
+        raise NotImplementedError
+
+    def read(self, index: int) -> tuple[torch.Tensor, np.ndarray | int]:
+        """Return a picture, ``(3, H, W)`` of uint8 in RGB, and its label, before any transform."""
+        raise NotImplementedError
+
+    def full_init(self) -> None:
+        """Do nothing: MMEngine's ConcatDataset and RepeatDataset ask it of what they wrap."""
+
+    def __getitem__(self, index: int) -> dict:
+        """Return a sample.
+
+        Raises:
+            InputError: The picture does not decode, or the pipeline gives no uint8 tensor.
+        """
+        image, label = self.read(index)
+        inputs = self._transforms(image)
+        if not (torch.is_tensor(inputs) and inputs.dtype == torch.uint8 and inputs.dim() == 3):
+            got = inputs.dtype if torch.is_tensor(inputs) else type(inputs).__name__
+            raise InputError(
+                f'the pipeline gives {got} and not a uint8 tensor (3, H, W): leave conversions and '
+                "Normalize out of it, the model's data_preprocessor normalises"
+            )
+        sample = ClsDataSample(
+            metainfo=dict(
+                img_path=self.img_path(index),
+                ori_shape=tuple(image.shape[1:]),
+                img_shape=tuple(inputs.shape[1:]),
+            )
+        )
+        sample.gt_label = torch.from_numpy(np.array(label, np.int64))
+        # A worker would send all of the picture that a crop is a view of.
+        return dict(inputs=inputs.contiguous(), data_samples=sample)
+
+
+class ClassificationDataset(LabelledPictures):
+    """Picture files in a folder, with their labels in memory.
 
     Args:
         folder: Holds the pictures.
@@ -47,48 +106,20 @@ class ClassificationDataset(Dataset):
         classes: Sequence[str],
         pipeline: Sequence[Mapping],
     ) -> None:
+        super().__init__(classes, pipeline)
         self.folder = folder
         # One array and not a million strings, whose counts each worker would write to, and so copy.
         self._names = np.array([os.fsencode(name) for name in names])
         self.gt_labels = gt_labels
-        self._classes = tuple(classes)
-        self._transforms = build_transforms(pipeline)
-
-    @property
-    def metainfo(self) -> dict:
-        """``classes``: the names in the order of the labels."""
-        return dict(classes=self._classes)
 
     def __len__(self) -> int:
         return len(self._names)
 
     def img_path(self, index: int) -> str:
-        """Return the file of a picture."""
         return os.path.join(self.folder, os.fsdecode(self._names[index]))
 
-    def __getitem__(self, index: int) -> dict:
-        """Return a sample.
-
-        Raises:
-            InputError: The picture does not decode, or the pipeline gives no uint8 tensor.
-        """
-        path = self.img_path(index)
-        image = decode_rgb(path)
-        inputs = self._transforms(image)
-        if not (torch.is_tensor(inputs) and inputs.dtype == torch.uint8 and inputs.dim() == 3):
-            got = inputs.dtype if torch.is_tensor(inputs) else type(inputs).__name__
-            raise InputError(
-                f'the pipeline gives {got} and not a uint8 tensor (3, H, W): leave conversions and '
-                "Normalize out of it, the model's data_preprocessor normalises"
-            )
-        sample = ClsDataSample(
-            metainfo=dict(
-                img_path=path, ori_shape=tuple(image.shape[1:]), img_shape=tuple(inputs.shape[1:])
-            )
-        )
-        sample.gt_label = torch.from_numpy(np.array(self.gt_labels[index], np.int64))
-        # A worker would send all of the picture that a crop is a view of.
-        return dict(inputs=inputs.contiguous(), data_samples=sample)
+    def read(self, index: int) -> tuple[torch.Tensor, np.ndarray]:
+        return decode_rgb(self.img_path(index)), self.gt_labels[index]
 
 
 def resolve_folder(data_root: str, data_prefix: Mapping | None) -> Path:
@@ -142,8 +173,9 @@ def resolve_classes(metainfo: Mapping | None) -> tuple[str, ...] | None:
 
 def suggest(name: str, known: Sequence[str]) -> str:
     """Say which of the known names may have been meant, or what they are."""
-    close = get_close_matches(name, known)
-    return f'did you mean {close[0]!r}?' if close else f'known are {few(known)}'
+    folded = {key.casefold(): key for key in known}
+    close = get_close_matches(name.casefold(), folded)
+    return f'did you mean {folded[close[0]]!r}?' if close else f'known are {few(known)}'
 
 
 def check_pictures(

@@ -8,7 +8,8 @@ from collections.abc import Mapping, Sequence
 
 from mmdet.registry import DATASETS
 
-from ..errors import InputError
+from ..errors import InputError, MissingFileError
+from .checks import coco_download
 from .coco_content import few
 
 
@@ -16,10 +17,16 @@ def read_classes(cfg_dataset: Mapping) -> tuple[str, ...]:
     """Return the classes of a dataset's config, by building it.
 
     Raises:
+        MissingFileError: A file or folder of it is not there.
         InputError: What its files have wrong, or it has no classes.
     """
-    # A new dict: the registry takes `type` out of the one it is given.
-    classes = DATASETS.build(dict(cfg_dataset)).metainfo.get('classes')
+    try:
+        classes = DATASETS.build(cfg_dataset).metainfo.get('classes')
+    except MissingFileError as error:
+        command = coco_download(cfg_dataset.get('ann_file') or '')
+        ways = [f'get MS-COCO by `{command}`'] if command else []
+        ways += ['name your own data by `--data-root DIR`', 'or try the demo data by `--demo`']
+        raise MissingFileError(f'{error}; {", ".join(ways)}') from error
     if not classes:
         raise InputError(f'{cfg_dataset["type"]} names no classes: set metainfo.classes')
     return tuple(classes)

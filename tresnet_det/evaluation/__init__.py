@@ -17,6 +17,7 @@ _HOMES = {
     'CocoTwelveMetric': 'coco_metric',
     'average_precisions': 'multilabel',
     'best_f1_thresholds': 'multilabel',
+    'draw_classifications': 'classification_figures',
     'draw_curves': 'curves',
     'draw_predictions': 'figures',
     'format_table': 'report',

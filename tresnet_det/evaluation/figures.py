@@ -1,4 +1,4 @@
-"""Pictures of predictions beside the truth.
+"""Pictures of a detector's predictions beside the truth, and what other pictures share with them.
 
 Figures are made by matplotlib's objects, never by pyplot: no global state, no window, no backend
 to choose, so that it works in a training process and in a notebook alike.
@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from matplotlib.artist import Artist
 from matplotlib.axes import Axes
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
@@ -24,7 +25,7 @@ from ..errors import InputError, MissingFileError
 RIGHT = {'edgecolor': '#56B4E9', 'linestyle': '-'}
 WRONG = {'edgecolor': '#E69F00', 'linestyle': (0, (3, 1.5))}
 CROWD = {'edgecolor': '#F0F0F0', 'linestyle': ':'}
-_DPI = 110
+DPI = 110
 
 
 def draw_predictions(
@@ -65,7 +66,7 @@ def draw_predictions(
     for i, path in enumerate(image_paths[:limit]):
         truth = None if ground_truth is None else _as_arrays(ground_truth[i])
         found = _as_arrays(predictions[i], score_thr)
-        pairs.append((Path(path), _open(path), truth, found))
+        pairs.append((Path(path), open_picture(path), truth, found))
 
     heading = title or ('Predictions' if ground_truth is None else 'Truth and predictions')
     figure, axes = _sheet([image for _, image, _, _ in pairs], 1 if ground_truth is None else 2)
@@ -74,9 +75,9 @@ def draw_predictions(
         hit, taken = _match(truth, found, iou_thr)
         if truth is not None:
             counts += (int((~truth['crowd']).sum()), int(taken.sum()), int((~hit).sum()))
-            _panel(row[0], image, f'truth: {_short(path.name)}')
+            _panel(row[0], image, f'truth: {shorten(path.name)}')
             _boxes(row[0], image, truth, taken, class_names)
-        _panel(row[-1], image, 'prediction' if truth is not None else _short(path.name))
+        _panel(row[-1], image, 'prediction' if truth is not None else shorten(path.name))
         _boxes(row[-1], image, found, hit, class_names)
     _head_and_legend(
         figure, heading, len(pairs), None if truth is None else counts, score_thr, iou_thr
@@ -95,8 +96,12 @@ def _check_lengths(paths: Sequence, predictions: Sequence, truth: Sequence | Non
         )
 
 
-def _open(path: str | Path, longest: int = 1000) -> tuple[np.ndarray, float]:
-    """A picture (H, W, 3) as uint8 and the factor by which it was made smaller."""
+def open_picture(path: str | Path, longest: int = 1000) -> tuple[np.ndarray, float]:
+    """A picture (H, W, 3) as uint8 and the factor by which it was made smaller.
+
+    Raises:
+        MissingFileError: It is not there.
+    """
     if not Path(path).is_file():
         raise MissingFileError(f'{path} is not there: check the picture folder.')
     with Image.open(path) as file:
@@ -158,14 +163,14 @@ def _sheet(
 ) -> tuple[Figure, list[list[Axes]]]:
     """An empty figure with ``panels`` axes for each picture, as wide as the pictures need."""
     sides = [image.shape[:2] for image, _ in images]
-    small = max(max(side) for side in sides) <= 256
+    small = all(is_small(image) for image, _ in images)
     width = 2.6 if small else 4.6  # inches of one panel
     groups = min(len(images), (3 if small else 2) * (2 if panels == 1 else 1))
     lines = math.ceil(len(images) / groups)
     height = width * min(1.5, float(np.median([h / w for h, w in sides])))
     size = (groups * panels * width, lines * (height + 0.3) + 1.2)
     size = (max(size[0], 6.5), size[1])  # room for the title
-    figure = Figure(figsize=size, dpi=_DPI)
+    figure = Figure(figsize=size, dpi=DPI)
     grid = figure.add_gridspec(
         lines, groups, left=0.01, right=0.99, top=1 - 0.95 / size[1], bottom=0.5 / size[1],
         wspace=0.05, hspace=0.3 / height,
@@ -178,12 +183,20 @@ def _sheet(
 
 
 def _panel(axes: Axes, image: tuple[np.ndarray, float], title: str) -> None:
-    pixels, _ = image
-    small = max(pixels.shape[:2]) <= 256
-    axes.imshow(pixels, interpolation='nearest' if small else 'antialiased')
+    show_picture(axes, image[0])
     axes.set_title(title, fontsize=8, pad=2, loc='left')
-    axes.set_axis_off()
     axes.set_anchor('NW')  # pictures of a row line up at the top, those of a pair at the left
+
+
+def show_picture(axes: Axes, pixels: np.ndarray) -> None:
+    """Draw a picture (H, W, 3), a small one with pixels that can be counted."""
+    axes.imshow(pixels, interpolation='nearest' if is_small(pixels) else 'antialiased')
+    axes.set_axis_off()
+
+
+def is_small(pixels: np.ndarray) -> bool:
+    """Whether a picture (H, W, 3) can be seen well on little room."""
+    return max(pixels.shape[:2]) <= 256
 
 
 def _boxes(
@@ -237,6 +250,11 @@ def _head_and_legend(
                 ({**CROWD, 'edgecolor': '#808080'}, 'crowd (not counted)'),
             )
         ]  # fmt: skip
+    add_head_and_legend(figure, heading, line, handles)
+
+
+def add_head_and_legend(figure: Figure, heading: str, line: str, handles: Sequence[Artist]) -> None:
+    """Write the title and a line below it into the top 0.7 inches, a legend into the last 0.4."""
     height = figure.get_figheight()
     figure.text(0.01, 1 - 0.3 / height, heading, fontsize=13, weight='bold', va='center')
     figure.text(0.01, 1 - 0.55 / height, line, fontsize=9, va='center')
@@ -245,5 +263,6 @@ def _head_and_legend(
     )
 
 
-def _short(name: str, longest: int = 32) -> str:
+def shorten(name: str, longest: int = 32) -> str:
+    """Keep the end of a file's name, which tells it from others."""
     return name if len(name) <= longest else f'...{name[3 - longest :]}'
