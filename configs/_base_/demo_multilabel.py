@@ -6,10 +6,10 @@ data_root = 'data/demo/'
 classes = tuple('0123456789')
 
 train_pipeline = [
-    dict(type='Resize', size=(72, 72)),
+    dict(type='Resize', size=(64, 64)),
     dict(type='RandomAffine', degrees=0, translate=(0.1, 0.1), scale=(0.9, 1.1)),
 ]
-test_pipeline = [dict(type='Resize', size=(72, 72))]
+test_pipeline = [dict(type='Resize', size=(64, 64))]
 train_dataloader = dict(
     collate_fn=dict(type='stack_samples'),
     drop_last=True,
@@ -42,7 +42,7 @@ test_dataloader = val_dataloader
 val_evaluator = [dict(type='MultiLabelMetric')]
 test_evaluator = val_evaluator
 
-max_epochs = 12
+max_epochs = 16
 warmup_epochs = 3
 train_cfg = dict(max_epochs=max_epochs, val_interval=4)
 param_scheduler = [
