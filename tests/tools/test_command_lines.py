@@ -16,6 +16,9 @@ import pytest
         'voc_to_coco',
         'convert_weights',
         'publish_weights',
+        'predict',
+        'benchmark_data',
+        'benchmark_heads',
     ],
 )
 def test_help_works_in_a_fresh_process_from_another_folder(tool, project_root, tmp_path):
