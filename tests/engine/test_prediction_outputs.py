@@ -1,0 +1,200 @@
+"""Names, files and tables that a prediction leaves behind."""
+
+import json
+
+import numpy as np
+import pytest
+import torch
+from mmengine.structures import InstanceData
+from pycocotools.coco import COCO
+
+from tresnet_det.engine.output_files import printable, safe_name
+from tresnet_det.engine.prediction_inputs import Picture, Source, Video
+from tresnet_det.engine.prediction_outputs import CocoIds, PredictionWriter
+from tresnet_det.errors import InputError, MissingFileError
+from tresnet_det.models import ClsDataSample
+
+NAMES = ('cat', 'dog', 'cow')
+PIXELS = np.zeros((40, 60, 3), np.uint8)
+
+
+class Sample:
+    def __init__(self, *objects):
+        labels, scores, boxes = zip(*objects, strict=True) if objects else ((), (), ())
+        self.pred_instances = InstanceData(
+            labels=torch.tensor(labels, dtype=torch.long),
+            scores=torch.tensor(scores, dtype=torch.float64),
+            bboxes=torch.tensor(boxes, dtype=torch.float64).reshape(-1, 4),
+        )
+
+
+def scored(*scores):
+    sample = ClsDataSample()
+    sample.pred_score = torch.tensor(scores)
+    return sample
+
+
+CAT, DOG = (0, 0.9, (1, 2, 11, 22)), (1, 0.2, (0, 0, 5, 5))
+
+
+def annotate(path, images, categories):
+    content = dict(
+        images=[dict(id=number, file_name=name) for name, number in images.items()],
+        categories=[dict(id=number, name=name) for name, number in categories.items()],
+        annotations=[],
+    )
+    path.write_text(json.dumps(content))
+    return str(path)
+
+
+def test_boxes_become_cocos_results_with_all_scores_and_the_drawing_has_the_sure_ones(tmp_path):
+    with PredictionWriter(tmp_path / 'out', 'detection', NAMES, 0.3) as writer:
+        writer.add(Picture('x/a.png', PIXELS), Sample(DOG, CAT))
+        writer.add(Picture('y/a.png', PIXELS), Sample())
+    written = json.loads((tmp_path / 'out' / 'results.bbox.json').read_text())
+    assert written == [
+        dict(image_id=1, category_id=1, bbox=[1, 2, 10, 20], score=0.9),
+        dict(image_id=1, category_id=2, bbox=[0, 0, 5, 5], score=0.2),
+    ]
+    images = json.loads((tmp_path / 'out' / 'images.json').read_text())
+    assert images['images'] == [
+        dict(id=1, file_name='x/a.png', width=60, height=40, drawn='pictures/a.png'),
+        dict(id=2, file_name='y/a.png', width=60, height=40, drawn='pictures/a_2.png'),
+    ]
+    assert [c['name'] for c in images['categories']] == list(NAMES)
+    assert writer.table().splitlines()[2:] == ['x/a.png  cat x1', 'y/a.png  nothing']
+    drawn = sorted(path.name for path in (tmp_path / 'out' / 'pictures').iterdir())
+    assert drawn == ['a.png', 'a_2.png']
+    loaded = COCO(tmp_path / 'out' / 'images.json').loadRes(str(writer.results))
+    assert [a['area'] for a in loaded.loadAnns(loaded.getAnnIds())] == [200, 25]
+
+
+def test_ids_of_an_annotation_file_are_found_by_the_end_of_the_path(tmp_path):
+    file = annotate(
+        tmp_path / 'a.json', {'a.png': 7, 'x/a.png': 8}, {'cow': 90, 'dog': 5, 'cat': 2, 'ox': 1}
+    )
+    ids = CocoIds(file, NAMES)
+    ids.check([Source('/data/y/a.png', 'picture'), Source('data/x/a.png', 'picture')])
+    with PredictionWriter(tmp_path / 'out', 'detection', NAMES, 0.3, 3, False, ids) as writer:
+        writer.add(Picture('/data/y/a.png', PIXELS), Sample(CAT))
+        writer.add(Picture('data/x/a.png', PIXELS), Sample(DOG))
+    found = json.loads(writer.results.read_text())
+    assert [(f['image_id'], f['category_id']) for f in found] == [(7, 2), (8, 5)]
+    assert not (tmp_path / 'out' / 'pictures').exists()
+
+
+def test_an_annotation_file_that_does_not_fit_is_named_before_predicting(tmp_path):
+    with pytest.raises(MissingFileError, match='none.json'):
+        CocoIds(str(tmp_path / 'none.json'), NAMES)
+    broken = tmp_path / 'broken.json'
+    for text in ('{', '[]', '{"images": []}'):
+        broken.write_text(text)
+        with pytest.raises(InputError, match='not in COCO format'):
+            CocoIds(str(broken), NAMES)
+    with pytest.raises(InputError, match="no category 'dog'"):
+        CocoIds(annotate(broken, {}, {'cat': 1}), NAMES)
+    ids = CocoIds(annotate(broken, {'a.png': 1}, dict.fromkeys(NAMES, 1)), NAMES)
+    with pytest.raises(InputError, match='does not name the picture b.png'):
+        ids.check([Source('b.png', 'picture')])
+    with pytest.raises(InputError, match='two pictures are its image 1'):
+        ids.check([Source('x/a.png', 'picture'), Source('y/a.png', 'picture')])
+
+
+def test_of_one_label_the_surest_classes_are_written_and_listed(tmp_path):
+    with PredictionWriter(tmp_path, 'classification', NAMES, 0, top=2) as writer:
+        writer.add(Picture('a.png', PIXELS), scored(0.25, 0.625, 0.125))
+    assert (tmp_path / 'results.csv').read_text().splitlines() == [
+        'file,class,score',
+        'a.png,dog,0.625000',
+        'a.png,cat,0.250000',
+    ]
+    (entry,) = json.loads((tmp_path / 'results.json').read_text())
+    first = {'class': 'dog', 'label': 1, 'score': 0.625}
+    assert (entry['file'], entry['predictions'][0]) == ('a.png', first)
+    assert writer.table().splitlines()[-1] == 'a.png  dog 0.62, cat 0.25'
+
+
+def test_of_several_labels_those_above_the_threshold_are(tmp_path):
+    with PredictionWriter(tmp_path, 'multilabel', NAMES, 0.5) as writer:
+        writer.add(Picture('a.png', PIXELS), scored(0.75, 0.5, 0.625))
+        writer.add(Picture('b.png', PIXELS), scored(0.25, 0.5, 0.125))
+    assert (tmp_path / 'results.csv').read_text().splitlines()[1:] == [
+        'a.png,cat,0.750000',
+        'a.png,cow,0.625000',
+    ]
+    assert [len(e['predictions']) for e in json.loads(writer.results.read_text())] == [2, 0]
+    assert writer.table().splitlines()[-1] == 'b.png  nothing'
+
+
+@pytest.mark.parametrize('task', ['detection', 'multilabel'])
+def test_frames_become_one_video_whatever_is_found_in_them(task, tmp_path):
+    import cv2
+
+    odd = np.zeros((401, 301, 3), np.uint8)
+    boxes, labels = (Sample(CAT, CAT), Sample()), (scored(1.0, 1, 1), scored(0.0, 0, 0))
+    with PredictionWriter(tmp_path, task, NAMES, 0.3) as writer:
+        for clip in ('x/clip.mov', 'y/clip.mov'):
+            for number, sample in enumerate(boxes if task == 'detection' else labels):
+                writer.add(Picture(f'{clip}#{number}', odd, Video(clip, 5.0)), sample)
+    for name in ('clip.mp4', 'clip_2.mp4'):
+        capture = cv2.VideoCapture(str(tmp_path / 'pictures' / name))
+        assert capture.get(cv2.CAP_PROP_FPS) == pytest.approx(5)
+        assert [capture.read()[0] for _ in range(3)] == [True, True, False]
+    line = writer.table().splitlines()[2]
+    assert line.startswith('x/clip.mov (2 frames)  cat x' + ('2' if task == 'detection' else '1'))
+
+
+def test_the_table_is_shortened_for_many_pictures(tmp_path):
+    with PredictionWriter(tmp_path, 'detection', NAMES, 0.3, draw=False) as writer:
+        for number in range(25):
+            writer.add(Picture(f'{number}.png', PIXELS), Sample())
+    lines = writer.table().splitlines()
+    assert len(lines) == 23
+    assert lines[-1] == '... and 5 more'
+
+
+def test_files_are_whole_also_of_a_run_that_was_stopped(tmp_path):
+    writer = PredictionWriter(tmp_path, 'detection', NAMES, 0.3, draw=False)
+
+    def stopped():
+        with writer:
+            writer.add(Picture('a.png', PIXELS), Sample(CAT))
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        stopped()
+    assert len(json.loads(writer.results.read_text())) == 1
+    assert len(json.loads((tmp_path / 'images.json').read_text())['images']) == 1
+
+
+def test_a_folder_that_cannot_be_made_is_named(tmp_path):
+    (tmp_path / 'file').touch()
+    with pytest.raises(InputError, match='--out .*file cannot be made'):
+        PredictionWriter(tmp_path / 'file', 'detection', NAMES, 0.3)
+
+
+@pytest.mark.parametrize(
+    ('name', 'expected'),
+    [
+        ('folder/a.JPG', 'a.jpg'),
+        ('../../etc/passwd', 'passwd.png'),
+        ('..', 'picture.png'),
+        ('C:\\..\\x y.tif', 'x_y.png'),
+        ('https://host/p/photo.jpeg?size=../../x', 'photo.jpg'),
+        ('https://host/', 'picture.png'),
+        ('a\nb\0c.png', 'a_b_c.png'),
+        (f'{"long" * 100}.png', f'{"long" * 20}.png'),
+    ],
+)
+def test_a_drawn_pictures_name_stays_in_its_folder(name, expected):
+    assert safe_name(name, set()) == expected
+
+
+def test_equal_names_become_distinct_also_where_case_does_not_count():
+    taken = set()
+    names = [safe_name(name, taken) for name in ('x/a.png', 'y/A.png', 'z/a_2.png', 'z/a.tif')]
+    assert names == ['a.png', 'A_2.png', 'a_2_2.png', 'a_3.png']
+
+
+def test_a_name_cannot_steer_the_terminal():
+    assert printable('a\x1b[31m\udcff.png') == 'a?[31m?.png'

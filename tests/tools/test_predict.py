@@ -1,0 +1,339 @@
+"""tools/predict.py on what users give it, beside tools/test.py and MMDetection's DetInferencer."""
+
+import copy
+import csv
+import json
+import threading
+from functools import partial
+from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
+
+import cv2
+import mmengine
+import numpy as np
+import pytest
+import torch
+from mmdet.registry import MODELS
+from mmdet.utils import register_all_modules
+from pycocotools.coco import COCO
+
+from tresnet_det.engine import config as edit
+from tresnet_det.engine.predictor import Predictor
+
+LOADER = dict(batch_size=4, num_workers=0, persistent_workers=False, pin_memory=False)
+DIGITS = list('0123456789')
+
+
+def save_training(cfg, folder):
+    """What a training leaves behind, with random weights that are sure of something."""
+    edit.drop_pretrained(cfg)
+    register_all_modules()
+    model = MODELS.build(cfg.model)
+    for name, value in model.named_parameters():
+        if name.endswith(('conv_cls.bias', 'conv_centerness.bias')):
+            value.data += 2 + torch.rand_like(value)
+    folder.mkdir()
+    cfg.dump(folder / 'as_run.py')
+    content = dict(state_dict=model.state_dict(), meta=dict(dataset_meta=dict(classes=DIGITS)))
+    torch.save(content, folder / 'epoch_1.pth')
+    (folder / 'last_checkpoint').write_text(str(folder / 'epoch_1.pth'))
+    return folder
+
+
+@pytest.fixture
+def detector(config, tmp_path):
+    cfg = edit.load_config(config)
+    # More than one channel a group, for a single picture's levels of one pixel.
+    cfg.model.bbox_head.feat_channels = 64
+    return save_training(cfg, tmp_path / 'detector')
+
+
+@pytest.fixture
+def save_classifier(project_root, tmp_path, data):
+    """A classifier of the demo's ten digits, ``'classification'`` or ``'multilabel'``."""
+
+    def make(task):
+        name = dict(classification='imagenet_tresnet_m', multilabel='multilabel_tresnet_m_448')
+        configs = project_root / 'configs'
+        cfg = edit.load_config(configs / f'{name[task]}.py')
+        edit.put_over(cfg, edit.load_config(configs / '_base_' / 'demo_multilabel.py'))
+        if task == 'classification':
+            cfg.test_evaluator = [dict(type='AccuracyMetric')]
+        edit.set_num_classes(cfg, 10)
+        edit.set_data_root(cfg, data.folder)
+        tiny = dict(_delete_=True, depths=(1, 1, 1, 1), width_factor=0.25)
+        model = dict(backbone=dict(arch=tiny), head=dict(in_channels=512))
+        cfg.merge_from_dict(copy.deepcopy(dict(model=model, test_dataloader=LOADER)))
+        return save_training(cfg, tmp_path / task)
+
+    return make
+
+
+@pytest.fixture
+def pictures(data):
+    return data.folder / 'val2017'
+
+
+@pytest.fixture
+def serve(monkeypatch):
+    servers = []
+    monkeypatch.setenv('no_proxy', '*')
+    monkeypatch.setattr(SimpleHTTPRequestHandler, 'log_message', lambda *_: None)
+
+    def start(folder):
+        handler = partial(SimpleHTTPRequestHandler, directory=str(folder))
+        server = ThreadingHTTPServer(('127.0.0.1', 0), handler)
+        threading.Thread(target=server.serve_forever, args=(0.05,), daemon=True).start()
+        servers.append(server)
+        return f'http://127.0.0.1:{server.server_port}'
+
+    yield start
+    for server in servers:
+        server.shutdown()
+        server.server_close()
+
+
+def by_picture(out):
+    """Boxes as x1 y1 x2 y2, score and class of each file, in the order of the scores."""
+    images = {i['id']: i['file_name'] for i in read(out / 'images.json')['images']}
+    found = {name: [] for name in images.values()}
+    for entry in read(out / 'results.bbox.json'):
+        x, y, w, h = entry['bbox']
+        row = [x, y, x + w, y + h, entry['score'], entry['category_id'] - 1]
+        found[images[entry['image_id']]].append(row)
+    return {name: torch.tensor(rows, dtype=torch.float64) for name, rows in found.items()}
+
+
+def read(path):
+    return json.loads(path.read_text())
+
+
+def drawn(out):
+    return sorted(path.name for path in (out / 'pictures').iterdir())
+
+
+def one_error(result):
+    assert result.code == 2, result.err
+    assert 'Traceback' not in result.err
+    (line,) = (line for line in result.err.splitlines() if 'error: ' in line)
+    return line
+
+
+def test_the_boxes_are_those_that_test_computes(detector, pictures, run, tmp_path):
+    kept = tmp_path / 'kept.pkl'
+    config, checkpoint = detector / 'as_run.py', detector / 'epoch_1.pth'
+    result = run('test', config, checkpoint, '--out', kept, '--work-dir', tmp_path / 'test')
+    assert result.code == 0, result.err
+    out = tmp_path / 'out'
+    result = run('predict', config, checkpoint, pictures, '--out', out, '--batch-size', 3)
+    assert (result.code, result.err) == (0, '')
+    found = by_picture(out)
+    assert len(found) == 6
+    for sample in mmengine.load(kept):
+        expected = sample['pred_instances']
+        rows = found[str(sample['img_path'])]
+        assert len(rows) == len(expected['scores']) > 5
+        columns = (expected['bboxes'], expected['scores'][:, None], expected['labels'][:, None])
+        torch.testing.assert_close(rows.float(), torch.cat(columns, 1), rtol=1e-5, atol=1e-5)
+    assert drawn(out) == [f'{number:06}.png' for number in range(1, 7)]
+    assert '/000001.png  ' in result.out
+
+
+def test_a_work_directory_stands_for_config_and_checkpoint_and_keeps_the_results(
+    detector, pictures, run
+):
+    result = run('predict', detector, pictures / '*.png')
+    assert result.code == 0, result.err
+    assert len(drawn(detector / 'predict')) == 6
+    assert 'Predicted 6 pictures by detector/epoch_1.pth on ' in result.out
+
+
+def test_results_load_in_pycocotools_also_with_the_ids_of_an_annotation_file(
+    detector, data, pictures, run, tmp_path
+):
+    out, ann_file = tmp_path / 'out', data.folder / 'annotations' / 'instances_val2017.json'
+    data.edit('val', lambda content: [i.update(id=i['id'] + 500) for i in content['images']])
+    data.edit('val', lambda content: [a.update(image_id=a['image_id'] + 500)
+                                      for a in content['annotations']])  # fmt: skip
+    options = ['--out', out, '--no-pictures']
+    assert run('predict', detector, pictures, *options).code == 0
+    assert sorted(COCO(out / 'images.json').loadRes(str(out / 'results.bbox.json')).imgs) == [
+        1, 2, 3, 4, 5, 6,
+    ]  # fmt: skip
+    assert run('predict', detector, pictures, *options, '--ann-file', ann_file).code == 0
+    truth = COCO(ann_file)
+    results = truth.loadRes(str(out / 'results.bbox.json'))
+    assert len(results.anns) > 0
+    assert min(results.imgs) == min(truth.imgs) > 500
+    line = one_error(run('predict', detector, data.folder / 'train2017', '--ann-file', ann_file))
+    assert 'does not name the picture' in line
+
+
+def test_corrupt_pictures_are_named_and_the_rest_is_done(detector, pictures, run, tmp_path):
+    whole = (pictures / '000002.png').read_bytes()
+    (pictures / '000002.png').write_bytes(whole[:200])
+    (pictures / 'empty.jpg').touch()
+    (pictures / 'text.jpg').write_text('no picture')
+    (pictures / 'clip.mp4').write_text('no video')
+    cv2.imwrite(str(pictures / 'line.png'), np.zeros((1, 6000, 3), np.uint8))
+    (pictures / 'notes.txt').touch()
+    out = tmp_path / 'out'
+    result = run('predict', detector, pictures, '--out', out)
+    assert result.code == 1
+    *lines, last = result.err.splitlines()
+    assert last == '5 of 10 could not be predicted, as named above'
+    assert [line.split(': ')[0] for line in lines] == [
+        f'skipped {pictures / name}'
+        for name in ('000002.png', 'clip.mp4', 'empty.jpg', 'line.png', 'text.jpg')
+    ]
+    assert drawn(out) == [f'{number:06}.png' for number in (1, 3, 4, 5, 6)]
+    assert len(read(out / 'images.json')['images']) == 5
+
+
+def test_nothing_is_drawn_outside_the_folder_and_equal_names_do_not_collide(
+    detector, pictures, run, tmp_path
+):
+    other = tmp_path / 'other' / 'deeper'
+    other.mkdir(parents=True)
+    (other / '000001.png').write_bytes((pictures / '000003.png').read_bytes())
+    (other / 'a  b.png').write_bytes((pictures / '000003.png').read_bytes())
+    before = {path for path in tmp_path.rglob('*') if 'out' not in path.parts}
+    up = other / '..' / '..' / 'other' / 'deeper'
+    out = tmp_path / 'out'
+    result = run('predict', detector, pictures / '000001.png', up / '*.png', '--out', out)
+    assert result.code == 0, result.err
+    assert drawn(out) == ['000001.png', '000001_2.png', 'a_b.png']
+    assert {path for path in tmp_path.rglob('*') if 'out' not in path.parts} == before
+    pairs = {i['file_name']: i['drawn'] for i in read(out / 'images.json')['images']}
+    assert pairs[str(up / '000001.png')] == 'pictures/000001_2.png'
+
+
+def test_a_video_becomes_a_video_with_the_frames_that_were_taken(detector, run, tmp_path):
+    clip, out = tmp_path / 'clip.mp4', tmp_path / 'out'
+    writer = cv2.VideoWriter(str(clip), cv2.VideoWriter_fourcc(*'mp4v'), 12, (64, 48))
+    for number in range(7):
+        writer.write(np.full((48, 64, 3), 30 * number, np.uint8))
+    writer.release()
+    result = run('predict', detector, clip, '--video-stride', 3, '--out', out)
+    assert (result.code, result.err) == (0, '')
+    names = [image['file_name'] for image in read(out / 'images.json')['images']]
+    assert names == [f'{clip}#{number}' for number in (0, 3, 6)]
+    assert drawn(out) == ['clip.mp4']
+    capture = cv2.VideoCapture(str(out / 'pictures' / 'clip.mp4'))
+    assert capture.get(cv2.CAP_PROP_FPS) == pytest.approx(4)
+    frames = [capture.read()[0] for _ in range(4)]
+    assert frames == [True, True, True, False]
+    assert 'clip.mp4 (3 frames)' in result.out
+
+
+def test_a_url_is_fetched_and_one_that_fails_is_passed_over(
+    detector, pictures, serve, run, tmp_path
+):
+    (pictures / 'text.png').write_text('no picture')
+    url, out = serve(pictures), tmp_path / 'out'
+    urls = [f'{url}/none.png', f'{url}/text.png', f'{url}/000001.png?size=../../x']
+    result = run('predict', detector, *urls, pictures / '000001.png', '--out', out)
+    assert result.code == 1
+    lines = result.err.splitlines()
+    assert lines[0].startswith(f'skipped {url}/none.png: cannot be had (404')
+    assert lines[1].startswith(f'skipped {url}/text.png: not a picture')
+    assert lines[2] == '2 of 4 could not be predicted, as named above'
+    found = by_picture(out)
+    assert torch.equal(found[urls[2]], found[str(pictures / '000001.png')])
+    assert drawn(out) == ['000001.png', '000001_2.png']
+
+
+def test_the_classes_of_a_classifier_are_those_that_test_computes(
+    save_classifier, pictures, run, tmp_path
+):
+    work, kept, out = save_classifier('multilabel'), tmp_path / 'kept.pkl', tmp_path / 'out'
+    options = ['--out', kept, '--work-dir', tmp_path / 'test']
+    result = run('test', work / 'as_run.py', work, *options)
+    assert result.code == 0, result.err
+    result = run('predict', work, pictures, '--out', out, '--score-thr', 0)
+    assert (result.code, result.err) == (0, '')
+    found = {entry['file']: entry['predictions'] for entry in read(out / 'results.json')}
+    assert len(found) == 6
+    for sample in mmengine.load(kept):
+        scores = {p['label']: p['score'] for p in found[sample['img_path']]}
+        scores = torch.tensor([scores[label] for label in range(10)])
+        torch.testing.assert_close(scores, sample['pred_score'], rtol=1e-5, atol=1e-5)
+    with (out / 'results.csv').open() as file:
+        rows = list(csv.DictReader(file))
+    assert len(rows) == 60
+    assert {row['class'] for row in rows} == set(DIGITS)
+    assert drawn(out) == [f'{number:06}.png' for number in range(1, 7)]
+
+
+def test_of_one_label_the_top_classes_are_listed_and_ann_file_is_refused(
+    save_classifier, pictures, run, tmp_path
+):
+    work, out = save_classifier('classification'), tmp_path / 'out'
+    result = run('predict', work, pictures, '--out', out, '--top', 2, '--no-pictures')
+    assert result.code == 0, result.err
+    for entry in read(out / 'results.json'):
+        scores = [p['score'] for p in entry['predictions']]
+        assert scores == sorted(scores, reverse=True)
+        assert len(scores) == 2
+    assert not (out / 'pictures').exists()
+    assert '--ann-file' in one_error(run('predict', work, pictures, '--ann-file', 'x.json'))
+
+
+def test_mmdetections_inferencer_takes_config_and_checkpoint_and_finds_the_same(
+    config, pictures, run, tmp_path
+):
+    from mmdet.apis import DetInferencer
+
+    work, out = tmp_path / 'work', tmp_path / 'out'
+    result = run(
+        'train',
+        *(config, '--work-dir', work, '--cfg-options', 'train_cfg.max_epochs=1'),
+        *('model.test_cfg.score_thr=0.0', 'model.test_cfg.max_per_img=20'),
+        'model.bbox_head.feat_channels=64',
+    )
+    assert result.code == 0, result.err
+    as_run, checkpoint = work / config.name, work / 'epoch_1.pth'
+    result = run('predict', as_run, checkpoint, pictures, '--out', out, '--device', 'cpu')
+    assert result.code == 0, result.err
+    ours = by_picture(out)
+
+    inferencer = DetInferencer(str(as_run), str(checkpoint), device='cpu', show_progress=False)
+    paths = list(ours)
+    theirs = inferencer(paths, batch_size=3)['predictions']
+    arrays = inferencer([cv2.imread(path) for path in paths])['predictions']
+    for path, one, same in zip(paths, theirs, arrays, strict=True):
+        assert len(one['scores']) == 20
+        rows = np.column_stack([one['bboxes'], one['scores'], one['labels']])
+        np.testing.assert_allclose(ours[path].numpy(), rows, rtol=1e-5, atol=1e-5)
+        np.testing.assert_allclose(one['bboxes'], same['bboxes'], rtol=1e-5, atol=1e-4)
+    whole_folder = inferencer(str(pictures), out_dir=str(tmp_path / 'theirs'), no_save_pred=False)
+    assert len(whole_folder['predictions']) == 6
+    assert len(list((tmp_path / 'theirs' / 'vis').iterdir())) == 6
+
+    (sample,) = Predictor(as_run, checkpoint, 'cpu').predict([paths[0]])
+    np.testing.assert_allclose(sample.pred_instances.bboxes, theirs[0]['bboxes'], rtol=1e-5)
+
+
+@pytest.mark.parametrize(
+    ('arguments', 'message'),
+    [
+        (['{detector}'], 'give at least one picture'),
+        (['{detector}', 'none.png'], 'no picture, folder or video at'),
+        (['{detector}', '{empty}'], 'no picture or video is in it'),
+        (['{empty}', '{pictures}'], 'no config of a training'),
+        (['none.py', '{detector}', '{pictures}'], 'no config at'),
+        (['{detector}', '{pictures}', '--device', 'cuda:99'], '--device cuda:99'),
+        (['{detector}', '{pictures}', '--batch-size', '0'], '0 is not at least 1'),
+        (['{detector}', '{pictures}', '--score-thr', '2'], '2 is not between 0 and 1'),
+        (['{detector}', '{pictures}', '--out', '{file}'], 'cannot be made'),
+        (
+            ['{detector}', '{pictures}', '--cfg-options', 'model.bbox_head.num_classes=3'],
+            'does not fit the model of the config',
+        ),
+    ],
+)
+def test_a_users_mistake_is_one_line(detector, pictures, run, tmp_path, arguments, message):
+    (tmp_path / 'empty').mkdir()
+    (tmp_path / 'file').touch()
+    places = dict(detector=detector, pictures=pictures)
+    places |= {name: tmp_path / name for name in ('empty', 'file')}
+    assert message in one_error(run('predict', *(a.format(**places) for a in arguments)))

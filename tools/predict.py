@@ -1,0 +1,170 @@
+"""Predict pictures: python tools/predict.py CONFIG CHECKPOINT INPUT [INPUT ...].
+
+Or with a training's work directory in place of both: python tools/predict.py WORK_DIR INPUT ...
+"""
+
+import argparse
+import sys
+import time
+from pathlib import Path
+
+from tqdm import tqdm
+
+from tresnet_det.engine import command_line
+from tresnet_det.engine import config as edit
+from tresnet_det.engine.output_files import make_folder, printable
+from tresnet_det.engine.prediction_inputs import count_pictures, find_sources, read_pictures
+from tresnet_det.engine.prediction_outputs import CocoIds, PredictionWriter
+from tresnet_det.engine.predictor import BATCH_SIZE, Predictor, find_run_config
+from tresnet_det.errors import InputError
+
+EXIT_SKIPPED = 1  # all else was done
+THRESHOLDS = dict(detection=0.3, multilabel=0.5, classification=0.0)
+
+
+def parse_args() -> argparse.Namespace:
+    summary, _, other_form = __doc__.partition('\n\n')
+    parser = argparse.ArgumentParser(description=summary, epilog=other_form)
+    parser.add_argument(
+        'config',
+        help="config file; or a training's work directory, which stands for CHECKPOINT too",
+    )
+    parser.add_argument(
+        'checkpoint',
+        nargs='?',
+        help='checkpoint file, or a work directory for the best checkpoint in it',
+    )
+    parser.add_argument(
+        'inputs',
+        nargs='*',
+        metavar='input',
+        help='pictures and videos: files, folders, patterns such as "DIR/**/*.jpg", and URLs of '
+        'pictures',
+    )
+    parser.add_argument(
+        '--out',
+        metavar='DIR',
+        help="where the results go (otherwise predict/ in the checkpoint's work directory, or "
+        'predictions/)',
+    )
+    parser.add_argument(
+        '--score-thr',
+        type=_share,
+        metavar='SCORE',
+        help='boxes from this score (otherwise 0.3) and labels above it (otherwise 0.5) are shown; '
+        "results.bbox.json has all of the model's boxes",
+    )
+    parser.add_argument(
+        '--top', type=_positive, default=3, help='of one label a picture, list so many classes (3)'
+    )
+    parser.add_argument(
+        '--batch-size', type=_positive, default=BATCH_SIZE, help=f'pictures at once ({BATCH_SIZE})'
+    )
+    parser.add_argument('--device', help='cpu, cuda:0, ... (otherwise a GPU where there is one)')
+    parser.add_argument('--no-pictures', action='store_true', help='draw nothing')
+    parser.add_argument(
+        '--video-stride', type=_positive, default=1, metavar='N', help='every N-th frame (1)'
+    )
+    parser.add_argument(
+        '--ann-file',
+        metavar='FILE',
+        help="COCO annotations with the pictures' ids, so that results.bbox.json can be evaluated",
+    )
+    parser.add_argument(
+        '--cfg-options',
+        nargs='+',
+        action=command_line.KeyValueAction,
+        metavar='KEY=VALUE',
+        help='override settings of the config, e.g. model.test_cfg.score_thr=0.01',
+    )
+    args = parser.parse_args()
+    if Path(args.config).is_dir() and args.checkpoint:
+        args.inputs.insert(0, args.checkpoint)
+        args.checkpoint = args.config
+        args.config = str(find_run_config(args.config))
+    if not args.inputs:
+        parser.error('give at least one picture, folder, pattern, video or URL')
+    return args
+
+
+def main() -> None:
+    args = parse_args()
+    sources = find_sources(args.inputs)
+    checkpoint = command_line.find_checkpoint(args.checkpoint)
+    cfg = edit.load_config(args.config)
+    if args.cfg_options:
+        edit.override(cfg, args.cfg_options)
+    out = make_folder(args.out or _default_folder(Path(checkpoint).parent))
+    task = edit.find_task(cfg)
+    if args.ann_file and task != 'detection':
+        raise InputError('--ann-file is for detectors: leave it out')
+    predictor = Predictor(cfg, checkpoint, args.device)
+    ids = CocoIds(args.ann_file, predictor.classes)
+    ids.check(sources)
+    threshold = THRESHOLDS[task] if args.score_thr is None else args.score_thr
+
+    writer = PredictionWriter(
+        out, task, predictor.classes, threshold, args.top, not args.no_pictures, ids
+    )
+    skipped = 0
+    start = time.monotonic()
+    total = count_pictures(sources, args.video_stride)
+    # Shown where stderr is a terminal.
+    bar = tqdm(total=total, unit='picture', disable=None, dynamic_ncols=True, file=sys.stderr)
+
+    def report(name: str, error: Exception) -> None:
+        nonlocal skipped
+        skipped += 1
+        bar.write(f'skipped {printable(command_line.one_line(error))}', file=sys.stderr)
+        bar.update()
+
+    with bar, writer:
+        pictures = read_pictures(sources, predictor.read, report, args.video_stride)
+        for picture, sample in predictor.stream(pictures, report, args.batch_size):
+            writer.add(picture, sample)
+            bar.update()
+
+    summarize(writer, predictor, checkpoint, time.monotonic() - start)
+    if skipped:
+        print(
+            f'{skipped} of {skipped + writer.count} could not be predicted, as named above',
+            file=sys.stderr,
+        )
+        sys.exit(EXIT_SKIPPED)
+
+
+def summarize(
+    writer: PredictionWriter, predictor: Predictor, checkpoint: str, seconds: float
+) -> None:
+    """Print what was found and where it is."""
+    print(writer.table())
+    print(
+        f'\nPredicted {writer.count} pictures by {command_line.shown(checkpoint)} on '
+        f'{predictor.device} in {command_line.minutes(seconds)}'
+    )
+    print(f'  results   {command_line.shown(writer.results)}')
+    if writer.pictures:
+        print(f'  pictures  {command_line.shown(writer.pictures)}')
+
+
+def _default_folder(folder: Path) -> Path:
+    """Beside a training's results, but not beside a file that merely lies somewhere."""
+    return folder / 'predict' if (folder / 'last_checkpoint').is_file() else Path('predictions')
+
+
+def _positive(text: str) -> int:
+    value = int(text)
+    if value < 1:
+        raise argparse.ArgumentTypeError(f'{text} is not at least 1')
+    return value
+
+
+def _share(text: str) -> float:
+    value = float(text)
+    if not 0 <= value <= 1:
+        raise argparse.ArgumentTypeError(f'{text} is not between 0 and 1')
+    return value
+
+
+if __name__ == '__main__':
+    command_line.run_tool(main)

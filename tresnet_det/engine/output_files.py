@@ -1,0 +1,122 @@
+"""Files that are written one piece after the other, and names that are safe for them."""
+
+import json
+import os
+import re
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, TextIO
+
+import numpy as np
+
+from ..errors import InputError
+
+LONGEST_NAME = 80  # characters of a drawn picture's name; file systems take 255 bytes
+
+
+def make_folder(path: str | Path) -> Path:
+    """Make a folder where it is not there.
+
+    Raises:
+        InputError: It cannot be made.
+    """
+    path = Path(path)
+    try:
+        path.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise InputError(f'--out {path} cannot be made: {error.strerror}') from error
+    if not os.access(path, os.W_OK):
+        raise InputError(f'--out {path} cannot be written to')
+    return path
+
+
+def safe_name(name: str, taken: set[str], suffix: str | None = None) -> str:
+    """Return a file name for what is drawn of a picture, which stays in its folder.
+
+    Args:
+        name: A path or a URL, of which the last part serves.
+        taken: Names that are given away, in small letters; the new one is put in.
+        suffix: The ending; None for ``.jpg`` where the picture is a JPEG and ``.png`` elsewhere.
+    """
+    last = re.split(r'[/\\]', name.split('?')[0] if '://' in name else name)[-1]
+    stem, ending = os.path.splitext(last)
+    if suffix is None:
+        suffix = '.jpg' if ending.lower() in ('.jpg', '.jpeg') else '.png'
+    stem = re.sub(r'[^\w.+()-]+', '_', stem).strip('._')[:LONGEST_NAME] or 'picture'
+    number, unique = 1, f'{stem}{suffix}'
+    while unique.lower() in taken:  # also where the file system takes A and a for the same
+        number += 1
+        unique = f'{stem}_{number}{suffix}'
+    taken.add(unique.lower())
+    return unique
+
+
+def printable(text: str) -> str:
+    """Return a file's name as a terminal can show it, whatever is in it."""
+    return ''.join(c if c.isprintable() else '?' for c in text)
+
+
+def save_picture(picture: np.ndarray, path: Path) -> None:
+    """Write ``(H, W, 3)`` of uint8 in RGB as the file's ending says."""
+    from PIL import Image
+
+    Image.fromarray(picture).save(path, **(dict(quality=95) if path.suffix == '.jpg' else {}))
+
+
+class JsonList:
+    """A JSON file with a list that is written entry by entry.
+
+    Args:
+        path: The file; it ends as valid JSON, whatever stops the writing.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self._file: TextIO | None = None
+
+    def __enter__(self) -> 'JsonList':
+        self._file = self.path.open('w', encoding='utf-8')
+        self._separator = '[\n'
+        return self
+
+    def write(self, entry: Mapping[str, Any]) -> None:
+        """Add an entry."""
+        self._file.write(self._separator + json.dumps(entry))
+        self._separator = ',\n'
+
+    def __exit__(self, *error: object) -> None:
+        self._file.write('[]\n' if self._separator == '[\n' else '\n]\n')
+        self._file.close()
+
+
+class VideoWriter:
+    """An MP4 of frames.
+
+    Args:
+        path: The file.
+        fps: Frames a second.
+        first: The first frame, ``(H, W, 3)`` of uint8 in RGB, whose size all have.
+
+    Raises:
+        InputError: OpenCV has no encoder here.
+    """
+
+    def __init__(self, path: Path, fps: float, first: np.ndarray) -> None:
+        import cv2
+
+        self.path = path
+        # MPEG-4 wants even sides: a row or a column less.
+        self._height, self._width = (side // 2 * 2 for side in first.shape[:2])
+        code = cv2.VideoWriter_fourcc(*'mp4v')
+        self._writer = cv2.VideoWriter(str(path), code, fps, (self._width, self._height))
+        if not self._writer.isOpened():
+            raise InputError(f'{path}: OpenCV cannot write a video here: give --no-pictures')
+
+    def write(self, frame: np.ndarray) -> None:
+        """Add a frame, ``(H, W, 3)`` of uint8 in RGB."""
+        frame = frame[: self._height, : self._width, ::-1]
+        self._writer.write(np.ascontiguousarray(frame))
+
+    def close(self) -> None:
+        """Complete the file."""
+        self._writer.release()

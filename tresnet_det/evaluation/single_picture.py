@@ -1,0 +1,141 @@
+"""One picture with what was found drawn on it or written beneath it, for files and for video.
+
+Drawn by Pillow, which keeps the picture's pixels and is quick enough for every frame of a video; a
+figure of matplotlib does neither.
+"""
+
+from collections.abc import Sequence
+from functools import lru_cache
+from pathlib import Path
+
+import numpy as np
+from PIL import Image, ImageDraw, ImageFont
+
+# Okabe and Ito's palette, told apart with every kind of colour vision; a class keeps its colour.
+COLOURS = ('#56B4E9', '#E69F00', '#009E73', '#F0E442', '#CC79A7', '#D55E00', '#0072B2')
+DARK = ('#D55E00', '#0072B2', '#009E73')  # white letters on these, black ones on the others
+SMALLEST = 400  # pixels of the longer side; a smaller picture is enlarged, or no text would fit
+
+
+def draw_boxes(
+    picture: np.ndarray,
+    boxes: np.ndarray,
+    labels: np.ndarray,
+    scores: np.ndarray,
+    class_names: Sequence[str],
+) -> np.ndarray:
+    """Draw boxes with class and score on a picture.
+
+    Args:
+        picture: ``(H, W, 3)`` of uint8 in RGB; it is not changed.
+        boxes: ``(N, 4)``, x1 y1 x2 y2 in the picture's pixels.
+        labels: ``(N,)``, class numbers.
+        scores: ``(N,)``, in [0, 1].
+        class_names: Name of each class.
+
+    Returns:
+        A picture as given, enlarged by a whole factor where its longer side is under ``SMALLEST``.
+    """
+    image, factor = _enlarged(picture)
+    draw = ImageDraw.Draw(image)
+    longest = max(image.size)
+    width, font = max(2, round(longest / 400)), _font(longest // 36)
+    boxes = np.asarray(boxes, dtype=float).reshape(-1, 4) * factor
+    order = np.argsort(scores)  # the surest on top
+    for n in order:
+        x1, y1 = boxes[n, :2]
+        x2, y2 = np.maximum(boxes[n, 2:] - 1, boxes[n, :2])  # the last pixel inside
+        draw.rectangle((x1 - 1, y1 - 1, x2 + 1, y2 + 1), outline='black', width=width + 2)
+        draw.rectangle((x1, y1, x2, y2), outline=_colour(labels[n]), width=width)
+    for n in order:  # names above all boxes
+        _write_name(draw, boxes[n], f'{class_names[labels[n]]} {scores[n]:.2f}', labels[n], font)
+    return np.asarray(image)
+
+
+def draw_classes(
+    picture: np.ndarray, lines: Sequence[tuple[str, float]], rows: int | None = None
+) -> np.ndarray:
+    """Write classes with their scores, and a bar as long as the score, beneath a picture.
+
+    Args:
+        picture: ``(H, W, 3)`` of uint8 in RGB; it is not changed.
+        lines: Name and score in [0, 1] of each class; without any, it says so.
+        rows: How many lines there is room for, so that a video's frames are of one size; further
+            ones are counted in the last. None for as many as there are.
+
+    Returns:
+        ``(H', W', 3)`` of uint8 in RGB, the picture on top of the text.
+    """
+    image, _ = _enlarged(picture)
+    font = _font(max(image.size) // 24)
+    height = round(font.size * 1.5)
+    rows = max(1, len(lines) if rows is None else rows)
+    width = max(image.width, 16 * round(font.size))  # room for a name beneath a narrow picture
+    sheet = Image.new('RGB', (width, image.height + rows * height + height // 2), 'white')
+    sheet.paste(image)
+    draw = ImageDraw.Draw(sheet)
+    shown = list(lines if len(lines) <= rows else lines[: rows - 1])
+    gap = height // 4
+    y = image.height + gap
+    for name, score in shown:
+        _write_line(draw, name, score, (gap, y, sheet.width - gap, y + height - 2), font)
+        y += height
+    rest = len(lines) - len(shown)
+    if not lines or rest:
+        text = f'and {rest} more' if rest else 'no label'
+        draw.text((2 * gap, y + height / 2), text, fill='#606060', font=font, anchor='lm')
+    return np.asarray(sheet)
+
+
+def _write_name(
+    draw: ImageDraw.ImageDraw, box: np.ndarray, text: str, label: int, font: ImageFont.ImageFont
+) -> None:
+    """Write above a box, or into it where there is no room above, always inside the picture."""
+    _, _, width, height = font.getbbox(text)
+    width, height = width + 4, height + 4
+    x = max(min(box[0], draw.im.size[0] - width), 0)
+    y = box[1] - height if box[1] >= height else max(box[1], 0)
+    draw.rectangle((x, y, x + width, y + height), fill=_colour(label))
+    letters = 'white' if _colour(label) in DARK else 'black'
+    draw.text((x + 2, y + 2), text, fill=letters, font=font)
+
+
+def _write_line(
+    draw: ImageDraw.ImageDraw,
+    name: str,
+    score: float,
+    place: tuple[int, int, int, int],
+    font: ImageFont.ImageFont,
+) -> None:
+    left, top, right, bottom = place
+    middle = (top + bottom) / 2
+    end = right - round(2.6 * font.size)  # of the bar; the score stands right of it
+    filled = left + (end - left) * min(max(score, 0), 1)
+    draw.rectangle((left, top, filled, bottom), fill='#A9D8F3')
+    draw.rectangle((left, top, end, bottom), outline='#56B4E9')
+    text, room = name, end - left - font.size
+    while len(text) > 1 and font.getlength(text) > room:
+        text = f'{text.rstrip("…")[:-1]}…'
+    draw.text((left + font.size / 2, middle), text, fill='black', font=font, anchor='lm')
+    draw.text((right, middle), f'{score:.2f}', fill='black', font=font, anchor='rm')
+
+
+def _enlarged(picture: np.ndarray) -> tuple[Image.Image, int]:
+    """The picture with at least ``SMALLEST`` pixels, and the factor."""
+    image = Image.fromarray(np.ascontiguousarray(picture))
+    factor = max(1, round(SMALLEST / max(image.size)))
+    if factor > 1:  # with pixels that can be counted
+        image = image.resize([side * factor for side in image.size], Image.Resampling.NEAREST)
+    return image, factor
+
+
+def _colour(label: int) -> str:
+    return COLOURS[int(label) % len(COLOURS)]
+
+
+@lru_cache
+def _font(size: int) -> ImageFont.ImageFont:
+    import matplotlib  # brings a font with letters of many scripts, the same everywhere
+
+    path = Path(matplotlib.get_data_path(), 'fonts', 'ttf', 'DejaVuSans.ttf')
+    return ImageFont.truetype(str(path), min(max(size, 11), 48))
