@@ -7,6 +7,8 @@ from setuptools import find_packages, setup
 
 HERE = Path(__file__).parent
 VERSION = re.search(r"__version__ = '(.+)'", (HERE / 'tresnet_det/__init__.py').read_text())[1]
+# torch's exporter needs onnxscript; onnxruntime checks what it wrote, and runs it.
+EXPORT = ['onnx>=1.23', 'onnxruntime>=1.32', 'onnxscript>=0.7']
 
 setup(
     name='tresnet_det',
@@ -35,6 +37,15 @@ setup(
         'lite': ['mmcv-lite==2.1.0'],
         'fast': ['faster-coco-eval>=1.8.0'],  # COCO's figures in a ninth of pycocotools' time
         'hub': ['huggingface_hub', 'safetensors'],
-        'test': ['pytest', 'pytest-cov', 'ruff', 'timm', 'safetensors', 'faster-coco-eval>=1.8.0'],
+        'export': EXPORT,
+        'test': [
+            'pytest',
+            'pytest-cov',
+            'ruff',
+            'timm',
+            'safetensors',
+            'faster-coco-eval>=1.8.0',
+            *EXPORT,
+        ],
     },
 )

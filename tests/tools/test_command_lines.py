@@ -17,6 +17,7 @@ import pytest
         'convert_weights',
         'publish_weights',
         'predict',
+        'export',
         'benchmark_data',
         'benchmark_heads',
     ],

@@ -1,0 +1,32 @@
+"""FCOS on TResNet-M on real photos, small ones: from file to boxes, in onnxruntime and PyTorch."""
+
+import pytest
+
+from tresnet_det.engine.config import load_config
+from tresnet_det.exporting.check import FileCheck
+from tresnet_det.exporting.photos import PhotoReader
+from tresnet_det.exporting.pictures import find_photos, find_test_dataset, set_size
+
+pytestmark = [pytest.mark.real, pytest.mark.slow]
+
+
+def test_fcos_tresnet_m_finds_the_same_boxes_on_20_photos(
+    real_data, project_root, tmp_path, build_detector, export_file
+):
+    cfg = load_config(project_root / 'configs/fcos_tresnet_m.py')
+    cfg.model.backbone.init_cfg = None
+    set_size(find_test_dataset(cfg)['pipeline'], 200, 320)
+    model = build_detector(cfg)
+    file = export_file(model, 'detector', cfg, tmp_path / 'fcos.onnx')
+    read = PhotoReader(cfg)
+    paths = find_photos(cfg, str(real_data / 'coco_subset/val2017'), 20)
+    check = FileCheck(file.path, model, file.module, [read(path) for path in paths])
+    boxes = check.compare_onnx()['boxes']
+    print(f'\n{boxes}')
+    for name, speed in check.measure_speed():
+        print(f'{name}: {speed.median:.2f} pictures/s ({speed.low:.2f} to {speed.high:.2f})')
+    assert boxes.same > 1000
+    assert boxes.different == 0
+    assert boxes.least_iou > 0.99
+    assert boxes.score_difference < 1e-4
+    assert check.picture_difference() == 0

@@ -1,0 +1,112 @@
+import subprocess
+import sys
+
+import pytest
+import torch
+from mmdet.registry import MODELS
+
+from tresnet_det.engine import config as edit
+from tresnet_det.onnx_runner import OnnxModel
+
+# With 32 channels a group norm would have a single value on the coarsest level.
+WIDER = [
+    'model.neck.out_channels=64',
+    'model.bbox_head.in_channels=64',
+    'model.bbox_head.feat_channels=64',
+]
+
+
+@pytest.fixture
+def classifier_config(project_root, tmp_path):
+    cfg = edit.load_config(project_root / 'configs/imagenet_tresnet_m.py')
+    cfg.model.backbone.update(arch=dict(depths=(1, 1, 1, 1), width_factor=0.25))
+    cfg.model.head.update(in_channels=512, num_classes=3)
+    path = tmp_path / 'tiny_classifier.py'
+    cfg.dump(path)
+    return path
+
+
+def test_help_works_in_a_fresh_process(project_root, tmp_path):
+    result = subprocess.run(
+        [sys.executable, str(project_root / 'tools/export.py'), '--help'],
+        cwd=tmp_path,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert (result.returncode, result.stderr) == (0, '')
+    assert result.stdout.startswith('usage: ')
+
+
+@pytest.mark.slow
+def test_a_detector_is_written_checked_and_timed(run, config, data, tmp_path):
+    result = run(
+        *('export', config, 'none', '--out', 'new/fcos.onnx', '--score-thr', 0.001),
+        *('--num-photos', 2, '--size', 80, 96, '--torch-export', '--cfg-options', *WIDER),
+    )
+    assert (result.code, result.err) == (0, '')
+    assert 'new/fcos.onnx: FCOS of TResNet, ' in result.out
+    assert 'onnxruntime, boxes: 200 boxes the same, 0 not' in result.out
+    assert 'torch.export: not compared, the photos are smaller' in result.out
+    assert "onnx_runner.py's pictures differ in nothing" in result.out
+    for name in ('PyTorch', 'PyTorch, norms folded', 'onnxruntime'):
+        assert f'\n  {name:<22} ' in result.out
+    model = OnnxModel(tmp_path / 'new/fcos.onnx')
+    assert model.classes == list('0123456789')
+    assert model.metadata['score_thr'] == 0.001
+    assert model.metadata['steps'][0]['scale'] == [96, 80]
+    assert (tmp_path / 'new/fcos.pt2').is_file()
+
+
+def test_a_classifiers_weights_come_from_the_checkpoint_with_its_classes(
+    run, classifier_config, tmp_path
+):
+    cfg = edit.load_config(classifier_config)
+    model = MODELS.build(cfg.model)
+    torch.nn.init.constant_(model.head.fc.weight, 0)
+    model.head.fc.bias.data = torch.tensor([1.0, 2.0, 3.0])
+    meta = dict(dataset_meta=dict(classes=('ant', 'bee', 'cow')))
+    torch.save(dict(state_dict=model.state_dict(), meta=meta), tmp_path / 'weights.pth')
+    result = run('export', classifier_config, 'weights.pth', '--out', 'c.onnx', '--no-check')
+    assert (result.code, result.err) == (0, '')
+    exported = OnnxModel(tmp_path / 'c.onnx')
+    assert exported.classes == ['ant', 'bee', 'cow']
+    (answer,) = exported.run({'images': torch.zeros(1, 3, 64, 64).numpy()})
+    assert answer['logits'].tolist() == pytest.approx([1, 2, 3])
+
+
+def test_a_file_that_differs_is_an_error(run, classifier_config, data, monkeypatch):
+    from tresnet_det.exporting import agreement
+
+    monkeypatch.setattr(agreement, 'MAX_RELATIVE_DIFFERENCE', -1.0)
+    result = run(
+        *('export', classifier_config, 'none', '--out', 'c.onnx', '--task', 'backbone'),
+        *('--photos', data.folder / 'val2017', '--num-photos', 1, '--size', 64, 64),
+    )
+    assert result.code == 1
+    assert result.err == 'error: the file does not agree with PyTorch\n'
+    assert 'onnxruntime, stride_32: largest difference' in result.out
+
+
+def test_mistakes_are_one_line(run, config, classifier_config, tmp_path):
+    weights = tmp_path / 'other.pth'
+    torch.save(dict(state_dict={'backbone.x': torch.zeros(1)}), weights)
+    (tmp_path / 'empty').mkdir()
+    out = ('--out', 'x.onnx')
+    for arguments, message in (
+        ((config, 'none', '--out', 'x.pt'), '--out x.pt: give a file that ends in .onnx'),
+        ((config, 'gone.pth', *out), 'no checkpoint at'),
+        ((config, weights, *out, '--no-check'), 'does not fit the model'),
+        ((config, 'none', *out, '--photos', 'empty'), 'no photo for the check in'),
+        ((config, 'none', *out, '--task', 'classifier'), 'FCOS is no ImageClassifier'),
+        (
+            (classifier_config, 'none', *out, '--score-thr', '0.1'),
+            '--score-thr is for detectors: leave it out for a classifier',
+        ),
+    ):
+        result = run('export', *arguments)
+        assert result.code == 2, result.err
+        assert result.err.startswith('error: ')
+        assert message in result.err
+        assert result.err.count('\n') == 1
+        assert not (tmp_path / 'x.onnx').exists()
