@@ -53,7 +53,7 @@ def check_coco_data(
         InputError: The JSON is broken, is no instances file, contradicts itself, does not fit
             ``classes`` or ``num_classes``, or something cannot be read.
     """
-    classes = _check_classes(classes, num_classes)
+    classes = check_coco_classes(classes, num_classes)
     ann_file, img_dir = Path(os.path.abspath(ann_file)), Path(os.path.abspath(img_dir))
     with _readable():
         if not ann_file.is_file():
@@ -109,11 +109,11 @@ def check_dataloader_cfg(
         return [line for part in parts for line in part]
     if kind != 'CocoDataset':
         return []
-    ann_file, img_dir = _resolve_paths(cfg_dataset)
+    ann_file, img_dir = resolve_paths(cfg_dataset)
     backend = (cfg_dataset.get('backend_args') or {}).get('backend', 'local')
     if backend != 'local' or '://' in ann_file or '://' in img_dir:
         return []
-    classes = _resolve_classes(cfg_dataset)
+    classes = resolve_coco_classes(cfg_dataset)
     test_mode = bool(cfg_dataset.get('test_mode', False))
     lines = check_coco_data(ann_file, img_dir, classes, num_classes, needs_annotations, test_mode)
     for line in lines:  # a part of a concatenation may be pictures without objects, not the whole
@@ -133,7 +133,7 @@ def _readable() -> Iterator[None]:
         raise InputError(f'{error.filename}: cannot be read ({error.strerror or error})') from error
 
 
-def _resolve_paths(cfg: Mapping) -> tuple[str, str]:
+def resolve_paths(cfg: Mapping) -> tuple[str, str]:
     """Join the annotation file and the image folder to ``data_root``, as mmengine does."""
     if not cfg.get('ann_file'):
         raise InputError('dataset.ann_file is not set: give the COCO JSON, relative to data_root')
@@ -149,7 +149,7 @@ def _resolve_paths(cfg: Mapping) -> tuple[str, str]:
     return os.path.join(root, cfg['ann_file']), os.path.join(root, prefix['img'])
 
 
-def _resolve_classes(cfg: Mapping) -> Sequence[str]:
+def resolve_coco_classes(cfg: Mapping) -> Sequence[str]:
     metainfo = cfg.get('metainfo') or {}
     if 'CLASSES' in metainfo:
         raise InputError(
@@ -185,7 +185,7 @@ def _ways_on(ann_file: Path) -> str:
     return f'{first}, name your own data by `--data-root DIR`, or try the demo data by `--demo`'
 
 
-def _check_classes(classes: Sequence[str], num_classes: int | None) -> list[str]:
+def check_coco_classes(classes: Sequence[str], num_classes: int | None) -> list[str]:
     if isinstance(classes, str):
         raise InputError(
             f'metainfo.classes is the text {classes!r}, not a tuple of names: '

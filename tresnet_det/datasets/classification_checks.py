@@ -58,9 +58,7 @@ def check_classes(datasets: Mapping[str, Mapping], num_classes: int | None) -> N
     first = None
     for name, cfg in datasets.items():
         classes = read_classes(cfg)
-        # A label list of numbers need not reach the last class.
-        fits = len(classes) <= num_classes if _are_numbers(classes) else len(classes) == num_classes
-        if num_classes is not None and not fits:
+        if num_classes is not None and not _fits(classes, num_classes):
             raise InputError(
                 f'model.head.num_classes is {num_classes} and {name} has {len(classes)} classes '
                 f'({few(classes)}): set model.head.num_classes={len(classes)}, or '
@@ -68,7 +66,7 @@ def check_classes(datasets: Mapping[str, Mapping], num_classes: int | None) -> N
             )
         if first is None:
             first = name, classes
-        elif classes != first[1] and not any(map(_are_numbers, (classes, first[1]))):
+        elif classes != first[1] and not any(map(are_number_names, (classes, first[1]))):
             only = [c for c in classes if c not in first[1]]
             lacks = [c for c in first[1] if c not in classes]
             how = (
@@ -82,6 +80,13 @@ def check_classes(datasets: Mapping[str, Mapping], num_classes: int | None) -> N
             )
 
 
-def _are_numbers(classes: Sequence[str]) -> bool:
+def _fits(classes: Sequence[str], num_classes: int) -> bool:
+    # A label list of numbers need not reach the last class.
+    if are_number_names(classes):
+        return len(classes) <= num_classes
+    return len(classes) == num_classes
+
+
+def are_number_names(classes: Sequence[str]) -> bool:
     """Whether the classes are the numbers of a label list, which has no names."""
     return list(classes) == [str(number) for number in range(len(classes))]

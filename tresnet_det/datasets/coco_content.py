@@ -248,7 +248,7 @@ def _number_array(ann_file: Path, annotations: list[dict], key: str, count: int)
                 return array
     except (ValueError, TypeError, OverflowError):
         pass
-    first = next(a for a, v in zip(annotations, values, strict=True) if not _are_numbers(v, count))
+    first = next(a for a, v in zip(annotations, values, strict=True) if not are_numbers(v, count))
     wanted = 'four numbers [x, y, width, height]' if key == 'bbox' else 'a number'
     raise InputError(
         f'{ann_file}: annotation id {first["id"]!r} has the {key} {str(first[key])[:80]}; '
@@ -256,7 +256,7 @@ def _number_array(ann_file: Path, annotations: list[dict], key: str, count: int)
     )
 
 
-def _are_numbers(values: object, count: int) -> bool:
+def are_numbers(values: object, count: int) -> bool:
     if not isinstance(values, list) or len(values) != count:
         return False
     return all(type(v) in (int, float) and abs(v) < LIMIT for v in values)

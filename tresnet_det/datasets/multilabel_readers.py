@@ -81,7 +81,7 @@ def read_csv(ann_file: Path, folder: Path, classes: Sequence[str] | None) -> Lab
         MissingFileError: The file or a picture is not there.
         InputError: There is no header, or a row is none.
     """
-    rows = _read_rows(ann_file)
+    rows = read_rows(ann_file)
     header = [cell.strip() for cell in rows.pop(0)[1]]
     if len(header) < 2 or header[0].lower().endswith(SUFFIXES):
         raise InputError(
@@ -138,7 +138,7 @@ def read_folders(folder: Path, classes: Sequence[str] | None) -> Labels:
     return names, labels, classes
 
 
-def _read_rows(ann_file: Path) -> list[tuple[int, list[str]]]:
+def read_rows(ann_file: Path) -> list[tuple[int, list[str]]]:
     """Return the rows that are not blank, each with its number in the file, from 1."""
     if not ann_file.is_file():
         raise MissingFileError(f'label file {ann_file.absolute()} is not there: set ann_file')

@@ -54,10 +54,10 @@ def voc_to_coco(
             not in ``classes``, or a file to be written is there and comes from elsewhere.
     """
     voc_root, out_dir = Path(voc_root), Path(out_dir)
-    _check_layout(voc_root)
+    check_layout(voc_root)
     lists = _read_lists(voc_root, splits)
     names = sorted({name for members in lists.values() for name in members})
-    pictures = _list_pictures(voc_root / 'JPEGImages')
+    pictures = list_pictures(voc_root / 'JPEGImages')
     records = {name: _read_record(voc_root, name, pictures) for name in names}
     classes = _settle_classes(voc_root, records, classes)
     targets = {split: out_dir / f'annotations/instances_{split}.json' for split in lists}
@@ -77,7 +77,7 @@ def voc_to_coco(
     return {'classes': classes, 'splits': summary, 'warnings': _warnings(records)}
 
 
-def _check_layout(voc_root: Path) -> None:
+def check_layout(voc_root: Path) -> None:
     for part in ('Annotations', 'ImageSets/Main', 'JPEGImages'):
         if (voc_root / part).is_dir():
             continue
@@ -114,7 +114,7 @@ def _read_lists(voc_root: Path, splits: Sequence[str] | None) -> dict[str, list[
     return lists
 
 
-def _list_pictures(folder: Path) -> dict[str, list[str]]:
+def list_pictures(folder: Path) -> dict[str, list[str]]:
     """Return the file names in a folder by their stem."""
     pictures = {}
     for name in sorted(os.listdir(folder)):
@@ -129,7 +129,7 @@ class _NoDoctype(ElementTree.TreeBuilder):
         raise InputError('has a document type declaration, which annotations have no use for')
 
 
-def _parse(file: Path) -> ElementTree.Element:
+def parse_xml(file: Path) -> ElementTree.Element:
     parser = ElementTree.XMLParser(target=_NoDoctype())
     try:
         root = ElementTree.fromstring(file.read_bytes(), parser)
@@ -152,7 +152,7 @@ def _read_record(voc_root: Path, name: str, pictures: dict[str, list[str]]) -> d
         ``dropped`` and ``clipped`` (texts).
     """
     file = voc_root / 'Annotations' / f'{name}.xml'
-    root = _parse(file)
+    root = parse_xml(file)
     candidates = pictures.get(name, [])
     if not candidates:
         raise MissingFileError(
@@ -162,7 +162,7 @@ def _read_record(voc_root: Path, name: str, pictures: dict[str, list[str]]) -> d
     file_name = said if said in candidates else candidates[0]
     width, height = _picture_size(voc_root / 'JPEGImages' / file_name)
     if root.find('size') is not None:
-        claimed = tuple(_number(file, root, f'size/{side}') for side in ('width', 'height'))
+        claimed = tuple(read_number(file, root, f'size/{side}') for side in ('width', 'height'))
         if claimed not in ((width, height), (0, 0)):  # 0 x 0 is how some tools say nothing
             raise InputError(
                 f'{file}: says {claimed[0]} x {claimed[1]}, and the picture {file_name} is '
@@ -187,7 +187,7 @@ def _picture_size(file: Path) -> tuple[int, int]:
         raise InputError(f'{file}: not a readable picture') from None
 
 
-def _number(file: Path, element: ElementTree.Element, path: str) -> int | float:
+def read_number(file: Path, element: ElementTree.Element, path: str) -> int | float:
     text = element.findtext(path)
     try:
         value = float(text)
@@ -203,7 +203,7 @@ def _add_object(file: Path, element: ElementTree.Element, record: dict) -> None:
     if not name:
         raise InputError(f'{file}: an <object> has no <name>')
     sides = ('xmin', 'ymin', 'xmax', 'ymax')
-    xmin, ymin, xmax, ymax = (_number(file, element, f'bndbox/{side}') for side in sides)
+    xmin, ymin, xmax, ymax = (read_number(file, element, f'bndbox/{side}') for side in sides)
     text = f'{file.stem} ({name} {xmin}, {ymin}, {xmax}, {ymax})'
     left, top = max(xmin - 1, 0), max(ymin - 1, 0)
     right, bottom = min(xmax, record['width']), min(ymax, record['height'])
