@@ -20,7 +20,7 @@ CONFIGS = Path(__file__).resolve().parents[2] / 'configs'
 ALL = sorted(
     p.relative_to(CONFIGS).as_posix()
     for p in CONFIGS.rglob('*.py')
-    if not p.parent.name.startswith('_')
+    if not p.parent.name.startswith('_') and p.parent.name != 'reuse'  # test_reuse.py
 )
 CLASSIFIERS = [
     name for name in ALL if edit.find_task(edit.load_config(CONFIGS / name)) != 'detection'

@@ -105,3 +105,16 @@ def test_without_a_gpu_the_process_group_is_gloo(fcos, monkeypatch):
     monkeypatch.setattr('torch.cuda.is_available', lambda: False)
     edit.use_this_machine(fcos)
     assert fcos.env_cfg.dist_cfg.backend == 'gloo'
+
+
+def test_random_weights_need_norms_that_learn():
+    cfg = Config(
+        dict(
+            model=dict(
+                backbone=dict(type='TResNet', norm_cfg=dict(type='InPlaceABN', requires_grad=False))
+            )
+        )
+    )
+    (change,) = edit.use_random_weights(cfg)
+    assert change == 'TResNet: norm_cfg.requires_grad False -> True'
+    assert cfg.model.backbone.norm_cfg.requires_grad is True

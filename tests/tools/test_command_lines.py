@@ -17,6 +17,7 @@ import pytest
         'convert_weights',
         'publish_weights',
         'predict',
+        'sweep_detectors',
         'check_data',
         'export',
         'benchmark_data',

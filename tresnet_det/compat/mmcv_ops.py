@@ -8,7 +8,15 @@ is computed in float32 and rounded once, at the end.
 from collections.abc import Callable
 from typing import NoReturn
 
-from . import ops_boxes, ops_carafe, ops_deform, ops_focal, ops_rois
+from . import (
+    ops_boxes,
+    ops_carafe,
+    ops_deform,
+    ops_deform_pool,
+    ops_focal,
+    ops_rois,
+    ops_sync_bn,
+)
 
 
 def get_compiler_version() -> str:
@@ -43,12 +51,19 @@ _PROVIDED = (
     ops_deform.modulated_deform_conv_backward,
     ops_deform.ms_deform_attn_forward,
     ops_deform.ms_deform_attn_backward,
+    ops_deform_pool.deform_roi_pool_forward,
+    ops_deform_pool.deform_roi_pool_backward,
     ops_carafe.carafe_forward,
     ops_carafe.carafe_backward,
     ops_carafe.carafe_naive_forward,
     ops_carafe.carafe_naive_backward,
     ops_carafe.masked_im2col_forward,
     ops_carafe.masked_col2im_forward,
+    ops_sync_bn.sync_bn_forward_mean,
+    ops_sync_bn.sync_bn_forward_var,
+    ops_sync_bn.sync_bn_forward_output,
+    ops_sync_bn.sync_bn_backward_param,
+    ops_sync_bn.sync_bn_backward_data,
 )
 
 OPERATORS: dict[str, Callable] = {function.__name__: function for function in _PROVIDED}

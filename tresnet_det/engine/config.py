@@ -143,8 +143,9 @@ def drop_pretrained(cfg: Config) -> list[str]:
 def use_random_weights(cfg: Config) -> list[str]:
     """Drop the pretrained weights of ``cfg.model``, and what only makes sense with them.
 
-    Frozen stages would stay random, and running statistics that nothing has measured would
-    normalise nothing: so all stages learn, and norms measure their own statistics.
+    Frozen stages would stay random, frozen norms that start at zero would switch their branches
+    off for ever, and running statistics that nothing has measured would normalise nothing: so all
+    stages and norms learn, and norms measure their own statistics.
 
     Returns:
         What was changed, one line each.
@@ -158,6 +159,10 @@ def use_random_weights(cfg: Config) -> list[str]:
             if module.get(key, value) != value:
                 changes.append(f'{module.get("type")}: {key} {module[key]} -> {value}')
                 module[key] = value
+        norm = module.get('norm_cfg')
+        if isinstance(norm, dict) and not norm.get('requires_grad', True):  # the DETRs'
+            changes.append(f'{module.get("type")}: norm_cfg.requires_grad False -> True')
+            norm['requires_grad'] = True
     return changes
 
 
