@@ -38,7 +38,7 @@ def parse_args() -> argparse.Namespace:
     parser.add_argument('--show-dir', metavar='DIR', help='draw each prediction into this folder')
     parser.add_argument('--wait-time', type=float, default=2, help='seconds that --show waits')
     parser.add_argument('--tta', action='store_true', help='test-time augmentation')
-    return parser.parse_args()
+    return command_line.parse_options(parser)
 
 
 def main() -> None:
@@ -51,9 +51,9 @@ def main() -> None:
         if not os.access(folder, os.W_OK):
             raise InputError(f'--out {args.out}: {folder} cannot be written to')
     args.checkpoint = command_line.find_checkpoint(args.checkpoint)
-    cfg = command_line.prepare_config(args, DEMO_OVERLAYS)
     if not args.work_dir:  # beside the training, whose config and log stay as they are
-        cfg.work_dir = str(Path(args.checkpoint).parent / 'test')
+        args.work_dir = str(Path(args.checkpoint).parent / 'test')
+    cfg = command_line.prepare_config(args, DEMO_OVERLAYS, checkpoint=args.checkpoint)
     cfg.load_from = args.checkpoint
     cfg.resume = False
     if args.show or args.show_dir:
@@ -120,7 +120,9 @@ def next_command(args: argparse.Namespace) -> str:
             f'python tools/train.py {args.config} --data-root DIR   '
             '(data in the layout that the config names)'
         )
-    options = f' --data-root {command_line.shown(args.data_root)}' if args.data_root else ''
+    options = ''
+    for name, folder in (('--data', args.data), ('--data-root', args.data_root)):
+        options += f' {name} {command_line.shown(folder)}' if folder else ''
     checkpoint = command_line.shown(args.checkpoint)
     return f'python tools/test.py {args.config} {checkpoint}{options} --show-dir DIR'
 

@@ -43,7 +43,7 @@ def parse_args() -> argparse.Namespace:
         metavar='CHECKPOINT',
         help='go on from this checkpoint, or from the latest one in the work directory',
     )
-    return parser.parse_args()
+    return command_line.parse_options(parser)
 
 
 def main() -> None:

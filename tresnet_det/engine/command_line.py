@@ -23,6 +23,7 @@ from ..datasets.classification_checks import check_classes, count_classes
 from ..errors import InputError, MissingFileError
 from ..layers import InPlaceABN
 from . import config as edit
+from . import own_data
 
 EXIT_USER_ERROR = 2
 EXIT_KEYBOARD = 130  # as shells report SIGINT
@@ -81,6 +82,12 @@ def add_config_options(parser: argparse.ArgumentParser) -> None:
         '--data-root', metavar='DIR', help="folder of the data, in the layout of the config's own"
     )
     parser.add_argument(
+        '--data',
+        metavar='FOLDER',
+        help='your own data in the layout of COCO, Pascal VOC, YOLO (or its data.yaml), of CSV or '
+        'class folders for classifiers: classes, splits and learning rate follow it',
+    )
+    parser.add_argument(
         '--demo',
         action='store_true',
         help='the embedded data (handwritten digits) and a schedule of minutes, from scratch',
@@ -102,11 +109,22 @@ def add_config_options(parser: argparse.ArgumentParser) -> None:
     parser.add_argument('--local_rank', '--local-rank', type=int, default=0)
 
 
+def parse_options(parser: argparse.ArgumentParser) -> argparse.Namespace:
+    """Read the command line; options that exclude each other are argparse's error."""
+    args = parser.parse_args()
+    # No mutually exclusive group: --demo and --data-root go together.
+    for name, value in (('--data-root', args.data_root), ('--demo', args.demo)):
+        if args.data and value:
+            parser.error(f'argument {name}: not allowed with argument --data')
+    return args
+
+
 def prepare_config(
     args: argparse.Namespace,
     demo_overlays: Path,
     from_scratch: bool = False,
     pretrained: str | None = None,
+    checkpoint: str | None = None,
 ) -> Config:
     """Read the config and apply the common options, ``--cfg-options`` last.
 
@@ -117,6 +135,7 @@ def prepare_config(
         from_scratch: Whether to take the pretrained weights out.
         pretrained: What the backbone starts from: a file, a work directory for the best
             checkpoint in it, or ``timm://NAME``.
+        checkpoint: What is tested, None for a training: ``--data`` is held against its classes.
 
     Raises:
         InputError: If the config, an option or the data does not fit.
@@ -124,8 +143,13 @@ def prepare_config(
     os.environ.setdefault('LOCAL_RANK', str(args.local_rank))
     cfg = edit.load_config(args.config)
     cfg.launcher = args.launcher
+    work_dir = _choose_work_dir(args, cfg)
+    folder, data = getattr(args, 'data', None), None  # not an option of every tool
     if args.demo:
         _apply_demo(cfg, demo_overlays, args.data_root)
+    elif folder:
+        data = own_data.use_folder(cfg, folder, Path(work_dir, 'data'), checkpoint)
+        own_data.print_lines(own_data.describe(data))
     elif args.data_root:
         edit.set_data_root(cfg, args.data_root)
     if from_scratch:
@@ -136,13 +160,25 @@ def prepare_config(
         edit.use_backbone_weights(cfg, pretrained if named else find_checkpoint(pretrained))
     if args.cfg_options:
         edit.override(cfg, args.cfg_options)
-    if args.work_dir:
-        cfg.work_dir = args.work_dir
-    elif cfg.get('work_dir') is None:
-        cfg.work_dir = edit.default_work_dir(args.config, '_demo' if args.demo else '')
+    cfg.work_dir = work_dir
     edit.use_this_machine(cfg)
     _count_classes(cfg)
+    if data is not None and checkpoint is None:
+        lines = own_data.fit_training(cfg, data, args.cfg_options or ())
+        own_data.print_lines([f'  {line}' for line in lines])
     return cfg
+
+
+def _choose_work_dir(args: argparse.Namespace, cfg: Config) -> str:
+    given = args.work_dir or (args.cfg_options or {}).get('work_dir') or cfg.get('work_dir')
+    if given:
+        return str(given)
+    suffix = '_demo' if args.demo else ''
+    if getattr(args, 'data', None):  # two sets under one config are two trainings
+        path = Path(args.data).resolve()
+        name = f'{path.parent.name}_{path.stem}' if path.is_file() else path.name
+        suffix = '_' + re.sub(r'[^\w.-]+', '_', name)
+    return edit.default_work_dir(args.config, suffix)
 
 
 def _count_classes(cfg: Config) -> None:
@@ -220,8 +256,11 @@ def _check_work_dir(path: Path) -> None:
 def _check_neck(cfg: Config, runner: Runner) -> None:
     """Hold the neck against what the backbone declares, which PyTorch would report as a shape."""
     given = getattr(getattr(runner.model, 'backbone', None), 'out_channels', None)
-    taken = (cfg.model.get('neck') or {}).get('in_channels')
-    if isinstance(given, tuple) and taken is not None and tuple(taken) != given:
+    neck = cfg.model.get('neck') or {}
+    first = neck[0] if isinstance(neck, (list, tuple)) else neck  # ATSS with DyHead has two
+    taken = first.get('in_channels')
+    # A single number is of a neck that takes the last level, as YOLOF's.
+    if isinstance(given, tuple) and isinstance(taken, (list, tuple)) and tuple(taken) != given:
         raise InputError(
             f'model.neck.in_channels is {list(taken)}, but the backbone gives {list(given)}: '
             'set it to that'

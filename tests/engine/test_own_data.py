@@ -1,0 +1,192 @@
+"""What --data makes of a config, without a training."""
+
+import json
+
+import pytest
+from mmengine.config import Config
+from PIL import Image
+
+from tresnet_det.engine import config as edit
+from tresnet_det.engine import own_data
+from tresnet_det.errors import InputError
+
+
+def write_coco(root, **counts):
+    """A COCO folder with so many pictures a split, a box in each, of cat and dog by turns."""
+    for split, count in counts.items():
+        content = dict(images=[], annotations=[], categories=[])
+        content['categories'] = [dict(id=1, name='cat'), dict(id=2, name='dog')]
+        (root / split).mkdir(parents=True)
+        for i in range(1, count + 1):
+            name = f'{i}.png'
+            Image.new('RGB', (40, 30)).save(root / split / name)
+            content['images'].append(dict(id=i, file_name=name, width=40, height=30))
+            content['annotations'].append(
+                dict(id=i, image_id=i, category_id=1 + i % 2, bbox=[1, 1, 9, 9], area=81, iscrowd=0)
+            )
+        (root / f'{split}.json').write_text(json.dumps(content))
+    return root
+
+
+@pytest.fixture
+def folder(tmp_path):
+    return write_coco(tmp_path / 'own', train=40, val=3, test=2)
+
+
+@pytest.fixture
+def fcos(project_root):
+    return edit.load_config(project_root / 'configs/fcos_tresnet_m.py')
+
+
+def use(cfg, folder):
+    return own_data.use_folder(cfg, folder, folder.parent / 'work', None)
+
+
+def hooks_of(cfg, kind):
+    return [hook for hook in cfg.custom_hooks if hook['type'] == kind]
+
+
+def test_datasets_heads_and_evaluators_follow_the_data(fcos, folder):
+    use(fcos, folder)
+    for role in ('train', 'val', 'test'):
+        dataset = fcos[f'{role}_dataloader'].dataset
+        assert (dataset.type, dataset.data_root) == ('CocoDataset', str(folder))
+        assert (dataset.ann_file, dataset.data_prefix.img) == (f'{role}.json', role)
+        assert tuple(dataset.metainfo.classes) == ('cat', 'dog')
+    assert fcos.val_evaluator.ann_file == str(folder / 'val.json')
+    assert fcos.test_evaluator.ann_file == str(folder / 'test.json')
+    assert fcos.model.bbox_head.num_classes == 2
+    # The pipelines and the rest are the config's own.
+    assert fcos.train_dataloader.dataset.filter_cfg.min_size == 32
+    assert fcos.train_dataloader.dataset.pipeline[2].scale == (1333, 800)
+
+
+def test_the_config_as_run_can_be_written_and_read(fcos, folder, tmp_path):
+    use(fcos, folder)
+    fcos.dump(tmp_path / 'as_run.py')
+    again = Config.fromfile(tmp_path / 'as_run.py')
+    assert again.test_dataloader.dataset == fcos.test_dataloader.dataset
+
+
+def test_without_a_test_split_the_validation_is_tested_on(fcos, tmp_path):
+    folder = write_coco(tmp_path / 'own', train=4, val=3)
+    data = use(fcos, folder)
+    assert fcos.test_dataloader.dataset.ann_file == 'val.json'
+    assert fcos.test_evaluator.ann_file == str(folder / 'val.json')
+    assert '  test    = val: there is no test split' in own_data.describe(data)
+
+
+def test_early_stopping_watches_what_the_best_checkpoint_is_saved_by(fcos, folder):
+    use(fcos, folder)
+    (stopping,) = hooks_of(fcos, 'EarlyStoppingHook')
+    assert stopping.monitor == fcos.default_hooks.checkpoint.save_best == 'coco/bbox_mAP'
+    assert (stopping.rule, stopping.patience) == ('greater', 5)
+    assert len(hooks_of(fcos, 'EMAHook')) == 1  # the config's own
+
+
+def test_patience_is_a_quarter_of_many_validations(fcos, folder):
+    fcos.train_cfg.update(max_epochs=120, val_interval=2)
+    use(fcos, folder)
+    assert hooks_of(fcos, 'EarlyStoppingHook')[0].patience == 15
+
+
+def test_own_early_stopping_stays_and_what_lacks_is_added(fcos, folder):
+    own = dict(type='EarlyStoppingHook', monitor='coco/bbox_mAP_50', patience=2)
+    fcos.custom_hooks = [own]
+    fcos.default_hooks.checkpoint.pop('save_best')
+    use(fcos, folder)
+    assert hooks_of(fcos, 'EarlyStoppingHook') == [own]
+    assert hooks_of(fcos, 'EMAHook')[0].ema_type == 'ExpMomentumEMA'
+    assert fcos.default_hooks.checkpoint.save_best == 'coco/bbox_mAP'
+
+
+def test_wrappers_stay_and_a_concatenation_becomes_one_set(project_root, folder):
+    cfg = edit.load_config(project_root / 'configs/fcos_tresnet_m.py')
+    inner = dict(type='VOCDataset', data_root='data/VOCdevkit/', ann_file='x.txt', pipeline=['p'])
+    both = dict(type='ConcatDataset', datasets=[inner, dict(inner, ann_file='y.txt')])
+    cfg.train_dataloader.dataset = dict(type='RepeatDataset', times=3, dataset=both)
+    cfg.val_evaluator = dict(type='VOCMetric', metric='mAP')
+    cfg.default_hooks.checkpoint.save_best = 'pascal_voc/mAP'
+    data = use(cfg, folder)
+    outer = cfg.train_dataloader.dataset
+    assert (outer.type, outer.times) == ('RepeatDataset', 3)
+    assert (outer.dataset.type, outer.dataset.ann_file) == ('CocoDataset', 'train.json')
+    assert outer.dataset.pipeline == ['p']
+    assert cfg.val_evaluator.type == 'CocoTwelveMetric'
+    assert cfg.default_hooks.checkpoint.save_best == 'coco/bbox_mAP'
+    assert '12 epochs of 15 steps' in own_data.fit_training(cfg, data, ())[-2]  # 3 * 40 / 8
+
+
+def test_the_learning_rate_is_scaled_and_printed(project_root, folder, monkeypatch):
+    cfg = edit.load_config(project_root / 'configs/bccd/fcos_tresnet_m_bccd.py')
+    assert not cfg.auto_scale_lr.enable
+    data = use(cfg, folder)
+    assert cfg.auto_scale_lr.enable
+    cfg.train_dataloader.batch_size = 4
+    line = own_data.fit_training(cfg, data, ())[-2]
+    assert line == '12 epochs of 10 steps, batch 4, learning rate 0.0005 (0.001 for a batch of 8)'
+    monkeypatch.setenv('WORLD_SIZE', '4')
+    line = own_data.fit_training(cfg, data, ())[-2]
+    assert '3 steps, batch 4 on each of 4 processes, learning rate 0.002' in line
+    cfg.auto_scale_lr = None
+    assert 'names no base_batch_size' in own_data.fit_training(cfg, data, ())[-2]
+
+
+def test_a_batch_is_no_larger_than_the_training_set(fcos, tmp_path):
+    data = use(fcos, write_coco(tmp_path / 'own', train=3, val=1))
+    fcos.train_dataloader.drop_last = True
+    lines = own_data.fit_training(fcos, data, ())
+    assert (fcos.train_dataloader.batch_size, fcos.train_dataloader.drop_last) == (3, False)
+    assert fcos.train_dataloader.num_workers == fcos.val_dataloader.num_workers == 1
+    assert lines[0] == 'batch of 3 instead of 8: there are no more'
+
+
+def test_pictures_without_boxes_do_not_count_where_the_config_filters_them(fcos, tmp_path):
+    folder = write_coco(tmp_path / 'own', train=9, val=1)
+    content = json.loads((folder / 'train.json').read_text())
+    del content['annotations'][5:]
+    (folder / 'train.json').write_text(json.dumps(content))
+    lines = own_data.fit_training(fcos, use(fcos, folder), ())
+    assert lines[0] == '4 training pictures without objects are not trained on'
+    assert fcos.train_dataloader.batch_size == 5
+
+
+def test_a_warm_up_that_would_never_end_is_shortened(fcos, folder):
+    data = use(fcos, folder)
+    fcos_again = Config(fcos.to_dict())
+    lines = own_data.fit_training(fcos, data, ())
+    assert 'warm-up of 6 steps instead of 1000: the training has 60' in lines
+    assert fcos.param_scheduler[0].end == 6
+    own_data.fit_training(fcos_again, data, ['param_scheduler.0.end'])  # the user's own
+    assert fcos_again.param_scheduler[0].end == 1000
+    fcos_again.train_cfg.max_epochs = 400
+    assert not any('warm-up' in line for line in own_data.fit_training(fcos_again, data, ()))
+
+
+def test_data_of_boxes_is_refused_by_a_config_of_outlines(fcos, folder):
+    fcos.train_dataloader.dataset.pipeline[1].with_mask = True
+    with pytest.raises(InputError, match='has boxes without outlines'):
+        use(fcos, folder)
+
+
+def test_a_multi_label_config_reads_the_same_folder(project_root, folder):
+    cfg = edit.load_config(project_root / 'configs/multilabel_tresnet_m_448.py')
+    data = use(cfg, folder)
+    dataset = cfg.train_dataloader.dataset
+    assert (dataset.type, dataset.ann_file) == ('MultiLabelDataset', 'train.json')
+    assert cfg.model.head.num_classes == 2
+    assert hooks_of(cfg, 'EarlyStoppingHook')[0].monitor == 'multilabel/mAP'
+    assert own_data.describe(data)[1].startswith('  train   40 pictures, 40 labels: ')
+
+
+def test_a_torchvision_config_reads_class_folders(project_root, tmp_path):
+    for part in ('train/cat', 'train/dog', 'val/cat', 'val/dog'):
+        (tmp_path / 'own' / part).mkdir(parents=True)
+        Image.new('RGB', (40, 30)).save(tmp_path / 'own' / part / 'a.png')
+    cfg = edit.load_config(project_root / 'configs/transfer/tresnet_xl_cifar10.py')
+    pipeline = cfg.train_dataloader.dataset.pipeline
+    use(cfg, tmp_path / 'own')
+    dataset = cfg.train_dataloader.dataset
+    assert (dataset.type, dataset.data_prefix.img) == ('ImageFolderDataset', 'train')
+    assert set(dataset) == {'type', 'data_root', 'ann_file', 'data_prefix', 'metainfo', 'pipeline'}
+    assert dataset.pipeline == pipeline

@@ -1,0 +1,332 @@
+"""``--data FOLDER``: what a config becomes for a folder of one's own data."""
+
+import copy
+import math
+import os
+from collections.abc import Collection, Mapping
+from pathlib import Path
+
+from mmengine.config import Config, ConfigDict
+from mmengine.logging import print_log
+
+from ..compat.checkpoint_io import load_checkpoint_file
+from ..datasets.coco_content import few
+from ..datasets.layouts import KINDS, find_layout
+from ..datasets.own_splits import OwnData, ReadySplit, prepare_splits
+from ..errors import InputError
+from . import config as edit
+
+DATASETS = {
+    'detection': 'CocoDataset',
+    'multilabel': 'MultiLabelDataset',
+    'classification': 'ImageFolderDataset',
+}
+HEADLINES = {
+    'detection': 'coco/bbox_mAP',
+    'multilabel': 'multilabel/mAP',
+    'classification': 'accuracy/top1',
+}
+KEPT = ('pipeline', 'filter_cfg', 'test_mode')  # of a dataset of another type
+EMA = dict(
+    type='EMAHook',
+    ema_type='ExpMomentumEMA',
+    momentum=0.0002,
+    gamma=2000,
+    update_buffers=True,
+    priority=49,
+)
+PATIENCE = 5  # validations, or a quarter of them where that is more
+WARMUPS = ('LinearLR', 'ConstantLR', 'QuadraticWarmupLR')
+WARMUP_SHARE = 0.1  # of the training, where the config's own is more than half of it
+
+
+def use_folder(
+    cfg: Config, folder: str | os.PathLike, out_dir: str | os.PathLike, checkpoint: str | None
+) -> OwnData:
+    """Point a config at a folder of data whose layout is recognised.
+
+    Datasets, evaluators and the heads' number of classes follow the data. For a training, the
+    learning rate is scaled to the batch where the config says what it is for, and the best
+    checkpoint, early stopping and averaged weights are turned on where they are not.
+
+    Args:
+        cfg: Changed in place.
+        folder: See :func:`~tresnet_det.datasets.layouts.find_layout`.
+        out_dir: Gets annotations that must be converted.
+        checkpoint: What is tested, None for a training. The data must have no class that it does
+            not know.
+
+    Raises:
+        InputError: The data is not recognised, is wrong, or does not fit the config or checkpoint.
+    """
+    task = edit.find_task(cfg)
+    layout = find_layout(folder, task)
+    classes = None if checkpoint is None else _read_classes(checkpoint)
+    data = prepare_splits(layout, task, out_dir, classes, testing=checkpoint is not None)
+    _check_masks(cfg, data)
+    if checkpoint is not None and classes is None:
+        data.notes.append(f'{checkpoint} does not say what its classes are: they are not compared')
+    measured = data.splits.get('test') or data.splits['val']
+    chosen = dict(train=data.splits.get('train'), test=measured)
+    chosen['val'] = data.splits.get('val') or measured
+    for role, split in chosen.items():
+        if split and cfg.get(f'{role}_dataloader'):
+            _set_dataset(cfg, role, task, split, data)
+    if task == 'detection':
+        for role in ('val', 'test'):
+            if cfg.get(f'{role}_evaluator'):
+                _set_evaluator(cfg, f'{role}_evaluator', str(chosen[role].ann_file))
+    edit.set_num_classes(cfg, len(data.classes))
+    if checkpoint is None:
+        if 'base_batch_size' in (cfg.get('auto_scale_lr') or {}):
+            cfg.auto_scale_lr.enable = True
+        _add_hooks(cfg, task)
+    return data
+
+
+def fit_training(cfg: Config, data: OwnData, options: Collection[str]) -> list[str]:
+    """Fit batch, processes and warm-up to the number of training pictures.
+
+    A batch is no larger than the training set, and then no part of it is dropped; there are no more
+    processes than batches. A warm-up by steps that would take more than half of the training is
+    shortened to a tenth of it.
+
+    Args:
+        cfg: With all options put over it; changed in place.
+        data: Of :func:`use_folder`, for a training.
+        options: Keys of ``--cfg-options``: what they set is left alone.
+
+    Returns:
+        What was changed and what holds for the training, a line each.
+    """
+    world = int(os.environ.get('WORLD_SIZE', '1'))
+    split, loader = data.splits['train'], cfg.train_dataloader
+    dataset = _own_dataset(loader['dataset'])
+    count = split.pictures
+    lines = []
+    if split.empty and _leaves_empty_out(dataset):
+        count -= split.empty
+        lines.append(f'{split.empty} training pictures without objects are not trained on')
+    share = max(1, math.ceil(count / world))
+    if loader.get('batch_size', 0) > share:
+        lines.append(f'batch of {share} instead of {loader["batch_size"]}: there are no more')
+        loader['batch_size'] = share
+        for part in (loader, loader.get('batch_sampler') or {}):
+            if 'drop_last' in part:
+                part['drop_last'] = False
+    batch = loader.get('batch_size', 1)
+    steps = share * _repeats(loader['dataset']) / batch
+    steps = max(1, math.floor(steps) if loader.get('drop_last') else math.ceil(steps))
+    for role, pictures in (('train', share), *_measured(data)):
+        _limit_workers(cfg.get(f'{role}_dataloader'), pictures)
+    lines += _fit_warmup(cfg, steps, options)
+    lines.append(_describe_schedule(cfg, batch, world, steps))
+    lines.append(_describe_hooks(cfg))
+    return lines
+
+
+def describe(data: OwnData) -> list[str]:
+    """Say what was recognised and decided, a line each."""
+    lines = [f'--data: {KINDS[data.layout.kind]} at {data.layout.root}']
+    for role, split in data.splits.items():
+        empty = f', {split.empty} pictures without any' if split.empty else ''
+        place = split.ann_file or split.folder
+        lines.append(
+            f'  {role:<8}{split.pictures} pictures, {split.objects} {data.unit}{empty}: {place}'
+        )
+    if 'test' not in data.splits:
+        lines.append('  test    = val: there is no test split')
+    lines.append(f'  classes {len(data.classes)}: {few(data.classes, 20)}')
+    written = sorted({str(s.ann_file.parent) for s in data.splits.values() if s.written})
+    lines += [f'  written to {folder}; nothing in the data folder is changed' for folder in written]
+    return lines + [f'  {note}' for note in data.notes]
+
+
+def print_lines(lines: list[str]) -> None:
+    """Print lines, on the first process only."""
+    if os.environ.get('RANK', '0') == '0':
+        print_log('\n'.join(lines))
+
+
+def _read_classes(checkpoint: str) -> tuple[str, ...] | None:
+    """Return the classes that a checkpoint was trained on, None where it does not say."""
+    meta = load_checkpoint_file(checkpoint).get('meta') or {}
+    of_data = {str(k).lower(): v for k, v in (meta.get('dataset_meta') or {}).items()}
+    classes = of_data.get('classes')
+    return tuple(map(str, classes)) if isinstance(classes, list | tuple) else None
+
+
+def _check_masks(cfg: Config, data: OwnData) -> None:
+    loads = edit.iterate_dicts((cfg.get('train_dataloader') or {}).get('dataset'))
+    if not data.has_masks and any(step.get('with_mask') for step in loads):
+        raise InputError(
+            f'{data.layout.root}: has boxes without outlines, and the config learns outlines '
+            '(with_mask=True): take a config that learns boxes'
+        )
+
+
+def _own_dataset(dataset: dict) -> dict:
+    """Return the dataset with files of its own out of wrappers; a concatenation becomes its first.
+
+    Args:
+        dataset: Changed in place where it, or what it wraps, is a concatenation.
+    """
+    while dataset.get('datasets') or dataset.get('dataset'):
+        if dataset.get('datasets'):
+            first = dataset['datasets'][0]
+            dataset.clear()
+            dataset.update(first)
+        else:
+            dataset = dataset['dataset']
+    return dataset
+
+
+def _repeats(dataset: Mapping) -> int:
+    times = dataset.get('times', 1)
+    inner = dataset.get('dataset')
+    return times * _repeats(inner) if inner else times
+
+
+def _set_dataset(cfg: Config, role: str, task: str, split: ReadySplit, data: OwnData) -> None:
+    # Most configs test on the very loader that they validate with: one object under two names.
+    cfg[f'{role}_dataloader'] = copy.deepcopy(cfg[f'{role}_dataloader'])
+    dataset = _own_dataset(cfg[f'{role}_dataloader']['dataset'])
+    if _kind(dataset) != DATASETS[task]:
+        kept = {key: dataset[key] for key in KEPT if key in dataset}
+        if task != 'detection':
+            kept.pop('filter_cfg', None)
+        dataset.clear()
+        dataset.update(kept)
+        dataset['type'] = DATASETS[task]
+    root = data.layout.root
+    dataset['data_root'] = str(root)
+    dataset['ann_file'] = '' if split.ann_file is None else _relative(split.ann_file, root)
+    dataset['data_prefix'] = ConfigDict(img=_relative(split.folder, root))
+    dataset['metainfo'] = ConfigDict(classes=data.classes)
+    if role != 'train':
+        dataset['test_mode'] = True
+
+
+def _kind(part: Mapping) -> str:
+    """Return the name of a type, whether the config has the name or the class."""
+    kind = part.get('type')
+    return (kind if isinstance(kind, str) else getattr(kind, '__name__', '')).rpartition('.')[2]
+
+
+def _relative(path: Path, root: Path) -> str:
+    return str(path.relative_to(root)) if path.is_relative_to(root) else os.path.abspath(path)
+
+
+def _set_evaluator(cfg: Config, name: str, ann_file: str) -> None:
+    cfg[name] = copy.deepcopy(cfg[name])
+    own = [part for part in edit.iterate_dicts(cfg[name]) if 'ann_file' in part]
+    for part in own:
+        part['ann_file'] = os.path.abspath(ann_file)
+    if not own:  # the metric of another format, such as VOC's
+        cfg[name] = ConfigDict(
+            type='CocoTwelveMetric', metric='bbox', ann_file=os.path.abspath(ann_file)
+        )
+
+
+def _add_hooks(cfg: Config, task: str) -> None:
+    hooks = list(cfg.get('custom_hooks') or [])
+    kinds = set(map(_kind, hooks))
+    if 'EMAHook' not in kinds:
+        hooks.append(ConfigDict(EMA))
+    if cfg.get('val_dataloader') and cfg.get('val_evaluator'):
+        if not cfg.get('default_hooks'):
+            cfg.default_hooks = dict()
+        if not cfg.default_hooks.get('checkpoint'):
+            cfg.default_hooks['checkpoint'] = ConfigDict(type='CheckpointHook', interval=1)
+        saving = cfg.default_hooks['checkpoint']
+        metrics = set(map(_kind, edit.iterate_dicts(cfg.val_evaluator)))
+        best = saving.get('save_best')
+        if not best or (str(best).startswith('pascal_voc/') and 'VOCMetric' not in metrics):
+            saving.update(save_best=HEADLINES[task], rule='greater')
+        best = saving['save_best']
+        best = best if isinstance(best, str) else best[0]
+        if 'EarlyStoppingHook' not in kinds:
+            hooks.append(
+                ConfigDict(
+                    type='EarlyStoppingHook',
+                    monitor=HEADLINES[task] if best == 'auto' else best,
+                    rule='less' if saving.get('rule') == 'less' else 'greater',
+                    # 0, since a detector's first validations may all give 0.
+                    min_delta=0.0,
+                    patience=max(PATIENCE, _count_validations(cfg) // 4),
+                )
+            )
+    cfg.custom_hooks = hooks
+
+
+def _count_validations(cfg: Config) -> int:
+    train = cfg.get('train_cfg') or {}
+    length = train.get('max_epochs') or train.get('max_iters') or 0
+    return length // (train.get('val_interval') or 1)
+
+
+def _leaves_empty_out(dataset: Mapping) -> bool:
+    if _kind(dataset) == 'MultiLabelDataset':
+        return dataset.get('filter_empty', True)
+    return bool((dataset.get('filter_cfg') or {}).get('filter_empty_gt'))
+
+
+def _measured(data: OwnData) -> list[tuple[str, int]]:
+    splits = data.splits
+    return [
+        ('val', splits['val'].pictures),
+        ('test', (splits.get('test') or splits['val']).pictures),
+    ]
+
+
+def _limit_workers(loader: dict | None, pictures: int) -> None:
+    if loader and loader.get('num_workers'):
+        batches = math.ceil(pictures / loader.get('batch_size', 1))
+        loader['num_workers'] = min(loader['num_workers'], max(1, batches))
+
+
+def _fit_warmup(cfg: Config, steps: int, options: Collection[str]) -> list[str]:
+    epochs = (cfg.get('train_cfg') or {}).get('max_epochs')
+    if not epochs or any(key.split('.')[0] == 'param_scheduler' for key in options):
+        return []
+    total, lines = epochs * steps, []
+    for scheduler in edit.iterate_dicts(cfg.get('param_scheduler')):
+        kind = _kind(scheduler)
+        end = scheduler.get('end') or 0
+        if kind not in WARMUPS or scheduler.get('by_epoch', True) or end <= total / 2:
+            continue
+        scheduler['end'] = max(1, round(total * WARMUP_SHARE))
+        lines.append(
+            f'warm-up of {scheduler["end"]} steps instead of {end}: the training has {total}'
+        )
+    return lines
+
+
+def _describe_schedule(cfg: Config, batch: int, world: int, steps: int) -> str:
+    train = cfg.get('train_cfg') or {}
+    epochs = train.get('max_epochs')
+    length = f'{epochs} epochs of {steps} steps' if epochs else f'{train.get("max_iters")} steps'
+    rate = ((cfg.get('optim_wrapper') or {}).get('optimizer') or {}).get('lr')
+    base = (cfg.get('auto_scale_lr') or {}).get('base_batch_size')
+    text = f'{length}, batch {batch}' + f' on each of {world} processes' * (world > 1)
+    if rate is None:
+        return text
+    if base and cfg.auto_scale_lr.get('enable'):
+        real = batch * world
+        return f'{text}, learning rate {rate * real / base:g} ({rate:g} for a batch of {base})'
+    return f'{text}, learning rate {rate:g} as in the config, which names no base_batch_size'
+
+
+def _describe_hooks(cfg: Config) -> str:
+    parts = []
+    for hook in cfg.custom_hooks:
+        kind = _kind(hook)
+        if kind == 'EMAHook':
+            parts.append('averaged weights (EMA)')
+        if kind == 'EarlyStoppingHook':
+            parts.append(
+                f'stops after {hook.get("patience", 5)} validations without a better '
+                f'{hook.get("monitor")}'
+            )
+    best = ((cfg.get('default_hooks') or {}).get('checkpoint') or {}).get('save_best')
+    return ', '.join([f'best checkpoint by {best}'] * bool(best) + parts)
