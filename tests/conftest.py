@@ -27,11 +27,10 @@ def _seed():
 
 @pytest.fixture(autouse=True)
 def _default_scope():
-    """Take back the scope that a runner or a model of the test has set for the whole process."""
-    before = dict(DefaultScope._instance_dict)
+    """Begin and end without the default scope that a runner leaves to the whole process."""
+    DefaultScope._instance_dict.clear()
     yield
     DefaultScope._instance_dict.clear()
-    DefaultScope._instance_dict.update(before)
 
 
 @pytest.fixture(scope='session')
