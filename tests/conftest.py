@@ -10,6 +10,9 @@ from mmengine.registry import DefaultScope
 
 import tresnet_det  # noqa: F401  (prepares the stack before a test imports MMDetection)
 
+# As the package sets it; OpenCV reads it once a process, and some test opens a video by itself.
+os.environ.setdefault('OPENCV_FFMPEG_LOGLEVEL', '-8')
+
 ROOT = Path(__file__).resolve().parents[1]
 
 # One block a stage, a quarter of the width: the mechanics, at a price that a test can pay.
