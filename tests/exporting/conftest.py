@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 import torch
 from mmdet.registry import MODELS
+from mmdet.utils import register_all_modules
 from mmengine.registry import init_default_scope
 from torch import nn
 
@@ -19,6 +20,11 @@ from tresnet_det.models.conv_norm import iterate_norms
 
 CLASSES = tuple('abcdefghij')
 TINY_ARCH = dict(depths=(1, 1, 1, 1), width_factor=0.25)
+
+
+@pytest.fixture(autouse=True)
+def _registered():
+    register_all_modules(init_default_scope=True)
 
 
 def with_random_norms(model):
