@@ -1,5 +1,7 @@
 # Hand signs for the digits 0 to 9 (https://github.com/ardamavi/Sign-Language-Digits-Dataset,
 # Apache-2.0), at data/sign_digits/ with a folder for each class below train/ and val/.
+_base_ = 'class_folders.py'
+
 data_root = 'data/sign_digits/'
 
 train_pipeline = [
@@ -12,34 +14,13 @@ test_pipeline = [dict(type='Resize', size=(64, 64))]
 train_dataloader = dict(
     batch_size=32,
     num_workers=1,
-    persistent_workers=True,
-    drop_last=True,
-    sampler=dict(type='DefaultSampler', shuffle=True),
-    collate_fn=dict(type='stack_samples'),
-    dataset=dict(
-        type='ImageFolderDataset',
-        data_root=data_root,
-        ann_file='',
-        data_prefix=dict(img='train/'),
-        pipeline=train_pipeline,
-    ),
+    pin_memory=False,
+    dataset=dict(data_root=data_root, pipeline=train_pipeline),
 )
 val_dataloader = dict(
     batch_size=64,
     num_workers=1,
-    persistent_workers=True,
-    drop_last=False,
-    sampler=dict(type='DefaultSampler', shuffle=False),
-    collate_fn=dict(type='stack_samples'),
-    dataset=dict(
-        type='ImageFolderDataset',
-        data_root=data_root,
-        ann_file='',
-        data_prefix=dict(img='val/'),
-        test_mode=True,
-        pipeline=test_pipeline,
-    ),
+    pin_memory=False,
+    dataset=dict(data_root=data_root, pipeline=test_pipeline),
 )
 test_dataloader = val_dataloader
-val_evaluator = dict(type='AccuracyMetric')
-test_evaluator = val_evaluator
