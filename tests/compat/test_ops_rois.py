@@ -107,6 +107,16 @@ def test_no_regions_give_no_output_and_no_gradient(mode):
     assert not x.grad.any()
 
 
+@pytest.mark.parametrize('mode', ['avg', 'max'])
+def test_a_region_without_area_is_zero_without_gradient(mode):
+    """By the sampling ratio 0 it has no samples; mmcv's compiled maximum would be -10000."""
+    x = feature().requires_grad_()
+    out = roi_align(x, torch.tensor([[0.0, 4, 4, 4, 4]]).to(x), (2, 2), 0.5, 0, mode, True)
+    assert not out.any()
+    out.sum().backward()
+    assert not x.grad.any()
+
+
 def naive_pool(x, rois, size, scale):
     out = torch.zeros(len(rois), x.size(1), *size, dtype=torch.float64)
     h, w = x.shape[2:]
