@@ -2,6 +2,7 @@ import pytest
 import torch
 from torch import nn
 
+from tresnet_det import TResNet
 from tresnet_det.profiling.counts import (
     count_parameters,
     kept_bytes,
@@ -50,3 +51,12 @@ def test_multiply_adds_and_parameters_of_a_convolution_counted_by_hand():
     model = nn.Conv2d(3, 8, 3, padding=1)
     assert model_multiply_adds(model, 16) == 16 * 16 * 8 * 3 * 3 * 3
     assert count_parameters(model) == 8 * 3 * 3 * 3 + 8
+
+
+def test_the_meta_device_gives_the_same_figures_without_the_memory(tiny_arch):
+    def figures(device):
+        with torch.device(device):
+            model = TResNet(arch=tiny_arch)
+        return kept_bytes_per_picture(model, 64), model_multiply_adds(model, 64)
+
+    assert figures('meta') == figures('cpu')

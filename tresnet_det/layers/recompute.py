@@ -1,6 +1,7 @@
 """Layers that keep for backward how a tensor was made instead of the tensor itself."""
 
 from collections.abc import Callable, Sequence
+from contextlib import nullcontext
 
 import torch
 import torch.nn.functional as F
@@ -62,7 +63,7 @@ def convolve(conv: nn.Conv2d, x: torch.Tensor, recipe: Recipe | None) -> torch.T
     ):
         return conv(x)
     device = x.device.type
-    if torch.is_autocast_enabled(device):
+    if torch.amp.is_autocast_available(device) and torch.is_autocast_enabled(device):
         x = x.to(torch.get_autocast_dtype(device))
     options = (conv.stride, conv.padding, conv.dilation, conv.groups)
     return _RecomputingConv.apply(x, conv.weight, options, recipe, *recipe.sources)
@@ -74,7 +75,9 @@ class _RecomputingConv(Function):
         ctx.save_for_backward(weight, *sources)
         ctx.options, ctx.recipe, ctx.dtype = options, recipe, x.dtype
         # The cast of the weight is not kept: it is as cheap to make again as the input.
-        with torch.autocast(x.device.type, enabled=False):
+        # The meta device, which computes shapes only, knows no autocast.
+        knows_autocast = torch.amp.is_autocast_available(x.device.type)
+        with torch.autocast(x.device.type, enabled=False) if knows_autocast else nullcontext():
             return F.conv2d(x, weight.to(x.dtype), None, *options)
 
     @staticmethod

@@ -3,6 +3,7 @@
 import contextlib
 from collections.abc import Mapping, Sequence
 
+import numpy as np
 import torch
 import torch.nn.functional as F
 from mmdet.registry import MODELS
@@ -141,7 +142,7 @@ class TResNet(BaseModule):
         self.conv1 = ConvNorm(
             out_channels=width, norm_cfg=norm_cfg, slope=settings['stem_slope'], **stem
         )
-        drop_paths = torch.linspace(0, drop_path_rate, sum(depths)).tolist()
+        drop_paths = np.linspace(0, drop_path_rate, sum(depths)).tolist()
         channels, stage_channels = width, []
         for stage in range(num_stages):
             block = BLOCKS[settings['block_types'][stage]]

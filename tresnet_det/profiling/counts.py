@@ -49,13 +49,13 @@ def kept_bytes(forward: Callable[[], object], own: Iterable[torch.Tensor]) -> in
         forward: Runs the forward pass with gradients.
         own: Tensors that are there anyway and do not count: parameters and buffers.
     """
-    left_out = {tensor.untyped_storage().data_ptr() for tensor in own}
+    left_out = {_identity(tensor) for tensor in own}
     kept = {}
 
     def pack(tensor: torch.Tensor) -> torch.Tensor:
         # The tensor itself is held here: the memory of a freed one would be given to another, and
         # two storages be taken for one.
-        kept[tensor.untyped_storage().data_ptr()] = tensor
+        kept[_identity(tensor)] = tensor
         return tensor
 
     with torch.autograd.graph.saved_tensors_hooks(pack, lambda tensor: tensor):
@@ -63,6 +63,11 @@ def kept_bytes(forward: Callable[[], object], own: Iterable[torch.Tensor]) -> in
     total = sum(t.untyped_storage().nbytes() for p, t in kept.items() if p not in left_out)
     del output  # the graph was to live until the bytes are summed
     return total
+
+
+def _identity(tensor: torch.Tensor) -> int:
+    """Return what tensors share that share a storage; on the meta device its data has no address."""
+    return tensor.untyped_storage()._cdata
 
 
 def kept_bytes_per_picture(
@@ -77,7 +82,7 @@ def kept_bytes_per_picture(
     Each storage counts once, parameters and buffers are left out, the pictures themselves count if
     autograd keeps them. In reduced precision ``torch.autocast`` casts the weights, and the casts
     are kept: they count, shared between the pictures of the batch, so the figure there depends on
-    the batch.
+    the batch. A model on the meta device gives the same figure, without the memory.
 
     Args:
         model: Takes ``(batch, 3, size, size)``. It runs once in training mode and stays in it;
