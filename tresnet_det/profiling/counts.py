@@ -66,7 +66,7 @@ def kept_bytes(forward: Callable[[], object], own: Iterable[torch.Tensor]) -> in
 
 
 def _identity(tensor: torch.Tensor) -> int:
-    """Return what tensors share that share a storage; on the meta device its data has no address."""
+    """Return what is one for all tensors of a storage; on the meta device data has no address."""
     return tensor.untyped_storage()._cdata
 
 
