@@ -13,7 +13,12 @@ from tqdm import tqdm
 from tresnet_det.engine import command_line
 from tresnet_det.engine import config as edit
 from tresnet_det.engine.output_files import make_folder, printable
-from tresnet_det.engine.prediction_inputs import count_pictures, find_sources, read_pictures
+from tresnet_det.engine.prediction_inputs import (
+    count_pictures,
+    find_sources,
+    find_unsearched,
+    read_pictures,
+)
 from tresnet_det.engine.prediction_outputs import CocoIds, PredictionWriter
 from tresnet_det.engine.predictor import BATCH_SIZE, Predictor, find_run_config
 from tresnet_det.errors import InputError
@@ -51,8 +56,8 @@ def parse_args() -> argparse.Namespace:
         '--score-thr',
         type=_share,
         metavar='SCORE',
-        help='boxes from this score (otherwise 0.3) and labels above it (otherwise 0.5) are shown; '
-        "results.bbox.json has all of the model's boxes",
+        help='boxes and masks from this score (otherwise 0.3) and labels above it (otherwise 0.5) '
+        "are shown; results.bbox.json and results.segm.json have all of the model's",
     )
     parser.add_argument(
         '--top', type=_positive, default=3, help='of one label a picture, list so many classes (3)'
@@ -68,7 +73,7 @@ def parse_args() -> argparse.Namespace:
     parser.add_argument(
         '--ann-file',
         metavar='FILE',
-        help="COCO annotations with the pictures' ids, so that results.bbox.json can be evaluated",
+        help="COCO annotations with the pictures' ids, so that boxes and masks can be evaluated",
     )
     parser.add_argument(
         '--cfg-options',
@@ -90,6 +95,8 @@ def parse_args() -> argparse.Namespace:
 def main() -> None:
     args = parse_args()
     sources = find_sources(args.inputs)
+    for pattern in find_unsearched(args.inputs):
+        print(f"note: folders below are not searched; their pictures too: '{printable(pattern)}'")
     checkpoint = command_line.find_checkpoint(args.checkpoint)
     cfg = edit.load_config(args.config)
     if args.cfg_options:
@@ -143,8 +150,13 @@ def summarize(
         f'{predictor.device} in {command_line.minutes(seconds)}'
     )
     print(f'  results   {command_line.shown(writer.results)}')
+    if writer.masks:
+        print(f'  masks     {command_line.shown(writer.masks)}')
     if writer.pictures:
         print(f'  pictures  {command_line.shown(writer.pictures)}')
+    if others := writer.others():
+        first = command_line.shown(others[0])
+        print(f'  earlier   {len(others)} files there are not of this run, such as {first}')
 
 
 def _default_folder(folder: Path) -> Path:

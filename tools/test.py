@@ -17,6 +17,7 @@ from tresnet_det.evaluation import write_results_json
 DEMO_OVERLAYS = Path(__file__).resolve().parents[1] / 'configs' / '_base_'
 HEADLINES = {
     'bbox mAP': 'coco/bbox_mAP',
+    'segm mAP': 'coco/segm_mAP',
     'mAP': 'multilabel/mAP',
     'top-1, %': 'accuracy/top1',
 }

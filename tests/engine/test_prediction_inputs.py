@@ -14,6 +14,7 @@ from tresnet_det.engine.prediction_inputs import (
     count_pictures,
     download,
     find_sources,
+    find_unsearched,
     read_frames,
     read_pictures,
 )
@@ -34,6 +35,17 @@ def test_a_folder_is_its_pictures_and_videos_by_name_and_a_file_is_taken_whateve
         ('clip.MP4', 'video'),
         ('odd[1].dat', 'picture'),
     ]
+
+
+def test_a_folder_with_pictures_in_folders_below_gets_a_pattern_that_finds_them_all(tmp_path):
+    for name in ('flat/x.png', 'deep[1]/a.png', 'deep[1]/b/c/d.png', 'other/b/notes.txt'):
+        (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / name).touch()
+    folders = [str(tmp_path / name) for name in ('flat', 'deep[1]', 'other', 'flat/x.png')]
+    (pattern,) = find_unsearched(folders)
+    assert len(find_sources(folders[1:2])) == 1
+    names = [s.name.removeprefix(f'{folders[1]}/') for s in find_sources([pattern])]
+    assert names == ['a.png', 'b/c/d.png']
 
 
 def test_a_pattern_finds_pictures_at_any_depth_and_each_once(tmp_path):

@@ -6,6 +6,8 @@ import numpy as np
 import pytest
 import torch
 from mmengine.structures import InstanceData
+from PIL import Image
+from pycocotools import mask as masks_of_coco
 from pycocotools.coco import COCO
 
 from tresnet_det.engine.output_files import printable, safe_name
@@ -19,13 +21,15 @@ PIXELS = np.zeros((40, 60, 3), np.uint8)
 
 
 class Sample:
-    def __init__(self, *objects):
+    def __init__(self, *objects, masks=None):
         labels, scores, boxes = zip(*objects, strict=True) if objects else ((), (), ())
         self.pred_instances = InstanceData(
             labels=torch.tensor(labels, dtype=torch.long),
             scores=torch.tensor(scores, dtype=torch.float64),
             bboxes=torch.tensor(boxes, dtype=torch.float64).reshape(-1, 4),
         )
+        if masks is not None:
+            self.pred_instances.masks = masks
 
 
 def scored(*scores):
@@ -67,6 +71,57 @@ def test_boxes_become_cocos_results_with_all_scores_and_the_drawing_has_the_sure
     assert drawn == ['a.png', 'a_2.png']
     loaded = COCO(tmp_path / 'out' / 'images.json').loadRes(str(writer.results))
     assert [a['area'] for a in loaded.loadAnns(loaded.getAnnIds())] == [200, 25]
+
+
+def encode(rows, columns):
+    """The code of a rectangle in a picture of 40x60, and its pixels."""
+    mask = np.zeros((40, 60), np.uint8, order='F')
+    mask[rows, columns] = 1
+    code = masks_of_coco.encode(mask)
+    return dict(code, counts=code['counts'].decode()), mask
+
+
+def test_masks_have_a_file_of_their_own_row_for_row_with_the_boxes(tmp_path):
+    left, left_pixels = encode(slice(2, 22), slice(0, 9))
+    right, right_pixels = encode(slice(0, 5), slice(50, 60))
+    file = annotate(tmp_path / 'a.json', {'a.png': 7, 'b.png': 8}, {'cat': 2, 'dog': 5, 'cow': 9})
+    ids = CocoIds(file, NAMES)
+    with PredictionWriter(tmp_path / 'out', 'detection', NAMES, 0.3, ids=ids) as writer:
+        writer.add(Picture('b.png', PIXELS), Sample(masks=[]))
+        writer.add(Picture('a.png', PIXELS), Sample(DOG, CAT, masks=[right, left]))
+    assert writer.masks == tmp_path / 'out' / 'results.segm.json'
+    rows = json.loads(writer.masks.read_text())
+    assert rows == [
+        dict(image_id=7, category_id=2, segmentation=left, score=0.9),
+        dict(image_id=7, category_id=5, segmentation=right, score=0.2),
+    ]
+    for row, pixels in zip(rows, (left_pixels, right_pixels), strict=True):
+        assert (masks_of_coco.decode(row['segmentation']) == pixels).all()
+    assert [b['score'] for b in json.loads(writer.results.read_text())] == [0.9, 0.2]
+    loaded = COCO(tmp_path / 'out' / 'images.json').loadRes(str(writer.masks))
+    # By the masks' pixels, which are fewer than the boxes'.
+    assert [a['area'] for a in loaded.loadAnns(loaded.getAnnIds())] == [180, 50]
+    assert writer.table().splitlines()[2:] == ['b.png  nothing', 'a.png  cat x1']
+    drawn = np.asarray(Image.open(tmp_path / 'out' / 'pictures' / 'a.png'))
+    assert drawn[70, 35].any()  # in the middle of the cat, in a picture seven times as large
+    assert not drawn[10:30, 370:400].any()  # the dog's score is below the threshold
+
+
+def test_without_masks_there_is_no_file_of_them(tmp_path):
+    with PredictionWriter(tmp_path, 'detection', NAMES, 0.3, draw=False) as writer:
+        writer.add(Picture('a.png', PIXELS), Sample(CAT))
+    assert writer.masks is None
+    assert not (tmp_path / 'results.segm.json').exists()
+
+
+def test_where_boxes_are_zeros_the_masks_bounds_are_the_boxes(tmp_path):
+    nowhere = (0, 0, 0, 0)
+    objects = (0, 0.9, nowhere), (1, 0.8, nowhere), (2, 0.7, (1, 2, 3, 4))
+    some, none = encode(slice(3, 20), slice(5, 25))[0], encode(slice(0), slice(0))[0]
+    with PredictionWriter(tmp_path, 'detection', NAMES, 0.3) as writer:
+        writer.add(Picture('a.png', PIXELS), Sample(*objects, masks=[some, none, some]))
+    boxes = [row['bbox'] for row in json.loads(writer.results.read_text())]
+    assert boxes == [[5, 3, 20, 17], [0, 0, 0, 0], [1, 2, 2, 2]]
 
 
 def test_ids_of_an_annotation_file_are_found_by_the_end_of_the_path(tmp_path):
@@ -165,6 +220,24 @@ def test_files_are_whole_also_of_a_run_that_was_stopped(tmp_path):
         stopped()
     assert len(json.loads(writer.results.read_text())) == 1
     assert len(json.loads((tmp_path / 'images.json').read_text())['images']) == 1
+
+
+def test_what_an_earlier_run_left_in_the_folder_is_told_from_what_this_one_wrote(tmp_path):
+    code, _ = encode(slice(2, 22), slice(0, 9))
+    (tmp_path / 'photo.txt').touch()  # somebody's own
+    with PredictionWriter(tmp_path, 'detection', NAMES, 0.3) as writer:
+        for name in ('a.png', 'b.png', 'c.png'):
+            writer.add(Picture(name, PIXELS), Sample(CAT, masks=[code]))
+    assert writer.others() == []
+    with PredictionWriter(tmp_path, 'detection', NAMES, 0.3) as writer:
+        writer.add(Picture('b.png', PIXELS), Sample(CAT))
+    drawn = tmp_path / 'pictures'
+    segm = tmp_path / 'results.segm.json'
+    assert writer.others() == [segm, drawn / 'a.png', drawn / 'c.png']
+    with PredictionWriter(tmp_path, 'multilabel', NAMES, 0.3, draw=False) as writer:
+        pass
+    files = [tmp_path / 'images.json', tmp_path / 'results.bbox.json', segm]
+    assert writer.others() == [*files, *(drawn / name for name in ('a.png', 'b.png', 'c.png'))]
 
 
 def test_a_folder_that_cannot_be_made_is_named(tmp_path):

@@ -8,8 +8,11 @@ import pytest
 import torch
 from mmdet.registry import MODELS
 from mmdet.utils import register_all_modules
+from mmengine.structures import InstanceData
+from pycocotools import mask as masks_of_coco
 
 from tresnet_det.engine import config as edit
+from tresnet_det.engine import predictor as predictor_module
 from tresnet_det.engine.prediction_inputs import find_sources, read_pictures
 from tresnet_det.engine.predictor import Predictor, find_run_config
 from tresnet_det.errors import InputError, MissingFileError
@@ -202,3 +205,40 @@ def test_stream_holds_no_more_than_a_batch(detector, tmp_path):
     next(stream)
     assert len(read) == 2
     assert len(list(stream)) == 4
+
+
+def test_masks_are_kept_as_codes_and_large_pictures_of_them_run_in_smaller_batches(
+    detector, monkeypatch
+):
+    cfg = edit.load_config(find_run_config(detector))
+    cfg.test_dataloader.dataset.pipeline[2] = dict(type='LoadAnnotations', with_mask=True)
+    predictor = Predictor(cfg, detector, 'cpu')
+    monkeypatch.setattr(predictor_module, 'MOST_PIXELS', 2 * 60 * 100)
+    batches, masks = [], []
+
+    def test_step(batch):
+        batches.append(len(batch['data_samples']))
+        for sample in batch['data_samples']:
+            masks.append(torch.rand(len(masks), *sample.ori_shape) > 0.5)
+            count = len(masks[-1])
+            sample.pred_instances = InstanceData(
+                bboxes=torch.zeros(count, 4), scores=torch.ones(count), masks=masks[-1]
+            )
+        return batch['data_samples']
+
+    monkeypatch.setattr(predictor.model, 'test_step', test_step)
+    small = [noise(15, 25), noise(30, 50), noise(15, 25)]  # scaled to one size
+    samples = predictor.predict([*small, noise(60, 100), noise(60, 100)], batch_size=4)
+    assert batches == [2, 2, 1]
+    assert len(samples) == len(masks) == 5
+    for sample, expected in zip(samples, masks, strict=True):
+        codes = sample.pred_instances.masks
+        assert len(codes) == len(expected)
+        for code, mask in zip(codes, expected, strict=True):
+            assert isinstance(code['counts'], str)
+            assert (masks_of_coco.decode(code) == mask.numpy()).all()
+    batches.clear()
+    predictor.predict(small, batch_size=4)
+    assert batches == [3]
+    predictor.predict([noise(120, 200)] * 2, batch_size=4)
+    assert batches == [3, 1, 1]  # one alone at the least

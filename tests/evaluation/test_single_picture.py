@@ -1,7 +1,10 @@
-"""One picture with boxes, or with classes beneath it, looked at pixel by pixel."""
+"""One picture with boxes and masks, or with classes beneath it, looked at pixel by pixel."""
+
+import tracemalloc
 
 import numpy as np
 import pytest
+from pycocotools import mask as masks_of_coco
 
 from tresnet_det.evaluation.single_picture import SMALLEST, draw_boxes, draw_classes
 
@@ -55,6 +58,95 @@ def test_a_name_stays_inside_the_picture(box):
 def test_without_boxes_the_picture_is_as_it_was():
     drawn = draw_boxes(grey(500, 600), np.zeros((0, 4)), np.zeros(0, int), np.zeros(0), NAMES)
     assert (drawn == 128).all()
+
+
+def encode(mask):
+    return masks_of_coco.encode(np.asfortranarray(mask.astype(np.uint8)))
+
+
+DISTANCE = np.hypot(np.arange(500)[:, None] - 250, np.arange(600) - 300)
+RING = (DISTANCE < 100) & (DISTANCE > 40)
+
+
+def draw_masks(picture, masks, labels, scores=None, boxes=None):
+    labels = np.array(labels)
+    boxes = np.zeros((len(labels), 4)) if boxes is None else boxes
+    scores = np.linspace(1, 0.5, len(labels)) if scores is None else scores
+    return draw_boxes(picture, boxes, labels, scores, NAMES, [encode(mask) for mask in masks])
+
+
+@pytest.mark.parametrize('shade', [0, 128, 255])
+def test_a_mask_is_tinted_in_its_classes_colour_with_an_edge_and_the_rest_stays(shade):
+    picture = np.full((500, 600, 3), shade, np.uint8)
+    drawn = draw_masks(picture, [RING], [0])
+    assert (picture == shade).all()
+    tint = drawn[np.abs(DISTANCE - 70) < 25].astype(float)
+    assert np.abs(tint - (0.55 * shade + 0.45 * np.array(BLUE))).max() <= 1
+    assert (drawn[np.abs(DISTANCE - 70) > 35] == shade).all()
+    edge = set(columns_of(drawn, BLUE, 250).tolist())
+    assert {201, 259, 341, 399} <= edge  # the ring's outermost and innermost pixels
+    assert drawn[250, [199, 203, 397, 401]].max() < 60  # dark on both sides
+
+
+def test_a_box_of_zeros_is_not_drawn_but_its_mask_is():
+    drawn = draw_masks(grey(500, 600), [RING], [1])
+    assert (drawn[:100] == 128).all()
+    assert (drawn[:, :100] == 128).all()
+    assert (drawn[250] == ORANGE).all(-1).any()
+
+
+def test_box_and_name_lie_above_all_masks():
+    whole = np.ones((500, 600), bool)
+    boxes = [[100, 200, 300, 400], [0, 0, 0, 0]]
+    drawn = draw_masks(grey(500, 600), [whole, whole], [0, 1], [0.5, 0.9], boxes)
+    bare = draw_boxes(grey(500, 600), boxes[:1], np.array([0]), [0.5], NAMES)
+    lines = (bare != 128).any(-1)
+    assert (drawn[lines] == bare[lines]).all()
+
+
+def test_of_two_masks_the_surest_is_on_top():
+    half = np.zeros((500, 600), bool)
+    half[100:400, 100:350] = True
+    seen = [
+        draw_masks(grey(500, 600), [half, half], [0, 1], scores)[250, 225].astype(int)
+        for scores in ([0.9, 0.5], [0.5, 0.9])
+    ]
+    for pixel, colour in zip(seen, (BLUE, ORANGE), strict=True):
+        below = ORANGE if colour == BLUE else BLUE
+        expected = 0.55 * (0.55 * 128 + 0.45 * np.array(below)) + 0.45 * np.array(colour)
+        assert np.abs(pixel - expected).max() <= 1
+
+
+def test_a_small_picture_is_enlarged_with_its_masks():
+    mask = np.zeros((50, 100), bool)
+    mask[20:40, 10:60] = True
+    drawn = draw_masks(grey(50, 100), [mask], [0])
+    assert drawn.shape == (200, SMALLEST, 3)
+    changed = (drawn != 128).any(-1)
+    assert changed[80:160, 40:240].all()
+    changed[76:164, 36:244] = False  # the mask and its edge
+    assert not changed.any()
+
+
+@pytest.mark.parametrize('fill', [0, 1])
+def test_a_mask_of_no_pixel_and_one_of_all_are_drawn(fill):
+    drawn = draw_masks(grey(500, 600), [np.full((500, 600), fill)], [0])
+    assert (drawn[250, 300] == 128).all() == (fill == 0)
+
+
+def test_many_masks_of_a_large_picture_are_held_one_at_a_time():
+    size = (1000, 1500)
+    mask = np.zeros(size, bool)
+    mask[50:950, 50:1450] = True
+    picture, codes = grey(*size), [encode(mask)] * 50
+    arguments = (picture, np.zeros((50, 4)), np.zeros(50, int), np.ones(50), NAMES, codes)
+    tracemalloc.start()
+    try:
+        draw_boxes(*arguments)
+        _, peak = tracemalloc.get_traced_memory()
+    finally:
+        tracemalloc.stop()
+    assert peak < 8 * picture.nbytes  # all masks would be 17 times the picture
 
 
 def test_a_bar_is_as_long_as_its_score():

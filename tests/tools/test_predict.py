@@ -168,6 +168,28 @@ def test_results_load_in_pycocotools_also_with_the_ids_of_an_annotation_file(
     assert 'does not name the picture' in line
 
 
+def test_what_is_not_searched_and_what_an_earlier_run_left_is_said_in_a_line(
+    detector, pictures, run, tmp_path
+):
+    out, below = tmp_path / 'out', pictures / 'below'
+    below.mkdir()
+    (pictures / '000003.png').rename(below / '000001.png')
+    result = run('predict', detector, pictures, '--out', out)
+    assert (result.code, result.err) == (0, '')
+    pattern = f'{pictures}/**/*'
+    assert f"note: folders below are not searched; their pictures too: '{pattern}'" in result.out
+    assert 'earlier' not in result.out
+    result = run('predict', detector, pattern, '--out', out)
+    assert result.code == 0
+    assert 'not searched' not in result.out
+    assert len(drawn(out)) == len(read(out / 'images.json')['images']) == 6
+    result = run('predict', detector, below, '--out', out)
+    assert (
+        '  earlier   5 files there are not of this run, such as out/pictures/000001_2.png\n'
+    ) in result.out
+    assert len(drawn(out)) == 6
+
+
 def test_corrupt_pictures_are_named_and_the_rest_is_done(detector, pictures, run, tmp_path):
     whole = (pictures / '000002.png').read_bytes()
     (pictures / '000002.png').write_bytes(whole[:200])

@@ -78,6 +78,16 @@ def find_sources(inputs: Sequence[str]) -> list[Source]:
     return list(found.values())
 
 
+def find_unsearched(inputs: Sequence[str]) -> list[str]:
+    """Return a pattern for each folder that has pictures or videos in folders below it too."""
+    patterns = []
+    for folder in filter(os.path.isdir, inputs):
+        names = glob.iglob(os.path.join(glob.escape(folder), '*', '**', '*'), recursive=True)
+        if any(map(_kind_by_ending, names)):
+            patterns.append(_below(folder))
+    return patterns
+
+
 def count_pictures(sources: Sequence[Source], stride: int = 1) -> int:
     """Return how many pictures and frames there will be, as far as videos say."""
     return sum(_count_frames(s.name, stride) if s.kind == 'video' else 1 for s in sources)
@@ -199,7 +209,7 @@ def _expand(text: str) -> list[Source]:
 
 
 def _below(text: str) -> str:
-    folder = Path(text) if os.path.isdir(text) else Path(text).parent
+    folder = Path(glob.escape(text)) if os.path.isdir(text) else Path(text).parent
     return str(folder / '**' / '*')
 
 
@@ -228,7 +238,8 @@ def _opened(path: str) -> Iterator:
 
     # Keep what OpenCV and FFmpeg say of a broken file out of the one line that names it.
     os.environ.setdefault('OPENCV_FFMPEG_LOGLEVEL', '-8')
-    level = cv2.utils.logging.setLogLevel(cv2.utils.logging.LOG_LEVEL_SILENT)
+    logs = cv2 if hasattr(cv2, 'setLogLevel') else cv2.utils.logging  # OpenCV 4, OpenCV 5
+    level = logs.setLogLevel(0)
     capture = cv2.VideoCapture(path)
     try:
         if not capture.isOpened():
@@ -236,7 +247,7 @@ def _opened(path: str) -> Iterator:
         yield capture
     finally:
         capture.release()
-        cv2.utils.logging.setLogLevel(level)
+        logs.setLogLevel(level)
 
 
 def _count_frames(path: str, stride: int) -> int:

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
+from pycocotools import mask as masks_of_coco
 
 from ..errors import InputError, MissingFileError
 from ..evaluation import format_table
@@ -26,6 +27,7 @@ from .output_files import (
 )
 from .prediction_inputs import Picture, Source, Video
 
+RESULTS = ('results.bbox.json', 'results.segm.json', 'images.json', 'results.json', 'results.csv')
 TABLE_ROWS = 20
 VIDEO_LINES = 5  # for the labels beneath a frame, whose number changes
 
@@ -37,11 +39,13 @@ class Findings(NamedTuple):
         labels: ``(N,)``, class numbers.
         scores: ``(N,)``, in [0, 1].
         boxes: ``(N, 4)``, x1 y1 x2 y2 in the picture's pixels; None of a classifier.
+        masks: N codes of pycocotools; None of what has boxes alone.
     """
 
     labels: np.ndarray
     scores: np.ndarray
     boxes: np.ndarray | None = None
+    masks: Sequence[dict] | None = None
 
 
 class CocoIds:
@@ -118,8 +122,9 @@ class _Row:
 class PredictionWriter:
     """Write what is predicted as it comes, so that nothing but a line a picture is kept.
 
-    Of a detector: ``results.bbox.json``, all boxes of the model in COCO's results format, and
-    ``images.json``, the pictures and classes behind the numbers in it (a COCO file without
+    Of a detector: ``results.bbox.json``, all boxes of the model in COCO's results format,
+    ``results.segm.json``, row for row the masks of the same objects where the model has them, and
+    ``images.json``, the pictures and classes behind the numbers in both (a COCO file without
     annotations). Of a classifier: ``results.json`` and ``results.csv`` with the classes that are
     shown, which are the surest ones, or all labels above the threshold. And ``pictures/``, where
     nothing has a name that leaves it and none overwrites another of the same run.
@@ -164,6 +169,7 @@ class PredictionWriter:
         self._closing = ExitStack()
         self._closing.callback(self._end_video)
         self._json = self._closing.enter_context(JsonList(self.results))
+        self._segm: JsonList | None = None  # from the first masks on
         if not self._detects:
             path = self.folder / 'results.csv'
             file = path.open('w', encoding='utf-8', errors='backslashreplace', newline='')
@@ -193,6 +199,11 @@ class PredictionWriter:
             self._write_classes(picture, found, drawn)
         self._list(picture, shown)
 
+    @property
+    def masks(self) -> Path | None:
+        """The file with the masks, None where there are none."""
+        return self._segm and self._segm.path
+
     def table(self) -> str:
         """Return a table of the files and what was found in them, shortened where they are many."""
         rows = []
@@ -205,6 +216,14 @@ class PredictionWriter:
         more = self._files - len(rows)
         return format_table(rows) + (f'\n... and {more} more' if more else '')
 
+    def others(self) -> list[Path]:
+        """Return the results and pictures in the folder that are not of this run."""
+        second = self.folder / ('images.json' if self._detects else 'results.csv')
+        results = {self.folder / name for name in RESULTS} - {self.results, self.masks, second}
+        drawn = (self.folder / 'pictures').glob('*')
+        drawn = {path for path in drawn if path.name.lower() not in self._taken}
+        return [path for path in sorted(results) + sorted(drawn) if path.is_file()]
+
     @property
     def _detects(self) -> bool:
         return self.task == 'detection'
@@ -212,7 +231,15 @@ class PredictionWriter:
     def _read_detection(self, sample: Any) -> Findings:
         found = sample.pred_instances
         order = np.argsort(-found.scores.numpy(), kind='stable')
-        return Findings(*(v.numpy()[order] for v in (found.labels, found.scores, found.bboxes)))
+        arrays = [v.numpy()[order] for v in (found.labels, found.scores, found.bboxes)]
+        if 'masks' not in found:
+            return Findings(*arrays)
+        labels, scores, boxes = arrays
+        masks = [found.masks[n] for n in order]
+        for n in np.flatnonzero(~boxes.any(1)):  # heads of masks alone, as SOLO's, say zeros
+            x, y, w, h = masks_of_coco.toBbox(masks[n])
+            boxes[n] = x, y, x + w, y + h
+        return Findings(labels, scores, boxes, masks)
 
     def _read_classes(self, sample: Any) -> Findings:
         scores = sample.pred_score.float().numpy()
@@ -223,14 +250,14 @@ class PredictionWriter:
         return Findings(np.array([x.label for x in lines], int), np.array([x.score for x in lines]))
 
     def _above_threshold(self, found: Findings) -> Findings:
-        keep = found.scores >= self.threshold
-        return Findings(found.labels[keep], found.scores[keep], found.boxes[keep])
+        count = np.count_nonzero(found.scores >= self.threshold)  # the surest are first
+        return Findings(*(None if values is None else values[:count] for values in found))
 
     def _draw(self, picture: Picture, found: Findings) -> str:
         """Draw a picture or a frame, and return the file below the folder."""
         if found.boxes is not None:
             drawn = draw_boxes(
-                picture.pixels, found.boxes, found.labels, found.scores, self.classes
+                picture.pixels, found.boxes, found.labels, found.scores, self.classes, found.masks
             )
         else:
             names = [self.classes[label] for label in found.labels]
@@ -259,15 +286,16 @@ class PredictionWriter:
         height, width = picture.pixels.shape[:2]
         image = dict(id=number, file_name=picture.name, width=width, height=height)
         self._images.append(image | (dict(drawn=drawn) if drawn else {}))
-        for label, score, (x1, y1, x2, y2) in zip(*map(np.ndarray.tolist, found), strict=True):
-            self._json.write(
-                dict(
-                    image_id=number,
-                    category_id=self.ids.categories[self.classes[label]],
-                    bbox=[x1, y1, x2 - x1, y2 - y1],
-                    score=score,
-                )
-            )
+        if found.masks is not None and self._segm is None:
+            self._segm = self._closing.enter_context(JsonList(self.folder / 'results.segm.json'))
+        masks = [None] * len(found.labels) if found.masks is None else found.masks
+        columns = map(np.ndarray.tolist, (found.labels, found.scores, found.boxes))
+        for label, score, (x1, y1, x2, y2), mask in zip(*columns, masks, strict=True):
+            category = self.ids.categories[self.classes[label]]
+            entry = dict(image_id=number, category_id=category)
+            self._json.write(entry | dict(bbox=[x1, y1, x2 - x1, y2 - y1], score=score))
+            if mask is not None:  # without the box, whose area COCO would take for the mask's
+                self._segm.write(entry | dict(segmentation=mask, score=score))
 
     def _write_classes(self, picture: Picture, found: Findings, drawn: str | None) -> None:
         pairs = list(zip(found.labels.tolist(), found.scores.tolist(), strict=True))

@@ -2,6 +2,7 @@
 
 import copy
 import logging
+import math
 import os
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from itertools import islice
@@ -12,6 +13,7 @@ import cv2
 import numpy as np
 import torch
 from mmdet.registry import DATASETS, MODELS
+from mmdet.structures.mask import encode_mask_results
 from mmengine.config import Config
 from mmengine.dataset import Compose, pseudo_collate
 from mmengine.device import get_device
@@ -34,6 +36,7 @@ from .key_match import match_keys
 from .prediction_inputs import Picture, Report
 
 BATCH_SIZE = 8
+MOST_PIXELS = 16 << 20  # of all pictures in a batch with masks, each of which is a byte a pixel
 
 
 class Predictor:
@@ -43,7 +46,7 @@ class Predictor:
     the config's test pipeline, the averaged weights where the training kept an average (the
     checkpoint's ``state_dict`` holds them), the model's own threshold and NMS. A batch holds
     pictures of one padded size alone, so that nothing depends on which others are in it; pictures
-    of many sizes are therefore run in smaller batches.
+    of many sizes are therefore run in smaller batches, and so are large ones that get masks.
 
     Args:
         config: A config, or its file.
@@ -79,6 +82,8 @@ class Predictor:
         with config_errors():
             model = revert_sync_batchnorm(MODELS.build(cfg.model))
             self._pipeline = _build_pipeline(cfg, self.task)
+        loaders = edit.iterate_dicts([cfg.get('train_dataloader'), cfg.get('test_dataloader')])
+        self._has_masks = any(transform.get('with_mask') for transform in loaders)
         _load_weights(model, content, path)
         self.model = model.to(self.device).eval()
         if any(h.get('channels_last') for h in edit.iterate_dicts(cfg.get('custom_hooks'))):
@@ -129,7 +134,9 @@ class Predictor:
 
         Returns:
             A data sample for each, on the CPU: of a detector with ``pred_instances`` (``bboxes``,
-            ``scores``, ``labels``), of a classifier with ``pred_score``, ``(classes,)``.
+            ``scores``, ``labels`` and, where the model has them, ``masks``: for each the code of
+            pycocotools in the picture's own size, ``counts`` as str), of a classifier with
+            ``pred_score``, ``(classes,)``.
 
         Raises:
             InputError: The device has too little memory.
@@ -139,9 +146,11 @@ class Predictor:
             by_size.setdefault(self._padded_size(one['inputs']), []).append(number)
         results = [None] * len(prepared)
         for numbers in by_size.values():
-            for batch in _batches(numbers, batch_size):
+            at_once = self._at_once([prepared[number] for number in numbers], batch_size)
+            for batch in _batches(numbers, at_once):
                 samples = self._run(pseudo_collate([prepared[number] for number in batch]))
                 for number, sample in zip(batch, samples, strict=True):
+                    _encode_masks(sample)
                     results[number] = sample.cpu()
         return results
 
@@ -178,6 +187,12 @@ class Predictor:
                 yield picture, self.prepare(picture.pixels)
             except InputError as error:
                 report(picture.name, InputError(f'{picture.name}: {error}'))
+
+    def _at_once(self, prepared: Sequence[dict], batch_size: int) -> int:
+        if not self._has_masks:
+            return batch_size
+        largest = max(math.prod(one['data_samples'].ori_shape[:2]) for one in prepared)
+        return max(1, min(batch_size, MOST_PIXELS // largest))
 
     def _padded_size(self, inputs: torch.Tensor) -> tuple[int, ...]:
         divisor = getattr(self.model.data_preprocessor, 'pad_size_divisor', 1)
@@ -338,6 +353,14 @@ def _build_pipeline(cfg: Config, task: str) -> _DetectionPipeline | _Classificat
     if not found:
         raise InputError('the config has no test_dataloader.dataset.pipeline, which prepares them')
     return (_DetectionPipeline if task == 'detection' else _ClassificationPipeline)(found[0])
+
+
+def _encode_masks(sample: BaseDataElement) -> None:
+    """Put codes in the place of masks, one after the other: a hundred large ones are a gigabyte."""
+    found = getattr(sample, 'pred_instances', None)
+    if found is not None and 'masks' in found:
+        codes = encode_mask_results(mask.cpu().numpy() for mask in found.masks)
+        found.masks = [dict(code, counts=code['counts'].decode()) for code in codes]
 
 
 def _kind(transform: Mapping) -> str:

@@ -1,19 +1,22 @@
 """One picture with what was found drawn on it or written beneath it, for files and for video.
 
-Drawn by Pillow, which keeps the picture's pixels and is quick enough for every frame of a video; a
-figure of matplotlib does neither.
+Drawn by Pillow, and masks by OpenCV, which keep the picture's pixels and are quick enough for every
+frame of a video; a figure of matplotlib does neither.
 """
 
 from collections.abc import Sequence
 from functools import lru_cache
 from pathlib import Path
 
+import cv2
 import numpy as np
-from PIL import Image, ImageDraw, ImageFont
+from PIL import Image, ImageColor, ImageDraw, ImageFont
+from pycocotools import mask as masks_of_coco
 
 # Okabe and Ito's palette, told apart with every kind of colour vision; a class keeps its colour.
 COLOURS = ('#56B4E9', '#E69F00', '#009E73', '#F0E442', '#CC79A7', '#D55E00', '#0072B2')
 DARK = ('#D55E00', '#0072B2', '#009E73')  # white letters on these, black ones on the others
+FILL = 0.45  # of a mask's colour; the rest is the picture's
 SMALLEST = 400  # pixels of the longer side; a smaller picture is enlarged, or no text would fit
 
 
@@ -23,25 +26,33 @@ def draw_boxes(
     labels: np.ndarray,
     scores: np.ndarray,
     class_names: Sequence[str],
+    masks: Sequence[dict] | None = None,
 ) -> np.ndarray:
-    """Draw boxes with class and score on a picture.
+    """Draw boxes with class and score on a picture, above the masks where there are any.
 
     Args:
         picture: ``(H, W, 3)`` of uint8 in RGB; it is not changed.
-        boxes: ``(N, 4)``, x1 y1 x2 y2 in the picture's pixels.
+        boxes: ``(N, 4)``, x1 y1 x2 y2 in the picture's pixels; one of zeros is not drawn.
         labels: ``(N,)``, class numbers.
         scores: ``(N,)``, in [0, 1].
         class_names: Name of each class.
+        masks: N codes of pycocotools, of the picture's size.
 
     Returns:
         A picture as given, enlarged by a whole factor where its longer side is under ``SMALLEST``.
     """
     image, factor = _enlarged(picture)
-    draw = ImageDraw.Draw(image)
     longest = max(image.size)
     width, font = max(2, round(longest / 400)), _font(longest // 36)
     boxes = np.asarray(boxes, dtype=float).reshape(-1, 4) * factor
-    order = np.argsort(scores)  # the surest on top
+    order = np.argsort(scores).tolist()  # the surest on top
+    if masks is not None:
+        pixels = np.array(image)
+        for n in order:
+            _paint_mask(pixels, masks[n], factor, _colour(labels[n]), max(2, width // 2))
+        image = Image.fromarray(pixels)
+    draw = ImageDraw.Draw(image)
+    order = [n for n in order if boxes[n].any()]
     for n in order:
         x1, y1 = boxes[n, :2]
         x2, y2 = np.maximum(boxes[n, 2:] - 1, boxes[n, :2])  # the last pixel inside
@@ -87,8 +98,25 @@ def draw_classes(
     return np.asarray(sheet)
 
 
+def _paint_mask(pixels: np.ndarray, code: dict, factor: int, colour: str, width: int) -> None:
+    """Tint a mask's pixels and draw its edge, dark on both sides like a box's."""
+    x, y, w, h = masks_of_coco.toBbox(code).astype(int)
+    if not w:  # a mask without a pixel
+        return
+    mask = masks_of_coco.decode(code)[y : y + h, x : x + w]
+    mask = mask.repeat(factor, 0).repeat(factor, 1)
+    part = pixels[y * factor : (y + h) * factor, x * factor : (x + w) * factor]
+    rgb = ImageColor.getrgb(colour)
+    tint = cv2.addWeighted(part, 1 - FILL, np.full_like(part, rgb), FILL, 0)
+    np.copyto(part, tint, where=mask[..., None] > 0)
+    edges, _ = cv2.findContours(mask, cv2.RETR_CCOMP, cv2.CHAIN_APPROX_SIMPLE)
+    place = (x * factor, y * factor)
+    for shade, thickness in (((0, 0, 0), width + 2), (rgb, width)):
+        cv2.drawContours(pixels, edges, -1, shade, thickness, cv2.LINE_AA, offset=place)
+
+
 def _write_name(
-    draw: ImageDraw.ImageDraw, box: np.ndarray, text: str, label: int, font: ImageFont.ImageFont
+    draw: ImageDraw.ImageDraw, box: np.ndarray, text: str, label: int, font: ImageFont.FreeTypeFont
 ) -> None:
     """Write above a box, or into it where there is no room above, always inside the picture."""
     _, _, width, height = font.getbbox(text)
@@ -105,7 +133,7 @@ def _write_line(
     name: str,
     score: float,
     place: tuple[int, int, int, int],
-    font: ImageFont.ImageFont,
+    font: ImageFont.FreeTypeFont,
 ) -> None:
     left, top, right, bottom = place
     middle = (top + bottom) / 2
@@ -134,7 +162,7 @@ def _colour(label: int) -> str:
 
 
 @lru_cache
-def _font(size: int) -> ImageFont.ImageFont:
+def _font(size: int) -> ImageFont.FreeTypeFont:
     import matplotlib  # brings a font with letters of many scripts, the same everywhere
 
     path = Path(matplotlib.get_data_path(), 'fonts', 'ttf', 'DejaVuSans.ttf')

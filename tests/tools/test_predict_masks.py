@@ -1,0 +1,236 @@
+"""tools/predict.py with detectors that find masks, beside tools/test.py and pycocotools."""
+
+import json
+
+import cv2
+import mmengine
+import numpy as np
+import pytest
+import torch
+from mmdet.models.detectors.two_stage import TwoStageDetector
+from mmdet.registry import MODELS
+from mmdet.structures.mask import mask2bbox
+from mmdet.utils import register_all_modules
+from mmengine.structures import InstanceData
+from PIL import Image
+from pycocotools import mask as masks_of_coco
+from pycocotools.coco import COCO
+from pycocotools.cocoeval import COCOeval
+
+from tresnet_det.engine import config as edit
+
+NAMES = ('disc', 'bar', 'hook')
+# Of any detector: narrow and shallow heads that are sure of everything, and a dozen results.
+SMALL = dict(feat_channels=64, stacked_convs=1, fc_out_channels=64, conv_out_channels=64,
+             num_convs=1, score_thr=0.0, filter_thr=0.0, nms_pre=100, max_per_img=12)  # fmt: skip
+LAST = ('fc_cls.weight', 'conv_cls.weight', 'conv_kernel.weight', 'controller.weight')
+# Height and width of each picture; the first and the last are one batch's, as the config scales
+# both to 96 pixels.
+SIZES = ((64, 96), (96, 64), (80, 80), (128, 192))
+NUMBERS = range(101, 105)
+
+
+def draw_shape(kind, size, rng):
+    """A mask, ``(H, W)`` of uint8, of a shape somewhere in a picture."""
+    mask = np.zeros(size, np.uint8)
+    r = int(rng.integers(12, 24))  # around COCO's bound between small and medium objects
+    x, y = (int(rng.integers(r, side - r)) for side in size[::-1])
+    corners = [(x - r, y - r), (x + r, y - r), (x + r, y), (x, y), (x, y + r), (x - r, y + r)]
+    if kind == 0:
+        cv2.circle(mask, (x, y), r, 1, -1)
+    elif kind == 1:
+        mask[y - 5 : y + 5, x - r : x + r] = 1
+    else:
+        cv2.fillPoly(mask, [np.array(corners)], 1)
+    return mask
+
+
+@pytest.fixture(scope='module')
+def shapes(tmp_path_factory):
+    """Pictures of bright shapes, the corner of each telling its number, and their truth."""
+    root = tmp_path_factory.mktemp('shapes')
+    (root / 'pictures').mkdir()
+    rng = np.random.default_rng(0)
+    images, annotations = [], []
+    for number, size in zip(NUMBERS, SIZES, strict=True):
+        picture = rng.integers(60, size=(*size, 3), dtype=np.uint8)
+        for kind in rng.permutation(3):
+            mask = draw_shape(kind, size, rng)
+            picture[mask > 0] = rng.integers(150, 256, size=3)
+            code = masks_of_coco.encode(np.asfortranarray(mask))
+            annotations.append(
+                dict(
+                    id=len(annotations) + 1,
+                    image_id=number,
+                    category_id=5 + 10 * int(kind),  # no label, nor one more
+                    bbox=masks_of_coco.toBbox(code).tolist(),
+                    area=int(mask.sum()),
+                    iscrowd=0,
+                    segmentation=dict(code, counts=code['counts'].decode()),
+                )
+            )
+        picture[:8, :8] = number
+        file = f'{number}.png'
+        Image.fromarray(picture).save(root / 'pictures' / file)
+        images.append(dict(id=number, file_name=file, height=size[0], width=size[1]))
+    categories = [dict(id=5 + 10 * number, name=name) for number, name in enumerate(NAMES)]
+    content = dict(images=images, annotations=annotations, categories=categories)
+    (root / 'truth.json').write_text(json.dumps(content))
+    return root
+
+
+@pytest.fixture
+def save_detector(project_root, tmp_path, tiny_arch, shapes):
+    """A work directory of one of configs/reuse in miniature, with random weights."""
+
+    def make(name, metric=None):
+        cfg = edit.load_config(project_root / 'configs' / 'reuse' / f'{name}_tresnet_m.py')
+        edit.drop_pretrained(cfg)
+        edit.set_num_classes(cfg, len(NAMES))
+        cfg.model.backbone.arch = tiny_arch
+        cfg.model.neck.in_channels = [16, 32, 256, 512]
+        for part in edit.iterate_dicts(cfg.model):
+            part.update({key: min(part[key], SMALL[key]) for key in part.keys() & SMALL.keys()})
+        loader = cfg.test_dataloader
+        loader.update(num_workers=0, persistent_workers=False)
+        files = dict(ann_file='truth.json', data_prefix=dict(img='pictures/'))
+        loader.dataset.update(data_root=str(shapes), metainfo=dict(classes=NAMES), **files)
+        loader.dataset.pipeline[1].scale = (96, 96)
+        cfg.test_evaluator.update(metric or {}, ann_file=str(shapes / 'truth.json'))
+        cfg.val_dataloader, cfg.val_evaluator = loader, cfg.test_evaluator
+        register_all_modules()
+        model = MODELS.build(cfg.model)
+        model.init_weights()
+        for key, value in model.named_parameters():
+            if key.endswith(LAST):
+                value.data *= 30  # scores and masks that differ, and are not at the thresholds
+        folder = tmp_path / name
+        folder.mkdir()
+        cfg.dump(folder / 'as_run.py')
+        content = dict(state_dict=model.state_dict(), meta=dict(dataset_meta=dict(classes=NAMES)))
+        torch.save(content, folder / 'epoch_1.pth')
+        return folder
+
+    return make
+
+
+def read(path):
+    return json.loads(path.read_text())
+
+
+def decode(code):
+    return masks_of_coco.decode(code).astype(bool)
+
+
+def measure(truth, results, kind):
+    evaluation = COCOeval(truth, truth.loadRes(str(results)), kind)
+    evaluation.evaluate()
+    evaluation.accumulate()
+    evaluation.summarize()
+    return evaluation.stats
+
+
+def by_picture(rows):
+    """The rows of each picture in the file's order, the surest first."""
+    return {number: [row for row in rows if row['image_id'] == number] for number in NUMBERS}
+
+
+@pytest.mark.parametrize(
+    ('name', 'threshold'),
+    [
+        ('mask_rcnn', 'model.test_cfg.rcnn.score_thr'),
+        ('condinst', 'model.test_cfg.score_thr'),
+        ('solov2', 'model.test_cfg.score_thr'),
+    ],
+)
+def test_the_masks_are_those_that_test_computes(
+    name, threshold, save_detector, shapes, run, tmp_path
+):
+    work, kept, out = save_detector(name), tmp_path / 'kept.pkl', tmp_path / 'out'
+    arguments = (work / 'as_run.py', work / 'epoch_1.pth')
+    result = run('test', *arguments, '--out', kept, '--work-dir', tmp_path / 'test')
+    assert result.code == 0, result.err
+    expected = {sample['img_id']: sample['pred_instances'] for sample in mmengine.load(kept)}
+    options = ('--out', out, '--ann-file', shapes / 'truth.json', '--score-thr', 0)
+    # In a batch the other pictures may turn a pixel at the very threshold.
+    for batch_size, share in ((1, 0), (4, 1e-3)):
+        predict = (*arguments, shapes / 'pictures', *options, '--batch-size', batch_size)
+        result = run('predict', *predict)
+        assert (result.code, result.err) == (0, '')
+        boxes, masks = read(out / 'results.bbox.json'), read(out / 'results.segm.json')
+        for number, rows in by_picture(masks).items():
+            found = expected[number]
+            order = np.argsort(-found['scores'].numpy(), kind='stable')
+            assert len(rows) == len(order) > 0
+            for row, n in zip(rows, order, strict=True):
+                assert row['category_id'] == 5 + 10 * int(found['labels'][n])
+                assert row['score'] == pytest.approx(float(found['scores'][n]), rel=1e-4)
+                mask = decode(row['segmentation'])
+                assert mask.shape == SIZES[number - NUMBERS[0]]
+                assert (mask != decode(found['masks'][n])).mean() <= share
+        same = ('image_id', 'category_id', 'score')
+        assert [[row[k] for k in same] for row in boxes] == [[r[k] for k in same] for r in masks]
+    assert f'masks     {out.name}/results.segm.json' in result.out
+    if name == 'solov2':  # whose boxes are zeros
+        for box, mask in zip(boxes, masks, strict=True):
+            rows, columns = np.nonzero(decode(mask['segmentation']))
+            x1, y1, x2, y2 = columns.min(), rows.min(), columns.max() + 1, rows.max() + 1
+            assert box['bbox'] == [x1, y1, x2 - x1, y2 - y1]
+
+    result = run('predict', *predict, '--cfg-options', f'{threshold}=1.0')
+    assert (result.code, result.err) == (0, '')
+    assert read(out / 'results.segm.json') == read(out / 'results.bbox.json') == []
+
+
+def near_truth(truth, rng):
+    """By picture what a fair detector would say: masks a little off, some missed, some wrong."""
+    found = {}
+    for number in NUMBERS:
+        masks, labels = [], []
+        for annotation in truth.loadAnns(truth.getAnnIds(number)):
+            label = (annotation['category_id'] - 5) // 10
+            for off in rng.permutation((0, 1, 2, 5))[:2]:
+                masks.append(np.roll(truth.annToMask(annotation), off, 1) > 0)
+                labels.append(label if rng.random() < 0.8 else (label + 1) % 3)
+        masks = torch.from_numpy(np.stack(masks))
+        found[number] = InstanceData(
+            masks=masks,
+            labels=torch.tensor(labels),
+            scores=torch.from_numpy(rng.random(len(labels), np.float32)),
+            bboxes=mask2bbox(masks) - torch.tensor([1.0, 0, 0, 0]),
+        )
+    return found
+
+
+@pytest.mark.parametrize('kind', ['CocoMetric', 'CocoTwelveMetric'])
+def test_pycocotools_measures_the_file_as_test_does(
+    kind, save_detector, shapes, run, tmp_path, monkeypatch
+):
+    truth = COCO(shapes / 'truth.json')
+    found = near_truth(truth, np.random.default_rng(1))
+
+    def predict(self, inputs, samples, rescale=True):
+        for picture, sample in zip(inputs, samples, strict=True):
+            sample.pred_instances = found[round(float(picture[0, 0, 0]) * 255)].clone()
+        return samples
+
+    monkeypatch.setattr(TwoStageDetector, 'predict', predict)
+    work, out = save_detector('mask_rcnn', dict(type=kind)), tmp_path / 'out'
+    arguments = (work / 'as_run.py', work / 'epoch_1.pth')
+    figures = tmp_path / 'figures.json'
+    result = run('test', *arguments, '--out', figures, '--work-dir', tmp_path / 'test')
+    assert result.code == 0, result.err
+    options = ('--ann-file', shapes / 'truth.json', '--no-pictures')
+    assert run('predict', *arguments, shapes / 'pictures', '--out', out, *options).code == 0
+
+    tested = read(figures)['metrics']
+    for part in ('bbox', 'segm'):
+        stats = measure(truth, out / f'results.{part}.json', part)
+        assert 0.2 < stats[0] < 0.8
+        exact = kind == 'CocoTwelveMetric'
+        keys = ['mAP', 'mAP_50', 'mAP_75', 'mAP_s', 'mAP_m', 'mAP_l']
+        if exact:
+            keys += [*(f'AR@{n}' for n in (1, 10, 100)), *(f'AR_{size}@100' for size in 'sml')]
+        for key, value in zip(keys, stats, strict=False):
+            rounding = 1e-9 if exact else 5e-4
+            assert tested[f'coco/{part}_{key}'] == pytest.approx(value, abs=rounding), key
