@@ -1,7 +1,9 @@
 """Check a data set before training on it: all that is wrong, not just the first fault.
 
   python tools/check_data.py CONFIG [--data-root DIR]       the data of a config
-  python tools/check_data.py FOLDER                         COCO, Pascal VOC, CSV or class folders
+  python tools/check_data.py FOLDER                         what train.py --data FOLDER takes: COCO,
+                                                            Pascal VOC, YOLO (or its data.yaml),
+                                                            CSV, class folders
   python tools/check_data.py ANN_FILE IMG_DIR --val ANN_FILE IMG_DIR
   python tools/check_data.py TRAIN_FOLDER --val VAL_FOLDER  a folder for each class in both
 
@@ -12,6 +14,7 @@ Exit status 1 where training would fail or its figures mislead, 0 otherwise (wit
 import argparse
 import json
 import os
+import shlex
 import sys
 from collections.abc import Iterator
 from dataclasses import replace
@@ -20,12 +23,25 @@ from pathlib import Path
 from tresnet_det.datasets.data_boxes import View, format_ranges
 from tresnet_det.datasets.data_findings import ERROR, LEVELS, NOTE, WARNING, Finding, Findings
 from tresnet_det.datasets.data_report import DataReport, inspect_data
-from tresnet_det.datasets.data_sources import Source, find_config_sources, find_sources
+from tresnet_det.datasets.data_sources import (
+    FILE_KINDS,
+    Source,
+    find_config_sources,
+    find_sources,
+)
+from tresnet_det.datasets.layouts import KINDS
 from tresnet_det.engine import command_line
 from tresnet_det.engine import config as edit
 from tresnet_det.errors import InputError
 from tresnet_det.evaluation.report import format_table
 
+CONFIGS = {  # that train on a folder of that layout
+    'coco': 'configs/fcos_tresnet_m.py',
+    'voc': 'configs/fcos_tresnet_m.py',
+    'yolo': 'configs/fcos_tresnet_m.py',
+    'csv': 'configs/multilabel_tresnet_m_448.py',
+    'folders': 'configs/transfer/tresnet_m_folders.py',
+}
 EXIT_FAULTY = 1
 MOST_CLASSES = 100  # in the printed table
 
@@ -39,7 +55,7 @@ def parse_args() -> argparse.Namespace:
         nargs='+',
         metavar='DATA',
         help='a config (.py), a folder, or an annotation file (.json, .csv, .txt) with the folder '
-        'of its pictures (looked for beside it where it is not given)',
+        'of its pictures (looked for around it where it is not given)',
     )
     parser.add_argument(
         '--val', nargs='+', metavar='DATA', help='the validation data, as DATA, but no config'
@@ -89,7 +105,7 @@ def main() -> None:
     if args.data[0].endswith('.py'):
         sources, settings = read_config(args, findings)
     else:
-        sources = read_paths(args)
+        sources = read_paths(args, findings)
     progress = sys.stderr.isatty()
     report = inspect_data(
         sources,
@@ -102,6 +118,7 @@ def main() -> None:
     print_report(report, args.limit)
     if out is not None:
         write(report, out, ' '.join(args.data))
+    print(f'next: {next_step(args, report)}')
     if report.failed:
         sys.exit(EXIT_FAULTY)
 
@@ -137,9 +154,9 @@ def read_config(args: argparse.Namespace, findings: Findings) -> tuple[list[Sour
             cfg[loader]['dataset'], name, name == 'train', findings, needs_truth
         )
         # Most configs test on what they validate on.
-        sources += [s for s in found if name == 'train' or (s.ann_file, s.folders) not in seen]
+        sources += [s for s in found if name == 'train' or (s.ann_file, s.folder) not in seen]
         if name != 'train':
-            seen |= {(s.ann_file, s.folders) for s in found}
+            seen |= {(s.ann_file, s.folder) for s in found}
     if not sources and not findings.count(ERROR):
         kinds = sorted({kind for finding in findings.sorted() for kind in finding.examples})
         raise InputError(
@@ -154,17 +171,26 @@ def read_config(args: argparse.Namespace, findings: Findings) -> tuple[list[Sour
     return sources, dict(view=View.of_config(steps, head), num_classes=edit.get_num_classes(cfg))
 
 
-def read_paths(args: argparse.Namespace) -> list[Source]:
+def read_paths(args: argparse.Namespace, findings: Findings) -> list[Source]:
     """Return the data sets at the paths of the command line."""
     for option, value in (('--data-root', args.data_root), ('--cfg-options', args.cfg_options)):
         if value:
             raise InputError(f'{option} is for a config (.py), and {args.data[0]} is none')
-    sources = find_sources(*map(Path, args.data))
+    sources = find_sources(findings, *map(Path, args.data))
+    whole = not (args.val or names_files(args) or findings.count(ERROR))
+    if whole and not any(source.training for source in sources):
+        there = ', '.join(source.name for source in sources)
+        findings.add(args.data[0], 'no-training-split', [f'there is {there}'])
     if args.val:
-        measured = find_sources(*map(Path, args.val))
+        measured = find_sources(findings, *map(Path, args.val))
         # With both given, their place says what they are for, whatever their names.
         sources = list(relabel(sources, 'train', True)) + list(relabel(measured, 'val', False))
     return sources
+
+
+def names_files(args: argparse.Namespace) -> bool:
+    """Whether the data is an annotation file, and not a folder with a layout."""
+    return Path(args.data[0]).suffix.lower() in FILE_KINDS and not Path(args.data[0]).is_dir()
 
 
 def relabel(sources: list[Source], name: str, training: bool) -> Iterator[Source]:
@@ -180,7 +206,9 @@ def print_report(report: DataReport, limit: int) -> None:
     headings = {'without': 'without annotation', 'size': 'median size'}
     used = [c for c in columns if any(row[c] is not None for row in rows)]
     for part in report.parts:
-        print(f'{part.split.name}: {part.split.source.ann_file}, pictures in {part.split.folder}')
+        source, folder = part.split.source, command_line.shown(part.split.folder)
+        kind, file = KINDS.get(source.kind, 'label list'), command_line.shown(source.ann_file)
+        print(f'{source.name}: {kind}, {file}, pictures in {folder}')
     print_table([{headings.get(c, c): row[c] for c in used} for row in rows])
     print_classes(report)
     print_levels(report)
@@ -195,6 +223,23 @@ def print_report(report: DataReport, limit: int) -> None:
         if counts[ERROR]
         else 'training can start' + (', the warnings are worth a look' if counts[WARNING] else '')
     )
+
+
+def next_step(args: argparse.Namespace, report: DataReport) -> str:
+    """Return what to do now: the command that trains on what was checked, or what is missing."""
+    if report.failed:
+        return 'mend the errors, then run this again'
+    data = args.data[0]
+    if data.endswith('.py'):
+        options = f' --data-root {shlex.quote(args.data_root)}' if args.data_root else ''
+        if args.cfg_options:
+            pairs = [shlex.quote(f'{key}={value}') for key, value in args.cfg_options.items()]
+            options += f' --cfg-options {" ".join(pairs)}'
+        return f'python tools/train.py {shlex.quote(data)}{options}'
+    if args.val or names_files(args):
+        return 'name these files in a config, as "Your own data" in README.md shows'
+    config = CONFIGS[report.parts[0].split.source.kind]
+    return f'python tools/train.py {config} --data {shlex.quote(data)}'
 
 
 def print_table(rows: list[dict]) -> None:

@@ -7,6 +7,10 @@ import shutil
 import numpy as np
 from PIL import Image
 
+from tresnet_det.datasets.data_findings import Findings
+from tresnet_det.datasets.data_report import inspect_data
+from tresnet_det.datasets.data_sources import find_sources
+
 WIDTH, HEIGHT = 48, 40
 BOXES = ([2, 3, 20, 18], [10, 12, 30, 24], [25, 6, 20, 30])  # of each picture
 
@@ -195,6 +199,11 @@ def write_boxes_that_are_none(coco):
         annotation['bbox'] = box
 
 
+@plant('bad-crowd', split='val')
+def write_text_for_a_crowd(coco):
+    coco.val['annotations'][0]['iscrowd'] = 'no'
+
+
 @plant('relative-boxes')
 def write_boxes_as_fractions(coco):
     for annotation in coco.train['annotations']:
@@ -249,6 +258,11 @@ def measure_on_what_is_learnt_compressed_anew(coco):
 @plant('nothing-to-learn')
 def annotate_nothing(coco):
     coco.train['annotations'].clear()
+
+
+def inspect_path(path, **options):
+    findings = Findings()
+    return inspect_data(find_sources(findings, path), findings, **options)
 
 
 def codes(report):

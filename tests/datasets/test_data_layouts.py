@@ -4,32 +4,12 @@ import shutil
 from xml.etree import ElementTree
 
 import pytest
-from planted_coco import HEIGHT, WIDTH, Coco, codes, save_picture
+from planted_coco import Coco, codes, inspect_path, save_picture
+from planted_voc import write_voc
 
 from tresnet_det.datasets.data_findings import Findings
 from tresnet_det.datasets.data_report import inspect_data
 from tresnet_det.datasets.data_sources import Source, find_config_sources, find_sources
-from tresnet_det.errors import InputError, MissingFileError
-
-
-def write_voc(root):
-    """Two pictures to learn from, one to measure on."""
-    lists = dict(train=['a', 'b'], val=['c'], trainval=['a', 'b', 'c'])
-    (root / 'ImageSets/Main').mkdir(parents=True)
-    (root / 'Annotations').mkdir()
-    for split, names in lists.items():
-        (root / f'ImageSets/Main/{split}.txt').write_text('\n'.join(names))
-    for seed, name in enumerate('abc'):
-        save_picture(root / f'JPEGImages/{name}.jpg', seed)
-        objects = ''.join(
-            f'<object><name>{label}</name><bndbox><xmin>{x}</xmin><ymin>3</ymin>'
-            f'<xmax>{x + 9}</xmax><ymax>12</ymax></bndbox></object>'
-            for label, x in (('cat', 1), ('dog', 30))
-        )
-        (root / f'Annotations/{name}.xml').write_text(
-            f'<annotation><filename>{name}.jpg</filename><size><width>{WIDTH}</width>'
-            f'<height>{HEIGHT}</height></size>{objects}</annotation>'
-        )
 
 
 def change_xml(root, name, path, text):
@@ -80,7 +60,7 @@ def test_a_fault_in_pascal_voc_gives_exactly_its_finding(tmp_path, name):
     write_voc(tmp_path)
     change, expected = VOC_PLANTS[name]
     change(tmp_path)
-    assert codes(inspect_data(find_sources(tmp_path))) == expected
+    assert codes(inspect_path(tmp_path)) == expected
 
 
 CSV = 'file,cat,dog\na.png,1,0\nb.png,0,1\nc.png,-1,1\n'
@@ -102,7 +82,7 @@ def test_faults_in_a_csv_file_are_found(tmp_path, text, expected):
     (tmp_path / 'train.csv').write_text(text)
     for seed, name in enumerate('abc'):
         save_picture(tmp_path / f'images/{name}.png', seed)
-    report = inspect_data(find_sources(tmp_path))
+    report = inspect_path(tmp_path)
     found = codes(report)
     found.pop(('train', 'similar-classes'), None)
     assert found == {('train', code): count for code, count in expected.items()}
@@ -121,7 +101,7 @@ def test_faults_in_a_label_list_are_found(tmp_path, text, classes, expected):
     (tmp_path / 'train.txt').write_text(text)
     for seed, name in enumerate(('a.png', 'b c.png')):
         save_picture(tmp_path / 'train' / name, seed)
-    source = Source('train', 'list', tmp_path / 'train.txt', (tmp_path / 'train',), classes=classes)
+    source = Source('train', 'list', tmp_path / 'train.txt', tmp_path / 'train', classes=classes)
     found = {code: count for (_, code), count in codes(inspect_data([source])).items()}
     found.pop('unused-file', None)  # of the row that is none
     assert found == expected
@@ -143,6 +123,10 @@ FOLDER_PLANTS = {
         lambda root: [shutil.rmtree(root / f'{s}/dog') or (root / f'{s}/dog').mkdir()
                       for s in ('train', 'val')],
         {('train', 'empty-class-folder'): 1, ('val', 'empty-class-folder'): 1},
+    ),
+    'one class': (
+        lambda root: [shutil.rmtree(root / f'{s}/dog') for s in ('train', 'val')],
+        {('train', 'single-class'): 1, ('val', 'single-class'): 1},
     ),
     'other classes': (
         lambda root: (root / 'val/dog').rename(root / 'val/cow'), {('val', 'classes-differ'): 1}
@@ -168,7 +152,7 @@ FOLDER_PLANTS = {
 def test_a_fault_in_class_folders_gives_exactly_its_finding(folders, name):
     change, expected = FOLDER_PLANTS[name]
     change(folders)
-    assert codes(inspect_data(find_sources(folders))) == expected
+    assert codes(inspect_path(folders)) == expected
 
 
 def test_a_class_of_the_config_without_a_folder_is_an_error(folders):
@@ -183,16 +167,9 @@ def test_a_class_of_the_config_without_a_folder_is_an_error(folders):
     assert codes(report) == {('train', 'missing-class'): 1}
 
 
-def test_what_is_no_data_is_refused(tmp_path):
-    with pytest.raises(InputError, match='no data in it that is known'):
-        find_sources(tmp_path)
-    with pytest.raises(MissingFileError, match='nowhere'):
-        find_sources(tmp_path / 'nowhere')
-
-
 @pytest.mark.real
 def test_real_voc_has_two_boxes_without_area_and_no_other_fault(real_data):
-    report = inspect_data(find_sources(real_data / 'bccd/BCCD'))
+    report = inspect_path(real_data / 'bccd')
     assert {(f.code, e.split()[0]) for f in report.findings.sorted() for e in f.examples} == {
         ('box-without-area', 'BloodImage_00338.xml'),
         ('box-without-area', 'BloodImage_00343.xml'),
@@ -205,7 +182,8 @@ def coco(tmp_path):
 
 
 def name_sources(root):
-    return [(s.name, s.kind, s.training, s.ann_file.name) for s in find_sources(root)]
+    sources = find_sources(Findings(), root)
+    return [(s.name, s.kind, s.training, s.ann_file.name) for s in sources]
 
 
 def test_usual_layouts_of_coco_files_are_recognised(coco, tmp_path):
@@ -219,12 +197,12 @@ def test_usual_layouts_of_coco_files_are_recognised(coco, tmp_path):
     (tmp_path / 'info.json').write_text('{"images": []}')
     shutil.rmtree(annotations)
     assert [source[:3] for source in name_sources(tmp_path)] == expected
-    assert codes(inspect_data(find_sources(tmp_path))) == {}
+    assert codes(inspect_path(tmp_path)) == {}
     (tmp_path / 'info.json').unlink()
     for split in ('train', 'val'):  # among the pictures, as Roboflow exports
         (tmp_path / f'{split}.json').rename(tmp_path / split / '_annotations.coco.json')
     assert [source[:3] for source in name_sources(tmp_path)] == expected
-    assert codes(inspect_data(find_sources(tmp_path))) == {}
+    assert codes(inspect_path(tmp_path)) == {}
 
 
 def test_class_folders_are_recognised_with_and_without_splits(folders):

@@ -4,12 +4,12 @@ import numpy as np
 import planted_coco as planted
 import pytest
 from mmdet.models.dense_heads import FCOSHead
-from planted_coco import Coco, codes
+from planted_coco import Coco, codes, inspect_path
 
 from tresnet_det.datasets.data_boxes import REGRESS_RANGES, View
 from tresnet_det.datasets.data_findings import KINDS, Findings
 from tresnet_det.datasets.data_report import inspect_data
-from tresnet_det.datasets.data_sources import Source, find_config_sources, find_sources
+from tresnet_det.datasets.data_sources import Source, find_config_sources
 
 
 @pytest.fixture
@@ -19,7 +19,7 @@ def coco(tmp_path):
 
 def inspect(coco, **options):
     coco.write()
-    return inspect_data(find_sources(coco.root), **options)
+    return inspect_path(coco.root, **options)
 
 
 def test_a_clean_set_gives_no_finding(coco):
@@ -62,7 +62,7 @@ def test_a_file_that_is_no_instances_file_does_not_stop_the_others(coco, change)
     coco.write()
     path = coco.root / 'annotations/instances_val.json'
     path.write_text(change(path.read_text()))
-    report = inspect_data(find_sources(coco.root))
+    report = inspect_path(coco.root)
     assert ('train', 'box-outside') in codes(report)
     assert ('val', 'unreadable-annotations') in codes(report)
 
@@ -86,7 +86,7 @@ def test_the_same_folder_in_both_splits_is_an_overlap_without_decoding(coco):
     coco.write()
     file, folder = coco.root / 'annotations/instances_train.json', coco.root / 'train'
     sources = [
-        Source(name, 'coco', file, (folder,), training=name == 'train', detection=True)
+        Source(name, 'coco', file, folder, training=name == 'train', detection=True)
         for name in ('train', 'val')
     ]
     assert codes(inspect_data(sources, decode=False)) == {('val', 'overlap'): 4}
@@ -185,9 +185,9 @@ def test_ranges_are_those_of_mmdetections_head_unless_the_config_has_others():
 
 @pytest.mark.real
 def test_real_coco_has_five_pictures_without_annotation_and_no_fault(real_data):
-    report = inspect_data(find_sources(real_data / 'coco_subset'))
-    assert codes(report) == {('train2017', 'no-annotation'): 3, ('val2017', 'no-annotation'): 2}
+    report = inspect_path(real_data / 'coco_subset')
+    assert codes(report) == {('train', 'no-annotation'): 3, ('val', 'no-annotation'): 2}
     assert not report.failed
     numbers = {n['split']: n for n in (part.numbers() for part in report.parts)}
-    assert (numbers['train2017']['boxes'], numbers['train2017']['ignored']) == (2974, 29)
-    assert (numbers['val2017']['boxes'], numbers['val2017']['ignored']) == (1786, 21)
+    assert (numbers['train']['boxes'], numbers['train']['ignored']) == (2974, 29)
+    assert (numbers['val']['boxes'], numbers['val']['ignored']) == (1786, 21)

@@ -191,11 +191,14 @@ def test_a_size_of_nothing_is_no_size(voc, out):
     assert (image['width'], image['height']) == (40, 30)
 
 
-def test_a_picture_that_a_camera_turned_counts_as_it_is_shown(voc, out):
+@pytest.mark.parametrize('ending', ['jpg', 'tiff'])
+def test_a_picture_that_a_camera_turned_counts_as_it_is_shown(voc, out, ending):
     voc.add('a', [('dog', (1, 1, 30, 40))], size=(30, 40))
+    (voc.root / 'JPEGImages/a.jpg').unlink()
     exif = Image.Exif()
     exif[0x0112] = 6
-    Image.new('RGB', (40, 30)).save(voc.root / 'JPEGImages/a.jpg', exif=exif)
+    file = voc.root / f'JPEGImages/a.{ending}'
+    Image.new('RGB', (40, 30)).save(file, exif=exif)
     voc_to_coco(voc.root, out)
     image = COCO(str(out / 'annotations/instances_train.json')).imgs[1]
     assert (image['width'], image['height']) == (30, 40)

@@ -1,10 +1,15 @@
 """What a user sees of the check of data: exit code, tables, report and picture."""
 
 import json
+import shlex
+import shutil
 
 import numpy as np
 import pytest
 from PIL import Image
+
+from tresnet_det.engine import config as edit
+from tresnet_det.engine.own_data import use_folder
 
 
 def test_data_without_fault_exits_with_0_and_leaves_report_and_picture(run, data, tmp_path):
@@ -14,13 +19,13 @@ def test_data_without_fault_exits_with_0_and_leaves_report_and_picture(run, data
     assert 'after the resize to 1333 x 800 (the default)' in result.out
     content = json.loads((tmp_path / 'found/report.json').read_text())
     numbers = {split['split']: split for split in content['splits']}
-    assert numbers['train2017']['pictures'] == 12
+    assert numbers['train']['pictures'] == 12
     truth = json.loads((data.folder / 'annotations/instances_train2017.json').read_text())
-    assert numbers['train2017']['boxes'] == len(truth['annotations'])
-    assert sum(row['objects'] for row in numbers['train2017']['class_table']) == len(
+    assert numbers['train']['boxes'] == len(truth['annotations'])
+    assert sum(row['objects'] for row in numbers['train']['class_table']) == len(
         truth['annotations']
     )
-    assert sum(content['boxes_by_level']['train2017'][f'P{n}'] for n in range(3, 8)) == len(
+    assert sum(content['boxes_by_level']['train'][f'P{n}'] for n in range(3, 8)) == len(
         truth['annotations']
     )
     with Image.open(tmp_path / 'found/data.png') as image:
@@ -39,15 +44,15 @@ def test_faults_exit_with_1_and_are_shown_with_examples_and_mend(run, data, tmp_
     (start,) = [i for i, line in enumerate(result.out.splitlines()) if '[missing-picture]' in line]
     lines = [line.strip() for line in result.out.splitlines()[start : start + 5]]
     assert lines[0].split(maxsplit=1) == [
-        'error', 'train2017: pictures that are not in the folder: 5 of 12 [missing-picture]'
+        'error', 'train: pictures that are not in the folder: 5 of 12 [missing-picture]'
     ]  # fmt: skip
     assert lines[1:4] == [f'- {pictures[0].name}', f'- {pictures[1].name}', '- ... 3 more']
     assert lines[4].startswith('-> complete the folder')
-    assert 'val2017: pictures of another size than annotated: 1 of 6' in result.out
+    assert 'val: pictures of another size than annotated: 1 of 6' in result.out
     assert 'training would fail or mislead' in result.out
     content = json.loads((tmp_path / 'found/report.json').read_text())
     found = {(f['split'], f['code']): f['where'] for f in content['findings']}
-    assert found['train2017', 'missing-picture'] == [picture.name for picture in pictures[:5]]
+    assert found['train', 'missing-picture'] == [picture.name for picture in pictures[:5]]
 
 
 def test_a_config_is_checked_with_its_resize_classes_and_data_root(run, config, data):
@@ -84,11 +89,13 @@ def test_files_and_folders_can_be_given_one_by_one(run, data):
 @pytest.mark.parametrize(
     ('arguments', 'message'),
     [
-        (['nowhere'], 'nowhere: no such file or folder'),
+        (['nowhere'], 'nowhere: no folder there'),
+        (['nowhere.json'], 'nowhere.json: no file there'),
         (['nowhere.py'], 'no config at'),
         (['.', '--data-root', '.'], '--data-root is for a config'),
         (['a', 'b', 'c'], 'an annotation file and a folder'),
-        (['.'], 'no data in it that is known'),
+        (['.'], 'no layout that is known; wanted is'),
+        (['.', '.'], 'is all of the data already'),
         (['.', '--workers', '-1'], '--workers must not be negative'),
         ([], 'required: DATA'),
     ],
@@ -111,3 +118,186 @@ def test_class_folders_are_drawn_without_boxes(run, tmp_path):
     assert 'train labels' in result.out
     assert 'levels' not in result.out
     assert (tmp_path / 'found/data.png').is_file()
+
+
+# ---------------------------------------------------------------------------------------------
+# YOLO, and what comes next
+
+
+def write_yolo(root, out):
+    """The demo data as YOLO keeps it."""
+    for split in ('train', 'val'):
+        content = json.loads((root / f'annotations/instances_{split}2017.json').read_text())
+        shutil.copytree(root / f'{split}2017', out / f'images/{split}')
+        (out / f'labels/{split}').mkdir(parents=True)
+        for image in content['images']:
+            width, height = image['width'], image['height']
+            rows = [
+                f'{a["category_id"] - 1} {(x + w / 2) / width:.6f} {(y + h / 2) / height:.6f} '
+                f'{w / width:.6f} {h / height:.6f}'
+                for a in content['annotations']
+                if a['image_id'] == image['id']
+                for x, y, w, h in [a['bbox']]
+            ]
+            stem = image['file_name'].rpartition('.')[0]
+            (out / f'labels/{split}/{stem}.txt').write_text('\n'.join(rows))
+    names = ', '.join(repr(str(number)) for number in range(10))
+    (out / 'data.yaml').write_text(f'train: images/train\nval: images/val\nnames: [{names}]\n')
+
+
+def test_yolo_is_checked_as_the_coco_files_that_it_was_made_of(run, data, tmp_path):
+    write_yolo(data.folder, tmp_path / 'own')
+    tables = []
+    for folder in (data.folder, 'own', 'own/data.yaml'):
+        result = run('check_data', folder, '--workers', 0)
+        assert result.code == 0, result.out + result.err
+        start, stop = (result.out.index(part) for part in ('split  pictures', '0 errors'))
+        tables.append(result.out[start:stop])
+    assert tables[0] == tables[1] == tables[2]
+    assert "train: YOLO's label files, own/data.yaml, pictures in own/images/train" in result.out
+
+
+def test_all_faults_of_yolo_are_in_one_table_and_in_the_picture(run, data, tmp_path):
+    own = tmp_path / 'own'
+    write_yolo(data.folder, own)
+    assert run('check_data', 'own', '--workers', 0, '--out', 'clean').code == 0
+    labels = sorted((own / 'labels/train').iterdir())
+    labels[0].write_text('0 48 30 20 20\n')
+    labels[1].write_text('17 0.5 0.5 0.2 0.2\n0 0.5 0.5 0.2\n')
+    labels[2].unlink()
+    rows = sum(len(f.read_text().splitlines()) for f in (own / 'labels/train').iterdir())
+    pictures = sorted((own / 'images/train').iterdir())
+    shutil.copy(pictures[4], own / 'images/val/more.png')
+    (own / 'labels/val/more.txt').write_text('')
+    text = (own / 'data.yaml').read_text()
+    (own / 'data.yaml').write_text(text + 'nc: 11\n')
+    result = run('check_data', 'own', '--workers', 0, '--out', 'found')
+    assert result.code == 1
+    assert result.err == ''
+    for line in (
+        'own/: names of classes or paths that cannot be used: 1 [bad-layout]',
+        f'train: rows of label files with pixels in place of fractions: 1 of {rows} [pixel-row]',
+        "-> divide x and width by the picture's width, y and height by its height",
+        f'with a class that has no name: 1 of {rows} [unknown-class-number]',
+        f'that are neither a box nor a polygon: 1 of {rows} [bad-label-row]',
+        'train: pictures without a label file: 1 of 12 [missing-label-file]',
+        'val: pictures that are in the training split, too: 1 of 7 [overlap]',
+        'training would fail or mislead',
+        'next: mend the errors, then run this again',
+    ):
+        assert line in result.out
+    with Image.open(tmp_path / 'found/data.png') as found, Image.open('clean/data.png') as clean:
+        corners = [
+            np.asarray(image.convert('RGB'))[-40:, image.width // 2 :] for image in (found, clean)
+        ]
+    red = [((c[..., 0] > 140) & (c[..., 1] < 60)).sum() for c in corners]
+    assert red[0] > 100
+    assert red[1] == 0
+
+
+def write_voc(root):
+    for part in ('Annotations', 'ImageSets/Main', 'JPEGImages'):
+        (root / part).mkdir(parents=True)
+    for name in ('a', 'b', 'c'):
+        save_noise(root / f'JPEGImages/{name}.png', name)
+        box = '<xmin>3</xmin><ymin>3</ymin><xmax>20</xmax><ymax>20</ymax>'
+        (root / f'Annotations/{name}.xml').write_text(
+            f'<annotation><object><name>cat</name><bndbox>{box}</bndbox></object></annotation>'
+        )
+    (root / 'ImageSets/Main/train.txt').write_text('a\nb\nc\n')
+
+
+def write_csv(root):
+    for name in ('a', 'b', 'c'):
+        save_noise(root / f'pictures/{name}.png', name)
+    rows = ''.join(f'{name}.png,cat;dog\n' for name in ('a', 'b', 'c'))
+    (root / 'train.csv').write_text(f'file,label\n{rows}')
+
+
+def write_folders(root):
+    for name in ('cat/a', 'cat/b', 'dog/c', 'dog/d'):
+        save_noise(root / f'{name}.png', name)
+
+
+def save_noise(path, seed):
+    path.parent.mkdir(parents=True, exist_ok=True)
+    rng = np.random.default_rng(list(seed.encode()))
+    pixels = rng.integers(256, size=(9, 9, 3), dtype=np.uint8)
+    Image.fromarray(pixels).resize((32, 32)).save(path)
+
+
+@pytest.mark.parametrize('layout', ['coco', 'voc', 'yolo', 'csv', 'folders'])
+def test_the_command_that_comes_next_takes_the_folder_that_was_checked(
+    layout, run, data, project_root, tmp_path
+):
+    own = tmp_path / 'my own'
+    if layout == 'coco':
+        shutil.copytree(data.folder, own)
+    elif layout == 'yolo':
+        write_yolo(data.folder, own)
+    else:
+        dict(voc=write_voc, csv=write_csv, folders=write_folders)[layout](own)
+    result = run('check_data', 'my own', '--workers', 0)
+    assert result.code == 0, result.out + result.err
+    (line,) = (line for line in result.out.splitlines() if line.startswith('next: '))
+    python, tool, config, option, folder = shlex.split(line.removeprefix('next: '))
+    assert (python, tool, option) == ('python', 'tools/train.py', '--data')
+    cfg = edit.load_config(project_root / config)
+    trained = use_folder(cfg, folder, tmp_path / 'out', None)
+    assert trained.layout.kind == layout
+    assert trained.layout.root == own
+
+
+def test_the_command_after_a_config_has_its_options(run, config, data):
+    options = ['--data-root', str(data.folder), '--cfg-options', 'train_dataloader.batch_size=2']
+    result = run('check_data', config, *options, '--workers', 0)
+    assert result.code == 0, result.out
+    assert f'next: python tools/train.py {config} {" ".join(options)}\n' in result.out
+
+
+@pytest.mark.parametrize(
+    'cfg',
+    [
+        "dict(type='TorchvisionDataset', name='CIFAR10')",
+        "dict(type='LVISV1Dataset', data_root='x', ann_file='y.json')",
+    ],
+)
+def test_a_config_of_data_that_cannot_be_checked_is_said_in_a_line(run, tmp_path, cfg):
+    text = f'model = dict()\ntrain_dataloader = dict(dataset={cfg})\n'
+    (tmp_path / 'own.py').write_text(text)
+    result = run('check_data', 'own.py')
+    assert result.code == 2
+    (line,) = result.err.splitlines()
+    assert f'has no data that this tool can check: {cfg.split(chr(39))[1]}' in line
+
+
+def test_a_folder_without_training_data_is_an_error_and_validation_data_alone_is_none(run, data):
+    file = data.folder / 'annotations/instances_train2017.json'
+    training = file.rename(data.folder.parent / 'train.json')
+    result = run('check_data', data.folder, '--no-decode')
+    assert result.code == 1
+    assert 'data sets without a part for training: 1 [no-training-split]' in result.out
+    pair = (training, data.folder / 'train2017')
+    for arguments in (
+        [data.folder / 'annotations/instances_val2017.json'], [*pair, '--val', data.folder]
+    ):  # fmt: skip
+        result = run('check_data', *arguments, '--no-decode')
+        assert result.code == 0, result.out + result.err
+        assert 'next: name these files in a config' in result.out
+
+
+def test_a_work_directory_is_no_data_and_said_in_a_line(run, data, tmp_path):
+    work = tmp_path / 'work'
+    for name in ('20250101_000000/vis_data/scalars.json', 'summary.json', 'fcos.py', 'epoch_1.pth'):
+        (work / name).parent.mkdir(parents=True, exist_ok=True)
+        (work / name).write_text('{}')
+    result = run('check_data', 'work')
+    assert (result.code, len(result.err.splitlines())) == (2, 1)
+    assert f'{work}: no layout that is known; wanted is' in result.err
+    (work / 'data').mkdir()  # of a training by --data, which keeps no pictures
+    for split in ('train', 'val'):
+        file = data.folder / f'annotations/instances_{split}2017.json'
+        shutil.copy(file, work / f'data/instances_{split}.json')
+    result = run('check_data', 'work')
+    assert (result.code, len(result.err.splitlines())) == (2, 1)
+    assert f'no folder below {work / "data"} has them' in result.err

@@ -3,7 +3,6 @@
 Unlike the readers that train, they leave out what is no good, note it, and go on.
 """
 
-import json
 import math
 from collections import Counter
 from collections.abc import Iterable, Sequence
@@ -13,9 +12,9 @@ import numpy as np
 
 from ..errors import InputError, MissingFileError
 from .checks import coco_download
-from .coco_content import ID_TYPES, LIMIT, are_numbers, few, read_instances
+from .coco_content import ID_TYPES, LIMIT, are_numbers, few, is_text, read_instances, read_json
 from .data_findings import Findings
-from .data_sources import Source, Split, choose_folder
+from .data_sources import Source, Split, find_folder
 from .voc import list_pictures, parse_xml, read_number
 
 NO_CLASS, UNKNOWN = -1, -2  # in place of a class number
@@ -43,16 +42,19 @@ class _CocoReader:
     def load(self) -> dict | None:
         file = self.source.ann_file
         try:
-            content = json.loads(file.read_bytes())
-        except FileNotFoundError:
+            content = read_json(file)
+        except MissingFileError:
             command = coco_download(file)
             way = f'get MS-COCO by `{command}`' if command else 'set data_root and ann_file'
             self.add('unreadable-annotations', [f'{file.absolute()}: is not there: {way}'])
             return None
-        except (OSError, ValueError, RecursionError):
+        except InputError:
             content = None
         if isinstance(content, dict) and not self.source.needs_truth:
             content.setdefault('annotations', [])
+        if self.source.optional and isinstance(content, dict) and not content.get('annotations'):
+            self.add('left-out', [f'{file}: it has no annotations'])
+            return None
         keys = ('images', 'categories', 'annotations')
         if isinstance(content, dict) and all(_are_entries(content.get(key)) for key in keys):
             filled = content['images'] and content['categories']
@@ -61,8 +63,8 @@ class _CocoReader:
         reason = f'{file}: no COCO instances file'
         try:  # what training would say of it
             read_instances(file, test_mode=False)
-        except (InputError, OSError, RecursionError) as error:
-            reason = ' '.join(str(error).split())
+        except InputError as error:
+            reason = str(error)
         self.add('unreadable-annotations', [reason])
         return None
 
@@ -107,12 +109,14 @@ class _CocoReader:
             bad &= rows >= 0  # the others are named already
             self.add('bad-box', bad.nonzero()[0], name, total)
             kept &= ~bad
+            crowds = [a.get('iscrowd', 0) not in (0, 1) for a in annotations]
+            self.add('bad-crowd', (np.array(crowds, bool) & (rows >= 0)).nonzero()[0], name, total)
             ignored = [bool(a.get('iscrowd') or a.get('ignore')) for a in annotations]
             boxed = dict(boxes=boxes, areas=areas, ignored=np.array(ignored, bool))
         kept = kept.nonzero()[0]
         return Split(
             self.source,
-            choose_folder(self.source, files),
+            find_folder(self.source, files, self.findings),
             classes,
             files,
             sizes,
@@ -170,7 +174,7 @@ class _CocoReader:
         categories = self._complete('categories', entries, ('id', 'name'))
         good, odd = [], []
         for category in categories:
-            fits = all(isinstance(category[key], ID_TYPES) for key in ('id', 'name'))
+            fits = isinstance(category['id'], ID_TYPES) and is_text(category['name'])
             (good if fits else odd).append(category)
         self.add('bad-id', odd, lambda c: f'category {str(c)[:60]}')
         for key in ('id', 'name'):
@@ -291,10 +295,10 @@ def read_voc_split(source: Source, findings: Findings) -> Split | None:
     members = list(dict.fromkeys(listed))
     twice = [name for name, count in Counter(listed).items() if count > 1]
     findings.add(source.name, 'repeated-row', twice, total=len(listed))
-    pictures = list_pictures(source.folders[0]) if source.folders[0].is_dir() else {}
+    pictures = list_pictures(source.folder) if source.folder.is_dir() else {}
     files, sizes, objects, lost, broken, named = [], [], [], [], [], set()
     for member in members:
-        xml = source.voc_root / 'Annotations' / f'{member}.xml'
+        xml = source.root / 'Annotations' / f'{member}.xml'
         candidates = pictures.get(member) or [f'{member}.jpg']
         named |= set(candidates)
         try:
@@ -332,7 +336,7 @@ def read_voc_split(source: Source, findings: Findings) -> Split | None:
     kept = (~bad).nonzero()[0]
     return Split(
         source,
-        source.folders[0],
+        source.folder,
         classes,
         files,
         np.array(sizes, np.float64).reshape(-1, 2),
@@ -341,10 +345,9 @@ def read_voc_split(source: Source, findings: Findings) -> Split | None:
         lambda i: wheres[kept[i]],
         named,
         np.bincount(rows, minlength=len(files)) > 0,
-        frozenset(),
-        boxes[kept],
-        areas[kept],
-        np.array(difficult, bool)[kept],
+        boxes=boxes[kept],
+        areas=areas[kept],
+        ignored=np.array(difficult, bool)[kept],
     )
 
 

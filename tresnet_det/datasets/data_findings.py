@@ -40,6 +40,20 @@ KINDS = {
     'missing-folder': Kind(
         ERROR, 'picture folders that are not there', 'set data_root and data_prefix'
     ),
+    'bad-layout': Kind(
+        ERROR, 'names of classes or paths that cannot be used', 'correct them there'
+    ),
+    'no-training-split': Kind(
+        ERROR,
+        'data sets without a part for training',
+        'put train into the name of the part to learn from',
+    ),
+    'left-out': Kind(
+        NOTE, 'parts that are left out', 'training passes them over; see whether that is meant'
+    ),
+    'pictures-not-found': Kind(
+        ERROR, 'annotation files whose pictures are not found', 'move them, or rename their folder'
+    ),
     'nothing-to-learn': Kind(
         ERROR, 'splits without any usable annotation', 'annotate, or name another file'
     ),
@@ -59,6 +73,11 @@ KINDS = {
         ERROR,
         'pictures that EXIF turns, annotated unturned',
         'save them turned, without the EXIF tag, and turn the boxes; or remove the tag',
+    ),
+    'exif-turned': Kind(
+        NOTE,
+        'pictures that EXIF turns, with fractions for boxes',
+        'they are of the picture as it is shown; see that the boxes lie right',
     ),
     'blank-picture': Kind(
         WARNING, 'pictures of one colour', 'see whether they were exported whole'
@@ -81,7 +100,9 @@ KINDS = {
     'missing-key': Kind(
         ERROR, 'entries that lack a key', 'write it; MMDetection and pycocotools need it'
     ),
-    'bad-id': Kind(ERROR, 'ids that are neither number nor text', 'number the entries anew'),
+    'bad-id': Kind(
+        ERROR, 'ids that are neither number nor text, or names that are no text', 'correct them'
+    ),
     'bad-image': Kind(
         ERROR,
         'images whose file_name is no text, or width or height no number above 0',
@@ -112,6 +133,38 @@ KINDS = {
     'bad-label': Kind(
         ERROR, 'rows with a label that is none', "write 1, 0 or -1 (unknown), or a class's name"
     ),
+    # YOLO's label files.
+    'bad-label-row': Kind(
+        ERROR,
+        'rows of label files that are neither a box nor a polygon',
+        'write CLASS X Y WIDTH HEIGHT, five numbers, for each box',
+    ),
+    'pixel-row': Kind(
+        ERROR,
+        'rows of label files with pixels in place of fractions',
+        "divide x and width by the picture's width, y and height by its height",
+    ),
+    'bad-fraction': Kind(
+        ERROR,
+        'rows of label files with a number outside 0 to 1',
+        'correct them: 0 is the left or top of the picture, 1 its right or bottom',
+    ),
+    'unknown-class-number': Kind(
+        ERROR,
+        'rows of label files with a class that has no name',
+        'correct them, or add names: whole numbers that count the names from 0',
+    ),
+    'missing-label-file': Kind(
+        WARNING,
+        'pictures without a label file',
+        'add it, an empty one where there is no object; training takes the picture as such a one',
+    ),
+    'label-without-picture': Kind(
+        WARNING, 'label files without a picture', 'add the picture, or remove them'
+    ),
+    'shared-label-file': Kind(
+        WARNING, 'pictures with the label file of another', 'give each a name of its own'
+    ),
     # Classes.
     'duplicate-category': Kind(
         ERROR, 'categories with the id or name of another', 'give each its own'
@@ -131,6 +184,9 @@ KINDS = {
         ERROR,
         'splits with other classes than the training split',
         'give both the same names in the same order (metainfo.classes)',
+    ),
+    'single-class': Kind(
+        ERROR, 'sets with one class, which leaves nothing to tell', 'give a folder for each class'
     ),
     'missing-class': Kind(
         ERROR, 'classes without a folder or column', 'add it, or change metainfo.classes'
@@ -157,6 +213,9 @@ KINDS = {
         'they are left out; set metainfo.classes to have them',
     ),
     # Boxes.
+    'bad-crowd': Kind(
+        ERROR, 'annotations whose iscrowd is neither 0 nor 1', 'write 0, or 1 for a crowd'
+    ),
     'bad-box': Kind(ERROR, 'boxes or areas that are no numbers', 'write [x, y, width, height]'),
     'relative-boxes': Kind(
         ERROR, 'files with all boxes within [0, 1]', "multiply by the picture's width and height"
@@ -164,7 +223,7 @@ KINDS = {
     'corner-boxes': Kind(
         ERROR,
         'files whose boxes fit their pictures as [x1, y1, x2, y2] only',
-        'write [x, y, width, height]',
+        'write [x, y, width, height], in YOLO with the centre for x and y',
     ),
     'box-outside': Kind(
         ERROR,

@@ -12,7 +12,7 @@ import numpy as np
 
 from ..errors import InputError
 from .data_findings import Findings
-from .data_sources import Source, Split, choose_folder
+from .data_sources import Source, Split, find_folder
 from .multilabel_readers import LIST_HEADERS, SUFFIXES, VALUES, read_csv, read_rows
 
 Rows = list[tuple[int, list[str]]]  # each with its number in the file
@@ -30,7 +30,7 @@ def read_csv_split(source: Source, findings: Findings) -> Split | None:
         rows = read_rows(file)
         header = [cell.strip() for cell in rows[0][1]]
         if len(header) < 2 or header[0].lower().endswith(SUFFIXES) or len(rows) < 2:
-            read_csv(file, source.folders[0], source.classes)  # says what is wrong
+            read_csv(file, file.parent, source.classes)  # says what is wrong
     except (InputError, OSError) as error:
         findings.add(source.name, 'unreadable-annotations', [str(error)])
         return None
@@ -84,7 +84,7 @@ def read_folders_split(source: Source, findings: Findings) -> Split | None:
     """
     from torchvision.datasets.folder import IMG_EXTENSIONS
 
-    root = source.folders[0]
+    root = source.folder
     if not root.is_dir():
         findings.add(source.name, 'missing-folder', [str(root)])
         return None
@@ -159,7 +159,7 @@ def _from_names(
     )
     good = [(i, number[label]) for i, label in pairs if label in number]
     objects, labels = zip(*good, strict=True) if good else ((), ())
-    folder = choose_folder(source, files)
+    folder = find_folder(source, files, findings)
     return _split(source, folder, classes, files, objects, labels, [i for i, _ in wrong])
 
 
@@ -184,7 +184,7 @@ def _from_columns(source: Source, findings: Findings, header: list[str], rows: R
                 objects.append(i)
                 labels.append(label)
     findings.add(source.name, 'bad-label', wrong, lambda pair: pair[1], len(rows))
-    folder, faulty = choose_folder(source, files), [i for i, _ in wrong]
+    folder, faulty = find_folder(source, files, findings), [i for i, _ in wrong]
     return _split(source, folder, classes, files, objects, labels, faulty, frozenset(missing))
 
 

@@ -13,6 +13,7 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
+from ..errors import InputError
 from .classification_checks import are_number_names
 from .coco_content import few
 from .data_boxes import View, check_boxes, count_levels
@@ -21,11 +22,13 @@ from .data_findings import ERROR, LEVELS, Findings
 from .data_labels import read_csv_split, read_folders_split, read_list_split
 from .data_scan import Scan, find_like, find_same, scan_pictures
 from .data_sources import Source, Split
+from .data_yolo import read_yolo_split
 from .multilabel_readers import SUFFIXES
 
 READERS = {
     'coco': read_coco_split,
     'voc': read_voc_split,
+    'yolo': read_yolo_split,
     'csv': read_csv_split,
     'list': read_list_split,
     'folders': read_folders_split,
@@ -149,10 +152,16 @@ def inspect_data(
             copies are not found.
         workers: Processes that decode; 0 for this one.
         progress: Whether to show a bar on stderr.
+
+    Raises:
+        InputError: No folder is found for the pictures of any split.
     """
     findings, view = findings or Findings(), view or View()
     splits = [READERS[source.kind](source, findings) for source in sources]
     splits = _share_voc_classes([split for split in splits if split is not None])
+    lost = [f for f in findings.sorted() if f.code == 'pictures-not-found']
+    if lost and len(lost) == len(splits):  # annotations alone, as in a training's work directory
+        raise InputError(lost[0].examples[0])
     scans = _scan(splits, _locate(splits, findings), decode, workers, progress)
     parts = []
     for split, scan in zip(splits, scans, strict=True):
@@ -173,7 +182,7 @@ def inspect_data(
     _compare_classes(splits, findings)
     for part in parts:
         if not part.split.source.training:
-            _find_overlap(part, [p for p in parts if _is_apart(p.split, part.split)], findings)
+            _find_overlap(part, [p for p in parts if p.split.source.training], findings)
     return DataReport(findings, parts, view, decode)
 
 
@@ -200,6 +209,7 @@ def _locate(splits: list[Split], findings: Findings) -> list[np.ndarray]:
             continue
         if not split.folder.is_dir():
             findings.add(split.name, 'missing-folder', [split.folder])
+        if findings.has(split.name, 'missing-folder', 'pictures-not-found'):
             found.append(np.zeros(len(split.files), bool))
             continue
         pairs = [os.path.split(file) for file in split.files]
@@ -272,10 +282,15 @@ def _check_pictures(part: Part, findings: Findings) -> None:
 
     add('size-differs', (differs & ~unturned).nonzero()[0], describe, total)
     add('exif-rotated', unturned.nonzero()[0], describe, total)
+    if split.source.kind == 'yolo':
+        boxed = np.isin(np.arange(total), split.rows)
+        turned = boxed & scan.turned & ~differs
+        add('exif-turned', turned.nonzero()[0], split.files.__getitem__, total)
     add('blank-picture', scan.blank.nonzero()[0], split.files.__getitem__, total)
     _find_copies(part, findings)
+    silent = ~split.annotated if split.lacking is None else ~split.annotated & ~split.lacking
     if split.source.needs_truth and not findings.has(split.name, 'nothing-to-learn'):
-        add('no-annotation', (~split.annotated).nonzero()[0], split.files.__getitem__, total)
+        add('no-annotation', silent.nonzero()[0], split.files.__getitem__, total)
 
 
 def _find_copies(part: Part, findings: Findings) -> None:
@@ -317,9 +332,14 @@ def _check_classes(part: Part, num_classes: int | None, findings: Findings) -> N
         findings.add(split.name, 'num-classes', [text])
     if not split.source.needs_truth or findings.has(split.name, *EXPLAINS_UNUSED):
         return
+    if split.source.kind in ONE_LABEL and count < 2:
+        findings.add(split.name, 'single-class', [few(split.classes)])
+    counts = part.class_counts()
+    if not counts.any() and findings.has_error(split.name):  # as where all rows are bad
+        return
     unused = [
         name
-        for name, n in zip(split.classes, part.class_counts(), strict=True)
+        for name, n in zip(split.classes, counts, strict=True)
         if n == 0 and name not in split.absent
     ]
     findings.add(split.name, 'unused-category', unused, repr, count)
@@ -350,11 +370,6 @@ def _compare_classes(splits: list[Split], findings: Findings) -> None:
         words += [f'{split.name} lacks {few(lacks)}'] * bool(lacks)
         text = ', '.join(words) or 'they are in another order'
         findings.add(split.name, 'classes-differ', [text])
-
-
-def _is_apart(training: Split, split: Split) -> bool:
-    """Whether two splits should share no picture; trainval has those of val by its name."""
-    return training.source.training and split.name not in training.name
 
 
 def _find_overlap(part: Part, others: list[Part], findings: Findings) -> None:

@@ -3,7 +3,7 @@
 import os
 import re
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
@@ -12,17 +12,10 @@ from ..errors import InputError, MissingFileError
 from .checks import WRAPPERS, check_coco_classes, resolve_coco_classes, resolve_paths
 from .classification import resolve_classes
 from .data_findings import Findings
-from .multilabel_readers import SUFFIXES
-from .voc import check_layout
+from .layouts import OF_TASK, Layout, find_layout, find_pictures, role_of
+from .yolo import YoloData
 
-OTHER_JSON = re.compile(r'^(captions|image_info|panoptic|person_keypoints|stuff)_')
-COCO_WORDS = (b'"annotations"', b'"image_id"')
-ENDS = 1 << 20  # bytes at the start and the end of a file
-SPLIT_FOLDERS = ('train', 'training', 'val', 'valid', 'validation', 'test', 'dev')
-WANTED = (
-    "COCO's annotations/*.json, Pascal VOC's Annotations, ImageSets and JPEGImages, a .csv file, "
-    'or class folders (also below train/ and val/)'
-)
+FILE_KINDS = {'.json': 'coco', '.csv': 'csv', '.txt': 'list'}
 
 
 @dataclass(frozen=True)
@@ -31,25 +24,33 @@ class Source:
 
     Attributes:
         name: Of the split, unique in a report.
-        kind: ``'coco'``, ``'voc'``, ``'csv'``, ``'list'`` (``NAME LABEL``) or ``'folders'``.
-        ann_file: What is read; the list of pictures for VOC, the folder itself for class folders.
-        folders: Where the pictures may be; the first that has them is taken.
+        kind: ``'coco'``, ``'voc'``, ``'yolo'``, ``'csv'``, ``'list'`` (``NAME LABEL``) or
+            ``'folders'``.
+        ann_file: What is read; the list of pictures for VOC, what names the classes for YOLO, the
+            folder itself for class folders.
+        folder: Of the pictures; None where they are looked for below ``root`` by their names.
         training: Whether it is learnt from, and not measured on.
         detection: Whether its boxes are what is learnt.
         classes: Names in the order of the labels; None takes them from the data.
         needs_truth: False where predictions are only written down.
-        voc_root: Has VOC's ``Annotations``.
+        root: The folder that has the layout, such as VOC's ``Annotations``.
+        role: ``'train'``, ``'val'`` or ``'test'`` in the layout, whatever it is taken for.
+        yolo: YOLO's data.
+        optional: Whether it is left out where it has no annotations.
     """
 
     name: str
     kind: str
     ann_file: Path
-    folders: tuple[Path, ...]
+    folder: Path | None = None
     training: bool = True
     detection: bool = False
     classes: tuple[str, ...] | None = None
     needs_truth: bool = True
-    voc_root: Path | None = None
+    root: Path | None = None
+    role: str = 'train'
+    yolo: YoloData | None = None
+    optional: bool = False
 
 
 @dataclass
@@ -68,6 +69,7 @@ class Split:
         named: All files that the annotations name, also those of entries that are no good.
         annotated: ``(N,)``, whether anything is said of a picture, good or bad.
         absent: Classes that the data has no place for, as a category or a folder.
+        lacking: ``(N,)``, whether a picture lacks the label file of its own; with YOLO's.
         boxes: ``(M, 4)``: x, y, width and height in pixels; None for labels of pictures.
         areas: ``(M,)`` in pixels, NaN where nothing is said; with ``boxes``.
         ignored: ``(M,)``: crowds, which are not learnt; with ``boxes``.
@@ -84,6 +86,7 @@ class Split:
     named: set[str]
     annotated: np.ndarray
     absent: frozenset[str] = frozenset()
+    lacking: np.ndarray | None = None
     boxes: np.ndarray | None = None
     areas: np.ndarray | None = None
     ignored: np.ndarray | None = None
@@ -97,140 +100,74 @@ class Split:
         return os.path.join(self.folder, self.files[row])
 
 
-def choose_folder(source: Source, files: list[str]) -> Path:
-    """Return the first folder that has one of the first pictures, or else the first that exists."""
-    for folder in source.folders:
-        if any((folder / name).is_file() for name in files[:20]):
-            return folder
-    return next((folder for folder in source.folders if folder.is_dir()), source.folders[0])
+def find_folder(source: Source, files: list[str], findings: Findings) -> Path:
+    """Return the folder of a source's pictures; where none is found, the findings say so."""
+    if source.folder is not None or not files:
+        return source.folder or source.root
+    try:
+        return find_pictures(source.root, files, source.ann_file, source.role)
+    except InputError as error:
+        findings.add(source.name, 'pictures-not-found', [str(error)])
+        return source.root
 
 
-def find_sources(path: Path, img_dir: Path | None = None) -> list[Source]:
+def find_sources(findings: Findings, path: Path, img_dir: Path | None = None) -> list[Source]:
     """Recognise the data at a path that a user gave.
 
     Args:
-        path: An annotation file (``.json``, ``.csv``, ``.txt``) or a folder.
-        img_dir: The pictures of an annotation file; without it they are looked for beside it.
+        findings: Gets what of a layout is wrong or left out.
+        path: An annotation file (``.json``, ``.csv``, ``.txt``), or what `find_layout` recognises.
+        img_dir: The pictures of an annotation file; without it they are looked for around it.
 
     Raises:
         MissingFileError: A path is not there.
         InputError: There is no data that is known.
     """
-    for given in filter(None, (path, img_dir)):
-        if not given.exists():
-            raise MissingFileError(f'{given}: no such file or folder')
-    if path.is_file():
-        kinds = {'.json': 'coco', '.csv': 'csv', '.txt': 'list'}
-        if path.suffix.lower() not in kinds:
-            raise InputError(
-                f'{path}: give a config (.py), a .json, .csv or .txt file, or a folder'
-            )
-        if img_dir is not None and not img_dir.is_dir():
-            raise InputError(f'{img_dir}: is no folder; give the folder of the pictures')
-        return [_file_source(path, kinds[path.suffix.lower()], img_dir)]
+    if img_dir is not None and not img_dir.is_dir():
+        raise MissingFileError(f'{img_dir}: no folder there; give the folder of the pictures')
+    if path.suffix.lower() in FILE_KINDS and not path.is_dir():
+        if not path.is_file():
+            raise MissingFileError(f'{path}: no file there')
+        return [_file_source(path, img_dir)]
+    if path.is_file() and path.suffix not in ('.yaml', '.yml'):
+        raise InputError(f'{path}: give a config (.py), a .json, .csv or .txt file, or a folder')
     if img_dir is not None:
         raise InputError(
-            f'{path} is a folder already, so what is {img_dir}? Give one folder, an annotation '
-            'file and its folder, or name the validation data by --val'
+            f'{path} is all of the data already, so what is {img_dir}? Give one folder, an '
+            'annotation file and its folder, or name the validation data by --val'
         )
-    for find in (_find_voc, _find_coco, _find_csv, _find_class_folders):
-        sources = find(path)
-        if sources:
-            return _with_unique_names(sorted(sources, key=lambda source: not source.training))
-    inner = [child for child in sorted(path.glob('*/')) if _find_voc(child)]
-    hint = f'; did you mean {inner[0]}?' if inner else ''
-    raise InputError(f'{path}: no data in it that is known, wanted is {WANTED}{hint}')
+    layout = find_layout(path, None, strict=False)
+    where = f'{layout.root.name}/'
+    findings.add(where, 'bad-layout', layout.faults)
+    findings.add(where, 'left-out', layout.notes)
+    return [_layout_source(layout, role) for role in layout.splits]
 
 
-def is_training(name: str) -> bool:
-    """Whether a split of that name is learnt from."""
-    return name.lower().startswith('train') or not re.search('val|test|dev', name.lower())
-
-
-def _with_unique_names(sources: list[Source]) -> list[Source]:
-    names = [source.name for source in sources]
-    if len(set(names)) == len(names):
-        return sources
-    return [replace(source, name=str(source.ann_file)) for source in sources]
-
-
-def _file_source(path: Path, kind: str, img_dir: Path | None = None) -> Source:
+def _file_source(path: Path, img_dir: Path | None) -> Source:
     name = re.sub('^instances_', '', path.stem)
     if name.startswith('_annotations'):  # beside the pictures, as Roboflow exports
         name = path.parent.name
     root = path.parent.parent if path.parent.name in ('annotations', 'meta') else path.parent
-    plain = name.rstrip('0123456789')
-    around = (root / name, root / 'images' / name, root / name / 'images', root / plain,
-              root / 'images' / plain, root / 'images', root / 'img', root / 'JPEGImages',
-              path.parent, root)  # fmt: skip
-    folders = (img_dir,) if img_dir is not None else around
-    return Source(name, kind, path, folders, training=is_training(name), detection=kind == 'coco')
+    kind, role = FILE_KINDS[path.suffix.lower()], role_of(name)
+    role = role if role in ('val', 'test') else 'train'
+    where = dict(folder=img_dir, root=root, role=role)
+    return Source(name, kind, path, training=role == 'train', detection=kind == 'coco', **where)
 
 
-def _find_voc(root: Path) -> list[Source]:
-    if not ((root / 'Annotations').is_dir() and (root / 'JPEGImages').is_dir()):
-        return []
-    check_layout(root)
-    lists = {}
-    for file in sorted((root / 'ImageSets/Main').glob('*.txt')):
-        text = file.read_text(encoding='utf-8', errors='replace')  # whose reader will tell
-        rows = [row.split() for row in text.splitlines() if row.strip()]
-        if rows and all(len(row) == 1 for row in rows):  # others are lists of one class
-            lists[file.stem] = file
-    if {'train', 'val'} <= lists.keys():
-        lists.pop('trainval', None)
-    if not lists:
-        raise InputError(f'{root / "ImageSets/Main"}: has no list of pictures, such as train.txt')
-    return [
-        Source(name, 'voc', file, (root / 'JPEGImages',), is_training(name), True, voc_root=root)
-        for name, file in lists.items()
-    ]
-
-
-def _find_coco(root: Path) -> list[Source]:
-    for pattern in ('annotations/instances_*.json', 'annotations/*.json', '*.json',
-                    '*/_annotations.coco.json'):  # fmt: skip
-        files = [
-            file
-            for file in sorted(root.glob(pattern))
-            if not OTHER_JSON.match(file.name) and (pattern != '*.json' or _looks_like_coco(file))
-        ]
-        if files:
-            return [_file_source(file, 'coco') for file in files]
-    return []
-
-
-def _looks_like_coco(file: Path) -> bool:
-    """Whether a JSON file has annotations, from a look at its ends: the whole takes long."""
-    with file.open('rb') as stream:
-        text = stream.read(ENDS)
-        stream.seek(max(file.stat().st_size - ENDS, 0))
-        text += stream.read()
-    return any(word in text for word in COCO_WORDS)
-
-
-def _find_csv(root: Path) -> list[Source]:
-    files = sorted((*root.glob('*.csv'), *root.glob('annotations/*.csv')))
-    return [_file_source(file, 'csv') for file in files]
-
-
-def _find_class_folders(root: Path) -> list[Source]:
-    parts = [root / name for name in SPLIT_FOLDERS if _has_class_folders(root / name)]
-    return [
-        Source(part.name, 'folders', part, (part,), is_training(part.name))
-        for part in parts or [root] * _has_class_folders(root)
-    ]
-
-
-def _has_class_folders(root: Path) -> bool:
-    if not root.is_dir():
-        return False
-    inner = (e for e in os.scandir(root) if e.is_dir() and not e.name.startswith('.'))
-    return any(
-        file.lower().endswith(SUFFIXES)
-        for folder in inner
-        for _, _, files in os.walk(folder)
-        for file in files
+def _layout_source(layout: Layout, role: str) -> Source:
+    place, kind = layout.splits[role], layout.kind
+    folders = {'voc': layout.root / 'JPEGImages', 'folders': place}
+    return Source(
+        role,
+        kind,
+        layout.sign if kind == 'yolo' else place,
+        folders.get(kind),
+        training=role == 'train',
+        detection=kind in OF_TASK['detection'],
+        root=layout.root,
+        role=role,
+        yolo=layout.yolo,
+        optional=role == 'test',
     )
 
 
@@ -294,7 +231,7 @@ def _config_source(cfg: Mapping, name: str, training: bool, needs_truth: bool) -
             if reader is None:
                 raise InputError(f'ann_file {path} must be a .json (COCO) or .csv file')
         classes = resolve_classes(cfg.get('metainfo'))
-        return Source(kind=reader, ann_file=path, folders=(folder,), classes=classes, **common)
+        return Source(kind=reader, ann_file=path, folder=folder, classes=classes, **common)
     if not isinstance(found, type) or not issubclass(found, (CocoDataset, XMLDataset)):
         return None
     if kind.startswith('LVIS'):  # whose images have a coco_url in place of a file_name
@@ -304,10 +241,10 @@ def _config_source(cfg: Mapping, name: str, training: bool, needs_truth: bool) -
     if issubclass(found, XMLDataset):
         place = root / (cfg.get('data_prefix') or {}).get('sub_data_root', '')
         folder = place / cfg.get('img_subdir', 'JPEGImages')
-        paths = dict(ann_file=root / ann_file, folders=(folder,), voc_root=place)
+        paths = dict(ann_file=root / ann_file, folder=folder, root=place)
         return Source(kind='voc', classes=classes, **paths, **common)
     path, folder = map(Path, resolve_paths(cfg))
-    return Source(kind='coco', ann_file=path, folders=(folder,), classes=classes, **common)
+    return Source(kind='coco', ann_file=path, folder=folder, classes=classes, **common)
 
 
 def _names(cfg: Mapping, kind: type) -> tuple[str, ...]:

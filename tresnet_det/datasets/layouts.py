@@ -9,10 +9,9 @@ from typing import TypeVar
 
 from ..errors import InputError, MissingFileError
 from .coco_content import few
-from .data_sources import OTHER_JSON
 from .multilabel_readers import SUFFIXES
 from .voc import check_layout
-from .yolo import YoloData, has_labels, read_data_yaml
+from .yolo import YoloData, has_labels, number_names, parse_data_yaml, read_lines
 
 KINDS = {
     'coco': "COCO's JSON",
@@ -41,15 +40,18 @@ ROLE_WORDS = {
     'val': ('val', 'valid', 'validation', 'minival', 'dev', 'eval'),
     'train': ('train', 'training'),
 }
+OTHER_JSON = re.compile(r'^(captions|image_info|panoptic|person_keypoints|stuff)_')
+COCO_NAMES = ('annotations/instances_*.json', '*/_annotations.coco.json')  # of nothing else
 COCO_PATTERNS = (
-    'annotations/instances_*.json',
+    COCO_NAMES[0],
     'annotations/*.json',
     '*.json',
-    '*/_annotations.coco.json',
+    COCO_NAMES[1],
     '*/annotations.json',
     '*/labels.json',
 )
-COCO_WORDS = (b'"images"', b'"annotations"')
+COCO_WORDS = (b'"annotations"', b'"image_id"')
+ENDS = 1 << 20  # bytes at the start and the end of a file
 DEPTH = 3  # folders below the data's own in which pictures are looked for
 SAMPLE = 100  # names by which the folder of pictures is found
 
@@ -68,6 +70,8 @@ class Layout:
         sign: What it was recognised by.
         notes: What was passed over, a line each.
         yolo: YOLO's data.
+        faults: Why it cannot be trained on, though it was recognised: names of classes or paths of
+            YOLO's that are wrong or not there.
     """
 
     kind: str
@@ -76,14 +80,17 @@ class Layout:
     sign: Path
     notes: tuple[str, ...] = ()
     yolo: YoloData | None = None
+    faults: tuple[InputError, ...] = ()
 
 
-def find_layout(path: str | os.PathLike, task: str) -> Layout:
+def find_layout(path: str | os.PathLike, task: str | None, strict: bool = True) -> Layout:
     """Recognise a folder of data, or one that lies alone in it or in its folders.
 
     Args:
         path: The folder, or a ``data.yaml`` of YOLO's.
-        task: ``'detection'``, ``'multilabel'`` or ``'classification'``, which see `OF_TASK`.
+        task: ``'detection'``, ``'multilabel'`` or ``'classification'``, which see `OF_TASK`; None
+            where it may be any: detection's layouts come first, then the others.
+        strict: Whether to raise the first of the layout's faults, and not leave them to the caller.
 
     Raises:
         MissingFileError: It is not there, or a part of its layout is not.
@@ -91,22 +98,32 @@ def find_layout(path: str | os.PathLike, task: str) -> Layout:
             apart.
     """
     root = Path(os.path.abspath(path))
-    if root.is_file() and root.suffix in ('.yaml', '.yml') and 'yolo' in OF_TASK[task]:
-        return _yolo_layout(root.parent, read_data_yaml(root))
-    if not root.is_dir():
+    tasks = ('detection', 'multilabel') if task is None else (task,)
+    if root.is_file() and root.suffix in ('.yaml', '.yml') and 'yolo' in OF_TASK[tasks[0]]:
+        found = [_yolo_layout(root.parent, *parse_data_yaml(root))]
+    elif root.is_dir():
+        # in it (BCCD/), or in that (VOCdevkit/VOC2012/)
+        found = next(filter(None, (_search(root, kind, 2) for kind in tasks)), [])
+    else:
         raise MissingFileError(f'{root}: no folder there')
-    found = _search(root, task, 2)  # in it (BCCD/), or in that (VOCdevkit/VOC2012/)
     if len(found) > 1:
         inner = few(str(layout.root.relative_to(root)) for layout in found)
         raise InputError(
             f'{root}: has {len(found)} data sets in it ({inner}): name one of these folders'
         )
-    if found:
-        return found[0]
+    if not found:
+        raise InputError(f'{root}: no layout that is known{_describe_unknown(root, task)}')
+    if strict and found[0].faults:
+        raise found[0].faults[0]
+    return found[0]
+
+
+def _describe_unknown(root: Path, task: str | None) -> str:
     entries = sorted(e.name + '/' * e.is_dir() for e in os.scandir(root))
     there = f'in it are {few(entries)}' if entries else 'it is empty'
-    wanted = '; '.join(f'{KINDS[kind]} ({WANTED[kind]})' for kind in OF_TASK[task])
-    raise InputError(f'{root}: no layout that is known for {task}; wanted is {wanted}; {there}')
+    kinds = KINDS if task is None else OF_TASK[task]
+    wanted = '; '.join(f'{KINDS[kind]} ({WANTED[kind]})' for kind in kinds)
+    return f'{f" for {task}" if task else ""}; wanted is {wanted}; {there}'
 
 
 def _search(root: Path, task: str, depth: int) -> list[Layout]:
@@ -177,7 +194,7 @@ def _find_coco(root: Path) -> Layout | None:
         files = [
             file
             for file in sorted(root.glob(pattern))
-            if not OTHER_JSON.match(file.name) and _looks_like_coco(file)
+            if not OTHER_JSON.match(file.name) and (pattern in COCO_NAMES or _looks_like_coco(file))
         ]
         if files:
             # Of */annotations.json, the folder has the name.
@@ -189,19 +206,26 @@ def _find_coco(root: Path) -> Layout | None:
 
 
 def _looks_like_coco(file: Path) -> bool:
+    """Whether a JSON file has annotations, from a look at its ends: the whole takes long."""
     with file.open('rb') as stream:
-        head = stream.read(1 << 16)
-    return any(word in head for word in COCO_WORDS)
+        text = stream.read(ENDS)
+        stream.seek(max(file.stat().st_size - ENDS, 0))
+        text += stream.read()
+    return any(word in text for word in COCO_WORDS)
 
 
 def _find_voc(root: Path) -> Layout | None:
     folder, lists = root / 'Annotations', root / 'ImageSets/Main'
-    if not folder.is_dir() or next(folder.glob('*.xml'), None) is None:
+    other = root / 'annotations'  # COCO's, or of VOC under names that are not its own
+    if not any(folder.glob('*.xml')) and (
+        any(other.glob('*.json')) or not any(other.glob('*.xml'))
+    ):
         return None
     check_layout(root)
     parts = []
     for file in sorted(lists.glob('*.txt')):
-        rows = [row.split() for row in file.read_text(encoding='utf-8').splitlines() if row.strip()]
+        text = file.read_text(encoding='utf-8', errors='replace')  # whose reader will tell
+        rows = [row.split() for row in text.splitlines() if row.strip()]
         if rows and all(len(row) == 1 for row in rows):  # others are lists of one class
             parts.append((file.stem, file))
     if not parts:
@@ -219,7 +243,7 @@ def _find_yolo(root: Path) -> Layout | None:
     if len(yamls) > 1:
         raise InputError(f'{root}: has {few(f.name for f in yamls)}: name one of these files')
     if yamls:
-        return _yolo_layout(root, read_data_yaml(yamls[0]))
+        return _yolo_layout(root, *parse_data_yaml(yamls[0]))
     places = [(f.name, f) for f in _children(root / 'images') if role_of(f.name)]
     places = places or [
         (f.name, f / 'images')
@@ -235,30 +259,40 @@ def _find_yolo(root: Path) -> Layout | None:
     splits, notes = _assign(places, root)
     homes = [root, *folders, *(root / 'labels' / name for name, _ in places)]
     file = next((home / 'classes.txt' for home in homes if (home / 'classes.txt').is_file()), None)
+    names, faults = _read_classes(root, file)
+    places = {role: (place,) for role, place in splits.items()}
+    return _yolo_layout(root, YoloData(file or root, names, places, tuple(notes)), faults)
+
+
+def _read_classes(root: Path, file: Path | None) -> tuple[tuple[str, ...], list[InputError]]:
+    """Return the names in a ``classes.txt``, and what is wrong with them."""
     if file is None:
-        raise MissingFileError(
+        text = (
             f'{root}: has pictures and labels as YOLO does, and nothing that names the classes: '
             'write classes.txt, a name on each line, or a data.yaml'
         )
-    lines = file.read_text(encoding='utf-8-sig').splitlines()
-    names = tuple(line.strip() for line in lines if line.strip())
+        return (), [MissingFileError(text)]
+    names = tuple(line.strip() for line in read_lines(file) if line.strip())
     if not names or len(set(names)) < len(names):
-        raise InputError(f'{file}: must have a name on each line, each once')
-    data = YoloData(file, names, {role: (place,) for role, place in splits.items()}, tuple(notes))
-    return _yolo_layout(root, data)
+        return number_names(names), [
+            InputError(f'{file}: must have a name on each line, each once')
+        ]
+    return names, []
 
 
-def _yolo_layout(root: Path, data: YoloData) -> Layout:
+def _yolo_layout(root: Path, data: YoloData, faults: Sequence[InputError]) -> Layout:
     splits, notes = dict(data.splits), list(data.notes)
     if 'test' in splits and not has_labels(data, 'test'):
         del splits['test']
         notes.append('test is left out: its pictures have no label files')
     first = {role: places[0] for role, places in splits.items()}
-    return Layout('yolo', root, first, data.source, tuple(notes), data)
+    return Layout('yolo', root, first, data.source, tuple(notes), data, tuple(faults))
 
 
 def _has_names(file: Path) -> bool:
-    return re.search(rb'^["\']?names["\']?\s*:', file.read_bytes(), re.MULTILINE) is not None
+    """Whether a YAML file names classes, or has the place for it: a model's has no ``train``."""
+    keys = set(re.findall(rb'^["\']?(names|nc|train)["\']?\s*:', file.read_bytes(), re.MULTILINE))
+    return b'names' in keys or keys == {b'nc', b'train'}
 
 
 def _find_csv(root: Path) -> Layout | None:
@@ -327,7 +361,8 @@ def find_pictures(root: Path, names: Sequence[str], ann_file: Path, role: str) -
     """
     sample = names[:: max(1, len(names) // SAMPLE)]
     counts = {
-        folder: sum((folder / name).is_file() for name in sample) for folder in _walk(root, DEPTH)
+        folder: sum(os.path.isfile(folder / name) for name in sample)
+        for folder in _walk(root, DEPTH)
     }
     most = max(counts.values())
     if not most:

@@ -116,7 +116,7 @@ def _read_lists(voc_root: Path, splits: Sequence[str] | None) -> dict[str, list[
 
 def list_pictures(folder: Path) -> dict[str, list[str]]:
     """Return the file names in a folder by their stem."""
-    pictures = {}
+    pictures: dict = {}
     for name in sorted(os.listdir(folder)):
         pictures.setdefault(os.path.splitext(name)[0], []).append(name)
     return pictures
@@ -177,12 +177,13 @@ def _read_record(voc_root: Path, name: str, pictures: dict[str, list[str]]) -> d
 
 def _picture_size(file: Path) -> tuple[int, int]:
     """Return width and height as the picture is shown (cameras may store it turned)."""
-    from PIL import Image
+    from PIL import Image, ImageOps
 
     try:
         with Image.open(file) as image:
+            # Of a turned TIFF, newer Pillows have exchanged the size already: let it turn itself.
             turned = image.getexif().get(0x0112, 1) >= 5
-            return image.size[::-1] if turned else image.size
+            return ImageOps.exif_transpose(image).size if turned else image.size
     except (OSError, SyntaxError, ValueError):
         raise InputError(f'{file}: not a readable picture') from None
 
@@ -190,8 +191,8 @@ def _picture_size(file: Path) -> tuple[int, int]:
 def read_number(file: Path, element: ElementTree.Element, path: str) -> int | float:
     text = element.findtext(path)
     try:
-        value = float(text)
-    except (TypeError, ValueError):
+        value = float(text or '')
+    except ValueError:
         value = math.nan
     if not math.isfinite(value):
         raise InputError(f'{file}: <{path}> is {text!r}; it must be a number')
@@ -218,7 +219,7 @@ def _add_object(file: Path, element: ElementTree.Element, record: dict) -> None:
 
 
 def _settle_classes(voc_root: Path, records: dict, classes: Sequence[str] | None) -> list[str]:
-    found = {}  # class name -> a file that has it
+    found: dict = {}  # class name -> a file that has it
     for picture, record in records.items():
         for name, _, _ in record['objects']:
             found.setdefault(name, picture)
@@ -241,7 +242,8 @@ def _compose(
 ) -> dict:
     """Put one split's COCO content together."""
     labels = {name: label for label, name in enumerate(classes, 1)}
-    images, annotations = [], []
+    images: list[dict] = []
+    annotations: list[dict] = []
     for name in members:
         record = records[name]
         image = {key: record[key] for key in ('file_name', 'width', 'height')}

@@ -1,6 +1,5 @@
 """YOLO's label files to COCO's format: a text file a picture, a row a box in fractions of it."""
 
-import math
 import os
 from collections import defaultdict
 from collections.abc import Iterable, Iterator, Mapping, Sequence
@@ -14,16 +13,14 @@ from ..errors import InputError, MissingFileError
 from .coco_content import few
 from .multilabel_readers import SUFFIXES
 from .voc import _picture_size
+from .yolo_rows import parse_row
 
 ORIGIN = 'Converted from YOLO'
 SPLIT_KEYS = {'train': ('train',), 'val': ('val', 'validation', 'valid'), 'test': ('test',)}
-SLACK = 0.01  # beyond 0 to 1: what rounding explains
 DIGITS = 3  # of pixels; label files have six decimals, half a thousandth of 1000 pixels
 BORDER = 0.5  # pixels that a box may pass the border by before it is worth a word
 SHOWN_ROWS = 20
 NO_LABELS = ('classes.txt', 'train.txt', 'val.txt', 'test.txt', 'readme.txt')
-
-Box = tuple[float, float, float, float]
 
 
 @dataclass(frozen=True)
@@ -77,29 +74,46 @@ def read_data_yaml(file: Path) -> YoloData:
         MissingFileError: What ``train`` or ``val`` names is not there.
         InputError: It is no YAML, has no names, or is of key points.
     """
+    data, faults = parse_data_yaml(file)
+    if faults:
+        raise faults[0]
+    return data
+
+
+def parse_data_yaml(file: Path) -> tuple[YoloData, list[InputError]]:
+    """Read as much of a ``data.yaml`` as can be used.
+
+    Returns:
+        The data without places that are not there, and with numbers for names that cannot be used;
+        and what is wrong, for which `read_data_yaml` raises.
+
+    Raises:
+        InputError: It is no YAML, or of key points.
+    """
     content = _load_yaml(file)
-    names = _read_names(file, content)
     if 'kpt_shape' in content:
         raise InputError(f'{file}: kpt_shape makes it a data set of key points, not of boxes')
+    names, faults = _read_names(file, content)
     root = Path(file.parent, str(content.get('path') or ''))
     splits, notes = {}, []
     for role, keys in SPLIT_KEYS.items():
         entry = next((content[key] for key in keys if content.get(key)), None)
         entries = entry if isinstance(entry, list) else [entry] * (entry is not None)
         if not all(isinstance(text, str) for text in entries):
-            raise InputError(f'{file}: {role} is {entry!r}; it must be a path or a list of paths')
+            text = f'{file}: {role} is {entry!r}; it must be a path or a list of paths'
+            faults.append(InputError(text))
+            continue
         places = [_find_place(text, (root, file.parent)) for text in entries]
         lost = [text for text, place in zip(entries, places, strict=True) if place is None]
-        if lost and role != 'test':
-            raise MissingFileError(
-                f'{file}: {role} names {lost[0]!r}, and {root / lost[0]} is not there: correct '
-                f'{role}, or path, in it'
-            )
-        if lost:
+        there = tuple(filter(None, places))
+        if lost and role == 'test':
             notes.append(f'{role} is left out: {root / lost[0]} is not there')
-        elif places:
-            splits[role] = tuple(places)
-    return YoloData(file, names, splits, tuple(notes))
+        elif there:
+            splits[role] = there
+        if lost and role != 'test':
+            text = f'{file}: {role} names {lost[0]!r}, and {root / lost[0]} is not there: correct '
+            faults.append(MissingFileError(f'{text}{role}, or path, in it'))
+    return YoloData(file, names, splits, tuple(notes)), faults
 
 
 def _load_yaml(file: Path) -> dict:
@@ -112,28 +126,35 @@ def _load_yaml(file: Path) -> dict:
     return content
 
 
-def _read_names(file: Path, content: dict) -> tuple[str, ...]:
+def number_names(names: Sequence[str]) -> tuple[str, ...]:
+    """Return numbers in place of names that cannot be used."""
+    return tuple(str(number) for number in range(len(names)))
+
+
+def _read_names(file: Path, content: dict) -> tuple[tuple[str, ...], list[InputError]]:
+    """Return the names, and what is wrong with them."""
     names = content.get('names')
     if isinstance(names, dict):
         if set(names) != set(range(len(names))):
-            raise InputError(
-                f'{file}: names has the keys {few(names)}; they must be the numbers from 0 to '
-                f'{len(names) - 1}'
-            )
+            text = f'names has the keys {few(names)}; they must be the numbers from 0 to '
+            return (), [InputError(f'{file}: {text}{len(names) - 1}')]
         names = [names[number] for number in range(len(names))]
     if not isinstance(names, list) or not names:
-        raise InputError(f'{file}: has no list of names: write names: [cat, dog]')
+        return (), [InputError(f'{file}: has no list of names: write names: [cat, dog]')]
+    faults = []
     odd = [name for name in names if type(name) not in (str, int)]
     if odd:
-        raise InputError(f'{file}: names has {odd[0]!r}, which is no text: put it into quotes')
-    names = tuple(str(name) for name in names)
+        faults.append(f'names has {odd[0]!r}, which is no text: put it into quotes')
     if content.get('nc', len(names)) != len(names):
-        raise InputError(
-            f'{file}: nc is {content["nc"]}, and there are {len(names)} names: correct one of them'
+        faults.append(
+            f'nc is {content["nc"]}, and there are {len(names)} names: correct one of them'
         )
-    if len(set(names)) < len(names):
-        raise InputError(f'{file}: names has a name more than once: {few(names)}')
-    return names
+    texts = tuple(map(str, names))
+    if len(set(texts)) < len(texts):
+        faults.append(f'names has a name more than once: {few(texts)}')
+    if odd or len(set(texts)) < len(texts):
+        texts = number_names(texts)
+    return texts, [InputError(f'{file}: {text}') for text in faults]
 
 
 def _find_place(text: str, roots: Sequence[Path]) -> Path | None:
@@ -189,8 +210,8 @@ def read_yolo(
                 f'the first would be {labels[pictures[0]]}'
             )
         if all(place.is_dir() for place in data.splits[split]):  # lists may share a folder
-            lost += _find_lost(labels.values())
-        folder = _common_folder(data.splits[split], pictures)
+            lost += find_lost(labels.values())
+        folder = common_folder(data.splits[split], pictures)
         content = dict(
             info=dict(description=f'{ORIGIN}, split {split}'),
             images=[],
@@ -210,7 +231,7 @@ def read_yolo(
 def has_labels(data: YoloData, split: str) -> bool:
     """Whether any picture of a split has a label file."""
     places = data.splits[split]
-    return any(label_file(picture).is_file() for p in places for picture in _list_pictures(p))
+    return any(label_file(picture).is_file() for p in places for _, picture in list_pictures(p))
 
 
 def label_file(picture: Path) -> Path:
@@ -228,47 +249,58 @@ def _label_folder(folder: Path) -> Path:
 
 
 def _list_split(data: YoloData, split: str) -> list[Path]:
-    pictures = [picture for place in data.splits[split] for picture in _list_pictures(place)]
+    pictures = {p: where for place in data.splits[split] for where, p in list_pictures(place)}
     if not pictures:
         places = ', '.join(map(str, data.splits[split]))
         raise InputError(f'{data.source}: {split} has no picture in {places}')
-    return list(dict.fromkeys(pictures))
+    for picture, where in pictures.items():
+        if where and not picture.is_file():
+            raise MissingFileError(f'{where}: no picture at {picture}')
+    return list(pictures)
 
 
-def _list_pictures(place: Path) -> Iterator[Path]:
+def list_pictures(place: Path) -> Iterator[tuple[str, Path]]:
+    """Yield the pictures of a folder, or those that a text file lists, there or not.
+
+    Args:
+        place: One of `YoloData.splits`.
+
+    Yields:
+        The file and row that name the picture, empty in a folder; and the picture.
+
+    Raises:
+        InputError: The file is no text.
+    """
     if place.is_file():
-        yield from _read_list(place)
+        for row, line in enumerate(read_lines(place), 1):
+            if line.strip():
+                yield f'{place}:{row}', Path(os.path.normpath(place.parent / line.strip()))
         return
     for folder, inner, files in os.walk(place, followlinks=True):
         inner[:] = sorted(name for name in inner if not name.startswith('.'))
         for name in sorted(files):
             if name.lower().endswith(SUFFIXES) and not name.startswith('.'):
-                yield Path(folder, name)
+                yield '', Path(folder, name)
 
 
-def _read_list(file: Path) -> Iterator[Path]:
-    for row, line in enumerate(_read_lines(file), 1):
-        if not line.strip():
-            continue
-        picture = Path(os.path.normpath(file.parent / line.strip()))
-        if not picture.is_file():
-            raise MissingFileError(f'{file}:{row}: no picture at {picture}')
-        yield picture
+def read_lines(file: Path) -> list[str]:
+    """Return the lines of a text file.
 
-
-def _read_lines(file: Path) -> list[str]:
+    Raises:
+        InputError: It is no text.
+    """
     try:
         return file.read_text(encoding='utf-8-sig').splitlines()
     except UnicodeDecodeError as error:
         raise InputError(f'{file}: no text at byte {error.start}') from None
 
 
-def _common_folder(places: Sequence[Path], pictures: Sequence[Path]) -> Path:
+def common_folder(places: Sequence[Path], pictures: Sequence[Path]) -> Path:
     folders = places if all(place.is_dir() for place in places) else {p.parent for p in pictures}
     return Path(os.path.commonpath(folders))
 
 
-def _find_lost(labels: Iterable[Path]) -> list[Path]:
+def find_lost(labels: Iterable[Path]) -> list[Path]:
     """Return the label files beside those of the pictures that belong to none."""
     wanted = defaultdict(set)
     for file in labels:
@@ -295,13 +327,13 @@ def _add_picture(
     width, height = _picture_size(picture)
     name = os.path.relpath(picture, folder)
     content['images'].append(dict(id=image_id, file_name=name, width=width, height=height))
-    rows = _read_lines(file) if file.is_file() else []
+    rows = read_lines(file) if file.is_file() else []
     for row, line in enumerate(rows, 1):
         if not line.strip():
             continue
         where = f'{file}:{row}'
         try:
-            label, edges = _parse_row(line.split(), len(ids), source)
+            label, edges = parse_row(line.split(), len(ids), source)
         except InputError as error:
             found.faults.append(f'{where}: {error}')
             continue
@@ -327,34 +359,6 @@ def _add_picture(
                 iscrowd=0,
             )
         )
-
-
-def _parse_row(fields: Sequence[str], num_classes: int, source: Path) -> tuple[int, Box]:
-    """Return the class number and left, top, right, bottom in fractions of the picture."""
-    try:
-        numbers = [float(text) for text in fields]
-    except ValueError:
-        numbers = [math.nan]
-    if not all(map(math.isfinite, numbers)):
-        raise InputError(f'{" ".join(fields)[:60]!r} are not all numbers')
-    label, *values = numbers
-    if len(values) != 4 and (len(values) < 6 or len(values) % 2):
-        raise InputError(
-            f'{len(fields)} numbers, where a box has 5 (class, centre x and y, width, height) and '
-            'a polygon the class and three points or more'
-        )
-    if label not in range(num_classes):
-        raise InputError(
-            f'the class {fields[0]}, and {source} has {num_classes}, from 0 to {num_classes - 1}'
-        )
-    outside = [v for v in values if not -SLACK <= v <= 1 + SLACK]
-    if outside:
-        raise InputError(f'{outside[0]:g} is not in 0 to 1, a fraction of the width or height')
-    if len(values) == 4:
-        x, y, w, h = values
-        return int(label), (x - w / 2, y - h / 2, x + w / 2, y + h / 2)
-    xs, ys = values[0::2], values[1::2]
-    return int(label), (min(xs), min(ys), max(xs), max(ys))
 
 
 def _refuse(faults: list[str]) -> None:

@@ -11,6 +11,7 @@ from matplotlib.figure import Figure
 from matplotlib.patches import Patch
 from matplotlib.ticker import FuncFormatter, LogLocator, NullFormatter
 
+from ..datasets.data_findings import ERROR, WARNING
 from ..datasets.data_report import DataReport, Part
 from ..errors import InputError
 from .figures import DPI, add_head_and_legend, shorten
@@ -21,6 +22,7 @@ _LOOKS = (('#0072B2', '-', 'o'), ('#D55E00', '--', 'x'), ('#009E73', ':', '+'),
 _UPRIGHT_FROM = 12  # so many names have no room side by side
 _NAMED_CLASSES = 100  # more have no room for their names
 _LOG_FROM = 30  # of the largest to the smallest count
+_NAMED_FINDINGS = 8  # of a level; more have no room beside the legend
 _RATIOS = np.exp2((np.arange(-24, 26) - 0.5) / 6)  # edges of bins, with 1 in the middle of one
 
 
@@ -29,7 +31,7 @@ def draw_data(report: DataReport, out_path: str | Path, title: str = 'Data') -> 
 
     Where they have boxes: the boxes of each class, how far a point at a box's centre regresses
     after the resize, the boxes' shapes and the pictures' sizes. Otherwise the labels of each class,
-    and the pictures' shapes and sizes.
+    and the pictures' shapes and sizes. At the bottom right stands what was found.
 
     Args:
         report: What the check found.
@@ -66,6 +68,10 @@ def draw_data(report: DataReport, out_path: str | Path, title: str = 'Data') -> 
         Patch(facecolor=looks[name][0], label=shorten(name)) for name in list(looks)[: len(_LOOKS)]
     ]
     add_head_and_legend(figure, title, _count(parts), handles)
+    figure.text(
+        0.985, 0.06 / figure.get_figheight(), _name_findings(report), fontsize=8, va='bottom',
+        ha='right', linespacing=1.4, color='#B00020' if report.failed else '#404040',
+    )  # fmt: skip
     FigureCanvasAgg(figure).print_png(str(out_path))
 
 
@@ -81,6 +87,19 @@ def _count(parts: Sequence[Part]) -> str:
             + f', {len(split.labels)} {what}'
         )
     return '; '.join(words)
+
+
+def _name_findings(report: DataReport) -> str:
+    """Return a line for the errors and one for the warnings: how many of what, and where."""
+    lines = []
+    for level in (ERROR, WARNING):
+        found = [f for f in report.findings.sorted() if f.level == level]
+        names = [f'{shorten(f.split)} {f.code} {f.count}' for f in found]
+        more = len(names) - _NAMED_FINDINGS
+        named = ', '.join(names[:_NAMED_FINDINGS]) + (f', ... {more} more' if more > 0 else '')
+        if names:
+            lines.append(f'{len(names)} {level}{"s" * (len(names) > 1)}: {named}')
+    return '\n'.join(lines)
 
 
 def _draw_classes(axes: Axes, parts: Sequence[Part], looks: dict) -> None:
