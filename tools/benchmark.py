@@ -68,6 +68,13 @@ def parse_args() -> argparse.Namespace:
         '--scaling', action='store_true', help='cost against resolution, and against batch size'
     )
     what.add_argument(
+        '--processes',
+        nargs='+',
+        type=positive,
+        metavar='N',
+        help='a training step in N processes of one thread, beside what a plan says of it',
+    )
+    what.add_argument(
         '--profile', action='store_true', help='share of convolutions, and the largest others'
     )
     how = parser.add_argument_group('how')
@@ -154,6 +161,7 @@ def chosen_mode(args: argparse.Namespace) -> str:
         'ablation': args.ablation,
         'detectors': args.detector,
         'scaling': args.scaling,
+        'processes': args.processes,
         'profile': args.profile,
     }
     mode = next((name for name, is_on in switches.items() if is_on), 'models')
@@ -163,6 +171,8 @@ def chosen_mode(args: argparse.Namespace) -> str:
         raise InputError(f'--size does not go with --{mode}, which has sizes of its own')
     if args.data_root and mode != 'detectors':
         raise InputError('--data-root goes with --detector only')
+    if args.processes and (args.device != 'cpu' or args.compile or args.threads):
+        raise InputError('--processes runs eagerly on the CPU, a thread each: --device cpu alone')
     return mode
 
 
@@ -176,8 +186,8 @@ def build_settings(args: argparse.Namespace) -> Settings:
         device = torch.device(args.device)
     except RuntimeError as error:
         raise InputError(f'--device {args.device}: use cpu, cuda or cuda:N') from error
-    if args.threads:
-        torch.set_num_threads(args.threads)
+    if args.threads or args.processes:
+        torch.set_num_threads(args.threads or 1)
     defaults = DETECTOR_BATCH_SIZES if args.detector else BATCH_SIZES
     return Settings(
         device=device,
@@ -187,7 +197,7 @@ def build_settings(args: argparse.Namespace) -> Settings:
         batch_size=args.batch_size or defaults.get(device.type, 1),
         rounds=args.rounds,
         min_seconds=args.min_seconds,
-        fuse=not args.no_fuse,
+        fuse=not (args.no_fuse or args.processes),
     )
 
 
@@ -202,6 +212,8 @@ def measure(args: argparse.Namespace, mode: str, settings: Settings) -> modes.Re
         return modes.run_detectors(args.detector, size, settings, args.data_root, progress)
     if mode == 'scaling':
         return modes.run_scaling(args.models, settings, progress)
+    if mode == 'processes':
+        return modes.run_processes(args.models, size, args.processes, settings)
     if mode == 'profile':
         return modes.run_profile(args.models, size, settings, progress)
     return modes.run_models(args.models, size, settings, progress, speed=mode == 'models')

@@ -187,6 +187,41 @@ def _draw_cost(axes: Axes, rows: Sequence[Row], varies: str) -> None:
     axes.spines[['top', 'right']].set_visible(False)
 
 
+def draw_plan(rows: Sequence[Row], path: Path, title: str, caption: str) -> None:
+    """Draw hours and efficiency against the number of GPUs.
+
+    Args:
+        rows: As :func:`tresnet_det.profiling.plan.plan` gives them, by ``gpus``.
+        path: The PNG to write.
+        title: What stands above.
+        caption: What stands below: what the plan rests on.
+    """
+    figure = Figure(figsize=(14, 5.6), dpi=100, layout='constrained')
+    _set_title(figure, title, caption)
+    gpus = [row['gpus'] for row in rows]
+    hours_axes, share_axes = figure.subplots(1, 2)
+    ideal = [row['compute_seconds'] / row['step_seconds'] * row['hours'] for row in rows]
+    hours_axes.plot(gpus, ideal, '--', color=_OTHERS, label='without communication')
+    for axes, key in ((hours_axes, 'hours'), (share_axes, 'efficiency')):
+        axes.plot(gpus, [row[key] for row in rows], 'o-', color=_OURS, label='planned')
+        low, high = ([row[f'{key}_{end}'] for row in rows] for end in ('min', 'max'))
+        axes.fill_between(gpus, low, high, color=_OURS, alpha=0.2, label='all or none of it hidden')
+        axes.set_xscale('log', base=2)
+        axes.xaxis.set_major_locator(FixedLocator(gpus))
+        axes.xaxis.set_minor_locator(NullLocator())
+        axes.xaxis.set_major_formatter('{x:.0f}')
+        axes.set_xlabel('GPUs (log scale)')
+        axes.grid(alpha=0.3)
+        axes.spines[['top', 'right']].set_visible(False)
+    _set_log_ticks(hours_axes, 'y')
+    hours_axes.set_ylabel('hours (log scale)')
+    hours_axes.set_title('Hours of training', fontsize=12)
+    hours_axes.legend()
+    share_axes.set_ylim(0, 1.05)
+    share_axes.set_title('Share of the time that computes', fontsize=12)
+    _save(figure, path)
+
+
 def _set_log_ticks(axes: Axes, which: str) -> None:
     """A logarithmic axis with plain numbers at 1, 2, 5, 10, ..."""
     (axes.set_xscale if which == 'x' else axes.set_yscale)('log', subs=[2, 5])

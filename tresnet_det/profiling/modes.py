@@ -5,6 +5,7 @@ from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
 
+from ..errors import InputError
 from . import ablation, charts, models
 from .classifiers import ClassifierRun
 from .comparison import Progress, Row, compare, compare_family, scale
@@ -156,6 +157,37 @@ def run_scaling(names: Sequence[str] | None, settings: Settings, progress: Progr
         for varies, title in (('size', 'resolution'), ('batch_size', 'batch'))
     }
     return Result(rows, columns, tables, partial(charts.draw_scaling, rows), 'Cost of a picture')
+
+
+def run_processes(
+    names: Sequence[str] | None, size: int, counts: Sequence[int], settings: Settings
+) -> Result:
+    """Hold the plan's time of a step against several processes of this machine."""
+    from .processes import measure_processes
+
+    name, *others = names or ['tresnet_m']
+    if others:
+        raise InputError('--processes measures one model: give --models one name')
+    rows, link = measure_processes(name, size, counts, settings)
+    columns = (
+        Column('processes', 'processes'),
+        Column('bytes', 'bytes'),
+        Column('computing s', 'compute_seconds'),
+        Column('step s', 'step_seconds'),
+        Column('s', 'seconds'),
+        Column('planned s', 'planned_seconds'),
+        Column('error', 'error', 0.01, ' %'),
+    )
+    tables = {
+        f'{name} at {size} pixels, a training step': [r for r in rows if r['what'] == 'step'],
+        'all-reduce': [r for r in rows if r['what'] == 'all_reduce'],
+    }
+    remark = (
+        f'one link, fitted to the all-reduces of the smallest group: {link.bandwidth / 1e9:.3g} '
+        f'GB/s, {link.latency * 1e6:.3g} microseconds'
+    )
+    tables = {title: table for title, table in tables.items() if table}
+    return Result(rows, columns, tables, remarks=[remark] if len(tables) > 1 else [])
 
 
 def run_profile(
