@@ -37,10 +37,11 @@ test-all: lint test test-slow
 lint: $(INSTALLED)
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
+	$(BIN)/mypy
 
 format: $(INSTALLED)
 	$(BIN)/ruff check --fix .
 	$(BIN)/ruff format .
 
 clean:
-	rm -rf build dist *.egg-info .coverage .pytest_cache .ruff_cache
+	rm -rf build dist *.egg-info .coverage .mypy_cache .pytest_cache .ruff_cache

@@ -22,6 +22,7 @@ import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import torch
 from mmengine.logging import print_log
@@ -104,6 +105,7 @@ def load_backbone_weights(
         InputError: If the file is unreadable, no TResNet, of another arch, or lacks tensors.
     """
     backbone = getattr(model, 'backbone', model)
+    content: Mapping[str, Any]
     if isinstance(path_or_state_dict, Mapping):
         source, content = 'state dict', path_or_state_dict
     else:
@@ -139,15 +141,16 @@ def load_backbone_weights(
         )
     backbone.load_state_dict(weights, strict=False)
     print_log(f'loaded backbone weights from {report}', logger='current')
-    if getattr(model, 'data_preprocessor', None) is not None:
-        found = read_convention(model.data_preprocessor)
+    data_preprocessor = getattr(model, 'data_preprocessor', None)
+    if data_preprocessor is not None:
+        found = read_convention(data_preprocessor)
         warning = compare(found, CONVENTION, "TResNet's weights")
         if warning:
             print_log(f'{warning}: set {MEND}', logger='current', level=logging.WARNING)
     return report
 
 
-def to_ours(content: Mapping[str, object], source: str = 'state dict') -> tuple[str, StateDict]:
+def to_ours(content: Mapping[str, Any], source: str = 'state dict') -> tuple[str, StateDict]:
     """Return the format's name and the weights under this project's keys.
 
     The norms stay in the notation that the source has (``abn`` or ``bn``): the backbone converts
@@ -269,7 +272,7 @@ def adapt_norm_notation(state_dict: dict, prefix: str, name: str, eps: float = A
         state_dict[f'{prefix}{name}.{field}'] = value
 
 
-def read_checkpoint(path: str | Path) -> Mapping[str, object]:
+def read_checkpoint(path: str | Path) -> Mapping[str, Any]:
     """Return what a file, a URL that mmengine knows, or ``timm://NAME`` holds.
 
     Raises:
@@ -299,7 +302,7 @@ def _download(path: str) -> str:
         raise InputError(f'cannot get {path} from the hub: {reason}') from error
 
 
-def _unwrap(content: Mapping[str, object]) -> StateDict:
+def _unwrap(content: Mapping[str, Any]) -> StateDict:
     """Return the tensors of the backbone and of a linear classifier out of a checkpoint."""
     for key in ('state_dict', 'model'):
         if isinstance(content.get(key), Mapping):

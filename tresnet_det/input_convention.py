@@ -6,6 +6,7 @@ figures the same weights give plausible features and a bad accuracy, and nothing
 
 import logging
 from collections.abc import Mapping
+from typing import Any
 
 import torch
 from mmengine.logging import print_log
@@ -15,7 +16,7 @@ CONVENTION = dict(mean=[0.0, 0.0, 0.0], std=[255.0, 255.0, 255.0], bgr_to_rgb=Tr
 MEND = 'model.data_preprocessor mean=[0, 0, 0], std=[255, 255, 255], bgr_to_rgb=True'
 
 
-def read_convention(data_preprocessor: nn.Module) -> dict[str, object]:
+def read_convention(data_preprocessor: nn.Module) -> dict[str, Any]:
     """Return what a data preprocessor does to 8-bit BGR pictures.
 
     Args:
@@ -28,8 +29,7 @@ def read_convention(data_preprocessor: nn.Module) -> dict[str, object]:
     """
     mean, std = [0.0] * 3, [1.0] * 3
     if getattr(data_preprocessor, '_enable_normalize', False):
-        mean = data_preprocessor.mean.flatten().tolist()
-        std = data_preprocessor.std.flatten().tolist()
+        mean, std = (data_preprocessor.get_buffer(k).flatten().tolist() for k in ('mean', 'std'))
     swaps = bool(getattr(data_preprocessor, '_channel_conversion', False))
     # A classifier's pictures may be read as RGB, which is as good as swapped.
     gives_rgb = getattr(data_preprocessor, 'gives_rgb', swaps)

@@ -18,6 +18,7 @@ import sys
 from collections.abc import Mapping, Sequence
 from os import PathLike
 from pathlib import Path
+from types import ModuleType
 
 import numpy as np
 import onnxruntime
@@ -206,7 +207,7 @@ def read_rgb(path: str | PathLike, prefer_opencv: bool) -> np.ndarray:
         raise ValueError(f'{path}: not a picture that can be decoded') from error
 
 
-def _opencv():
+def _opencv() -> ModuleType | None:
     try:
         import cv2
     except ImportError:
@@ -263,15 +264,16 @@ def _fit(image: np.ndarray, step: Mapping) -> np.ndarray:
 
 
 def _stretch(image: np.ndarray, step: Mapping) -> np.ndarray:
-    return resize(image, *step['size'], step['resampling'])
+    height, width = step['size']
+    return resize(image, height, width, step['resampling'])
 
 
 def _short_side(image: np.ndarray, step: Mapping) -> np.ndarray:
     """Resize in proportion, until the short side has that many pixels."""
     height, width = image.shape[:2]
     long = int(step['size'] * max(height, width) / min(height, width))
-    size = (step['size'], long) if height <= width else (long, step['size'])
-    return resize(image, *size, step['resampling'])
+    new_height, new_width = (step['size'], long) if height <= width else (long, step['size'])
+    return resize(image, new_height, new_width, step['resampling'])
 
 
 def _center_crop(image: np.ndarray, step: Mapping) -> np.ndarray:

@@ -36,7 +36,8 @@ def convert(source: str | Path, target: str | Path, to: str = 'ours') -> int:
     content = read_checkpoint(source)
     _, weights = to_ours(content, str(source))
     weights = to_timm(weights) if to == 'timm' else to_abn(weights)
-    meta = content.get('meta') if isinstance(content.get('meta'), Mapping) else {}
+    meta = content.get('meta')
+    meta = meta if isinstance(meta, Mapping) else {}
     write_weights(weights, target, {'input': meta.get('input', CONVENTION)})
     return len(weights)
 

@@ -10,7 +10,8 @@ def prepare() -> None:
     In this order: check which mmcv there is; where it has no compiled extension, offer one in
     Python as ``mmcv._ext`` (built when it is first imported); mend mmengine's look-up of packages
     where setuptools no longer has pkg_resources; allow-list what mmengine saves, and make
-    mmengine load with ``weights_only=True``; let its inferencers find our loader of pictures.
+    mmengine load with ``weights_only=True``; let its inferencers find our loader of pictures, and
+    its configs those of this project.
     Calling it again changes nothing.
 
     Raises:
@@ -24,9 +25,10 @@ def prepare() -> None:
     if not mmcv_install.has_compiled_ops():
         mmcv_install.offer_python_ops()
 
-    from . import checkpoint_io, inferencers, installed_path
+    from . import checkpoint_io, inferencers, installed_path, own_files
 
     installed_path.mend_package_lookup()
     checkpoint_io.allow_mmengine_types()
     checkpoint_io.guard_mmengine_loader()
     inferencers.mend_inferencers()
+    own_files.offer_own_configs()

@@ -29,8 +29,8 @@ def check_mmcv() -> None:
     Raises:
         ImportError: none is installed, both distributions are, or the version does not fit.
     """
-    found = {name: _version_of(name) for name in ('mmcv', 'mmcv-lite')}
-    found = {name: version for name, version in found.items() if version is not None}
+    versions = {name: _version_of(name) for name in ('mmcv', 'mmcv-lite')}
+    found = {name: version for name, version in versions.items() if version is not None}
     if len(found) == 2:
         raise ImportError(
             f'both mmcv {found["mmcv"]} and mmcv-lite {found["mmcv-lite"]} are installed, and they '
@@ -48,7 +48,8 @@ def check_mmcv() -> None:
 
 def has_compiled_ops() -> bool:
     """Whether the installed mmcv has a compiled ``_ext``; looks for the file, imports nothing."""
-    folders = importlib.util.find_spec('mmcv').submodule_search_locations
+    package = importlib.util.find_spec('mmcv')
+    folders = package.submodule_search_locations if package else None
     return importlib.machinery.PathFinder.find_spec(_EXT, folders) is not None
 
 
@@ -85,8 +86,7 @@ class _PythonOpsLoader(importlib.abc.Loader):
         from . import mmcv_ops
 
         module.__doc__ = mmcv_ops.__doc__
-        module.__dict__.update(mmcv_ops.OPERATORS)
-        module.__getattr__ = mmcv_ops.missing_operator
+        module.__dict__.update(mmcv_ops.OPERATORS, __getattr__=mmcv_ops.missing_operator)
 
 
 def _check_torchvision() -> None:

@@ -62,7 +62,7 @@ def softnms(
     method_name = _SOFT_METHODS[method]
     boxes, left = widened(boxes), widened(scores).clone()
     alive = torch.ones_like(left, dtype=torch.bool)
-    order = []
+    order: list[int] = []
     while alive.any():
         best = int(left.masked_fill(~alive, -torch.inf).argmax())
         if not alive[best]:  # only NaN or -inf is left

@@ -39,7 +39,7 @@ def carafe_naive_backward(
     """Fill both gradients by running the forward pass again with autograd."""
     with torch.enable_grad():
         leaves = [widened(t).detach().requires_grad_() for t in (features, masks)]
-        out = _reassemble(*leaves, kernel_size, group_size, scale_factor)
+        out = _reassemble(leaves[0], leaves[1], kernel_size, group_size, scale_factor)
         grads = torch.autograd.grad(out, leaves, grad_output.to(out.dtype))
     grad_input.copy_(grads[0])
     grad_masks.copy_(grads[1])

@@ -98,7 +98,7 @@ def _pool(
         counts = torch.full_like(bins, sampling_ratio)
     else:
         counts = bins.ceil().clamp(min=0)
-    shift = 0.0
+    shift: Tensor | float = 0.0
     if offset.numel():
         shift = gamma * sides[:, :, None, None] * offset  # (R, 2, PH, PW)
     # each bin's first corner

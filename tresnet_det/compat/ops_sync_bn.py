@@ -55,9 +55,11 @@ def sync_bn_forward_output(
     """
     std.copy_((var + eps).sqrt())
     norm.copy_((widened(input) - mean[:, None]) / std[:, None])
-    scaled = norm if weight is None else norm * weight[:, None] + bias[:, None]
+    scaled = norm
+    if weight is not None and bias is not None:
+        scaled = norm * weight[:, None] + bias[:, None]
     output.copy_(scaled)
-    if running_mean is not None:
+    if running_mean is not None and running_var is not None:
         count = input.size(0) * input.size(2) * group_size
         unbiased = var * (count / (count - 1)) if count > 1 else var
         running_mean.copy_(momentum * mean + (1 - momentum) * running_mean)

@@ -34,7 +34,7 @@ def __getattr__(name: str) -> Any:
 
 
 @METRICS.register_module(name='CocoTwelveMetric')
-def _build_coco_twelve_metric(**kwargs):
+def _build_coco_twelve_metric(**kwargs: Any) -> Any:
     """Build the metric; the registry takes a function where it takes a class."""
     from .coco_metric import CocoTwelveMetric
 

@@ -87,9 +87,9 @@ def stack_scores(data_samples: Sequence[dict]) -> tuple[np.ndarray, np.ndarray]:
         InputError: A score is NaN.
     """
     # One transfer for all, where they are on a GPU.
-    scores = torch.stack([torch.as_tensor(sample['pred_score']) for sample in data_samples])
+    stacked = torch.stack([torch.as_tensor(sample['pred_score']) for sample in data_samples])
     labels = torch.stack([torch.as_tensor(sample['gt_label']) for sample in data_samples])
-    scores = scores.detach().float().cpu().numpy()
+    scores = stacked.detach().float().cpu().numpy()
     check_not_nan(scores, data_samples)
     return scores, labels.cpu().numpy()
 

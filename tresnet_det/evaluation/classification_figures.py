@@ -3,7 +3,7 @@
 import math
 from collections.abc import Iterable, Sequence
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 from matplotlib.axes import Axes
@@ -31,7 +31,7 @@ class Verdict(NamedTuple):
 
     mark: str
     edgecolor: str
-    linestyle: str | tuple
+    linestyle: Any  # as matplotlib takes it
 
 
 # Okabe and Ito's colours, as in the pictures of detections.
@@ -100,11 +100,11 @@ def draw_classifications(
     """
     scores = np.asarray(scores, dtype=np.float32)
     has_truth = labels is not None
-    labels = np.asarray(labels) if has_truth else None
+    labels = None if labels is None else np.asarray(labels)
     _check(image_paths, scores, labels, class_names, multi_label)
 
     paths = [Path(path) for path in image_paths[:limit]]
-    truths = labels[: len(paths)] if has_truth else [None] * len(paths)
+    truths: Any = [None] * len(paths) if labels is None else labels[: len(paths)]
     if multi_label:
         judged = [judge_labels(*pair, threshold) for pair in zip(scores, truths, strict=False)]
         line = _count_labels(judged, threshold, has_truth)
@@ -336,7 +336,7 @@ class _Cell:
         self._write(x + MARK_WIDTH + 0.03, y, name)
         self._write(x + width, y, f'{score:.2f}', ha='right')
 
-    def _write(self, x: float, y: float, text: str, **style: str | float) -> None:
+    def _write(self, x: float, y: float, text: str, **style: Any) -> None:
         style = {'fontsize': FONT_SIZE, 'va': 'center', 'parse_math': False, **style}
         self.axes.text(x, y + LINE_HEIGHT / 2, text, **style)
 

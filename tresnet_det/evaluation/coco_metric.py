@@ -65,12 +65,16 @@ class CocoTwelveMetric(CocoMetric):
             change COCO's definition, or a backend that is not installed.
     """
 
+    _coco_api: Any  # set by CocoMetric, like the two below
+    cat_ids: Any
+    img_ids: Any
+
     def __init__(
         self,
         ann_file: str | None = None,
         metric: str | list[str] = 'bbox',
         backend: str = 'auto',
-        **kwargs,
+        **kwargs: Any,
     ) -> None:
         settings = ('proposal_nums', 'iou_thrs', 'metric_items')
         fixed = [key for key in settings if kwargs.pop(key, None) is not None]
@@ -246,7 +250,7 @@ class CocoTwelveMetric(CocoMetric):
         rows = []
         for name, cat_id in zip(self.dataset_meta['classes'], self.cat_ids, strict=True):
             k = column.get(cat_id)
-            whole = None if k is None else precision[:, :, k, 0, -1]
+            whole: Any = None if k is None else precision[:, :, k, 0, -1]
             rows.append(
                 {
                     'name': name,

@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
@@ -155,7 +156,7 @@ def _mark_best(axes: Axes, name: str, points: list[tuple[float, float]]) -> None
 
 def _log_if_wide(axes: Axes) -> None:
     """A logarithmic axis where positive values span more than a factor of ten."""
-    values = [y for line in axes.get_lines() for y in line.get_ydata()]
+    values = [y for line in axes.get_lines() for y in np.asarray(line.get_ydata())]
     if values and min(values) > 0 and max(values) > 10 * min(values):
         axes.set_yscale('log')
         axes.yaxis.set_major_formatter('{x:g}')

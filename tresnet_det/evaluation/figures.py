@@ -23,7 +23,7 @@ from ..errors import InputError, MissingFileError
 
 # Okabe and Ito's palette, told apart with every kind of colour vision; and a line style each.
 RIGHT = {'edgecolor': '#56B4E9', 'linestyle': '-'}
-WRONG = {'edgecolor': '#E69F00', 'linestyle': (0, (3, 1.5))}
+WRONG: dict[str, Any] = {'edgecolor': '#E69F00', 'linestyle': (0, (3, 1.5))}
 CROWD = {'edgecolor': '#F0F0F0', 'linestyle': ':'}
 DPI = 110
 
@@ -114,9 +114,9 @@ def open_picture(path: str | Path, longest: int = 1000) -> tuple[np.ndarray, flo
 
 
 def _as_arrays(item: Mapping[str, Any], score_thr: float = 0.0) -> dict[str, np.ndarray]:
-    values = {}
+    values: dict[str, Any] = {}
     for key in ('bboxes', 'labels', 'scores', 'iscrowd'):
-        value = item[key] if key in item else None  # noqa: SIM401  (InstanceData's get differs)
+        value: Any = item[key] if key in item else None  # noqa: SIM401  (InstanceData's get differs)
         values[key] = value.detach().cpu().numpy() if hasattr(value, 'detach') else value
     boxes = np.asarray(values['bboxes'], dtype=float).reshape(-1, 4)
     crowd = values['iscrowd'] if values['iscrowd'] is not None else np.zeros(len(boxes))
@@ -241,14 +241,15 @@ def _head_and_legend(
     handles = [Line2D([], [], color=RIGHT['edgecolor'], linewidth=2, label='prediction')]
     if counts is not None:
         line += f': {counts[1]} of {counts[0]} objects found, {counts[2]} predictions wrong'
+        looks: tuple[tuple[dict[str, Any], str], ...] = (
+            (RIGHT, f'found: same class, overlap (IoU) {iou_thr:g} or more'),
+            (WRONG, 'left: missed object, right: wrong prediction'),
+            ({**CROWD, 'edgecolor': '#808080'}, 'crowd (not counted)'),
+        )
         handles = [
             Line2D([], [], color=look['edgecolor'], linestyle=look['linestyle'], linewidth=2,
                    label=label)
-            for look, label in (
-                (RIGHT, f'found: same class, overlap (IoU) {iou_thr:g} or more'),
-                (WRONG, 'left: missed object, right: wrong prediction'),
-                ({**CROWD, 'edgecolor': '#808080'}, 'crowd (not counted)'),
-            )
+            for look, label in looks
         ]  # fmt: skip
     add_head_and_legend(figure, heading, line, handles)
 

@@ -7,7 +7,7 @@ and -1 for unknown, which counts neither for nor against anything.
 """
 
 import logging
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -65,7 +65,7 @@ def best_f1_thresholds(scores: np.ndarray, labels: np.ndarray) -> tuple[np.ndarr
     return thresholds, f1
 
 
-def _curves(scores: np.ndarray, labels: np.ndarray):
+def _curves(scores: np.ndarray, labels: np.ndarray) -> Iterator[tuple]:
     """Yield, for each class that is there in a picture, its number and its curve.
 
     A curve has, for each distinct score from the highest: the score, how many of the pictures
@@ -129,7 +129,7 @@ def precision_recall(predicted: np.ndarray, labels: np.ndarray) -> PrecisionReca
         'C': (precision[measured].sum() / count, recall[measured].sum() / count),
         'O': (hits.sum() / max(taken.sum(), 1), hits.sum() / max(there.sum(), 1)),
     }
-    figures = {}
+    figures: dict[str, float] = {}
     for kind, (p, r) in pairs.items():
         f1 = 2 * p * r / (p + r) if p + r > 0 else 0.0
         figures |= {f'{kind}P': float(p), f'{kind}R': float(r), f'{kind}F1': float(f1)}
@@ -161,7 +161,9 @@ class MultiLabelMetric(BaseMetric):
 
     default_prefix = 'multilabel'
 
-    def __init__(self, threshold: float = 0.5, best_thresholds: bool = False, **kwargs) -> None:
+    def __init__(
+        self, threshold: float = 0.5, best_thresholds: bool = False, **kwargs: Any
+    ) -> None:
         super().__init__(**kwargs)
         self.threshold = threshold
         self.best_thresholds = best_thresholds

@@ -1,5 +1,7 @@
 """Anti-aliased downsampling by two (Zhang, ICML 2019; TResNet, section 2.2)."""
 
+from typing import Any
+
 import torch
 import torch.nn.functional as F
 from torch import nn
@@ -25,6 +27,8 @@ class BlurPool(nn.Module):
     Raises:
         ValueError: If a side is shorter than two pixels.
     """
+
+    kernel: torch.Tensor
 
     def __init__(self, backend: str = 'torch') -> None:
         super().__init__()
@@ -55,13 +59,13 @@ class _BlurPool(Function):
     """:func:`_blur` without the padded input that autograd would keep for the fixed kernel."""
 
     @staticmethod
-    def forward(ctx, x, kernel):
+    def forward(ctx: Any, x: torch.Tensor, kernel: torch.Tensor) -> torch.Tensor:
         ctx.height, ctx.width = x.shape[-2:]
         return _blur(x, kernel)
 
     @staticmethod
     @once_differentiable
-    def backward(ctx, grad_output):
+    def backward(ctx: Any, grad_output: torch.Tensor) -> tuple[torch.Tensor, None]:
         # The filter is a product of one along each side, and so is its transpose. The narrow side
         # first: the sixteenth and the first pass then touch a quarter and a half of the input.
         grad_rows = _transposed_filter(grad_output / 16, 3, ctx.width)

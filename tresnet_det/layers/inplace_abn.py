@@ -15,7 +15,8 @@ together with the statistics that ``z`` has: mean ``b`` and inverse standard dev
 It then multiplies by ``weight * invstd`` where ``g * r`` is due, hence ``weight = g * g * r``.
 """
 
-from typing import NamedTuple
+from types import ModuleType
+from typing import Any, NamedTuple
 
 import torch
 import torch.nn.functional as F
@@ -101,6 +102,9 @@ class InPlaceABN(nn.Module):
         ImportError: If the package of ``backend='triton'`` or ``'inplace_abn'`` is not installed.
         RuntimeError: If it is compiled with ``sync=True`` and trains in several processes.
     """
+
+    running_mean: torch.Tensor
+    running_var: torch.Tensor
 
     def __init__(
         self,
@@ -198,7 +202,7 @@ class InPlaceABN(nn.Module):
     def _uses_global_statistics(self) -> bool:
         return self.sync and self.training and sync_world_size() > 1
 
-    def _statistics_arguments(self) -> tuple:
+    def _statistics_arguments(self) -> tuple[torch.Tensor, torch.Tensor, bool, float, float]:
         """Return running mean and variance, training, momentum, eps: torch's order."""
         return self.running_mean, self.running_var, self.training, self.momentum, self.eps
 
@@ -240,7 +244,7 @@ class InPlaceABN(nn.Module):
         )
 
 
-def _compiled_package():
+def _compiled_package() -> ModuleType:
     try:
         import inplace_abn
     except ImportError as error:
@@ -255,7 +259,18 @@ class _InPlaceABN(Function):
     """Batch norm and leaky ReLU with backward from the output; see the module's docstring."""
 
     @staticmethod
-    def forward(ctx, x, scale, bias, running_mean, running_var, training, momentum, eps, slope):
+    def forward(
+        ctx: Any,
+        x: torch.Tensor,
+        scale: torch.Tensor,
+        bias: torch.Tensor,
+        running_mean: torch.Tensor,
+        running_var: torch.Tensor,
+        training: bool,
+        momentum: float,
+        eps: float,
+        slope: float,
+    ) -> torch.Tensor:
         z, _, invstd = torch.native_batch_norm(
             x, scale, bias, running_mean, running_var, training, momentum, eps
         )
@@ -269,7 +284,7 @@ class _InPlaceABN(Function):
 
     @staticmethod
     @once_differentiable
-    def backward(ctx, grad_y):
+    def backward(ctx: Any, grad_y: torch.Tensor) -> tuple[torch.Tensor | None, ...]:
         y, scale, bias, invstd = ctx.saved_tensors
         z, grad_z = invert_leaky_relu(y, grad_y, ctx.slope)
         weight = scale * scale * invstd

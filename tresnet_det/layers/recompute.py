@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Sequence
 from contextlib import nullcontext
+from typing import Any
 
 import torch
 import torch.nn.functional as F
@@ -71,7 +72,14 @@ def convolve(conv: nn.Conv2d, x: torch.Tensor, recipe: Recipe | None) -> torch.T
 
 class _RecomputingConv(Function):
     @staticmethod
-    def forward(ctx, x, weight, options, recipe, *sources):
+    def forward(
+        ctx: Any,
+        x: torch.Tensor,
+        weight: torch.Tensor,
+        options: tuple,
+        recipe: Recipe,
+        *sources: torch.Tensor,
+    ) -> torch.Tensor:
         ctx.save_for_backward(weight, *sources)
         ctx.options, ctx.recipe, ctx.dtype = options, recipe, x.dtype
         # The cast of the weight is not kept: it is as cheap to make again as the input.
@@ -82,7 +90,7 @@ class _RecomputingConv(Function):
 
     @staticmethod
     @once_differentiable
-    def backward(ctx, grad_output):
+    def backward(ctx: Any, grad_output: torch.Tensor) -> tuple[torch.Tensor | None, ...]:
         weight, *sources = ctx.saved_tensors
         stride, padding, dilation, groups = ctx.options
         needs_x, needs_weight = ctx.needs_input_grad[:2]
@@ -108,7 +116,7 @@ def relu_(x: torch.Tensor, recipe: Recipe) -> torch.Tensor:
 
 class _RecomputingReLU(Function):
     @staticmethod
-    def forward(ctx, x, recipe, *sources):
+    def forward(ctx: Any, x: torch.Tensor, recipe: Recipe, *sources: torch.Tensor) -> torch.Tensor:
         ctx.save_for_backward(*sources)
         ctx.recipe = recipe
         ctx.mark_dirty(x)
@@ -116,7 +124,7 @@ class _RecomputingReLU(Function):
 
     @staticmethod
     @once_differentiable
-    def backward(ctx, grad_output):
+    def backward(ctx: Any, grad_output: torch.Tensor) -> tuple[torch.Tensor | None, ...]:
         y = ctx.recipe.again(ctx.saved_tensors)
         grad_x = torch.ops.aten.threshold_backward(grad_output, y, 0)
         return grad_x, None, *[None] * len(ctx.saved_tensors)

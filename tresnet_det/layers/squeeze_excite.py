@@ -1,5 +1,7 @@
 """Squeeze-and-excitation (Hu et al., CVPR 2018; TResNet, section 2.5)."""
 
+from typing import Any
+
 import torch
 import torch.nn.functional as F
 from torch import nn
@@ -46,8 +48,8 @@ class SqueezeExcite(nn.Module):
         """
         if norm is None:
             return self.product(x, self.gate(x))
-        keeps_less = isinstance(norm, InPlaceABN) and torch.is_grad_enabled() and x.numel() > 0
-        if not keeps_less or is_tracing():
+        keeps_less = torch.is_grad_enabled() and x.numel() > 0 and not is_tracing()
+        if not isinstance(norm, InPlaceABN) or not keeps_less:
             return self(norm(x))
         return self.scale_normalized(norm.normalize(x))[0]
 
@@ -76,13 +78,22 @@ class _GateNormOutput(Function):
     """
 
     @staticmethod
-    def forward(ctx, y, gate, x, mean, invstd, scale, bias):
+    def forward(
+        ctx: Any,
+        y: torch.Tensor,
+        gate: torch.Tensor,
+        x: torch.Tensor,
+        mean: torch.Tensor,
+        invstd: torch.Tensor,
+        scale: torch.Tensor,
+        bias: torch.Tensor,
+    ) -> torch.Tensor:
         ctx.save_for_backward(gate, x, mean, invstd, scale, bias)
         return y * gate
 
     @staticmethod
     @once_differentiable
-    def backward(ctx, grad_output):
+    def backward(ctx: Any, grad_output: torch.Tensor) -> tuple[torch.Tensor | None, ...]:
         gate, x, mean, invstd, scale, bias = ctx.saved_tensors
         grad_y = grad_output * gate if ctx.needs_input_grad[0] else None
         # sum(grad * y) over the picture, with the per-channel figures taken out of the sum

@@ -4,6 +4,8 @@ torch's own ``SyncBatchNorm`` runs on CUDA only and its kernels take the norm's 
 output, so the reductions are done here with ``torch.distributed``.
 """
 
+from typing import Any
+
 import torch
 import torch.nn.functional as F
 from torch import distributed as dist
@@ -27,7 +29,17 @@ class SyncNorm(Function):
     """
 
     @staticmethod
-    def forward(ctx, x, scale, bias, running_mean, running_var, momentum, eps, slope):
+    def forward(
+        ctx: Any,
+        x: torch.Tensor,
+        scale: torch.Tensor,
+        bias: torch.Tensor,
+        running_mean: torch.Tensor,
+        running_var: torch.Tensor,
+        momentum: float,
+        eps: float,
+        slope: float,
+    ) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
         count, mean, var = _global_statistics(x)
         invstd = (var + eps).rsqrt()
         y = F.batch_norm(x, mean, var, scale, bias, training=False, eps=eps)
@@ -44,7 +56,9 @@ class SyncNorm(Function):
 
     @staticmethod
     @once_differentiable
-    def backward(ctx, grad_y, _grad_mean, _grad_invstd):
+    def backward(
+        ctx: Any, grad_y: torch.Tensor, _grad_mean: None, _grad_invstd: None
+    ) -> tuple[torch.Tensor | None, ...]:
         kept, scale, bias, mean, invstd = ctx.saved_tensors
         if ctx.slope == 1.0:
             grad_z = grad_y

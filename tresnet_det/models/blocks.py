@@ -1,6 +1,8 @@
 """The residual blocks of TResNet (paper, figure 2)."""
 
+from collections.abc import Mapping
 from functools import partial
+from typing import Any
 
 import torch
 import torch.nn.functional as F
@@ -50,6 +52,32 @@ class ResidualBlock(nn.Module):
         self.downsample = build_shortcut(in_channels, planes * self.expansion, stride, norm_cfg)
         self.drop_path = DropPath(drop_path) if drop_path else nn.Identity()
 
+    def build_branch(
+        self,
+        in_channels: int,
+        planes: int,
+        downsampling: Mapping[str, Any],
+        norm_cfg: NormConfig,
+        slope: float,
+        use_se: bool,
+    ) -> None:
+        """Make the layers of the branch; ``downsampling`` is for its first 3x3 convolution."""
+        raise NotImplementedError
+
+    @property
+    def last_norm(self) -> Any:
+        """The branch's last norm: see :attr:`ConvNorm.norm`."""
+        raise NotImplementedError
+
+    @property
+    def last_se(self) -> SqueezeExcite | None:
+        """The squeeze-and-excite after that norm."""
+        raise NotImplementedError
+
+    def convolve(self, x: torch.Tensor, recipe: Recipe | None) -> torch.Tensor:
+        """Return what the branch's last norm takes."""
+        raise NotImplementedError
+
     def forward(self, x: torch.Tensor, recipe: Recipe | None = None) -> torch.Tensor:
         """Return the output of the block.
 
@@ -86,6 +114,7 @@ class ResidualBlock(nn.Module):
             sources.append(x)
         else:
             *pools, unit = self.downsample
+            assert isinstance(unit, ConvNorm)
             projected = unit.norm.normalize(unit.conv(nn.Sequential(*pools)(x)))
             shortcut = projected.y
             sources += projected.sources
@@ -107,13 +136,21 @@ class BasicBlock(ResidualBlock):
 
     expansion = 1
 
-    def build_branch(self, in_channels, planes, downsampling, norm_cfg, slope, use_se) -> None:
+    def build_branch(
+        self,
+        in_channels: int,
+        planes: int,
+        downsampling: Mapping[str, Any],
+        norm_cfg: NormConfig,
+        slope: float,
+        use_se: bool,
+    ) -> None:
         self.conv1 = ConvNorm(in_channels, planes, 3, norm_cfg, slope, **downsampling)
         self.conv2 = ConvNorm(planes, planes, 3, norm_cfg)
         self.se = build_se(planes, planes // 4, norm_cfg) if use_se else None
 
     @property
-    def last_norm(self) -> nn.Module:
+    def last_norm(self) -> Any:
         return self.conv2.norm
 
     @property
@@ -133,16 +170,26 @@ class Bottleneck(ResidualBlock):
 
     expansion = 4
 
-    def build_branch(self, in_channels, planes, downsampling, norm_cfg, slope, use_se) -> None:
+    def build_branch(
+        self,
+        in_channels: int,
+        planes: int,
+        downsampling: Mapping[str, Any],
+        norm_cfg: NormConfig,
+        slope: float,
+        use_se: bool,
+    ) -> None:
         self.conv1 = ConvNorm(in_channels, planes, 1, norm_cfg, slope)
         self.conv2 = ConvNorm(planes, planes, 3, norm_cfg, slope, **downsampling)
         self.se = build_se(planes, planes * 4 // 8, norm_cfg) if use_se else None
         self.conv3 = ConvNorm(planes, planes * self.expansion, 1, norm_cfg)
 
-    last_se = None
+    @property
+    def last_se(self) -> None:
+        return None
 
     @property
-    def last_norm(self) -> nn.Module:
+    def last_norm(self) -> Any:
         return self.conv3.norm
 
     def convolve(self, x: torch.Tensor, recipe: Recipe | None) -> torch.Tensor:

@@ -1,6 +1,7 @@
 """A classifier on MMEngine's Runner: data preprocessor, backbone and head."""
 
 from collections.abc import Mapping, Sequence
+from typing import Any
 
 import torch
 from mmdet.registry import MODELS
@@ -9,8 +10,9 @@ from torch import nn
 
 from ..errors import InputError
 from .data_sample import ClsDataSample, stack_labels
+from .heads import ClsHead
 
-Config = Mapping[str, object]
+Config = Mapping[str, Any]
 
 
 @MODELS.register_module()
@@ -42,7 +44,7 @@ class ImageClassifier(BaseModel):
     def __init__(
         self,
         backbone: Config | nn.Module,
-        head: Config | nn.Module,
+        head: Config | ClsHead,
         data_preprocessor: Config | nn.Module | None = None,
         init_cfg: Config | Sequence[Config] | None = None,
     ) -> None:
@@ -51,8 +53,10 @@ class ImageClassifier(BaseModel):
             config = dict(dict(type='ClsDataPreprocessor'), **(data_preprocessor or {}))
             data_preprocessor = MODELS.build(config)
         super().__init__(data_preprocessor=data_preprocessor, init_cfg=init_cfg)
-        self.backbone = backbone if isinstance(backbone, nn.Module) else MODELS.build(backbone)
-        self.head = head if isinstance(head, nn.Module) else MODELS.build(head)
+        self.backbone: nn.Module = (
+            backbone if isinstance(backbone, nn.Module) else MODELS.build(backbone)
+        )
+        self.head: ClsHead = head if isinstance(head, nn.Module) else MODELS.build(head)
 
     def forward(
         self,
@@ -89,7 +93,7 @@ class ImageClassifier(BaseModel):
         return feats if isinstance(feats, torch.Tensor) else feats[-1]
 
     def loss(
-        self, inputs: torch.Tensor, data_samples: Sequence[ClsDataSample]
+        self, inputs: torch.Tensor, data_samples: Sequence[ClsDataSample] | None
     ) -> dict[str, torch.Tensor]:
         """Return ``dict(loss=...)``: see :meth:`forward`."""
         if not data_samples:
@@ -167,13 +171,13 @@ class ClsDataPreprocessor(ImgDataPreprocessor):
         )
         self.channels_last = channels_last
         self.num_classes = num_classes
-        self.batch_augment = None
+        self.batch_augment: nn.Module | None = None
         if mixup_alpha or cutmix_alpha:
             if num_classes is None:
                 raise InputError('mixup and CutMix need num_classes of the data preprocessor')
             self.batch_augment = _batch_augment(mixup_alpha, cutmix_alpha, num_classes)
 
-    def forward(self, data: Mapping[str, object], training: bool = False) -> dict[str, object]:
+    def forward(self, data: Mapping[str, Any], training: bool = False) -> dict[str, Any]:
         """Return ``inputs``, ``(N, C, H, W)`` of float32 on the device, and ``data_samples``.
 
         Args:
@@ -185,8 +189,8 @@ class ClsDataPreprocessor(ImgDataPreprocessor):
             InputError: If the pictures of a batch differ in shape or have the wrong channels, or
                 mixup's labels are not single and known.
         """
-        inputs, data_samples = self._stack(data['inputs']), data.get('data_samples')
-        inputs = self.cast_data(inputs)
+        data_samples: Any = data.get('data_samples')
+        inputs = self.cast_data(self._stack(data['inputs']))
         if self._channel_conversion:
             inputs = inputs.flip(1)
         inputs = torch.sub(inputs, self.mean).div_(self.std)  # 8-bit minus float is float
@@ -217,6 +221,8 @@ class ClsDataPreprocessor(ImgDataPreprocessor):
     def _mix(
         self, inputs: torch.Tensor, data_samples: Sequence[ClsDataSample]
     ) -> tuple[torch.Tensor, list[ClsDataSample]]:
+        assert self.batch_augment is not None
+        assert self.num_classes is not None
         labels = stack_labels(data_samples)
         if labels.dim() != 1 or not ((labels >= 0) & (labels < self.num_classes)).all():
             raise InputError(

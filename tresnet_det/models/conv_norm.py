@@ -2,6 +2,7 @@
 
 import contextlib
 from collections.abc import Iterator, Mapping
+from typing import Any
 
 import torch
 from mmcv.cnn import build_norm_layer
@@ -13,7 +14,7 @@ from ..errors import InputError
 from ..layers import BlurPool, InPlaceABN
 from ..layers.recompute import Recipe, convolve
 
-NormConfig = Mapping[str, object]
+NormConfig = Mapping[str, Any]
 
 
 class ConvNorm(nn.Module):
@@ -50,13 +51,13 @@ class ConvNorm(nn.Module):
         norm = build_norm(norm_cfg, out_channels, slope)
         self.norm_name = 'abn' if isinstance(norm, InPlaceABN) else 'bn'
         self.add_module(self.norm_name, norm)
-        self.act = None
+        self.act: nn.LeakyReLU | None = None
         if slope is not None and not isinstance(norm, InPlaceABN):
             self.act = nn.LeakyReLU(slope, inplace=True)
         self.blur = BlurPool(kernels_of(norm_cfg)) if blur else None
 
     @property
-    def norm(self) -> nn.Module:
+    def norm(self) -> Any:  # In-Place ABN or batch norm; once folded, the identity
         return getattr(self, self.norm_name)
 
     def forward(self, x: torch.Tensor, recipe: Recipe | None = None) -> torch.Tensor:
@@ -98,7 +99,9 @@ class ConvNorm(nn.Module):
         self.conv.bias = nn.Parameter(shift.to(weight.dtype), requires_grad=False)
         setattr(self, self.norm_name, nn.Identity())
 
-    def _load_from_state_dict(self, state_dict, prefix, *args, **kwargs):
+    def _load_from_state_dict(
+        self, state_dict: dict[str, torch.Tensor], prefix: str, *args: Any, **kwargs: Any
+    ) -> None:
         if self.conv.bias is None:  # folded, there is no norm to adapt to
             adapt_norm_notation(state_dict, prefix, self.norm_name, self.norm.eps)
         super()._load_from_state_dict(state_dict, prefix, *args, **kwargs)

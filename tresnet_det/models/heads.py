@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 import torch
 from mmdet.registry import MODELS
@@ -12,7 +13,7 @@ from torch import nn
 from ..checkpoints import StateDict, read_checkpoint
 from ..errors import InputError
 
-LossConfig = Mapping[str, object] | nn.Module
+LossConfig = Mapping[str, Any] | nn.Module
 HEAD = 'head.'  # where every published file keeps its head
 
 
@@ -36,7 +37,7 @@ class ClsHead(BaseModule):
         in_channels: int,
         num_classes: int,
         loss: LossConfig,
-        init_cfg: Mapping[str, object] | None = None,
+        init_cfg: Mapping[str, Any] | None = None,
     ) -> None:
         super().__init__(init_cfg=init_cfg)
         for name, value in (('in_channels', in_channels), ('num_classes', num_classes)):
@@ -44,7 +45,7 @@ class ClsHead(BaseModule):
                 raise InputError(f'{name} of {type(self).__name__} must be at least 1, got {value}')
         self.in_channels = in_channels
         self.num_classes = num_classes
-        self.loss_module = loss if isinstance(loss, nn.Module) else MODELS.build(loss)
+        self.loss_module: Any = loss if isinstance(loss, nn.Module) else MODELS.build(loss)
         if not hasattr(self.loss_module, 'multi_label'):
             raise InputError(
                 f'{type(self.loss_module).__name__} is no loss for {type(self).__name__}: use '
@@ -141,7 +142,7 @@ class LinearClsHead(ClsHead):
         num_classes: int,
         loss: LossConfig,
         dropout: float = 0.0,
-        init_cfg: Mapping[str, object] | None = None,
+        init_cfg: Mapping[str, Any] | None = None,
     ) -> None:
         super().__init__(in_channels, num_classes, loss, init_cfg)
         check_dropout(dropout)
@@ -179,14 +180,16 @@ def load_head_weights(model: nn.Module, path_or_state_dict: str | Path | StateDi
         MissingFileError: If there is no such file.
         InputError: If the file is unreadable, has no head, or not one of this kind and size.
     """
-    head = getattr(model, 'head', model)
+    head: Any = getattr(model, 'head', model)
+    content: Mapping[str, Any]
     if isinstance(path_or_state_dict, Mapping):
         source, content = 'state dict', path_or_state_dict
     else:
         source, content = str(path_or_state_dict), read_checkpoint(path_or_state_dict)
     for key in ('state_dict', 'model'):
-        if isinstance(content.get(key), Mapping):
-            content = content[key]
+        inner = content.get(key)
+        if isinstance(inner, Mapping):
+            content = inner
     tensors = {k.removeprefix('module.'): v for k, v in content.items() if torch.is_tensor(v)}
     published = {k.removeprefix(HEAD): v for k, v in tensors.items() if k.startswith(HEAD)}
     if not published:

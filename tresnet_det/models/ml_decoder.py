@@ -3,6 +3,7 @@
 import re
 from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -74,7 +75,7 @@ class MLDecoderHead(ClsHead):
         dropout: float = 0.1,
         learn_queries: bool = False,
         query_embeddings: torch.Tensor | str | Path | None = None,
-        init_cfg: Mapping[str, object] | None = None,
+        init_cfg: Mapping[str, Any] | None = None,
     ) -> None:
         super().__init__(in_channels, num_classes, loss, init_cfg)
         if num_groups != -1 and num_groups < 1:
@@ -94,7 +95,7 @@ class MLDecoderHead(ClsHead):
             self.num_groups = min(wanted, num_classes)
             self.query_embed = nn.Embedding(self.num_groups, embed_dims)
             self.query_embed.requires_grad_(learn_queries)
-            self.group_fc = GroupLinear(self.num_groups, embed_dims, num_classes)
+            self.group_fc: nn.Module = GroupLinear(self.num_groups, embed_dims, num_classes)
             return
         if num_groups != -1 or learn_queries:
             raise InputError(
@@ -147,7 +148,9 @@ class MLDecoderHead(ClsHead):
             renamed['group_fc.weight'] = renamed['group_fc.weight'].reshape(1, -1)
         return renamed
 
-    def _load_from_state_dict(self, state_dict, prefix, *args, **kwargs):
+    def _load_from_state_dict(
+        self, state_dict: dict[str, torch.Tensor], prefix: str, *args: Any, **kwargs: Any
+    ) -> None:
         own = {k.removeprefix(prefix): k for k in list(state_dict) if k.startswith(prefix)}
         weights = {k: state_dict.pop(key) for k, key in own.items()}
         state_dict.update({prefix + k: v for k, v in self.rename_weights(weights).items()})

@@ -2,6 +2,7 @@
 
 import contextlib
 from collections.abc import Mapping, Sequence
+from typing import Any
 
 import numpy as np
 import torch
@@ -76,7 +77,7 @@ class TResNet(BaseModule):
         [(1, 128, 8, 12), (1, 1024, 4, 6), (1, 2048, 2, 3)]
     """
 
-    arch_settings = {
+    arch_settings: dict[str, dict[str, Any]] = {
         'm': dict(
             depths=(3, 4, 11, 3),
             width_factor=1.0,
@@ -94,9 +95,13 @@ class TResNet(BaseModule):
         arch_settings['m'], depths=(3, 4, 23, 3), block_types=('bottleneck',) * 4
     )
 
+    init_cfg: Any  # set by BaseModule
+    space_to_depth: nn.Module
+    max_pool: nn.Module
+
     def __init__(
         self,
-        arch: str | Mapping[str, object] = 'm',
+        arch: str | Mapping[str, Any] = 'm',
         in_channels: int = 3,
         out_indices: Sequence[int] = (0, 1, 2, 3),
         frozen_stages: int = -1,
@@ -104,7 +109,7 @@ class TResNet(BaseModule):
         norm_cfg: NormConfig = dict(type='InPlaceABN'),  # noqa: B006  (read, never written)
         with_cp: bool = False,
         drop_path_rate: float = 0.0,
-        init_cfg: Mapping[str, object] | Sequence[Mapping[str, object]] | None = None,
+        init_cfg: Mapping[str, Any] | Sequence[Mapping[str, Any]] | None = None,
         recompute_outputs: bool = False,
     ) -> None:
         super().__init__(init_cfg=init_cfg)
@@ -135,7 +140,8 @@ class TResNet(BaseModule):
         width = int(64 * settings['width_factor'])
         if settings['stem'] == 'space_to_depth':
             self.space_to_depth, self.max_pool = SpaceToDepth(), nn.Identity()
-            stem = dict(in_channels=in_channels * SpaceToDepth.block_size**2, kernel_size=3)
+            channels = in_channels * SpaceToDepth.block_size**2
+            stem: dict[str, Any] = dict(in_channels=channels, kernel_size=3)
         else:
             self.space_to_depth, self.max_pool = nn.Identity(), nn.MaxPool2d(3, 2, padding=1)
             stem = dict(in_channels=in_channels, kernel_size=7, stride=2)
@@ -173,7 +179,7 @@ class TResNet(BaseModule):
         self._freeze()
 
     @classmethod
-    def _resolve_arch(cls, arch: str | Mapping[str, object]) -> dict:
+    def _resolve_arch(cls, arch: str | Mapping[str, Any]) -> dict[str, Any]:
         if not isinstance(arch, Mapping):
             if arch not in cls.arch_settings:
                 raise InputError(
@@ -208,8 +214,8 @@ class TResNet(BaseModule):
         return settings
 
     @property
-    def stages(self) -> list[nn.Sequential]:
-        """The stages that are built, in order."""
+    def stages(self) -> list[Any]:
+        """The stages that are built, in order: each an ``nn.Sequential`` of residual blocks."""
         return [getattr(self, f'layer{i + 1}') for i in range(self.num_stages)]
 
     def reset_parameters(self) -> None:
@@ -242,7 +248,7 @@ class TResNet(BaseModule):
             self._load_pretrained(**{k: v for k, v in cfg.items() if k != 'type'})
         self.is_init = True
 
-    def _load_pretrained(self, checkpoint: str, **others) -> None:
+    def _load_pretrained(self, checkpoint: str, **others: Any) -> None:
         if others:
             raise InputError(f'init_cfg of TResNet takes type and checkpoint, not {list(others)}')
         self._checks_next_input = True
@@ -285,7 +291,7 @@ class TResNet(BaseModule):
                 outputs.append(x)
         return tuple(outputs)
 
-    def _run_stage(self, stage: nn.Sequential, x: torch.Tensor) -> torch.Tensor:
+    def _run_stage(self, stage: Any, x: torch.Tensor) -> torch.Tensor:
         if self.with_cp and self.training and torch.is_grad_enabled() and not is_tracing():
             for block in stage:
                 x = _run_checkpointed(block, x)

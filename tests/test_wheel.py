@@ -1,0 +1,120 @@
+"""What an installation without the clone has: the wheel, built from the source distribution."""
+
+import os
+import subprocess
+import sys
+import tarfile
+import zipfile
+from pathlib import Path
+
+import pytest
+
+SOURCES = (
+    'tresnet_det', 'configs', 'tools', 'setup.py', 'pyproject.toml', 'MANIFEST.in', 'README.md',
+    'LICENSE', 'model-index.yml',
+)  # fmt: skip
+
+# Offline: setuptools as it is installed here, called as pip calls it without isolation.
+BUILD = 'import sys; from setuptools import build_meta as b; getattr(b, sys.argv[1])(sys.argv[2])'
+
+
+def build(kind, source, out):
+    command = [sys.executable, '-c', BUILD, kind, str(out)]
+    subprocess.run(command, cwd=source, check=True, capture_output=True)
+    (built,) = out.glob('*.whl' if kind == 'build_wheel' else '*.tar.gz')
+    return built
+
+
+@pytest.fixture(scope='module')
+def wheel(project_root, tmp_path_factory):
+    """The wheel of the sdist of a copy, so that nothing is built in the clone."""
+    clone, out = (tmp_path_factory.mktemp(name) for name in ('clone', 'out'))
+    for name in SOURCES:
+        subprocess.run(['cp', '-r', str(project_root / name), str(clone)], check=True)
+    with tarfile.open(build('build_sdist', clone, out)) as archive:
+        archive.extractall(clone / 'unpacked', filter='data')
+    (source,) = (clone / 'unpacked').iterdir()
+    return build('build_wheel', source, out)
+
+
+@pytest.fixture(scope='module')
+def installed(wheel, tmp_path_factory):
+    folder = tmp_path_factory.mktemp('site')
+    zipfile.ZipFile(wheel).extractall(folder)
+    return folder
+
+
+@pytest.fixture
+def run(installed, tmp_path):
+    """Run Python in an empty folder, with the unpacked wheel and without the clone."""
+
+    def run_python(*arguments):
+        return subprocess.run(
+            [sys.executable, '-P', *arguments],
+            cwd=tmp_path,
+            env=os.environ | {'PYTHONPATH': str(installed)},
+            capture_output=True,
+            text=True,
+        )
+
+    return run_python
+
+
+@pytest.mark.slow
+def test_it_has_the_package_with_types_the_configs_the_tools_and_the_index(wheel, project_root):
+    names = {Path(name) for name in zipfile.ZipFile(wheel).namelist()}
+    inside = Path('tresnet_det')
+    expected = {inside / 'py.typed', inside / '.mim' / 'model-index.yml'}
+    for folder, target in (
+        ('tresnet_det', '.'),
+        ('configs', '.mim/configs'),
+        ('tools', '.mim/tools'),
+    ):
+        for path in (project_root / folder).rglob('*'):
+            if path.is_file() and path.suffix in ('.py', '.yml', '.sh'):
+                expected.add(inside / target / path.relative_to(project_root / folder))
+    assert {name for name in names if name.parts[0] == 'tresnet_det'} == expected
+    others = {name.parts[0] for name in names} - {'tresnet_det'}
+    assert len(others) == 1  # the metadata; no tests
+    assert others.pop().endswith('.dist-info')
+
+
+@pytest.mark.slow
+def test_its_configs_are_found_from_another_folder(run, installed, tmp_path):
+    (tmp_path / 'mine.py').write_text(
+        "_base_ = 'tresnet_det::fcos_tresnet_m.py'\nmodel = dict(bbox_head=dict(num_classes=3))\n"
+    )
+    code = (
+        'import tresnet_det\n'
+        'from mmengine.config import Config\n'
+        'print(tresnet_det.__file__)\n'
+        "print(Config.fromfile('tresnet_det::fcos_tresnet_m.py').filename)\n"
+        "cfg = Config.fromfile('mine.py')\n"
+        'print(cfg.model.backbone.type, cfg.model.bbox_head.num_classes)\n'
+    )
+    result = run('-c', code)
+    assert result.returncode == 0, result.stderr
+    where = installed / 'tresnet_det'
+    assert result.stdout.splitlines() == [
+        str(where / '__init__.py'),
+        str(where / '.mim/configs/fcos_tresnet_m.py'),
+        'TResNet 3',
+    ]
+
+
+@pytest.mark.slow
+def test_its_tools_run_by_their_path(run, installed):
+    result = run(str(installed / 'tresnet_det/.mim/tools/train.py'), '--help')
+    assert result.returncode == 0, result.stderr
+    assert '--data-root' in result.stdout
+
+
+@pytest.mark.slow
+def test_a_tool_called_by_name_takes_a_config_by_name(run):
+    result = run(
+        '-m', 'tresnet_det', 'train', 'tresnet_det::fcos_tresnet_m.py',
+        '--from-scratch', '--data-root', 'nowhere',
+    )  # fmt: skip
+    assert result.returncode == 2
+    assert result.stderr.count('\n') == 1
+    assert 'nowhere' in result.stderr
