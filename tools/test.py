@@ -9,6 +9,7 @@ from mmdet.registry import METRICS
 from mmdet.utils import setup_cache_size_limit_of_dynamo
 from mmengine.runner import Runner
 
+from tresnet_det.compat.own_files import tool_command
 from tresnet_det.engine import PredictionsPictureHook, command_line
 from tresnet_det.engine import config as edit
 from tresnet_det.errors import InputError
@@ -118,14 +119,14 @@ def report(runner: Runner, args: argparse.Namespace, metrics: dict, seconds: flo
 def next_command(args: argparse.Namespace) -> str:
     if args.demo:
         return (
-            f'python tools/train.py {args.config} --data-root DIR   '
+            f'{tool_command("train")} {args.config} --data-root DIR   '
             '(data in the layout that the config names)'
         )
     options = ''
     for name, folder in (('--data', args.data), ('--data-root', args.data_root)):
         options += f' {name} {command_line.shown(folder)}' if folder else ''
     checkpoint = command_line.shown(args.checkpoint)
-    return f'python tools/test.py {args.config} {checkpoint}{options} --show-dir DIR'
+    return f'{tool_command("test")} {args.config} {checkpoint}{options} --show-dir DIR'
 
 
 if __name__ == '__main__':

@@ -8,7 +8,8 @@ from mmdet.utils import setup_cache_size_limit_of_dynamo
 from mmengine.logging import print_log
 from mmengine.runner import Runner
 
-from tresnet_det.engine import ProgressBarHook, command_line
+from tresnet_det.compat.own_files import tool_command
+from tresnet_det.engine import ProgressBarHook, command_line, resume
 from tresnet_det.engine import config as edit
 from tresnet_det.errors import InputError
 
@@ -53,7 +54,8 @@ def main() -> None:
         edit.enable_amp(cfg)
     if args.auto_scale_lr:
         edit.enable_lr_scaling(cfg)
-    if args.resume and not edit.resume_from(cfg, args.resume):
+    resume.make_resumable(cfg)
+    if args.resume and not resume.resume_from(cfg, args.resume):
         print_log(f'--resume: no checkpoint in {cfg.work_dir} yet, training starts anew')
     if cfg.get('load_from'):
         edit.drop_pretrained(cfg)  # the checkpoint has all weights
@@ -65,7 +67,7 @@ def main() -> None:
         with command_line.config_errors():
             runner.train()
     except KeyboardInterrupt:
-        last = edit.find_last_checkpoint(runner.work_dir)
+        last = resume.find_last_checkpoint(runner.work_dir)
         go_on = f'--resume goes on from {last}' if last else 'no checkpoint was saved yet'
         raise KeyboardInterrupt(go_on) from None
     except ValueError as error:
@@ -102,7 +104,7 @@ def summarize(runner: Runner, config: str, seconds: float) -> None:
         print(f'  curves      {command_line.shown(work_dir / "curves.png")}')
     # The config as it was run, with all that the command line changed, lies in the work directory.
     as_run = command_line.shown(work_dir / Path(runner.cfg.filename).name)
-    print(f'  next        python tools/test.py {as_run} {command_line.shown(work_dir)}')
+    print(f'  next        {tool_command("test")} {as_run} {command_line.shown(work_dir)}')
 
 
 if __name__ == '__main__':

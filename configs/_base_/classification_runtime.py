@@ -6,7 +6,7 @@ default_hooks = dict(
     logger=dict(type='LoggerHook', interval=50),
     param_scheduler=dict(type='ParamSchedulerHook'),
     checkpoint=dict(
-        type='CheckpointHook',
+        type='SafeCheckpointHook',
         interval=1,
         max_keep_ckpts=3,
         save_best='accuracy/top1',
@@ -15,6 +15,7 @@ default_hooks = dict(
     sampler_seed=dict(type='DistSamplerSeedHook'),
 )
 custom_hooks = [
+    dict(type='StopOnNonFiniteHook'),
     dict(
         type='EMAHook',
         ema_type='ExpMomentumEMA',
@@ -24,8 +25,8 @@ custom_hooks = [
         priority=49,
     ),
     dict(type='BackboneSpeedHook', channels_last=True),
+    dict(type='ShareStatisticsHook'),
     dict(type='CheckpointGuardHook'),
-    dict(type='StopOnNonFiniteHook'),
     dict(type='ProgressBarHook'),
     dict(type='CurvesHook'),
 ]

@@ -2,6 +2,7 @@ _base_ = 'classification_runtime.py'
 
 default_hooks = dict(checkpoint=dict(save_best='multilabel/mAP'))
 custom_hooks = [
+    dict(type='StopOnNonFiniteHook'),
     dict(
         type='EMAHook',
         ema_type='ExpMomentumEMA',
@@ -11,8 +12,8 @@ custom_hooks = [
         priority=49,
     ),
     dict(type='BackboneSpeedHook', channels_last=True),
+    dict(type='ShareStatisticsHook'),
     dict(type='CheckpointGuardHook'),
-    dict(type='StopOnNonFiniteHook'),
     dict(type='ProgressBarHook'),
     dict(type='CurvesHook'),
 ]

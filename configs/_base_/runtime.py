@@ -9,7 +9,7 @@ default_hooks = dict(
     logger=dict(type='LoggerHook', interval=50),
     param_scheduler=dict(type='ParamSchedulerHook'),
     checkpoint=dict(
-        type='CheckpointHook',
+        type='SafeCheckpointHook',
         interval=1,
         max_keep_ckpts=3,
         save_best='coco/bbox_mAP',
@@ -19,6 +19,7 @@ default_hooks = dict(
     visualization=dict(type='DetVisualizationHook'),
 )
 custom_hooks = [
+    dict(type='StopOnNonFiniteHook'),
     # Averaged weights are what is validated and saved; the average warms up over the first
     # `gamma` iterations, so that short runs are not held back by their first weights.
     dict(
@@ -29,8 +30,8 @@ custom_hooks = [
         update_buffers=True,
         priority=49,
     ),
+    dict(type='ShareStatisticsHook'),
     dict(type='CheckpointGuardHook'),
-    dict(type='StopOnNonFiniteHook'),
     dict(type='ProgressBarHook'),
     dict(type='CurvesHook'),
 ]

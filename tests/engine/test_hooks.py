@@ -1,16 +1,14 @@
 import io
-import math
 import re
 import sys
 from pathlib import Path
 
 import pytest
-from mmengine.hooks import EMAHook, Hook
+from mmengine.hooks import Hook
 from PIL import Image
 
 import tresnet_det  # noqa: F401  (prepares the stack)
 from tresnet_det.engine import ProgressBarHook
-from tresnet_det.errors import InputError
 
 
 def test_curves_are_in_the_work_folder_after_training(build, tmp_path):
@@ -158,59 +156,3 @@ def test_no_bar_where_stderr_is_no_terminal(build, monkeypatch):
     monkeypatch.setattr(sys, 'stderr', screen)
     build([{'type': 'ProgressBarHook'}]).train()
     assert 'train:' not in screen.getvalue()
-
-
-@pytest.mark.parametrize('runtime_info', [True, False])
-def test_loss_that_is_not_finite_stops_and_names_files_and_parts(build, runtime_info):
-    runner = build([{'type': 'StopOnNonFiniteHook'}], bad=5)
-    if not runtime_info:
-        runner._hooks = [h for h in runner.hooks if type(h).__name__ != 'RuntimeInfoHook']
-    with pytest.raises(InputError) as caught:
-        runner.train()
-    message = str(caught.value)
-    assert 'The loss is nan at iteration 3 (loss_cls = nan)' in message
-    assert 'img_4.jpg, img_5.jpg:' in message
-    assert 'loss_box' not in message
-    assert '\n' not in message
-
-
-@pytest.mark.parametrize('more', [BY_ITERATION, ACCUMULATED])
-def test_it_stops_in_other_loops_and_in_every_process(build, monkeypatch, more):
-    monkeypatch.setattr('tresnet_det.engine.hooks.is_main_process', lambda: False)
-    with pytest.raises(InputError, match=r'nan at iteration 3 .* img_4.jpg, img_5.jpg:'):
-        build([{'type': 'StopOnNonFiniteHook'}], bad=5, **more).train()
-
-
-def test_average_of_the_weights_is_from_before_the_stop(build):
-    average = {'type': 'EMAHook', 'priority': 49}  # as in the configs
-    runner = build([average, {'type': 'StopOnNonFiniteHook'}], bad=5)
-    with pytest.raises(InputError):
-        runner.train()
-    (ema,) = [hook.ema_model for hook in runner.hooks if isinstance(hook, EMAHook)]
-    assert not all(p.isfinite().all() for p in runner.model.parameters())
-    assert all(p.isfinite().all() for p in ema.parameters())
-
-
-def test_it_stops_before_the_broken_weights_are_saved(build, tmp_path):
-    hooks = [
-        {'type': 'StopOnNonFiniteHook'},
-        {'type': 'CheckpointHook', 'interval': 1, 'by_epoch': False},
-    ]
-    with pytest.raises(InputError):
-        build(hooks, bad=5).train()
-    saved = {file.name for file in (tmp_path / 'work').glob('iter_*.pth')}
-    assert saved == {'iter_1.pth', 'iter_2.pth'}
-
-
-def test_sum_may_overflow_though_its_parts_are_finite(build):
-    runner = build([])
-    hook = tresnet_det.engine.StopOnNonFiniteHook()
-    runner._hooks = []
-    with pytest.raises(InputError, match='all its parts are finite.*does not name its files'):
-        hook.after_train_iter(runner, 0, None, {'loss': math.inf, 'loss_cls': 1e38})
-
-
-def test_finite_losses_train_to_the_end(build):
-    runner = build([{'type': 'StopOnNonFiniteHook'}])
-    runner.train()
-    assert runner.iter == 8

@@ -1,10 +1,14 @@
-"""Hooks, and an optimiser, where MMEngine, MMDetection and torch have none; all are registered."""
+"""Hooks, loops and an optimiser where MMEngine, MMDetection and torch have none; registered."""
 
 from .backbone_speed import BackboneSpeedHook
 from .checkpoint_guard import CheckpointGuardHook
-from .hooks import CurvesHook, ProgressBarHook, StopOnNonFiniteHook
+from .checkpoint_hook import SafeCheckpointHook
+from .hooks import CurvesHook, ProgressBarHook
+from .non_finite import StopOnNonFiniteHook
 from .predictions_picture import PredictionsPictureHook
 from .sgdw import SGDW
+from .shared_statistics import ShareStatisticsHook
+from .train_loops import ResumableEpochTrainLoop, ResumableIterTrainLoop
 
 __all__ = [
     'SGDW',
@@ -13,5 +17,9 @@ __all__ = [
     'CurvesHook',
     'PredictionsPictureHook',
     'ProgressBarHook',
+    'ResumableEpochTrainLoop',
+    'ResumableIterTrainLoop',
+    'SafeCheckpointHook',
+    'ShareStatisticsHook',
     'StopOnNonFiniteHook',
 ]

@@ -78,7 +78,7 @@ class CheckpointGuardHook(Hook):
             runner.logger.warning(warning)
 
 
-def _unwrapped(model: nn.Module) -> nn.Module:
+def _unwrapped(model: Any) -> nn.Module:
     return model.module if is_model_wrapper(model) else model
 
 

@@ -6,7 +6,9 @@ import logging
 import os
 import re
 import shlex
+import signal
 import sys
+import threading
 import warnings
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -14,6 +16,7 @@ from pathlib import Path
 
 from mmengine.config import Config, DictAction
 from mmengine.logging import print_log
+from mmengine.model import is_model_wrapper
 from mmengine.registry import RUNNERS
 from mmengine.runner import Runner
 
@@ -23,14 +26,13 @@ from ..datasets.classification_checks import check_classes, count_classes
 from ..errors import InputError, MissingFileError
 from ..layers import InPlaceABN
 from . import config as edit
-from . import own_data
+from . import own_data, processes
+from .failures import explain, one_line  # noqa: F401  (the tools take it from here)
+from .resume import find_last_checkpoint
 
 EXIT_USER_ERROR = 2
 EXIT_KEYBOARD = 130  # as shells report SIGINT
 SUMMARY = 'summary.json'  # of a training, in its work directory
-
-_ERROR_TYPE = re.compile(r'^[\w.]+(Error|Exception): ')
-
 
 # A type that the registry does not know, or an argument that the type does not.
 _FROM_REGISTRY = re.compile(
@@ -41,27 +43,31 @@ _STACK_NOISE = re.compile(r'^paramwise_options -- |"FileClient" will be|"HardDis
 
 
 def run_tool(main: Callable[[], None]) -> None:
-    """Run a tool; print a user's mistake as one line and exit with status 2."""
-    warnings.filterwarnings('ignore', message='torch.meshgrid')
+    """Run a tool; print a mistake of the user or a failure from outside as one line.
+
+    The status is 2 then. Of several processes any failure is one line, see
+    :func:`~tresnet_det.engine.processes.tell_failure`.
+    """
+    for remark in ('torch.meshgrid', '`broadcast_buffers` is deprecated'):
+        warnings.filterwarnings('ignore', message=remark)
     try:
         main()
-    except InputError as error:
-        print(f'error: {one_line(error)}', file=sys.stderr)
-        sys.exit(EXIT_USER_ERROR)
-    except PermissionError as error:
-        print(f'error: {error.filename}: {error.strerror}', file=sys.stderr)
-        sys.exit(EXIT_USER_ERROR)
+        processes.leave()
     except KeyboardInterrupt as interrupt:
         print(': '.join(['stopped by the keyboard', *map(str, interrupt.args)]), file=sys.stderr)
         sys.exit(EXIT_KEYBOARD)
-
-
-def one_line(error: Exception) -> str:
-    """Return an error's own message, without the traceback that a worker process sends along."""
-    lines = [line for line in str(error).splitlines() if line.strip()] or [type(error).__name__]
-    if lines[0].startswith('Caught '):  # in a worker process: its traceback, the message last
-        return _ERROR_TYPE.sub('', lines[-1])
-    return ' '.join(lines)
+    except Exception as error:
+        if threading.current_thread() is threading.main_thread():
+            # There, DataLoader raises for each worker that has died: once is enough.
+            signal.signal(signal.SIGCHLD, signal.SIG_DFL)
+        line = explain(error)
+        if processes.are_several():
+            processes.tell_failure(error)
+        elif line is None:
+            raise
+        else:
+            print(f'error: {line}', file=sys.stderr)
+        sys.exit(EXIT_USER_ERROR if line else 1)
 
 
 class KeyValueAction(DictAction):
@@ -111,7 +117,12 @@ def add_config_options(parser: argparse.ArgumentParser) -> None:
 
 def parse_options(parser: argparse.ArgumentParser) -> argparse.Namespace:
     """Read the command line; options that exclude each other are argparse's error."""
+    launcher = argparse.ArgumentParser(add_help=False)
+    launcher.add_argument('--launcher', nargs='?')
+    # Before the whole is read: of several processes, only one says what is wrong with it.
+    processes.take_place(launcher.parse_known_args()[0].launcher)
     args = parser.parse_args()
+    processes.check_place(args.launcher)
     # No mutually exclusive group: --demo and --data-root go together.
     for name, value in (('--data-root', args.data_root), ('--demo', args.demo)):
         if args.data and value:
@@ -143,15 +154,19 @@ def prepare_config(
     os.environ.setdefault('LOCAL_RANK', str(args.local_rank))
     cfg = edit.load_config(args.config)
     cfg.launcher = args.launcher
+    options = (args.cfg_options or {}).items()
+    edit.override(cfg, {key: value for key, value in options if key.startswith('env_cfg')})
+    processes.join(cfg)
     work_dir = _choose_work_dir(args, cfg)
     folder, data = getattr(args, 'data', None), None  # not an option of every tool
-    if args.demo:
-        _apply_demo(cfg, demo_overlays, args.data_root)
-    elif folder:
-        data = own_data.use_folder(cfg, folder, Path(work_dir, 'data'), checkpoint)
-        own_data.print_lines(own_data.describe(data))
-    elif args.data_root:
-        edit.set_data_root(cfg, args.data_root)
+    with processes.first_on_machine_first():
+        if args.demo:
+            _apply_demo(cfg, demo_overlays, args.data_root)
+        elif folder:
+            data = own_data.use_folder(cfg, folder, Path(work_dir, 'data'), checkpoint)
+            own_data.print_lines(own_data.describe(data))
+        elif args.data_root:
+            edit.set_data_root(cfg, args.data_root)
     if from_scratch:
         for change in edit.use_random_weights(cfg):
             print_log(f'--from-scratch: {change}')
@@ -214,11 +229,13 @@ def build_runner(cfg: Config) -> Runner:
         InputError: If the model or the data of the config does not fit together.
     """
     _check_work_dir(Path(cfg.work_dir))
+    processes.keep_log(cfg.work_dir)
     with config_errors():
         runner = Runner.from_cfg(cfg) if 'runner_type' not in cfg else RUNNERS.build(cfg)
     runner.logger.addFilter(lambda record: not _STACK_NOISE.search(record.getMessage()))
     _check_neck(cfg, runner)
     _check_head(cfg, runner)
+    _count_accumulated(cfg, runner)
     _warn_of_decayed_norms(cfg, runner)
     return runner
 
@@ -255,7 +272,7 @@ def _check_work_dir(path: Path) -> None:
 
 def _check_neck(cfg: Config, runner: Runner) -> None:
     """Hold the neck against what the backbone declares, which PyTorch would report as a shape."""
-    given = getattr(getattr(runner.model, 'backbone', None), 'out_channels', None)
+    given = _given_channels(runner)
     neck = cfg.model.get('neck') or {}
     first = neck[0] if isinstance(neck, (list, tuple)) else neck  # ATSS with DyHead has two
     taken = first.get('in_channels')
@@ -267,14 +284,39 @@ def _check_neck(cfg: Config, runner: Runner) -> None:
         )
 
 
+def _given_channels(runner: Runner) -> object:
+    model = runner.model.module if is_model_wrapper(runner.model) else runner.model
+    return getattr(getattr(model, 'backbone', None), 'out_channels', None)
+
+
 def _check_head(cfg: Config, runner: Runner) -> None:
     """Hold a classifier's head against the backbone's last channels, likewise."""
-    given = getattr(getattr(runner.model, 'backbone', None), 'out_channels', None)
+    given = _given_channels(runner)
     taken = (cfg.model.get('head') or {}).get('in_channels')
     if isinstance(given, tuple) and taken is not None and taken != given[-1]:
         raise InputError(
             f'model.head.in_channels is {taken}, but the backbone gives {given[-1]}: set it to that'
         )
+
+
+def _count_accumulated(cfg: Config, runner: Runner) -> None:
+    """Scale the learning rate to all pictures of an optimiser's step, of all the batches too.
+
+    mmengine, which scales it, counts one batch of each process.
+    """
+    times = (cfg.get('optim_wrapper') or {}).get('accumulative_counts', 1)
+    scale = cfg.get('auto_scale_lr') or {}
+    if times == 1 or not scale.get('enable') or not cfg.get('train_dataloader'):
+        return
+    base, batch = scale['base_batch_size'], cfg.train_dataloader['batch_size']
+    real = runner.world_size * batch * times
+    runner.auto_scale_lr = dict(scale, base_batch_size=base / times)
+    runner.logger.info(
+        f'The learning rate is for {base} pictures a step and a step has {real} here: '
+        f'{runner.world_size} processes x batch {batch} x {times} accumulated. Scaling it by '
+        f'{real / base:g}.'
+    )
+    runner.logger.addFilter(lambda record: 'LR is set based on' not in record.getMessage())
 
 
 def _warn_of_decayed_norms(cfg: Config, runner: Runner) -> None:
@@ -339,9 +381,11 @@ def find_checkpoint(path: str | Path) -> str:
     best = sorted(path.glob('best_*.pth'), key=lambda file: file.stat().st_mtime)
     if best:
         return str(best[-1])
-    last = edit.find_last_checkpoint(path)
+    last = find_last_checkpoint(path)
     if last is None or not Path(last).is_file():
-        raise MissingFileError(f'no checkpoint at {path.resolve()}')
+        raise MissingFileError(
+            f'no checkpoint at {path.resolve()}: name a file, or a work directory that has one'
+        )
     return last
 
 

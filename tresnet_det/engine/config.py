@@ -12,6 +12,7 @@ from mmengine.device import get_device
 from mmengine.logging import print_log
 from mmengine.runner import Runner
 
+from ..compat.own_files import locate_config
 from ..errors import InputError, MissingFileError
 
 LOADERS = ('train_dataloader', 'val_dataloader', 'test_dataloader')
@@ -20,12 +21,13 @@ MULTI_LABEL_LOSSES = ('AsymmetricLoss', 'MultiLabelLoss')
 
 
 def load_config(path: str | Path) -> Config:
-    """Read a config file.
+    """Read a config file; ``tresnet_det::NAME`` is one of this project.
 
     Raises:
         MissingFileError: If there is no such file.
         InputError: If it cannot be read as a config.
     """
+    path = locate_config(path)
     if not Path(path).is_file():
         raise MissingFileError(f'no config at {Path(path).resolve()}')
     try:
@@ -215,40 +217,6 @@ def enable_amp(cfg: Config) -> None:
     wrapper.setdefault('loss_scale', 'dynamic')
 
 
-def find_last_checkpoint(work_dir: str | Path) -> str | None:
-    """Return the checkpoint that mmengine's CheckpointHook wrote last, None if it wrote none."""
-    record = Path(work_dir) / 'last_checkpoint'
-    return record.read_text().strip() if record.is_file() else None
-
-
-def resume_from(cfg: Config, checkpoint: str) -> str | None:
-    """Make a training go on from a checkpoint, which brings all weights.
-
-    Args:
-        cfg: With its ``work_dir``.
-        checkpoint: A file, a work directory for the latest one in it, or ``'auto'`` for the
-            config's own work directory.
-
-    Returns:
-        The checkpoint; None where the work directory has none yet and training starts anew.
-
-    Raises:
-        MissingFileError: If the file is not there.
-    """
-    if checkpoint == 'auto':
-        checkpoint = find_last_checkpoint(cfg.work_dir)
-        if checkpoint is None:
-            return None
-    elif Path(checkpoint).is_dir():
-        checkpoint = find_last_checkpoint(checkpoint) or checkpoint
-    if not Path(checkpoint).is_file():
-        raise MissingFileError(f'--resume: no checkpoint at {Path(checkpoint).resolve()}')
-    cfg.resume = True
-    cfg.load_from = checkpoint
-    drop_pretrained(cfg)
-    return checkpoint
-
-
 def enable_lr_scaling(cfg: Config) -> None:
     """Turn on the scaling of the learning rate to the real number of pictures a step.
 
@@ -289,6 +257,15 @@ def use_this_machine(cfg: Config) -> None:
     """Choose what works here: NCCL and mixed precision need a GPU, gloo and float32 do not."""
     if not torch.cuda.is_available() and 'dist_cfg' in cfg.get('env_cfg', {}):
         cfg.env_cfg.dist_cfg.backend = 'gloo'
+    if get_device() == 'cpu' and cfg.get('launcher', 'none') != 'none':
+        # mmengine would give DistributedDataParallel a GPU's number.
+        wrapper = dict(
+            type='MMDistributedDataParallel',
+            broadcast_buffers=False,
+            find_unused_parameters=cfg.get('find_unused_parameters', False),
+        )
+        wrapper.update(cfg.get('model_wrapper_cfg') or {}, device_ids=None)
+        cfg.model_wrapper_cfg = wrapper
     wrapper = cfg.get('optim_wrapper') or {}
     if wrapper.get('type') == 'AmpOptimWrapper' and get_device() == 'cpu':
         wrapper['type'] = 'OptimWrapper'

@@ -6,17 +6,15 @@ the configs use. These do what those do not.
 
 import math
 import sys
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
 
 from mmdet.registry import HOOKS
 from mmengine.dist import is_main_process
-from mmengine.hooks import Hook, LoggerHook, RuntimeInfoHook
+from mmengine.hooks import Hook, LoggerHook
 from mmengine.runner import BaseLoop, Runner
-
-from ..errors import InputError
 
 
 @HOOKS.register_module()
@@ -153,58 +151,3 @@ class ProgressBarHook(Hook):
 def _logged(runner: Runner, name: str) -> float | None:
     history = runner.message_hub.log_scalars.get(f'train/{name}')
     return None if history is None else float(history.current())
-
-
-@HOOKS.register_module()
-class StopOnNonFiniteHook(Hook):
-    """Stop at the first loss that is NaN or infinite, and name the batch.
-
-    MMDetection's ``CheckInvalidLossHook`` looks every 50 iterations and names nothing. This one
-    looks at every iteration and costs no synchronisation with the device: mmengine's
-    ``RuntimeInfoHook``, which runs before it, has read every loss already. (Where a config leaves
-    that hook out, reading the loss here is one synchronisation an iteration.) It runs before
-    the EMA and the checkpoint hook, so that average and last checkpoint are from before.
-    """
-
-    priority = 'ABOVE_NORMAL'  # the EMA hook is at NORMAL, in our configs one before it
-
-    def after_train_iter(
-        self,
-        runner: Runner,
-        batch_idx: int,
-        data_batch: Mapping[str, Any] | None = None,
-        outputs: Mapping[str, Any] | None = None,
-    ) -> None:
-        """Look at the sum of the losses.
-
-        Raises:
-            InputError: It is not finite.
-        """
-        if not outputs or 'loss' not in outputs or math.isfinite(_read(runner, 'loss', outputs)):
-            return
-        parts = {k: _read(runner, k, outputs) for k in outputs if 'loss' in k and k != 'loss'}
-        bad = [f'{name} = {value}' for name, value in parts.items() if not math.isfinite(value)]
-        files = _files(data_batch)
-        raise InputError(
-            f'The loss is {_read(runner, "loss", outputs)} at iteration {runner.iter + 1} '
-            f'({", ".join(bad) or "all its parts are finite, their sum is not"}) on the files '
-            f'{", ".join(files) or "(the batch does not name its files)"}: lower the learning '
-            'rate, clip gradients (optim_wrapper.clip_grad), use bf16 in place of fp16, or check '
-            'the annotations of these files; then go on from the last checkpoint with --resume.'
-        )
-
-
-def _read(runner: Runner, name: str, outputs: Mapping[str, Any]) -> float:
-    # Without that hook, what the hub holds may come from the checkpoint that was resumed.
-    read = any(isinstance(hook, RuntimeInfoHook) for hook in runner.hooks)
-    value = _logged(runner, name) if read else None
-    if value is not None:
-        return value
-    loss = outputs[name]
-    return float(loss.detach() if hasattr(loss, 'detach') else loss)
-
-
-def _files(data_batch: Any) -> list[str]:
-    samples = data_batch.get('data_samples') if isinstance(data_batch, Mapping) else None
-    samples = samples if isinstance(samples, Iterable) else []
-    return [str(path) for path in (getattr(s, 'img_path', None) for s in samples) if path]

@@ -11,7 +11,8 @@ import numpy as np
 
 from ..errors import InputError
 
-LONGEST_NAME = 80  # characters of a drawn picture's name; file systems take 255 bytes
+LONGEST_NAME = 80  # characters of a drawn picture's name
+MOST_BYTES = 200  # of it in UTF-8; file systems take 255, a number and the ending included
 
 
 def make_folder(path: str | Path) -> Path:
@@ -43,6 +44,7 @@ def safe_name(name: str, taken: set[str], suffix: str | None = None) -> str:
     if suffix is None:
         suffix = '.jpg' if ending.lower() in ('.jpg', '.jpeg') else '.png'
     stem = re.sub(r'[^\w.+()-]+', '_', stem).strip('._')[:LONGEST_NAME] or 'picture'
+    stem = stem.encode()[:MOST_BYTES].decode(errors='ignore')
     number, unique = 1, f'{stem}{suffix}'
     while unique.lower() in taken:  # also where the file system takes A and a for the same
         number += 1
@@ -60,7 +62,8 @@ def save_picture(picture: np.ndarray, path: Path) -> None:
     """Write ``(H, W, 3)`` of uint8 in RGB as the file's ending says."""
     from PIL import Image
 
-    Image.fromarray(picture).save(path, **(dict(quality=95) if path.suffix == '.jpg' else {}))
+    options: dict[str, Any] = dict(quality=95) if path.suffix == '.jpg' else {}
+    Image.fromarray(picture).save(path, **options)
 
 
 class JsonList:
@@ -72,7 +75,7 @@ class JsonList:
 
     def __init__(self, path: Path) -> None:
         self.path = path
-        self._file: TextIO | None = None
+        self._file: TextIO  # while it is entered
 
     def __enter__(self) -> 'JsonList':
         self._file = self.path.open('w', encoding='utf-8')
@@ -107,7 +110,7 @@ class VideoWriter:
         self.path = path
         # MPEG-4 wants even sides: a row or a column less.
         self._height, self._width = (side // 2 * 2 for side in first.shape[:2])
-        code = cv2.VideoWriter_fourcc(*'mp4v')
+        code = cv2.VideoWriter.fourcc(*'mp4v')
         self._writer = cv2.VideoWriter(str(path), code, fps, (self._width, self._height))
         if not self._writer.isOpened():
             raise InputError(f'{path}: OpenCV cannot write a video here: give --no-pictures')

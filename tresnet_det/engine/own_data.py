@@ -312,7 +312,7 @@ def _describe_schedule(cfg: Config, batch: int, world: int, steps: int) -> str:
     if rate is None:
         return text
     if base and cfg.auto_scale_lr.get('enable'):
-        real = batch * world
+        real = batch * world * cfg.optim_wrapper.get('accumulative_counts', 1)
         return f'{text}, learning rate {rate * real / base:g} ({rate:g} for a batch of {base})'
     return f'{text}, learning rate {rate:g} as in the config, which names no base_batch_size'
 

@@ -73,7 +73,7 @@ class CocoIds:
             known = {category['name']: category['id'] for category in content['categories']}
         except FileNotFoundError:
             raise MissingFileError(f'--ann-file: no file at {Path(ann_file).absolute()}') from None
-        except (ValueError, KeyError, TypeError) as error:
+        except (OSError, ValueError, KeyError, TypeError, RecursionError) as error:
             raise InputError(
                 f'--ann-file {ann_file}: not in COCO format, with images and categories ({error})'
             ) from error

@@ -2,6 +2,7 @@
 
 import copy
 from collections.abc import Mapping
+from typing import Any
 
 import torch
 from mmdet.registry import MODELS
@@ -180,7 +181,7 @@ def _backbone_config(
             f'model.backbone {old["type"]} has outputs at strides {list(strides)}; '
             f'TResNet has each of {list(_STRIDES)} once'
         )
-    backbone = dict(type='TResNet', arch=arch)
+    backbone: dict[str, Any] = dict(type='TResNet', arch=arch)
     if strides != _STRIDES:
         backbone['out_indices'] = tuple(map(_STRIDES.index, strides))
     if init_cfg is None and isinstance(arch, str):

@@ -1,6 +1,7 @@
 """SGD with decoupled weight decay, the "true weight decay" of TResNet's recipe."""
 
 from collections.abc import Callable, Iterable
+from typing import Any
 
 import torch
 from mmengine.registry import OPTIMIZERS
@@ -31,7 +32,7 @@ class SGDW(torch.optim.SGD):
         params: Iterable,
         lr: float = 1e-3,
         weight_decay: float = 0.0,
-        **kwargs: object,
+        **kwargs: Any,
     ) -> None:
         if weight_decay < 0:
             raise InputError(f'weight_decay of SGDW must be at least 0, got {weight_decay}')
@@ -39,7 +40,9 @@ class SGDW(torch.optim.SGD):
         super().__init__(params, lr=lr, weight_decay=weight_decay, **kwargs)
 
     @torch.no_grad()
-    def step(self, closure: Callable[[], float] | None = None) -> float | None:
+    def step(  # type: ignore[override]  # torch declares it twice, with and without a closure
+        self, closure: Callable[[], float] | None = None
+    ) -> float | None:
         """Shrink the weights that have a gradient, then step as SGD without decay does."""
         loss = None
         if closure is not None:

@@ -1,0 +1,512 @@
+"""A run that is stopped anywhere and resumed reads the same pictures and ends in the same bits."""
+
+import itertools
+import random
+import re
+
+import numpy as np
+import pytest
+import torch
+from mmengine.config import Config
+from mmengine.dataset import BaseDataset, ClassBalancedDataset, ConcatDataset, RepeatDataset
+from mmengine.evaluator import BaseMetric
+from mmengine.hooks import CheckpointHook, Hook
+from mmengine.model import BaseModel
+from mmengine.runner import Runner
+from torch import nn
+from torch.utils.data import BatchSampler, Subset
+
+from tresnet_det.compat.checkpoint_io import load_checkpoint_file
+from tresnet_det.engine import resume
+from tresnet_det.engine.train_loops import NumberedBatchSampler
+from tresnet_det.errors import InputError, MissingFileError
+
+PICTURES, BATCH = 10, 3  # four batches, the last one of a single picture
+LOGGER = {'type': 'LoggerHook', 'interval': 1}
+PLAIN = {'optimizer': {'type': 'SGD', 'lr': 0.01, 'momentum': 0.9}}
+
+
+class Augmented:
+    """Pictures that draw from all three sources, and that remember what was read."""
+
+    def __init__(self, length=PICTURES):
+        self.length, self.reads = length, []
+
+    def __len__(self):
+        return self.length
+
+    def __getitem__(self, index):
+        self.reads.append(index)
+        noise = [random.random(), np.random.rand(), float(torch.rand(()))]
+        return {'inputs': torch.tensor([index, *noise]), 'data_samples': index}
+
+
+class Dropping(BaseModel):
+    """A model that draws too, and keeps what it was given."""
+
+    def __init__(self):
+        super().__init__()
+        self.layer = nn.Linear(4, 4)
+        self.seen = []
+
+    def forward(self, inputs, data_samples=None, mode='loss'):
+        x = torch.stack(list(inputs))
+        if mode != 'loss':
+            return list(x)
+        self.seen.append(x.clone())
+        dropped = nn.functional.dropout(self.layer(x), 0.5)
+        return {'loss': dropped.square().mean() * (1 + random.random() + np.random.rand())}
+
+
+class PulledError(Exception):
+    """The plug is."""
+
+
+class PullThePlug(Hook):
+    """End the run at an iteration, or before a validation."""
+
+    priority = 'LOWEST'
+
+    def __init__(self, iteration=None, validation=None):
+        self.iteration, self.validation = iteration, validation
+
+    def after_train_iter(self, runner, batch_idx, data_batch=None, outputs=None):
+        if runner.iter + 1 == self.iteration:
+            raise PulledError
+
+    def before_val(self, runner):
+        if runner.epoch == self.validation:
+            raise PulledError
+
+
+EPOCHS = {'type': 'ResumableEpochTrainLoop', 'max_epochs': 3}
+ITERATIONS = {'type': 'ResumableIterTrainLoop', 'max_iters': 12, 'val_interval': 100}
+
+
+class Constant(BaseMetric):
+    """A figure that never gets better."""
+
+    default_prefix = 'coco'
+
+    def process(self, data_batch, data_samples):
+        self.results.append(0)
+
+    def compute_metrics(self, results):
+        return {'bbox_mAP': 0.5}
+
+
+@pytest.fixture
+def run(tmp_path):
+    """Run, resuming a file in the work folder if one is named; return runner, model and dataset.
+
+    ``interval`` is of the checkpoints: iterations, or ``'epoch'``. What else is given goes into the
+    config of the training's loader.
+    """
+    started = itertools.count()
+
+    def call(
+        folder, stop=None, file=None, train=EPOCHS, interval=1, workers=0, hooks=(), dataset=None,
+        validate=False, seed=3, optim_wrapper=PLAIN, **loader,
+    ):  # fmt: skip
+        torch.manual_seed(0)  # whoever begins, begins with the same weights
+        model, dataset = Dropping(), Augmented() if dataset is None else dataset
+        loader = {
+            'batch_size': BATCH,
+            'num_workers': workers,
+            'persistent_workers': workers > 0,
+            'sampler': {'type': 'DefaultSampler', 'shuffle': True},
+            **loader,
+        }
+        checkpoint = {'type': 'SafeCheckpointHook', 'interval': interval, 'by_epoch': False}
+        if interval == 'epoch':
+            checkpoint.update(interval=1, by_epoch=True)
+        validation = {}
+        if validate:
+            plain = {**loader, 'sampler': {'type': 'DefaultSampler', 'shuffle': False}}
+            validation = {
+                'val_dataloader': {**plain, 'dataset': Augmented()},
+                'val_cfg': {},
+                'val_evaluator': [Constant()],
+            }
+        runner = Runner(
+            model=model,
+            work_dir=str(tmp_path / folder),
+            experiment_name=f'{tmp_path.name}_{next(started)}',
+            train_dataloader={**loader, 'dataset': dataset},
+            train_cfg=train,
+            optim_wrapper=optim_wrapper,
+            default_hooks={'logger': LOGGER, 'checkpoint': checkpoint},
+            custom_hooks=[*hooks, *([stop] if stop else [])],
+            randomness={'seed': seed},
+            resume=file is not None,
+            load_from=None if file is None else str(tmp_path / folder / file),
+            default_scope='mmdet',
+            **validation,
+        )
+        try:
+            runner.train()
+        except PulledError:
+            assert stop is not None
+        return runner, model, runner.train_dataloader.dataset  # mmengine copies what it is given
+
+    return call
+
+
+def assert_equal_ends(run_folder, other, file):
+    """By the raw weights, the momentum, and the state of all random numbers."""
+    one, two = (load_checkpoint_file(folder / file) for folder in (run_folder, other))
+    for key, tensor in two['state_dict'].items():
+        assert torch.equal(one['state_dict'][key], tensor)
+    momenta = [checkpoint['optimizer']['state'] for checkpoint in (one, two)]
+    for number, state in momenta[1].items():
+        assert torch.equal(momenta[0][number]['momentum_buffer'], state['momentum_buffer'])
+    states = [checkpoint['resume']['random_states'][0] for checkpoint in (one, two)]
+    assert states[0]['python'] == states[1]['python']
+    assert torch.equal(states[0]['torch'], states[1]['torch'])
+    assert torch.equal(states[0]['numpy'][1], states[1]['numpy'][1])
+
+
+@pytest.mark.parametrize('train', [EPOCHS, ITERATIONS], ids=['epochs', 'iterations'])
+@pytest.mark.parametrize('stop', [1, 4, 6, 8, 11])
+def test_a_run_goes_on_at_any_iteration_with_the_same_pictures(run, tmp_path, train, stop):
+    """Of three epochs with four batches: in the middle of one, and between two."""
+    _, whole, _ = run('whole', train=train)
+    _, begun, _ = run('cut', stop=PullThePlug(stop), train=train)
+    _, ended, read = run('cut', file=f'iter_{stop}.pth', train=train)
+    assert len(begun.seen) == stop
+    assert len(whole.seen) == 12
+    for got, expected in zip([*begun.seen, *ended.seen], whole.seen, strict=True):
+        assert torch.equal(got, expected)
+    assert len(read.reads) == sum(len(batch) for batch in ended.seen)  # none of the past again
+    assert_equal_ends(tmp_path / 'cut', tmp_path / 'whole', 'iter_12.pth')
+
+
+def test_a_training_by_iterations_on_a_sampler_without_end_reads_nothing_of_the_past(run, tmp_path):
+    settings = dict(train=ITERATIONS, sampler={'type': 'InfiniteSampler'})
+    _, whole, _ = run('whole', **settings)
+    run('cut', stop=PullThePlug(9), **settings)
+    _, ended, read = run('cut', file='iter_9.pth', **settings)
+    assert [x.tolist() for x in ended.seen] == [x.tolist() for x in whole.seen[9:]]
+    assert len(read.reads) == 3 * BATCH
+    assert_equal_ends(tmp_path / 'cut', tmp_path / 'whole', 'iter_12.pth')
+
+
+def test_the_number_of_workers_changes_nothing(run, tmp_path):
+    _, whole, _ = run('whole')
+    run('cut', stop=PullThePlug(6), workers=2)
+    _, ended, _ = run('cut', file='iter_6.pth', workers=1)
+    assert [x.tolist() for x in ended.seen] == [x.tolist() for x in whole.seen[6:]]
+    assert_equal_ends(tmp_path / 'cut', tmp_path / 'whole', 'iter_12.pth')
+
+
+def test_pictures_differ_from_epoch_to_epoch_and_from_batch_to_batch(run):
+    _, model, _ = run('whole')
+    noise = torch.cat(model.seen)[:, 1:].flatten().tolist()
+    assert len(set(noise)) == len(noise) == 3 * PICTURES * 3
+
+
+def test_reading_without_workers_leaves_the_models_random_numbers_alone(run):
+    """Otherwise dropout would draw the same in every batch."""
+    dataset = Augmented()
+    drawn = []
+
+    class Draw(Hook):
+        def after_train_iter(self, runner, batch_idx, data_batch=None, outputs=None):
+            drawn.append((random.random(), np.random.rand(), float(torch.rand(()))))
+
+    run('whole', hooks=[Draw()], dataset=dataset)
+    assert len(set(drawn)) == 12
+
+
+class Listed(BaseDataset):
+    """Five pictures of mmengine's kind, from each of which two classes are known."""
+
+    def load_data_list(self):
+        return [{'number': number} for number in range(5)]
+
+    def get_cat_ids(self, index):
+        return [index % 2]
+
+
+def draw(sample):
+    noise = [random.random(), np.random.rand(), float(torch.rand(()))]
+    return {'inputs': torch.tensor([sample['number'], *noise]), 'data_samples': sample['number']}
+
+
+def make_listed():
+    return Listed(pipeline=[draw], serialize_data=False)
+
+
+WRAPPED = {
+    'repeated': lambda: RepeatDataset(make_listed(), 2),
+    'concatenated': lambda: ConcatDataset([make_listed(), make_listed()]),
+    'class-balanced': lambda: ClassBalancedDataset(make_listed(), 0.9),
+    'a torch subset': lambda: Subset(make_listed(), [4, 3, 2, 1, 0, 1, 2]),
+}
+
+
+@pytest.mark.parametrize('kind', WRAPPED)
+def test_wrapped_datasets_resume_too(run, kind):
+    _, whole, _ = run('whole', dataset=WRAPPED[kind]())
+    run('cut', stop=PullThePlug(4), dataset=WRAPPED[kind]())
+    _, ended, _ = run('cut', file='iter_4.pth', dataset=WRAPPED[kind]())
+    assert [x.tolist() for x in ended.seen] == [x.tolist() for x in whole.seen[4:]]
+
+
+class FirstHalvesLast(BatchSampler):
+    """A batch sampler whose batches are not consecutive pieces of the sampler's order."""
+
+    def __init__(self, sampler, batch_size):
+        super().__init__(sampler, batch_size, drop_last=False)
+
+    def __iter__(self):
+        batches = list(super().__iter__())
+        yield from batches[2:] + batches[:2]
+
+
+def test_a_batch_sampler_of_the_configs_own_is_entered_in_its_middle(run):
+    settings = dict(batch_sampler={'type': FirstHalvesLast})
+    _, whole, _ = run('whole', **settings)
+    assert len(whole.seen[1]) == 1  # the last of the sampler's own
+    run('cut', stop=PullThePlug(6), **settings)
+    _, ended, _ = run('cut', file='iter_6.pth', **settings)
+    assert [x.tolist() for x in ended.seen] == [x.tolist() for x in whole.seen[6:]]
+
+
+def test_a_last_batch_that_is_not_full_is_left_out_if_the_config_says_so(run):
+    runner, model, _ = run('whole', drop_last=True)
+    assert [len(batch) for batch in model.seen] == [BATCH] * 9
+    assert len(runner.train_dataloader) == 3
+
+
+def test_an_interrupted_validation_is_made_up_for(run, tmp_path):
+    settings = dict(validate=True, interval='epoch')
+    run('whole', **settings)
+    run('cut', stop=PullThePlug(validation=2), **settings)
+    before = load_checkpoint_file(tmp_path / 'cut/epoch_2.pth')
+    assert len(before['message_hub']['log_scalars']['val/coco/bbox_mAP'].data[0]) == 1
+    run('cut', file='epoch_2.pth', **settings)
+    for epoch in (2, 3):
+        saved = load_checkpoint_file(tmp_path / f'cut/epoch_{epoch}.pth')
+        assert len(saved['message_hub']['log_scalars']['val/coco/bbox_mAP'].data[0]) == epoch
+    assert_equal_ends(tmp_path / 'cut', tmp_path / 'whole', 'epoch_3.pth')
+
+
+def test_a_validation_is_not_made_twice(run):
+    class Count(Hook):
+        times = 0
+
+        def after_val(self, runner):
+            self.times += 1
+
+    settings = dict(validate=True, interval='epoch')
+    run('cut', train={**EPOCHS, 'max_epochs': 2}, **settings)
+    count = Count()
+    run('cut', file='epoch_2.pth', hooks=[count], **settings)
+    assert count.times == 1  # of epoch 3
+
+
+def test_early_stopping_counts_on(run, tmp_path):
+    """Its monitor never gets better: three validations after the first, wherever it is stopped."""
+    stopping = {'type': 'EarlyStoppingHook', 'monitor': 'coco/bbox_mAP', 'patience': 3}
+    settings = dict(
+        train={**EPOCHS, 'max_epochs': 9}, validate=True, interval='epoch', hooks=[stopping]
+    )
+    whole, _, _ = run('whole', **settings)
+    assert whole.epoch == 4
+    run('cut', stop=PullThePlug(iteration=3 * 4 + 1), **settings)
+    cut, _, _ = run('cut', file='epoch_3.pth', **settings)
+    assert cut.epoch == 4
+    ended, model, _ = run('cut', file='epoch_4.pth', **settings)
+    assert ended.epoch == 4
+    assert model.seen == []
+    patient = dict(settings, hooks=[{**stopping, 'patience': 5}])
+    assert run('cut', file='epoch_4.pth', **patient)[0].epoch == 6
+
+
+def test_gradients_that_are_being_accumulated_are_kept(run, tmp_path):
+    wrapper = {
+        'optimizer': {'type': 'SGD', 'lr': 0.01, 'momentum': 0.9},
+        'accumulative_counts': 3,
+    }
+    run('whole', optim_wrapper=wrapper)
+    run('cut', stop=PullThePlug(5), optim_wrapper=wrapper)
+    assert load_checkpoint_file(tmp_path / 'cut/iter_5.pth')['resume']['gradients']
+    assert not load_checkpoint_file(tmp_path / 'cut/iter_3.pth')['resume']['gradients']
+    run('cut', file='iter_5.pth', optim_wrapper=wrapper)
+    assert_equal_ends(tmp_path / 'cut', tmp_path / 'whole', 'iter_12.pth')
+
+
+def test_an_epoch_of_another_length_begins_anew_and_says_so(run, log, tmp_path):
+    run('cut', stop=PullThePlug(6))
+    lines = []
+
+    class Listen(Hook):
+        def before_run(self, runner):
+            lines.append(log(runner))
+
+    runner, model, _ = run('cut', file='iter_6.pth', hooks=[Listen()], batch_size=5)
+    assert [len(batch) for batch in model.seen] == [5] * 4  # two epochs of two batches
+    (line,) = (line for line in lines[0] if 'anew' in line)
+    assert line == 'epoch 2, of which 2 batches were done, begins anew: an epoch has 2 batches now'
+    # What is saved from then on can be entered in the middle again.
+    assert runner.iter == 10
+    assert load_checkpoint_file(tmp_path / 'cut/iter_7.pth')['resume']['epoch_batches'] == (1, 2)
+
+
+def test_the_seed_is_the_interrupted_runs(run):
+    """A config without a seed gets another one at each start."""
+    _, whole, _ = run('whole')
+    run('cut', stop=PullThePlug(6))
+    _, ended, _ = run('cut', file='iter_6.pth', seed=77)
+    assert [x.tolist() for x in ended.seen] == [x.tolist() for x in whole.seen[6:]]
+
+
+# The files
+
+
+@pytest.fixture
+def saved(run, tmp_path):
+    """A work folder with epoch_1.pth, epoch_2.pth and epoch_3.pth."""
+    run('cut', interval='epoch')
+    return tmp_path / 'cut'
+
+
+def flip_a_bit(path):
+    content = bytearray(path.read_bytes())
+    at = content.index(b'data/0') + 200  # in the first tensor
+    content[at] ^= 1
+    path.write_bytes(content)
+
+
+def cut_in_half(path):
+    path.write_bytes(path.read_bytes()[: path.stat().st_size // 2])
+
+
+DAMAGES = {
+    'a bit': (flip_a_bit, r'damaged \(the checksum of .*/data/\d+ does not fit\)'),
+    'half of it': (cut_in_half, 'truncated'),
+    'all of it': (lambda path: path.write_bytes(b''), 'truncated: the file is empty'),
+    'the file': (lambda path: path.unlink(), 'not there'),
+}
+
+
+@pytest.mark.parametrize('what', DAMAGES)
+def test_a_damaged_last_checkpoint_is_named_and_the_newest_whole_one_taken(saved, what, capsys):
+    damage, reason = DAMAGES[what]
+    damage(saved / 'epoch_3.pth')
+    (saved / 'epoch_1.pth').touch()  # the newest by its time
+    assert resume.find_last_checkpoint(saved) == str(saved / 'epoch_2.pth')
+    said = capsys.readouterr()
+    (line,) = (said.out + said.err).strip().splitlines()
+    assert re.search(
+        f'{saved}/epoch_3.pth, which last_checkpoint names, is {reason}: '
+        f'taking {saved}/epoch_2.pth$',
+        line,
+    )
+
+
+def test_torch_itself_does_not_see_a_changed_bit(saved):
+    """Which is why the checksums are looked at."""
+    flip_a_bit(saved / 'epoch_3.pth')
+    torch.load(saved / 'epoch_3.pth', weights_only=True)
+
+
+@pytest.mark.parametrize('record', ['', None])
+def test_an_empty_or_missing_record_is_made_up_for(saved, record, capsys):
+    path = saved / 'last_checkpoint'
+    path.write_text('') if record == '' else path.unlink()
+    assert resume.find_last_checkpoint(saved) == str(saved / 'epoch_3.pth')
+    said = capsys.readouterr()
+    assert f'{path} is {"empty" if record == "" else "not there"}: taking' in said.out + said.err
+
+
+def test_where_none_is_whole_it_is_an_error(saved):
+    for path in saved.glob('*.pth'):
+        cut_in_half(path)
+    with pytest.raises(InputError, match='epoch_3.pth, .* is truncated, and no other checkpoint'):
+        resume.find_last_checkpoint(saved)
+
+
+def test_a_folder_without_checkpoints_has_none(tmp_path):
+    assert resume.find_last_checkpoint(tmp_path) is None
+    cfg = Config(dict(work_dir=str(tmp_path), model=dict()))
+    assert resume.resume_from(cfg, 'auto') is None
+    with pytest.raises(MissingFileError, match='--resume: no checkpoint at'):
+        resume.resume_from(cfg, str(tmp_path))
+
+
+def test_a_folder_that_was_moved_still_has_its_checkpoints(saved, capsys):
+    moved = saved.rename(saved.parent / 'moved')
+    assert resume.find_last_checkpoint(moved) == str(moved / 'epoch_3.pth')
+    assert capsys.readouterr().out == ''
+
+
+def test_weights_without_an_optimiser_are_not_resumed(saved):
+    content = load_checkpoint_file(saved / 'epoch_3.pth')
+    del content['optimizer']
+    torch.save(content, saved / 'epoch_3.pth')
+    (saved / 'last_checkpoint').write_text('')
+    assert resume.find_last_checkpoint(saved) == str(saved / 'epoch_2.pth')
+
+
+def test_a_damaged_file_that_is_named_is_refused_with_the_newest_whole_one(saved):
+    flip_a_bit(saved / 'epoch_3.pth')
+    cfg = Config(dict(work_dir=str(saved), model=dict()))
+    with pytest.raises(InputError) as caught:
+        resume.resume_from(cfg, str(saved / 'epoch_3.pth'))
+    line = str(caught.value)
+    assert line.startswith(f'--resume: {saved}/epoch_3.pth is damaged (the checksum')
+    assert line.endswith(f'; the newest whole one beside it is {saved}/epoch_2.pth')
+
+
+# The config
+
+
+@pytest.mark.parametrize(
+    ('train', 'loop'),
+    [
+        (dict(type='EpochBasedTrainLoop', max_epochs=3), 'ResumableEpochTrainLoop'),
+        (dict(type='IterBasedTrainLoop', max_iters=3), 'ResumableIterTrainLoop'),
+        (dict(by_epoch=True, max_epochs=3), 'ResumableEpochTrainLoop'),
+        (dict(by_epoch=False, max_iters=3), 'ResumableIterTrainLoop'),
+        (dict(type='MyLoop', max_epochs=3), 'MyLoop'),
+    ],
+)
+def test_mmengines_loops_become_those_that_resume_and_a_users_own_stays(train, loop):
+    cfg = Config(dict(train_cfg=train))
+    resume.make_resumable(cfg)
+    assert cfg.train_cfg.type == loop
+    assert 'by_epoch' not in cfg.train_cfg
+    assert cfg.default_hooks.checkpoint == dict(type='SafeCheckpointHook', interval=1)
+    assert cfg.custom_imports.imports == ['tresnet_det.engine']
+
+
+@pytest.mark.parametrize('kind', ['CheckpointHook', CheckpointHook])
+def test_every_checkpoint_hook_of_mmengine_is_replaced_with_its_arguments(kind):
+    more = dict(type=kind, interval=100, by_epoch=False)
+    cfg = Config(dict(default_hooks=dict(checkpoint=dict(type=kind, save_best='auto'))))
+    cfg.custom_hooks = [more, dict(type='EMAHook')]
+    resume.make_resumable(cfg)
+    assert cfg.default_hooks.checkpoint == dict(type='SafeCheckpointHook', save_best='auto')
+    assert cfg.custom_hooks[0] == dict(type='SafeCheckpointHook', interval=100, by_epoch=False)
+    assert cfg.custom_hooks[1] == dict(type='EMAHook')
+
+
+def test_a_config_that_saves_nothing_still_saves_nothing():
+    cfg = Config(dict(default_hooks=dict(checkpoint=None)))
+    resume.make_resumable(cfg)
+    assert cfg.default_hooks.checkpoint is None
+
+
+def test_numbered_batches_are_the_samplers_own_in_number_and_order():
+    sampler = NumberedBatchSampler(range(7), batch_size=3)
+    assert [list(batch) for batch in sampler] == [[0, 1, 2], [3, 4, 5], [6]]
+    assert len(sampler) == 3
+    first = [batch.seed for batch in sampler]
+    sampler.begin(number=4, skip=1, seed=0)
+    assert [list(batch) for batch in sampler] == [[3, 4, 5], [6]]
+    sampler.begin(number=3, skip=0, seed=0)
+    assert [batch.seed for batch in sampler] == first  # by number and seed alone
+    sampler.begin(number=3, skip=0, seed=1)
+    assert not {batch.seed for batch in sampler} & set(first)

@@ -1,0 +1,249 @@
+"""Checkpoints that are written whole, and from which a training goes on exactly."""
+
+from collections import deque
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from mmdet.registry import HOOKS
+from mmengine.dist import broadcast_object_list, is_main_process
+from mmengine.fileio import LocalBackend
+from mmengine.hooks import CheckpointHook
+from mmengine.runner import BaseLoop, EpochBasedTrainLoop, Runner
+from torch import Generator
+from torch.utils.data import DataLoader
+
+from ..errors import InputError
+from . import resume_state
+from .step_guard import random_states
+from .train_loops import ResumableEpochTrainLoop
+from .whole_files import WholeFileBackend, remove_unfinished, write_whole
+
+RECORD = 'last_checkpoint'  # in the work directory, mmengine's name for it
+STATE = 'resume'  # the checkpoint's key
+
+
+@HOOKS.register_module()
+class SafeCheckpointHook(CheckpointHook):
+    """mmengine's ``CheckpointHook``, safe against kills and full disks, for an exact resume.
+
+    Whatever kills the process, and whenever: the file that ``last_checkpoint`` names is there and
+    whole, and so is the best checkpoint that this one knows of. Files are written beside their
+    names, then renamed; what a new one replaces is removed last, so that the disk needs room for
+    one checkpoint more than are kept. A checkpoint is saved once more after a validation at its
+    step, when the early stopping and the best figure know of it; a run that was killed before
+    makes up for the validation. Only files of the local disk are written so.
+
+    Args:
+        on_error: ``'raise'`` ends the training when a checkpoint cannot be written, ``'warn'``
+            goes on without it; the last one that was written stays either way.
+        **kwargs: mmengine's.
+    """
+
+    def __init__(self, on_error: str = 'raise', **kwargs: Any) -> None:
+        if on_error not in ('raise', 'warn'):
+            raise InputError(
+                f"on_error of SafeCheckpointHook is 'raise' or 'warn', not {on_error!r}"
+            )
+        super().__init__(**kwargs)
+        self.on_error = on_error
+        self._state: dict[str, Any] | None = None  # of the checkpoint that is resumed
+        self._random_states: list[dict[str, Any]] | None = None
+        self._replaced: list[str] = []  # names of files that are to be removed
+        self._best_is_new = False
+        self._validated = 0  # the last iteration with a validation after it
+        self._extra = 0  # iterations beside whole epochs, where an epoch's length has changed
+
+    def after_load_checkpoint(self, runner: Runner, checkpoint: dict[str, Any]) -> None:
+        """Keep what is put back when everything is built."""
+        self._state = checkpoint.get(STATE) if runner._resume else None
+
+    def before_train(self, runner: Runner) -> None:
+        """Prepare the folder; where a training is resumed, bring it to where it stood."""
+        super().before_train(runner)
+        if type(self.file_backend) is LocalBackend and not self.backend_args:
+            self.file_backend = WholeFileBackend()
+            self.backend_args = dict(backend='whole_files')
+        if is_main_process():
+            for folder in {str(self.out_dir), runner.work_dir}:
+                for name in remove_unfinished(folder) if Path(folder).is_dir() else ():
+                    runner.logger.info(f'{name}: removed, a killed run was writing it')
+        # torch draws a number where it starts workers: not from the training's own.
+        for loop in (runner.train_loop, runner.val_loop):
+            if loop is not None and isinstance(loop.dataloader, DataLoader):
+                loop.dataloader.generator = Generator()
+        if self._state is not None:
+            self._resume(runner, self._state)
+
+    def _resume(self, runner: Runner, state: dict[str, Any]) -> None:
+        resume_state.restore(runner, state)
+        self.last_ckpt = runner.message_hub.get_info('last_ckpt')
+        self._validated = state['validated']
+        self._replaced = list(state['replaced'])  # a kill may have come first
+        self._remove_replaced()
+        loop, length = runner.train_loop, len(runner.train_dataloader)
+        done, length_then = state['epoch_batches']
+        if done and not (length == length_then and getattr(loop, 'can_skip', False)):
+            why = f'{type(loop).__name__} cannot begin in the middle of this loader'
+            if length != length_then:
+                why = f'an epoch has {length} batches now'
+            runner.logger.warning(
+                f'epoch {runner.epoch + 1}, of which {done} batches were done, begins anew: {why}'
+            )
+            done = 0
+        self._extra = runner.iter - done - runner.epoch * length
+        if isinstance(loop, ResumableEpochTrainLoop):
+            loop.first_batch = done
+        if not done and self._validated != runner.iter and resume_state.is_validation_due(runner):
+            runner.logger.info(
+                'the validation after this checkpoint was not finished: it comes now'
+            )
+            runner.val_loop.run()
+
+    def after_val(self, runner: Runner) -> None:
+        """Save the last checkpoint again, with what the validation changed in all hooks."""
+        if not isinstance(runner._train_loop, BaseLoop):  # runner.val() alone
+            return
+        self._validated = runner.iter
+        step = runner.epoch if self.by_epoch else runner.iter
+        if self.last_ckpt is None:
+            self._remove_replaced()
+        elif self._best_is_new or Path(self.last_ckpt).name == self.filename_tmpl.format(step):
+            self._save_checkpoint_with_step(
+                runner, step, meta=dict(epoch=runner.epoch, iter=runner.iter)
+            )
+        self._best_is_new = False
+
+    def before_save_checkpoint(self, runner: Runner, checkpoint: dict[str, Any]) -> None:
+        """Add what mmengine leaves out, where the checkpoint is for resuming."""
+        if 'optimizer' not in checkpoint:
+            return
+        done, length = 0, len(runner.train_dataloader)
+        if isinstance(runner.train_loop, EpochBasedTrainLoop):
+            meta = checkpoint['meta']
+            done = meta['iter'] - meta['epoch'] * length - self._extra
+        checkpoint[STATE] = dict(
+            resume_state.collect(runner),
+            random_states=self._random_states or [random_states(runner.model)],
+            epoch_batches=(done, length),
+            validated=self._validated,
+            replaced=self._replaced,
+        )
+
+    def _save_checkpoint_with_step(self, runner: Runner, step: int, meta: dict[str, Any]) -> None:
+        name = self.filename_tmpl.format(step)
+        path = self.file_backend.join_path(self.out_dir, name)
+        info, replaced = runner.message_hub.runtime_info, self._replaced
+        before = {key: info.get(key) for key in ('last_ckpt', 'keep_ckpt_ids')}
+        if self.max_keep_ckpts > 0:
+            steps = [kept for kept in self.keep_ckpt_ids if kept != step] + [step]
+            dropped, steps = steps[: -self.max_keep_ckpts], steps[-self.max_keep_ckpts :]
+            self._replaced = replaced + [self.filename_tmpl.format(old) for old in dropped]
+            runner.message_hub.update_info('keep_ckpt_ids', steps)
+        runner.message_hub.update_info('last_ckpt', path)
+        self._random_states = resume_state.collect_random_states(runner)
+        failure = None
+        try:
+            runner.save_checkpoint(
+                self.out_dir,
+                name,
+                self.file_client_args,
+                save_optimizer=self.save_optimizer,
+                save_param_scheduler=self.save_param_scheduler,
+                meta=meta,
+                by_epoch=self.by_epoch,
+                backend_args=self.backend_args,
+                **self.args,
+            )
+            if is_main_process():
+                write_whole(Path(runner.work_dir, RECORD), str(path).encode())
+        except OSError as error:
+            failure = self._describe(error)
+        self._random_states = None
+        failure = _of_main_process(failure)
+        if failure is not None:
+            info.update(before)
+            self._replaced = replaced
+            self._fail(runner, *failure)
+            return
+        self.last_ckpt = path
+        if self.max_keep_ckpts > 0:
+            self.keep_ckpt_ids = deque(steps, self.max_keep_ckpts)
+        self._remove_replaced()
+
+    def _save_best_checkpoint(self, runner: Runner, metrics: dict[str, Any]) -> None:
+        """Save it if it is one.
+
+        mmengine would remove the previous one first, and save the last one again while other hooks
+        have not seen the validation yet: it does neither where it knows of none, and after_val
+        makes up for both.
+        """
+        if not self.save_best or not isinstance(runner._train_loop, BaseLoop):
+            return
+        info, last = runner.message_hub.runtime_info, self.last_ckpt
+        before = {key: value for key, value in info.items() if key.startswith('best_')}
+        self.last_ckpt, failure = None, None
+        self._know_best({})
+        try:
+            super()._save_best_checkpoint(runner, metrics)
+        except OSError as error:
+            failure = self._describe(error)
+        failure = _of_main_process(failure)
+        if failure is not None:
+            _take_back(info, before, failure[0])
+        self.last_ckpt = last
+        self._know_best(info)
+        names = [Path(path).name for path in _checkpoints(info).values()]
+        olds = [Path(path).name for path in _checkpoints(before).values()]
+        self._replaced = self._replaced + [name for name in olds if name not in names]
+        self._best_is_new = names != olds
+        if failure is not None:
+            self._fail(runner, *failure)
+
+    def _know_best(self, info: Mapping[str, Any]) -> None:
+        """Set what mmengine takes for the previous best checkpoints."""
+        if len(self.key_indicators) == 1:
+            self.best_ckpt_path = info.get('best_ckpt')
+        else:
+            known = {key: info.get(f'best_ckpt_{key}') for key in self.key_indicators}
+            self.best_ckpt_path_dict = known
+
+    def _remove_replaced(self) -> None:
+        if is_main_process():
+            for name in self._replaced:
+                path = self.file_backend.join_path(self.out_dir, Path(name).name)
+                if self.file_backend.isfile(path):
+                    self.file_backend.remove(path)
+        self._replaced = []
+
+    def _describe(self, error: OSError) -> tuple[str, str]:
+        """Return the file and the reason, as the other processes can be told."""
+        return str(error.filename or self.out_dir), error.strerror or str(error)
+
+    def _fail(self, runner: Runner, path: str, reason: str) -> None:
+        last = f'{self.last_ckpt} stays the last one' if self.last_ckpt else 'there is none yet'
+        message = f'{path} cannot be written: {reason}; {last}'
+        if self.on_error == 'raise':
+            raise InputError(f'{message}, --resume goes on from there')
+        runner.logger.warning(f'{message}, the training goes on')
+
+
+def _of_main_process(value: Any) -> Any:
+    """Return the main process's value in all: they must go the same way."""
+    values = [value]
+    broadcast_object_list(values)
+    return values[0]
+
+
+def _checkpoints(info: Mapping[str, Any]) -> dict[str, str]:
+    return {key: path for key, path in info.items() if key.startswith('best_ckpt') and path}
+
+
+def _take_back(info: dict[str, Any], before: Mapping[str, Any], unwritten: str) -> None:
+    """Forget a best checkpoint and its figure; of several figures, others may be saved."""
+    for key, path in _checkpoints(info).items():
+        if str(Path(path)) == unwritten:
+            for name in (key, key.replace('ckpt', 'score', 1)):
+                info.pop(name)
+                if name in before:
+                    info[name] = before[name]

@@ -1,0 +1,209 @@
+"""Training loops that a resumed run enters where the interrupted one stood.
+
+mmengine's loop over epochs begins an epoch anew that was interrupted in its middle, its loop over
+iterations reads all pictures of the past once more, and the random numbers of its workers depend on
+when they were started. Here each batch has a number, the iteration that it is for: a run can begin
+at any of them, and a batch is read under random numbers that depend on the run's seed and on its
+own number alone, however many workers there are.
+"""
+
+import contextlib
+import copy
+import itertools
+import random
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+import numpy as np
+import torch
+from mmdet.registry import DATA_SAMPLERS, LOOPS
+from mmengine.dist import get_rank
+from mmengine.runner import BaseLoop, EpochBasedTrainLoop, IterBasedTrainLoop, Runner
+from torch import nn
+from torch.utils.data import BatchSampler, DataLoader, Dataset, Sampler, get_worker_info
+
+from .step_guard import random_states, set_random_states
+
+
+class NumberedBatch(list):
+    """The indices of a batch's pictures, and ``seed``, under which they are read."""
+
+    seed: int
+
+
+@DATA_SAMPLERS.register_module()
+class NumberedBatchSampler(BatchSampler):
+    """Number the batches of another batch sampler, and begin at any of them.
+
+    Args:
+        sampler: Of the data loader.
+        batch_size: Pictures a batch.
+        drop_last: Whether a last batch that is not full is left out.
+        batch_sampler: Config of the other one, None for torch's own.
+    """
+
+    def __init__(
+        self,
+        sampler: Sampler,
+        batch_size: int,
+        drop_last: bool = False,
+        batch_sampler: dict[str, Any] | None = None,
+    ) -> None:
+        self.sampler = sampler  # here mmengine looks for what wants to know the epoch
+        if batch_sampler is None:
+            self.batches = BatchSampler(sampler, batch_size, drop_last)
+        else:
+            self.batches = DATA_SAMPLERS.build(
+                batch_sampler, default_args=dict(sampler=sampler, batch_size=batch_size)
+            )
+        self.begin(0, 0, seed=0)
+
+    def begin(self, number: int, skip: int, seed: int) -> None:
+        """Set where the next pass begins.
+
+        Args:
+            number: Of the first batch, the training's iteration.
+            skip: How many batches are left out before it.
+            seed: Of the run.
+        """
+        self._number, self._skip, self._seed = number, skip, seed
+
+    def __iter__(self) -> Iterator[list[int]]:
+        skip, self._skip = self._skip, 0
+        for batch in itertools.islice(self.batches, skip, None):
+            numbered = NumberedBatch(batch)
+            entropy = np.random.SeedSequence([self._seed, get_rank(), self._number])
+            numbered.seed = int(entropy.generate_state(1, np.uint64)[0])
+            self._number += 1
+            yield numbered
+
+    def __len__(self) -> int:
+        return len(self.batches)
+
+
+class _SeededReading:
+    """A dataset's ``__getitems__``, by which torch reads a batch: under the batch's seed."""
+
+    def __init__(self, dataset: Dataset) -> None:
+        self.dataset = dataset
+        self.read = getattr(dataset, '__getitems__', None)
+
+    def __call__(self, batch: list[int]) -> list[Any]:
+        # Without workers, the model's random numbers go on as if nothing had been read.
+        before = random_states(nn.Identity()) if get_worker_info() is None else None
+        if isinstance(batch, NumberedBatch):
+            random.seed(batch.seed)
+            np.random.seed(batch.seed % 2**32)
+            torch.default_generator.manual_seed(batch.seed)  # torch.manual_seed: of devices too
+        try:
+            return self.read(batch) if self.read else [self.dataset[i] for i in batch]
+        finally:
+            if before is not None:
+                set_random_states(before)
+
+
+class _Unstarted:
+    """A loader that gives nothing: mmengine starts the workers when it builds the loop."""
+
+    def __init__(self, loader: DataLoader) -> None:
+        self.loader = loader
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self.loader, name)
+
+    def __len__(self) -> int:
+        return len(self.loader)
+
+    def __iter__(self) -> Iterator[Any]:
+        return iter(())
+
+
+class _NumberedLoop(BaseLoop):
+    """What both loops do with their loader.
+
+    Args:
+        runner: The runner.
+        dataloader: Its config. One that is built already, or that has no config of a sampler, is
+            taken as it is, and begins where mmengine lets it begin.
+        **kwargs: Of mmengine's loop.
+    """
+
+    def __init__(
+        self, runner: Runner, dataloader: DataLoader | dict[str, Any], **kwargs: Any
+    ) -> None:
+        BaseLoop.__init__(self, runner, _with_numbers(dataloader))
+        loader = self.dataloader
+        super().__init__(runner, _Unstarted(loader), **kwargs)
+        self.dataloader = loader
+        self._seed = runner.seed
+        self.can_skip = isinstance(loader.batch_sampler, NumberedBatchSampler)
+        if self.can_skip:
+            with contextlib.suppress(AttributeError):  # of a list, which draws nothing either
+                loader.dataset.__getitems__ = _SeededReading(loader.dataset)
+
+    def _begin(self, skip: int) -> None:
+        if not self.can_skip:
+            return
+        sampler = self.dataloader.batch_sampler.sampler
+        # The seed is the interrupted run's by now, also where the config does not say it.
+        if getattr(sampler, 'seed', None) == self._seed:
+            sampler.seed = self.runner.seed
+        self.dataloader.batch_sampler.begin(self.runner.iter, skip, self.runner.seed)
+
+
+def _with_numbers(dataloader: DataLoader | dict[str, Any]) -> DataLoader | dict[str, Any]:
+    if isinstance(dataloader, DataLoader) or not isinstance(dataloader.get('sampler'), Mapping):
+        return dataloader
+    config = copy.deepcopy(dict(dataloader))
+    config.setdefault('batch_size', 1)  # torch's
+    numbered = dict(type=NumberedBatchSampler, batch_sampler=config.pop('batch_sampler', None))
+    if numbered['batch_sampler'] is None:
+        numbered['drop_last'] = config.pop('drop_last', False)
+    return dict(config, batch_sampler=numbered)
+
+
+@LOOPS.register_module()
+class ResumableEpochTrainLoop(_NumberedLoop, EpochBasedTrainLoop):
+    """mmengine's loop over epochs, which can begin in the middle of one.
+
+    ``first_batch``, the batches of the first epoch that are done, is set by
+    :class:`SafeCheckpointHook`.
+    """
+
+    first_batch = 0
+
+    def run_epoch(self) -> None:
+        """Run an epoch, or the rest of it."""
+        self.runner.call_hook('before_train_epoch')
+        self.runner.model.train()
+        first, self.first_batch = self.first_batch, 0
+        self._begin(first)
+        for index, batch in enumerate(self.dataloader, first):
+            self.run_iter(index, batch)
+        self.runner.call_hook('after_train_epoch')
+        self._epoch += 1
+
+
+@LOOPS.register_module()
+class ResumableIterTrainLoop(_NumberedLoop, IterBasedTrainLoop):
+    """mmengine's loop over iterations, which reads no picture of the past again."""
+
+    def run(self) -> nn.Module:
+        """Train."""
+        self.dataloader_iterator = self._iterate(self._iter)
+        return super().run()
+
+    def _iterate(self, done: int) -> Iterator[Any]:
+        passes = 0
+        sampler = getattr(self.dataloader.batch_sampler, 'sampler', None)
+        ends = hasattr(sampler, 'epoch')  # an InfiniteSampler has none
+        if self.can_skip:
+            yield from itertools.repeat(None, done)  # mmengine's loop asks for them all again
+            if ends:
+                passes, done = divmod(done, len(self.dataloader))
+        for epoch in itertools.count(passes):
+            if ends:
+                sampler.set_epoch(epoch)
+            self._begin(done)
+            done = 0
+            yield from self.dataloader
