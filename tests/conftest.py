@@ -6,12 +6,19 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from hypothesis import HealthCheck, settings
 from mmengine.registry import DefaultScope
 
 import tresnet_det  # noqa: F401  (prepares the stack before a test imports MMDetection)
 
 # As the package sets it; OpenCV reads it once a process, and some test opens a video by itself.
 os.environ.setdefault('OPENCV_FFMPEG_LOGLEVEL', '-8')
+
+# Random inputs: the same few in every run, or many new ones by --hypothesis-profile=bulk.
+_ANY_PACE = dict(deadline=None, database=None, suppress_health_check=list(HealthCheck))
+settings.register_profile('fast', derandomize=True, max_examples=50, **_ANY_PACE)
+settings.register_profile('bulk', max_examples=500, **_ANY_PACE)
+settings.load_profile('fast')
 
 ROOT = Path(__file__).resolve().parents[1]
 

@@ -1,19 +1,16 @@
 """A run that is stopped anywhere and resumed reads the same pictures and ends in the same bits."""
 
-import itertools
 import random
 import re
 
 import numpy as np
 import pytest
+import stoppable
 import torch
 from mmengine.config import Config
 from mmengine.dataset import BaseDataset, ClassBalancedDataset, ConcatDataset, RepeatDataset
-from mmengine.evaluator import BaseMetric
 from mmengine.hooks import CheckpointHook, Hook
-from mmengine.model import BaseModel
-from mmengine.runner import Runner
-from torch import nn
+from stoppable import BATCH, EPOCHS, ITERATIONS, PICTURES, PullThePlug
 from torch.utils.data import BatchSampler, Subset
 
 from tresnet_det.compat.checkpoint_io import load_checkpoint_file
@@ -21,132 +18,13 @@ from tresnet_det.engine import resume
 from tresnet_det.engine.train_loops import NumberedBatchSampler
 from tresnet_det.errors import InputError, MissingFileError
 
-PICTURES, BATCH = 10, 3  # four batches, the last one of a single picture
-LOGGER = {'type': 'LoggerHook', 'interval': 1}
-PLAIN = {'optimizer': {'type': 'SGD', 'lr': 0.01, 'momentum': 0.9}}
-
-
-class Augmented:
-    """Pictures that draw from all three sources, and that remember what was read."""
-
-    def __init__(self, length=PICTURES):
-        self.length, self.reads = length, []
-
-    def __len__(self):
-        return self.length
-
-    def __getitem__(self, index):
-        self.reads.append(index)
-        noise = [random.random(), np.random.rand(), float(torch.rand(()))]
-        return {'inputs': torch.tensor([index, *noise]), 'data_samples': index}
-
-
-class Dropping(BaseModel):
-    """A model that draws too, and keeps what it was given."""
-
-    def __init__(self):
-        super().__init__()
-        self.layer = nn.Linear(4, 4)
-        self.seen = []
-
-    def forward(self, inputs, data_samples=None, mode='loss'):
-        x = torch.stack(list(inputs))
-        if mode != 'loss':
-            return list(x)
-        self.seen.append(x.clone())
-        dropped = nn.functional.dropout(self.layer(x), 0.5)
-        return {'loss': dropped.square().mean() * (1 + random.random() + np.random.rand())}
-
-
-class PulledError(Exception):
-    """The plug is."""
-
-
-class PullThePlug(Hook):
-    """End the run at an iteration, or before a validation."""
-
-    priority = 'LOWEST'
-
-    def __init__(self, iteration=None, validation=None):
-        self.iteration, self.validation = iteration, validation
-
-    def after_train_iter(self, runner, batch_idx, data_batch=None, outputs=None):
-        if runner.iter + 1 == self.iteration:
-            raise PulledError
-
-    def before_val(self, runner):
-        if runner.epoch == self.validation:
-            raise PulledError
-
-
-EPOCHS = {'type': 'ResumableEpochTrainLoop', 'max_epochs': 3}
-ITERATIONS = {'type': 'ResumableIterTrainLoop', 'max_iters': 12, 'val_interval': 100}
-
-
-class Constant(BaseMetric):
-    """A figure that never gets better."""
-
-    default_prefix = 'coco'
-
-    def process(self, data_batch, data_samples):
-        self.results.append(0)
-
-    def compute_metrics(self, results):
-        return {'bbox_mAP': 0.5}
-
 
 @pytest.fixture
 def run(tmp_path):
-    """Run, resuming a file in the work folder if one is named; return runner, model and dataset.
+    """Train in a folder of that name; return runner, model and the data set that was read."""
 
-    ``interval`` is of the checkpoints: iterations, or ``'epoch'``. What else is given goes into the
-    config of the training's loader.
-    """
-    started = itertools.count()
-
-    def call(
-        folder, stop=None, file=None, train=EPOCHS, interval=1, workers=0, hooks=(), dataset=None,
-        validate=False, seed=3, optim_wrapper=PLAIN, **loader,
-    ):  # fmt: skip
-        torch.manual_seed(0)  # whoever begins, begins with the same weights
-        model, dataset = Dropping(), Augmented() if dataset is None else dataset
-        loader = {
-            'batch_size': BATCH,
-            'num_workers': workers,
-            'persistent_workers': workers > 0,
-            'sampler': {'type': 'DefaultSampler', 'shuffle': True},
-            **loader,
-        }
-        checkpoint = {'type': 'SafeCheckpointHook', 'interval': interval, 'by_epoch': False}
-        if interval == 'epoch':
-            checkpoint.update(interval=1, by_epoch=True)
-        validation = {}
-        if validate:
-            plain = {**loader, 'sampler': {'type': 'DefaultSampler', 'shuffle': False}}
-            validation = {
-                'val_dataloader': {**plain, 'dataset': Augmented()},
-                'val_cfg': {},
-                'val_evaluator': [Constant()],
-            }
-        runner = Runner(
-            model=model,
-            work_dir=str(tmp_path / folder),
-            experiment_name=f'{tmp_path.name}_{next(started)}',
-            train_dataloader={**loader, 'dataset': dataset},
-            train_cfg=train,
-            optim_wrapper=optim_wrapper,
-            default_hooks={'logger': LOGGER, 'checkpoint': checkpoint},
-            custom_hooks=[*hooks, *([stop] if stop else [])],
-            randomness={'seed': seed},
-            resume=file is not None,
-            load_from=None if file is None else str(tmp_path / folder / file),
-            default_scope='mmdet',
-            **validation,
-        )
-        try:
-            runner.train()
-        except PulledError:
-            assert stop is not None
+    def call(folder, *args, **kwargs):
+        runner, model = stoppable.run(tmp_path / folder, *args, **kwargs)
         return runner, model, runner.train_dataloader.dataset  # mmengine copies what it is given
 
     return call
@@ -207,14 +85,13 @@ def test_pictures_differ_from_epoch_to_epoch_and_from_batch_to_batch(run):
 
 def test_reading_without_workers_leaves_the_models_random_numbers_alone(run):
     """Otherwise dropout would draw the same in every batch."""
-    dataset = Augmented()
     drawn = []
 
     class Draw(Hook):
         def after_train_iter(self, runner, batch_idx, data_batch=None, outputs=None):
             drawn.append((random.random(), np.random.rand(), float(torch.rand(()))))
 
-    run('whole', hooks=[Draw()], dataset=dataset)
+    run('whole', hooks=[Draw()])
     assert len(set(drawn)) == 12
 
 

@@ -3,11 +3,9 @@
 Everything goes through ``torch.load(weights_only=True)``: our own
 :func:`load_checkpoint_file`, and every scheme of mmengine's ``CheckpointLoader`` (its downloads
 ask torch for the unsafe way by default, on every torch). ``Runner.resume`` would execute the text
-in ``meta['config']``, so that key is left out; mmengine never writes it.
-
-Not covered: mmengine's and MMDetection's *inferencers*, given weights without a config, execute
-the config's text that a checkpoint carries (``meta['cfg']``, or ``cfg`` in its message hub). Name
-the config with weights that you do not trust.
+in ``meta['config']``, so that key is left out; mmengine never writes it. Inferencers would execute
+``meta['cfg']`` where no config is given: :mod:`.inferencers` refuses that. What a user names as a
+config is a program, and is run.
 """
 
 import contextlib
@@ -107,7 +105,7 @@ def guard_mmengine_loader() -> None:
                     raise
                 raise InputError(f'{filename}: {_download_reason(error)}') from error
 
-    load_checkpoint.weights_only = True
+    vars(load_checkpoint).update(weights_only=True)
     CheckpointLoader.load_checkpoint = classmethod(load_checkpoint)
 
 

@@ -1,4 +1,8 @@
-"""mmengine's inferencers on a pipeline whose loader is ours.
+"""mmengine's inferencers: a config of the user's own, and a pipeline whose loader is ours.
+
+Given weights alone, an inferencer executes the config's text that a checkpoint carries
+(``meta['cfg']``, or ``cfg`` in its message hub). Reading that text as plain values would not do:
+a config's ``type='os.system'`` is imported and called by mmengine's registry. So it is refused.
 
 MMDetection's ``DetInferencer`` looks in the test pipeline for a transform called
 ``LoadImageFromFile`` and puts its own in that place. ``LoadImage`` is one by inheritance, but not
@@ -9,11 +13,13 @@ import functools
 from collections.abc import MutableMapping
 from typing import Any
 
+from ..errors import InputError
+
 _OURS = ('LoadImage', 'mmdet.LoadImage')
 
 
 def mend_inferencers() -> None:
-    """Let inferencers find the loader; calling it again changes nothing."""
+    """Let inferencers find the loader, and run no config out of weights; safe to call again."""
     from mmengine.infer import BaseInferencer
 
     unmended = BaseInferencer._init_model
@@ -21,11 +27,15 @@ def mend_inferencers() -> None:
         return
 
     @functools.wraps(unmended)
-    def init_model(self: Any, cfg: Any, *args: Any, **kwargs: Any) -> Any:
-        model = unmended(self, cfg, *args, **kwargs)
-        # Afterwards: where there are weights alone, the config comes out of them.
+    def init_model(self: Any, cfg: Any, weights: Any, *args: Any, **kwargs: Any) -> Any:
+        if not cfg:
+            kind = type(self).__name__
+            raise InputError(
+                f'{weights}: without a config, the text in these weights would be executed: give '
+                f"both, {kind}(CONFIG, WEIGHTS); the text is meta['cfg'], to look at and to save"
+            )
         name_loader_as_mmcv_does(cfg)
-        return model
+        return unmended(self, cfg, weights, *args, **kwargs)
 
     BaseInferencer._init_model = init_model
 

@@ -3,6 +3,8 @@
 torch's ``weights_only`` unpickler makes only objects whose names are on a list. But for
 ``ConfigDict`` and ``bytes``, each entry is a stand-in that does less than the name it answers to:
 
+- ``_codecs.encode`` (which newer torch has on a list of its own, since the protocol that it writes
+  keeps bytes as a text) encodes in Latin-1 and nothing else;
 - ``builtins.getattr`` (in the pickle of every HistoryBuffer and OneCycleLR, since pickle writes a
   method as "attribute of a class") resolves six known functions and refuses all else;
 - ``HistoryBuffer`` takes over its three values and ignores the table of functions beside them,
@@ -27,7 +29,7 @@ from mmengine.logging import HistoryBuffer
 try:
     from numpy._core import multiarray
 except ImportError:  # numpy 1
-    from numpy.core import multiarray
+    from numpy.core import multiarray  # type: ignore[no-redef]  # the same under another name
 
 _STATISTICS = ('min', 'max', 'current', 'mean')
 _ANNEALING = ('_annealing_cos', '_annealing_linear')
@@ -73,6 +75,8 @@ class _NameOnly:
             their objects. The types themselves are never handed out.
     """
 
+    __qualname__: str
+
     def __init__(self, *types: type) -> None:
         self._types = types
 
@@ -81,7 +85,7 @@ class _NameOnly:
 
     __hash__ = object.__hash__
 
-    def __call__(self, *args: object) -> object:
+    def __call__(self, *args: Any, **kwargs: Any) -> Any:
         raise pickle.UnpicklingError(f'GLOBAL {self.__qualname__} may be named, not built')
 
 
@@ -93,7 +97,7 @@ _ARRAY = _answers_to('numpy', 'ndarray')(_NameOnly(np.ndarray))
 
 
 class _NumericTypes(_NameOnly):
-    def __call__(self, code: object, *flags: object) -> np.dtype:
+    def __call__(self, code: Any, *flags: object) -> np.dtype:
         dtype = np.dtype(code)
         # only of the built-in ones (native byte order) does numpy ignore the state that is set
         if dtype.kind not in 'biufc' or dtype.isbuiltin != 1:
@@ -124,6 +128,18 @@ def _known_attribute(owner: object, name: str, *default: object) -> Callable:
     raise pickle.UnpicklingError(f'GLOBAL getattr({owner_name}, {str(name)[:40]!r}) is refused')
 
 
+@_answers_to('_codecs', 'encode')
+def _latin_1(text: str, encoding: str) -> bytes:
+    """Return the bytes that pickle's protocol 2 writes as a text.
+
+    Raises:
+        pickle.UnpicklingError: for another encoding.
+    """
+    if encoding != 'latin1':
+        raise pickle.UnpicklingError(f'GLOBAL _codecs.encode to {encoding[:40]!r} is refused')
+    return text.encode('latin1')
+
+
 def _empty_array(kind: object, *shape_and_code: object) -> np.ndarray:
     """Return what numpy pickles as the start of every array; its state brings the rest."""
     if kind is not _ARRAY:
@@ -134,7 +150,7 @@ def _empty_array(kind: object, *shape_and_code: object) -> np.ndarray:
 def _numpy_makers() -> list[Callable]:
     """Return how numpy pickles arrays and scalars, by the names of numpy 1 and of numpy 2."""
 
-    def alias(function: Callable, package: str, name: str) -> Callable:
+    def alias(function: Any, package: str, name: str) -> Callable:
         return _answers_to(f'{package}.multiarray', name)(lambda *args: function(*args))
 
     makers = {'_reconstruct': _empty_array, 'scalar': multiarray.scalar}
@@ -148,6 +164,7 @@ SAFE_TYPES: list[Any] = [
     _LoadedHistory,
     _ONE_CYCLE,
     ConfigDict,  # a nested `metainfo` of a dataset; a dict whose construction runs nothing
+    _latin_1,
     bytes,  # how the pickle of an empty array makes its data
     _ARRAY,
     _DTYPE,

@@ -13,6 +13,7 @@ import zlib
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path, PurePosixPath
+from typing import Any
 
 from tresnet_det.errors import InputError
 
@@ -85,7 +86,7 @@ def download(url: str, target: Path, size: int | None) -> None:
     part.replace(target)
 
 
-def _fetch_rest(url: str, part: Path, have: int, bar) -> Exception | None:
+def _fetch_rest(url: str, part: Path, have: int, bar: Any) -> Exception | None:
     """Append what the server gives to ``part``; returns a failure that may pass by itself.
 
     Raises:
@@ -152,8 +153,8 @@ def unpack(archive: Path, folder: Path) -> None:
     """Unpack a zip into an existing, empty folder; each member's checksum is tested on the way.
 
     Raises:
-        InputError: A member's name leads out of the folder or it is a link (found before anything
-            is written), the archive is corrupt, or the disk is full.
+        InputError: A member's name leads out of the folder, or it is a link or a device (found
+            before anything is written); the archive is corrupt, or the disk is full.
     """
     try:
         with zipfile.ZipFile(archive) as content:
@@ -173,19 +174,30 @@ def unpack(archive: Path, folder: Path) -> None:
 
 
 def _check_member(archive: Path, member: zipfile.ZipInfo) -> None:
-    # the name as it stands in the file: zipfile mends some of these quietly when it extracts
-    path = PurePosixPath(member.orig_filename.replace('\\', '/'))
-    drive = len(member.orig_filename) > 1 and member.orig_filename[1] == ':'
-    if path.is_absolute() or drive or '..' in path.parts or '\0' in member.orig_filename:
+    # As it stands in the file, where zipfile mends some quietly when it extracts; and as zipfile
+    # takes it, which newer ones read from a second place in the file.
+    names = {member.orig_filename, member.filename}
+    kind = stat.S_IFMT(member.external_attr >> 16)
+    if '' in names:
+        why = 'has no name'
+    elif any(map(_leads_out, names)):
         why = 'leads out of the folder'
-    elif stat.S_ISLNK(member.external_attr >> 16):
+    elif kind == stat.S_IFLNK:
         why = 'is a link'
+    elif kind not in (0, stat.S_IFREG, stat.S_IFDIR):  # 0: packed where modes are not known
+        why = 'is neither a file nor a folder'
     else:
         return
     raise InputError(
         f'{archive}: the member {member.orig_filename!r} {why}; nothing was unpacked, '
         'do not trust this archive'
     )
+
+
+def _leads_out(name: str) -> bool:
+    path = PurePosixPath(name.replace('\\', '/'))
+    drive = name[1:2] == ':'
+    return path.is_absolute() or drive or '..' in path.parts or '\0' in name
 
 
 def files_below(folder: Path) -> set[str]:

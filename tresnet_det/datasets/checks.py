@@ -17,6 +17,7 @@ from tresnet_det.datasets.coco_content import (
     check_images,
     few,
     read_instances,
+    shown,
 )
 from tresnet_det.errors import InputError, MissingFileError
 
@@ -218,6 +219,6 @@ def _check_files(ann_file: Path, img_dir: Path, names: list[str]) -> None:
     if lost:
         raise MissingFileError(
             f'{img_dir}: {len(lost)} of {len(names)} pictures that {ann_file} names are not in it, '
-            f'the first is {lost[0]!r}: '
+            f'the first is {shown(lost[0])}: '
             + ('complete the folder' if len(lost) < len(names) else 'is data_prefix.img right?')
         )

@@ -14,9 +14,11 @@ from torch.utils.data import Dataset
 
 from ..errors import InputError, MissingFileError
 from ..models import ClsDataSample
-from .coco_content import few
+from .coco_content import few, shown
 from .decode import decode_rgb
+from .folders import inner_folders, walk
 from .pipeline import build_transforms
+from .text_files import read_lines
 
 
 class LabelledPictures(Dataset):
@@ -160,7 +162,7 @@ def resolve_classes(metainfo: Mapping | None) -> tuple[str, ...] | None:
                 f'metainfo.classes is {classes!r}, which is no file: give a tuple of names '
                 f'(one name: ({classes!r},)), or a text file with a name on each line'
             )
-        lines = Path(classes).read_text(encoding='utf-8').splitlines()
+        lines = read_lines(Path(classes))
         classes = [line.strip() for line in lines if line.strip()]
     odd = [name for name in classes if not isinstance(name, str)]
     if odd or not classes:
@@ -195,14 +197,14 @@ def check_pictures(
     there = {}
     for part in {os.path.dirname(name) for name in names}:
         path = folder / part
-        there[part] = set(os.listdir(path)) if path.is_dir() else set()
+        there[part] = set(os.listdir(path)) if os.path.isdir(path) else set()
     split = (os.path.split(name) for name in names)
     lost = [i for i, (part, name) in enumerate(split) if name not in there[part]]
     if lost:
         where = f'{source}:{rows[lost[0]]}' if rows else source
         raise MissingFileError(
-            f'{where}: the picture {names[lost[0]]!r} is not in {folder.absolute()} ({len(lost)} '
-            f'of {len(names)} are not): '
+            f'{where}: the picture {shown(names[lost[0]])} is not in {folder.absolute()} '
+            f'({len(lost)} of {len(names)} are not): '
             + ('complete the folder' if len(lost) < len(names) else 'is data_prefix.img right?')
         )
 
@@ -213,11 +215,11 @@ def check_repeats(ann_file: Path, names: Sequence[str], rows: Sequence[int]) -> 
     Raises:
         InputError: One is.
     """
-    first = {}
+    first: dict[str, int] = {}
     for row, name in zip(rows, names, strict=True):
         if name in first:
             raise InputError(
-                f'{ann_file}:{row}: the picture {name!r} was in row {first[name]} already: '
+                f'{ann_file}:{row}: the picture {shown(name)} was in row {first[name]} already: '
                 'remove one of the rows'
             )
         first[name] = row
@@ -241,10 +243,9 @@ def find_class_pictures(
     Raises:
         InputError: There is no class folder, one of ``classes`` has none, or one has no picture.
     """
-    from torchvision.datasets.folder import IMG_EXTENSIONS, make_dataset
+    from torchvision.datasets.folder import IMG_EXTENSIONS
 
-    with os.scandir(folder) as entries:
-        found = sorted(e.name for e in entries if e.is_dir() and not e.name.startswith('.'))
+    found = inner_folders(folder)
     if not found:
         raise InputError(
             f'{folder.absolute()}: no class folders in it: put the pictures of each class into '
@@ -266,7 +267,13 @@ def find_class_pictures(
             logging.WARNING,
         )
     numbers = {name: number for number, name in enumerate(classes)}
-    pairs = make_dataset(str(folder), numbers, IMG_EXTENSIONS, allow_empty=True)
+    pairs = [
+        (os.path.join(place, file), numbers[name])
+        for name in sorted(numbers)
+        for place, _, files in sorted(walk(folder / name))
+        for file in sorted(files)
+        if file.lower().endswith(IMG_EXTENSIONS)
+    ]
     counts = Counter(number for _, number in pairs)
     for name, number in numbers.items():
         if not counts[number]:

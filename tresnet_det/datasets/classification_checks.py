@@ -3,7 +3,6 @@
 The datasets check their own files and rows when they are built, and name them.
 """
 
-import os
 from collections.abc import Mapping, Sequence
 
 from mmdet.registry import DATASETS
@@ -44,7 +43,8 @@ def count_classes(cfg_dataset: Mapping) -> int:
 def check_classes(datasets: Mapping[str, Mapping], num_classes: int | None) -> None:
     """Hold the classes of data loaders against the model's and each other's.
 
-    In a training of several processes only the first one does: the data is the same for all.
+    Of several processes each does: a data set that downloads lets one go first, and all must build
+    it as often.
 
     Args:
         datasets: ``*_dataloader.dataset`` configs by the loader's name; each is built once.
@@ -53,8 +53,6 @@ def check_classes(datasets: Mapping[str, Mapping], num_classes: int | None) -> N
     Raises:
         InputError: They do not fit, or a file of the data is wrong.
     """
-    if os.environ.get('RANK', '0') != '0':  # by torchrun; asked before mmengine joins a group
-        return
     first = None
     for name, cfg in datasets.items():
         classes = read_classes(cfg)

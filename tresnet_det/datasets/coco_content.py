@@ -5,16 +5,20 @@
 
 import json
 import numbers
+import reprlib
 from collections import Counter
-from collections.abc import Iterable
+from collections.abc import Container, Iterable
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
-from tresnet_det.errors import InputError
+from tresnet_det.errors import InputError, MissingFileError
 
 ID_TYPES = (numbers.Real, str)
 LIMIT = 1e18  # of numbers: what is beyond it is a fault, and NaN is not below it
+_SHORT = reprlib.Repr()  # also of values that refer to each other a billion times over
+_SHORT.maxstring = _SHORT.maxother = _SHORT.maxlong = 80
 SLACK = 1.0  # pixels: COCO's own boxes pass the border by rounding
 
 
@@ -31,17 +35,10 @@ def read_instances(ann_file: Path, needs_annotations: bool = True, test_mode: bo
         The content; a list of annotations that is not needed and not there is empty.
 
     Raises:
+        MissingFileError: It is not there.
         InputError: It is no valid JSON, no instances file, or an entry lacks a key.
     """
-    try:
-        content = json.loads(ann_file.read_bytes())
-    except json.JSONDecodeError as error:
-        raise InputError(
-            f'{ann_file}: no valid JSON at line {error.lineno} column {error.colno} (character '
-            f'{error.pos} of {len(error.doc)}): {error.msg}; cut short? copy or download it again'
-        ) from None
-    except UnicodeDecodeError as error:
-        raise InputError(f'{ann_file}: no text at byte {error.start}, so no JSON') from None
+    content = read_json(ann_file)
     if not needs_annotations and isinstance(content, dict):
         content.setdefault('annotations', [])
     for key in ('images', 'annotations', 'categories'):
@@ -55,11 +52,46 @@ def read_instances(ann_file: Path, needs_annotations: bool = True, test_mode: bo
             raise InputError(f'{ann_file}: the list {key!r} is empty, nothing to learn or measure')
     _check_keys(ann_file, content['categories'], 'categories', ('id', 'name'))
     _check_keys(ann_file, content['images'], 'images', ('id', 'file_name', 'width', 'height'))
-    keys = ('id', 'image_id', 'category_id', 'bbox', 'area')
+    keys: tuple[str, ...] = ('id', 'image_id', 'category_id', 'bbox', 'area')
     if needs_annotations and test_mode:  # only COCO's evaluation cannot do without it
         keys += ('iscrowd',)
     _check_keys(ann_file, content['annotations'], 'annotations', keys)
     return content
+
+
+def read_json(ann_file: Path) -> Any:
+    """Read a JSON file as pycocotools will.
+
+    Raises:
+        MissingFileError: It is not there.
+        InputError: It cannot be read, or is none.
+    """
+    try:
+        # Not as bytes, whose encoding json would guess: pycocotools takes UTF-8 and nothing else.
+        return json.loads(ann_file.read_bytes().decode())
+    except json.JSONDecodeError as error:
+        if error.doc.startswith('\ufeff'):
+            raise InputError(
+                f'{ann_file}: begins with a byte order mark, which pycocotools does not take: '
+                'save it as UTF-8 without'
+            ) from None
+        raise InputError(
+            f'{ann_file}: no valid JSON at line {error.lineno} column {error.colno} (character '
+            f'{error.pos} of {len(error.doc)}): {error.msg}; cut short? copy or download it again'
+        ) from None
+    except UnicodeDecodeError as error:
+        raise InputError(
+            f'{ann_file}: no text at byte {error.start}, so no JSON: save it as UTF-8'
+        ) from None
+    except (RecursionError, ValueError):  # a thousand brackets, an integer of 5000 digits
+        raise InputError(
+            f'{ann_file}: nested too deep, or with a number too long, for an instances file: '
+            'export it anew'
+        ) from None
+    except FileNotFoundError:
+        raise MissingFileError(f'annotation file {ann_file} is not there') from None
+    except OSError as error:
+        raise InputError(f'{ann_file}: cannot be read ({error.strerror or error})') from error
 
 
 def _check_keys(ann_file: Path, entries: list[dict], what: str, keys: tuple[str, ...]) -> None:
@@ -70,12 +102,12 @@ def _check_keys(ann_file: Path, entries: list[dict], what: str, keys: tuple[str,
             count = sum(not wanted <= entry.keys() for entry in entries)
             raise InputError(
                 f'{ann_file}: {count} of {len(entries)} {what} lack a key, the first is '
-                f'{what}[{index}] (id {entry.get("id")}) without {few(missing)}; MMDetection and '
-                'pycocotools need it'
+                f'{what}[{index}] (id {shown(entry.get("id"))}) without {few(missing)}; '
+                'MMDetection and pycocotools need it'
             )
 
 
-def check_categories(ann_file: Path, content: dict, classes: list[str]) -> list[str]:
+def check_categories(ann_file: str | Path, content: dict, classes: list[str]) -> list[str]:
     """Hold the file's categories against the class names.
 
     MMDetection numbers the labels by the *file's* order of those categories that are in
@@ -88,11 +120,8 @@ def check_categories(ann_file: Path, content: dict, classes: list[str]) -> list[
         InputError: No class is found, an order differs, a name or id is there twice, or an
             annotation is of no category.
     """
+    check_category_names(ann_file, content['categories'])
     names = [category['name'] for category in content['categories']]
-    odd = [name for name in names if not isinstance(name, ID_TYPES)]
-    if odd:
-        raise InputError(f'{ann_file}: a category has the name {str(odd[0])[:80]}; it must be text')
-    _check_unique(ann_file, [category['id'] for category in content['categories']], 'categories')
     found = [name for name in names if name in set(classes)]
     if not found:
         raise InputError(
@@ -125,8 +154,25 @@ def check_categories(ann_file: Path, content: dict, classes: list[str]) -> list[
             f'the config ({few(unused.values())}) are left out'
         )
     known = {category['id'] for category in content['categories']}
-    _check_references(ann_file, content['annotations'], 'category_id', known)
+    check_references(ann_file, content['annotations'], 'category_id', known)
     return warnings
+
+
+def check_category_names(ann_file: str | Path, categories: list[dict]) -> None:
+    """Hold that categories have texts for names, and ids that are unique.
+
+    Raises:
+        InputError: They have not.
+    """
+    odd = [c['name'] for c in categories if not is_text(c['name'])]
+    if odd:
+        raise InputError(f'{ann_file}: a category has the name {shown(odd[0])}; it must be text')
+    _check_unique(ann_file, [category['id'] for category in categories], 'categories')
+
+
+def is_text(value: object) -> bool:
+    """Whether a value is text that can be written into another file."""
+    return isinstance(value, str) and not any('\ud800' <= c <= '\udfff' for c in value)
 
 
 def check_images(ann_file: Path, images: list[dict]) -> None:
@@ -137,16 +183,16 @@ def check_images(ann_file: Path, images: list[dict]) -> None:
     """
     _check_unique(ann_file, [image['id'] for image in images], 'images')
     for image in images:
-        if not isinstance(image['file_name'], str):
+        if not isinstance(image['file_name'], str) or '\0' in image['file_name']:
             raise InputError(
-                f'{ann_file}: image id {image["id"]} has the file_name {image["file_name"]!r}; '
-                'it must be text'
+                f'{ann_file}: image id {shown(image["id"])} has the file_name '
+                f'{shown(image["file_name"])}; it must be text'
             )
         sides = (image['width'], image['height'])
-        if not all(isinstance(side, (int, float)) and side > 0 for side in sides):
+        if not all(isinstance(side, (int, float)) and 0 < side < LIMIT for side in sides):
             raise InputError(
-                f'{ann_file}: image id {image["id"]} has width {sides[0]!r} and height '
-                f'{sides[1]!r}; both must be numbers above 0'
+                f'{ann_file}: image id {shown(image["id"])} has width {shown(sides[0])} and height '
+                f'{shown(sides[1])}; both must be numbers above 0'
             )
 
 
@@ -159,14 +205,21 @@ def check_annotations(ann_file: Path, images: list[dict], annotations: list[dict
         annotations: At least one.
 
     Raises:
-        InputError: An annotation id is there twice, an image is not, or a box is no box.
+        InputError: An annotation id is there twice, an image is not, a box is no box, or a crowd
+            neither 0 nor 1.
     """
     ids = [annotation['id'] for annotation in annotations]
     _check_unique(ann_file, ids, 'annotations')
     row = {image['id']: index for index, image in enumerate(images)}
-    _check_references(ann_file, annotations, 'image_id', row.keys())
+    check_references(ann_file, annotations, 'image_id', row.keys())
     at = np.fromiter((row[a['image_id']] for a in annotations), np.int64, len(annotations))
     sizes = np.array([(image['width'], image['height']) for image in images], np.float64)[at]
+    crowds = [a for a in annotations if a.get('iscrowd', 0) not in (0, 1)]
+    if crowds:
+        raise InputError(
+            f'{ann_file}: annotation id {shown(crowds[0]["id"])} has the iscrowd '
+            f'{shown(crowds[0]["iscrowd"])}; it must be 0 or 1'
+        )
     warnings = _check_boxes(ann_file, annotations, sizes)
     if 0 in ids:
         warnings.append(
@@ -182,28 +235,35 @@ def check_annotations(ann_file: Path, images: list[dict], annotations: list[dict
     return warnings
 
 
-def _check_unique(ann_file: Path, ids: list, what: str) -> None:
+def _check_unique(ann_file: str | Path, ids: list, what: str) -> None:
     odd = [key for key in ids if not isinstance(key, ID_TYPES)]
     if odd:
-        raise InputError(f'{ann_file}: {what} have an id that is no number: {str(odd[0])[:80]}')
+        raise InputError(f'{ann_file}: {what} have an id that is no number: {shown(odd[0])}')
     if len(set(ids)) == len(ids):
         return
     twice = [key for key, count in Counter(ids).items() if count > 1]
     raise InputError(
-        f'{ann_file}: {len(twice)} ids of {what} occur more than once, the first is {twice[0]!r}; '
-        'number them anew (files merged by hand?)'
+        f'{ann_file}: {len(twice)} ids of {what} occur more than once, the first is '
+        f'{shown(twice[0])}; number them anew (files merged by hand?)'
     )
 
 
-def _check_references(ann_file: Path, annotations: list[dict], key: str, known: set) -> None:
+def check_references(
+    ann_file: str | Path, annotations: list[dict], key: str, known: Container
+) -> None:
+    """Hold that each annotation refers to something that is there.
+
+    Raises:
+        InputError: One does not.
+    """
     # the type is asked first: a list in place of an id cannot be looked up
     lost = [a for a in annotations if not isinstance(a[key], ID_TYPES) or a[key] not in known]
     if lost:
         article = 'an' if key == 'image_id' else 'a'
         raise InputError(
             f'{ann_file}: {len(lost)} of {len(annotations)} annotations refer to {article} {key} '
-            f'that is not there, the first is annotation id {lost[0]["id"]!r} with {key} '
-            f'{lost[0][key]!r}'
+            f'that is not there, the first is annotation id {shown(lost[0]["id"])} with {key} '
+            f'{shown(lost[0][key])}: add what it refers to, or drop them'
         )
 
 
@@ -232,7 +292,7 @@ def _check_boxes(ann_file: Path, annotations: list[dict], sizes: np.ndarray) -> 
             first = annotations[int(bad.argmax())]
             warnings.append(
                 f'{ann_file}: {int(bad.sum())} of {len(annotations)} boxes {what}; the first is '
-                f'annotation id {first["id"]!r} on image id {first["image_id"]!r}'
+                f'annotation id {shown(first["id"])} on image id {shown(first["image_id"])}'
             )
     return warnings
 
@@ -251,7 +311,7 @@ def _number_array(ann_file: Path, annotations: list[dict], key: str, count: int)
     first = next(a for a, v in zip(annotations, values, strict=True) if not are_numbers(v, count))
     wanted = 'four numbers [x, y, width, height]' if key == 'bbox' else 'a number'
     raise InputError(
-        f'{ann_file}: annotation id {first["id"]!r} has the {key} {str(first[key])[:80]}; '
+        f'{ann_file}: annotation id {shown(first["id"])} has the {key} {shown(first[key])}; '
         f'it must be {wanted}'
     )
 
@@ -265,5 +325,15 @@ def are_numbers(values: object, count: int) -> bool:
 def few(names: Iterable[str], count: int = 4) -> str:
     """Name the first few, and how many there are where that is not all."""
     names = list(names)
-    text = ', '.join(repr(name) for name in names[:count])
+    words = map(repr, names[:count])
+    text = ', '.join(word if len(word) < 300 else f'{word[:297]}...' for word in words)
     return text + (f', ... ({len(names)} in all)' if len(names) > count else '')
+
+
+def shown(value: object) -> str:
+    """Return a value of a file for a message, however long it is."""
+    try:
+        text = _SHORT.repr(value)
+    except ValueError:  # Python writes no integer of 5000 digits
+        text = f'a long {type(value).__name__}'
+    return text if len(text) <= 80 else f'{text[:77]}...'

@@ -63,7 +63,7 @@ def get_coco(
     names = [f'{split}{year}' for split in splits]
     archives = _missing_archives(out_dir, year, names)
     urls = {name: f'{base_url}/{kind}/{name}' for name, kind in archives.items()}
-    sizes = {}
+    sizes: dict[str, int | None] = {}
     for name, url in urls.items():
         archive = out_dir / name
         sizes[name] = archive.stat().st_size if archive.exists() else remote_size(url)
@@ -111,7 +111,7 @@ def _missing_archives(out_dir: Path, year: int, names: list[str]) -> dict[str, s
     return archives
 
 
-def _check_sizes(urls: dict[str, str], sizes: dict[str, int]) -> None:
+def _check_sizes(urls: dict[str, str], sizes: dict[str, int | None]) -> None:
     for name, size in sizes.items():
         if size != SIZES[name]:
             raise InputError(
@@ -175,7 +175,7 @@ def _check_pictures(out_dir: Path, name: str, folder: Path) -> int:
         raise InputError(
             f'{ann_file}: not in the annotations archive; name another server by --base-url'
         ) from None
-    except (ValueError, KeyError, TypeError):
+    except (ValueError, KeyError, TypeError, RecursionError):
         raise InputError(f'{ann_file}: no COCO annotations; delete it and run again') from None
     lost = sorted(set(wanted) - files_below(folder))
     if lost:

@@ -68,7 +68,7 @@ def draw_class_sheet(
         InputError: A picture cannot be read, or there is none.
     """
     names, labels, classes = find_class_pictures(Path(img_dir), None)
-    earlier = Counter()
+    earlier: Counter[int] = Counter()
     turns = []  # how many pictures of its class come before each
     for label in labels:
         turns.append(earlier[label])

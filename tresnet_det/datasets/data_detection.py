@@ -15,6 +15,7 @@ from .checks import coco_download
 from .coco_content import ID_TYPES, LIMIT, are_numbers, few, is_text, read_instances, read_json
 from .data_findings import Findings
 from .data_sources import Source, Split, find_folder
+from .text_files import read_lines
 from .voc import list_pictures, parse_xml, read_number
 
 NO_CLASS, UNKNOWN = -1, -2  # in place of a class number
@@ -283,15 +284,10 @@ def read_voc_split(source: Source, findings: Findings) -> Split | None:
         findings: Gets what is wrong with the list and the XML files.
     """
     try:
-        text = source.ann_file.read_text(encoding='utf-8')
-    except (OSError, UnicodeDecodeError) as error:
-        findings.add(
-            source.name,
-            'unreadable-annotations',
-            [f'{source.ann_file}: {getattr(error, "strerror", error)}'],
-        )
+        listed = [row.split()[0] for row in read_lines(source.ann_file) if row.strip()]
+    except InputError as error:
+        findings.add(source.name, 'unreadable-annotations', [str(error)])
         return None
-    listed = [row.split()[0] for row in text.splitlines() if row.strip()]
     members = list(dict.fromkeys(listed))
     twice = [name for name, count in Counter(listed).items() if count > 1]
     findings.add(source.name, 'repeated-row', twice, total=len(listed))

@@ -13,7 +13,10 @@ import numpy as np
 from ..errors import InputError
 from .data_findings import Findings
 from .data_sources import Source, Split, find_folder
+from .folders import inner_folders, walk
+from .image_folder import MOST_DIGITS
 from .multilabel_readers import LIST_HEADERS, SUFFIXES, VALUES, read_csv, read_rows
+from .text_files import read_lines
 
 Rows = list[tuple[int, list[str]]]  # each with its number in the file
 
@@ -54,11 +57,9 @@ def read_list_split(source: Source, findings: Findings) -> Split | None:
     """
     file = source.ann_file
     try:
-        lines = file.read_text(encoding='utf-8-sig').splitlines()
-    except (OSError, UnicodeDecodeError) as error:
-        findings.add(
-            source.name, 'unreadable-annotations', [f'{file}: {getattr(error, "strerror", error)}']
-        )
+        lines = read_lines(file)
+    except InputError as error:
+        findings.add(source.name, 'unreadable-annotations', [str(error)])
         return None
     rows = [(n, line.strip().rsplit(maxsplit=1)) for n, line in enumerate(lines, 1) if line.strip()]
     wrong = [number for number, row in rows if len(row) < 2]
@@ -68,7 +69,8 @@ def read_list_split(source: Source, findings: Findings) -> Split | None:
     # Numbers count the classes, unless these are called so.
     if labels and all(label.isdecimal() for label in labels):
         if classes is None:
-            classes = tuple(str(number) for number in range(max(map(int, labels)) + 1))
+            counts = [int(label) for label in labels if len(label) <= MOST_DIGITS]
+            classes = tuple(str(number) for number in range(max(counts, default=0) + 1))
         elif not any(name.isdecimal() for name in classes):
             names = dict(enumerate(classes))
             labels = [names.get(int(label), label) for label in labels]
@@ -88,8 +90,7 @@ def read_folders_split(source: Source, findings: Findings) -> Split | None:
     if not root.is_dir():
         findings.add(source.name, 'missing-folder', [str(root)])
         return None
-    with os.scandir(root) as entries:
-        found = sorted(e.name for e in entries if e.is_dir() and not e.name.startswith('.'))
+    found = inner_folders(root)
     if not found:
         findings.add(source.name, 'unreadable-annotations', [f'{root}: no class folders in it'])
         return None
@@ -106,7 +107,7 @@ def read_folders_split(source: Source, findings: Findings) -> Split | None:
     for label, name in enumerate(classes):
         inside = [
             os.path.relpath(os.path.join(place, file), root)
-            for place, _, names in sorted(os.walk(root / name, followlinks=True))
+            for place, _, names in sorted(walk(root / name))
             for file in sorted(names)
         ]
         pictures = [file for file in inside if file.lower().endswith(IMG_EXTENSIONS)]

@@ -14,6 +14,7 @@ import numpy as np
 from ..errors import InputError
 from .data_findings import Findings
 from .data_sources import Source, Split
+from .text_files import read_lines
 from .voc import _picture_size
 from .yolo import (
     DIGITS,
@@ -22,7 +23,6 @@ from .yolo import (
     label_file,
     list_pictures,
     number_names,
-    read_lines,
 )
 from .yolo_rows import RowError, parse_row
 

@@ -146,8 +146,9 @@ def _make_picture(
         sample index)``.
     """
     picture = background(rng, sources.photos, size)
-    sides = np.exp(rng.uniform(*np.log(DIGIT_SIDE), rng.integers(1, 4))) * size
-    boxes = []
+    least, most = np.log(DIGIT_SIDE)
+    sides = np.exp(rng.uniform(least, most, int(rng.integers(1, 4)))) * size
+    boxes: list = []
     for side in sorted(sides, reverse=True):  # large first: small ones still find a place
         sample = int(rng.choice(pool))
         alpha, (left, top, w, h) = digit_alpha(sources.digits[sample], side)

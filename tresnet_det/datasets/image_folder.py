@@ -16,7 +16,11 @@ from .classification import (
     resolve_folder,
     suggest,
 )
+from .coco_content import shown
 from .pipeline import TEST_PIPELINE, TRAIN_PIPELINE
+from .text_files import read_lines
+
+MOST_DIGITS = 6  # of a class number: nobody has a million classes
 
 
 @DATASETS.register_module()
@@ -85,17 +89,16 @@ def read_label_list(
     """
     if not ann_file.is_file():
         raise MissingFileError(f'label list {ann_file.absolute()} is not there: set ann_file')
-    try:
-        lines = ann_file.read_text(encoding='utf-8-sig').splitlines()
-    except UnicodeDecodeError as error:
-        raise InputError(f'{ann_file}: no text at byte {error.start}: save it as UTF-8') from None
+    lines = read_lines(ann_file)
     names, labels, rows = [], [], []
     for row, line in enumerate(lines, 1):
         if not line.strip():
             continue
         parts = line.rsplit(maxsplit=1)
         if len(parts) < 2:
-            raise InputError(f'{ann_file}:{row}: {line.strip()!r} is not of the form "NAME LABEL"')
+            raise InputError(
+                f'{ann_file}:{row}: {shown(line.strip())} is not of the form "NAME LABEL"'
+            )
         names.append(parts[0].strip())
         labels.append(parts[1])
         rows.append(row)
@@ -104,6 +107,12 @@ def read_label_list(
     check_repeats(ann_file, names, rows)
     numbered = all(label.isdecimal() for label in labels)
     if classes is None:
+        high = max(labels, key=len)
+        if numbered and len(high) > MOST_DIGITS:
+            raise InputError(
+                f'{ann_file}:{rows[labels.index(high)]}: the label {shown(high)} is no class '
+                'number: they count the classes from 0'
+            )
         count = max(map(int, labels)) + 1 if numbered else 0
         classes = [str(number) for number in range(count)] if numbered else sorted(set(labels))
     numbers = {name: number for number, name in enumerate(classes)}
@@ -113,7 +122,8 @@ def read_label_list(
     for row, label in zip(rows, labels, strict=True):
         if label not in numbers:
             raise InputError(
-                f'{ann_file}:{row}: the label {label!r} is none of the {len(classes)} classes: '
+                f'{ann_file}:{row}: the label {shown(label)} is none of the {len(classes)} '
+                'classes: '
                 + (
                     f'numbers go from 0 to {len(classes) - 1}'
                     if numbered

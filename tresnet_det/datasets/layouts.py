@@ -8,10 +8,12 @@ from pathlib import Path
 from typing import TypeVar
 
 from ..errors import InputError, MissingFileError
-from .coco_content import few
+from .coco_content import few, shown
+from .folders import inner_folders
 from .multilabel_readers import SUFFIXES
+from .text_files import read_lines
 from .voc import check_layout
-from .yolo import YoloData, has_labels, number_names, parse_data_yaml, read_lines
+from .yolo import YoloData, has_labels, number_names, parse_data_yaml
 
 KINDS = {
     'coco': "COCO's JSON",
@@ -105,7 +107,7 @@ def find_layout(path: str | os.PathLike, task: str | None, strict: bool = True) 
         # in it (BCCD/), or in that (VOCdevkit/VOC2012/)
         found = next(filter(None, (_search(root, kind, 2) for kind in tasks)), [])
     else:
-        raise MissingFileError(f'{root}: no folder there')
+        raise MissingFileError(f'{root}: no folder there; give the folder of the data')
     if len(found) > 1:
         inner = few(str(layout.root.relative_to(root)) for layout in found)
         raise InputError(
@@ -119,7 +121,7 @@ def find_layout(path: str | os.PathLike, task: str | None, strict: bool = True) 
 
 
 def _describe_unknown(root: Path, task: str | None) -> str:
-    entries = sorted(e.name + '/' * e.is_dir() for e in os.scandir(root))
+    entries = sorted(name + '/' * (root / name).is_dir() for name in os.listdir(root))
     there = f'in it are {few(entries)}' if entries else 'it is empty'
     kinds = KINDS if task is None else OF_TASK[task]
     wanted = '; '.join(f'{KINDS[kind]} ({WANTED[kind]})' for kind in kinds)
@@ -224,22 +226,21 @@ def _find_voc(root: Path) -> Layout | None:
     check_layout(root)
     parts = []
     for file in sorted(lists.glob('*.txt')):
-        text = file.read_text(encoding='utf-8', errors='replace')  # whose reader will tell
-        rows = [row.split() for row in text.splitlines() if row.strip()]
+        rows = [row.split() for row in read_lines(file) if row.strip()]
         if rows and all(len(row) == 1 for row in rows):  # others are lists of one class
             parts.append((file.stem, file))
     if not parts:
         raise InputError(f'{lists}: has no list of pictures, such as train.txt')
     splits, notes = _assign(parts, lists)
     if 'test' in splits:  # VOC's own test pictures have come without annotations
-        names = splits['test'].read_text(encoding='utf-8').split()
-        if not any((folder / f'{name}.xml').is_file() for name in names):
+        names = ' '.join(read_lines(splits['test'])).split()
+        if not any(os.path.isfile(folder / f'{name}.xml') for name in names):
             notes.append(f'{splits.pop("test")} is left out: its pictures have no annotations')
     return Layout('voc', root, splits, folder, tuple(notes))
 
 
 def _find_yolo(root: Path) -> Layout | None:
-    yamls = [file for file in sorted(root.glob('*.y*ml')) if _has_names(file)]
+    yamls = [file for file in sorted(root.glob('*.y*ml')) if file.is_file() and _has_names(file)]
     if len(yamls) > 1:
         raise InputError(f'{root}: has {few(f.name for f in yamls)}: name one of these files')
     if yamls:
@@ -338,9 +339,7 @@ def _has_pictures(folder: Path) -> bool:
 def _children(folder: Path) -> list[Path]:
     if not folder.is_dir():
         return []
-    with os.scandir(folder) as entries:
-        names = sorted(e.name for e in entries if e.is_dir() and not e.name.startswith('.'))
-    return [folder / name for name in names]
+    return [folder / name for name in inner_folders(folder)]
 
 
 def find_pictures(root: Path, names: Sequence[str], ann_file: Path, role: str) -> Path:
@@ -367,7 +366,7 @@ def find_pictures(root: Path, names: Sequence[str], ann_file: Path, role: str) -
     most = max(counts.values())
     if not most:
         raise MissingFileError(
-            f'{ann_file}: names pictures such as {names[0]!r}, and no folder below {root} has '
+            f'{ann_file}: names pictures such as {shown(names[0])}, and no folder below {root} has '
             'them: put them there, under the names that it gives'
         )
     split = re.sub('^instances_', '', ann_file.stem)

@@ -6,6 +6,7 @@ Each returns the picture files, relative to their folder, ``(N, classes)`` of in
 
 import csv
 import filecmp
+import io
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -13,7 +14,14 @@ import numpy as np
 
 from ..errors import InputError, MissingFileError
 from .classification import check_pictures, check_repeats, find_class_pictures, suggest
-from .coco_content import check_images, read_instances
+from .coco_content import (
+    check_category_names,
+    check_images,
+    check_references,
+    read_instances,
+    shown,
+)
+from .text_files import read_text
 
 Labels = tuple[list[str], np.ndarray, tuple[str, ...]]
 
@@ -42,20 +50,17 @@ def read_coco(ann_file: Path, folder: Path, classes: Sequence[str] | None) -> La
     content = read_instances(ann_file, test_mode=False)
     images, categories = content['images'], content['categories']
     check_images(ann_file, images)
+    check_category_names(ann_file, categories)
     names = [image['file_name'] for image in images]
     known = [category['name'] for category in categories]
     classes = _choose(ann_file, known, classes, 'category')
     columns = {name: column for column, name in enumerate(classes)}
     column_of = {category['id']: columns.get(category['name']) for category in categories}
     row_of = {image['id']: row for row, image in enumerate(images)}
+    check_references(ann_file, content['annotations'], 'image_id', row_of)
+    check_references(ann_file, content['annotations'], 'category_id', column_of)
     labels = np.zeros((len(images), len(classes)), np.int8)
     for annotation in content['annotations']:
-        for key, ids in (('image_id', row_of), ('category_id', column_of)):
-            if annotation[key] not in ids:
-                raise InputError(
-                    f'{ann_file}: annotation id {annotation["id"]!r} has the {key} '
-                    f'{annotation[key]!r}, which is not in the file: remove or mend it'
-                )
         column = column_of[annotation['category_id']]
         if column is not None:
             labels[row_of[annotation['image_id']], column] = 1
@@ -121,7 +126,8 @@ def read_folders(folder: Path, classes: Sequence[str] | None) -> Labels:
     """
     paths, numbers, classes = find_class_pictures(folder, classes)
     row_of: dict[str, int] = {}
-    names, pairs = [], []
+    names: list[str] = []
+    pairs: list[tuple[int, int]] = []
     for path, number in zip(paths, numbers, strict=True):
         key = path.partition('/')[2]
         row = row_of.setdefault(key, len(names))
@@ -142,12 +148,9 @@ def read_rows(ann_file: Path) -> list[tuple[int, list[str]]]:
     """Return the rows that are not blank, each with its number in the file, from 1."""
     if not ann_file.is_file():
         raise MissingFileError(f'label file {ann_file.absolute()} is not there: set ann_file')
+    reader = csv.reader(io.StringIO(read_text(ann_file), newline=''), strict=True)
     try:
-        with ann_file.open(newline='', encoding='utf-8-sig') as file:
-            reader = csv.reader(file, strict=True)
-            rows = [(reader.line_num, row) for row in reader if any(map(str.strip, row))]
-    except UnicodeDecodeError as error:
-        raise InputError(f'{ann_file}: no text at byte {error.start}: save it as UTF-8') from None
+        rows = [(reader.line_num, row) for row in reader if any(map(str.strip, row))]
     except csv.Error as error:
         raise InputError(f'{ann_file}:{reader.line_num}: no CSV ({error}): mend the row') from error
     if not rows:
@@ -167,8 +170,8 @@ def _read_lists(
         for label in part:
             if label not in columns:
                 raise InputError(
-                    f'{ann_file}:{number}: the label {label!r} is no class of metainfo.classes: '
-                    + suggest(label, classes)
+                    f'{ann_file}:{number}: the label {shown(label)} is no class of '
+                    'metainfo.classes: ' + suggest(label, classes)
                 )
             labels[i, columns[label]] = 1
     return labels, tuple(classes)
@@ -188,8 +191,8 @@ def _read_columns(
             value = row[place].strip()
             if value not in VALUES:
                 raise InputError(
-                    f'{ann_file}:{number}: {header[place]!r} is {value!r}; it must be 1, 0 or -1 '
-                    "for unknown (or call the only column 'label', and separate labels by ';')"
+                    f'{ann_file}:{number}: {header[place]!r} is {shown(value)}; it must be 1, 0 or '
+                    "-1 for unknown (or call the only column 'label', and separate labels by ';')"
                 )
             labels[i, column] = VALUES[value]
     return labels, classes
@@ -204,7 +207,7 @@ def _choose(
         if known.count(name) != 1:
             problem = f'{known.count(name)} times a' if name in known else 'no'
             raise InputError(
-                f'{ann_file}: has {problem} {what} {name!r}: '
+                f'{ann_file}: has {problem} {what} {shown(name)}: '
                 + ('rename one' if name in known else suggest(name, known))
             )
     return classes

@@ -17,7 +17,14 @@ import numpy as np
 
 from ..errors import InputError
 from .classification import find_class_pictures
-from .coco_content import check_annotations, check_images, few, read_instances
+from .coco_content import (
+    check_annotations,
+    check_categories,
+    check_images,
+    few,
+    read_instances,
+)
+from .folders import inner_folders
 from .held_out import (
     NAMES,
     SHARE,
@@ -27,7 +34,7 @@ from .held_out import (
     write_whole,
 )
 from .layouts import ROLES, Layout, find_pictures
-from .multilabel_readers import read_csv, read_folders
+from .multilabel_readers import read_csv, read_folders, read_rows
 from .voc import voc_to_coco
 from .yolo import read_yolo
 
@@ -186,6 +193,7 @@ def _read_coco(
             notes.append(f'{file} is left out: it has no annotations')
             continue
         check_images(file, content['images'])
+        check_categories(file, content, [entry['name'] for entry in content['categories']])
         if content['annotations']:  # what it warns of, the loaders' checks say again
             check_annotations(file, content['images'], content['annotations'])
         names = [image['file_name'] for image in content['images']]
@@ -222,7 +230,7 @@ def _read_yolo(
 def _find_dummy(contents: Sequence[dict]) -> str | None:
     """Return the category that is the others' supercategory and that no object has."""
     categories = contents[0]['categories']
-    groups = {category.get('supercategory') for category in categories}
+    groups = [category.get('supercategory') for category in categories]
     named = [c for c in categories if c['name'] in groups and c.get('supercategory') == 'none']
     if len(named) != 1 or len(categories) < 2:
         return None
@@ -308,12 +316,11 @@ def _count_labels(file: Path | None, folder: Path, labels: np.ndarray, written: 
 
 
 def _first_column(file: Path) -> list[str]:
-    """Return the pictures that a CSV names; what is wrong with it, its reader says later."""
-    with file.open(newline='', encoding='utf-8-sig', errors='replace') as stream:
-        rows = [row[0].strip() for row in csv.reader(stream) if row]
-    if len(rows) < 2:
-        raise InputError(f"{file}: empty: write a header 'file,label' and a row a picture")
-    return rows[1:]
+    """Return the pictures that a CSV names; what is wrong with its rows, its reader says later."""
+    names = [row[0].strip() for _, row in read_rows(file)[1:]]
+    if not names:
+        raise InputError(f'{file}: no picture after the header: write one on each row')
+    return names
 
 
 def _as_csv(names: Sequence[str], labels: np.ndarray, classes: Sequence[str]) -> str:
@@ -327,9 +334,7 @@ def _as_csv(names: Sequence[str], labels: np.ndarray, classes: Sequence[str]) ->
 def _check_folders(folder: Path, classes: Sequence[str] | None, who: str) -> None:
     """Hold that a folder has class folders of known classes only."""
     if classes is not None:
-        with os.scandir(folder) as entries:
-            names = sorted(e.name for e in entries if e.is_dir() and not e.name.startswith('.'))
-        _check_known(folder, names, classes, who)
+        _check_known(folder, inner_folders(folder), classes, who)
 
 
 def _prepare_folders(
@@ -343,7 +348,9 @@ def _prepare_folders(
         _check_folders(folder, classes, who)
         names, labels, classes = find_class_pictures(folder, classes)
         if len(classes) < 2:
-            raise InputError(f'{folder}: one class folder, {classes[0]!r}, leaves nothing to tell')
+            raise InputError(
+                f'{folder}: one class folder, {classes[0]!r}, leaves nothing to tell: add another'
+            )
         splits[role] = ReadySplit(None, folder, len(names), len(names), 0)
         if role == 'train' and needs_held_out(roles):
             train, val = _hold_out_of_folders(folder, names, labels, classes)

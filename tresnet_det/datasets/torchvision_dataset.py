@@ -5,6 +5,7 @@ import os
 import re
 from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -78,7 +79,7 @@ class TorchvisionDataset(LabelledPictures):
         pipeline: Sequence[Mapping] | None = None,
         test_mode: bool = False,
         metainfo: Mapping | None = None,
-        **kwargs,
+        **kwargs: Any,
     ) -> None:
         self._name = name
         self._source = _build(name, data_root, kwargs)
@@ -132,7 +133,7 @@ class TorchvisionDataset(LabelledPictures):
         return image, int(label)
 
 
-def _build(name: str, data_root: str, kwargs: Mapping):
+def _build(name: str, data_root: str, kwargs: Mapping) -> Any:
     """Return torchvision's data set, with its errors as one line of ours."""
     from torchvision import datasets
 
@@ -144,6 +145,11 @@ def _build(name: str, data_root: str, kwargs: Mapping):
     known.pop('VisionDataset')  # their base
     if name not in known:
         raise InputError(f'torchvision.datasets has no {name!r}: {suggest(name, list(known))}')
+    if name.startswith('LSUN'):
+        raise InputError(
+            f"torchvision's {name} runs what a file _cache_... beside it says (a pickle): "
+            'put the pictures into class folders'
+        )
     kind, parameters = known[name], _parameters(known[name])
     takes = [key for key in parameters if key not in _OURS]
     others = [key for key in kwargs if key not in takes]
@@ -181,7 +187,7 @@ def _parameters(kind: type) -> list[str]:
     names = []
     for base in kind.__mro__:
         if '__init__' in vars(base):
-            parameters = inspect.signature(base.__init__).parameters.values()
+            parameters = inspect.signature(vars(base)['__init__']).parameters.values()
             names += [entry.name for entry in parameters if entry.kind != entry.VAR_KEYWORD]
             if all(entry.kind != entry.VAR_KEYWORD for entry in parameters):
                 break
@@ -213,7 +219,7 @@ def _explain(
     return MissingFileError(f'{where}: set data_root, or place there {what}')
 
 
-def _find_files(source) -> Sequence | None:
+def _find_files(source: Any) -> Sequence | None:
     for key in _FILES:
         entries = getattr(source, key, None)
         if entries is not None and len(entries) == len(source):
@@ -223,7 +229,7 @@ def _find_files(source) -> Sequence | None:
     return None
 
 
-def _find_labels(source) -> np.ndarray | None:
+def _find_labels(source: Any) -> np.ndarray | None:
     for key in _LABELS + _PAIRS:
         values = getattr(source, key, None)
         if values is None:
@@ -234,11 +240,11 @@ def _find_labels(source) -> np.ndarray | None:
     return None
 
 
-def _find_classes(source) -> tuple[str, ...] | None:
+def _find_classes(source: Any) -> tuple[str, ...] | None:
     names = getattr(source, 'classes', None) or getattr(source, 'categories', None)
     if not names:
-        numbers = getattr(source, 'class_to_idx', {})
-        names = sorted(numbers, key=numbers.get)
+        numbers: dict[str, int] = getattr(source, 'class_to_idx', {})
+        names = sorted(numbers, key=numbers.__getitem__)
     # ImageNet's names are tuples of synonyms.
     return tuple(n if isinstance(n, str) else ', '.join(n) for n in names) or None
 
@@ -256,11 +262,12 @@ def _name_classes(
             f'their order ({few(own)}): got {few(given)}'
         )
     classes = given or own
-    if classes is None and labels is None:
-        raise InputError(
-            f"torchvision's {name} does not name these classes: set metainfo=dict(classes=(...))"
-        )
     if classes is None:
+        if labels is None:
+            raise InputError(
+                f"torchvision's {name} does not name these classes: set "
+                'metainfo=dict(classes=(...))'
+            )
         classes = tuple(str(number) for number in range(labels.max() + 1))
     if labels is not None and not 0 <= labels.min() <= labels.max() < len(classes):
         raise InputError(

@@ -3,6 +3,7 @@
 import hashlib
 import logging
 import os
+from typing import Any
 
 import cv2
 import mmcv
@@ -43,7 +44,7 @@ class LoadImage(LoadImageFromFile):
         InputError: ``on_error`` is something else.
     """
 
-    def __init__(self, *args, on_error: str = 'raise', **kwargs) -> None:
+    def __init__(self, *args: Any, on_error: str = 'raise', **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
         if on_error not in ('raise', 'skip'):
             raise InputError(f"LoadImage: on_error is {on_error!r}; it must be 'raise' or 'skip'")

@@ -8,10 +8,12 @@ from collections.abc import Sequence
 from pathlib import Path
 from xml.etree import ElementTree
 
-from tresnet_det.datasets.coco_content import few
+from tresnet_det.datasets.coco_content import few, shown
+from tresnet_det.datasets.text_files import read_lines
 from tresnet_det.errors import InputError, MissingFileError
 
 ORIGIN = 'Converted from Pascal VOC'  # marks files that may be written anew
+LONGEST = 250  # bytes of a name, without its ending; file systems take 255 with it
 
 
 def voc_to_coco(
@@ -96,12 +98,18 @@ def _read_lists(voc_root: Path, splits: Sequence[str] | None) -> dict[str, list[
         if not file.is_file():
             there = ', '.join(sorted(p.stem for p in folder.glob('*.txt')))
             raise MissingFileError(f'{file}: no such list of pictures; there are: {there}')
-        rows = [row.split() for row in file.read_text(encoding='utf-8').splitlines() if row.strip()]
+        rows = [row.split() for row in read_lines(file) if row.strip()]
         if any(len(row) > 1 for row in rows):
             if splits is None:
                 continue
             raise InputError(f'{file}: has a second column, it is a list of one class, no split')
         members = [row[0] for row in rows]
+        odd = [name for name in members if '/' in name or len(os.fsencode(name)) > LONGEST]
+        if odd:
+            raise InputError(
+                f'{file}: names {shown(odd[0])}: write the names of pictures, without folder and '
+                'ending'
+            )
         twice = [name for name, count in Counter(members).items() if count > 1]
         if twice:
             raise InputError(f'{file}: names {twice[0]} more than once; remove what is double')
@@ -126,7 +134,9 @@ class _NoDoctype(ElementTree.TreeBuilder):
     """Refuse document types, and with them entities that grow without end or read other files."""
 
     def doctype(self, name: str, pubid: str | None, system: str | None) -> None:
-        raise InputError('has a document type declaration, which annotations have no use for')
+        raise InputError(
+            'has a document type declaration, which annotations have no use for: remove it'
+        )
 
 
 def parse_xml(file: Path) -> ElementTree.Element:
@@ -134,11 +144,15 @@ def parse_xml(file: Path) -> ElementTree.Element:
     try:
         root = ElementTree.fromstring(file.read_bytes(), parser)
     except FileNotFoundError:
-        raise MissingFileError(f'{file}: not there, though a list names it') from None
+        raise MissingFileError(
+            f'{file}: not there, though a list names it: add it, or take it off the list'
+        ) from None
+    except OSError as error:
+        raise InputError(f'{file}: cannot be read ({error.strerror or error})') from error
     except InputError as error:
         raise InputError(f'{file}: {error}') from None
     except (ElementTree.ParseError, LookupError, ValueError) as error:
-        raise InputError(f'{file}: malformed XML, {error}') from None
+        raise InputError(f'{file}: malformed XML, {error}: export it anew') from None
     if root.tag != 'annotation':
         raise InputError(f'{file}: the root is <{root.tag}>, not <annotation>; no VOC file')
     return root
@@ -184,8 +198,8 @@ def _picture_size(file: Path) -> tuple[int, int]:
             # Of a turned TIFF, newer Pillows have exchanged the size already: let it turn itself.
             turned = image.getexif().get(0x0112, 1) >= 5
             return ImageOps.exif_transpose(image).size if turned else image.size
-    except (OSError, SyntaxError, ValueError):
-        raise InputError(f'{file}: not a readable picture') from None
+    except Exception:  # Pillow raises almost anything on a broken header
+        raise InputError(f'{file}: not a readable picture: replace or remove it') from None
 
 
 def read_number(file: Path, element: ElementTree.Element, path: str) -> int | float:
@@ -202,7 +216,7 @@ def read_number(file: Path, element: ElementTree.Element, path: str) -> int | fl
 def _add_object(file: Path, element: ElementTree.Element, record: dict) -> None:
     name = element.findtext('name', '').strip()
     if not name:
-        raise InputError(f'{file}: an <object> has no <name>')
+        raise InputError(f'{file}: an <object> has no <name>: write it, or remove the object')
     sides = ('xmin', 'ymin', 'xmax', 'ymax')
     xmin, ymin, xmax, ymax = (read_number(file, element, f'bndbox/{side}') for side in sides)
     text = f'{file.stem} ({name} {xmin}, {ymin}, {xmax}, {ymax})'
@@ -272,7 +286,7 @@ def _check_overwrite(target: Path) -> None:
         return
     try:
         origin = json.loads(target.read_bytes())['info']['description']
-    except (OSError, ValueError, KeyError, TypeError):
+    except (OSError, ValueError, KeyError, TypeError, RecursionError):
         origin = ''
     if not str(origin).startswith(ORIGIN):
         raise InputError(f'{target}: is there and was not made by this conversion; move it away')

@@ -10,8 +10,10 @@ import yaml
 from mmengine.logging import print_log
 
 from ..errors import InputError, MissingFileError
-from .coco_content import few
+from .coco_content import LIMIT, few, is_text, shown
+from .folders import walk
 from .multilabel_readers import SUFFIXES
+from .text_files import read_lines, read_text
 from .voc import _picture_size
 from .yolo_rows import parse_row
 
@@ -94,13 +96,17 @@ def parse_data_yaml(file: Path) -> tuple[YoloData, list[InputError]]:
     if 'kpt_shape' in content:
         raise InputError(f'{file}: kpt_shape makes it a data set of key points, not of boxes')
     names, faults = _read_names(file, content)
-    root = Path(file.parent, str(content.get('path') or ''))
+    path = content.get('path') or ''
+    if not isinstance(path, str):
+        faults.append(InputError(f'{file}: path is {shown(path)}; it must be a text'))
+        path = ''
+    root = Path(file.parent, path)
     splits, notes = {}, []
     for role, keys in SPLIT_KEYS.items():
         entry = next((content[key] for key in keys if content.get(key)), None)
         entries = entry if isinstance(entry, list) else [entry] * (entry is not None)
         if not all(isinstance(text, str) for text in entries):
-            text = f'{file}: {role} is {entry!r}; it must be a path or a list of paths'
+            text = f'{file}: {role} is {shown(entry)}; it must be a path or a list of paths'
             faults.append(InputError(text))
             continue
         places = [_find_place(text, (root, file.parent)) for text in entries]
@@ -111,15 +117,20 @@ def parse_data_yaml(file: Path) -> tuple[YoloData, list[InputError]]:
         elif there:
             splits[role] = there
         if lost and role != 'test':
-            text = f'{file}: {role} names {lost[0]!r}, and {root / lost[0]} is not there: correct '
+            place = str(root / lost[0]).replace('\n', ' ')
+            text = f'{file}: {role} names {lost[0]!r}, and {place} is not there: correct '
             faults.append(MissingFileError(f'{text}{role}, or path, in it'))
+    if not splits and not faults:
+        faults.append(InputError(f'{file}: names no pictures: write train: images/train'))
     return YoloData(file, names, splits, tuple(notes)), faults
 
 
 def _load_yaml(file: Path) -> dict:
     try:
-        content = yaml.safe_load(file.read_text(encoding='utf-8-sig'))
-    except (yaml.YAMLError, UnicodeDecodeError) as error:
+        content = yaml.safe_load(read_text(file))
+    except (yaml.YAMLError, ValueError, TypeError, RecursionError) as error:
+        if isinstance(error, InputError):
+            raise
         raise InputError(f'{file}: no YAML ({" ".join(str(error).split())})') from None
     if not isinstance(content, dict):
         raise InputError(f'{file}: no YAML of the form KEY: VALUE')
@@ -142,17 +153,17 @@ def _read_names(file: Path, content: dict) -> tuple[tuple[str, ...], list[InputE
     if not isinstance(names, list) or not names:
         return (), [InputError(f'{file}: has no list of names: write names: [cat, dog]')]
     faults = []
-    odd = [name for name in names if type(name) not in (str, int)]
+    odd = [n for n in names if not is_text(n) and not (type(n) is int and abs(n) < LIMIT)]
     if odd:
-        faults.append(f'names has {odd[0]!r}, which is no text: put it into quotes')
+        faults.append(f'names has {shown(odd[0])}, which is no text: put it into quotes')
+        names = number_names(names)
     if content.get('nc', len(names)) != len(names):
         faults.append(
-            f'nc is {content["nc"]}, and there are {len(names)} names: correct one of them'
+            f'nc is {shown(content["nc"])}, and there are {len(names)} names: correct one of them'
         )
     texts = tuple(map(str, names))
     if len(set(texts)) < len(texts):
         faults.append(f'names has a name more than once: {few(texts)}')
-    if odd or len(set(texts)) < len(texts):
         texts = number_names(texts)
     return texts, [InputError(f'{file}: {text}') for text in faults]
 
@@ -161,7 +172,7 @@ def _find_place(text: str, roots: Sequence[Path]) -> Path | None:
     """Return the first of the places that a path may mean, None where none is there."""
     texts = [text] + [text[3:]] * text.startswith('../')
     places = [Path(os.path.normpath(root / part)) for part in texts for root in roots]
-    return next((place for place in places if place.exists()), None)
+    return next(filter(os.path.exists, places), None)
 
 
 def read_yolo(
@@ -276,23 +287,11 @@ def list_pictures(place: Path) -> Iterator[tuple[str, Path]]:
             if line.strip():
                 yield f'{place}:{row}', Path(os.path.normpath(place.parent / line.strip()))
         return
-    for folder, inner, files in os.walk(place, followlinks=True):
+    for folder, inner, files in walk(place):
         inner[:] = sorted(name for name in inner if not name.startswith('.'))
         for name in sorted(files):
             if name.lower().endswith(SUFFIXES) and not name.startswith('.'):
                 yield '', Path(folder, name)
-
-
-def read_lines(file: Path) -> list[str]:
-    """Return the lines of a text file.
-
-    Raises:
-        InputError: It is no text.
-    """
-    try:
-        return file.read_text(encoding='utf-8-sig').splitlines()
-    except UnicodeDecodeError as error:
-        raise InputError(f'{file}: no text at byte {error.start}') from None
 
 
 def common_folder(places: Sequence[Path], pictures: Sequence[Path]) -> Path:
