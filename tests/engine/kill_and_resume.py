@@ -63,7 +63,7 @@ def write_data(folder: Path) -> None:
             for kind in rng.permutation(2)[: rng.integers(1, 3)]:
                 (x, y), (w, h) = rng.integers(0, SIDE // 2, 2), rng.integers(12, SIDE // 2, 2)
                 picture[y : y + h, x : x + w] = 255 * kind
-                box = dict(id=len(boxes), image_id=number, category_id=int(kind), iscrowd=0)
+                box = dict(id=len(boxes) + 1, image_id=number, category_id=int(kind), iscrowd=0)
                 boxes.append(dict(box, bbox=[int(v) for v in (x, y, w, h)], area=int(w * h)))
             name = f'{number}.png'
             Image.fromarray(picture).save(folder / split / name)

@@ -143,7 +143,7 @@ def test_a_full_disk_ends_the_training_with_one_line(train, fail_to_write, tmp_p
     line = str(caught.value)
     work = tmp_path / 'work'
     assert line.startswith(f'{work}/epoch_2.pth cannot be written: No space left on device (0.')
-    assert line.endswith(f'{work}/epoch_1.pth stays the last one, --resume goes on from there')
+    assert line.endswith(f'; mend that, and --resume goes on from {work}/epoch_1.pth')
     assert ' MB free)' in line
     assert '\n' not in line
     assert find_last_checkpoint(work) == f'{work}/epoch_1.pth'
@@ -165,7 +165,7 @@ def test_a_training_that_is_told_to_go_on_does(train, fail_to_write, log, tmp_pa
     assert runner.iter == 8
     (line,) = (line for line in lines if 'cannot be written' in line)
     assert line.startswith(f'{work}/{file} cannot be written: No space left on device (')
-    assert line.endswith(f'{work}/epoch_1.pth stays the last one, the training goes on')
+    assert line.endswith(f'; the training goes on, {work}/epoch_1.pth stays the last checkpoint')
     assert find_last_checkpoint(work) == f'{work}/epoch_1.pth'
     assert not list(work.glob('*' + whole_files.UNFINISHED))
 
@@ -194,6 +194,28 @@ def test_what_a_killed_run_was_writing_is_removed_at_the_next_start(build, log, 
     runner.train()
     assert 'epoch_1.pth.unfinished: removed, a killed run was writing it' in lines
     assert not list(work.glob('epoch_1.pth*'))
+
+
+def test_what_a_killed_run_had_yet_to_remove_is_removed_at_the_next_start(
+    build, monkeypatch, tmp_path
+):
+    work = tmp_path / 'work'
+    hook = {'type': 'SafeCheckpointHook', 'interval': 1, 'max_keep_ckpts': 1}
+    settings = dict(val=False, default_hooks={'logger': LOGGER, 'checkpoint': hook})
+
+    def kill(path):
+        raise KeyboardInterrupt(path)
+
+    runner = build([], epochs=2, **settings)
+    monkeypatch.setattr(os, 'remove', kill)
+    with pytest.raises(KeyboardInterrupt, match=r'epoch_1\.pth'):
+        runner.train()
+    monkeypatch.undo()
+    assert {path.name for path in work.glob('*.pth')} == {'epoch_1.pth', 'epoch_2.pth'}
+    last = find_last_checkpoint(work)
+    assert last == f'{work}/epoch_2.pth'
+    build([], epochs=2, resume=True, load_from=last, **settings).train()
+    assert {path.name for path in work.glob('*.pth')} == {'epoch_2.pth'}
 
 
 def test_on_error_knows_two_words(train):

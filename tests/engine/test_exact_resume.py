@@ -2,6 +2,7 @@
 
 import random
 import re
+import shutil
 
 import numpy as np
 import pytest
@@ -75,6 +76,19 @@ def test_the_number_of_workers_changes_nothing(run, tmp_path):
     _, ended, _ = run('cut', file='iter_6.pth', workers=1)
     assert [x.tolist() for x in ended.seen] == [x.tolist() for x in whole.seen[6:]]
     assert_equal_ends(tmp_path / 'cut', tmp_path / 'whole', 'iter_12.pth')
+
+
+def test_batches_keep_their_numbers_in_the_epoch(run):
+    """By which the logger knows when to write, and where the epoch ends."""
+    numbers = []
+
+    class Note(Hook):
+        def after_train_iter(self, runner, batch_idx, data_batch=None, outputs=None):
+            numbers.append((runner.epoch, batch_idx))
+
+    run('cut', stop=PullThePlug(6))
+    run('cut', file='iter_6.pth', hooks=[Note()])
+    assert numbers == [(1, 2), (1, 3), (2, 0), (2, 1), (2, 2), (2, 3)]
 
 
 def test_pictures_differ_from_epoch_to_epoch_and_from_batch_to_batch(run):
@@ -313,8 +327,10 @@ def test_a_folder_without_checkpoints_has_none(tmp_path):
         resume.resume_from(cfg, str(tmp_path))
 
 
-def test_a_folder_that_was_moved_still_has_its_checkpoints(saved, capsys):
-    moved = saved.rename(saved.parent / 'moved')
+@pytest.mark.parametrize('move', [shutil.move, shutil.copytree])
+def test_a_folder_that_was_moved_or_copied_has_its_own_checkpoints(saved, move, capsys):
+    moved = saved.parent / 'moved'
+    move(saved, moved)
     assert resume.find_last_checkpoint(moved) == str(moved / 'epoch_3.pth')
     assert capsys.readouterr().out == ''
 

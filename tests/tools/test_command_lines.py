@@ -21,7 +21,11 @@ import pytest
         'check_data',
         'export',
         'benchmark_data',
+        'benchmark_guard',
         'benchmark_heads',
+        'launch',
+        'plan',
+        'replay',
     ],
 )
 def test_help_works_in_a_fresh_process_from_another_folder(tool, project_root, tmp_path):

@@ -79,7 +79,9 @@ class SafeCheckpointHook(CheckpointHook):
         resume_state.restore(runner, state)
         self.last_ckpt = runner.message_hub.get_info('last_ckpt')
         self._validated = state['validated']
-        self._replaced = list(state['replaced'])  # a kill may have come first
+        # A kill may have come first. Checkpoints alone: a file must not name others.
+        suffix = Path(self.filename_tmpl).suffix
+        self._replaced = [name for name in state['replaced'] if Path(name).suffix == suffix]
         self._remove_replaced()
         loop, length = runner.train_loop, len(runner.train_dataloader)
         done, length_then = state['epoch_batches']
@@ -221,11 +223,14 @@ class SafeCheckpointHook(CheckpointHook):
         return str(error.filename or self.out_dir), error.strerror or str(error)
 
     def _fail(self, runner: Runner, path: str, reason: str) -> None:
-        last = f'{self.last_ckpt} stays the last one' if self.last_ckpt else 'there is none yet'
-        message = f'{path} cannot be written: {reason}; {last}'
-        if self.on_error == 'raise':
-            raise InputError(f'{message}, --resume goes on from there')
-        runner.logger.warning(f'{message}, the training goes on')
+        message = f'{path} cannot be written: {reason}'
+        last = self.last_ckpt
+        if self.on_error == 'warn':
+            kept = f', {last} stays the last checkpoint' if last else ''
+            runner.logger.warning(f'{message}; the training goes on{kept}')
+            return
+        go_on = f'mend that, and --resume goes on from {last}' if last else 'none was saved yet'
+        raise InputError(f'{message}; {go_on}')
 
 
 def _of_main_process(value: Any) -> Any:

@@ -74,7 +74,7 @@ def resume_from(cfg: Config, checkpoint: str) -> str | None:
     elif Path(checkpoint).is_file():
         problem = _find_problem(Path(checkpoint))
         if problem:
-            whole = _newest_whole(Path(checkpoint).parent)
+            whole = _newest_whole({Path(checkpoint).parent})
             advice = f'; the newest whole one beside it is {whole}' if whole else ''
             raise InputError(f'--resume: {checkpoint} is {problem}{advice}')
     if not Path(checkpoint).is_file():
@@ -97,17 +97,16 @@ def find_last_checkpoint(work_dir: str | Path) -> str | None:
     record = Path(work_dir, RECORD)
     named = record.read_text(errors='replace').strip() if record.is_file() else None
     if named:
-        path = Path(named)
-        if not path.is_file():  # the folder may have moved
-            path = record.with_name(path.name)
+        path = record.with_name(Path(named).name)  # first: the folder may have moved
+        if not path.is_file():
+            path = Path(named)
         problem = _find_problem(path)
         if problem is None:
             return str(path)
         reason = f'{path}, which {RECORD} names, is {problem}'
     else:
         reason = f'{record} is empty' if named == '' else f'{record} is not there'
-    folders = {Path(work_dir), Path(named).parent} if named else {Path(work_dir)}
-    whole = _newest_whole(*folders)
+    whole = _newest_whole({Path(work_dir), path.parent} if named else {Path(work_dir)})
     if whole is not None:
         print_log(f'{reason}: taking {whole}', level=logging.WARNING)
     elif named is not None:
@@ -118,7 +117,7 @@ def find_last_checkpoint(work_dir: str | Path) -> str | None:
     return whole
 
 
-def _newest_whole(*folders: Path) -> str | None:
+def _newest_whole(folders: set[Path]) -> str | None:
     """Return the whole checkpoint of the most iterations from which a training can go on."""
     found: dict[str, Any] = {}
     for path in {path for folder in folders for path in folder.glob('*.pth')}:

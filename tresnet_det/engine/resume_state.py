@@ -7,7 +7,7 @@ import torch
 from mmengine.dist import all_gather_object, get_rank, get_world_size
 from mmengine.hooks import EarlyStoppingHook
 from mmengine.optim import OptimWrapper
-from mmengine.runner import EpochBasedTrainLoop, Runner
+from mmengine.runner import EpochBasedTrainLoop, IterBasedTrainLoop, Runner
 from mmengine.utils import apply_to
 
 from .step_guard import random_states, set_random_states
@@ -76,8 +76,10 @@ def _restore_stopping(runner: Runner, hook: EarlyStoppingHook, saved: list[dict]
 
 
 def is_validation_due(runner: Runner) -> bool:
-    """Whether the training stands where its loop validates."""
+    """Whether the training stands where its loop, if it is one of mmengine's, validates."""
     loop = runner.train_loop
+    if not isinstance(loop, EpochBasedTrainLoop | IterBasedTrainLoop):
+        return False
     by_epoch = isinstance(loop, EpochBasedTrainLoop)
     done, end = (loop.epoch, loop.max_epochs) if by_epoch else (loop.iter, loop.max_iters)
     loop._decide_current_val_interval()
