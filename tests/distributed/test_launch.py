@@ -12,7 +12,10 @@ import pytest
 from distributed_children import run_tool
 
 # A process that needs no import: what the launcher sees of any.
-LIVES = 'import os, time\nprint("started", os.environ["RANK"], os.environ["WORLD_SIZE"])\n'
+# One write, which the other process's cannot come into.
+LIVES = (
+    'import os, time\nos.write(1, "started {RANK} {WORLD_SIZE}\\n".format(**os.environ).encode())\n'
+)
 WAITS = LIVES + 'if os.environ["RANK"] == "0": time.sleep(50)\n'
 KILLED = WAITS + 'os.kill(os.getpid(), 9)\n'
 CRASHES = WAITS + 'os.kill(os.getpid(), 11)\n'

@@ -7,8 +7,6 @@ from typing import Any
 
 import numpy as np
 import torch
-from mmdet.structures.bbox import BaseBoxes, get_box_type
-from mmdet.structures.mask import BitmapMasks, PolygonMasks
 from mmengine.structures import BaseDataElement
 
 from ..errors import InputError
@@ -38,6 +36,10 @@ def to_plain(value: Any) -> Any:
 
 
 def _object_to_plain(value: Any) -> dict[str, Any]:
+    # Here, since they bring pycocotools, which registering a hook should not.
+    from mmdet.structures.bbox import BaseBoxes, get_box_type
+    from mmdet.structures.mask import BitmapMasks, PolygonMasks
+
     name = f'{type(value).__module__}.{type(value).__qualname__}'
     if isinstance(value, np.ndarray) and value.dtype.kind in 'biuf':
         wide = value.astype(np.int64) if value.dtype.kind == 'u' and value.itemsize > 1 else value
@@ -82,10 +84,13 @@ def from_plain(value: Any) -> Any:
     if kind == 'element':
         return _to_element(value)
     if kind == 'boxes':
+        from mmdet.structures.bbox import get_box_type
+
         return get_box_type(value['type'])[1](value['data'])
     if kind in ('BitmapMasks', 'PolygonMasks'):
-        masks = BitmapMasks if kind == 'BitmapMasks' else PolygonMasks
-        return masks(from_plain(value['masks']), *value['size'])
+        from mmdet.structures import mask
+
+        return getattr(mask, kind)(from_plain(value['masks']), *value['size'])
     raise InputError(f'the batch held a {value["type"]}, which is not kept and cannot be run again')
 
 
