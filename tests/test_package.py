@@ -15,3 +15,13 @@ def test_importing_leaves_the_heavy_parts_for_their_first_use():
     heavy = ['mmcv.ops', 'mmdet.models', 'mmdet.evaluation', 'torchvision', 'sklearn', 'matplotlib']
     result = run(f'import sys, tresnet_det; print([m for m in {heavy} if m in sys.modules])')
     assert result.stdout.strip() == '[]', result.stderr
+
+
+def test_importing_loads_no_package_that_its_base_does_not():
+    """What the time of the import depends on, without a clock; tools/benchmark_import.py has one."""
+    loaded = [
+        set(run(f'{code}\nimport sys\nprint(*sys.modules)').stdout.split())
+        for code in ('import mmdet.registry, mmengine.model', 'import tresnet_det')
+    ]
+    base, ours = ({name.partition('.')[0] for name in names} for names in loaded)
+    assert ours - base == {'tresnet_det'}

@@ -132,9 +132,12 @@ def write_config(digits, project_root, tmp_path, tiny_arch):
     return write
 
 
-@pytest.fixture(scope='session', autouse=True)
+@pytest.fixture(scope='module', autouse=True)
 def _one_thread():
-    """One thread a process: the children inherit the server's environment."""
+    """One thread a process: the children inherit the server's environment.
+
+    Only as long as a file of these tests runs: what other tests start may use every core.
+    """
     before = os.environ.get('OMP_NUM_THREADS')
     os.environ['OMP_NUM_THREADS'] = '1'
     yield

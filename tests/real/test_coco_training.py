@@ -9,7 +9,7 @@ import pytest
 
 pytestmark = [pytest.mark.real, pytest.mark.slow]
 
-SMALL = '(320,200)'
+SMALL = '(160,96)'
 OPTIONS = [
     'train_cfg.max_epochs=1',
     f'train_dataloader.dataset.pipeline.2.scale={SMALL}',
