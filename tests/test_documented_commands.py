@@ -29,7 +29,7 @@ from PIL import Image
 from torch.distributed.run import get_args_parser
 
 from tresnet_det import TResNet
-from tresnet_det.datasets.demo_digits import make_demo_data
+from tresnet_det.datasets.demo.digits import make_demo_data
 from tresnet_det.engine.config import load_config
 from tresnet_det.errors import InputError
 

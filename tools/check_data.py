@@ -20,20 +20,15 @@ from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 
-from tresnet_det.datasets.data_boxes import View, format_ranges
-from tresnet_det.datasets.data_findings import ERROR, LEVELS, NOTE, WARNING, Finding, Findings
-from tresnet_det.datasets.data_report import DataReport, inspect_data
-from tresnet_det.datasets.data_sources import (
-    FILE_KINDS,
-    Source,
-    find_config_sources,
-    find_sources,
-)
-from tresnet_det.datasets.layouts import KINDS
+from tresnet_det.datasets.formats.layouts import KINDS
 from tresnet_det.engine import command_line
 from tresnet_det.engine import config as edit
 from tresnet_det.errors import InputError
 from tresnet_det.evaluation.report import format_table
+from tresnet_det.inspection.boxes import View, format_ranges
+from tresnet_det.inspection.findings import ERROR, LEVELS, NOTE, WARNING, Finding, Findings
+from tresnet_det.inspection.report import DataReport, inspect_data
+from tresnet_det.inspection.sources import FILE_KINDS, Source, find_config_sources, find_sources
 
 CONFIGS = {  # that train on a folder of that layout
     'coco': 'configs/fcos_tresnet_m.py',
@@ -302,7 +297,7 @@ def format_finding(finding: Finding, limit: int) -> list[str]:
 
 def write(report: DataReport, out: Path, title: str) -> None:
     """Write all of it as JSON, and a picture where there is something to draw."""
-    from tresnet_det.evaluation.data_figures import draw_data
+    from tresnet_det.inspection.figures import draw_data
 
     path = out / 'report.json'
     path.write_text(json.dumps(report.as_dict(), indent=1) + '\n', encoding='utf-8')

@@ -3,9 +3,9 @@
 import argparse
 import sys
 
-from tresnet_det.datasets.contact_sheet import draw_class_sheet, draw_contact_sheet
-from tresnet_det.datasets.demo_classes import make_demo_classes
-from tresnet_det.datasets.demo_digits import make_demo_data
+from tresnet_det.datasets.demo.classes import make_demo_classes
+from tresnet_det.datasets.demo.contact_sheet import draw_class_sheet, draw_contact_sheet
+from tresnet_det.datasets.demo.digits import make_demo_data
 from tresnet_det.errors import InputError
 
 DETECTION = {'out': 'data/demo', 'num_train': 1000, 'num_val': 200, 'size': 96}

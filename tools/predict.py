@@ -12,16 +12,16 @@ from tqdm import tqdm
 
 from tresnet_det.engine import command_line
 from tresnet_det.engine import config as edit
-from tresnet_det.engine.output_files import make_folder, printable
-from tresnet_det.engine.prediction_inputs import (
+from tresnet_det.errors import InputError
+from tresnet_det.prediction.inputs import (
     count_pictures,
     find_sources,
     find_unsearched,
     read_pictures,
 )
-from tresnet_det.engine.prediction_outputs import CocoIds, PredictionWriter
-from tresnet_det.engine.predictor import BATCH_SIZE, Predictor, find_run_config
-from tresnet_det.errors import InputError
+from tresnet_det.prediction.output_files import make_folder, printable
+from tresnet_det.prediction.outputs import CocoIds, PredictionWriter
+from tresnet_det.prediction.predictor import BATCH_SIZE, Predictor, find_run_config
 
 EXIT_SKIPPED = 1  # all else was done
 THRESHOLDS = dict(detection=0.3, multilabel=0.5, classification=0.0)

@@ -8,7 +8,7 @@ import argparse
 
 from tresnet_det import datasets, evaluation  # noqa: F401  (registers what a config may name)
 from tresnet_det.engine import command_line
-from tresnet_det.engine.replay import replay
+from tresnet_det.engine.non_finite.replay import replay
 
 
 def parse_args() -> argparse.Namespace:

@@ -4,7 +4,7 @@ import argparse
 import os
 import sys
 
-from tresnet_det.datasets.voc import voc_to_coco
+from tresnet_det.datasets.formats.voc import voc_to_coco
 from tresnet_det.errors import InputError
 
 

@@ -117,7 +117,7 @@ import mmdet.registry
 from mmengine.config import Config, ConfigDict
 from mmengine.runner import Runner
 Config.fromfile({str(config)!r})  # imports tresnet_det, as tools/train.py does
-print([m for m in ('mmcv.ops', 'tresnet_det.compat.mmcv_ops') if m in sys.modules])
+print([m for m in ('mmcv.ops', 'tresnet_det.compat.ops.extension') if m in sys.modules])
 import torch
 from mmdet.structures import DetDataSample
 import mmdet.models

@@ -9,7 +9,7 @@ from types import SimpleNamespace
 import distributed_children
 import pytest
 
-from tresnet_det.datasets.demo_digits import make_demo_data
+from tresnet_det.datasets.demo.digits import make_demo_data
 from tresnet_det.engine import config as edit
 
 LIMIT = 60  # seconds until all processes must have ended

@@ -25,7 +25,7 @@ from tresnet_det.profiling.plan import (
     ring_seconds,
     steps_per_epoch,
 )
-from tresnet_det.profiling.processes import compare_with_plan, fit_link
+from tresnet_det.profiling.process_scaling import compare_with_plan, fit_link
 
 # 25 M parameters are 100 MB of gradients, which go in 4 messages of 25 MiB at most.
 MODEL = Footprint(

@@ -10,7 +10,7 @@ from types import SimpleNamespace
 
 import pytest
 
-from tresnet_det.datasets.demo_digits import make_demo_data
+from tresnet_det.datasets.demo.digits import make_demo_data
 from tresnet_det.engine import command_line
 from tresnet_det.engine import config as edit
 

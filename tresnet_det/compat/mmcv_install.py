@@ -54,7 +54,7 @@ def has_compiled_ops() -> bool:
 
 
 def offer_python_ops() -> None:
-    """Let ``import mmcv._ext`` find the operators of :mod:`tresnet_det.compat.mmcv_ops`.
+    """Let ``import mmcv._ext`` find the operators of :mod:`tresnet_det.compat.ops.extension`.
 
     The finder comes last, so that a compiled extension is always preferred.
     """
@@ -83,10 +83,10 @@ class _PythonOpsLoader(importlib.abc.Loader):
     def exec_module(self, module: ModuleType) -> None:
         """Put the operators, and a named refusal for all others, into ``module``."""
         _check_torchvision()
-        from . import mmcv_ops
+        from .ops import extension
 
-        module.__doc__ = mmcv_ops.__doc__
-        module.__dict__.update(mmcv_ops.OPERATORS, __getattr__=mmcv_ops.missing_operator)
+        module.__doc__ = extension.__doc__
+        module.__dict__.update(extension.OPERATORS, __getattr__=extension.missing_operator)
 
 
 def _check_torchvision() -> None:

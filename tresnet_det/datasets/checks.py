@@ -11,7 +11,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
-from tresnet_det.datasets.coco_content import (
+from tresnet_det.datasets.formats.coco_content import (
     check_annotations,
     check_categories,
     check_images,

@@ -14,11 +14,11 @@ from torch.utils.data import Dataset
 
 from ..errors import InputError, MissingFileError
 from ..models import ClsDataSample
-from .coco_content import few, shown
 from .decode import decode_rgb
-from .folders import inner_folders, walk
+from .formats.coco_content import few, shown
+from .formats.folders import inner_folders, walk
+from .formats.text_files import read_lines
 from .pipeline import build_transforms
-from .text_files import read_lines
 
 
 class LabelledPictures(Dataset):

@@ -9,7 +9,7 @@ from mmdet.registry import DATASETS
 
 from ..errors import InputError, MissingFileError
 from .checks import coco_download
-from .coco_content import few
+from .formats.coco_content import few
 
 
 def read_classes(cfg_dataset: Mapping) -> tuple[str, ...]:

@@ -16,9 +16,9 @@ from .classification import (
     resolve_folder,
     suggest,
 )
-from .coco_content import shown
+from .formats.coco_content import shown
+from .formats.text_files import read_lines
 from .pipeline import TEST_PIPELINE, TRAIN_PIPELINE
-from .text_files import read_lines
 
 MOST_DIGITS = 6  # of a class number: nobody has a million classes
 

@@ -8,7 +8,7 @@ from mmengine.logging import print_log
 
 from ..errors import InputError
 from .classification import ClassificationDataset, resolve_classes, resolve_folder
-from .multilabel_readers import read_coco, read_csv, read_folders
+from .formats.multilabel_readers import read_coco, read_csv, read_folders
 from .pipeline import MULTI_LABEL_TEST_PIPELINE, MULTI_LABEL_TRAIN_PIPELINE
 
 
@@ -17,7 +17,7 @@ class MultiLabelDataset(ClassificationDataset):
     """Pictures with any number of labels each.
 
     Read from a COCO instances file (``.json``), a CSV file (``.csv``) or, without ``ann_file``, a
-    folder for each class; :mod:`tresnet_det.datasets.multilabel_readers` says what they look like.
+    folder for each class, as :mod:`tresnet_det.datasets.formats.multilabel_readers` describes them.
     A label of -1 in a CSV file is unknown: the losses and the metric pass over it.
 
     Args:

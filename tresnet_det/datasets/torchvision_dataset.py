@@ -14,8 +14,8 @@ from mmengine.dist import barrier
 
 from ..errors import InputError, MissingFileError
 from .classification import LabelledPictures, resolve_classes, suggest
-from .coco_content import few
 from .decode import decode_rgb, to_tensor
+from .formats.coco_content import few
 from .pipeline import TEST_PIPELINE, TRAIN_PIPELINE
 
 # What torchvision does not download, and so must be placed below data_root by hand.

@@ -15,7 +15,7 @@ from torch.utils.data import DataLoader
 
 from ..errors import InputError
 from . import resume_state
-from .step_guard import random_states
+from .non_finite.step_guard import random_states
 from .train_loops import ResumableEpochTrainLoop
 from .whole_files import WholeFileBackend, remove_unfinished, write_whole
 

@@ -209,9 +209,9 @@ def _count_classes(cfg: Config) -> None:
 def _apply_demo(cfg: Config, overlays: Path, data_root: str | None) -> None:
     task = edit.find_task(cfg)
     if task == 'classification':
-        from ..datasets.demo_classes import make_demo_classes as make_data
+        from ..datasets.demo.classes import make_demo_classes as make_data
     else:
-        from ..datasets.demo_digits import make_demo_data as make_data
+        from ..datasets.demo.digits import make_demo_data as make_data
 
     overlay = edit.load_config(overlays / f'demo_{task}.py')
     edit.put_over(cfg, overlay)

@@ -10,9 +10,9 @@ from mmengine.config import Config, ConfigDict
 from mmengine.logging import print_log
 
 from ..compat.checkpoint_io import load_checkpoint_file
-from ..datasets.coco_content import few
-from ..datasets.layouts import KINDS, find_layout
-from ..datasets.own_splits import OwnData, ReadySplit, prepare_splits
+from ..datasets.formats.coco_content import few
+from ..datasets.formats.layouts import KINDS, find_layout
+from ..datasets.formats.own_splits import OwnData, ReadySplit, prepare_splits
 from ..errors import InputError
 from . import config as edit
 
@@ -51,7 +51,7 @@ def use_folder(
 
     Args:
         cfg: Changed in place.
-        folder: See :func:`~tresnet_det.datasets.layouts.find_layout`.
+        folder: See :func:`~tresnet_det.datasets.formats.layouts.find_layout`.
         out_dir: Gets annotations that must be converted.
         checkpoint: What is tested, None for a training. The data must have no class that it does
             not know.

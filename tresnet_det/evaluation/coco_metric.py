@@ -13,7 +13,7 @@ from mmdet.datasets.api_wrappers import COCO
 from mmdet.evaluation import CocoMetric
 from mmengine.logging import print_log
 
-from ..datasets.coco_content import check_categories
+from ..datasets.formats.coco_content import check_categories
 from ..errors import InputError
 from .coco_backends import (
     Detections,

@@ -163,7 +163,7 @@ def run_processes(
     names: Sequence[str] | None, size: int, counts: Sequence[int], settings: Settings
 ) -> Result:
     """Hold the plan's time of a step against several processes of this machine."""
-    from .processes import measure_processes
+    from .process_scaling import measure_processes
 
     name, *others = names or ['tresnet_m']
     if others:

@@ -1,0 +1,164 @@
+"""Any COCO JSON: the boxes that are in it come out, or one line says what is wrong with it."""
+
+import contextlib
+import io
+import json
+import re
+from collections import Counter
+
+import numpy as np
+from fuzz_mutations import PICTURE, PLACE_FAULTS, attempt, broken_bytes, broken_trees, folder, place
+from hypothesis import given
+from hypothesis import strategies as st
+from mmdet.datasets import CocoDataset
+
+from tresnet_det.datasets.checks import check_coco_data
+from tresnet_det.datasets.formats.layouts import find_layout
+from tresnet_det.datasets.formats.multilabel_readers import read_coco
+from tresnet_det.datasets.formats.own_splits import prepare_splits
+from tresnet_det.inspection.findings import Findings
+from tresnet_det.inspection.report import inspect_data
+from tresnet_det.inspection.sources import find_sources
+
+CLASSES = ('cat', 'dog')
+BOXES = (  # id, image, category, box, crowd
+    (1, 7, 3, [0, 0, 40, 30], 0),
+    (2, 7, 5, [5, 5, 9, 9], 0),
+    (3, 9, 3, [1.5, 2.5, 8, 8], 1),
+)
+CONTENT = {
+    'info': {'description': 'two pictures'},
+    'images': [
+        {'id': 7, 'file_name': 'a.png', 'width': 40, 'height': 30},
+        {'id': 9, 'file_name': 'b.png', 'width': 40, 'height': 30},
+    ],
+    'annotations': [
+        dict(id=n, image_id=i, category_id=c, bbox=box, area=box[2] * box[3], iscrowd=crowd)
+        for n, i, c, box, crowd in BOXES
+    ],
+    'categories': [{'id': 3, 'name': 'cat'}, {'id': 5, 'name': 'dog'}],
+}
+
+
+@st.composite
+def files(draw):
+    """Draw the bytes of an instances file, with faults in its values or in its bytes."""
+    if draw(st.booleans()):
+        return json.dumps(draw(broken_trees(CONTENT)), indent=1).encode()
+    return draw(broken_bytes(json.dumps(CONTENT, indent=1).encode()))
+
+
+def lay_out(root, data, how):
+    place(root / 'annotations/instances_train.json', data, how)
+    (root / 'train').mkdir()
+    for name in ('a.png', 'b.png'):
+        (root / 'train' / name).write_bytes(PICTURE)
+    return root / 'annotations/instances_train.json'
+
+
+def reference(data):
+    """Return (file, class, box, crowd) of every annotation, as they stand in the file."""
+    content = json.loads(data.decode())
+    files = {image['id']: image['file_name'] for image in content['images']}
+    names = {category['id']: category['name'] for category in content['categories']}
+    return [
+        (files[a['image_id']], names[a['category_id']], a['bbox'], bool(a.get('iscrowd')))
+        for a in content['annotations']
+    ]
+
+
+def count_left_out(warnings):
+    """Return how many boxes the warnings say are left out, and how many clipped."""
+    found = [
+        re.search(r': (\d+) of \d+ boxes .*: they are (left out|clipped)', w) for w in warnings
+    ]
+    return {
+        way: sum(int(f[1]) for f in found if f and f[2] == way) for way in ('left out', 'clipped')
+    }
+
+
+@given(files(), st.sampled_from(PLACE_FAULTS), st.booleans())
+def test_fuzz_what_passes_the_check_is_what_mmdetection_reads(data, how, test_mode):
+    with folder() as root:
+        file = lay_out(root, data, how)
+        warnings = attempt(
+            lambda: check_coco_data(file, root / 'train', CLASSES, 2, True, test_mode),
+            file,
+            root / 'train',
+        )
+        if warnings is None:
+            return
+        assert all(len(w.splitlines()) == 1 for w in warnings)
+        with contextlib.redirect_stdout(io.StringIO()):
+            read = CocoDataset(
+                ann_file=str(file),
+                data_prefix=dict(img=str(root / 'train')),
+                metainfo=dict(classes=CLASSES),
+                pipeline=[],
+                test_mode=test_mode,
+            )
+        expected = [row for row in reference(data) if row[1] in CLASSES]
+        found = Counter()
+        for i in range(len(read)):
+            info = read.get_data_info(i)
+            for instance in info['instances']:
+                x0, y0, x1, y1 = instance['bbox']
+                box = np.array([x0, y0, x1 - x0, y1 - y0], float).round(6)
+                name = info['img_path'].rpartition('train/')[2]
+                found[
+                    name, CLASSES[instance['bbox_label']], tuple(box), bool(instance['ignore_flag'])
+                ] += 1
+        wanted = Counter(
+            (f, c, tuple(np.array(b, float).round(6)), crowd) for f, c, b, crowd in expected
+        )
+        assert found <= wanted
+        assert (wanted - found).total() == min(count_left_out(warnings)['left out'], len(expected))
+
+
+@given(files(), st.sampled_from(PLACE_FAULTS))
+def test_fuzz_labels_of_pictures(data, how):
+    with folder() as root:
+        file = lay_out(root, data, how)
+        result = attempt(lambda: read_coco(file, root / 'train', None), file, root / 'train')
+        if result is None:
+            return
+        names, labels, classes = result
+        found = {(names[i], classes[j]) for i, j in zip(*(labels == 1).nonzero(), strict=True)}
+        assert found == {row[:2] for row in reference(data)}
+        assert set(np.unique(labels)) <= {0, 1}
+
+
+@given(files(), st.sampled_from(PLACE_FAULTS))
+def test_fuzz_a_folder_of_ones_own(data, how):
+    with folder() as root, folder() as out:
+        file = lay_out(root, data, how)
+
+        def prepare():
+            return prepare_splits(find_layout(root, 'detection'), 'detection', out)
+
+        result = attempt(prepare, file, root)
+        if result is None:
+            return
+        parts = [json.loads(split.ann_file.read_bytes()) for split in result.splits.values()]
+        assert [len(p['annotations']) for p in parts] == [s.objects for s in result.splits.values()]
+        found = Counter(repr(row) for part in parts for row in reference(json.dumps(part).encode()))
+        assert found == Counter(map(repr, reference(data)))
+        named = {image['file_name'] for part in parts for image in part['images']}
+        assert sum(len(part['images']) for part in parts) >= len(named) > 0
+
+
+@given(files(), st.sampled_from(PLACE_FAULTS))
+def test_fuzz_the_check_of_data_finds_what_would_stop_a_training(data, how):
+    with folder() as root:
+        file = lay_out(root, data, how)
+        sources = attempt(lambda: find_sources(Findings(), file), file)
+        if sources is None:
+            return
+        report = attempt(lambda: inspect_data(sources, Findings(), workers=0), file)
+        if report is None:
+            return
+        found = json.dumps(report.as_dict()['findings'])
+        classes = report.parts[0].split.classes if report.parts else CLASSES
+        check = (file, root / 'train', classes, None, True, False)
+        trains = attempt(lambda: check_coco_data(*check), file, root / 'train') is not None
+        assert trains or report.failed, found

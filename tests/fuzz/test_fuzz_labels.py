@@ -1,0 +1,197 @@
+"""Any CSV, list of labels or folder of classes: its labels come out, or one line says why not."""
+
+import csv
+import io
+import json
+import os
+
+from fuzz_mutations import PICTURE, PLACE_FAULTS, attempt, broken_bytes, folder, place
+from hypothesis import given
+from hypothesis import strategies as st
+
+from tresnet_det.datasets import ImageFolderDataset, MultiLabelDataset
+from tresnet_det.datasets.classification_checks import check_classes
+from tresnet_det.datasets.formats.layouts import find_layout
+from tresnet_det.datasets.formats.multilabel_readers import read_csv, read_folders
+from tresnet_det.datasets.formats.own_splits import prepare_splits
+from tresnet_det.datasets.image_folder import read_label_list
+from tresnet_det.errors import InputError
+from tresnet_det.inspection.findings import Findings
+from tresnet_det.inspection.report import inspect_data
+from tresnet_det.inspection.sources import find_sources
+
+LISTS = b'file,label\na.png,cat;dog\nb.png,\nsub/c.png,dog\n'
+COLUMNS = b'file,cat,dog\na.png,1,0\nb.png,-1,1\nsub/c.png,0,0\n'
+NAMES = b'a.png cat\nb.png dog\nsub/c.png cat\n'
+CELLS = (
+    '', ' ', '1', '0', '-1', '2', '1.0', 'nan', 'cat', 'dog', 'cat;cat', ';', '"', '"a', '""',
+    'a\nb', ',', 'a.png', '../a.png', '/etc/passwd', 'a.png ', 'ü', '\0', '9' * 30, '٣', 'x' * 300,
+    'label',
+)  # fmt: skip
+
+
+@st.composite
+def tables(draw, table, between=','):
+    if draw(st.integers(0, 2)) == 0:
+        return draw(broken_bytes(table))
+    rows = [line.split(between) for line in table.decode().splitlines()]
+    for _ in range(draw(st.integers(0, 3))):
+        row = draw(st.sampled_from(rows))
+        at = draw(st.integers(0, max(len(row) - 1, 0)))
+        action = draw(st.sampled_from(('value', 'value', 'drop', 'more', 'twice')))
+        if action == 'value' and row:
+            row[at] = draw(st.sampled_from(CELLS))
+        elif action == 'drop':
+            del row[at:]
+        elif action == 'twice':
+            rows.append(list(row))
+        else:
+            row.insert(at, draw(st.sampled_from(CELLS)))
+    return '\n'.join(map(between.join, rows)).encode()
+
+
+def lay_out(root, name, data, how):
+    for picture in ('a.png', 'b.png', 'sub/c.png'):
+        place(root / picture, PICTURE, 'file')
+    place(root / name, data, how)
+    return root / name
+
+
+def reference_csv(data):
+    """Return (picture, class, value) of all that is known, by Python's csv module alone."""
+    rows = [
+        r
+        for r in csv.reader(io.StringIO(data.decode('utf-8-sig'), newline=''))
+        if any(map(str.strip, r))
+    ]
+    header, *rows = [[cell.strip() for cell in row] for row in rows]
+    if len(header) == 2 and header[1].lower() in ('label', 'labels'):
+        pairs = [(row[0], name.strip(), 1) for row in rows for name in row[1].split(';')]
+        return [row[0] for row in rows], {pair for pair in pairs if pair[1]}
+    return [row[0] for row in rows], {
+        (row[0], name, int(float(value)))
+        for row in rows
+        for name, value in zip(header[1:], row[1:], strict=True)
+        if float(value)
+    }
+
+
+def triples(names, labels, classes):
+    return {
+        (names[i], classes[j], int(labels[i, j])) for i, j in zip(*labels.nonzero(), strict=True)
+    }
+
+
+@given(st.one_of(tables(LISTS), tables(COLUMNS)), st.sampled_from(PLACE_FAULTS))
+def test_fuzz_csv(data, how):
+    with folder() as root:
+        file = lay_out(root, 'train.csv', data, how)
+        result = attempt(lambda: read_csv(file, root, None), file)
+        report = inspect(root, file)
+        settings = dict(
+            type='MultiLabelDataset', data_root=str(root), ann_file='train.csv', filter_empty=False
+        )
+        attempt(
+            lambda: check_classes({'train_dataloader': settings}, None), file, 'MultiLabelDataset'
+        )
+        if result is None:
+            assert report is None or report.failed
+            return
+        names, labels, classes = result
+        assert (names, triples(names, labels, classes)) == reference_csv(data)
+        kept = attempt(lambda: MultiLabelDataset(str(root), 'train.csv', pipeline=[]), file)
+        if kept is not None:
+            assert len(kept) == (labels == 1).any(1).sum() > 0
+
+
+@given(st.one_of(tables(LISTS), tables(COLUMNS)), st.sampled_from(PLACE_FAULTS))
+def test_fuzz_csv_in_a_folder_of_ones_own(data, how):
+    with folder() as root, folder() as out:
+        lay_out(root, 'train.csv', data, how)
+
+        def prepare():
+            return prepare_splits(find_layout(root, 'multilabel'), 'multilabel', out)
+
+        result = attempt(prepare, root)
+        if result is None:
+            return
+        found = set()
+        for split in result.splits.values():
+            read = read_csv(split.ann_file, split.folder, None)
+            assert read[2] == result.classes
+            found |= triples(*read)
+        assert found == reference_csv(data)[1]
+
+
+@given(tables(NAMES, ' '), st.sampled_from(PLACE_FAULTS))
+def test_fuzz_list_of_labels(data, how):
+    with folder() as root:
+        file = lay_out(root, 'val.txt', data, how)
+        result = attempt(lambda: read_label_list(file, root, None), file)
+        report = inspect(root, file)
+        attempt(lambda: ImageFolderDataset(str(root), 'val.txt', pipeline=[]), file)
+        if result is None:
+            assert report is None or report.failed
+            return
+        names, labels, classes = result
+        rows = [
+            line.rsplit(maxsplit=1)
+            for line in data.decode('utf-8-sig').splitlines()
+            if line.strip()
+        ]
+        assert [(n, classes[label]) for n, label in zip(names, labels, strict=True)] == [
+            (name.strip(), str(int(label)) if classes[0] == '0' and label.isdecimal() else label)
+            for name, label in rows
+        ]
+
+
+PLACES = (
+    'cat/a.png', 'cat/b.PNG', 'dog/a.png', 'dog/deep/er/c.png', 'dog/.hidden.png', 'dog/note.txt',
+    '.git/x.png', 'cow/', 'top.png', 'ü/ä.png', 'a b/c d.png', 'cat/x.png/y.png', 'cat/a.png.tmp',
+    '0/1.png',
+)  # fmt: skip
+# To a folder above, to itself, to nothing: none of them has a picture of its own.
+LINKS = (('cat/again', '..'), ('dog/self', 'self'), ('dog/gone', 'nowhere'), ('loop', '.'))
+
+
+@given(st.sets(st.sampled_from(PLACES)), st.sets(st.sampled_from(LINKS)), st.booleans())
+def test_fuzz_class_folders(places, links, distinct):
+    with folder() as root, folder() as out:
+        for number, name in enumerate(sorted(places)):
+            if name.endswith('/'):
+                (root / name).mkdir(parents=True, exist_ok=True)
+            else:
+                place(root / name, PICTURE + b'%d' % (number if distinct else 0), 'file')
+        for name, target in sorted(links):
+            (root / name).parent.mkdir(parents=True, exist_ok=True)
+            os.symlink(target, root / name)
+        pictures = {
+            tuple(name.split('/', 1)) for name in places
+            if '/' in name and name.lower().endswith('.png') and not name.startswith('.')
+        }  # fmt: skip
+        one = attempt(lambda: ImageFolderDataset(str(root), pipeline=[]), root)
+        if one is not None:
+            found = {
+                (one.metainfo['classes'][n], one.img_path(i)) for i, n in enumerate(one.gt_labels)
+            }
+            assert len(one) == len(found)
+            assert found == {(c, str(root / c / name)) for c, name in pictures}
+        several = attempt(lambda: read_folders(root, None), root)
+        if several is not None:
+            names, labels, classes = several
+            found = {(c, n.partition('/')[2]) for n, c, _ in triples(*several)}
+            assert found == pictures
+        for task in ('classification', 'multilabel'):
+            attempt(lambda task=task: prepare_splits(find_layout(root, task), task, out), root)
+        inspect(root, root)
+
+
+def inspect(root, path):
+    findings = Findings()
+    try:
+        sources = find_sources(findings, path)
+    except InputError:
+        return None
+    report = attempt(lambda: inspect_data(sources, findings, workers=0), root)
+    json.dumps(report and report.as_dict())
+    return report

@@ -1,0 +1,193 @@
+"""Faults planted one at a time: the report has that finding and no other."""
+
+import numpy as np
+import planted_coco as planted
+import pytest
+from mmdet.models.dense_heads import FCOSHead
+from planted_coco import Coco, codes, inspect_path
+
+from tresnet_det.inspection.boxes import REGRESS_RANGES, View
+from tresnet_det.inspection.findings import KINDS, Findings
+from tresnet_det.inspection.report import inspect_data
+from tresnet_det.inspection.sources import Source, find_config_sources
+
+
+@pytest.fixture
+def coco(tmp_path):
+    return Coco(tmp_path)
+
+
+def inspect(coco, **options):
+    coco.write()
+    return inspect_path(coco.root, **options)
+
+
+def test_a_clean_set_gives_no_finding(coco):
+    report = inspect(coco)
+    assert codes(report) == {}
+    assert not report.failed
+    assert [part.split.name for part in report.parts] == ['train', 'val']
+
+
+@pytest.mark.parametrize('name', list(planted.PLANTS))
+def test_a_planted_fault_gives_exactly_its_finding(coco, name):
+    function, expected = planted.PLANTS[name]
+    function(coco)
+    report = inspect(coco)
+    assert codes(report) == expected
+    (code,) = {code for _, code in expected}
+    assert report.failed == (KINDS[code].level == 'error')
+    assert all(finding.examples for finding in report.findings.sorted())
+
+
+def test_all_faults_at_once_hide_none_of_the_others(coco):
+    planted.remove_a_picture(coco)
+    planted.annotate_another_size(coco)
+    planted.put_a_box_outside(coco)
+    coco.train['annotations'][5]['category_id'] = 4
+    planted.measure_on_what_is_learnt(coco)
+    assert codes(inspect(coco)) == {
+        ('train', 'missing-picture'): 1,
+        ('train', 'size-differs'): 1,
+        ('train', 'box-outside'): 1,
+        ('train', 'unknown-category'): 1,
+        ('val', 'overlap'): 1,
+    }
+
+
+@pytest.mark.parametrize('change', [lambda text: text[:200], lambda text: '{"images": []}'])
+def test_a_file_that_is_no_instances_file_does_not_stop_the_others(coco, change):
+    planted.measure_on_what_is_learnt(coco)
+    planted.put_a_box_outside(coco)
+    coco.write()
+    path = coco.root / 'annotations/instances_val.json'
+    path.write_text(change(path.read_text()))
+    report = inspect_path(coco.root)
+    assert ('train', 'box-outside') in codes(report)
+    assert ('val', 'unreadable-annotations') in codes(report)
+
+
+def test_a_missing_picture_is_named_with_the_file_of_another_case(coco):
+    path = coco.picture('train', 1)
+    path.rename(path.with_suffix('.JPG'))
+    report = inspect(coco)
+    found = {f.code: f.examples for f in report.findings.sorted()}
+    assert found['missing-picture'] == ['train_1.jpg (there is train_1.JPG)']
+
+
+def test_without_decoding_only_what_the_files_names_say_is_found(coco):
+    planted.cut_a_picture_short(coco)
+    planted.measure_on_what_is_learnt(coco)
+    coco.picture('val', 0).unlink()
+    assert codes(inspect(coco, decode=False)) == {('val', 'missing-picture'): 1}
+
+
+def test_the_same_folder_in_both_splits_is_an_overlap_without_decoding(coco):
+    coco.write()
+    file, folder = coco.root / 'annotations/instances_train.json', coco.root / 'train'
+    sources = [
+        Source(name, 'coco', file, folder, training=name == 'train', detection=True)
+        for name in ('train', 'val')
+    ]
+    assert codes(inspect_data(sources, decode=False)) == {('val', 'overlap'): 4}
+
+
+def test_processes_find_what_this_one_finds(coco):
+    planted.cut_a_picture_short(coco)
+    planted.measure_on_what_is_learnt(coco)
+    one, more = inspect(coco), inspect(coco, workers=2)
+    assert one.as_dict() == more.as_dict()
+    assert len(one.findings.sorted()) == 2
+
+
+def config(coco, split='train', **options):
+    return dict(
+        type='CocoDataset',
+        data_root=str(coco.root),
+        ann_file=f'annotations/instances_{split}.json',
+        data_prefix=dict(img=f'{split}/'),
+        **options,
+    )
+
+
+@pytest.mark.parametrize(
+    ('classes', 'num_classes', 'expected'),
+    [
+        (('cat', 'dog'), 2, {}),
+        (('dog', 'cat'), 2, {'class-order': 1}),
+        (('cat', 'dog', 'horse'), 3, {'class-without-category': 1}),
+        (('cat',), 1, {'category-no-class': 4}),
+        (('RBC', 'WBC'), 2, {'no-known-class': 1}),
+        (('cat', 'dog'), 80, {'num-classes': 1}),
+        ('cat', 1, {'bad-config': 1}),
+    ],
+)
+def test_classes_of_a_config_are_held_against_file_and_head(coco, classes, num_classes, expected):
+    coco.write()
+    findings = Findings()
+    cfg = dict(type='RepeatDataset', dataset=config(coco, metainfo=dict(classes=classes)))
+    sources = find_config_sources(cfg, 'train', True, findings)
+    report = inspect_data(sources, findings, num_classes=num_classes)
+    assert codes(report) == {('train', code): count for code, count in expected.items()}
+
+
+def test_parts_of_a_concatenation_are_numbered_and_unknown_datasets_noted(coco):
+    coco.write()
+    metainfo = dict(classes=('cat', 'dog'))
+    parts = [config(coco, split, metainfo=metainfo) for split in ('train', 'val')]
+    parts.append(dict(type='TorchvisionDataset', name='CIFAR10'))
+    findings = Findings()
+    cfg = dict(type='ConcatDataset', datasets=parts)
+    sources = find_config_sources(cfg, 'train', True, findings)
+    assert [source.name for source in sources] == ['train[0]', 'train[1]']
+    assert codes(inspect_data(sources, findings)) == {('train[2]', 'not-checked'): 1}
+
+
+def test_a_missing_folder_or_file_of_a_config_is_a_finding(coco):
+    coco.write()
+    metainfo = dict(classes=('cat', 'dog'))
+    findings, sources = Findings(), []
+    for name, change in (
+        ('train', dict(data_prefix=dict(img='nowhere/'))),
+        ('val', dict(ann_file='nowhere.json')),
+    ):
+        cfg = {**config(coco, metainfo=metainfo), **change}
+        sources += find_config_sources(cfg, name, name == 'train', findings)
+    assert codes(inspect_data(sources, findings)) == {
+        ('train', 'missing-folder'): 1,
+        ('val', 'unreadable-annotations'): 1,
+    }
+
+
+def test_boxes_are_counted_by_half_of_their_longer_side_after_the_resize(coco):
+    # 48 x 40 becomes 960 x 800 by a factor of 20; so half of the longer sides become 200, 300, 300
+    report = inspect(coco)
+    counts = report.levels()['train']
+    assert counts == dict(P3=0, P4=0, P5=4, P6=8, P7=0, narrow=0)
+    # Squeezed to 24 x 80, they are 10 x 36, 15 x 48 and 10 x 60.
+    squeeze = View((24, 80), keep_ratio=False, strides=(11, 16, 32, 64, 128))
+    assert inspect(coco, view=squeeze).levels()['val'] == dict(
+        P3=9, P4=0, P5=0, P6=0, P7=0, narrow=6
+    )
+
+
+def test_ranges_are_those_of_mmdetections_head_unless_the_config_has_others():
+    head = FCOSHead(num_classes=1, in_channels=32, feat_channels=32)
+    assert [tuple(pair) for pair in head.regress_ranges[:-1]] == list(REGRESS_RANGES[:-1])
+    assert head.regress_ranges[-1][0] == REGRESS_RANGES[-1][0]
+    steps = [dict(type='RandomChoiceResize', scales=[(640, 400), (1333, 640)], keep_ratio=True)]
+    view = View.of_config(steps, dict(regress_ranges=((-1, 32), (32, 1e8)), strides=[4, 8]))
+    assert view.scale == (1333, 640)
+    assert view.names() == ['P2', 'P3']
+    assert view.levels(np.array([[64, 3], [3, 64.2]])).tolist() == [0, 1]
+    assert View.of_config([], {}).scale == (1333, 800)
+
+
+@pytest.mark.real
+def test_real_coco_has_five_pictures_without_annotation_and_no_fault(real_data):
+    report = inspect_path(real_data / 'coco_subset')
+    assert codes(report) == {('train', 'no-annotation'): 3, ('val', 'no-annotation'): 2}
+    assert not report.failed
+    numbers = {n['split']: n for n in (part.numbers() for part in report.parts)}
+    assert (numbers['train']['boxes'], numbers['train']['ignored']) == (2974, 29)
+    assert (numbers['val']['boxes'], numbers['val']['ignored']) == (1786, 21)

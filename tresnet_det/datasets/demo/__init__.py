@@ -1,0 +1,1 @@
+"""The data of ``--demo``: handwritten digits on photographs, made on the spot."""

@@ -1,0 +1,57 @@
+"""Training pictures that are kept apart where there are none to validate on, and their files."""
+
+import hashlib
+import os
+from collections.abc import Sequence
+from pathlib import Path
+
+from ...errors import InputError
+
+SHARE = 0.1  # of the training pictures
+SEED = 0
+NAMES = {'train': 'train_without_val', 'val': 'val_of_train'}  # of the files that hold the parts
+
+
+def needs_held_out(roles: Sequence[str]) -> bool:
+    """Whether there is something to train on and nothing to validate on."""
+    return 'train' in roles and 'val' not in roles
+
+
+def choose_held_out(names: Sequence[str]) -> set[int]:
+    """Return which of the pictures are kept apart: a tenth of them, at least one.
+
+    It is those whose names come first by the SHA-256 of ``0/NAME``: the same in every run and on
+    every machine, and little changed by pictures that are added.
+    """
+
+    def key(index: int) -> bytes:
+        return hashlib.sha256(os.fsencode(f'{SEED}/{names[index]}')).digest()
+
+    count = min(len(names), max(1, round(len(names) * SHARE)))
+    return set(sorted(range(len(names)), key=key)[:count])
+
+
+def describe_held_out(chosen: int, total: int) -> str:
+    """Say which pictures were kept apart."""
+    return (
+        f'no validation split: {chosen} of the {total} training pictures are kept apart for it '
+        f'(a tenth, by the SHA-256 of {SEED}/NAME) and not trained on'
+    )
+
+
+def write_whole(path: Path, text: str) -> None:
+    """Write a file that appears whole or not at all; several processes may write the same at once.
+
+    Raises:
+        InputError: It cannot be written.
+    """
+    temp = path.with_name(f'.{path.name}.{os.getpid()}')
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        temp.write_text(text, encoding='utf-8', errors='surrogateescape')
+        temp.replace(path)
+    except OSError as error:
+        raise InputError(f'{path} cannot be written: {error.strerror or error}') from error
+    finally:
+        if path.parent.is_dir():
+            temp.unlink(missing_ok=True)

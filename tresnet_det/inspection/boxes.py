@@ -1,0 +1,174 @@
+"""Checks of boxes against their pictures, and the levels of a detector that they fall to."""
+
+import math
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from ..datasets.formats.coco_content import SLACK
+from .findings import Findings
+from .sources import Split
+
+# FCOS, section 3.2, as MMDetection's FCOSHead has it.
+REGRESS_RANGES = ((-1, 64), (64, 128), (128, 256), (256, 512), (512, math.inf))
+STRIDES = (8, 16, 32, 64, 128)
+SCALE = (1333, 800)
+RESIZES = ('Resize', 'RandomResize', 'RandomChoiceResize')
+FEWEST = 10  # boxes from which on their form can be judged
+CROSSING = 0.3  # share of corners read as sizes that pass the border; of good boxes none does
+
+
+@dataclass(frozen=True)
+class View:
+    """How a detector sees boxes.
+
+    Attributes:
+        scale: Longer and shorter side that a picture is resized to fit in; without
+            ``keep_ratio``, width and height.
+        keep_ratio: Whether it keeps its shape.
+        ranges: Distances in pixels that each level regresses.
+        strides: Of the levels, in pixels.
+        origin: Where the resize is from.
+    """
+
+    scale: tuple[int, int] = SCALE
+    keep_ratio: bool = True
+    ranges: tuple[tuple[float, float], ...] = REGRESS_RANGES
+    strides: tuple[int, ...] = STRIDES
+    origin: str = 'the default'
+
+    @classmethod
+    def of_config(cls, steps: Iterable[Mapping], head: Mapping) -> 'View':
+        """Return the view of a config.
+
+        Args:
+            steps: The training pipeline's transforms. The first that resizes is taken; of several
+                scales the largest.
+            head: The config of the box head, with or without ``regress_ranges`` and ``strides``.
+        """
+        own = {}
+        if head.get('regress_ranges') and len(head['regress_ranges']):
+            own['ranges'] = tuple(map(tuple, head['regress_ranges']))
+        if head.get('strides') and len(head['strides']) == len(own.get('ranges', REGRESS_RANGES)):
+            own['strides'] = tuple(
+                s[0] if isinstance(s, (list, tuple)) else s for s in head['strides']
+            )
+        for step in steps:
+            scales = step.get('scales') or step.get('scale')
+            if step.get('type') not in RESIZES or not scales:
+                continue
+            several = isinstance(scales[0], (list, tuple))
+            scale = max(scales, key=math.prod) if several else scales
+            keep = step.get('keep_ratio', False)
+            origin = "the config's" + (f', the largest of {step["type"]}' if several else '')
+            return cls(tuple(scale), bool(keep), origin=origin, **own)
+        return cls(origin='the default, the config has no Resize', **own)
+
+    def describe(self) -> str:
+        """Return the resize in words."""
+        how = '' if self.keep_ratio else ', whatever the shape'
+        return f'{self.scale[0]} x {self.scale[1]}{how} ({self.origin})'
+
+    def names(self) -> list[str]:
+        """Return the levels' names, from P3 where the stride is 8."""
+        if len(self.strides) != len(self.ranges):
+            return [f'level {number}' for number in range(1, len(self.ranges) + 1)]
+        return [f'P{round(math.log2(stride))}' for stride in self.strides]
+
+    def resize(self, boxes: np.ndarray, sizes: np.ndarray) -> np.ndarray:
+        """Return the width and height of boxes after the resize, ``(M, 2)``.
+
+        Args:
+            boxes: ``(M, 4)``.
+            sizes: Width and height of the picture of each, ``(M, 2)``.
+        """
+        if self.keep_ratio:
+            low, high = sorted(self.scale)
+            factor = np.minimum(high / sizes.max(1), low / sizes.min(1))[:, None]
+        else:
+            factor = np.array(self.scale) / sizes
+        return boxes[:, 2:] * factor
+
+    def levels(self, sides: np.ndarray) -> np.ndarray:
+        """Return the level of each box ``(M,)``: that of a point at its centre.
+
+        Such a point regresses half of the longer side; others of the box regress more, and may be
+        of the next level.
+
+        Args:
+            sides: Width and height after the resize, ``(M, 2)``.
+        """
+        ends = [end for _, end in self.ranges[:-1]]
+        return np.searchsorted(ends, sides.max(1) / 2, side='left')
+
+
+def check_boxes(split: Split, sizes: np.ndarray, findings: Findings) -> np.ndarray:
+    """Hold boxes against their pictures.
+
+    Args:
+        split: With boxes.
+        sizes: Width and height of the split's pictures, ``(N, 2)``; NaN where not known.
+        findings: Gets what is wrong.
+
+    Returns:
+        ``(M,)``, whether training learns the box.
+    """
+    boxes, total = split.boxes, len(split.boxes)
+    sides = sizes[split.rows]
+    start, extent = boxes[:, :2], boxes[:, 2:]
+    inside = np.minimum(start + extent, sides) - np.maximum(start, 0)
+    flat = (extent < 1).any(1) | (split.areas <= 0)
+    outside = ~flat & (inside <= 0).any(1)
+    partly = ~flat & ~outside & (inside < extent - SLACK).any(1)
+    usable = ~flat & ~outside & ~split.ignored & (split.labels >= 0)
+    known = ~np.isnan(sides).any(1)
+    if total and boxes.max() <= 1 and (sides[known] > 1).all():
+        findings.add(split.name, 'relative-boxes', [split.source.ann_file])
+        return usable
+    if known.sum() >= FEWEST:
+        corners = (extent > start).all(1) & (boxes[:, 2:] <= sides + SLACK).all(1)
+        if corners[known].all() and (partly | outside)[known].mean() >= CROSSING:
+            findings.add(split.name, 'corner-boxes', [split.source.ann_file])
+            return usable
+
+    def name(i: int) -> str:
+        numbers = ', '.join(f'{value:g}' for value in boxes[i])
+        picture = '{:g} x {:g}'.format(*sides[i])
+        return f'{split.name_object(i)}: [{numbers}] in {picture}'
+
+    for code, rows in (
+        ('box-without-area', flat),
+        ('box-outside', outside),
+        ('box-partly-outside', partly),
+        ('duplicate-box', _find_duplicates(split)),
+    ):
+        findings.add(split.name, code, rows.nonzero()[0], name, total)
+    return usable
+
+
+def _find_duplicates(split: Split) -> np.ndarray:
+    """Return ``(M,)``, whether a box of that class was in its picture already."""
+    keys = np.column_stack([split.rows, split.labels, split.boxes])
+    again = np.ones(len(keys), bool)
+    again[np.unique(keys, axis=0, return_index=True)[1]] = False
+    return again & ~split.ignored
+
+
+def count_levels(view: View, sides: np.ndarray) -> dict[str, int]:
+    """Count boxes by level, and those narrower than the first stride.
+
+    Args:
+        view: How the detector sees them.
+        sides: Width and height after the resize, ``(M, 2)``.
+    """
+    counts = np.bincount(view.levels(sides), minlength=len(view.ranges))
+    narrow = int((sides.min(1) < view.strides[0]).sum())
+    return dict(zip(view.names(), counts.tolist(), strict=True)) | {'narrow': narrow}
+
+
+def format_ranges(ranges: Sequence[tuple[float, float]]) -> list[str]:
+    """Return each range in words: ``0 to 64``, ``above 512``."""
+    return [
+        f'above {low:g}' if high >= 1e8 else f'{max(low, 0):g} to {high:g}' for low, high in ranges
+    ]

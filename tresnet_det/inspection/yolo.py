@@ -1,0 +1,170 @@
+"""Reader of YOLO's label files for the check of data, fault after fault.
+
+Unlike `tresnet_det.datasets.formats.yolo.read_yolo`, whose parts it is made of, it
+leaves out what is no good, notes it, and goes on.
+"""
+
+import math
+from collections import defaultdict
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import numpy as np
+
+from ..datasets.formats.text_files import read_lines
+from ..datasets.formats.voc import _picture_size
+from ..datasets.formats.yolo import (
+    DIGITS,
+    common_folder,
+    find_lost,
+    label_file,
+    list_pictures,
+    number_names,
+)
+from ..datasets.formats.yolo_rows import RowError, parse_row
+from ..errors import InputError
+from .findings import Findings
+from .sources import Source, Split
+
+UNNAMED = 10_000  # classes that are taken where nothing names them
+
+
+@dataclass
+class _Objects:
+    """The good rows of label files, and by kind the bad ones."""
+
+    rows: list[int] = field(default_factory=list)
+    labels: list[int] = field(default_factory=list)
+    edges: list[tuple[float, ...]] = field(default_factory=list)
+    wheres: list[tuple[Path, int]] = field(default_factory=list)
+    faults: dict[str, list[str]] = field(default_factory=lambda: defaultdict(list))
+    filled: set[int] = field(default_factory=set)  # pictures with any row, good or bad
+
+
+def read_yolo_split(source: Source, findings: Findings) -> Split | None:
+    """Read the label files of a split; None where it has no pictures.
+
+    Boxes are converted to COCO's form, as by `tresnet_det.datasets.formats.yolo.read_yolo`;
+    those of a picture whose size cannot be read are left out, for that picture is a finding itself.
+
+    Args:
+        source: Of the kind ``'yolo'``.
+        findings: Gets what is wrong with lists, label files and their rows.
+    """
+    data, places = source.yolo, source.yolo.splits[source.role]
+    try:
+        pictures = list(dict.fromkeys(p for place in places for _, p in list_pictures(place)))
+    except InputError as error:
+        findings.add(source.name, 'unreadable-annotations', [str(error)])
+        return None
+    if not pictures:
+        text = f'{data.source}: {source.role} has no picture in {", ".join(map(str, places))}'
+        findings.add(source.name, 'nothing-to-learn', [text])
+        return None
+    labels = [label_file(picture) for picture in pictures]
+    lacking = np.array([not file.is_file() for file in labels])
+    objects = _Objects()
+    for i, file in enumerate(labels):
+        if not lacking[i]:
+            _read_rows(i, file, len(data.names) or UNNAMED, source, objects)
+    _check_files(source, findings, pictures, labels, lacking)
+    total = len(objects.rows) + sum(map(len, objects.faults.values()))
+    for code, faults in objects.faults.items():
+        findings.add(source.name, code, faults, total=total)
+    return _make_split(source, pictures, lacking, objects)
+
+
+def _read_rows(i: int, file: Path, count: int, source: Source, objects: _Objects) -> None:
+    """Read the label file of picture ``i``; there are ``count`` classes."""
+    try:
+        lines = read_lines(file)
+    except InputError as error:
+        objects.faults['bad-label-row'].append(str(error))
+        objects.filled.add(i)
+        return
+    for row, line in enumerate(lines, 1):
+        if not line.strip():
+            continue
+        objects.filled.add(i)
+        try:
+            label, edges = parse_row(line.split(), count, source.yolo.source)
+        except RowError as error:
+            objects.faults[error.code].append(f'{_shown(file, source)}:{row}: {error}')
+            continue
+        objects.rows.append(i)
+        objects.labels.append(label)
+        objects.edges.append(edges)
+        objects.wheres.append((file, row))
+
+
+def _check_files(
+    source: Source,
+    findings: Findings,
+    pictures: list[Path],
+    labels: list[Path],
+    lacking: np.ndarray,
+) -> None:
+    """Hold pictures and label files against each other."""
+
+    def name(i: int) -> str:
+        return f'{_shown(pictures[i], source)}: there is no {_shown(labels[i], source)}'
+
+    findings.add(source.name, 'missing-label-file', lacking.nonzero()[0], name, len(pictures))
+    if all(place.is_dir() for place in source.yolo.splits[source.role]):  # lists may share a folder
+        lost = find_lost(labels)
+        findings.add(source.name, 'label-without-picture', lost, lambda f: _shown(f, source))
+    first, shared = {}, []
+    for i, file in enumerate(labels):
+        if first.setdefault(file, i) != i and not lacking[i]:
+            shared.append(i)
+    findings.add(
+        source.name,
+        'shared-label-file',
+        shared,
+        lambda i: f'{_shown(pictures[i], source)} and {pictures[first[labels[i]]].name}',
+        len(pictures),
+    )
+
+
+def _make_split(
+    source: Source, pictures: list[Path], lacking: np.ndarray, objects: _Objects
+) -> Split:
+    folder = common_folder(source.yolo.splits[source.role], pictures)
+    files = [str(picture.relative_to(folder)) for picture in pictures]
+    sizes = np.array([_read_size(picture) for picture in pictures], np.float64)
+    rows, labels = np.array(objects.rows, np.int64), np.array(objects.labels, np.int64)
+    edges = np.array(objects.edges, np.float64).reshape(-1, 4) * np.tile(sizes[rows], 2)
+    edges = edges.round(DIGITS)  # as training has it
+    boxes = np.concatenate([edges[:, :2], edges[:, 2:] - edges[:, :2]], axis=1).round(DIGITS)
+    kept = (~np.isnan(boxes).any(1)).nonzero()[0]
+    names = source.yolo.names or number_names(range(labels.max(initial=-1) + 1))
+    wheres = objects.wheres
+    return Split(
+        source,
+        folder,
+        names,
+        files,
+        sizes,
+        rows[kept],
+        labels[kept],
+        lambda i: f'{_shown(wheres[kept[i]][0], source)}:{wheres[kept[i]][1]}',
+        set(files),
+        np.isin(np.arange(len(files)), list(objects.filled)),
+        lacking=lacking,
+        boxes=boxes[kept],
+        areas=boxes[kept, 2:].prod(1),
+        ignored=np.zeros(len(kept), bool),
+    )
+
+
+def _read_size(picture: Path) -> tuple[float, float]:
+    """Return width and height, NaN where the picture is none."""
+    try:
+        return _picture_size(picture)
+    except InputError:
+        return math.nan, math.nan
+
+
+def _shown(file: Path, source: Source) -> str:
+    """Return a file as it lies below the layout's folder."""
+    return str(file.relative_to(source.root) if file.is_relative_to(source.root) else file)

@@ -1,0 +1,326 @@
+"""What a prediction leaves behind: drawn pictures and videos, JSON, CSV and a table."""
+
+import csv
+import json
+from collections import Counter
+from collections.abc import Sequence
+from contextlib import ExitStack
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+from pycocotools import mask as masks_of_coco
+
+from ..errors import InputError, MissingFileError
+from ..evaluation import format_table
+from ..evaluation.classification_figures import judge_labels, judge_top
+from ..evaluation.figures import shorten
+from ..evaluation.single_picture import draw_boxes, draw_classes
+from .inputs import Picture, Source, Video
+from .output_files import (
+    JsonList,
+    VideoWriter,
+    make_folder,
+    printable,
+    safe_name,
+    save_picture,
+)
+
+RESULTS = ('results.bbox.json', 'results.segm.json', 'images.json', 'results.json', 'results.csv')
+TABLE_ROWS = 20
+VIDEO_LINES = 5  # for the labels beneath a frame, whose number changes
+
+
+class Findings(NamedTuple):
+    """What was found in one picture, the surest first.
+
+    Attributes:
+        labels: ``(N,)``, class numbers.
+        scores: ``(N,)``, in [0, 1].
+        boxes: ``(N, 4)``, x1 y1 x2 y2 in the picture's pixels; None of a classifier.
+        masks: N codes of pycocotools; None of what has boxes alone.
+    """
+
+    labels: np.ndarray
+    scores: np.ndarray
+    boxes: np.ndarray | None = None
+    masks: Sequence[dict] | None = None
+
+
+class CocoIds:
+    """The numbers by which COCO's evaluation knows pictures and classes.
+
+    Args:
+        ann_file: A COCO annotation file that names the pictures and the classes; None to count
+            the pictures as they come, and the classes, from 1.
+        classes: The model's.
+
+    Raises:
+        MissingFileError: The file is not there.
+        InputError: It is no such file, or lacks a class.
+    """
+
+    def __init__(self, ann_file: str | None, classes: Sequence[str]) -> None:
+        self._ann_file = ann_file
+        self._by_name = {}
+        self.categories = {name: number for number, name in enumerate(classes, 1)}
+        if ann_file is None:
+            return
+        try:
+            content = json.loads(Path(ann_file).read_text(encoding='utf-8'))
+            self._by_name = {image['file_name']: image['id'] for image in content['images']}
+            known = {category['name']: category['id'] for category in content['categories']}
+        except FileNotFoundError:
+            raise MissingFileError(f'--ann-file: no file at {Path(ann_file).absolute()}') from None
+        except (OSError, ValueError, KeyError, TypeError, RecursionError) as error:
+            raise InputError(
+                f'--ann-file {ann_file}: not in COCO format, with images and categories ({error})'
+            ) from error
+        lacking = [name for name in classes if name not in known]
+        if lacking:
+            raise InputError(
+                f'--ann-file {ann_file}: it has no category {lacking[0]!r}, a class of the model '
+                f'({len(lacking)} of {len(classes)} are not in it)'
+            )
+        self.categories = {name: known[name] for name in classes}
+
+    def check(self, sources: Sequence[Source]) -> None:
+        """Hold that the annotation file, where there is one, names each picture, each once.
+
+        Raises:
+            InputError: It does not.
+        """
+        names = [source.name for source in sources] if self._ann_file else []
+        twice = [n for n, count in Counter(map(self.image_id, names, names)).items() if count > 1]
+        if twice:
+            raise InputError(f'--ann-file {self._ann_file}: two pictures are its image {twice[0]}')
+
+    def image_id(self, name: str, default: Any) -> Any:
+        """Return the number of the picture whose ``file_name`` ends the path, longest first.
+
+        Raises:
+            InputError: The annotation file has no such picture.
+        """
+        if self._ann_file is None:
+            return default
+        parts = name.split('/')
+        for start in range(len(parts)):
+            if (ending := '/'.join(parts[start:])) in self._by_name:
+                return self._by_name[ending]
+        raise InputError(f'--ann-file {self._ann_file}: it does not name the picture {name}')
+
+
+@dataclass
+class _Row:
+    """Of the table: how often each class was found, and in how many frames of a video."""
+
+    found: Counter = field(default_factory=Counter)
+    frames: int = 0
+
+
+class PredictionWriter:
+    """Write what is predicted as it comes, so that nothing but a line a picture is kept.
+
+    Of a detector: ``results.bbox.json``, all boxes of the model in COCO's results format,
+    ``results.segm.json``, row for row the masks of the same objects where the model has them, and
+    ``images.json``, the pictures and classes behind the numbers in both (a COCO file without
+    annotations). Of a classifier: ``results.json`` and ``results.csv`` with the classes that are
+    shown, which are the surest ones, or all labels above the threshold. And ``pictures/``, where
+    nothing has a name that leaves it and none overwrites another of the same run.
+
+    Args:
+        folder: Made where it is not there.
+        task: ``'detection'``, ``'classification'`` or ``'multilabel'``.
+        classes: Their names.
+        threshold: Boxes and labels are drawn and listed from this score; of a detector, the JSON
+            has all.
+        top: Of one label a picture, this many of the surest classes are shown.
+        draw: Whether to draw.
+        ids: Of a detector.
+
+    Raises:
+        InputError: The folder cannot be made.
+    """
+
+    def __init__(
+        self,
+        folder: str | Path,
+        task: str,
+        classes: Sequence[str],
+        threshold: float,
+        top: int = 3,
+        draw: bool = True,
+        ids: CocoIds | None = None,
+    ) -> None:
+        self.folder = make_folder(folder)
+        self.task, self.classes, self.threshold, self.top = task, classes, threshold, top
+        self.ids = ids or CocoIds(None, classes)
+        self.pictures = make_folder(self.folder / 'pictures') if draw else None
+        self.count = 0
+        self.results = self.folder / ('results.bbox.json' if self._detects else 'results.json')
+        self._images: list[dict] = []
+        self._rows: dict[str, _Row] = {}  # of the first files
+        self._files = 0  # a video is one
+        self._last_file: str | None = None
+        self._taken: set[str] = set()
+        self._source: Video | None = None  # of the video that is being written
+        self._video: VideoWriter | None = None
+        self._closing = ExitStack()
+        self._closing.callback(self._end_video)
+        self._json = self._closing.enter_context(JsonList(self.results))
+        self._segm: JsonList | None = None  # from the first masks on
+        if not self._detects:
+            path = self.folder / 'results.csv'
+            file = path.open('w', encoding='utf-8', errors='backslashreplace', newline='')
+            self._csv = csv.writer(self._closing.enter_context(file))
+            self._csv.writerow(('file', 'class', 'score'))
+
+    def __enter__(self) -> 'PredictionWriter':
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        """Complete the files, also those of a run that was stopped."""
+        self._closing.close()
+        if self._detects:
+            categories = [dict(id=v, name=k) for k, v in self.ids.categories.items()]
+            content = dict(images=self._images, categories=categories, annotations=[])
+            (self.folder / 'images.json').write_text(json.dumps(content, indent=1) + '\n')
+
+    def add(self, picture: Picture, sample: Any) -> None:
+        """Take what :meth:`Predictor.stream` gives for one picture."""
+        self.count += 1
+        found = self._read_detection(sample) if self._detects else self._read_classes(sample)
+        shown = self._above_threshold(found) if self._detects else found
+        drawn = self._draw(picture, shown) if self.pictures else None
+        if self._detects:
+            self._write_boxes(picture, found, drawn)
+        else:
+            self._write_classes(picture, found, drawn)
+        self._list(picture, shown)
+
+    @property
+    def masks(self) -> Path | None:
+        """The file with the masks, None where there are none."""
+        return self._segm and self._segm.path
+
+    def table(self) -> str:
+        """Return a table of the files and what was found in them, shortened where they are many."""
+        rows = []
+        for name, row in self._rows.items():
+            frames = f' ({row.frames} frames)' if row.frames else ''
+            found = ', '.join(f'{what} x{n}' if n else what for what, n in row.found.most_common())
+            found = printable(found if len(found) <= 70 else f'{found[:67]}...')
+            name = printable(shorten(name, 40)) + frames
+            rows.append(dict(file=name, found=found or 'nothing'))
+        more = self._files - len(rows)
+        return format_table(rows) + (f'\n... and {more} more' if more else '')
+
+    def others(self) -> list[Path]:
+        """Return the results and pictures in the folder that are not of this run."""
+        second = self.folder / ('images.json' if self._detects else 'results.csv')
+        results = {self.folder / name for name in RESULTS} - {self.results, self.masks, second}
+        drawn = (self.folder / 'pictures').glob('*')
+        drawn = {path for path in drawn if path.name.lower() not in self._taken}
+        return [path for path in sorted(results) + sorted(drawn) if path.is_file()]
+
+    @property
+    def _detects(self) -> bool:
+        return self.task == 'detection'
+
+    def _read_detection(self, sample: Any) -> Findings:
+        found = sample.pred_instances
+        order = np.argsort(-found.scores.numpy(), kind='stable')
+        arrays = [v.numpy()[order] for v in (found.labels, found.scores, found.bboxes)]
+        if 'masks' not in found:
+            return Findings(*arrays)
+        labels, scores, boxes = arrays
+        masks = [found.masks[n] for n in order]
+        for n in np.flatnonzero(~boxes.any(1)):  # heads of masks alone, as SOLO's, say zeros
+            x, y, w, h = masks_of_coco.toBbox(masks[n])
+            boxes[n] = x, y, x + w, y + h
+        return Findings(labels, scores, boxes, masks)
+
+    def _read_classes(self, sample: Any) -> Findings:
+        scores = sample.pred_score.float().numpy()
+        if self.task == 'multilabel':
+            lines = judge_labels(scores, None, self.threshold)
+        else:
+            lines = judge_top(scores, None, self.top)
+        return Findings(np.array([x.label for x in lines], int), np.array([x.score for x in lines]))
+
+    def _above_threshold(self, found: Findings) -> Findings:
+        count = np.count_nonzero(found.scores >= self.threshold)  # the surest are first
+        return Findings(*(None if values is None else values[:count] for values in found))
+
+    def _draw(self, picture: Picture, found: Findings) -> str:
+        """Draw a picture or a frame, and return the file below the folder."""
+        if found.boxes is not None:
+            drawn = draw_boxes(
+                picture.pixels, found.boxes, found.labels, found.scores, self.classes, found.masks
+            )
+        else:
+            names = [self.classes[label] for label in found.labels]
+            lines = list(zip(names, found.scores.tolist(), strict=True))
+            rows = VIDEO_LINES if self.task == 'multilabel' else len(lines)
+            drawn = draw_classes(picture.pixels, lines, rows if picture.video else None)
+        if picture.video:
+            if picture.video != self._source:
+                self._end_video()
+                self._source = picture.video
+                name = safe_name(picture.video.name, self._taken, '.mp4')
+                self._video = VideoWriter(self.pictures / name, picture.video.fps, drawn)
+            self._video.write(drawn)
+            return f'{self.pictures.name}/{self._video.path.name}'
+        name = safe_name(picture.name, self._taken)
+        save_picture(drawn, self.pictures / name)
+        return f'{self.pictures.name}/{name}'
+
+    def _end_video(self) -> None:
+        if self._video is not None:
+            self._video.close()
+            self._video = self._source = None
+
+    def _write_boxes(self, picture: Picture, found: Findings, drawn: str | None) -> None:
+        number = self.ids.image_id(picture.name, self.count)
+        height, width = picture.pixels.shape[:2]
+        image = dict(id=number, file_name=picture.name, width=width, height=height)
+        self._images.append(image | (dict(drawn=drawn) if drawn else {}))
+        if found.masks is not None and self._segm is None:
+            self._segm = self._closing.enter_context(JsonList(self.folder / 'results.segm.json'))
+        masks = [None] * len(found.labels) if found.masks is None else found.masks
+        columns = map(np.ndarray.tolist, (found.labels, found.scores, found.boxes))
+        for label, score, (x1, y1, x2, y2), mask in zip(*columns, masks, strict=True):
+            category = self.ids.categories[self.classes[label]]
+            entry = dict(image_id=number, category_id=category)
+            self._json.write(entry | dict(bbox=[x1, y1, x2 - x1, y2 - y1], score=score))
+            if mask is not None:  # without the box, whose area COCO would take for the mask's
+                self._segm.write(entry | dict(segmentation=mask, score=score))
+
+    def _write_classes(self, picture: Picture, found: Findings, drawn: str | None) -> None:
+        pairs = list(zip(found.labels.tolist(), found.scores.tolist(), strict=True))
+        predictions = [{'class': self.classes[n], 'label': n, 'score': s} for n, s in pairs]
+        entry = dict(file=picture.name, predictions=predictions)
+        self._json.write(entry | (dict(drawn=drawn) if drawn else {}))
+        self._csv.writerows((picture.name, self.classes[n], f'{s:.6f}') for n, s in pairs)
+
+    def _list(self, picture: Picture, found: Findings) -> None:
+        """Keep the picture's line of the table; a video's frames share one."""
+        file = picture.video.name if picture.video else picture.name
+        if file != self._last_file:
+            self._files += 1
+            self._last_file = file
+        if file not in self._rows:
+            if len(self._rows) == TABLE_ROWS:
+                return
+            self._rows[file] = _Row()
+        row = self._rows[file]
+        row.frames += bool(picture.video)
+        names = [self.classes[label] for label in found.labels]
+        if self._detects:
+            row.found.update(names)
+        elif picture.video:
+            row.found.update(names if self.task == 'multilabel' else names[:1])
+        else:
+            pairs = zip(names, found.scores, strict=True)
+            row.found.update({f'{name} {score:.2f}': 0 for name, score in pairs})
