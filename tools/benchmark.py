@@ -15,7 +15,8 @@ from pathlib import Path
 
 import torch
 
-from tresnet_det.engine.command_line import run_tool, shown
+from tresnet_det.engine.command_line import run_tool
+from tresnet_det.engine.work_dir import shell_path
 from tresnet_det.errors import InputError
 from tresnet_det.profiling import modes
 from tresnet_det.profiling.report import (
@@ -240,7 +241,7 @@ def report(result: modes.Result, header: dict[str, str], prefix: Path, settings:
         del paths[1]
     else:
         result.draw(paths[1], title=result.chart_title, caption=caption(settings))
-    print('\nwritten: ' + ', '.join(shown(path) for path in paths))
+    print('\nwritten: ' + ', '.join(shell_path(path) for path in paths))
 
 
 if __name__ == '__main__':

@@ -37,7 +37,8 @@ from tresnet_det.datasets.pipeline import (
     build_transforms,
 )
 from tresnet_det.datasets.rand_augment import RandAugment
-from tresnet_det.engine.command_line import run_tool, shown
+from tresnet_det.engine.command_line import run_tool
+from tresnet_det.engine.work_dir import shell_path
 from tresnet_det.errors import InputError, MissingFileError
 from tresnet_det.profiling.comparison import flatten
 from tresnet_det.profiling.report import (
@@ -119,7 +120,7 @@ def save(rows: Sequence[Row], header: Mapping[str, str], prefix: str | None, end
     if prefix:
         path = Path(f'{prefix}{ending}.csv')
         write_csv(path, rows, header)
-        print(f'written: {shown(path)}')
+        print(f'written: {shell_path(path)}')
 
 
 def find_pictures(root: Path, count: int) -> tuple[Path, list[str]]:

@@ -20,9 +20,11 @@ from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 
+from tresnet_det.compat.own_files import config_name, tool_command
 from tresnet_det.datasets.formats.layouts import KINDS
 from tresnet_det.engine import command_line
 from tresnet_det.engine import config as edit
+from tresnet_det.engine.work_dir import shell_path
 from tresnet_det.errors import InputError
 from tresnet_det.evaluation.report import format_table
 from tresnet_det.inspection.boxes import View, format_ranges
@@ -31,11 +33,11 @@ from tresnet_det.inspection.report import DataReport, inspect_data
 from tresnet_det.inspection.sources import FILE_KINDS, Source, find_config_sources, find_sources
 
 CONFIGS = {  # that train on a folder of that layout
-    'coco': 'configs/fcos_tresnet_m.py',
-    'voc': 'configs/fcos_tresnet_m.py',
-    'yolo': 'configs/fcos_tresnet_m.py',
-    'csv': 'configs/multilabel_tresnet_m_448.py',
-    'folders': 'configs/transfer/tresnet_m_folders.py',
+    'coco': 'fcos_tresnet_m.py',
+    'voc': 'fcos_tresnet_m.py',
+    'yolo': 'fcos_tresnet_m.py',
+    'csv': 'multilabel_tresnet_m_448.py',
+    'folders': 'transfer/tresnet_m_folders.py',
 }
 EXIT_FAULTY = 1
 MOST_CLASSES = 100  # in the printed table
@@ -201,8 +203,8 @@ def print_report(report: DataReport, limit: int) -> None:
     headings = {'without': 'without annotation', 'size': 'median size'}
     used = [c for c in columns if any(row[c] is not None for row in rows)]
     for part in report.parts:
-        source, folder = part.split.source, command_line.shown(part.split.folder)
-        kind, file = KINDS.get(source.kind, 'label list'), command_line.shown(source.ann_file)
+        source, folder = part.split.source, shell_path(part.split.folder)
+        kind, file = KINDS.get(source.kind, 'label list'), shell_path(source.ann_file)
         print(f'{source.name}: {kind}, {file}, pictures in {folder}')
     print_table([{headings.get(c, c): row[c] for c in used} for row in rows])
     print_classes(report)
@@ -230,11 +232,11 @@ def next_step(args: argparse.Namespace, report: DataReport) -> str:
         if args.cfg_options:
             pairs = [shlex.quote(f'{key}={value}') for key, value in args.cfg_options.items()]
             options += f' --cfg-options {" ".join(pairs)}'
-        return f'python tools/train.py {shlex.quote(data)}{options}'
+        return f'{tool_command("train")} {shlex.quote(data)}{options}'
     if args.val or names_files(args):
         return 'name these files in a config, as "Your own data" in README.md shows'
-    config = CONFIGS[report.parts[0].split.source.kind]
-    return f'python tools/train.py {config} --data {shlex.quote(data)}'
+    config = config_name(CONFIGS[report.parts[0].split.source.kind])
+    return f'{tool_command("train")} {config} --data {shlex.quote(data)}'
 
 
 def print_table(rows: list[dict]) -> None:
@@ -288,10 +290,10 @@ def format_finding(finding: Finding, limit: int) -> list[str]:
     of = '' if finding.total is None else f' of {finding.total}'
     heading = f'{finding.split}: {facts["what"]}: {finding.count}{of} [{finding.code}]'
     lines = [f'{finding.level:<8} {heading}']
-    shown = finding.examples[:limit]
-    lines += [f'         - {where}' for where in shown]
-    if shown and finding.count > len(shown):
-        lines.append(f'         - ... {finding.count - len(shown)} more')
+    examples = finding.examples[:limit]
+    lines += [f'         - {where}' for where in examples]
+    if examples and finding.count > len(examples):
+        lines.append(f'         - ... {finding.count - len(examples)} more')
     return [*lines, f'         {"" if finding.level == NOTE else "-> "}{facts["mend"]}']
 
 
@@ -305,7 +307,7 @@ def write(report: DataReport, out: Path, title: str) -> None:
     if report.parts:
         draw_data(report, out / 'data.png', title)
         written.append(out / 'data.png')
-    print('written: ' + ', '.join(map(command_line.shown, written)))
+    print('written: ' + ', '.join(map(shell_path, written)))
 
 
 if __name__ == '__main__':

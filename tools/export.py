@@ -19,6 +19,7 @@ from torch.export import ExportedProgram
 
 from tresnet_det.engine import command_line
 from tresnet_det.engine import config as edit
+from tresnet_det.engine.work_dir import find_checkpoint, shell_path
 from tresnet_det.errors import InputError
 from tresnet_det.exporting import TASKS, build_export_module, trace, write_onnx, write_program
 from tresnet_det.exporting.models import build_model, describe
@@ -102,7 +103,7 @@ def main() -> None:
     require('onnx', 'onnxscript', *(() if args.no_check else ('onnxruntime',)))
     torch.manual_seed(0)
     if args.checkpoint != 'none' and '://' not in args.checkpoint:
-        args.checkpoint = command_line.find_checkpoint(args.checkpoint)
+        args.checkpoint = find_checkpoint(args.checkpoint)
     cfg = command_line.prepare_config(args, DEMO_OVERLAYS)
     if args.size:
         set_size(find_test_dataset(cfg)['pipeline'], *args.size)
@@ -125,7 +126,7 @@ def main() -> None:
     if args.torch_export:
         write_program(program, out.with_suffix('.pt2'), metadata)
         side = least_side(program)
-        print(f'{command_line.shown(out.with_suffix(".pt2"))}: sides from {side} pixels')
+        print(f'{shell_path(out.with_suffix(".pt2"))}: sides from {side} pixels')
     if not args.no_check:
         from tresnet_det.exporting.check import FileCheck  # needs onnxruntime
 
@@ -159,7 +160,7 @@ def check_out(path: str) -> Path:
 def report_file(out: Path, module: nn.Module, metadata: dict) -> None:
     """Print what was written."""
     size = out.stat().st_size / 1e6
-    print(f'{command_line.shown(out)}: {metadata["network"]}, {size:.1f} MB, opset {OPSET}')
+    print(f'{shell_path(out)}: {metadata["network"]}, {size:.1f} MB, opset {OPSET}')
     print(f'  input    {", ".join(module.input_names)}; sides {module.divisor} * n, any batch')
     print(f'  output   {", ".join(module.output_names)}')
     if metadata['steps'] is None:
@@ -168,7 +169,7 @@ def report_file(out: Path, module: nn.Module, metadata: dict) -> None:
 
 def report_check(check: 'FileCheck', module: nn.Module, program: ExportedProgram | None) -> bool:
     """Print how the file agrees with the model; True where all is the same."""
-    folder = command_line.shown(os.path.commonpath([p.path.parent for p in check.photos]))
+    folder = shell_path(os.path.commonpath([p.path.parent for p in check.photos]))
     print(f'\nagainst PyTorch, norms not folded, on {len(check.photos)} photos in {folder}')
     results = {'onnxruntime': check.compare_onnx()}
     if program is not None:

@@ -15,7 +15,8 @@ from pathlib import Path
 from mmengine.config import Config
 
 from tresnet_det.engine import config as edit
-from tresnet_det.engine.command_line import KeyValueAction, run_tool, shown
+from tresnet_det.engine.command_line import KeyValueAction, run_tool
+from tresnet_det.engine.work_dir import shell_path
 from tresnet_det.errors import InputError
 from tresnet_det.profiling import charts
 from tresnet_det.profiling.plan import (
@@ -210,7 +211,7 @@ def report(rows: list[Row], header: dict[str, str], notes: list[str], out: Path 
     paths = [out.with_name(out.name + ending) for ending in ('.csv', '.png')]
     write_csv(paths[0], rows, header | {'notes': '; '.join(notes) or 'none'})
     charts.draw_plan(rows, paths[1], header['training'], header['one GPU'])
-    print('\nwritten: ' + ', '.join(shown(path) for path in paths))
+    print('\nwritten: ' + ', '.join(shell_path(path) for path in paths))
 
 
 if __name__ == '__main__':

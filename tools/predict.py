@@ -12,6 +12,7 @@ from tqdm import tqdm
 
 from tresnet_det.engine import command_line
 from tresnet_det.engine import config as edit
+from tresnet_det.engine.work_dir import find_checkpoint, shell_path
 from tresnet_det.errors import InputError
 from tresnet_det.prediction.inputs import (
     count_pictures,
@@ -97,7 +98,7 @@ def main() -> None:
     sources = find_sources(args.inputs)
     for pattern in find_unsearched(args.inputs):
         print(f"note: folders below are not searched; their pictures too: '{printable(pattern)}'")
-    checkpoint = command_line.find_checkpoint(args.checkpoint)
+    checkpoint = find_checkpoint(args.checkpoint)
     cfg = edit.load_config(args.config)
     if args.cfg_options:
         edit.override(cfg, args.cfg_options)
@@ -146,16 +147,16 @@ def summarize(
     """Print what was found and where it is."""
     print(writer.table())
     print(
-        f'\nPredicted {writer.count} pictures by {command_line.shown(checkpoint)} on '
+        f'\nPredicted {writer.count} pictures by {shell_path(checkpoint)} on '
         f'{predictor.device} in {command_line.minutes(seconds)}'
     )
-    print(f'  results   {command_line.shown(writer.results)}')
+    print(f'  results   {shell_path(writer.results)}')
     if writer.masks:
-        print(f'  masks     {command_line.shown(writer.masks)}')
+        print(f'  masks     {shell_path(writer.masks)}')
     if writer.pictures:
-        print(f'  pictures  {command_line.shown(writer.pictures)}')
+        print(f'  pictures  {shell_path(writer.pictures)}')
     if others := writer.others():
-        first = command_line.shown(others[0])
+        first = shell_path(others[0])
         print(f'  earlier   {len(others)} files there are not of this run, such as {first}')
 
 

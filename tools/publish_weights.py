@@ -2,7 +2,8 @@
 
 import argparse
 
-from tresnet_det.engine.command_line import run_tool, shown
+from tresnet_det.engine.command_line import run_tool
+from tresnet_det.engine.work_dir import shell_path
 from tresnet_det.publishing import SUFFIXES, WEIGHTS, publish
 
 
@@ -18,7 +19,7 @@ def main() -> None:
     )
     parser.add_argument('--format', choices=[s[1:] for s in SUFFIXES], default='pth')
     args = parser.parse_args()
-    print(shown(publish(args.source, args.out_dir, args.weights, f'.{args.format}')))
+    print(shell_path(publish(args.source, args.out_dir, args.weights, f'.{args.format}')))
 
 
 if __name__ == '__main__':

@@ -29,6 +29,7 @@ from torch import nn
 from tresnet_det.compat.mmcv_install import has_compiled_ops
 from tresnet_det.engine import command_line
 from tresnet_det.engine import config as edit
+from tresnet_det.engine.building import config_errors
 from tresnet_det.errors import InputError
 
 REUSE = Path(__file__).resolve().parents[1] / 'configs' / 'reuse'
@@ -176,7 +177,7 @@ class DetectorRun:
         MessageHub.get_current_instance().update_info_dict(
             dict(epoch=0, iter=0, max_epochs=1, max_iters=1)
         )
-        with command_line.config_errors():
+        with config_errors():
             self.model = MODELS.build(self.cfg.model)
         self.model.init_weights()
         self.model.to(self.device)
@@ -204,7 +205,7 @@ class DetectorRun:
         require(any(len(s.pred_instances) for s in self.samples), 'nothing is predicted at all')
 
     def evaluation(self) -> None:
-        with command_line.config_errors():
+        with config_errors():
             metric = METRICS.build(self.cfg.val_evaluator)
         metric.dataset_meta = DATASETS.build(self.cfg.val_dataloader.dataset).metainfo
         metric.process({}, [sample.to_dict() for sample in self.samples])
@@ -216,7 +217,7 @@ class DetectorRun:
 
 def load(dataset: Config) -> dict:
     """Return all pictures of a dataset's config as one batch."""
-    with command_line.config_errors():
+    with config_errors():
         dataset = DATASETS.build(dataset)
     require(len(dataset) > 0, 'the data has no picture with annotations')
     return pseudo_collate([dataset[i] for i in range(len(dataset))])

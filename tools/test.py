@@ -12,6 +12,8 @@ from mmengine.runner import Runner
 from tresnet_det.compat.own_files import tool_command
 from tresnet_det.engine import PredictionsPictureHook, command_line
 from tresnet_det.engine import config as edit
+from tresnet_det.engine.building import build_runner, config_errors
+from tresnet_det.engine.work_dir import find_checkpoint, read_seconds, shell_path
 from tresnet_det.errors import InputError
 from tresnet_det.evaluation import write_results_json
 
@@ -52,7 +54,7 @@ def main() -> None:
         folder.mkdir(parents=True, exist_ok=True)
         if not os.access(folder, os.W_OK):
             raise InputError(f'--out {args.out}: {folder} cannot be written to')
-    args.checkpoint = command_line.find_checkpoint(args.checkpoint)
+    args.checkpoint = find_checkpoint(args.checkpoint)
     if not args.work_dir:  # beside the training, whose config and log stay as they are
         args.work_dir = str(Path(args.checkpoint).parent / 'test')
     cfg = command_line.prepare_config(args, DEMO_OVERLAYS, checkpoint=args.checkpoint)
@@ -72,14 +74,14 @@ def main() -> None:
         edit.enable_test_time_augmentation(cfg)
     command_line.check_data(cfg, ('test_dataloader',))
 
-    runner = command_line.build_runner(cfg)
+    runner = build_runner(cfg)
     runner.register_hook(PredictionsPictureHook())
     if args.out and not args.out.endswith('.json'):
         kind = 'DumpDetResults' if edit.find_task(cfg) == 'detection' else 'DumpResults'
         dump = METRICS.build(dict(type=kind, out_file_path=args.out))
         runner.test_evaluator.metrics.append(dump)
     start = time.monotonic()
-    with command_line.config_errors():
+    with config_errors():
         metrics = runner.test()
     if runner.rank == 0:
         report(runner, args, metrics, time.monotonic() - start)
@@ -98,12 +100,12 @@ def report(runner: Runner, args: argparse.Namespace, metrics: dict, seconds: flo
         figures, metrics, per_class, dict(config=args.config, checkpoint=args.checkpoint)
     )
     count = len(runner.test_dataloader.dataset)
-    tested = command_line.shown(args.checkpoint)
+    tested = shell_path(args.checkpoint)
     print(f'\nTested {tested} on {count} pictures in {command_line.minutes(seconds)}')
     for name, key in HEADLINES.items():
         if key in metrics:
             print(f'  {name:<14} {metrics[key]:.4f}')
-    training = command_line.read_seconds(Path(args.checkpoint).parent)
+    training = read_seconds(Path(args.checkpoint).parent)
     if training:
         print(f'  trained in     {command_line.minutes(training)}')
     for name, path in (
@@ -112,7 +114,7 @@ def report(runner: Runner, args: argparse.Namespace, metrics: dict, seconds: flo
         ('curves', Path(args.checkpoint).parent / 'curves.png'),
     ):
         if path.is_file():
-            print(f'  {name:<14} {command_line.shown(path)}')
+            print(f'  {name:<14} {shell_path(path)}')
     print(f'  next           {next_command(args)}')
 
 
@@ -124,8 +126,8 @@ def next_command(args: argparse.Namespace) -> str:
         )
     options = ''
     for name, folder in (('--data', args.data), ('--data-root', args.data_root)):
-        options += f' {name} {command_line.shown(folder)}' if folder else ''
-    checkpoint = command_line.shown(args.checkpoint)
+        options += f' {name} {shell_path(folder)}' if folder else ''
+    checkpoint = shell_path(args.checkpoint)
     return f'{tool_command("test")} {args.config} {checkpoint}{options} --show-dir DIR'
 
 

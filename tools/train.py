@@ -11,6 +11,8 @@ from mmengine.runner import Runner
 from tresnet_det.compat.own_files import tool_command
 from tresnet_det.engine import ProgressBarHook, command_line, resume
 from tresnet_det.engine import config as edit
+from tresnet_det.engine.building import build_runner, config_errors
+from tresnet_det.engine.work_dir import shell_path, write_summary
 from tresnet_det.errors import InputError
 
 DEMO_OVERLAYS = Path(__file__).resolve().parents[1] / 'configs' / '_base_'
@@ -61,10 +63,10 @@ def main() -> None:
         edit.drop_pretrained(cfg)  # the checkpoint has all weights
     command_line.check_data(cfg, ('train_dataloader', 'val_dataloader'))
 
-    runner = command_line.build_runner(cfg)
+    runner = build_runner(cfg)
     start = time.monotonic()
     try:
-        with command_line.config_errors():
+        with config_errors():
             runner.train()
     except KeyboardInterrupt:
         last = resume.find_last_checkpoint(runner.work_dir)
@@ -94,17 +96,17 @@ def summarize(runner: Runner, config: str, seconds: float) -> None:
     if checkpoint is None:  # a config without CheckpointHook
         return
     if not runner.cfg.get('resume'):  # the time since then is not the training's
-        command_line.write_summary(work_dir, checkpoint, best, seconds)
+        write_summary(work_dir, checkpoint, best, seconds)
     since = ' since the resume' if runner.cfg.get('resume') else ''
     print(f'\nTrained {config} in {command_line.minutes(seconds)}{since}')
     if best is not None:
         print(f'  best {runner.cfg.default_hooks.checkpoint.save_best}  {best:.4f}')
-    print(f'  checkpoint  {command_line.shown(checkpoint)}')
+    print(f'  checkpoint  {shell_path(checkpoint)}')
     if (work_dir / 'curves.png').is_file():
-        print(f'  curves      {command_line.shown(work_dir / "curves.png")}')
+        print(f'  curves      {shell_path(work_dir / "curves.png")}')
     # The config as it was run, with all that the command line changed, lies in the work directory.
-    as_run = command_line.shown(work_dir / Path(runner.cfg.filename).name)
-    print(f'  next        {tool_command("test")} {as_run} {command_line.shown(work_dir)}')
+    as_run = shell_path(work_dir / Path(runner.cfg.filename).name)
+    print(f'  next        {tool_command("test")} {as_run} {shell_path(work_dir)}')
 
 
 if __name__ == '__main__':

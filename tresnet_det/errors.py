@@ -1,4 +1,10 @@
-"""The one kind of error that the tools turn into one line instead of a traceback."""
+"""The one kind of error that the tools turn into one line, and how such a line quotes things."""
+
+import reprlib
+from collections.abc import Iterable
+
+_SHORT = reprlib.Repr()  # also of values that refer to each other a billion times over
+_SHORT.maxstring = _SHORT.maxother = _SHORT.maxlong = 80
 
 
 class InputError(ValueError):
@@ -12,3 +18,20 @@ class InputError(ValueError):
 
 class MissingFileError(InputError, FileNotFoundError):
     """A file or folder that the user named, or that a config needs, is not there."""
+
+
+def few(names: Iterable[str], count: int = 4) -> str:
+    """Name the first few, and how many there are where that is not all."""
+    names = list(names)
+    words = map(repr, names[:count])
+    text = ', '.join(word if len(word) < 300 else f'{word[:297]}...' for word in words)
+    return text + (f', ... ({len(names)} in all)' if len(names) > count else '')
+
+
+def shown(value: object) -> str:
+    """Return a value of a file for a message, however long it is."""
+    try:
+        text = _SHORT.repr(value)
+    except ValueError:  # Python writes no integer of 5000 digits
+        text = f'a long {type(value).__name__}'
+    return text if len(text) <= 80 else f'{text[:77]}...'

@@ -61,6 +61,7 @@ def test_preparing_again_wraps_nothing_twice():
 def test_in_a_wheel_configs_and_tools_are_those_inside_the_package(wheel, monkeypatch, capsys):
     assert load_config('tresnet_det::own.py').model.type == 'Mine'
     assert own_files.tool_command('say') == 'python -m tresnet_det say'
+    assert own_files.config_name('a/own.py') == 'tresnet_det::a/own.py'
     monkeypatch.setattr(sys, 'argv', ['tresnet_det', 'say', '--loud', 'x'])
     __main__.main()
     assert capsys.readouterr().out == "__main__ ['--loud', 'x']\n"
@@ -68,6 +69,7 @@ def test_in_a_wheel_configs_and_tools_are_those_inside_the_package(wheel, monkey
 
 def test_in_a_clone_the_tools_are_called_as_the_readme_calls_them():
     assert own_files.tool_command('train') == 'python tools/train.py'
+    assert own_files.config_name('a/own.py') == 'configs/a/own.py'
 
 
 @pytest.mark.parametrize(('arguments', 'status'), [(['--help'], 0), ([], 0), (['fly'], 2)])

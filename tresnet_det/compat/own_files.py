@@ -24,8 +24,16 @@ def own_folder(name: str) -> Path:
 
 def tool_command(name: str) -> str:
     """Return how a tool is run here, for what a user is told to do next: ``python ...``."""
-    in_wheel = own_folder('tools').parent.name == '.mim'
-    return f'python -m tresnet_det {name}' if in_wheel else f'python tools/{name}.py'
+    return f'python -m tresnet_det {name}' if _in_wheel() else f'python tools/{name}.py'
+
+
+def config_name(name: str) -> str:
+    """Return how one of this project's configs is named here, likewise."""
+    return f'{PREFIX}{name}' if _in_wheel() else f'configs/{name}'
+
+
+def _in_wheel() -> bool:
+    return own_folder('tools').parent.name == '.mim'
 
 
 def locate_config(name: str | Path) -> str | Path:

@@ -15,7 +15,7 @@ from contextlib import contextmanager
 from pathlib import Path, PurePosixPath
 from typing import Any
 
-from tresnet_det.errors import InputError
+from ..errors import InputError
 
 CHUNK = 1 << 20
 TIMEOUT = 60  # seconds without a byte

@@ -11,15 +11,9 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
-from tresnet_det.datasets.formats.coco_content import (
-    check_annotations,
-    check_categories,
-    check_images,
-    few,
-    read_instances,
-    shown,
-)
-from tresnet_det.errors import InputError, MissingFileError
+from ..compat.own_files import tool_command
+from ..errors import InputError, MissingFileError, few, shown
+from .formats.coco_content import check_annotations, check_categories, check_images, read_instances
 
 WRAPPERS = ('RepeatDataset', 'ClassBalancedDataset', 'MultiImageMixDataset', 'ConcatDataset')
 _NOTHING_TO_LEARN = "the list 'annotations' is empty, nothing to learn from it"
@@ -173,7 +167,7 @@ def coco_download(ann_file: str | os.PathLike) -> str | None:
     coco = _COCO_FILE.fullmatch(Path(ann_file).name)
     if coco is None:
         return None
-    return 'python tools/get_coco.py' + (' --year 2014' if coco[1] == '2014' else '')
+    return tool_command('get_coco') + (' --year 2014' if coco[1] == '2014' else '')
 
 
 def _ways_on(ann_file: Path) -> str:
@@ -182,7 +176,7 @@ def _ways_on(ann_file: Path) -> str:
     if command:
         first = f'get MS-COCO by `{command}`'
     else:
-        first = 'convert Pascal VOC by `python tools/voc_to_coco.py`'
+        first = f'convert Pascal VOC by `{tool_command("voc_to_coco")}`'
     return f'{first}, name your own data by `--data-root DIR`, or try the demo data by `--demo`'
 
 

@@ -12,10 +12,9 @@ import torch
 from mmengine.logging import print_log
 from torch.utils.data import Dataset
 
-from ..errors import InputError, MissingFileError
+from ..errors import InputError, MissingFileError, few, shown
 from ..models import ClsDataSample
 from .decode import decode_rgb
-from .formats.coco_content import few, shown
 from .formats.folders import inner_folders, walk
 from .formats.text_files import read_lines
 from .pipeline import build_transforms

@@ -7,9 +7,8 @@ from collections.abc import Mapping, Sequence
 
 from mmdet.registry import DATASETS
 
-from ..errors import InputError, MissingFileError
+from ..errors import InputError, MissingFileError, few
 from .checks import coco_download
-from .formats.coco_content import few
 
 
 def read_classes(cfg_dataset: Mapping) -> tuple[str, ...]:

@@ -8,8 +8,8 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
-from tresnet_det.datasets.archives import download, files_below, remote_size, unpack
-from tresnet_det.errors import InputError
+from ..errors import InputError
+from .archives import download, files_below, remote_size, unpack
 
 BASE_URL = 'http://images.cocodataset.org'
 SPLITS = ('train', 'val')

@@ -6,7 +6,7 @@ from pathlib import Path
 import numpy as np
 from mmdet.registry import DATASETS
 
-from ..errors import InputError, MissingFileError
+from ..errors import InputError, MissingFileError, shown
 from .classification import (
     ClassificationDataset,
     check_pictures,
@@ -16,7 +16,6 @@ from .classification import (
     resolve_folder,
     suggest,
 )
-from .formats.coco_content import shown
 from .formats.text_files import read_lines
 from .pipeline import TEST_PIPELINE, TRAIN_PIPELINE
 

@@ -12,10 +12,9 @@ import torch
 from mmdet.registry import DATASETS
 from mmengine.dist import barrier
 
-from ..errors import InputError, MissingFileError
+from ..errors import InputError, MissingFileError, few
 from .classification import LabelledPictures, resolve_classes, suggest
 from .decode import decode_rgb, to_tensor
-from .formats.coco_content import few
 from .pipeline import TEST_PIPELINE, TRAIN_PIPELINE
 
 # What torchvision does not download, and so must be placed below data_root by hand.

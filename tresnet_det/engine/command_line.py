@@ -1,45 +1,29 @@
 """What the command line tools share: common options, and errors in one line."""
 
 import argparse
-import json
 import logging
 import os
 import re
-import shlex
 import signal
 import sys
 import threading
 import warnings
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from pathlib import Path
 
 from mmengine.config import Config, DictAction
 from mmengine.logging import print_log
-from mmengine.model import is_model_wrapper
-from mmengine.registry import RUNNERS
-from mmengine.runner import Runner
 
 from .. import datasets, evaluation  # noqa: F401  (registers what --demo names)
 from ..datasets.checks import check_dataloader_cfg
 from ..datasets.classification_checks import check_classes, count_classes
-from ..errors import InputError, MissingFileError
-from ..layers import InPlaceABN
 from . import config as edit
 from . import own_data, processes
 from .failures import explain, one_line  # noqa: F401  (the tools take it from here)
-from .resume import find_last_checkpoint
+from .work_dir import find_checkpoint
 
 EXIT_USER_ERROR = 2
 EXIT_KEYBOARD = 130  # as shells report SIGINT
-SUMMARY = 'summary.json'  # of a training, in its work directory
-
-# A type that the registry does not know, or an argument that the type does not.
-_FROM_REGISTRY = re.compile(
-    r'is not in the .* registry|__init__\(\) (got an unexpected keyword|missing \d+ required)'
-)
-# What the stack below says of itself at every run, and what nobody can act on.
-_STACK_NOISE = re.compile(r'^paramwise_options -- |"FileClient" will be|"HardDiskBackend" is the')
 
 
 def run_tool(main: Callable[[], None]) -> None:
@@ -222,113 +206,6 @@ def _apply_demo(cfg: Config, overlays: Path, data_root: str | None) -> None:
     print_log(f'--demo: embedded data at {root}')
 
 
-def build_runner(cfg: Config) -> Runner:
-    """Build the runner of a config, without the stack's remarks on itself in its log.
-
-    Raises:
-        InputError: If the model or the data of the config does not fit together.
-    """
-    _check_work_dir(Path(cfg.work_dir))
-    processes.keep_log(cfg.work_dir)
-    with config_errors():
-        runner = Runner.from_cfg(cfg) if 'runner_type' not in cfg else RUNNERS.build(cfg)
-    runner.logger.addFilter(lambda record: not _STACK_NOISE.search(record.getMessage()))
-    _check_neck(cfg, runner)
-    _check_head(cfg, runner)
-    _count_accumulated(cfg, runner)
-    _warn_of_decayed_norms(cfg, runner)
-    return runner
-
-
-@contextmanager
-def config_errors() -> Iterator[None]:
-    """Name in one line a type or an argument of the config that does not exist.
-
-    mmengine builds loaders, loops and optimisers when they are first used, so this belongs around
-    training and testing too.
-
-    Raises:
-        InputError: Instead of the registry's ``KeyError`` or the constructor's ``TypeError``.
-    """
-    try:
-        yield
-    except (KeyError, TypeError) as error:
-        message = str(error.args[0]) if error.args else ''
-        if message == 'None is not a callable object':  # an optimiser that torch does not have
-            message = 'the config names an optimizer, or another type, that does not exist'
-        elif not _FROM_REGISTRY.search(message):
-            raise
-        raise InputError(message) from error
-
-
-def _check_work_dir(path: Path) -> None:
-    if path.exists() and not path.is_dir():
-        raise InputError(f'--work-dir {path} is a file: give a folder')
-    try:
-        path.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise InputError(f'--work-dir {path} cannot be made: {error.strerror}') from error
-
-
-def _check_neck(cfg: Config, runner: Runner) -> None:
-    """Hold the neck against what the backbone declares, which PyTorch would report as a shape."""
-    given = _given_channels(runner)
-    neck = cfg.model.get('neck') or {}
-    first = neck[0] if isinstance(neck, (list, tuple)) else neck  # ATSS with DyHead has two
-    taken = first.get('in_channels')
-    # A single number is of a neck that takes the last level, as YOLOF's.
-    if isinstance(given, tuple) and isinstance(taken, (list, tuple)) and tuple(taken) != given:
-        raise InputError(
-            f'model.neck.in_channels is {list(taken)}, but the backbone gives {list(given)}: '
-            'set it to that'
-        )
-
-
-def _given_channels(runner: Runner) -> object:
-    model = runner.model.module if is_model_wrapper(runner.model) else runner.model
-    return getattr(getattr(model, 'backbone', None), 'out_channels', None)
-
-
-def _check_head(cfg: Config, runner: Runner) -> None:
-    """Hold a classifier's head against the backbone's last channels, likewise."""
-    given = _given_channels(runner)
-    taken = (cfg.model.get('head') or {}).get('in_channels')
-    if isinstance(given, tuple) and taken is not None and taken != given[-1]:
-        raise InputError(
-            f'model.head.in_channels is {taken}, but the backbone gives {given[-1]}: set it to that'
-        )
-
-
-def _count_accumulated(cfg: Config, runner: Runner) -> None:
-    """Scale the learning rate to all pictures of an optimiser's step, of all the batches too.
-
-    mmengine, which scales it, counts one batch of each process.
-    """
-    times = (cfg.get('optim_wrapper') or {}).get('accumulative_counts', 1)
-    scale = cfg.get('auto_scale_lr') or {}
-    if times == 1 or not scale.get('enable') or not cfg.get('train_dataloader'):
-        return
-    base, batch = scale['base_batch_size'], cfg.train_dataloader['batch_size']
-    real = runner.world_size * batch * times
-    runner.auto_scale_lr = dict(scale, base_batch_size=base / times)
-    runner.logger.info(
-        f'The learning rate is for {base} pictures a step and a step has {real} here: '
-        f'{runner.world_size} processes x batch {batch} x {times} accumulated. Scaling it by '
-        f'{real / base:g}.'
-    )
-    runner.logger.addFilter(lambda record: 'LR is set based on' not in record.getMessage())
-
-
-def _warn_of_decayed_norms(cfg: Config, runner: Runner) -> None:
-    paramwise = (cfg.get('optim_wrapper') or {}).get('paramwise_cfg') or {}
-    if 'norm_decay_mult' not in paramwise or 'flat_decay_mult' in paramwise:
-        return
-    if any(isinstance(module, InPlaceABN) for module in runner.model.modules()):
-        runner.logger.warning(
-            'paramwise_cfg.norm_decay_mult does not reach In-Place ABN: use flat_decay_mult'
-        )
-
-
 def check_data(cfg: Config, loaders: tuple[str, ...]) -> None:
     """Look at the annotations and pictures of these data loaders before anything is built.
 
@@ -346,55 +223,6 @@ def check_data(cfg: Config, loaders: tuple[str, ...]) -> None:
         needs_truth = not any(e.get('format_only') for e in edit.iterate_dicts(evaluator))
         for warning in check_dataloader_cfg(cfg[name]['dataset'], num_classes, needs_truth):
             print_log(f'{name}: {warning}', level=logging.WARNING)
-
-
-def write_summary(work_dir: Path, checkpoint: str, best: float | None, seconds: float) -> None:
-    """Keep what a training came to beside its checkpoints.
-
-    Args:
-        work_dir: Of the training.
-        checkpoint: The best checkpoint, or the last one.
-        best: The best validation's figure, None without validation.
-        seconds: The training's duration.
-    """
-    summary = dict(checkpoint=checkpoint, best=best, seconds=seconds)
-    (work_dir / SUMMARY).write_text(json.dumps(summary, indent=2) + '\n')
-
-
-def read_seconds(work_dir: Path) -> float | None:
-    """Return how long the training in that folder took, None where none ended there."""
-    path = work_dir / SUMMARY
-    return json.loads(path.read_text())['seconds'] if path.is_file() else None
-
-
-def find_checkpoint(path: str | Path) -> str:
-    """Return a checkpoint file: the given one, or the best one of a work directory.
-
-    Without a best one (no validation yet), it is the last one.
-
-    Raises:
-        MissingFileError: If there is none.
-    """
-    path = Path(path)
-    if path.is_file():
-        return str(path)
-    best = sorted(path.glob('best_*.pth'), key=lambda file: file.stat().st_mtime)
-    if best:
-        return str(best[-1])
-    last = find_last_checkpoint(path)
-    if last is None or not Path(last).is_file():
-        raise MissingFileError(
-            f'no checkpoint at {path.resolve()}: name a file, or a work directory that has one'
-        )
-    return last
-
-
-def shown(path: str | Path) -> str:
-    """Return a path as it can be pasted into a shell here: short where it lies below."""
-    path = Path(path).resolve()
-    return shlex.quote(
-        str(path.relative_to(Path.cwd()) if path.is_relative_to(Path.cwd()) else path)
-    )
 
 
 def minutes(seconds: float) -> str:

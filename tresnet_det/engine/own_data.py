@@ -10,10 +10,9 @@ from mmengine.config import Config, ConfigDict
 from mmengine.logging import print_log
 
 from ..compat.checkpoint_io import load_checkpoint_file
-from ..datasets.formats.coco_content import few
 from ..datasets.formats.layouts import KINDS, find_layout
 from ..datasets.formats.own_splits import OwnData, ReadySplit, prepare_splits
-from ..errors import InputError
+from ..errors import InputError, few
 from . import config as edit
 
 DATASETS = {

@@ -15,8 +15,7 @@ from mmdet.registry import METRICS
 from mmengine.evaluator import BaseMetric
 from mmengine.logging import print_log
 
-from ..datasets.formats.coco_content import few
-from ..errors import InputError
+from ..errors import InputError, few
 from .accuracy import check_not_nan, picture_name, stack_scores
 from .report import format_table
 

@@ -13,7 +13,7 @@ from torch import nn
 from ..checkpoints import load_backbone_weights, read_checkpoint
 from ..datasets.classification import resolve_classes
 from ..engine import config as edit
-from ..engine.command_line import config_errors
+from ..engine.building import config_errors
 from ..engine.key_match import match_keys
 from ..errors import InputError
 from .pictures import UnknownStepError, find_test_dataset, read_steps

@@ -15,14 +15,13 @@ from ..datasets.formats.coco_content import (
     ID_TYPES,
     LIMIT,
     are_numbers,
-    few,
     is_text,
     read_instances,
     read_json,
 )
 from ..datasets.formats.text_files import read_lines
 from ..datasets.formats.voc import list_pictures, parse_xml, read_number
-from ..errors import InputError, MissingFileError
+from ..errors import InputError, MissingFileError, few
 from .findings import Findings
 from .sources import Source, Split, find_folder
 

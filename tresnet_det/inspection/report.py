@@ -14,9 +14,8 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from ..datasets.classification_checks import are_number_names
-from ..datasets.formats.coco_content import few
 from ..datasets.formats.multilabel_readers import SUFFIXES
-from ..errors import InputError
+from ..errors import InputError, few
 from .boxes import View, check_boxes, count_levels
 from .detection import NO_CLASS, read_coco_split, read_voc_split
 from .findings import ERROR, LEVELS, Findings

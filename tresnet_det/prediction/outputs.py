@@ -18,14 +18,7 @@ from ..evaluation.classification_figures import judge_labels, judge_top
 from ..evaluation.figures import shorten
 from ..evaluation.single_picture import draw_boxes, draw_classes
 from .inputs import Picture, Source, Video
-from .output_files import (
-    JsonList,
-    VideoWriter,
-    make_folder,
-    printable,
-    safe_name,
-    save_picture,
-)
+from .output_files import JsonList, VideoWriter, make_folder, printable, safe_name, save_picture
 
 RESULTS = ('results.bbox.json', 'results.segm.json', 'images.json', 'results.json', 'results.csv')
 TABLE_ROWS = 20

@@ -28,8 +28,9 @@ from ..datasets.pipeline import build_transforms
 from ..datasets.transforms import LoadImage
 from ..engine import config as edit
 from ..engine.backbone_speed import BackboneSpeedHook
-from ..engine.command_line import config_errors, find_checkpoint
+from ..engine.building import config_errors
 from ..engine.key_match import match_keys
+from ..engine.work_dir import find_checkpoint
 from ..errors import InputError, MissingFileError
 from ..input_convention import compare, read_convention
 from ..models import ClsDataSample

@@ -19,7 +19,7 @@ from mmengine.registry import init_default_scope
 from torch import nn
 
 from ..engine import config as edit
-from ..engine.command_line import config_errors
+from ..engine.building import config_errors
 from ..errors import InputError
 from ..models import TResNet
 from .comparison import Progress, Row, add_speeds, flatten

@@ -17,7 +17,7 @@ from torch import nn
 from torch._subclasses.fake_tensor import FakeTensorMode
 
 from ..engine import config as edit
-from ..engine.command_line import config_errors
+from ..engine.building import config_errors
 from ..errors import InputError, MissingFileError
 from .counts import count_parameters, kept_bytes
 from .plan import Footprint, Training

@@ -7,8 +7,7 @@ from pathlib import Path
 
 import numpy as np
 
-from tresnet_det.errors import InputError
-
+from ...errors import InputError
 from ..classification import find_class_pictures
 
 TILE = 288  # side of a tile in pixels

@@ -11,8 +11,7 @@ from pathlib import Path
 
 import numpy as np
 
-from tresnet_det.errors import InputError
-
+from ...errors import InputError
 from .folder import check_content, make_folder
 from .pictures import (
     LICENSES,

@@ -7,7 +7,7 @@ import tempfile
 from collections.abc import Callable
 from pathlib import Path
 
-from tresnet_det.errors import InputError
+from ...errors import InputError
 
 ADVICE = 'delete it, or choose another folder'
 

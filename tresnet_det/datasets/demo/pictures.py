@@ -10,7 +10,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from tresnet_det.errors import InputError
+from ...errors import InputError
 
 VAL_SHARE = 0.2  # of the 1797 digit samples
 PHOTO_BRIGHTNESS = 0.35  # busy full-bright photographs need hours of training, not minutes

@@ -5,20 +5,17 @@
 
 import json
 import numbers
-import reprlib
 from collections import Counter
-from collections.abc import Container, Iterable
+from collections.abc import Container
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from tresnet_det.errors import InputError, MissingFileError
+from ...errors import InputError, MissingFileError, few, shown
 
 ID_TYPES = (numbers.Real, str)
 LIMIT = 1e18  # of numbers: what is beyond it is a fault, and NaN is not below it
-_SHORT = reprlib.Repr()  # also of values that refer to each other a billion times over
-_SHORT.maxstring = _SHORT.maxother = _SHORT.maxlong = 80
 SLACK = 1.0  # pixels: COCO's own boxes pass the border by rounding
 
 
@@ -320,20 +317,3 @@ def are_numbers(values: object, count: int) -> bool:
     if not isinstance(values, list) or len(values) != count:
         return False
     return all(type(v) in (int, float) and abs(v) < LIMIT for v in values)
-
-
-def few(names: Iterable[str], count: int = 4) -> str:
-    """Name the first few, and how many there are where that is not all."""
-    names = list(names)
-    words = map(repr, names[:count])
-    text = ', '.join(word if len(word) < 300 else f'{word[:297]}...' for word in words)
-    return text + (f', ... ({len(names)} in all)' if len(names) > count else '')
-
-
-def shown(value: object) -> str:
-    """Return a value of a file for a message, however long it is."""
-    try:
-        text = _SHORT.repr(value)
-    except ValueError:  # Python writes no integer of 5000 digits
-        text = f'a long {type(value).__name__}'
-    return text if len(text) <= 80 else f'{text[:77]}...'

@@ -7,8 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TypeVar
 
-from ...errors import InputError, MissingFileError
-from .coco_content import few, shown
+from ...errors import InputError, MissingFileError, few, shown
 from .folders import inner_folders
 from .multilabel_readers import SUFFIXES
 from .text_files import read_lines

@@ -12,15 +12,9 @@ from pathlib import Path
 
 import numpy as np
 
-from ...errors import InputError, MissingFileError
+from ...errors import InputError, MissingFileError, shown
 from ..classification import check_pictures, check_repeats, find_class_pictures, suggest
-from .coco_content import (
-    check_category_names,
-    check_images,
-    check_references,
-    read_instances,
-    shown,
-)
+from .coco_content import check_category_names, check_images, check_references, read_instances
 from .text_files import read_text
 
 Labels = tuple[list[str], np.ndarray, tuple[str, ...]]

@@ -15,24 +15,11 @@ from pathlib import Path
 
 import numpy as np
 
-from ...errors import InputError
+from ...errors import InputError, few
 from ..classification import find_class_pictures
-from .coco_content import (
-    check_annotations,
-    check_categories,
-    check_images,
-    few,
-    read_instances,
-)
+from .coco_content import check_annotations, check_categories, check_images, read_instances
 from .folders import inner_folders
-from .held_out import (
-    NAMES,
-    SHARE,
-    choose_held_out,
-    describe_held_out,
-    needs_held_out,
-    write_whole,
-)
+from .held_out import NAMES, SHARE, choose_held_out, describe_held_out, needs_held_out, write_whole
 from .layouts import ROLES, Layout, find_pictures
 from .multilabel_readers import read_csv, read_folders, read_rows
 from .voc import voc_to_coco

@@ -8,9 +8,8 @@ from collections.abc import Sequence
 from pathlib import Path
 from xml.etree import ElementTree
 
-from tresnet_det.datasets.formats.coco_content import few, shown
-from tresnet_det.datasets.formats.text_files import read_lines
-from tresnet_det.errors import InputError, MissingFileError
+from ...errors import InputError, MissingFileError, few, shown
+from .text_files import read_lines
 
 ORIGIN = 'Converted from Pascal VOC'  # marks files that may be written anew
 LONGEST = 250  # bytes of a name, without its ending; file systems take 255 with it

@@ -9,8 +9,8 @@ from pathlib import Path
 import yaml
 from mmengine.logging import print_log
 
-from ...errors import InputError, MissingFileError
-from .coco_content import LIMIT, few, is_text, shown
+from ...errors import InputError, MissingFileError, few, shown
+from .coco_content import LIMIT, is_text
 from .folders import walk
 from .multilabel_readers import SUFFIXES
 from .text_files import read_lines, read_text

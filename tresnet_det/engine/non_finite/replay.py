@@ -18,6 +18,7 @@ from torch import nn
 from ...compat.checkpoint_io import load_checkpoint_file
 from ...errors import InputError
 from .. import config as edit
+from ..building import config_errors
 from ..whole_files import write_whole
 from .plain_batch import find_files, find_non_finite, from_plain
 from .step_guard import random_states, set_random_states
@@ -257,8 +258,6 @@ def _find_config(path: Path) -> Path:
 
 
 def _build_model(config: str | Path, weights: dict[str, torch.Tensor], path: Path) -> nn.Module:
-    from ..command_line import config_errors  # which imports data sets and metrics
-
     cfg = edit.load_config(config)
     init_default_scope(cfg.get('default_scope') or 'mmdet')
     edit.drop_pretrained(cfg)  # the file has all weights

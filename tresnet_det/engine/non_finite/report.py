@@ -7,6 +7,8 @@ from typing import Any
 
 import torch
 
+from ...compat.own_files import tool_command
+from ..work_dir import shell_path
 from .replay import Findings
 
 _MOST_FILES = 8  # of a batch, or a list, that a message names
@@ -101,9 +103,7 @@ def describe(
             parts.append(f'the first gradient that is not finite is that of {found.parameter}')
     parts.append('the step was not made')
     if kept:
-        from ..command_line import shown  # which imports data sets and metrics
-
-        parts.append(f'python tools/replay.py {shown(kept[0])} runs it again')
+        parts.append(f'{tool_command("replay")} {shell_path(kept[0])} runs it again')
     return f'{"; ".join(parts)}. {_advice(bool(in_batch))}'
 
 
