@@ -1,0 +1,59 @@
+"""No part of the package imports one that stands above it, nor tools and configs."""
+
+import ast
+from pathlib import Path
+
+import pytest
+
+import tresnet_det
+
+PACKAGE = Path(tresnet_det.__file__).parent
+# From the ground up. What shares a floor does not know of each other.
+FLOORS = (
+    {'errors', 'input_convention', 'layers', 'onnx_runner'},
+    {'compat'},
+    {'checkpoints', '__main__'},
+    {'models', 'publishing'},
+    {'deploy', 'datasets'},
+    {'evaluation'},
+    {'engine', 'inspection'},
+    {'profiling', 'prediction'},
+    {'exporting'},
+)
+FLOOR = {room: number for number, rooms in enumerate(FLOORS) for room in rooms}
+FILES = sorted(PACKAGE.rglob('*.py'))
+
+
+def room_of(path):
+    return path.relative_to(PACKAGE).parts[0].removesuffix('.py')
+
+
+def imported_rooms(path):
+    """The rooms that a file imports from, at its top or inside a function."""
+    package = ['tresnet_det', *path.relative_to(PACKAGE).parts[:-1]]
+    for node in ast.walk(ast.parse(path.read_text(encoding='utf-8'))):
+        if isinstance(node, ast.ImportFrom):
+            base = package[: len(package) - node.level + 1] if node.level else []
+            names = [*base, *(node.module or '').split('.')] if node.module else base
+            if names[:1] == ['tresnet_det']:
+                yield from [names[1]] if len(names) > 1 else (alias.name for alias in node.names)
+        elif isinstance(node, ast.Import):
+            for alias in node.names:
+                names = alias.name.split('.')
+                if names[0] in ('tools', 'configs'):
+                    yield names[0]
+                elif names[0] == 'tresnet_det':
+                    yield names[1]
+
+
+def test_every_room_has_its_floor():
+    assert {room_of(path) for path in FILES} - {'__init__'} == set(FLOOR)
+
+
+@pytest.mark.parametrize('path', FILES, ids=lambda path: str(path.relative_to(PACKAGE)))
+def test_it_imports_only_from_below(path):
+    room = room_of(path)
+    if room == '__init__':
+        return
+    for other in set(imported_rooms(path)) - {room, '__version__'}:
+        assert FLOOR[other] < FLOOR[room], f'{room} imports {other}'
