@@ -1,5 +1,6 @@
 """What the README states in figures, held against the models and against timm's own registry."""
 
+import csv
 import re
 
 import pytest
@@ -48,3 +49,42 @@ def test_its_files_and_configs_are_there(readme, project_root):
         assert (project_root / target).exists(), target
     for script in set(re.findall(r'python (tools/\w+\.py)', readme)):
         assert (project_root / script).is_file(), script
+
+
+def measured(project_root, name):
+    """The rows of a file in benchmarks/, by the model's name."""
+    lines = (project_root / 'benchmarks' / f'{name}.csv').read_text().splitlines()
+    rows = csv.DictReader(line for line in lines if not line.startswith('#'))
+    return {row['model']: row for row in rows}
+
+
+def kept(row):
+    return f'{float(row["kept_bytes_per_picture"]) / 2**20:.1f}'
+
+
+def ratio(row, what):
+    median, low, high = (float(row[f'{what}_ratio{end}']) for end in ('', '_min', '_max'))
+    return f'{median:.2f} ({low:.2f} - {high:.2f})'
+
+
+def test_memory_and_speed_are_the_figures_of_the_benchmarks(readme, project_root):
+    text = ' '.join(readme.split())
+    rows = measured(project_root, 'readme_cpu')
+    ours, timms, resnet = (kept(rows[n]) for n in ('tresnet_m', 'timm:tresnet_m', 'timm:resnet50'))
+    assert f"keeps {ours} MiB a picture for the backward pass, timm's {timms}, ResNet-50" in text
+    assert f'ResNet-50 {resnet}.' in text
+    row = measured(project_root, 'timm_cpu')['tresnet_m']
+    training, inference = (ratio(row, what) for what in ('training', 'inference'))
+    assert f'trains at {training} and infers at {inference} times the speed' in text
+
+
+def test_the_page_on_performance_has_the_figures_of_the_benchmarks(project_root):
+    page = (project_root / 'docs' / 'performance.md').read_text()
+    row = measured(project_root, 'timm_cpu')['tresnet_m']
+    for what in ('training', 'inference'):
+        assert f'| {what} | {ratio(row, what)} |' in page
+    rows = measured(project_root, 'recompute_cpu')
+    for name, model in (('recompute_outputs', 'recompute'), ('with_cp', 'cp')):
+        row, plain = rows[f'tresnet_m_{model}'], rows['tresnet_m']
+        cells = f'| `{name}=True` | {kept(row)} of {kept(plain)} | {ratio(row, "training")} |'
+        assert cells in page
