@@ -7,6 +7,7 @@ import cv2
 import numpy as np
 import pytest
 import torch
+from tool_results import error_of
 
 from tresnet_det.engine import config as edit
 
@@ -80,13 +81,6 @@ def multilabel_config(write_config, pristine_data):
             for loader in edit.LOADERS
         },
     )
-
-
-def error_of(result):
-    assert result.code == 2, result.err
-    assert 'Traceback' not in result.err
-    (line,) = (line for line in result.err.splitlines() if 'error: ' in line)
-    return line
 
 
 def last_figure(log_dir, key):

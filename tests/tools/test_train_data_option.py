@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 import torch
 from PIL import Image
+from tool_results import error_of
 
 from tresnet_det.engine import config as edit
 
@@ -67,13 +68,6 @@ def write_voc(root, out):
         (out / f'Annotations/{name}.xml').write_text(text)
     for split, members in lists.items():
         (out / f'ImageSets/Main/{split}.txt').write_text('\n'.join(members))
-
-
-def error_of(result):
-    assert result.code == 2, result.err
-    (line,) = (line for line in result.err.splitlines() if 'error: ' in line)
-    assert 'Traceback' not in result.err
-    return line
 
 
 def figures(work):

@@ -6,6 +6,7 @@ from pathlib import Path
 
 from ..errors import MissingFileError
 from .resume import find_last_checkpoint
+from .whole_files import write_whole
 
 SUMMARY = 'summary.json'
 
@@ -20,7 +21,7 @@ def write_summary(work_dir: Path, checkpoint: str, best: float | None, seconds: 
         seconds: The training's duration.
     """
     summary = dict(checkpoint=checkpoint, best=best, seconds=seconds)
-    (work_dir / SUMMARY).write_text(json.dumps(summary, indent=2) + '\n')
+    write_whole(work_dir / SUMMARY, (json.dumps(summary, indent=2) + '\n').encode())
 
 
 def read_seconds(work_dir: Path) -> float | None:
