@@ -2,7 +2,6 @@
 
 import hashlib
 import json
-import os
 from collections.abc import Mapping
 from pathlib import Path
 
@@ -11,6 +10,7 @@ import torch
 from .checkpoints import read_checkpoint, to_abn, to_ours, to_timm
 from .errors import InputError
 from .input_convention import CONVENTION
+from .whole_files import replacing
 
 FORMATS = ('timm', 'ours')
 WEIGHTS = ('averaged', 'raw')
@@ -109,14 +109,10 @@ def write_weights(
         raise InputError(f'{target}: give a file that ends in {" or ".join(SUFFIXES)}')
     # Each tensor its own memory: formats store views whole, and safetensors refuses shared ones.
     tensors = {k: v.detach().cpu().contiguous().clone() for k, v in weights.items()}
-    temporary = target.with_name(f'{target.name}.part')
-    try:
+    with replacing(target) as temporary:
         if target.suffix == '.pth':
             torch.save({'state_dict': tensors, 'meta': dict(meta)}, temporary)
         else:
             from safetensors.torch import save_file
 
             save_file(tensors, temporary, {k: json.dumps(v) for k, v in meta.items()})
-        os.replace(temporary, target)
-    finally:
-        temporary.unlink(missing_ok=True)

@@ -8,8 +8,8 @@ import pytest
 import torch
 from mmengine.evaluator import BaseMetric
 
+from tresnet_det import whole_files
 from tresnet_det.compat.checkpoint_io import load_checkpoint_file
-from tresnet_det.engine import whole_files
 from tresnet_det.engine.resume import find_last_checkpoint
 from tresnet_det.errors import InputError
 

@@ -12,7 +12,7 @@ from stoppable import PullThePlug, run
 from torch import distributed as dist
 from torch import multiprocessing as mp
 
-from tresnet_det.engine import whole_files
+from tresnet_det import whole_files
 from tresnet_det.errors import InputError
 
 PROCESSES = 2

@@ -59,7 +59,7 @@ def test_results_are_unrounded_and_without_nan(tmp_path):
 def test_failed_write_leaves_the_old_file_alone(tmp_path, monkeypatch):
     path = tmp_path / 'results.json'
     path.write_text('old')
-    monkeypatch.setattr('pathlib.Path.replace', lambda *_: (_ for _ in ()).throw(OSError('full')))
+    monkeypatch.setattr('os.replace', lambda *_: (_ for _ in ()).throw(OSError(28, 'full')))
     with pytest.raises(OSError, match='full'):
         write_results_json(path, {'mAP': 0.5})
     assert path.read_text() == 'old'

@@ -14,10 +14,10 @@ from torch import Generator
 from torch.utils.data import DataLoader
 
 from ..errors import InputError
+from ..whole_files import WholeFileBackend, remove_unfinished, write_whole
 from . import resume_state
 from .non_finite.step_guard import random_states
 from .train_loops import ResumableEpochTrainLoop
-from .whole_files import WholeFileBackend, remove_unfinished, write_whole
 
 RECORD = 'last_checkpoint'  # in the work directory, mmengine's name for it
 STATE = 'resume'  # the checkpoint's key

@@ -5,8 +5,8 @@ import shlex
 from pathlib import Path
 
 from ..errors import MissingFileError
+from ..whole_files import write_whole
 from .resume import find_last_checkpoint
-from .whole_files import write_whole
 
 SUMMARY = 'summary.json'
 

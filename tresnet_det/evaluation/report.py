@@ -2,12 +2,12 @@
 
 import json
 import math
-import os
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from ..errors import InputError
+from ..whole_files import write_whole
 
 # COCO's twelve figures in COCO's order: our key, precision or recall, IoU, area, detections.
 # Key names follow MMDetection; source: https://cocodataset.org/#detection-eval
@@ -134,12 +134,7 @@ def write_results_json(
     text = json.dumps(_plain({**content, **(extra or {})}), indent=2, allow_nan=False)
     path = Path(path)
     path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = path.with_name(f'.{path.name}.{os.getpid()}')
-    try:
-        temporary.write_text(text + '\n', encoding='utf-8')
-        temporary.replace(path)
-    finally:
-        temporary.unlink(missing_ok=True)
+    write_whole(path, f'{text}\n'.encode())
 
 
 def _plain(value: Any) -> Any:

@@ -3,7 +3,6 @@
 import contextlib
 import json
 import logging
-import os
 import warnings
 from collections.abc import Iterator, Mapping
 from pathlib import Path
@@ -13,6 +12,7 @@ from torch import nn
 from torch.export import Dim, ExportedProgram
 
 from ..errors import InputError
+from ..whole_files import replacing
 from .nms import ONNX_TRANSLATIONS
 
 OPSET = 18
@@ -105,7 +105,7 @@ def write_onnx(
     # Of each node: what it was made from.
     ClearMetadataAndDocStringPass()(onnx_program.model)
     onnx_program.model.metadata_props.update({k: json.dumps(v) for k, v in metadata.items()})
-    with _replacing(path) as temporary:
+    with replacing(path) as temporary:
         onnx_program.save(temporary, external_data=False)
 
 
@@ -119,7 +119,7 @@ def write_program(
         path: The file; one that is there is replaced.
         metadata: Plain values, as JSON in the extra file ``metadata.json``.
     """
-    with _replacing(path) as temporary, _quiet():
+    with replacing(path) as temporary, _quiet():
         torch.export.save(program, temporary, extra_files={'metadata.json': json.dumps(metadata)})
 
 
@@ -132,17 +132,6 @@ def require(*packages: str) -> None:
             raise InputError(
                 f"{package} is not installed: pip install -e '.[export]' brings it"
             ) from error
-
-
-@contextlib.contextmanager
-def _replacing(path: str | Path) -> Iterator[Path]:
-    path = Path(path)
-    temporary = path.with_name(f'{path.name}.part{path.suffix}')
-    try:
-        yield temporary
-        os.replace(temporary, path)
-    finally:
-        temporary.unlink(missing_ok=True)
 
 
 @contextlib.contextmanager

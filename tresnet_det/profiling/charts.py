@@ -9,8 +9,8 @@ from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 from matplotlib.ticker import FixedLocator, NullLocator
 
+from ..whole_files import replacing
 from .report import figure as figure_text
-from .report import replacing
 
 # Okabe and Ito's palette, told apart with every kind of colour vision.
 _OURS, _OTHERS = '#0072B2', '#8C8C8C'

@@ -6,8 +6,7 @@ import os
 import platform
 import shlex
 import sys
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Mapping, Sequence
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import NamedTuple
@@ -15,6 +14,7 @@ from typing import NamedTuple
 import torch
 
 from ..errors import InputError
+from ..whole_files import replacing
 from .settings import Settings
 
 MIB = 2**20
@@ -158,17 +158,6 @@ def write_csv(path: Path, rows: Sequence[Mapping[str, object]], header: Mapping[
 
 def _rounded(value: object) -> object:
     return float(f'{value:.10g}') if isinstance(value, float) else value
-
-
-@contextmanager
-def replacing(path: Path) -> Iterator[Path]:
-    """Give a file to write, which takes the place of ``path`` once it is whole."""
-    temporary = path.with_name(f'.{path.name}.{os.getpid()}')
-    try:
-        yield temporary
-        temporary.replace(path)
-    finally:
-        temporary.unlink(missing_ok=True)
 
 
 def check_writable(prefix: Path) -> None:

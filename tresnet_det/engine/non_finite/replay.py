@@ -17,9 +17,9 @@ from torch import nn
 
 from ...compat.checkpoint_io import load_checkpoint_file
 from ...errors import InputError
+from ...whole_files import write_whole
 from .. import config as edit
 from ..building import config_errors
-from ..whole_files import write_whole
 from .plain_batch import find_files, find_non_finite, from_plain
 from .step_guard import random_states, set_random_states
 

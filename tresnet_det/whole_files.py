@@ -3,6 +3,7 @@
 import contextlib
 import os
 import shutil
+from collections.abc import Iterator
 from pathlib import Path
 
 from mmengine.fileio import LocalBackend, register_backend
@@ -43,6 +44,22 @@ def write_whole(path: str | Path, content: bytes) -> None:
             os.fsync(folder)
         finally:
             os.close(folder)
+
+
+@contextlib.contextmanager
+def replacing(path: str | Path) -> Iterator[Path]:
+    """Give the name of a file to write, which takes the place of ``path`` once it is whole.
+
+    For what writes by itself; bytes that are at hand are for :func:`write_whole`. The name lies
+    beside ``path`` and has the same ending; after an exception there is no such file.
+    """
+    path = Path(path)
+    temporary = path.with_name(f'.{path.stem}.{os.getpid()}{path.suffix}')
+    try:
+        yield temporary
+        os.replace(temporary, path)
+    finally:
+        temporary.unlink(missing_ok=True)
 
 
 def _with_sizes(error: OSError, folder: Path, size: int) -> str:

@@ -7,7 +7,7 @@ import signal
 
 import pytest
 
-from tresnet_det.engine.whole_files import UNFINISHED, remove_unfinished, write_whole
+from tresnet_det.whole_files import UNFINISHED, remove_unfinished, replacing, write_whole
 
 OLD, NEW = b'old' * 1000, b'new' * 2000
 
@@ -72,3 +72,24 @@ def test_only_what_was_being_written_is_removed(path):
     names = remove_unfinished(path.parent)
     assert names == ['epoch_2.pth' + UNFINISHED, 'last_checkpoint' + UNFINISHED]
     assert sorted(os.listdir(path.parent)) == ['epoch_1.pth', 'notes.part']
+
+
+def test_a_name_to_write_to_takes_the_place_once_it_is_whole(path):
+    with replacing(path) as temporary:
+        temporary.write_bytes(NEW)
+        assert (temporary.parent, temporary.suffix) == (path.parent, path.suffix)
+        assert path.read_bytes() == OLD
+    assert path.read_bytes() == NEW
+    assert os.listdir(path.parent) == [path.name]
+
+
+def test_after_an_exception_the_old_content_is_there_and_nothing_else(path):
+    def fail():
+        with replacing(path) as temporary:
+            temporary.write_bytes(NEW)
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        fail()
+    assert path.read_bytes() == OLD
+    assert os.listdir(path.parent) == [path.name]
