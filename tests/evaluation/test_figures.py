@@ -1,3 +1,5 @@
+import itertools
+
 import numpy as np
 import pytest
 import torch
@@ -84,6 +86,21 @@ def test_each_object_is_found_once_and_crowds_never(picture, tmp_path, figures):
     }  # fmt: skip
 
 
+def test_the_names_of_two_predictions_at_one_place_do_not_cover_each_other(
+    picture, tmp_path, figures
+):
+    boxes = [[30, 30, 70, 70], [31, 30, 69, 69], [2, 2, 20, 20]]
+    draw_predictions(
+        [picture], [found(boxes, [0, 1, 2], [0.9, 0.8, 0.7])], None, ['a', 'b', 'c'],
+        tmp_path / 'x.png',
+    )  # fmt: skip
+    (axes,) = figures[0].axes
+    renderer = axes.figure.canvas.get_renderer()
+    spots = [text.get_window_extent(renderer) for text in axes.texts]
+    assert sorted(texts(axes)) == ['a 0.90', 'b 0.80', 'c 0.70']
+    assert not any(a.overlaps(b) for a, b in itertools.combinations(spots, 2))
+
+
 @pytest.mark.parametrize(('iou_thr', 'colour'), [(0.33, BLUE), (0.34, ORANGE)])
 def test_overlap_by_hand(picture, tmp_path, figures, iou_thr, colour):
     truth = {'bboxes': [[0, 0, 10, 10]], 'labels': [0]}
@@ -106,7 +123,7 @@ def test_empty_predictions_large_pictures_and_unknown_labels(tmp_path, figures):
     assert (box.get_x(), box.get_y(), box.get_width()) == (-0.5, -0.5, 1000)
     assert box.get_height() == pytest.approx(333, abs=1)
     assert panels[0].get_title('left') == 'truth: large.jpg'
-    line = '2 pictures, predictions with score 0.3 or more: 0 of 0 objects found, 1 predictions'
+    line = '2 pictures, predictions with score 0.3 or more: 0 of 0 objects found, 1 prediction'
     assert figures[0].texts[1].get_text() == f'{line} wrong'
     size = figures[0].get_size_inches() * figures[0].dpi
     assert Image.open(tmp_path / 'sheet.png').size == pytest.approx(size, abs=1)

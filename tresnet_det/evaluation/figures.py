@@ -209,6 +209,7 @@ def _boxes(
     pixels, factor = image
     boxes = objects['boxes'] * factor
     sizes = (boxes[:, 2:] - boxes[:, :2]).prod(axis=1)
+    taken: list[tuple[float, float]] = []  # where names stand already
     for n in np.argsort(-sizes):  # small ones on top
         x1, y1, x2, y2 = boxes[n]
         look = CROWD if objects['crowd'][n] else RIGHT if right[n] else WRONG
@@ -221,12 +222,35 @@ def _boxes(
             name += f' {objects["scores"][n]:.2f}'
         elif objects['crowd'][n]:
             name += ' (crowd)'
-        inside = y1 < 0.06 * pixels.shape[0]  # no room above: write into the box
+        x, y, side = _place_of_name(boxes[n], pixels.shape[:2], taken)
+        taken.append((x, y))
         axes.text(
-            min(max(x1, 0), 0.9 * pixels.shape[1]), max(y1, 0), name, fontsize=6.5, color='black',
-            va='top' if inside else 'bottom', clip_on=True,
+            x, y, name, fontsize=6.5, color='black', va=side, clip_on=True,
             bbox={'facecolor': look['edgecolor'], 'edgecolor': 'none', 'pad': 0.8, 'alpha': 0.85},
         )  # fmt: skip
+
+
+def _place_of_name(
+    box: np.ndarray, shape: Sequence[int], taken: Sequence[tuple[float, float]]
+) -> tuple[float, float, str]:
+    """Where a box's name stands, x and y, and which side of it is there.
+
+    Above the box, or below it where another name is: several classes may be found at one place.
+    """
+    height, width = shape
+    x1, y1, _, y2 = box
+    x = min(max(x1, 0), 0.9 * width)
+    room_above, room_below = y1 >= 0.06 * height, y2 <= 0.94 * height
+    places = [
+        (x, max(y1, 0), 'bottom' if room_above else 'top'),
+        (x, min(y2, height), 'top' if room_below else 'bottom'),
+    ]
+    for place in places:
+        near = (abs(place[0] - i) < 0.12 * width and abs(place[1] - j) < 0.05 * height
+                for i, j in taken)  # fmt: skip
+        if not any(near):
+            return place
+    return places[0]
 
 
 def _head_and_legend(
@@ -240,7 +264,8 @@ def _head_and_legend(
     line = f'{pictures} picture{"s" * (pictures > 1)}, predictions with score {score_thr:g} or more'
     handles = [Line2D([], [], color=RIGHT['edgecolor'], linewidth=2, label='prediction')]
     if counts is not None:
-        line += f': {counts[1]} of {counts[0]} objects found, {counts[2]} predictions wrong'
+        line += f': {counts[1]} of {counts[0]} objects found, {counts[2]} '
+        line += f'prediction{"" if counts[2] == 1 else "s"} wrong'
         looks: tuple[tuple[dict[str, Any], str], ...] = (
             (RIGHT, f'found: same class, overlap (IoU) {iou_thr:g} or more'),
             (WRONG, 'left: missed object, right: wrong prediction'),
