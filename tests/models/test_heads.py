@@ -5,6 +5,7 @@ import pytest
 import timm
 import torch
 from mmdet.registry import MODELS
+from mmengine.model import BaseModel
 from torch import nn
 
 from tresnet_det import AsymmetricLoss, LinearClsHead
@@ -55,8 +56,24 @@ def test_scores_and_losses_are_float32_under_autocast():
 def test_loss_is_that_of_the_loss_module(loss, labels):
     head, x, labels = linear(loss), torch.randn(2, 16, 4, 4), torch.tensor(labels)
     losses = head.loss(x, labels)
-    assert list(losses) == ['loss']
+    assert [name for name in losses if 'loss' in name] == ['loss']  # what mmengine adds up
     assert torch.equal(losses['loss'], MODELS.build(loss)(head(x), labels))
+
+
+@pytest.mark.parametrize('reduction', ['sum', 'batch_mean', 'mean'])
+def test_a_multi_label_loss_is_logged_by_its_sum_and_its_mean_whatever_the_reduction(reduction):
+    x = torch.randn(2, 16, 4, 4)
+    labels = torch.tensor([[1, 0, 1, 0, -1], [0, 0, -1, -1, 1]])
+    head = linear(dict(type='AsymmetricLoss', reduction=reduction))
+    losses = head.loss(x, labels)
+    # Of two pictures, seven labels are known.
+    alone = AsymmetricLoss(reduction='sum')(head(x), labels).item()
+    assert losses['sum_of_labels'].item() == pytest.approx(alone)
+    assert losses['mean_of_labels'].item() == pytest.approx(alone / 7)
+    assert not losses['mean_of_labels'].requires_grad
+    total, logged = BaseModel.parse_losses(None, losses)
+    assert total.item() == losses['loss'].item()
+    assert {'sum_of_labels', 'mean_of_labels'} < set(logged)
 
 
 def test_a_loss_may_be_a_module():

@@ -95,7 +95,7 @@ class ImageClassifier(BaseModel):
     def loss(
         self, inputs: torch.Tensor, data_samples: Sequence[ClsDataSample] | None
     ) -> dict[str, torch.Tensor]:
-        """Return ``dict(loss=...)``: see :meth:`forward`."""
+        """Return what the head's ``loss`` does: see :meth:`forward`."""
         if not data_samples:
             raise InputError('a loss needs data samples with gt_label, one for each picture')
         labels = stack_labels(data_samples)

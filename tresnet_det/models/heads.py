@@ -61,13 +61,17 @@ class ClsHead(BaseModule):
     def loss(
         self, feats: torch.Tensor | Sequence[torch.Tensor], labels: torch.Tensor
     ) -> dict[str, torch.Tensor]:
-        """Return ``dict(loss=...)``, a float32 scalar.
+        """Return ``loss``, a float32 scalar; for several labels a picture also its scales.
+
+        See :meth:`AsymmetricLoss.scales`; MMEngine logs them and adds only the loss.
 
         Args:
             feats: As ``forward`` takes them.
             labels: ``(N,)`` or ``(N, classes)``, as the loss takes them, on the same device.
         """
-        return dict(loss=self.loss_module(self(feats), labels))
+        loss = self.loss_module(self(feats), labels)
+        scales = getattr(self.loss_module, 'scales', None)
+        return {'loss': loss} | (scales(loss, labels) if scales else {})
 
     def predict(self, feats: torch.Tensor | Sequence[torch.Tensor]) -> torch.Tensor:
         """Return the scores, ``(N, classes)`` of float32 in [0, 1].

@@ -110,6 +110,23 @@ class AsymmetricLoss(nn.Module):
                 return total / known.sum().clamp(min=1)
             return total if self.reduction == 'sum' else total / max(len(logits), 1)
 
+    def scales(self, loss: torch.Tensor, labels: torch.Tensor) -> dict[str, torch.Tensor]:
+        """Return a loss of these labels by both usual scales, for the log, whatever the reduction.
+
+        The sum grows with the batch and the classes, and a learning rate suits only one of both.
+
+        Args:
+            loss: What :meth:`forward` returned.
+            labels: Those that it was given, ``(N, classes)``.
+
+        Returns:
+            ``sum_of_labels`` and ``mean_of_labels``, over the known ones, without gradients.
+        """
+        known = (labels >= 0).sum().clamp(min=1)
+        counted = {'sum': 1, 'batch_mean': max(len(labels), 1), 'mean': known}[self.reduction]
+        total = loss.detach() * counted
+        return {'sum_of_labels': total, 'mean_of_labels': total / known}
+
     def check_labels(self, labels: torch.Tensor, num_classes: int) -> None:
         """Raise an InputError unless labels are ``(N, num_classes)`` of 0, 1 and -1.
 
