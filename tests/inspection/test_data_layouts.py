@@ -167,6 +167,24 @@ def test_a_class_of_the_config_without_a_folder_is_an_error(folders):
     assert codes(report) == {('train', 'missing-class'): 1}
 
 
+def test_folders_that_a_config_of_pascal_voc_names_are_read(tmp_path):
+    write_voc(tmp_path)
+    (tmp_path / 'Annotations').rename(tmp_path / 'boxes')
+    (tmp_path / 'JPEGImages').rename(tmp_path / 'pictures')
+    cfg = dict(
+        type='XMLDataset',
+        data_root=str(tmp_path),
+        ann_file='ImageSets/Main/trainval.txt',
+        img_subdir='pictures',
+        ann_subdir='boxes',
+        metainfo=dict(classes=('cat', 'dog')),
+    )
+    findings = Findings()
+    report = inspect_data(find_config_sources(cfg, 'train', True, findings), findings)
+    assert codes(report) == {}
+    assert report.parts[0].class_counts().tolist() == [3, 3]
+
+
 @pytest.mark.real
 def test_real_voc_has_two_boxes_without_area_and_no_other_fault(real_data):
     report = inspect_path(real_data / 'bccd')

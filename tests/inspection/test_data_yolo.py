@@ -212,13 +212,13 @@ def test_a_clean_set_gives_no_finding_and_the_boxes_that_training_reads(yolo):
     assert codes(report) == {}
     split = report.parts[0].split
     assert split.classes == ('cat', 'dog')
-    first = split.boxes[split.rows == 0]
+    first = split.boxes.xywh[split.rows == 0]
     np.testing.assert_allclose(first, [*BOXES, [12, 4, 24, 16]], atol=1e-4)
     assert split.labels[split.rows == 0].tolist() == [0, 1, 0, 1]
     content, folder = read_yolo(read_data_yaml(yolo.root / 'data.yaml'), ['train'])[0]['train']
     assert folder == split.folder
     assert [i['file_name'] for i in content['images']] == split.files
-    assert [a['bbox'] for a in content['annotations']] == split.boxes.tolist()
+    assert [a['bbox'] for a in content['annotations']] == split.boxes.xywh.tolist()
     assert report.parts[0].class_counts().tolist() == [12, 5]
 
 

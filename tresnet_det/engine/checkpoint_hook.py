@@ -38,7 +38,14 @@ class SafeCheckpointHook(CheckpointHook):
         on_error: ``'raise'`` ends the training when a checkpoint cannot be written, ``'warn'``
             goes on without it; the last one that was written stays either way.
         **kwargs: mmengine's.
+
+    Raises:
+        InputError: ``on_error`` is something else.
     """
+
+    file_backend: LocalBackend  # mmengine's attributes, which are set here too
+    backend_args: dict[str, Any] | None
+    keep_ckpt_ids: deque[int]
 
     def __init__(self, on_error: str = 'raise', **kwargs: Any) -> None:
         if on_error not in ('raise', 'warn'):

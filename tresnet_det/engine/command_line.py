@@ -8,7 +8,7 @@ import signal
 import sys
 import threading
 import warnings
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from mmengine.config import Config, DictAction
@@ -29,8 +29,15 @@ EXIT_KEYBOARD = 130  # as shells report SIGINT
 def run_tool(main: Callable[[], None]) -> None:
     """Run a tool; print a mistake of the user or a failure from outside as one line.
 
-    The status is 2 then. Of several processes any failure is one line, see
-    :func:`~tresnet_det.engine.processes.tell_failure`.
+    The status is 2 then, and 130 where the keyboard stopped it. Of several processes any failure is
+    one line, see :func:`~tresnet_det.engine.processes.tell_failure`.
+
+    Args:
+        main: The tool.
+
+    Raises:
+        SystemExit: It did not come to its end.
+        Exception: What is no mistake of the user's and comes from no outside, as it is.
     """
     for remark in ('torch.meshgrid', '`broadcast_buffers` is deprecated'):
         warnings.filterwarnings('ignore', message=remark)
@@ -57,7 +64,13 @@ def run_tool(main: Callable[[], None]) -> None:
 class KeyValueAction(DictAction):
     """mmengine's ``KEY=VALUE`` option, with argparse's own message where it is not of that form."""
 
-    def __call__(self, parser, namespace, values, option_string=None) -> None:
+    def __call__(
+        self,
+        parser: argparse.ArgumentParser,
+        namespace: argparse.Namespace,
+        values: Sequence[str],
+        option_string: str | None = None,
+    ) -> None:
         for value in values:
             if '=' not in value:
                 parser.error(f'{option_string} takes KEY=VALUE, got {value!r}')
@@ -192,11 +205,15 @@ def _count_classes(cfg: Config) -> None:
 
 def _apply_demo(cfg: Config, overlays: Path, data_root: str | None) -> None:
     task = edit.find_task(cfg)
+    make_data: Callable[[str], Path]
     if task == 'classification':
-        from ..datasets.demo.classes import make_demo_classes as make_data
-    else:
-        from ..datasets.demo.digits import make_demo_data as make_data
+        from ..datasets.demo.classes import make_demo_classes
 
+        make_data = make_demo_classes
+    else:
+        from ..datasets.demo.digits import make_demo_data
+
+        make_data = make_demo_data
     overlay = edit.load_config(overlays / f'demo_{task}.py')
     edit.put_over(cfg, overlay)
     edit.set_num_classes(cfg, len(overlay.classes))
@@ -208,6 +225,10 @@ def _apply_demo(cfg: Config, overlays: Path, data_root: str | None) -> None:
 
 def check_data(cfg: Config, loaders: tuple[str, ...]) -> None:
     """Look at the annotations and pictures of these data loaders before anything is built.
+
+    Args:
+        cfg: The config.
+        loaders: Keys of it, such as ``train_dataloader``; those that it does not have are left out.
 
     Raises:
         InputError: If they would stop training or make it pointless.

@@ -49,7 +49,7 @@ class CurvesHook(Hook):
             # Here, since matplotlib takes its time and may be absent.
             from ..evaluation.curves import draw_curves, read_records
 
-            records = []
+            records: list[dict[str, Any]] = []
             for log in self._logs(runner):
                 if log.is_file():  # a training that had nothing left to do has none
                     records = _continue(records, read_records(log))

@@ -5,13 +5,15 @@ import math
 import os
 from collections.abc import Collection, Mapping
 from pathlib import Path
+from typing import Any
 
 from mmengine.config import Config, ConfigDict
 from mmengine.logging import print_log
 
 from ..compat.checkpoint_io import load_checkpoint_file
 from ..datasets.formats.layouts import KINDS, find_layout
-from ..datasets.formats.own_splits import OwnData, ReadySplit, prepare_splits
+from ..datasets.formats.own_splits import prepare_splits
+from ..datasets.formats.ready import OwnData, ReadySplit
 from ..errors import InputError, few
 from . import config as edit
 
@@ -55,6 +57,9 @@ def use_folder(
         checkpoint: What is tested, None for a training. The data must have no class that it does
             not know.
 
+    Returns:
+        What the config now trains or is tested on.
+
     Raises:
         InputError: The data is not recognised, is wrong, or does not fit the config or checkpoint.
     """
@@ -66,10 +71,11 @@ def use_folder(
     if checkpoint is not None and classes is None:
         data.notes.append(f'{checkpoint} does not say what its classes are: they are not compared')
     measured = data.splits.get('test') or data.splits['val']
-    chosen = dict(train=data.splits.get('train'), test=measured)
-    chosen['val'] = data.splits.get('val') or measured
+    chosen = {'test': measured, 'val': data.splits.get('val') or measured}
+    if 'train' in data.splits:
+        chosen['train'] = data.splits['train']
     for role, split in chosen.items():
-        if split and cfg.get(f'{role}_dataloader'):
+        if cfg.get(f'{role}_dataloader'):
             _set_dataset(cfg, role, task, split, data)
     if task == 'detection':
         for role in ('val', 'test'):
@@ -136,7 +142,8 @@ def describe(data: OwnData) -> list[str]:
     if 'test' not in data.splits:
         lines.append('  test    = val: there is no test split')
     lines.append(f'  classes {len(data.classes)}: {few(data.classes, 20)}')
-    written = sorted({str(s.ann_file.parent) for s in data.splits.values() if s.written})
+    files = [split.ann_file for split in data.splits.values() if split.written]
+    written = sorted({str(file.parent) for file in files if file})
     lines += [f'  written to {folder}; nothing in the data folder is changed' for folder in written]
     return lines + [f'  {note}' for note in data.notes]
 
@@ -164,7 +171,7 @@ def _check_masks(cfg: Config, data: OwnData) -> None:
         )
 
 
-def _own_dataset(dataset: dict) -> dict:
+def _own_dataset(dataset: dict[str, Any]) -> dict[str, Any]:
     """Return the dataset with files of its own out of wrappers; a concatenation becomes its first.
 
     Args:
@@ -278,7 +285,7 @@ def _measured(data: OwnData) -> list[tuple[str, int]]:
     ]
 
 
-def _limit_workers(loader: dict | None, pictures: int) -> None:
+def _limit_workers(loader: dict[str, Any] | None, pictures: int) -> None:
     if loader and loader.get('num_workers'):
         batches = math.ceil(pictures / loader.get('batch_size', 1))
         loader['num_workers'] = min(loader['num_workers'], max(1, batches))

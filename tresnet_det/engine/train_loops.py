@@ -128,6 +128,8 @@ class _NumberedLoop(BaseLoop):
         **kwargs: Of mmengine's loop.
     """
 
+    dataloader: DataLoader
+
     def __init__(
         self, runner: Runner, dataloader: DataLoader | dict[str, Any], **kwargs: Any
     ) -> None:
@@ -136,19 +138,26 @@ class _NumberedLoop(BaseLoop):
         super().__init__(runner, _Unstarted(loader), **kwargs)
         self.dataloader = loader
         self._seed = runner.seed
-        self.can_skip = isinstance(loader.batch_sampler, NumberedBatchSampler)
+        batches = loader.batch_sampler
+        self._batches = batches if isinstance(batches, NumberedBatchSampler) else None
         if self.can_skip:
+            dataset: Any = loader.dataset  # torch's type does not have the method that torch calls
             with contextlib.suppress(AttributeError):  # of a list, which draws nothing either
-                loader.dataset.__getitems__ = _SeededReading(loader.dataset)
+                dataset.__getitems__ = _SeededReading(dataset)
+
+    @property
+    def can_skip(self) -> bool:
+        """Whether it can begin at any batch."""
+        return self._batches is not None
 
     def _begin(self, skip: int) -> None:
-        if not self.can_skip:
+        if self._batches is None:
             return
-        sampler = self.dataloader.batch_sampler.sampler
+        sampler = self._batches.sampler
         # The seed is the interrupted run's by now, also where the config does not say it.
-        if getattr(sampler, 'seed', None) == self._seed:
+        if hasattr(sampler, 'seed') and sampler.seed == self._seed:
             sampler.seed = self.runner.seed
-        self.dataloader.batch_sampler.begin(self.runner.iter, skip, self.runner.seed)
+        self._batches.begin(self.runner.iter, skip, self.runner.seed)
 
 
 def _with_numbers(dataloader: DataLoader | dict[str, Any]) -> DataLoader | dict[str, Any]:
@@ -195,7 +204,7 @@ class ResumableIterTrainLoop(_NumberedLoop, IterBasedTrainLoop):
 
     def _iterate(self, done: int) -> Iterator[Any]:
         passes = 0
-        sampler = getattr(self.dataloader.batch_sampler, 'sampler', None)
+        sampler: Any = getattr(self.dataloader.batch_sampler, 'sampler', None)
         ends = hasattr(sampler, 'epoch')  # an InfiniteSampler has none
         if self.can_skip:
             yield from itertools.repeat(None, done)  # mmengine's loop asks for them all again

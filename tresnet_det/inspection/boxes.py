@@ -2,13 +2,13 @@
 
 import math
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
 from ..datasets.formats.coco_content import SLACK
 from .findings import Findings
-from .sources import Split
+from .sources import Boxes, Split
 
 # FCOS, section 3.2, as MMDetection's FCOSHead has it.
 REGRESS_RANGES = ((-1, 64), (64, 128), (128, 256), (256, 512), (512, math.inf))
@@ -28,7 +28,7 @@ class View:
             ``keep_ratio``, width and height.
         keep_ratio: Whether it keeps its shape.
         ranges: Distances in pixels that each level regresses.
-        strides: Of the levels, in pixels.
+        strides: Of the levels, in pixels; as many as ranges, or the levels have numbers for names.
         origin: Where the resize is from.
     """
 
@@ -47,23 +47,22 @@ class View:
                 scales the largest.
             head: The config of the box head, with or without ``regress_ranges`` and ``strides``.
         """
-        own = {}
-        if head.get('regress_ranges') and len(head['regress_ranges']):
-            own['ranges'] = tuple(map(tuple, head['regress_ranges']))
-        if head.get('strides') and len(head['strides']) == len(own.get('ranges', REGRESS_RANGES)):
-            own['strides'] = tuple(
-                s[0] if isinstance(s, (list, tuple)) else s for s in head['strides']
-            )
+        view = cls(origin='the default, the config has no Resize')
+        if head.get('regress_ranges'):
+            view = replace(view, ranges=tuple((low, high) for low, high in head['regress_ranges']))
+        if head.get('strides') and len(head['strides']) == len(view.ranges):
+            strides = (s[0] if isinstance(s, (list, tuple)) else s for s in head['strides'])
+            view = replace(view, strides=tuple(strides))
         for step in steps:
             scales = step.get('scales') or step.get('scale')
             if step.get('type') not in RESIZES or not scales:
                 continue
             several = isinstance(scales[0], (list, tuple))
             scale = max(scales, key=math.prod) if several else scales
-            keep = step.get('keep_ratio', False)
+            keep = bool(step.get('keep_ratio', False))
             origin = "the config's" + (f', the largest of {step["type"]}' if several else '')
-            return cls(tuple(scale), bool(keep), origin=origin, **own)
-        return cls(origin='the default, the config has no Resize', **own)
+            return replace(view, scale=(scale[0], scale[1]), keep_ratio=keep, origin=origin)
+        return view
 
     def describe(self) -> str:
         """Return the resize in words."""
@@ -77,11 +76,12 @@ class View:
         return [f'P{round(math.log2(stride))}' for stride in self.strides]
 
     def resize(self, boxes: np.ndarray, sizes: np.ndarray) -> np.ndarray:
-        """Return the width and height of boxes after the resize, ``(M, 2)``.
+        """Return the width and height of boxes in pixels after the resize, ``(M, 2)``.
 
         Args:
-            boxes: ``(M, 4)``.
-            sizes: Width and height of the picture of each, ``(M, 2)``.
+            boxes: ``(M, 4)``: left, top, width and height in pixels.
+            sizes: Width and height of the picture of each in pixels, ``(M, 2)``; NaN where they are
+                not known, and so are the box's then.
         """
         if self.keep_ratio:
             low, high = sorted(self.scale)
@@ -91,49 +91,50 @@ class View:
         return boxes[:, 2:] * factor
 
     def levels(self, sides: np.ndarray) -> np.ndarray:
-        """Return the level of each box ``(M,)``: that of a point at its centre.
+        """Return the level of each box, ``(M,)`` from 0: that of a point at its centre.
 
         Such a point regresses half of the longer side; others of the box regress more, and may be
         of the next level.
 
         Args:
-            sides: Width and height after the resize, ``(M, 2)``.
+            sides: Width and height in pixels after the resize, ``(M, 2)``.
         """
         ends = [end for _, end in self.ranges[:-1]]
         return np.searchsorted(ends, sides.max(1) / 2, side='left')
 
 
-def check_boxes(split: Split, sizes: np.ndarray, findings: Findings) -> np.ndarray:
+def check_boxes(split: Split, boxes: Boxes, sizes: np.ndarray, findings: Findings) -> np.ndarray:
     """Hold boxes against their pictures.
 
     Args:
-        split: With boxes.
-        sizes: Width and height of the split's pictures, ``(N, 2)``; NaN where not known.
+        split: Of ``N`` pictures and ``M`` objects.
+        boxes: Its own.
+        sizes: Width and height of the pictures in pixels, ``(N, 2)``; NaN where not known.
         findings: Gets what is wrong.
 
     Returns:
         ``(M,)``, whether training learns the box.
     """
-    boxes, total = split.boxes, len(split.boxes)
+    xywh, total = boxes.xywh, len(boxes.xywh)
     sides = sizes[split.rows]
-    start, extent = boxes[:, :2], boxes[:, 2:]
+    start, extent = xywh[:, :2], xywh[:, 2:]
     inside = np.minimum(start + extent, sides) - np.maximum(start, 0)
-    flat = (extent < 1).any(1) | (split.areas <= 0)
+    flat = (extent < 1).any(1) | (boxes.areas <= 0)
     outside = ~flat & (inside <= 0).any(1)
     partly = ~flat & ~outside & (inside < extent - SLACK).any(1)
-    usable = ~flat & ~outside & ~split.ignored & (split.labels >= 0)
+    usable = ~flat & ~outside & ~boxes.ignored & (split.labels >= 0)
     known = ~np.isnan(sides).any(1)
-    if total and boxes.max() <= 1 and (sides[known] > 1).all():
+    if total and xywh.max() <= 1 and (sides[known] > 1).all():
         findings.add(split.name, 'relative-boxes', [split.source.ann_file])
         return usable
     if known.sum() >= FEWEST:
-        corners = (extent > start).all(1) & (boxes[:, 2:] <= sides + SLACK).all(1)
+        corners = (extent > start).all(1) & (xywh[:, 2:] <= sides + SLACK).all(1)
         if corners[known].all() and (partly | outside)[known].mean() >= CROSSING:
             findings.add(split.name, 'corner-boxes', [split.source.ann_file])
             return usable
 
     def name(i: int) -> str:
-        numbers = ', '.join(f'{value:g}' for value in boxes[i])
+        numbers = ', '.join(f'{value:g}' for value in xywh[i])
         picture = '{:g} x {:g}'.format(*sides[i])
         return f'{split.name_object(i)}: [{numbers}] in {picture}'
 
@@ -141,18 +142,18 @@ def check_boxes(split: Split, sizes: np.ndarray, findings: Findings) -> np.ndarr
         ('box-without-area', flat),
         ('box-outside', outside),
         ('box-partly-outside', partly),
-        ('duplicate-box', _find_duplicates(split)),
+        ('duplicate-box', _find_duplicates(split, boxes)),
     ):
         findings.add(split.name, code, rows.nonzero()[0], name, total)
     return usable
 
 
-def _find_duplicates(split: Split) -> np.ndarray:
+def _find_duplicates(split: Split, boxes: Boxes) -> np.ndarray:
     """Return ``(M,)``, whether a box of that class was in its picture already."""
-    keys = np.column_stack([split.rows, split.labels, split.boxes])
+    keys = np.column_stack([split.rows, split.labels, boxes.xywh])
     again = np.ones(len(keys), bool)
     again[np.unique(keys, axis=0, return_index=True)[1]] = False
-    return again & ~split.ignored
+    return again & ~boxes.ignored
 
 
 def count_levels(view: View, sides: np.ndarray) -> dict[str, int]:
@@ -160,7 +161,10 @@ def count_levels(view: View, sides: np.ndarray) -> dict[str, int]:
 
     Args:
         view: How the detector sees them.
-        sides: Width and height after the resize, ``(M, 2)``.
+        sides: Width and height in pixels after the resize, ``(M, 2)``.
+
+    Returns:
+        By the level's name; the narrow ones, which are of a level too, as ``'narrow'``.
     """
     counts = np.bincount(view.levels(sides), minlength=len(view.ranges))
     narrow = int((sides.min(1) < view.strides[0]).sum())
@@ -168,7 +172,11 @@ def count_levels(view: View, sides: np.ndarray) -> dict[str, int]:
 
 
 def format_ranges(ranges: Sequence[tuple[float, float]]) -> list[str]:
-    """Return each range in words: ``0 to 64``, ``above 512``."""
+    """Return each range of pixels in words: ``0 to 64``, ``above 512``.
+
+    Args:
+        ranges: Begin and end of each; from 1e8 on, MMDetection's infinity, there is no end.
+    """
     return [
         f'above {low:g}' if high >= 1e8 else f'{max(low, 0):g} to {high:g}' for low, high in ranges
     ]

@@ -14,7 +14,8 @@ from matplotlib.ticker import FuncFormatter, LogLocator, NullFormatter
 from ..errors import InputError
 from ..evaluation.figures import DPI, add_head_and_legend, shorten
 from .findings import ERROR, WARNING
-from .report import DataReport, Part
+from .part import Part
+from .report import DataReport
 
 # Okabe and Ito's palette, and a line and a marker each, so that a grey print can be read.
 _LOOKS = (('#0072B2', '-', 'o'), ('#D55E00', '--', 'x'), ('#009E73', ':', '+'),

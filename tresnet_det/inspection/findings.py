@@ -2,10 +2,12 @@
 
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
-from typing import NamedTuple
+from typing import Any, NamedTuple, TypeVar
 
 ERROR, WARNING, NOTE = LEVELS = ('error', 'warning', 'note')
 MOST_EXAMPLES = 1000  # of a finding that are kept
+
+T = TypeVar('T')
 
 
 class Kind(NamedTuple):
@@ -280,9 +282,10 @@ class Finding:
 
     @property
     def level(self) -> str:
+        """Its kind's, one of ``LEVELS``."""
         return KINDS[self.code].level
 
-    def as_dict(self) -> dict:
+    def as_dict(self) -> dict[str, Any]:
         """Return all of it for JSON."""
         _, what, mend = KINDS[self.code]
         own = dict(split=self.split, count=self.count, total=self.total)
@@ -301,8 +304,8 @@ class Findings:
         self,
         split: str,
         code: str,
-        rows: Iterable,
-        name: Callable[..., str] = str,
+        rows: Iterable[T],
+        name: Callable[[T], str] = str,
         total: int | None = None,
     ) -> None:
         """Add what was found.
@@ -310,7 +313,7 @@ class Findings:
         Args:
             split: The split's name.
             code: A key of ``KINDS``.
-            rows: One a fault; nothing is added where there is none.
+            rows: One for each fault, of any type; nothing is added where there is none.
             name: Says of a row where it is. It is only asked for the examples that are kept.
             total: Among how many.
         """

@@ -43,9 +43,8 @@ def read_csv_split(source: Source, findings: Findings) -> Split | None:
     except (InputError, OSError) as error:
         findings.add(source.name, 'unreadable-annotations', [str(error)])
         return None
-    good, wrong = [], []
-    for number, row in rows[1:]:
-        (good if len(row) == len(header) else wrong).append((number, row))
+    good = [(number, row) for number, row in rows[1:] if len(row) == len(header)]
+    wrong = [(number, row) for number, row in rows[1:] if len(row) != len(header)]
     findings.add(source.name, 'bad-row', wrong, lambda row: f'{file}:{row[0]}', len(rows) - 1)
     good = _drop_repeated(source, findings, good)
     if len(header) == 2 and header[1].lower() in LIST_HEADERS:
@@ -88,7 +87,7 @@ def read_folders_split(source: Source, findings: Findings) -> Split | None:
 
     Args:
         source: Of the kind ``'folders'``.
-        findings: Gets classes without a folder or picture.
+        findings: Gets classes without a folder or picture, and files that are no picture.
     """
     from torchvision.datasets.folder import IMG_EXTENSIONS
 
@@ -131,7 +130,8 @@ def read_folders_split(source: Source, findings: Findings) -> Split | None:
 
 def _drop_repeated(source: Source, findings: Findings, rows: Rows) -> Rows:
     """Keep the first row of each picture."""
-    first, again = {}, []
+    first: dict[str, tuple[int, list[str]]] = {}
+    again = []
     for number, row in rows:
         name = row[0].strip()
         if name in first:
@@ -217,9 +217,9 @@ def _split(
         faulty: Pictures with a label that is none.
         absent: Classes without a folder or column.
     """
-    rows, labels = np.array(rows, np.int64), np.array(labels, np.int64)
+    pictures = np.array(rows, np.int64)
     annotated = np.zeros(len(files), bool)
-    annotated[rows] = annotated[list(faulty)] = True
+    annotated[pictures] = annotated[list(faulty)] = True
     sizes = np.full((len(files), 2), np.nan)
     return Split(
         source,
@@ -227,9 +227,9 @@ def _split(
         tuple(classes),
         files,
         sizes,
-        rows,
-        labels,
-        lambda i: files[rows[i]],
+        pictures,
+        np.array(labels, np.int64),
+        lambda i: files[pictures[i]],
         set(files),
         annotated,
         absent,

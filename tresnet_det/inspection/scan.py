@@ -1,9 +1,11 @@
 """Reading all pictures of a data set once, in several processes: do they decode, and to what."""
 
+import functools
 import hashlib
 import os
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
+from typing import Any
 
 import numpy as np
 from torch.utils.data import DataLoader, Dataset
@@ -25,11 +27,11 @@ class Scan:
     """What was seen of ``N`` pictures; zeros of those that were not read.
 
     Attributes:
-        sizes: ``(N, 2)``, width and height, turned as EXIF says.
+        sizes: ``(N, 2)``, width and height in pixels, turned as EXIF says.
         turned: ``(N,)``, whether EXIF exchanged width and height.
         digests: ``(N,)`` of uint64, of the pixels; 0 for none.
         blank: ``(N,)``, whether all pixels are of one colour.
-        thumbs: ``(N, 256)`` of uint8: 16 x 16 grey pixels.
+        thumbs: ``(N, 256)`` of uint8: 16 x 16 grey pixels, row by row.
         errors: Why a picture was not read, by its number.
     """
 
@@ -42,6 +44,7 @@ class Scan:
 
     @classmethod
     def empty(cls, count: int) -> 'Scan':
+        """Return what is known of pictures that were not read."""
         return cls(
             np.zeros((count, 2), np.int64),
             np.zeros(count, bool),
@@ -98,7 +101,7 @@ def scan_pictures(
     return scan
 
 
-def _as_it_is(chunk: list) -> list:
+def _as_it_is(chunk: list[Seen | str]) -> list[Seen | str]:
     return chunk
 
 
@@ -109,7 +112,6 @@ class _Chunks(Dataset):
         # One array and not many strings, whose counts each worker would write to, and so copy.
         self._paths = np.array([os.fsencode(path) for path in paths])
         self._detection = np.array(detection, bool)
-        self._load = None
 
     def __len__(self) -> int:
         return -(-len(self._paths) // CHUNK)
@@ -131,19 +133,22 @@ class _Chunks(Dataset):
             from ..datasets.decode import decode_rgb
 
             return decode_rgb(path).permute(1, 2, 0).numpy()
-        if self._load is None:
-            import cv2
-
-            from ..datasets.transforms import LoadImage
-
-            cv2.setNumThreads(0)  # there is a process for each core
-            self._load = LoadImage()
-        results = self._load.transform(dict(img_path=path))
+        results = self._load(dict(img_path=path))
+        assert results is not None  # where it would be, this loader raises
         return results['img']
+
+    @functools.cached_property
+    def _load(self) -> Callable[[dict[str, Any]], dict[str, Any] | None]:
+        import cv2
+
+        from ..datasets.transforms import LoadImage
+
+        cv2.setNumThreads(0)  # there is a process for each core
+        return LoadImage().transform
 
 
 def look(pixels: np.ndarray, path: str) -> Seen:
-    """Say what a picture is: width, height, turned, digest, blank, thumbnail.
+    """Say what a picture is: width, height, turned, digest, blank, thumbnail, as `Scan` has them.
 
     Args:
         pixels: ``(H, W, 3)`` of uint8.
@@ -158,7 +163,7 @@ def look(pixels: np.ndarray, path: str) -> Seen:
     except Exception:  # Pillow raises almost anything on an odd header; the pixels are there
         turned = False
     height, width = pixels.shape[:2]
-    digest = hashlib.blake2b(np.ascontiguousarray(pixels), digest_size=8)
+    digest = hashlib.blake2b(np.ascontiguousarray(pixels).data, digest_size=8)
     digest.update(f'{width} {height}'.encode())
     grey = cv2.cvtColor(
         cv2.resize(pixels, (THUMB, THUMB), interpolation=cv2.INTER_AREA), cv2.COLOR_BGR2GRAY
@@ -171,8 +176,8 @@ def find_same(digests: np.ndarray, others: np.ndarray) -> np.ndarray:
     """Return for each picture ``(N,)`` one of ``others`` with the same pixels, or -1.
 
     Args:
-        digests: ``(N,)``; 0 for none.
-        others: ``(K,)``; 0 for none.
+        digests: ``(N,)`` of uint64; 0 for none.
+        others: ``(K,)`` of uint64; 0 for none.
     """
     order = np.argsort(others, kind='stable')
     place = np.minimum(np.searchsorted(others[order], digests), max(len(others) - 1, 0))
@@ -190,8 +195,8 @@ def find_like(thumbs: np.ndarray, others: np.ndarray) -> np.ndarray:
     little contrast are passed over.
 
     Args:
-        thumbs: ``(N, 256)``.
-        others: ``(K, 256)``.
+        thumbs: ``(N, 256)`` of uint8.
+        others: ``(K, 256)`` of uint8.
     """
     like = np.full(len(thumbs), -1)
     known, known_rows = _normalise(others)

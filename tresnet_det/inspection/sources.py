@@ -4,17 +4,23 @@ import os
 import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
 from ..datasets.checks import WRAPPERS, check_coco_classes, resolve_coco_classes, resolve_paths
 from ..datasets.classification import resolve_classes
-from ..datasets.formats.layouts import OF_TASK, Layout, find_layout, find_pictures, role_of
+from ..datasets.formats.layouts import OF_TASK, Layout, find_layout
+from ..datasets.formats.picture_folders import find_pictures
+from ..datasets.formats.roles import role_of
 from ..datasets.formats.yolo import YoloData
 from ..errors import InputError, MissingFileError
 from .findings import Findings
 
+NO_CLASS = -1  # in place of a class number
+ONE_LABEL = ('list', 'folders')  # kinds of sources with one label a picture
 FILE_KINDS = {'.json': 'coco', '.csv': 'csv', '.txt': 'list'}
 
 
@@ -28,29 +34,50 @@ class Source:
             ``'folders'``.
         ann_file: What is read; the list of pictures for VOC, what names the classes for YOLO, the
             folder itself for class folders.
-        folder: Of the pictures; None where they are looked for below ``root`` by their names.
+        folder: Of the pictures, or what they lie below.
         training: Whether it is learnt from, and not measured on.
         detection: Whether its boxes are what is learnt.
         classes: Names in the order of the labels; None takes them from the data.
         needs_truth: False where predictions are only written down.
-        root: The folder that has the layout, such as VOC's ``Annotations``.
+        search: Whether the pictures are looked for below ``folder``, by their names.
         role: ``'train'``, ``'val'`` or ``'test'`` in the layout, whatever it is taken for.
-        yolo: YOLO's data.
+        xml_folder: Of VOC's XML files; with the kind ``'voc'`` alone.
+        yolo: YOLO's data; with the kind ``'yolo'`` alone.
         optional: Whether it is left out where it has no annotations.
     """
 
     name: str
     kind: str
     ann_file: Path
-    folder: Path | None = None
+    folder: Path
     training: bool = True
     detection: bool = False
     classes: tuple[str, ...] | None = None
     needs_truth: bool = True
-    root: Path | None = None
+    search: bool = False
     role: str = 'train'
+    xml_folder: Path | None = None
     yolo: YoloData | None = None
     optional: bool = False
+
+
+@dataclass
+class Boxes:
+    """The boxes of ``M`` objects.
+
+    Attributes:
+        xywh: ``(M, 4)``: left, top, width and height in pixels of the picture.
+        areas: ``(M,)`` in square pixels, NaN where nothing is said.
+        ignored: ``(M,)``, whether it is a crowd, or difficult, and so not learnt.
+    """
+
+    xywh: np.ndarray
+    areas: np.ndarray
+    ignored: np.ndarray
+
+    def take(self, rows: np.ndarray) -> 'Boxes':
+        """Return the boxes of some objects."""
+        return Boxes(self.xywh[rows], self.areas[rows], self.ignored[rows])
 
 
 @dataclass
@@ -62,17 +89,15 @@ class Split:
         folder: Of the pictures.
         classes: Names in the order of the labels.
         files: ``N`` files, relative to ``folder``.
-        sizes: ``(N, 2)``, width and height as annotated; NaN where nothing is said.
+        sizes: ``(N, 2)``, width and height in pixels as annotated; NaN where nothing is said.
         rows: ``(M,)``, the picture of each object.
-        labels: ``(M,)``, class numbers; -1 for what is no class.
+        labels: ``(M,)``, class numbers; `NO_CLASS` for what is no class.
         name_object: Says of an object where it is.
         named: All files that the annotations name, also those of entries that are no good.
         annotated: ``(N,)``, whether anything is said of a picture, good or bad.
         absent: Classes that the data has no place for, as a category or a folder.
         lacking: ``(N,)``, whether a picture lacks the label file of its own; with YOLO's.
-        boxes: ``(M, 4)``: x, y, width and height in pixels; None for labels of pictures.
-        areas: ``(M,)`` in pixels, NaN where nothing is said; with ``boxes``.
-        ignored: ``(M,)``: crowds, which are not learnt; with ``boxes``.
+        boxes: Of the objects; None for labels of pictures.
     """
 
     source: Source
@@ -87,12 +112,11 @@ class Split:
     annotated: np.ndarray
     absent: frozenset[str] = frozenset()
     lacking: np.ndarray | None = None
-    boxes: np.ndarray | None = None
-    areas: np.ndarray | None = None
-    ignored: np.ndarray | None = None
+    boxes: Boxes | None = None
 
     @property
     def name(self) -> str:
+        """Its source's."""
         return self.source.name
 
     def path(self, row: int) -> str:
@@ -101,14 +125,19 @@ class Split:
 
 
 def find_folder(source: Source, files: list[str], findings: Findings) -> Path:
-    """Return the folder of a source's pictures; where none is found, the findings say so."""
-    if source.folder is not None or not files:
-        return source.folder or source.root
-    try:
-        return find_pictures(source.root, files, source.ann_file, source.role)
-    except InputError as error:
-        findings.add(source.name, 'pictures-not-found', [str(error)])
-        return source.root
+    """Return the folder of a source's pictures.
+
+    Args:
+        source: Where they lie, or below what.
+        files: Their names.
+        findings: Gets it where no folder below has them; the one above is returned then.
+    """
+    if source.search and files:
+        try:
+            return find_pictures(source.folder, files, source.ann_file, source.role)
+        except InputError as error:
+            findings.add(source.name, 'pictures-not-found', [str(error)])
+    return source.folder
 
 
 def find_sources(findings: Findings, path: Path, img_dir: Path | None = None) -> list[Source]:
@@ -150,8 +179,16 @@ def _file_source(path: Path, img_dir: Path | None) -> Source:
     root = path.parent.parent if path.parent.name in ('annotations', 'meta') else path.parent
     kind, role = FILE_KINDS[path.suffix.lower()], role_of(name)
     role = role if role in ('val', 'test') else 'train'
-    where = dict(folder=img_dir, root=root, role=role)
-    return Source(name, kind, path, training=role == 'train', detection=kind == 'coco', **where)
+    return Source(
+        name,
+        kind,
+        path,
+        img_dir or root,
+        training=role == 'train',
+        detection=kind == 'coco',
+        search=img_dir is None,
+        role=role,
+    )
 
 
 def _layout_source(layout: Layout, role: str) -> Source:
@@ -161,11 +198,12 @@ def _layout_source(layout: Layout, role: str) -> Source:
         role,
         kind,
         layout.sign if kind == 'yolo' else place,
-        folders.get(kind),
+        folders.get(kind, layout.root),
         training=role == 'train',
         detection=kind in OF_TASK['detection'],
-        root=layout.root,
+        search=kind in ('coco', 'csv'),
         role=role,
+        xml_folder=layout.root / 'Annotations' if kind == 'voc' else None,
         yolo=layout.yolo,
         optional=role == 'test',
     )
@@ -219,7 +257,7 @@ def _config_source(cfg: Mapping, name: str, training: bool, needs_truth: bool) -
     kind = _type_name(cfg)
     root, ann_file = Path(cfg.get('data_root') or ''), cfg.get('ann_file') or ''
     found = DATASETS.get(kind)
-    common = dict(name=name, training=training, needs_truth=needs_truth)
+    source = partial(Source, name, training=training, needs_truth=needs_truth)
     if (cfg.get('backend_args') or {}).get('backend', 'local') != 'local' or '://' in ann_file:
         return None
     if kind in ('ImageFolderDataset', 'MultiLabelDataset'):
@@ -227,27 +265,30 @@ def _config_source(cfg: Mapping, name: str, training: bool, needs_truth: bool) -
         path = root / ann_file if ann_file else folder
         reader = 'folders' if not ann_file else 'list'
         if ann_file and kind == 'MultiLabelDataset':
-            reader = {'.json': 'coco', '.csv': 'csv'}.get(path.suffix.lower())
-            if reader is None:
+            if path.suffix.lower() not in ('.json', '.csv'):
                 raise InputError(f'ann_file {path} must be a .json (COCO) or .csv file')
-        classes = resolve_classes(cfg.get('metainfo'))
-        return Source(kind=reader, ann_file=path, folder=folder, classes=classes, **common)
-    if not isinstance(found, type) or not issubclass(found, (CocoDataset, XMLDataset)):
+            reader = FILE_KINDS[path.suffix.lower()]
+        return source(reader, path, folder, classes=resolve_classes(cfg.get('metainfo')))
+    is_known = isinstance(found, type) and issubclass(found, (CocoDataset, XMLDataset))
+    # The images of LVIS have a coco_url in place of a file_name.
+    if not is_known or kind.startswith('LVIS'):
         return None
-    if kind.startswith('LVIS'):  # whose images have a coco_url in place of a file_name
-        return None
-    common['detection'] = True
-    classes = _names(cfg, found)
+    classes = _names(cfg, found.METAINFO)
     if issubclass(found, XMLDataset):
         place = root / (cfg.get('data_prefix') or {}).get('sub_data_root', '')
-        folder = place / cfg.get('img_subdir', 'JPEGImages')
-        paths = dict(ann_file=root / ann_file, folder=folder, root=place)
-        return Source(kind='voc', classes=classes, **paths, **common)
+        return source(
+            'voc',
+            root / ann_file,
+            place / cfg.get('img_subdir', 'JPEGImages'),
+            detection=True,
+            classes=classes,
+            xml_folder=place / cfg.get('ann_subdir', 'Annotations'),
+        )
     path, folder = map(Path, resolve_paths(cfg))
-    return Source(kind='coco', ann_file=path, folder=folder, classes=classes, **common)
+    return source('coco', path, folder, detection=True, classes=classes)
 
 
-def _names(cfg: Mapping, kind: type) -> tuple[str, ...]:
-    """Return the classes of a dataset of MMDetection."""
-    own = (cfg.get('metainfo') or {}).get('classes') is None and kind.METAINFO.get('classes')
+def _names(cfg: Mapping, metainfo: Mapping[str, Any]) -> tuple[str, ...]:
+    """Return the classes of a dataset of MMDetection, whose own are in ``metainfo``."""
+    own = (cfg.get('metainfo') or {}).get('classes') is None and metainfo.get('classes')
     return tuple(check_coco_classes(own or resolve_coco_classes(cfg), None))

@@ -6,6 +6,7 @@ leaves out what is no good, notes it, and goes on.
 
 import math
 from collections import defaultdict
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -15,16 +16,17 @@ from ..datasets.formats.text_files import read_lines
 from ..datasets.formats.voc import _picture_size
 from ..datasets.formats.yolo import (
     DIGITS,
+    YoloData,
     common_folder,
     find_lost,
     label_file,
     list_pictures,
     number_names,
 )
-from ..datasets.formats.yolo_rows import RowError, parse_row
+from ..datasets.formats.yolo_rows import Box, RowError, parse_row
 from ..errors import InputError
 from .findings import Findings
-from .sources import Source, Split
+from .sources import Boxes, Source, Split
 
 UNNAMED = 10_000  # classes that are taken where nothing names them
 
@@ -35,7 +37,7 @@ class _Objects:
 
     rows: list[int] = field(default_factory=list)
     labels: list[int] = field(default_factory=list)
-    edges: list[tuple[float, ...]] = field(default_factory=list)
+    edges: list[Box] = field(default_factory=list)
     wheres: list[tuple[Path, int]] = field(default_factory=list)
     faults: dict[str, list[str]] = field(default_factory=lambda: defaultdict(list))
     filled: set[int] = field(default_factory=set)  # pictures with any row, good or bad
@@ -51,7 +53,9 @@ def read_yolo_split(source: Source, findings: Findings) -> Split | None:
         source: Of the kind ``'yolo'``.
         findings: Gets what is wrong with lists, label files and their rows.
     """
-    data, places = source.yolo, source.yolo.splits[source.role]
+    data = source.yolo
+    assert data is not None  # of this kind
+    places = data.splits[source.role]
     try:
         pictures = list(dict.fromkeys(p for place in places for _, p in list_pictures(place)))
     except InputError as error:
@@ -66,16 +70,16 @@ def read_yolo_split(source: Source, findings: Findings) -> Split | None:
     objects = _Objects()
     for i, file in enumerate(labels):
         if not lacking[i]:
-            _read_rows(i, file, len(data.names) or UNNAMED, source, objects)
-    _check_files(source, findings, pictures, labels, lacking)
+            _read_rows(i, file, data, source.folder, objects)
+    _check_files(source, findings, places, pictures, labels, lacking)
     total = len(objects.rows) + sum(map(len, objects.faults.values()))
     for code, faults in objects.faults.items():
         findings.add(source.name, code, faults, total=total)
-    return _make_split(source, pictures, lacking, objects)
+    return _make_split(source, data, pictures, lacking, objects)
 
 
-def _read_rows(i: int, file: Path, count: int, source: Source, objects: _Objects) -> None:
-    """Read the label file of picture ``i``; there are ``count`` classes."""
+def _read_rows(i: int, file: Path, data: YoloData, root: Path, objects: _Objects) -> None:
+    """Read the label file of picture ``i``."""
     try:
         lines = read_lines(file)
     except InputError as error:
@@ -87,9 +91,10 @@ def _read_rows(i: int, file: Path, count: int, source: Source, objects: _Objects
             continue
         objects.filled.add(i)
         try:
-            label, edges = parse_row(line.split(), count, source.yolo.source)
+            count = len(data.names) or UNNAMED
+            label, edges = parse_row(line.split(), count, data.source)
         except RowError as error:
-            objects.faults[error.code].append(f'{_shown(file, source)}:{row}: {error}')
+            objects.faults[error.code].append(f'{_shown(file, root)}:{row}: {error}')
             continue
         objects.rows.append(i)
         objects.labels.append(label)
@@ -100,20 +105,24 @@ def _read_rows(i: int, file: Path, count: int, source: Source, objects: _Objects
 def _check_files(
     source: Source,
     findings: Findings,
+    places: Sequence[Path],
     pictures: list[Path],
     labels: list[Path],
     lacking: np.ndarray,
 ) -> None:
     """Hold pictures and label files against each other."""
+    root = source.folder
 
     def name(i: int) -> str:
-        return f'{_shown(pictures[i], source)}: there is no {_shown(labels[i], source)}'
+        return f'{_shown(pictures[i], root)}: there is no {_shown(labels[i], root)}'
 
-    findings.add(source.name, 'missing-label-file', lacking.nonzero()[0], name, len(pictures))
-    if all(place.is_dir() for place in source.yolo.splits[source.role]):  # lists may share a folder
+    missing = np.flatnonzero(lacking).tolist()
+    findings.add(source.name, 'missing-label-file', missing, name, len(pictures))
+    if all(place.is_dir() for place in places):  # lists may share a folder
         lost = find_lost(labels)
-        findings.add(source.name, 'label-without-picture', lost, lambda f: _shown(f, source))
-    first, shared = {}, []
+        findings.add(source.name, 'label-without-picture', lost, lambda f: _shown(f, root))
+    first: dict[Path, int] = {}
+    shared = []
     for i, file in enumerate(labels):
         if first.setdefault(file, i) != i and not lacking[i]:
             shared.append(i)
@@ -121,23 +130,24 @@ def _check_files(
         source.name,
         'shared-label-file',
         shared,
-        lambda i: f'{_shown(pictures[i], source)} and {pictures[first[labels[i]]].name}',
+        lambda i: f'{_shown(pictures[i], root)} and {pictures[first[labels[i]]].name}',
         len(pictures),
     )
 
 
 def _make_split(
-    source: Source, pictures: list[Path], lacking: np.ndarray, objects: _Objects
+    source: Source, data: YoloData, pictures: list[Path], lacking: np.ndarray, objects: _Objects
 ) -> Split:
-    folder = common_folder(source.yolo.splits[source.role], pictures)
+    folder = common_folder(data.splits[source.role], pictures)
     files = [str(picture.relative_to(folder)) for picture in pictures]
     sizes = np.array([_read_size(picture) for picture in pictures], np.float64)
     rows, labels = np.array(objects.rows, np.int64), np.array(objects.labels, np.int64)
     edges = np.array(objects.edges, np.float64).reshape(-1, 4) * np.tile(sizes[rows], 2)
     edges = edges.round(DIGITS)  # as training has it
-    boxes = np.concatenate([edges[:, :2], edges[:, 2:] - edges[:, :2]], axis=1).round(DIGITS)
-    kept = (~np.isnan(boxes).any(1)).nonzero()[0]
-    names = source.yolo.names or number_names(range(labels.max(initial=-1) + 1))
+    xywh = np.concatenate([edges[:, :2], edges[:, 2:] - edges[:, :2]], axis=1).round(DIGITS)
+    kept = (~np.isnan(xywh).any(1)).nonzero()[0]
+    boxes = Boxes(xywh, xywh[:, 2:].prod(1), np.zeros(len(xywh), bool))
+    names = data.names or number_names(int(labels.max(initial=-1)) + 1)
     wheres = objects.wheres
     return Split(
         source,
@@ -147,13 +157,11 @@ def _make_split(
         sizes,
         rows[kept],
         labels[kept],
-        lambda i: f'{_shown(wheres[kept[i]][0], source)}:{wheres[kept[i]][1]}',
+        lambda i: f'{_shown(wheres[kept[i]][0], source.folder)}:{wheres[kept[i]][1]}',
         set(files),
         np.isin(np.arange(len(files)), list(objects.filled)),
         lacking=lacking,
-        boxes=boxes[kept],
-        areas=boxes[kept, 2:].prod(1),
-        ignored=np.zeros(len(kept), bool),
+        boxes=boxes.take(kept),
     )
 
 
@@ -165,6 +173,6 @@ def _read_size(picture: Path) -> tuple[float, float]:
         return math.nan, math.nan
 
 
-def _shown(file: Path, source: Source) -> str:
+def _shown(file: Path, root: Path) -> str:
     """Return a file as it lies below the layout's folder."""
-    return str(file.relative_to(source.root) if file.is_relative_to(source.root) else file)
+    return str(file.relative_to(root) if file.is_relative_to(root) else file)

@@ -9,12 +9,15 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from http.client import HTTPException
 from pathlib import Path
-from typing import NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 from urllib.parse import urlsplit
 
 import numpy as np
 
 from ..errors import InputError, MissingFileError
+
+if TYPE_CHECKING:
+    import cv2  # takes its time
 
 VIDEO_SUFFIXES = ('.mp4', '.avi', '.mov', '.mkv', '.webm', '.m4v', '.mpg', '.mpeg', '.wmv')
 LARGEST_DOWNLOAD = 64 << 20  # bytes
@@ -70,7 +73,7 @@ def find_sources(inputs: Sequence[str]) -> list[Source]:
         MissingFileError: There is no such file.
         InputError: A folder or a pattern has no picture, or a URL is not one of a picture.
     """
-    found = {}
+    found: dict[str, Source] = {}
     for text in inputs:
         for source in _expand(text):
             key = source.name if source.kind == 'url' else os.path.abspath(source.name)
@@ -120,7 +123,14 @@ def read_pictures(
 
 
 def read_frames(path: str, stride: int = 1) -> Iterator[Picture]:
-    """Read every ``stride``-th frame of a video.
+    """Read every ``stride``-th frame of a video, from the first.
+
+    Args:
+        path: The file.
+        stride: At least 1.
+
+    Yields:
+        The frames; those that cannot be decoded are left out.
 
     Raises:
         InputError: It is no video that can be decoded.
@@ -232,7 +242,7 @@ def _picture_suffixes() -> tuple[str, ...]:
 
 
 @contextmanager
-def _opened(path: str) -> Iterator:
+def _opened(path: str) -> Iterator['cv2.VideoCapture']:
     """OpenCV's reader of a video file."""
     import cv2
 

@@ -25,20 +25,37 @@ TABLE_ROWS = 20
 VIDEO_LINES = 5  # for the labels beneath a frame, whose number changes
 
 
-class Findings(NamedTuple):
-    """What was found in one picture, the surest first.
+class Labels(NamedTuple):
+    """What a classifier finds in one picture, the surest first.
 
     Attributes:
         labels: ``(N,)``, class numbers.
         scores: ``(N,)``, in [0, 1].
-        boxes: ``(N, 4)``, x1 y1 x2 y2 in the picture's pixels; None of a classifier.
+    """
+
+    labels: np.ndarray
+    scores: np.ndarray
+
+
+class Objects(NamedTuple):
+    """What a detector finds in one picture, the surest first.
+
+    Attributes:
+        labels: ``(N,)``, class numbers.
+        scores: ``(N,)``, in [0, 1].
+        boxes: ``(N, 4)``, x1 y1 x2 y2 in the picture's pixels.
         masks: N codes of pycocotools; None of what has boxes alone.
     """
 
     labels: np.ndarray
     scores: np.ndarray
-    boxes: np.ndarray | None = None
-    masks: Sequence[dict] | None = None
+    boxes: np.ndarray
+    masks: Sequence[dict[str, Any]] | None = None
+
+    def first(self, count: int) -> 'Objects':
+        """Return the ``count`` surest ones."""
+        masks = None if self.masks is None else self.masks[:count]
+        return Objects(self.labels[:count], self.scores[:count], self.boxes[:count], masks)
 
 
 class CocoIds:
@@ -49,6 +66,9 @@ class CocoIds:
             the pictures as they come, and the classes, from 1.
         classes: The model's.
 
+    Attributes:
+        categories: The number of each class.
+
     Raises:
         MissingFileError: The file is not there.
         InputError: It is no such file, or lacks a class.
@@ -56,7 +76,7 @@ class CocoIds:
 
     def __init__(self, ann_file: str | None, classes: Sequence[str]) -> None:
         self._ann_file = ann_file
-        self._by_name = {}
+        self._by_name: dict[str, int | str] = {}
         self.categories = {name: number for number, name in enumerate(classes, 1)}
         if ann_file is None:
             return
@@ -89,8 +109,12 @@ class CocoIds:
         if twice:
             raise InputError(f'--ann-file {self._ann_file}: two pictures are its image {twice[0]}')
 
-    def image_id(self, name: str, default: Any) -> Any:
+    def image_id(self, name: str, default: int | str) -> int | str:
         """Return the number of the picture whose ``file_name`` ends the path, longest first.
+
+        Args:
+            name: The path.
+            default: Returned where there is no annotation file.
 
         Raises:
             InputError: The annotation file has no such picture.
@@ -108,7 +132,7 @@ class CocoIds:
 class _Row:
     """Of the table: how often each class was found, and in how many frames of a video."""
 
-    found: Counter = field(default_factory=Counter)
+    found: Counter[str] = field(default_factory=Counter)
     frames: int = 0
 
 
@@ -130,7 +154,13 @@ class PredictionWriter:
             has all.
         top: Of one label a picture, this many of the surest classes are shown.
         draw: Whether to draw.
-        ids: Of a detector.
+        ids: Of a detector; None to count pictures and classes from 1.
+
+    Attributes:
+        count: How many pictures and frames were taken.
+        folder: Where all of it is.
+        results: The JSON of the boxes, or of the classes.
+        pictures: Where the drawn pictures are; None where nothing is drawn.
 
     Raises:
         InputError: The folder cannot be made.
@@ -152,7 +182,7 @@ class PredictionWriter:
         self.pictures = make_folder(self.folder / 'pictures') if draw else None
         self.count = 0
         self.results = self.folder / ('results.bbox.json' if self._detects else 'results.json')
-        self._images: list[dict] = []
+        self._images: list[dict[str, Any]] = []
         self._rows: dict[str, _Row] = {}  # of the first files
         self._files = 0  # a video is one
         self._last_file: str | None = None
@@ -181,21 +211,27 @@ class PredictionWriter:
             (self.folder / 'images.json').write_text(json.dumps(content, indent=1) + '\n')
 
     def add(self, picture: Picture, sample: Any) -> None:
-        """Take what :meth:`Predictor.stream` gives for one picture."""
+        """Take what :meth:`Predictor.stream` gives for one picture.
+
+        Raises:
+            InputError: The annotation file does not name it, or there is no encoder for a video.
+        """
         self.count += 1
-        found = self._read_detection(sample) if self._detects else self._read_classes(sample)
-        shown = self._above_threshold(found) if self._detects else found
-        drawn = self._draw(picture, shown) if self.pictures else None
         if self._detects:
-            self._write_boxes(picture, found, drawn)
+            found = self._read_objects(sample)
+            # The surest are first.
+            shown = found.first(int(np.count_nonzero(found.scores >= self.threshold)))
+            self._write_objects(picture, found, self._draw(picture, shown))
+            self._list(picture, shown)
         else:
-            self._write_classes(picture, found, drawn)
-        self._list(picture, shown)
+            labels = self._read_labels(sample)
+            self._write_labels(picture, labels, self._draw(picture, labels))
+            self._list(picture, labels)
 
     @property
     def masks(self) -> Path | None:
         """The file with the masks, None where there are none."""
-        return self._segm and self._segm.path
+        return None if self._segm is None else self._segm.path
 
     def table(self) -> str:
         """Return a table of the files and what was found in them, shortened where they are many."""
@@ -213,42 +249,41 @@ class PredictionWriter:
         """Return the results and pictures in the folder that are not of this run."""
         second = self.folder / ('images.json' if self._detects else 'results.csv')
         results = {self.folder / name for name in RESULTS} - {self.results, self.masks, second}
-        drawn = (self.folder / 'pictures').glob('*')
-        drawn = {path for path in drawn if path.name.lower() not in self._taken}
-        return [path for path in sorted(results) + sorted(drawn) if path.is_file()]
+        drawn = sorted((self.folder / 'pictures').glob('*'))
+        others = [path for path in drawn if path.name.lower() not in self._taken]
+        return [path for path in sorted(results) + others if path.is_file()]
 
     @property
     def _detects(self) -> bool:
         return self.task == 'detection'
 
-    def _read_detection(self, sample: Any) -> Findings:
+    def _read_objects(self, sample: Any) -> Objects:
         found = sample.pred_instances
         order = np.argsort(-found.scores.numpy(), kind='stable')
-        arrays = [v.numpy()[order] for v in (found.labels, found.scores, found.bboxes)]
+        labels, scores, boxes = (
+            values.numpy()[order] for values in (found.labels, found.scores, found.bboxes)
+        )
         if 'masks' not in found:
-            return Findings(*arrays)
-        labels, scores, boxes = arrays
+            return Objects(labels, scores, boxes)
         masks = [found.masks[n] for n in order]
         for n in np.flatnonzero(~boxes.any(1)):  # heads of masks alone, as SOLO's, say zeros
             x, y, w, h = masks_of_coco.toBbox(masks[n])
             boxes[n] = x, y, x + w, y + h
-        return Findings(labels, scores, boxes, masks)
+        return Objects(labels, scores, boxes, masks)
 
-    def _read_classes(self, sample: Any) -> Findings:
+    def _read_labels(self, sample: Any) -> Labels:
         scores = sample.pred_score.float().numpy()
         if self.task == 'multilabel':
             lines = judge_labels(scores, None, self.threshold)
         else:
             lines = judge_top(scores, None, self.top)
-        return Findings(np.array([x.label for x in lines], int), np.array([x.score for x in lines]))
+        return Labels(np.array([x.label for x in lines], int), np.array([x.score for x in lines]))
 
-    def _above_threshold(self, found: Findings) -> Findings:
-        count = np.count_nonzero(found.scores >= self.threshold)  # the surest are first
-        return Findings(*(None if values is None else values[:count] for values in found))
-
-    def _draw(self, picture: Picture, found: Findings) -> str:
-        """Draw a picture or a frame, and return the file below the folder."""
-        if found.boxes is not None:
+    def _draw(self, picture: Picture, found: Objects | Labels) -> str | None:
+        """Draw a picture or a frame, if so wished, and return the file below the folder."""
+        if self.pictures is None:
+            return None
+        if isinstance(found, Objects):
             drawn = draw_boxes(
                 picture.pixels, found.boxes, found.labels, found.scores, self.classes, found.masks
             )
@@ -258,7 +293,7 @@ class PredictionWriter:
             rows = VIDEO_LINES if self.task == 'multilabel' else len(lines)
             drawn = draw_classes(picture.pixels, lines, rows if picture.video else None)
         if picture.video:
-            if picture.video != self._source:
+            if self._video is None or picture.video != self._source:
                 self._end_video()
                 self._source = picture.video
                 name = safe_name(picture.video.name, self._taken, '.mp4')
@@ -274,30 +309,30 @@ class PredictionWriter:
             self._video.close()
             self._video = self._source = None
 
-    def _write_boxes(self, picture: Picture, found: Findings, drawn: str | None) -> None:
+    def _write_objects(self, picture: Picture, found: Objects, drawn: str | None) -> None:
         number = self.ids.image_id(picture.name, self.count)
         height, width = picture.pixels.shape[:2]
         image = dict(id=number, file_name=picture.name, width=width, height=height)
         self._images.append(image | (dict(drawn=drawn) if drawn else {}))
         if found.masks is not None and self._segm is None:
             self._segm = self._closing.enter_context(JsonList(self.folder / 'results.segm.json'))
-        masks = [None] * len(found.labels) if found.masks is None else found.masks
-        columns = map(np.ndarray.tolist, (found.labels, found.scores, found.boxes))
-        for label, score, (x1, y1, x2, y2), mask in zip(*columns, masks, strict=True):
+        columns = found.labels.tolist(), found.scores.tolist(), found.boxes.tolist()
+        for n, (label, score, (x1, y1, x2, y2)) in enumerate(zip(*columns, strict=True)):
             category = self.ids.categories[self.classes[label]]
-            entry = dict(image_id=number, category_id=category)
+            entry: dict[str, Any] = dict(image_id=number, category_id=category)
             self._json.write(entry | dict(bbox=[x1, y1, x2 - x1, y2 - y1], score=score))
-            if mask is not None:  # without the box, whose area COCO would take for the mask's
-                self._segm.write(entry | dict(segmentation=mask, score=score))
+            if found.masks is not None and self._segm is not None:
+                # Without the box, whose area COCO would take for the mask's.
+                self._segm.write(entry | dict(segmentation=found.masks[n], score=score))
 
-    def _write_classes(self, picture: Picture, found: Findings, drawn: str | None) -> None:
+    def _write_labels(self, picture: Picture, found: Labels, drawn: str | None) -> None:
         pairs = list(zip(found.labels.tolist(), found.scores.tolist(), strict=True))
         predictions = [{'class': self.classes[n], 'label': n, 'score': s} for n, s in pairs]
         entry = dict(file=picture.name, predictions=predictions)
         self._json.write(entry | (dict(drawn=drawn) if drawn else {}))
         self._csv.writerows((picture.name, self.classes[n], f'{s:.6f}') for n, s in pairs)
 
-    def _list(self, picture: Picture, found: Findings) -> None:
+    def _list(self, picture: Picture, found: Objects | Labels) -> None:
         """Keep the picture's line of the table; a video's frames share one."""
         file = picture.video.name if picture.video else picture.name
         if file != self._last_file:

@@ -18,7 +18,7 @@ from mmengine.config import Config
 from mmengine.dataset import Compose, pseudo_collate
 from mmengine.device import get_device
 from mmengine.logging import print_log
-from mmengine.model import revert_sync_batchnorm
+from mmengine.model import BaseModel, revert_sync_batchnorm
 from mmengine.registry import init_default_scope
 from mmengine.structures import BaseDataElement
 
@@ -142,10 +142,10 @@ class Predictor:
         Raises:
             InputError: The device has too little memory.
         """
-        by_size = {}
+        by_size: dict[tuple[int, ...], list[int]] = {}
         for number, one in enumerate(prepared):
             by_size.setdefault(self._padded_size(one['inputs']), []).append(number)
-        results = [None] * len(prepared)
+        results = {}
         for numbers in by_size.values():
             at_once = self._at_once([prepared[number] for number in numbers], batch_size)
             for batch in _batches(numbers, at_once):
@@ -153,7 +153,7 @@ class Predictor:
                 for number, sample in zip(batch, samples, strict=True):
                     _encode_masks(sample)
                     results[number] = sample.cpu()
-        return results
+        return [results[number] for number in range(len(prepared))]
 
     def predict(
         self, pictures: Sequence[np.ndarray | str | os.PathLike], batch_size: int = BATCH_SIZE
@@ -221,8 +221,8 @@ class _DetectionPipeline:
     """
 
     def __init__(self, transforms: Sequence[Mapping]) -> None:
-        transforms = [dict(t) for t in transforms if _kind(t) != 'LoadAnnotations']
-        loaders = [t for t in transforms if _kind(t) in ('LoadImage', 'LoadImageFromFile')]
+        steps = [dict(t) for t in transforms if _kind(t) != 'LoadAnnotations']
+        loaders = [t for t in steps if _kind(t) in ('LoadImage', 'LoadImageFromFile')]
         if not loaders:
             raise InputError(
                 "test_dataloader's pipeline loads no picture: put dict(type='LoadImage') first"
@@ -232,7 +232,7 @@ class _DetectionPipeline:
         self._loader = _Loader(**options)
         loader.clear()
         loader.update(options, type='mmdet.LoadImageFromNDArray')
-        self._transforms = Compose(transforms)
+        self._transforms = Compose(steps)
 
     def read(self, path: str) -> np.ndarray:
         return self._loader.read(path)
@@ -321,7 +321,7 @@ def _find_classes(cfg: Config, checkpoint: Mapping, path: str) -> tuple[str, ...
     return next((names for names in known if len(names) == number), tuple(map(str, range(number))))
 
 
-def _load_weights(model: torch.nn.Module, checkpoint: Mapping, path: str) -> None:
+def _load_weights(model: BaseModel, checkpoint: Mapping, path: str) -> None:
     """Load every tensor.
 
     Raises:

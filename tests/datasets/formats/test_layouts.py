@@ -5,7 +5,9 @@ import json
 import pytest
 from PIL import Image
 
-from tresnet_det.datasets.formats.layouts import find_layout, find_pictures, role_of
+from tresnet_det.datasets.formats.layouts import find_layout
+from tresnet_det.datasets.formats.picture_folders import find_pictures
+from tresnet_det.datasets.formats.roles import role_of
 from tresnet_det.errors import InputError, MissingFileError
 
 

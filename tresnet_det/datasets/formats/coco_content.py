@@ -110,6 +110,11 @@ def check_categories(ann_file: str | Path, content: dict, classes: list[str]) ->
     MMDetection numbers the labels by the *file's* order of those categories that are in
     ``classes``; where that order is another one, labels and names part without a word.
 
+    Args:
+        ann_file: Named in messages.
+        content: Of `read_instances`.
+        classes: Names in the order of the labels.
+
     Returns:
         Warnings: classes without a category at the end of the order, categories that are no class.
 
@@ -250,6 +255,12 @@ def check_references(
 ) -> None:
     """Hold that each annotation refers to something that is there.
 
+    Args:
+        ann_file: Named in messages.
+        annotations: With an ``id`` each.
+        key: ``'image_id'`` or ``'category_id'``.
+        known: The ids that are there.
+
     Raises:
         InputError: One does not.
     """
@@ -314,6 +325,7 @@ def _number_array(ann_file: Path, annotations: list[dict], key: str, count: int)
 
 
 def are_numbers(values: object, count: int) -> bool:
+    """Whether a value is a list of so many finite numbers, between minus and plus `LIMIT`."""
     if not isinstance(values, list) or len(values) != count:
         return False
     return all(type(v) in (int, float) and abs(v) < LIMIT for v in values)

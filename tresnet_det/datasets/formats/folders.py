@@ -24,6 +24,13 @@ def inner_folders(folder: str | os.PathLike) -> list[str]:
         return sorted(e.name for e in entries if not e.name.startswith('.') and _is_folder(e))
 
 
+def child_folders(folder: Path) -> list[Path]:
+    """Return the folders of :func:`inner_folders`; none where it is no folder itself."""
+    if not folder.is_dir():
+        return []
+    return [folder / name for name in inner_folders(folder)]
+
+
 def _is_folder(entry: os.DirEntry) -> bool:
     if not entry.is_symlink():  # of which nothing need be asked
         return entry.is_dir()

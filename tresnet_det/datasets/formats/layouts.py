@@ -2,14 +2,14 @@
 
 import os
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TypeVar
 
-from ...errors import InputError, MissingFileError, few, shown
-from .folders import inner_folders
+from ...errors import InputError, MissingFileError, few
+from .folders import child_folders
 from .multilabel_readers import SUFFIXES
+from .roles import assign_roles, role_of
 from .text_files import read_lines
 from .voc import check_layout
 from .yolo import YoloData, has_labels, number_names, parse_data_yaml
@@ -33,14 +33,6 @@ WANTED = {
     'csv': 'train.csv',
     'folders': 'train/ with a folder of pictures for each class',
 }
-ROLES = ('train', 'val', 'test')
-# In this order: test-dev is a test, and trainval is no train.
-ROLE_WORDS = {
-    'test': ('test', 'testing'),
-    'trainval': ('trainval',),
-    'val': ('val', 'valid', 'validation', 'minival', 'dev', 'eval'),
-    'train': ('train', 'training'),
-}
 OTHER_JSON = re.compile(r'^(captions|image_info|panoptic|person_keypoints|stuff)_')
 COCO_NAMES = ('annotations/instances_*.json', '*/_annotations.coco.json')  # of nothing else
 COCO_PATTERNS = (
@@ -53,10 +45,6 @@ COCO_PATTERNS = (
 )
 COCO_WORDS = (b'"annotations"', b'"image_id"')
 ENDS = 1 << 20  # bytes at the start and the end of a file
-DEPTH = 3  # folders below the data's own in which pictures are looked for
-SAMPLE = 100  # names by which the folder of pictures is found
-
-T = TypeVar('T')
 
 
 @dataclass(frozen=True)
@@ -68,9 +56,9 @@ class Layout:
         root: The folder that has the layout: the given one, or one below it.
         splits: Of ``train``, ``val`` and ``test`` those that are there: a JSON, VOC's list of
             pictures, a CSV or a folder with class folders; YOLO's first place of pictures.
-        sign: What it was recognised by.
+        sign: The file or folder that it was recognised by.
         notes: What was passed over, a line each.
-        yolo: YOLO's data.
+        yolo: YOLO's data; with the kind ``'yolo'`` alone.
         faults: Why it cannot be trained on, though it was recognised: names of classes or paths of
             YOLO's that are wrong or not there.
     """
@@ -104,7 +92,7 @@ def find_layout(path: str | os.PathLike, task: str | None, strict: bool = True) 
         found = [_yolo_layout(root.parent, *parse_data_yaml(root))]
     elif root.is_dir():
         # in it (BCCD/), or in that (VOCdevkit/VOC2012/)
-        found = next(filter(None, (_search(root, kind, 2) for kind in tasks)), [])
+        found = next(filter(None, (_search(root, each, 2) for each in tasks)), [])
     else:
         raise MissingFileError(f'{root}: no folder there; give the folder of the data')
     if len(found) > 1:
@@ -132,13 +120,13 @@ def _search(root: Path, task: str, depth: int) -> list[Layout]:
     layout = _recognise(root, task)
     if layout or not depth:
         return [layout] if layout else []
-    return [found for child in _children(root) for found in _search(child, task, depth - 1)]
+    return [found for child in child_folders(root) for found in _search(child, task, depth - 1)]
 
 
 def _recognise(root: Path, task: str) -> Layout | None:
     finders = dict(coco=_find_coco, voc=_find_voc, yolo=_find_yolo, csv=_find_csv)
-    found = [finders[kind](root) for kind in OF_TASK[task] if kind in finders]
-    found = [layout for layout in found if layout]
+    kinds = [kind for kind in OF_TASK[task] if kind in finders]
+    found = [layout for kind in kinds if (layout := finders[kind](root))]
     if len(found) > 1:
         signs = ' and '.join(
             f'{KINDS[layout.kind]} ({layout.sign.relative_to(root)})' for layout in found
@@ -148,46 +136,6 @@ def _recognise(root: Path, task: str) -> Layout | None:
         return found[0]
     # Folders of pictures are in every layout, so these are asked for last.
     return _find_class_folders(root) if 'folders' in OF_TASK[task] else None
-
-
-def role_of(name: str) -> str | None:
-    """Return what a part of data is for by its name, such as ``instances_val2017``."""
-    words = set(re.split('[^a-z]+', name.lower()))
-    if words & {*ROLE_WORDS['val']} and words & {*ROLE_WORDS['train']}:
-        return 'trainval'
-    return next((role for role, known in ROLE_WORDS.items() if words & {*known}), None)
-
-
-def _assign(parts: Sequence[tuple[str, T]], where: Path) -> tuple[dict[str, T], list[str]]:
-    """Give each role its part.
-
-    Args:
-        parts: Names and what they name.
-        where: For messages.
-
-    Returns:
-        The parts by role, and a line for each that was left out.
-    """
-    by_role: dict[str | None, list] = {}
-    for name, item in parts:
-        by_role.setdefault(role_of(name), []).append((name, item))
-    spare = by_role.pop('trainval', [])
-    if not by_role.keys() & {'train', 'val'}:  # it holds both
-        by_role.setdefault('train', []).extend(spare)
-    others = by_role.pop(None, [])
-    if not by_role.get('train'):
-        by_role['train'], others = others, []
-    splits = {}
-    for role in ROLES:
-        candidates = by_role.get(role) or []
-        if len(candidates) > 1:
-            raise InputError(
-                f'{where}: {few(name for name, _ in candidates)} could all be for {role}: keep '
-                'one, and put train, val or test into the names'
-            )
-        if candidates:
-            splits[role] = candidates[0][1]
-    return splits, [f'{name} is left out: its name is of no split' for name, _ in others]
 
 
 def _find_coco(root: Path) -> Layout | None:
@@ -201,7 +149,7 @@ def _find_coco(root: Path) -> Layout | None:
             # Of */annotations.json, the folder has the name.
             deep = pattern.startswith('*/')
             parts = [(file.parent.name if deep else file.stem, file) for file in files]
-            splits, notes = _assign(parts, root)
+            splits, notes = assign_roles(parts, root)
             return Layout('coco', root, splits, files[0], tuple(notes))
     return None
 
@@ -230,7 +178,7 @@ def _find_voc(root: Path) -> Layout | None:
             parts.append((file.stem, file))
     if not parts:
         raise InputError(f'{lists}: has no list of pictures, such as train.txt')
-    splits, notes = _assign(parts, lists)
+    splits, notes = assign_roles(parts, lists)
     if 'test' in splits:  # VOC's own test pictures have come without annotations
         names = ' '.join(read_lines(splits['test'])).split()
         if not any(os.path.isfile(folder / f'{name}.xml') for name in names):
@@ -244,10 +192,10 @@ def _find_yolo(root: Path) -> Layout | None:
         raise InputError(f'{root}: has {few(f.name for f in yamls)}: name one of these files')
     if yamls:
         return _yolo_layout(root, *parse_data_yaml(yamls[0]))
-    places = [(f.name, f) for f in _children(root / 'images') if role_of(f.name)]
+    places = [(f.name, f) for f in child_folders(root / 'images') if role_of(f.name)]
     places = places or [
         (f.name, f / 'images')
-        for f in _children(root)
+        for f in child_folders(root)
         if role_of(f.name) and (f / 'images').is_dir() and (f / 'labels').is_dir()
     ]
     if not places and _has_pictures(root / 'images'):
@@ -256,12 +204,12 @@ def _find_yolo(root: Path) -> Layout | None:
     folders = [root / 'labels', *(place.parent / 'labels' for _, place in places)]
     if not places or not any(folder.is_dir() for folder in folders):
         return None
-    splits, notes = _assign(places, root)
+    splits, notes = assign_roles(places, root)
     homes = [root, *folders, *(root / 'labels' / name for name, _ in places)]
     file = next((home / 'classes.txt' for home in homes if (home / 'classes.txt').is_file()), None)
     names, faults = _read_classes(root, file)
-    places = {role: (place,) for role, place in splits.items()}
-    return _yolo_layout(root, YoloData(file or root, names, places, tuple(notes)), faults)
+    by_role = {role: (place,) for role, place in splits.items()}
+    return _yolo_layout(root, YoloData(file or root, names, by_role, tuple(notes)), faults)
 
 
 def _read_classes(root: Path, file: Path | None) -> tuple[tuple[str, ...], list[InputError]]:
@@ -274,7 +222,7 @@ def _read_classes(root: Path, file: Path | None) -> tuple[tuple[str, ...], list[
         return (), [MissingFileError(text)]
     names = tuple(line.strip() for line in read_lines(file) if line.strip())
     if not names or len(set(names)) < len(names):
-        return number_names(names), [
+        return number_names(len(names)), [
             InputError(f'{file}: must have a name on each line, each once')
         ]
     return names, []
@@ -301,16 +249,16 @@ def _find_csv(root: Path) -> Layout | None:
     parts = parts or [(f.parent.name, f) for f in sorted(root.glob('*/_classes.csv'))]
     if not parts:
         return None
-    splits, notes = _assign(parts, root)
+    splits, notes = assign_roles(parts, root)
     return Layout('csv', root, splits, parts[0][1], tuple(notes))
 
 
 def _find_class_folders(root: Path) -> Layout | None:
-    children = _children(root)
+    children = child_folders(root)
     named = [child for child in children if role_of(child.name)]
     parts = [(child.name, child) for child in named if _has_class_folders(child)]
     if parts:
-        splits, notes = _assign(parts, root)
+        splits, notes = assign_roles(parts, root)
         known = [child for _, child in parts]
         notes += [
             f'{child.name} is left out: it has pictures, but no class folders'
@@ -325,7 +273,7 @@ def _find_class_folders(root: Path) -> Layout | None:
 
 
 def _has_class_folders(root: Path) -> bool:
-    return any(map(_has_pictures, _children(root)))
+    return any(map(_has_pictures, child_folders(root)))
 
 
 def _has_pictures(folder: Path) -> bool:
@@ -333,62 +281,3 @@ def _has_pictures(folder: Path) -> bool:
         return False
     with os.scandir(folder) as entries:
         return any(entry.name.lower().endswith(SUFFIXES) for entry in entries)
-
-
-def _children(folder: Path) -> list[Path]:
-    if not folder.is_dir():
-        return []
-    return [folder / name for name in inner_folders(folder)]
-
-
-def find_pictures(root: Path, names: Sequence[str], ann_file: Path, role: str) -> Path:
-    """Find the folder that the picture files of an annotation file are relative to.
-
-    Where several folders have them (as where each split counts from 1), it is the one beside the
-    file, or with the file's name, or with a name of the role.
-
-    Args:
-        root: Folder of the data.
-        names: As the file has them.
-        ann_file: The file.
-        role: ``'train'``, ``'val'`` or ``'test'``.
-
-    Raises:
-        MissingFileError: No folder has any of them.
-        InputError: Several have them, and nothing tells which are meant.
-    """
-    sample = names[:: max(1, len(names) // SAMPLE)]
-    counts = {
-        folder: sum(os.path.isfile(folder / name) for name in sample)
-        for folder in _walk(root, DEPTH)
-    }
-    most = max(counts.values())
-    if not most:
-        raise MissingFileError(
-            f'{ann_file}: names pictures such as {shown(names[0])}, and no folder below {root} has '
-            'them: put them there, under the names that it gives'
-        )
-    split = re.sub('^instances_', '', ann_file.stem)
-
-    def rank(folder: Path) -> tuple:
-        parts = folder.relative_to(root).parts
-        named = split in parts or role in map(role_of, parts)
-        return folder == ann_file.parent, split in parts, named, counts[folder]
-
-    # A folder of the right name may lack some pictures, which the data's checks then tell.
-    able = [folder for folder, count in counts.items() if count >= most / 2]
-    best = max(map(rank, able))
-    chosen = [folder for folder in able if rank(folder) == best]
-    if len(chosen) > 1:
-        raise InputError(
-            f'{ann_file}: {chosen[0]} and {chosen[1]} both have pictures of its names: move one '
-            'away, or give the right one a name of the split'
-        )
-    return chosen[0]
-
-
-def _walk(root: Path, depth: int) -> Iterator[Path]:
-    yield root
-    if depth:
-        for child in _children(root):
-            yield from _walk(child, depth - 1)

@@ -139,7 +139,12 @@ def read_folders(folder: Path, classes: Sequence[str] | None) -> Labels:
 
 
 def read_rows(ann_file: Path) -> list[tuple[int, list[str]]]:
-    """Return the rows that are not blank, each with its number in the file, from 1."""
+    """Return the rows of a CSV file that are not blank, each with its number in the file, from 1.
+
+    Raises:
+        MissingFileError: It is not there.
+        InputError: It is empty, no CSV or no text.
+    """
     if not ann_file.is_file():
         raise MissingFileError(f'label file {ann_file.absolute()} is not there: set ann_file')
     reader = csv.reader(io.StringIO(read_text(ann_file), newline=''), strict=True)

@@ -79,6 +79,11 @@ def voc_to_coco(
 
 
 def check_layout(voc_root: Path) -> None:
+    """Hold that a folder has VOC's three.
+
+    Raises:
+        MissingFileError: It lacks one.
+    """
     for part in ('Annotations', 'ImageSets/Main', 'JPEGImages'):
         if (voc_root / part).is_dir():
             continue
@@ -123,7 +128,7 @@ def _read_lists(voc_root: Path, splits: Sequence[str] | None) -> dict[str, list[
 
 def list_pictures(folder: Path) -> dict[str, list[str]]:
     """Return the file names in a folder by their stem."""
-    pictures: dict = {}
+    pictures: dict[str, list[str]] = {}
     for name in sorted(os.listdir(folder)):
         pictures.setdefault(os.path.splitext(name)[0], []).append(name)
     return pictures
@@ -139,6 +144,12 @@ class _NoDoctype(ElementTree.TreeBuilder):
 
 
 def parse_xml(file: Path) -> ElementTree.Element:
+    """Read an annotation file and return its root.
+
+    Raises:
+        MissingFileError: It is not there.
+        InputError: It cannot be read, is malformed, has a document type, or is none of VOC's.
+    """
     parser = ElementTree.XMLParser(target=_NoDoctype())
     try:
         root = ElementTree.fromstring(file.read_bytes(), parser)
@@ -202,6 +213,16 @@ def _picture_size(file: Path) -> tuple[int, int]:
 
 
 def read_number(file: Path, element: ElementTree.Element, path: str) -> int | float:
+    """Return the number below an element, whole where it is.
+
+    Args:
+        file: Named in messages.
+        element: Where ``path`` begins.
+        path: Of the element that has the number, such as ``bndbox/xmin``.
+
+    Raises:
+        InputError: It is not there, or no finite number.
+    """
     text = element.findtext(path)
     try:
         value = float(text or '')

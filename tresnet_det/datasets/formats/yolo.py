@@ -104,7 +104,7 @@ def parse_data_yaml(file: Path) -> tuple[YoloData, list[InputError]]:
     splits, notes = {}, []
     for role, keys in SPLIT_KEYS.items():
         entry = next((content[key] for key in keys if content.get(key)), None)
-        entries = entry if isinstance(entry, list) else [entry] * (entry is not None)
+        entries = [] if entry is None else entry if isinstance(entry, list) else [entry]
         if not all(isinstance(text, str) for text in entries):
             text = f'{file}: {role} is {shown(entry)}; it must be a path or a list of paths'
             faults.append(InputError(text))
@@ -137,9 +137,9 @@ def _load_yaml(file: Path) -> dict:
     return content
 
 
-def number_names(names: Sequence[str]) -> tuple[str, ...]:
-    """Return numbers in place of names that cannot be used."""
-    return tuple(str(number) for number in range(len(names)))
+def number_names(count: int) -> tuple[str, ...]:
+    """Return numbers from 0, in place of names that cannot be used."""
+    return tuple(map(str, range(count)))
 
 
 def _read_names(file: Path, content: dict) -> tuple[tuple[str, ...], list[InputError]]:
@@ -156,7 +156,7 @@ def _read_names(file: Path, content: dict) -> tuple[tuple[str, ...], list[InputE
     odd = [n for n in names if not is_text(n) and not (type(n) is int and abs(n) < LIMIT)]
     if odd:
         faults.append(f'names has {shown(odd[0])}, which is no text: put it into quotes')
-        names = number_names(names)
+        names = number_names(len(names))
     if content.get('nc', len(names)) != len(names):
         faults.append(
             f'nc is {shown(content["nc"])}, and there are {len(names)} names: correct one of them'
@@ -164,7 +164,7 @@ def _read_names(file: Path, content: dict) -> tuple[tuple[str, ...], list[InputE
     texts = tuple(map(str, names))
     if len(set(texts)) < len(texts):
         faults.append(f'names has a name more than once: {few(texts)}')
-        texts = number_names(texts)
+        texts = number_names(len(texts))
     return texts, [InputError(f'{file}: {text}') for text in faults]
 
 
@@ -295,6 +295,7 @@ def list_pictures(place: Path) -> Iterator[tuple[str, Path]]:
 
 
 def common_folder(places: Sequence[Path], pictures: Sequence[Path]) -> Path:
+    """Return the folder that all places lie in, or, of lists, all pictures."""
     folders = places if all(place.is_dir() for place in places) else {p.parent for p in pictures}
     return Path(os.path.commonpath(folders))
 
@@ -343,8 +344,8 @@ def _add_picture(
         if x1 <= x0 or y1 <= y0:
             found.flat.append(where)
             continue
-        over = (-edges[0] * width, -edges[1] * height)
-        over += ((edges[2] - 1) * width, (edges[3] - 1) * height)
+        left, top, right, bottom = edges
+        over = (-left * width, -top * height, (right - 1) * width, (bottom - 1) * height)
         if max(over) > BORDER:
             found.clipped.append(where)
         w, h = round(x1 - x0, DIGITS), round(y1 - y0, DIGITS)

@@ -13,7 +13,11 @@ Box = tuple[float, float, float, float]
 
 
 class RowError(InputError):
-    """A row of a label file that is no box, with its kind: a key of ``data_findings.KINDS``."""
+    """A row of a label file that is no box.
+
+    Attributes:
+        code: Its kind, by which the check of data groups and counts it.
+    """
 
     def __init__(self, code: str, message: str) -> None:
         super().__init__(message)

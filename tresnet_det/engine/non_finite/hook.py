@@ -1,7 +1,6 @@
 """Stop at the first number that is not finite, before it is in the weights, and say where."""
 
 import math
-from collections.abc import Mapping, MutableMapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -12,7 +11,6 @@ from mmengine.dist import all_gather_object, get_rank
 from mmengine.hooks import Hook
 from mmengine.model import is_model_wrapper
 from mmengine.runner import Runner
-from torch import nn
 from torch.nn.parallel import DistributedDataParallel
 
 from ...errors import InputError
@@ -88,7 +86,9 @@ class StopOnNonFiniteHook(Hook):
                 f'StopOnNonFiniteHook does not work with {type(model).__name__}: take it out of '
                 'custom_hooks'
             )
-        self._guard = StepGuard(runner.optim_wrapper, _unwrapped(model))
+        if isinstance(model, DistributedDataParallel):
+            model = model.module
+        self._guard = StepGuard(runner.optim_wrapper, model)
         self._guard.install()
 
     def after_train(self, runner: Runner) -> None:
@@ -100,25 +100,30 @@ class StopOnNonFiniteHook(Hook):
             self._guard.remove()
         self._guard = self._first = None
 
+    def _guarding(self) -> StepGuard:
+        assert self._guard is not None  # from before_train to after_train
+        return self._guard
+
     def before_train_iter(self, runner: Runner, batch_idx: int, data_batch: Any = None) -> None:
         """Keep what the forward pass will change."""
-        self._guard.begin()
+        guard = self._guarding()
+        guard.begin()
         # Such a box is no target for FCOS: nothing else would become NaN.
-        self._guard.refuse = not boxes_are_finite(data_batch)
+        guard.refuse = not boxes_are_finite(data_batch)
 
     def after_train_iter(
         self,
         runner: Runner,
         batch_idx: int,
         data_batch: Any = None,
-        outputs: Mapping[str, Any] | None = None,
+        outputs: dict[str, Any] | None = None,
     ) -> None:
         """Look at what became of the step.
 
         Raises:
             InputError: Numbers were not finite, and none of the skips is left.
         """
-        guard = self._guard
+        guard = self._guarding()
         try:
             if self._first is None and self._is_spoiled():
                 self._first = self._describe(runner, data_batch, outputs)
@@ -140,31 +145,30 @@ class StopOnNonFiniteHook(Hook):
 
     def _is_spoiled(self) -> bool:
         """Whether this iteration's accumulated gradients cannot be used any more."""
-        guard = self._guard
+        guard = self._guarding()
         if guard.outcome is not Outcome.NONE or guard.norm is None:
             return False
         if guard.scaler is not None:  # its gradients may be infinite, and it will see to that
             return guard.refuse or not all_finite(read_losses(guard.losses))
         return not math.isfinite(guard.norm)
 
-    def _is_scalers_work(self, outputs: Mapping[str, Any] | None) -> bool:
+    def _is_scalers_work(self, outputs: dict[str, Any] | None) -> bool:
         """Whether the gradients overflowed by the scale alone; all processes come here or none."""
-        guard = self._guard
+        guard = self._guarding()
         is_fixed = getattr(guard.wrapper, '_scale_update_param', None) is not None
         if is_fixed and self._scaled_down > _MOST_SCALED_DOWN:
             return False
         spoiled = guard.refuse or self._first is not None
         here = spoiled or not all_finite(read_losses(outputs))
-        return guard.scaler.get_scale() > 1 and not any(all_gather_object(here))
+        can_fall = guard.scaler is not None and guard.scaler.get_scale() > 1
+        return can_fall and not any(all_gather_object(here))
 
-    def _describe(self, runner: Runner, data_batch: Any, outputs: Mapping | None) -> _Step:
-        guard = self._guard
+    def _describe(self, runner: Runner, data_batch: Any, outputs: dict[str, Any] | None) -> _Step:
+        guard = self._guarding()
         losses = read_losses(outputs)
         return _Step(runner.iter + 1, guard.batch, data_batch, guard.random_states, losses)
 
-    def _stop_or_skip(
-        self, runner: Runner, step: _Step, outputs: MutableMapping[str, Any] | None
-    ) -> None:
+    def _stop_or_skip(self, runner: Runner, step: _Step, outputs: dict[str, Any] | None) -> None:
         """Find out where it was, keep it, and stop or go on.
 
         Raises:
@@ -185,7 +189,7 @@ class StopOnNonFiniteHook(Hook):
         kept = self._keep(runner, step, plain, report) if is_own else None
         # Also so that no process ends, and its launcher the others, while one is writing.
         files = [file for file in all_gather_object(kept) if file]
-        scaler = self._guard.scaler
+        scaler = self._guarding().scaler
         message = describe(bad, files, len(reports) > 1, scaler.get_scale() if scaler else None)
         if self.skipped >= self.max_skips:
             self._release()
@@ -200,7 +204,7 @@ class StopOnNonFiniteHook(Hook):
         """Run this process's own batch again: DDP has mixed the gradients of all of them."""
         if step.batch is None:
             return Findings()
-        model, wrapper = self._guard.model, self._guard.wrapper
+        model, wrapper = self._guarding().model, self._guarding().wrapper
         try:
             return run_again(
                 model,
@@ -214,14 +218,16 @@ class StopOnNonFiniteHook(Hook):
             return Findings()
 
     def _scale(self) -> float:
-        return self._guard.scaler.get_scale() if self._guard.scaler else 1.0
+        scaler = self._guarding().scaler
+        return scaler.get_scale() if scaler else 1.0
 
     def _keep(self, runner: Runner, step: _Step, plain: Any, report: Report) -> str | None:
         """Write the step's file; return its path, None where that failed."""
         suffix = f'_process_{report.process}' if report.process else ''
         path = Path(runner.work_dir, FOLDER, f'iter_{step.iteration}{suffix}.pth')
-        dtype = getattr(self._guard.wrapper, 'cast_dtype', None)
-        amp = hasattr(self._guard.wrapper, 'cast_dtype')
+        guard = self._guarding()
+        dtype = getattr(guard.wrapper, 'cast_dtype', None)
+        amp = hasattr(guard.wrapper, 'cast_dtype')
         content = dict(
             iteration=step.iteration,
             epoch=runner.epoch + 1,
@@ -229,7 +235,7 @@ class StopOnNonFiniteHook(Hook):
             files=report.files,
             losses=step.losses,
             batch=plain,
-            state_dict=self._guard.model.state_dict(),
+            state_dict=guard.model.state_dict(),
             random_states=step.random_states,
             loss_scale=self._scale(),
             autocast=str(dtype or torch.float16).removeprefix('torch.') if amp else None,
@@ -243,12 +249,10 @@ class StopOnNonFiniteHook(Hook):
         return str(path)
 
 
-def _unwrapped(model: nn.Module) -> nn.Module:
-    return model.module if is_model_wrapper(model) else model
-
-
-def _drop_non_finite(outputs: MutableMapping[str, Any] | None) -> None:
+def _drop_non_finite(outputs: dict[str, Any] | None) -> None:
     """Keep a loss that was left out from the log's averages, which it would make NaN."""
+    if outputs is None:
+        return
     for name, value in read_losses(outputs).items():
         if not math.isfinite(value):
             del outputs[name]

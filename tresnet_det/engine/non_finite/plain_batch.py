@@ -107,7 +107,7 @@ def _to_element(value: dict[str, Any]) -> BaseDataElement:
     return element
 
 
-def _children(kind: type) -> Iterator[type]:
+def _children(kind: type[BaseDataElement]) -> Iterator[type[BaseDataElement]]:
     yield kind
     for child in kind.__subclasses__():
         yield from _children(child)
@@ -131,8 +131,9 @@ def boxes_are_finite(batch: Any) -> bool:
     for sample in samples if isinstance(samples, (list, tuple)) else ():
         boxes = getattr(getattr(sample, 'gt_instances', None), 'bboxes', None)
         boxes = getattr(boxes, 'tensor', boxes)
-        on_cpu = isinstance(boxes, torch.Tensor) and boxes.device.type == 'cpu'
-        if on_cpu and not boxes.isfinite().all():
+        if not isinstance(boxes, torch.Tensor) or boxes.device.type != 'cpu':
+            continue
+        if not boxes.isfinite().all():
             return False
     return True
 

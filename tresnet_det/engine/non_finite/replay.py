@@ -5,13 +5,14 @@ import math
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import torch
 from mmdet.registry import MODELS
 from mmengine.device import get_device
-from mmengine.model import revert_sync_batchnorm
+from mmengine.model import BaseModel, revert_sync_batchnorm
 from mmengine.registry import init_default_scope
 from torch import nn
 
@@ -73,7 +74,7 @@ class Findings:
 
 
 def run_again(
-    model: nn.Module,
+    model: BaseModel,
     batch: Any,
     states: dict[str, Any],
     context: Callable[[], AbstractContextManager] = nullcontext,
@@ -84,9 +85,9 @@ def run_again(
     Its gradients are None afterwards. What is compiled runs uncompiled, where hooks see modules.
 
     Args:
-        model: An mmengine ``BaseModel``, out of any wrapper for several processes.
+        model: Out of any wrapper for several processes.
         batch: As its data preprocessor gives it.
-        states: Of the random numbers, before.
+        states: Of the random numbers, before; see `random_states`.
         context: Of the forward pass, such as autocast.
         loss_scale: Of a gradient scaler.
     """
@@ -229,10 +230,9 @@ def replay(path: str | Path, config: str | Path | None = None) -> Replay:
     device = get_device()
     model = _build_model(config or _find_config(path), step['state_dict'], path).to(device)
     batch = model.data_preprocessor.cast_data(batch)
-    context = nullcontext
+    context: Callable[[], AbstractContextManager] = nullcontext
     if step['autocast']:
-        dtype = getattr(torch, step['autocast'])
-        context = lambda: torch.autocast(device, dtype)  # noqa: E731
+        context = partial(torch.autocast, device, getattr(torch, step['autocast']))
     arguments = (step['random_states'], context, step.get('loss_scale', 1.0))
     whole = run_again(model, batch, *arguments)
     for module in model.modules():
@@ -257,7 +257,7 @@ def _find_config(path: Path) -> Path:
     return found[0]
 
 
-def _build_model(config: str | Path, weights: dict[str, torch.Tensor], path: Path) -> nn.Module:
+def _build_model(config: str | Path, weights: dict[str, torch.Tensor], path: Path) -> BaseModel:
     cfg = edit.load_config(config)
     init_default_scope(cfg.get('default_scope') or 'mmdet')
     edit.drop_pretrained(cfg)  # the file has all weights

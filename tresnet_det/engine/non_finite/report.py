@@ -36,6 +36,7 @@ class Report:
 
     @property
     def loss_is_finite(self) -> bool:
+        """Whether the loss and all its parts are."""
         return all_finite(self.losses)
 
     @property

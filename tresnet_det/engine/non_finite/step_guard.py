@@ -69,7 +69,9 @@ class StepGuard:
             )
         self.wrapper, self.model = wrapper, model
         scaler = getattr(wrapper, 'loss_scaler', None)
-        self.scaler = scaler if scaler is not None and scaler.is_enabled() else None
+        self.scaler: torch.amp.GradScaler | None = None
+        if scaler is not None and scaler.is_enabled():
+            self.scaler = scaler
         self._clips_norm = bool(wrapper.clip_grad_kwargs) and wrapper.grad_name == 'grad_norm'
         self._undo: list[Callable[[], object]] = []
         self._buffers: list[tuple[torch.Tensor, torch.Tensor]] = []
@@ -141,16 +143,21 @@ class StepGuard:
             return bool(self._found_inf)
         return self.outcome is Outcome.SCALED_DOWN
 
-    def _keep_batch(self, preprocessor: nn.Module, args: tuple, batch: Any) -> None:
+    def _keep_batch(self, preprocessor: nn.Module, args: tuple[Any, ...], batch: Any) -> None:
         if preprocessor.training:
             self.batch = batch
             self.random_states = random_states(self.model)
 
-    def _parse_losses(self, original: Callable, *args: Any, **kwargs: Any) -> tuple:
-        loss, self.losses = original(*args, **kwargs)
-        return loss, self.losses
+    def _parse_losses(
+        self, original: Callable, *args: Any, **kwargs: Any
+    ) -> tuple[torch.Tensor, MutableMapping[str, Any]]:
+        loss, losses = original(*args, **kwargs)
+        self.losses = losses
+        return loss, losses
 
-    def _update_params(self, original: Callable, loss: torch.Tensor, *args, **kwargs) -> None:
+    def _update_params(
+        self, original: Callable, loss: torch.Tensor, *args: Any, **kwargs: Any
+    ) -> None:
         # A factor of 1, NaN where the loss is not finite. A loss that reaches no parameter by a
         # number that is not finite (an infinite constant) would have finite gradients.
         factor = math.nan if self.refuse else 1 + 0 * loss.detach()
@@ -183,16 +190,17 @@ class StepGuard:
             self._check(self._gradient_norm())
 
     def _check(self, norm: torch.Tensor) -> float:
-        self._read(norm)
-        if not math.isfinite(self.norm):
+        value = self._read(norm)
+        if not math.isfinite(value):
             raise _NotFiniteError
-        return self.norm
+        return value
 
-    def _read(self, norm: torch.Tensor) -> None:
+    def _read(self, norm: torch.Tensor) -> float:
         """Read the norm and, by the same transfer, the losses, which stay tensors."""
+        losses = {} if self.losses is None else self.losses
         found = {
             name: value.detach()
-            for name, value in (self.losses or {}).items()
+            for name, value in losses.items()
             if isinstance(value, torch.Tensor) and value.numel() == 1
         }
         exact = torch.float32 if norm.device.type == 'mps' else torch.float64
@@ -200,7 +208,8 @@ class StepGuard:
         norm, *values = torch.stack(values).cpu().unbind()
         self.norm = float(norm)
         for name, value in zip(found, values, strict=True):
-            self.losses[name] = value
+            losses[name] = value
+        return self.norm
 
     @torch.no_grad()
     def _gradient_norm(self) -> torch.Tensor:
@@ -229,10 +238,12 @@ def random_states(model: nn.Module) -> dict[str, Any]:
     Args:
         model: On the device whose generator counts beside the CPU's.
     """
-    name, keys, *rest = np.random.get_state()
+    numpy = np.random.get_state(legacy=False)
+    keys = torch.from_numpy(numpy['state']['key'].astype(np.int64))
+    rest = (numpy['state']['pos'], numpy['has_gauss'], numpy['gauss'])
     states = {
         'python': random.getstate(),
-        'numpy': (name, torch.from_numpy(keys.astype(np.int64)), *rest),
+        'numpy': (numpy['bit_generator'], keys, *rest),
         'torch': torch.get_rng_state(),
     }
     device = next((p.device for p in model.parameters()), torch.device('cpu'))

@@ -1,12 +1,12 @@
-"""Readers of boxes for the check of data: COCO's JSON and Pascal VOC's XML, fault after fault.
+"""Reader of COCO's JSON for the check of data, fault after fault.
 
-Unlike the readers that train, they leave out what is no good, note it, and go on.
+Unlike the readers that train, it leaves out what is no good, notes it, and goes on.
 """
 
 import math
 from collections import Counter
-from collections.abc import Iterable, Sequence
-from pathlib import Path
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from typing import Any, TypeVar
 
 import numpy as np
 
@@ -19,13 +19,14 @@ from ..datasets.formats.coco_content import (
     read_instances,
     read_json,
 )
-from ..datasets.formats.text_files import read_lines
-from ..datasets.formats.voc import list_pictures, parse_xml, read_number
 from ..errors import InputError, MissingFileError, few
 from .findings import Findings
-from .sources import Source, Split, find_folder
+from .sources import NO_CLASS, Boxes, Source, Split, find_folder
 
-NO_CLASS, UNKNOWN = -1, -2  # in place of a class number
+UNKNOWN = -2  # in place of a class number, or of a row
+
+Entry = dict[str, Any]  # of a COCO file
+T = TypeVar('T')
 
 
 def read_coco_split(source: Source, findings: Findings) -> Split | None:
@@ -44,10 +45,16 @@ class _CocoReader:
     def __init__(self, source: Source, findings: Findings) -> None:
         self.source, self.findings = source, findings
 
-    def add(self, code: str, rows: Iterable, *args, **kwargs) -> None:
-        self.findings.add(self.source.name, code, rows, *args, **kwargs)
+    def add(
+        self,
+        code: str,
+        rows: Iterable[T],
+        name: Callable[[T], str] = str,
+        total: int | None = None,
+    ) -> None:
+        self.findings.add(self.source.name, code, rows, name, total)
 
-    def load(self) -> dict | None:
+    def load(self) -> dict[str, list[Entry]] | None:
         file = self.source.ann_file
         try:
             content = read_json(file)
@@ -76,7 +83,7 @@ class _CocoReader:
         self.add('unreadable-annotations', [reason])
         return None
 
-    def read(self, content: dict) -> Split:
+    def read(self, content: Mapping[str, list[Entry]]) -> Split:
         detection = self.source.detection
         files, sizes, row_of, named = self._read_images(content['images'])
         classes, label_of = self._read_categories(content['categories'])
@@ -100,28 +107,18 @@ class _CocoReader:
             ('unknown-category', labels, 'category_id'),
         ):
 
-            def refer(i: int, key=key) -> str:
+            def refer(i: int, key: str = key) -> str:
                 return f'annotation id {ids[i]!r}: {key} {annotations[i][key]!r}'
 
             self.add(code, (values == UNKNOWN).nonzero()[0], refer, total)
         if not self.findings.has(self.source.name, 'no-known-class'):
             no_class = (labels == NO_CLASS) & (rows >= 0)
             self.add('category-no-class', no_class.nonzero()[0], name, total)
-        kept = (rows >= 0) & (labels != UNKNOWN)
-        boxed = {}
+        good, boxes = (rows >= 0) & (labels != UNKNOWN), None
         if detection:
-            boxes = _as_boxes([a['bbox'] for a in annotations])
-            areas = _as_areas([a.get('area', math.nan) for a in annotations])
-            bad = np.isnan(boxes).any(1)
-            bad |= np.isnan(areas) & np.array(['area' in a for a in annotations], bool)
-            bad &= rows >= 0  # the others are named already
-            self.add('bad-box', bad.nonzero()[0], name, total)
-            kept &= ~bad
-            crowds = [a.get('iscrowd', 0) not in (0, 1) for a in annotations]
-            self.add('bad-crowd', (np.array(crowds, bool) & (rows >= 0)).nonzero()[0], name, total)
-            ignored = [bool(a.get('iscrowd') or a.get('ignore')) for a in annotations]
-            boxed = dict(boxes=boxes, areas=areas, ignored=np.array(ignored, bool))
-        kept = kept.nonzero()[0]
+            boxes, bad = self._read_boxes(annotations, rows >= 0, name)
+            good &= ~bad
+        kept = good.nonzero()[0]
         return Split(
             self.source,
             find_folder(self.source, files, self.findings),
@@ -134,21 +131,47 @@ class _CocoReader:
             named,
             np.bincount(rows[rows >= 0], minlength=len(files)) > 0,
             frozenset(classes) - {str(c.get('name')) for c in content['categories']},
-            **{key: values[kept] for key, values in boxed.items()},
+            boxes=None if boxes is None else boxes.take(kept),
         )
 
-    def _check_annotation_ids(self, annotations: list[dict], measured: bool) -> None:
+    def _read_boxes(
+        self, annotations: list[Entry], known: np.ndarray, name: Callable[[int], str]
+    ) -> tuple[Boxes, np.ndarray]:
+        """Return the boxes, and ``(M,)``, whether one is none.
+
+        Args:
+            annotations: ``M`` entries.
+            known: ``(M,)``, whether an entry's image is there; others are reported already.
+            name: Says of an entry where it is.
+        """
+        total = len(annotations)
+        xywh = _as_boxes([a['bbox'] for a in annotations])
+        areas = _as_areas([a.get('area', math.nan) for a in annotations])
+        bad = np.isnan(xywh).any(1)
+        bad |= np.isnan(areas) & np.array(['area' in a for a in annotations], bool)
+        bad &= known
+        self.add('bad-box', bad.nonzero()[0], name, total)
+        crowds = np.array([a.get('iscrowd', 0) not in (0, 1) for a in annotations], bool)
+        self.add('bad-crowd', (crowds & known).nonzero()[0], name, total)
+        ignored = [bool(a.get('iscrowd') or a.get('ignore')) for a in annotations]
+        return Boxes(xywh, areas, np.array(ignored, bool)), bad
+
+    def _check_annotation_ids(self, annotations: list[Entry], measured: bool) -> None:
         ids = [a['id'] for a in annotations if 'id' in a]
         self._check_ids('annotations', ids, 'duplicate-annotation-id')
         if measured:
             zero = [i for i, a in enumerate(annotations) if a.get('id') == 0]
             self.add('annotation-id-0', zero, 'annotations[{}]'.format, len(annotations))
 
-    def _read_images(self, entries: list[dict]) -> tuple[list[str], np.ndarray, dict, set[str]]:
+    def _read_images(
+        self, entries: list[Entry]
+    ) -> tuple[list[str], np.ndarray, dict[Any, int], set[str]]:
         """Return files, sizes, the row of each id, and all files that are named."""
         images = self._complete('images', entries, ('id', 'file_name'), ('width', 'height'))
         self._check_ids('images', [image['id'] for image in images], 'duplicate-image-id')
-        files, sizes, row_of, wrong = [], [], {}, []
+        files: list[str] = []
+        row_of: dict[Any, int] = {}
+        sizes, wrong = [], []
         for image in images:
             said = [image.get('width', math.nan), image.get('height', math.nan)]
             good = [
@@ -177,17 +200,18 @@ class _CocoReader:
         named = {image['file_name'] for image in images if isinstance(image['file_name'], str)}
         return files, np.array(sizes, np.float64).reshape(-1, 2), row_of, named
 
-    def _read_categories(self, entries: list[dict]) -> tuple[tuple[str, ...], dict]:
+    def _read_categories(self, entries: list[Entry]) -> tuple[tuple[str, ...], dict[Any, int]]:
         """Return the classes, and the class number of each category id."""
         categories = self._complete('categories', entries, ('id', 'name'))
-        good, odd = [], []
+        good: list[Entry] = []
+        odd: list[Entry] = []
         for category in categories:
             fits = isinstance(category['id'], ID_TYPES) and is_text(category['name'])
             (good if fits else odd).append(category)
         self.add('bad-id', odd, lambda c: f'category {str(c)[:60]}')
         for key in ('id', 'name'):
             twice = [value for value, n in Counter(c[key] for c in good).items() if n > 1]
-            self.add('duplicate-category', twice, lambda value, key=key: f'{key} {value!r}')
+            self.add('duplicate-category', twice, (key + ' {!r}').format)
         names = list(dict.fromkeys(c['name'] for c in good))
         classes = self.source.classes
         if classes is None:
@@ -221,8 +245,8 @@ class _CocoReader:
         self.add(code, missing, repr, len(classes))
 
     def _complete(
-        self, what: str, entries: list[dict], needed: Sequence[str], also: Sequence[str] = ()
-    ) -> list[dict]:
+        self, what: str, entries: list[Entry], needed: Sequence[str], also: Sequence[str] = ()
+    ) -> list[Entry]:
         """Return the entries with the keys that nothing can do without; report what lacks any."""
         wanted = {*needed, *also}
         lacking = [i for i, entry in enumerate(entries) if not wanted <= entry.keys()]
@@ -238,7 +262,7 @@ class _CocoReader:
             return entries
         return [entry for entry in entries if set(needed) <= entry.keys()]
 
-    def _check_ids(self, what: str, ids: list, code: str) -> None:
+    def _check_ids(self, what: str, ids: list[Any], code: str) -> None:
         odd = [key for key in ids if not isinstance(key, ID_TYPES)]
         self.add('bad-id', odd, lambda key: f'{what}: {str(key)[:60]}')
         good = [key for key in ids if isinstance(key, ID_TYPES)] if odd else ids
@@ -251,7 +275,7 @@ def _are_entries(entries: object) -> bool:
     return isinstance(entries, list) and all(isinstance(entry, dict) for entry in entries)
 
 
-def _look_up(table: dict, keys: list) -> np.ndarray:
+def _look_up(table: Mapping[Any, int], keys: list[Any]) -> np.ndarray:
     """Return what a table has for the keys, ``UNKNOWN`` where it has nothing."""
     try:
         found = [table.get(key, UNKNOWN) for key in keys]
@@ -260,7 +284,7 @@ def _look_up(table: dict, keys: list) -> np.ndarray:
     return np.array(found, np.int64)
 
 
-def _as_boxes(values: list) -> np.ndarray:
+def _as_boxes(values: list[Any]) -> np.ndarray:
     """Return ``(M, 4)``, NaN where a box is not four finite numbers."""
     try:
         array = np.array(values)  # of no given type, which would convert text without a word
@@ -275,101 +299,7 @@ def _as_boxes(values: list) -> np.ndarray:
     return array
 
 
-def _as_areas(values: list) -> np.ndarray:
+def _as_areas(values: list[Any]) -> np.ndarray:
     """Return ``(M,)``, NaN where an area is no finite number."""
     good = [v if type(v) in (int, float) and abs(v) < LIMIT else math.nan for v in values]
     return np.array(good, np.float64)
-
-
-def read_voc_split(source: Source, findings: Findings) -> Split | None:
-    """Read a list of pictures of Pascal VOC, with an XML file each; None where there is no list.
-
-    Boxes are converted to COCO's form, as by `tresnet_det.datasets.formats.voc.voc_to_coco`.
-
-    Args:
-        source: Of the kind ``'voc'``.
-        findings: Gets what is wrong with the list and the XML files.
-    """
-    try:
-        listed = [row.split()[0] for row in read_lines(source.ann_file) if row.strip()]
-    except InputError as error:
-        findings.add(source.name, 'unreadable-annotations', [str(error)])
-        return None
-    members = list(dict.fromkeys(listed))
-    twice = [name for name, count in Counter(listed).items() if count > 1]
-    findings.add(source.name, 'repeated-row', twice, total=len(listed))
-    pictures = list_pictures(source.folder) if source.folder.is_dir() else {}
-    files, sizes, objects, lost, broken, named = [], [], [], [], [], set()
-    for member in members:
-        xml = source.root / 'Annotations' / f'{member}.xml'
-        candidates = pictures.get(member) or [f'{member}.jpg']
-        named |= set(candidates)
-        try:
-            root = parse_xml(xml)
-            size = _read_size(xml, root)
-        except MissingFileError:
-            lost.append(member)
-            continue
-        except InputError as error:
-            broken.append(error)
-            continue
-        said = (root.findtext('filename') or '').strip()
-        for number, element in enumerate(root.iter('object'), 1):
-            name = (element.findtext('name') or '').strip()
-            where = f'{xml.name} object {number} ({name or "without name"})'
-            objects.append((len(files), name, *_read_box(xml, element), where))
-        files.append(said if said in candidates else candidates[0])
-        sizes.append(size)
-    findings.add(source.name, 'broken-xml', broken, total=len(members))
-    findings.add(source.name, 'missing-annotation', lost, '{}.xml'.format, len(members))
-    rows, names, boxes, areas, difficult, wheres = (
-        zip(*objects, strict=True) if objects else [()] * 6
-    )
-    boxes = np.array(boxes, np.float64).reshape(-1, 4)
-    rows, areas = np.array(rows, np.int64), np.array(areas, np.float64)
-    bad = np.isnan(boxes).any(1) | np.array([not name for name in names], bool)
-    findings.add(source.name, 'bad-box', bad.nonzero()[0], lambda i: wheres[i], len(objects))
-    classes = source.classes or tuple(sorted({name for name in names if name}))
-    number = {name: i for i, name in enumerate(classes)}
-    labels = np.array([number.get(name, NO_CLASS) for name in names], np.int64)
-    no_class = ~bad & (labels == NO_CLASS)
-    findings.add(
-        source.name, 'category-no-class', no_class.nonzero()[0], lambda i: wheres[i], len(objects)
-    )
-    kept = (~bad).nonzero()[0]
-    return Split(
-        source,
-        source.folder,
-        classes,
-        files,
-        np.array(sizes, np.float64).reshape(-1, 2),
-        rows[kept],
-        labels[kept],
-        lambda i: wheres[kept[i]],
-        named,
-        np.bincount(rows, minlength=len(files)) > 0,
-        boxes=boxes[kept],
-        areas=areas[kept],
-        ignored=np.array(difficult, bool)[kept],
-    )
-
-
-def _read_size(xml: Path, root) -> tuple[float, float]:
-    """Return width and height, NaN where the file does not say; some tools write 0 x 0 then."""
-    if root.find('size') is None:
-        return math.nan, math.nan
-    width, height = (read_number(xml, root, f'size/{side}') for side in ('width', 'height'))
-    return (math.nan, math.nan) if (width, height) == (0, 0) else (width, height)
-
-
-def _read_box(xml: Path, element) -> tuple[list[float], float, bool]:
-    """Return a box in COCO's form, its area and whether it is difficult; NaN where it is none."""
-    difficult = element.findtext('difficult', '0').strip() not in ('', '0')
-    sides = ('xmin', 'ymin', 'xmax', 'ymax')
-    try:
-        xmin, ymin, xmax, ymax = (read_number(xml, element, f'bndbox/{side}') for side in sides)
-    except InputError:
-        return [math.nan] * 4, math.nan, difficult
-    box = [xmin - 1, ymin - 1, xmax - xmin + 1, ymax - ymin + 1]
-    # One whose corners coincide is a click, and no box, though it would cover a pixel.
-    return box, 0.0 if xmax <= xmin or ymax <= ymin else box[2] * box[3], difficult
