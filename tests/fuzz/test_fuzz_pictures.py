@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from PIL import Image
 
 from tresnet_det.datasets.decode import decode_rgb
-from tresnet_det.datasets.formats.voc import _picture_size
+from tresnet_det.datasets.formats.voc import picture_size
 from tresnet_det.datasets.transforms import LoadImage
 from tresnet_det.prediction.inputs import find_sources, read_pictures
 
@@ -105,7 +105,7 @@ def test_fuzz_pictures(picture, how):
         place(path, data, how)
         one = attempt(lambda: decode_rgb(path), path)
         loaded = attempt(lambda: LoadImage().transform(dict(img_path=str(path))), path)
-        size = attempt(lambda: _picture_size(path), path)
+        size = attempt(lambda: picture_size(path), path)
         if how == 'file' and is_whole:
             assert one is not None
             assert size is not None

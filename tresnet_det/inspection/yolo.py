@@ -13,7 +13,7 @@ from pathlib import Path
 import numpy as np
 
 from ..datasets.formats.text_files import read_lines
-from ..datasets.formats.voc import _picture_size
+from ..datasets.formats.voc import picture_size
 from ..datasets.formats.yolo import (
     DIGITS,
     YoloData,
@@ -168,7 +168,7 @@ def _make_split(
 def _read_size(picture: Path) -> tuple[float, float]:
     """Return width and height, NaN where the picture is none."""
     try:
-        return _picture_size(picture)
+        return picture_size(picture)
     except InputError:
         return math.nan, math.nan
 

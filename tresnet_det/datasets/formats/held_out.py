@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from ...errors import InputError
+from ...whole_files import replacing
 
 SHARE = 0.1  # of the training pictures
 SEED = 0
@@ -39,19 +40,15 @@ def describe_held_out(chosen: int, total: int) -> str:
     )
 
 
-def write_whole(path: Path, text: str) -> None:
-    """Write a file that appears whole or not at all; several processes may write the same at once.
+def write_text(path: Path, text: str) -> None:
+    """Write a file, whole or not at all; several processes may write the same at once.
 
     Raises:
         InputError: It cannot be written.
     """
-    temp = path.with_name(f'.{path.name}.{os.getpid()}')
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        temp.write_text(text, encoding='utf-8', errors='surrogateescape')
-        temp.replace(path)
+        with replacing(path) as temporary:
+            temporary.write_text(text, encoding='utf-8', errors='surrogateescape')
     except OSError as error:
         raise InputError(f'{path} cannot be written: {error.strerror or error}') from error
-    finally:
-        if path.parent.is_dir():
-            temp.unlink(missing_ok=True)

@@ -8,7 +8,7 @@ from typing import Any, NamedTuple
 
 from ...errors import InputError
 from .coco_content import check_annotations, check_categories, check_images, read_instances
-from .held_out import NAMES, SHARE, choose_held_out, describe_held_out, needs_held_out, write_whole
+from .held_out import NAMES, SHARE, choose_held_out, describe_held_out, needs_held_out, write_text
 from .layouts import Layout
 from .picture_folders import find_pictures
 from .ready import OwnData, ReadySplit, check_known
@@ -77,7 +77,7 @@ def prepare_boxes(
         content, folder, source = parts[role]
         file = source or out / f'instances_{stems.get(role, role)}.json'
         if source is None:
-            write_whole(file, json.dumps(content, separators=(',', ':')))
+            write_text(file, json.dumps(content, separators=(',', ':')))
         annotated = len({a['image_id'] for a in content['annotations']})
         count = len(content['images'])
         objects = len(content['annotations'])

@@ -10,7 +10,7 @@ import numpy as np
 from ...errors import InputError
 from ..classification import find_class_pictures
 from .folders import inner_folders
-from .held_out import NAMES, choose_held_out, describe_held_out, needs_held_out, write_whole
+from .held_out import NAMES, choose_held_out, describe_held_out, needs_held_out, write_text
 from .layouts import Layout
 from .multilabel_readers import read_csv, read_folders, read_rows
 from .picture_folders import find_pictures
@@ -58,7 +58,7 @@ def prepare_labels(
         for role, rows in (('train', others), ('val', held)):
             part = [names[i] for i in rows]
             file = out / f'{NAMES[role]}.csv'
-            write_whole(file, _as_csv(part, labels[rows], found))
+            write_text(file, _as_csv(part, labels[rows], found))
             splits[role] = _count_labels(file, folder, labels[rows], True)
     for role in roles:
         if role not in splits:
@@ -129,7 +129,7 @@ def prepare_folders(
             notes.append(describe_held_out(len(val), len(names)))
             for part, rows in (('train', train), ('val', val)):
                 file = out / f'{NAMES[part]}.txt'
-                write_whole(file, _as_list(folder, names, labels, rows, found))
+                write_text(file, _as_list(folder, names, labels, rows, found))
                 splits[part] = ReadySplit(file, folder, len(rows), len(rows), 0, True)
     return OwnData(layout, found, splits, notes)
 

@@ -184,7 +184,7 @@ def _read_record(voc_root: Path, name: str, pictures: dict[str, list[str]]) -> d
         )
     said = root.findtext('filename', '').strip()
     file_name = said if said in candidates else candidates[0]
-    width, height = _picture_size(voc_root / 'JPEGImages' / file_name)
+    width, height = picture_size(voc_root / 'JPEGImages' / file_name)
     if root.find('size') is not None:
         claimed = tuple(read_number(file, root, f'size/{side}') for side in ('width', 'height'))
         if claimed not in ((width, height), (0, 0)):  # 0 x 0 is how some tools say nothing
@@ -199,8 +199,12 @@ def _read_record(voc_root: Path, name: str, pictures: dict[str, list[str]]) -> d
     return record
 
 
-def _picture_size(file: Path) -> tuple[int, int]:
-    """Return width and height as the picture is shown (cameras may store it turned)."""
+def picture_size(file: Path) -> tuple[int, int]:
+    """Return width and height as the picture is shown (cameras may store it turned).
+
+    Raises:
+        InputError: It cannot be read.
+    """
     from PIL import Image, ImageOps
 
     try:

@@ -14,7 +14,7 @@ from .coco_content import LIMIT, is_text
 from .folders import walk
 from .multilabel_readers import SUFFIXES
 from .text_files import read_lines, read_text
-from .voc import _picture_size
+from .voc import picture_size
 from .yolo_rows import parse_row
 
 ORIGIN = 'Converted from YOLO'
@@ -324,7 +324,7 @@ def _add_picture(
     found: _Findings,
 ) -> None:
     """Append a picture and its boxes to COCO's content."""
-    width, height = _picture_size(picture)
+    width, height = picture_size(picture)
     name = os.path.relpath(picture, folder)
     content['images'].append(dict(id=image_id, file_name=name, width=width, height=height))
     rows = read_lines(file) if file.is_file() else []
