@@ -171,7 +171,7 @@ def check_command(words: list[str], monkeypatch: pytest.MonkeyPatch) -> None:
     elif program.startswith('.venv/bin/'):
         check_command([program.removeprefix('.venv/bin/'), *arguments], monkeypatch)
     else:
-        assert program in SYSTEM | {'tensorboard'}, f'no rule for {program}'
+        assert program in SYSTEM | {'build', 'tensorboard'}, f'no rule for {program}'
 
 
 class Parsed(BaseException):
