@@ -182,7 +182,9 @@ def test_a_picture_that_the_pipeline_cannot_take_is_an_input_error(detector):
         predictor.prepare(noise(8, 8).astype(np.float32))
 
 
-def test_a_work_directory_with_no_or_several_configs_is_named(tmp_path):
+def test_a_work_directory_that_is_not_there_or_has_no_or_several_configs_is_named(tmp_path):
+    with pytest.raises(MissingFileError, match='no folder .*nowhere: give'):
+        find_run_config(tmp_path / 'nowhere')
     with pytest.raises(MissingFileError, match='no config'):
         find_run_config(tmp_path)
     for name in ('a.py', 'b.py'):

@@ -267,9 +267,13 @@ def find_run_config(work_dir: str | Path) -> Path:
     """Return the config that a training kept in its work directory, as it was run.
 
     Raises:
-        MissingFileError: There is none.
+        MissingFileError: There is none, or no such folder.
         InputError: There are several.
     """
+    if not Path(work_dir).is_dir():
+        raise MissingFileError(
+            f"no folder {work_dir}: give a training's work directory, or its config and checkpoint"
+        )
     found = sorted(Path(work_dir).glob('*.py'))
     if not found:
         raise MissingFileError(
