@@ -72,10 +72,33 @@ def test_a_whole_detector_loses_its_norms_and_keeps_its_answers(project_root):
     fused = fuse_norms(detector)
     assert any(isinstance(m, nn.BatchNorm2d) for m in detector.modules())
     assert not any(isinstance(m, (nn.BatchNorm2d, InPlaceABN)) for m in fused.modules())
+    assert not any(parameter.requires_grad for parameter in fused.parameters())
     x = torch.rand(1, 3, 64, 64)
     with torch.no_grad():
         for ours, expected in zip(fused.extract_feat(x), detector.extract_feat(x), strict=True):
             torch.testing.assert_close(ours, expected, rtol=0, atol=1e-5 * expected.abs().max())
+
+
+def test_convolutions_that_share_a_filter_but_not_a_norm_are_told_apart():
+    # As in the levels of RTMDet's head, which share convolutions; one level has no norm at all.
+    conv = nn.Conv2d(4, 4, 3, bias=False)
+    levels = [nn.Sequential(conv, nn.BatchNorm2d(4)) for _ in range(2)]
+    model = with_random_norms(nn.ModuleList([*levels, nn.Sequential(conv)])).eval()
+    fused = fuse_norms(model)
+    assert not list(iterate_norms(fused))
+    x = torch.rand(1, 4, 8, 8)
+    with torch.no_grad():
+        for ours, level in zip(fused, model, strict=True):
+            torch.testing.assert_close(ours(x), level(x))
+
+
+@pytest.mark.parametrize('norm', ['InPlaceABN', 'BN'])
+def test_a_folded_model_is_copied_as_it_is(tiny_arch, norm):
+    once = fuse_norms(with_random_norms(TResNet(arch=tiny_arch, norm_cfg=dict(type=norm))))
+    twice = fuse_norms(once)
+    assert twice is not once
+    assert twice.conv1.conv.weight.data_ptr() != once.conv1.conv.weight.data_ptr()
+    torch.testing.assert_close(twice.state_dict(), once.state_dict(), rtol=0, atol=0)
 
 
 def test_a_norm_without_statistics_is_refused(tiny_arch):

@@ -77,6 +77,7 @@ def test_init_cfg_warns_at_the_first_picture_that_is_not_in_0_to_1(
     init_cfg = dict(type='Pretrained', checkpoint=str(tmp_path / 'a.pth'))
     backbone = TResNet(arch=ARCH, init_cfg=init_cfg)
     backbone.init_weights()
+    backbone(torch.rand(0, 3, 64, 64))  # tells nothing
     for _ in range(2):
         backbone(torch.rand(2, 3, 64, 64) * scale + shift)
     assert len(warnings) == warns  # once, not at every picture

@@ -118,3 +118,12 @@ def test_a_file_without_what_was_asked_for_is_named(checkpoint, tmp_path):
     torch.save({'state_dict': {'w': torch.zeros(1)}}, tmp_path / 'plain.pth')
     with pytest.raises(InputError, match='no raw weights'):
         publish(tmp_path / 'plain.pth', weights='raw')
+
+
+def test_unknown_choices_are_refused_before_anything_is_read(tmp_path):
+    with pytest.raises(InputError, match="to='TIMM' is not one of timm, ours"):
+        convert(tmp_path / 'no.pth', tmp_path / 'x.pth', to='TIMM')
+    with pytest.raises(InputError, match="weights='ema' is not one of averaged, raw"):
+        publish(tmp_path / 'no.pth', weights='ema')
+    with pytest.raises(InputError, match=r"suffix='\.onnx' is not one of"):
+        publish(tmp_path / 'no.pth', suffix='.onnx')

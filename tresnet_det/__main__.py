@@ -7,6 +7,7 @@ from .compat.own_files import own_folder
 
 
 def main() -> None:
+    """Run the tool that the first argument names, with the arguments after it."""
     tools = {path.stem: str(path) for path in own_folder('tools').glob('*.py')}
     name = sys.argv[1] if len(sys.argv) > 1 else '--help'
     usage = f'usage: python -m tresnet_det TOOL ...\ntools: {", ".join(sorted(tools))}'

@@ -97,19 +97,18 @@ def load_backbone_weights(
         model: A ``TResNet``, or a model that has one at ``.backbone``.
         path_or_state_dict: A ``.pth`` or ``.safetensors`` file, ``timm://NAME`` for timm's weights
             on the hub (``timm://tresnet_m.miil_in1k``), or a state dict.
-        strict: Whether any missing tensor of the backbone is an error. Otherwise fewer than 95 %
-            loaded is.
+        strict: Whether any missing or unexpected tensor is an error. Otherwise fewer than 95 % of
+            the backbone's loaded is.
+
+    Returns:
+        What became of the keys.
 
     Raises:
         MissingFileError: If there is no such file.
         InputError: If the file is unreadable, no TResNet, of another arch, or lacks tensors.
     """
     backbone = getattr(model, 'backbone', model)
-    content: Mapping[str, Any]
-    if isinstance(path_or_state_dict, Mapping):
-        source, content = 'state dict', path_or_state_dict
-    else:
-        source, content = str(path_or_state_dict), read_checkpoint(path_or_state_dict)
+    source, content = open_source(path_or_state_dict)
     source_format, weights = to_ours(content, source)
     weights = {
         k: v
@@ -157,7 +156,7 @@ def to_ours(content: Mapping[str, Any], source: str = 'state dict') -> tuple[str
     while it loads. A linear classifier stays beside the backbone as ``head.fc``.
 
     Args:
-        content: A state dict, or a checkpoint that holds one at ``state_dict`` or ``model``.
+        content: As :func:`tensors_in` takes it.
         source: How errors call it.
 
     Raises:
@@ -195,6 +194,8 @@ def to_ours(content: Mapping[str, Any], source: str = 'state dict') -> tuple[str
 
 def to_timm(state_dict: StateDict) -> dict[str, torch.Tensor]:
     """Return a backbone's weights as timm's TResNet takes them, batch norms in place of ABNs.
+
+    The ABNs' eps is taken to be the published one, which timm's batch norms have too.
 
     Args:
         state_dict: Of a ``TResNet``, or of a model that has one at ``backbone.``; a linear
@@ -272,6 +273,21 @@ def adapt_norm_notation(state_dict: dict, prefix: str, name: str, eps: float = A
         state_dict[f'{prefix}{name}.{field}'] = value
 
 
+def open_source(path_or_state_dict: str | Path | StateDict) -> tuple[str, Mapping[str, Any]]:
+    """Return how messages call a source of weights, and what it holds.
+
+    Args:
+        path_or_state_dict: As :func:`load_backbone_weights` takes it.
+
+    Raises:
+        MissingFileError: If there is no such file.
+        InputError: If it cannot be had or read.
+    """
+    if isinstance(path_or_state_dict, Mapping):
+        return 'state dict', path_or_state_dict
+    return str(path_or_state_dict), read_checkpoint(path_or_state_dict)
+
+
 def read_checkpoint(path: str | Path) -> Mapping[str, Any]:
     """Return what a file, a URL that mmengine knows, or ``timm://NAME`` holds.
 
@@ -302,12 +318,21 @@ def _download(path: str) -> str:
         raise InputError(f'cannot get {path} from the hub: {reason}') from error
 
 
-def _unwrap(content: Mapping[str, Any]) -> StateDict:
-    """Return the tensors of the backbone and of a linear classifier out of a checkpoint."""
+def tensors_in(content: Mapping[str, Any]) -> dict[str, torch.Tensor]:
+    """Return the tensors of a checkpoint by key, without the ``module.`` of a wrapped model.
+
+    Args:
+        content: A state dict, or a checkpoint that holds one at ``state_dict`` or ``model``.
+    """
     for key in ('state_dict', 'model'):
         if isinstance(content.get(key), Mapping):
             content = content[key]
-    weights = {k.removeprefix('module.'): v for k, v in content.items() if torch.is_tensor(v)}
+    return {k.removeprefix('module.'): v for k, v in content.items() if torch.is_tensor(v)}
+
+
+def _unwrap(content: Mapping[str, Any]) -> StateDict:
+    """Return the tensors of the backbone and of a linear classifier out of a checkpoint."""
+    weights = tensors_in(content)
     if not any(k.startswith('backbone.') for k in weights):
         return weights
     return {

@@ -21,7 +21,12 @@ class MissingFileError(InputError, FileNotFoundError):
 
 
 def few(names: Iterable[str], count: int = 4) -> str:
-    """Name the first few, and how many there are where that is not all."""
+    """Name the first few, and how many there are where that is not all.
+
+    Args:
+        names: What to name; each of them is quoted, a long one cut off.
+        count: How many are named.
+    """
     names = list(names)
     words = map(repr, names[:count])
     text = ', '.join(word if len(word) < 300 else f'{word[:297]}...' for word in words)
@@ -29,7 +34,7 @@ def few(names: Iterable[str], count: int = 4) -> str:
 
 
 def shown(value: object) -> str:
-    """Return a value of a file for a message, however long it is."""
+    """Return a value of a file for a message, however long it is: at most 80 characters."""
     try:
         text = _SHORT.repr(value)
     except ValueError:  # Python writes no integer of 5000 digits

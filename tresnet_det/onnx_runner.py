@@ -84,15 +84,30 @@ class OnnxModel:
 
         Args:
             picture: A file, or ``(H, W, 3)`` of uint8 in RGB.
+
+        Raises:
+            FileNotFoundError: As :meth:`prepare`.
+            ValueError: As :meth:`prepare`.
         """
         return self.predict_all([picture])[0]
 
     def predict_all(self, pictures: Sequence[Picture]) -> list[Answer]:
-        """Return what is in each picture, all in one batch."""
-        return self.run(self.prepare(pictures))
+        """Return what is in each picture, all in one batch: see :meth:`run`.
+
+        Args:
+            pictures: As for :meth:`predict`; none give no answer.
+
+        Raises:
+            FileNotFoundError: As :meth:`prepare`.
+            ValueError: As :meth:`prepare`.
+        """
+        return self.run(self.prepare(pictures)) if len(pictures) else []
 
     def prepare(self, pictures: Sequence[Picture]) -> dict[str, np.ndarray]:
         """Read, resize and put together what :meth:`run` takes.
+
+        Args:
+            pictures: As for :meth:`predict`, one at least.
 
         Raises:
             FileNotFoundError: If a file is not there.
@@ -115,7 +130,15 @@ class OnnxModel:
         return self.collate(resized, original_sizes)
 
     def read(self, picture: Picture) -> np.ndarray:
-        """Return a picture as ``(H, W, 3)`` of uint8 in RGB, turned as its EXIF header says."""
+        """Return a picture as ``(H, W, 3)`` of uint8 in RGB, turned as its EXIF header says.
+
+        Args:
+            picture: As for :meth:`predict`.
+
+        Raises:
+            FileNotFoundError: If the file is not there.
+            ValueError: If it cannot be decoded, or the array is none of that kind.
+        """
         if not isinstance(picture, np.ndarray):
             return read_rgb(picture, prefer_opencv=self.metadata['reader'] == 'opencv')
         if picture.dtype != np.uint8 or picture.ndim != 3 or picture.shape[2] != 3:
@@ -239,7 +262,13 @@ def resize(image: np.ndarray, height: int, width: int, resampling: str) -> np.nd
 
 
 def resize_bilinear(image: np.ndarray, height: int, width: int) -> np.ndarray:
-    """Resize as OpenCV does, by numpy: within one of 255."""
+    """Resize as OpenCV does, by numpy: within one of 255.
+
+    Args:
+        image: ``(H, W, 3)`` of uint8.
+        height: Of the result.
+        width: Of the result.
+    """
     top, bottom, down = _neighbours(image.shape[0], height)
     left, right, along = _neighbours(image.shape[1], width)
     rows = image[top] * (1 - down[:, None, None]) + image[bottom] * down[:, None, None]
@@ -294,7 +323,13 @@ _STEPS = {
 
 
 def describe(model: OnnxModel, answer: Answer, score_thr: float) -> list[str]:
-    """Return an answer in words, a line a box, a class or a feature map."""
+    """Return an answer in words, a line a box, a class or a feature map.
+
+    Args:
+        model: That answered.
+        answer: As :meth:`OnnxModel.predict` returns it.
+        score_thr: Least score of a box, in [0, 1].
+    """
     if model.task == 'backbone':
         return [f'{name}  {value.shape}' for name, value in answer.items()]
     lines = []
@@ -309,6 +344,7 @@ def describe(model: OnnxModel, answer: Answer, score_thr: float) -> list[str]:
 
 
 def main() -> None:
+    """Print what the command line's model finds in its photos."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument('model', metavar='FILE.onnx', help='what tools/export.py has written')
     parser.add_argument('photos', nargs='+', metavar='PHOTO')

@@ -2,7 +2,7 @@
 
 import hashlib
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import torch
@@ -31,8 +31,10 @@ def convert(source: str | Path, target: str | Path, to: str = 'ours') -> int:
 
     Raises:
         MissingFileError: If there is no such file.
-        InputError: If it holds no TResNet, or ``target`` has another ending.
+        InputError: If it holds no TResNet, ``target`` has another ending, or there is no such
+            format.
     """
+    _check_choice('to', to, FORMATS)
     content = read_checkpoint(source)
     _, weights = to_ours(content, str(source))
     weights = to_timm(weights) if to == 'timm' else to_abn(weights)
@@ -65,8 +67,11 @@ def publish(
 
     Raises:
         MissingFileError: If there is no such file.
-        InputError: If it is no checkpoint with a ``state_dict``, or has no raw weights.
+        InputError: If it is no checkpoint with a ``state_dict``, has no raw weights, or
+            ``weights`` or ``suffix`` is none of those.
     """
+    _check_choice('weights', weights, WEIGHTS)
+    _check_choice('suffix', suffix, SUFFIXES)
     source = Path(source)
     checkpoint = read_checkpoint(source)
     if not isinstance(checkpoint.get('state_dict'), Mapping):
@@ -88,6 +93,11 @@ def publish(
     write_weights(tensors, unnamed, kept)
     digest = hashlib.sha256(unnamed.read_bytes()).hexdigest()
     return unnamed.rename(folder / f'{source.stem}-{digest[:8]}{suffix}')
+
+
+def _check_choice(name: str, value: str, choices: Sequence[str]) -> None:
+    if value not in choices:
+        raise InputError(f'{name}={value!r} is not one of {", ".join(choices)}')
 
 
 def write_weights(

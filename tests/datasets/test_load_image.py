@@ -1,5 +1,7 @@
+import copy
 import io
 import logging
+import multiprocessing
 import pickle
 
 import cv2
@@ -228,3 +230,17 @@ def test_shared_names_is_a_set_until_it_is_full():
     assert len(names) == 4
     assert not names.add('e')
     assert len(names) == 4
+
+
+@pytest.mark.parametrize(
+    'copied', [copy.deepcopy, lambda x: pickle.loads(pickle.dumps(x))], ids=['deepcopy', 'pickle']
+)
+def test_a_copy_of_shared_names_is_shared_too_but_not_with_the_original(copied):
+    names = SharedNames(4)
+    names.add('a')
+    another = copied(names)
+    worker = multiprocessing.get_context('fork').Process(target=another.add, args=('b',))
+    worker.start()
+    worker.join()
+    assert len(another) == 2
+    assert len(names) == 1

@@ -136,5 +136,8 @@ def test_mistakes_are_named(picture, tmp_path):
         draw_predictions([picture], [nothing] * 2, [TRUTH], ['a'], tmp_path / 'x.png')
     with pytest.raises(InputError, match='no picture to draw'):
         draw_predictions([], [], [], ['a'], tmp_path / 'x.png')
+    (tmp_path / 'text.png').write_text('no picture')
+    with pytest.raises(InputError, match=r'text\.png: not a picture that can be decoded'):
+        draw_predictions([tmp_path / 'text.png'], [nothing], [TRUTH], ['a'], tmp_path / 'x.png')
     with pytest.raises(MissingFileError, match='is not there'):
         draw_predictions(['no.jpg'], [nothing], [TRUTH], ['a'], tmp_path / 'x.png')

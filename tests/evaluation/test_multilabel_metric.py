@@ -159,6 +159,8 @@ def test_best_thresholds_by_brute_force(levels, seed):
         assert f1[column] == pytest.approx(best)
         got = f1_score(truth, values > thresholds[column], zero_division=0)
         assert got == pytest.approx(best)
+        rounded = scores[known, column] > np.float32(thresholds[column])  # as torch compares them
+        assert f1_score(truth, rounded, zero_division=0) == pytest.approx(best)
         # Half-way between scores: it makes no difference whether one asks for more or for as much.
         assert not (values == thresholds[column]).any()
 

@@ -102,6 +102,7 @@ def test_classifier_says_nearly_what_the_model_says(classifier_file, photos):
         scale = np.abs(expected['logits']).max()
         np.testing.assert_allclose(answer['logits'], expected['logits'], rtol=0, atol=0.02 * scale)
         assert answer['scores'].sum() == pytest.approx(1, abs=1e-5)
+    assert OnnxModel(classifier_file.path).predict_all([]) == []
 
 
 @pytest.mark.parametrize('size', [(480, 640), (333, 500), (640, 427), (50, 40)], ids=str)

@@ -265,6 +265,9 @@ def test_a_missing_package_says_what_to_install(monkeypatch):
         (dict(activation='relu'), "'relu'"),
         (dict(backend='cuda'), "'cuda'"),
         (dict(activation_param=0.0), 'above 0'),
+        (dict(eps=-1e-5), 'eps must be at least 0'),
+        (dict(momentum=1.5), 'momentum must be from 0 to 1, got 1.5'),
+        (dict(momentum=None), 'momentum must be from 0 to 1, got None'),
     ],
 )
 def test_wrong_arguments_are_named(arguments, message):
@@ -275,6 +278,16 @@ def test_wrong_arguments_are_named(arguments, message):
 def test_a_single_value_per_channel_cannot_be_normalised_in_training():
     with pytest.raises(ValueError, match='more than 1 value'):
         InPlaceABN(4)(torch.rand(1, 4, 1, 1))
+
+
+@MODES
+@ACTIVATIONS
+@pytest.mark.parametrize('shape', [(2, 3, 4, 4), (2, 5, 4, 4), (4,)])
+def test_another_number_of_channels_is_refused(shape, activation, training):
+    # The native kernels do not look: they write to memory that is not theirs.
+    norm = InPlaceABN(4, activation=activation).train(training)
+    with pytest.raises(ValueError, match=r'a norm of 4 channels takes \(N, 4, \.\.\.\), got shape'):
+        norm(torch.rand(shape))
 
 
 def test_normalize_is_for_the_identity_only():

@@ -72,6 +72,14 @@ def test_autocast_gives_the_outputs_and_gradients_of_an_ordinary_convolution():
     torch.testing.assert_close(*results, rtol=1e-2, atol=1e-2)
 
 
+def test_autocast_leaves_float64_as_it_is():
+    conv = nn.Conv2d(6, 9, 3, bias=False).double()
+    a, b = leaves(torch.float64)
+    with torch.autocast('cpu', torch.bfloat16):
+        y = convolve(conv, *product_and_recipe(a, b))
+    torch.testing.assert_close(y, conv(a * b), rtol=0, atol=0)
+
+
 @pytest.mark.parametrize('frozen', ['weight', 'input'])
 def test_what_is_frozen_gets_no_gradient(frozen):
     conv = nn.Conv2d(6, 9, 1, bias=False).double()

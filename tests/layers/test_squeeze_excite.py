@@ -1,9 +1,12 @@
+import sys
+from functools import partial
+
 import pytest
 import torch
 from timm.layers import SEModule
 from torch import nn
 
-from tresnet_det.layers import InPlaceABN, SqueezeExcite
+from tresnet_det.layers import BlurPool, InPlaceABN, SqueezeExcite
 
 
 def test_values_are_those_of_timms_module():
@@ -82,3 +85,22 @@ def test_an_ordinary_norm_is_served_too():
     norm, se = nn.BatchNorm2d(6), SqueezeExcite(6, 4)
     x = torch.randn(2, 6, 4, 4)
     torch.testing.assert_close(se(x, norm), se(norm(x)))
+
+
+def test_a_norm_with_an_activation_is_called_as_it_is():
+    norm, se = InPlaceABN(4), SqueezeExcite(4, 2)
+    x = torch.rand(2, 4, 3, 3)
+    torch.testing.assert_close(se(x, norm), se(norm(x)), rtol=0, atol=0)
+
+
+@pytest.mark.parametrize('layer', [lambda: BlurPool('cuda'), lambda: SqueezeExcite(4, 2, 'cuda')])
+def test_an_unknown_backend_is_refused(layer):
+    with pytest.raises(ValueError, match="backend 'cuda' is not one of"):
+        layer()
+
+
+@pytest.mark.parametrize('layer', [BlurPool, partial(SqueezeExcite, 4, 2)])
+def test_a_missing_triton_says_what_to_install(layer, monkeypatch):
+    monkeypatch.setitem(sys.modules, 'triton', None)
+    with pytest.raises(ImportError, match='pip install triton'):
+        layer(backend='triton')

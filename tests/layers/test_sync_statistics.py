@@ -1,5 +1,7 @@
 """InPlaceABN(sync=True) on two gloo processes against one process with the whole batch."""
 
+from datetime import timedelta
+
 import pytest
 import torch
 from torch import distributed as dist
@@ -7,7 +9,9 @@ from torch import multiprocessing as mp
 
 from tresnet_det.layers import InPlaceABN, SqueezeExcite
 
-SHARES = (3, 5)  # the processes' parts of the batch need not be equal
+# The processes' parts of the batch need not be equal; one may have none.
+SHARES = ((3, 5), (8, 0))
+PROCESSES = 2
 CASES = ('leaky_relu', 'identity', 'squeeze_excite')
 
 
@@ -39,15 +43,18 @@ def forward_backward(case, sync, x, grad):
 
 def batch():
     torch.manual_seed(1)
-    x = torch.randn(sum(SHARES), 6, 4, 5, dtype=torch.float64) * 2 + 1
+    x = torch.randn(8, 6, 4, 5, dtype=torch.float64) * 2 + 1
     return x, torch.randn_like(x)
 
 
 def run_process(rank, folder):
-    store = dist.FileStore(f'{folder}/store', len(SHARES))
-    dist.init_process_group('gloo', store=store, rank=rank, world_size=len(SHARES))
-    x, grad = (t.split(SHARES)[rank] for t in batch())
-    results = {case: forward_backward(case, True, x, grad) for case in CASES}
+    store = dist.FileStore(f'{folder}/store', PROCESSES)
+    timeout = timedelta(minutes=1)  # of a process that waits for one which takes no part
+    dist.init_process_group('gloo', store=store, rank=rank, world_size=PROCESSES, timeout=timeout)
+    results = {}
+    for shares in SHARES:
+        x, grad = (t.split(shares)[rank] for t in batch())
+        results |= {(case, shares): forward_backward(case, True, x, grad) for case in CASES}
     torch.save(results, f'{folder}/{rank}.pth')
     dist.destroy_process_group()
 
@@ -55,14 +62,15 @@ def run_process(rank, folder):
 @pytest.fixture(scope='module')
 def parts(tmp_path_factory):
     folder = tmp_path_factory.mktemp('sync')
-    mp.spawn(run_process, (str(folder),), nprocs=len(SHARES))
-    return [torch.load(folder / f'{rank}.pth') for rank in range(len(SHARES))]
+    mp.spawn(run_process, (str(folder),), nprocs=PROCESSES)
+    return [torch.load(folder / f'{rank}.pth') for rank in range(PROCESSES)]
 
 
+@pytest.mark.parametrize('shares', SHARES, ids=str)
 @pytest.mark.parametrize('case', CASES)
-def test_two_processes_give_what_one_gives_for_the_whole_batch(case, parts):
+def test_two_processes_give_what_one_gives_for_the_whole_batch(case, shares, parts):
     expected = forward_backward(case, False, *batch())
-    first, second = (part[case] for part in parts)
+    first, second = (part[case, shares] for part in parts)
     for key in ('y', 'x.grad'):
         torch.testing.assert_close(torch.cat([first[key], second[key]]), expected[key])
     # Each process has the gradient of its own part: DDP adds them up.

@@ -231,6 +231,14 @@ def test_the_callers_data_is_not_changed():
         assert torch.equal(sample.gt_label, old.gt_label)
 
 
+def test_pictures_of_float64_come_in_the_models_dtype():
+    pictures = torch.randint(256, (2, 3, 4, 6), dtype=torch.uint8)
+    preprocessor = ClsDataPreprocessor()
+    expected = preprocessor(dict(inputs=pictures))['inputs']
+    assert torch.equal(preprocessor(dict(inputs=pictures.double()))['inputs'], expected)
+    assert preprocessor.double()(dict(inputs=pictures))['inputs'].dtype == torch.float64
+
+
 def test_the_layout_is_channels_last_on_request():
     batch = batch_of('single')
     inputs = ClsDataPreprocessor(channels_last=True)(batch)['inputs']
@@ -286,6 +294,7 @@ def test_wrong_arguments_are_named_in_one_line(arguments, message):
 @pytest.mark.parametrize(
     ('shapes', 'message'),
     [
+        ([], 'a batch without pictures'),
         ([(3, 8, 8), (3, 8, 9)], 'differ in shape.* use batch size 1'),
         ([(1, 8, 8)], r'takes \(N, 3, H, W\), got \(1, 1, 8, 8\)'),
         ([(8, 8)], r'takes \(N, 3, H, W\), got \(1, 8, 8\)'),

@@ -93,6 +93,12 @@ def test_a_power_under_one_has_no_infinite_gradient_at_certainty():
     assert torch.isfinite(logits.grad).all()
 
 
+def test_a_shift_that_float32_cannot_show_has_no_infinite_gradient_at_certainty():
+    logits = torch.tensor([[200.0, -200.0]], requires_grad=True)
+    AsymmetricLoss(clip=1e-8)(logits, torch.tensor([[0, 1]])).backward()
+    assert torch.isfinite(logits.grad).all()
+
+
 def test_without_gammas_and_clip_it_is_binary_cross_entropy_where_the_clamp_does_not_bite():
     logits = torch.linspace(-18, 18, 400).reshape(4, 100).requires_grad_()  # ln 1e-8 is -18.4
     labels = (torch.rand(4, 100) < 0.5).long()

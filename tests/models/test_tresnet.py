@@ -381,6 +381,8 @@ def test_compiled_backbone_gives_the_same_outputs_and_gradients():
         (dict(norm_cfg=dict(type='GN', num_groups=4)), "'GN' does not fit"),
         (dict(norm_cfg=dict(type='InPlaceABN', momntum=0.1)), 'momntum'),
         (dict(norm_cfg=dict(type='InPlaceABN', backend='cuda')), "backend 'cuda'"),
+        (dict(norm_cfg=dict(type='InPlaceABN', activation='identity')), "argument 'activation'"),
+        (dict(norm_cfg=dict(type='InPlaceABN', activation_param=0.2)), "'activation_param'"),
         (dict(drop_path_rate=1.0), 'drop_path_rate'),
         (dict(arch=None), 'unknown arch None'),
         (dict(arch=dict(depths=3)), "'depths' needs one value"),

@@ -50,6 +50,7 @@ def remote_size(url: str) -> int | None:
 def download(url: str, target: Path, size: int | None) -> None:
     """Fetch ``url`` into ``target``, going on from ``target``'s ``.part`` file where there is one.
 
+    Where the size is not known, nothing tells whether that file is of the same one: it is dropped.
     A connection that breaks is taken up again; a bar shows the progress and the time left.
 
     Args:

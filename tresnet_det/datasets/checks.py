@@ -129,7 +129,14 @@ def _readable() -> Iterator[None]:
 
 
 def resolve_paths(cfg: Mapping) -> tuple[str, str]:
-    """Join the annotation file and the image folder to ``data_root``, as mmengine does."""
+    """Join the annotation file and the image folder to ``data_root``, as mmengine does.
+
+    Args:
+        cfg: A ``CocoDataset``'s config.
+
+    Raises:
+        InputError: One of the two is not set.
+    """
     if not cfg.get('ann_file'):
         raise InputError('dataset.ann_file is not set: give the COCO JSON, relative to data_root')
     prefix = cfg.get('data_prefix') or {}
@@ -145,6 +152,14 @@ def resolve_paths(cfg: Mapping) -> tuple[str, str]:
 
 
 def resolve_coco_classes(cfg: Mapping) -> Sequence[str]:
+    """Return the class names that MMDetection takes for a dataset, COCO's 80 where none are set.
+
+    Args:
+        cfg: A ``CocoDataset``'s config.
+
+    Raises:
+        InputError: ``metainfo`` has the key of older versions, or names a file that cannot be read.
+    """
     metainfo = cfg.get('metainfo') or {}
     if 'CLASSES' in metainfo:
         raise InputError(
@@ -181,14 +196,21 @@ def _ways_on(ann_file: Path) -> str:
 
 
 def check_coco_classes(classes: Sequence[str], num_classes: int | None) -> list[str]:
+    """Return class names as a list, held against the model's head.
+
+    Args:
+        classes: Names in the order of the labels.
+        num_classes: Of the model's head; None where it is not known.
+
+    Raises:
+        InputError: They are a text, one is there twice, or there are more or fewer of them.
+    """
     if isinstance(classes, str):
         raise InputError(
             f'metainfo.classes is the text {classes!r}, not a tuple of names: '
             f'write metainfo=dict(classes=({classes!r},))'
         )
-    twice = [name for name, count in Counter(classes).items() if count > 1]
-    if twice:
-        raise InputError(f'metainfo.classes names {few(twice)} more than once')
+    check_unique(classes)
     if num_classes is not None and num_classes != len(classes):
         raise InputError(
             f'model.bbox_head.num_classes is {num_classes} and the data has {len(classes)} classes '
@@ -198,21 +220,46 @@ def check_coco_classes(classes: Sequence[str], num_classes: int | None) -> list[
     return list(classes)
 
 
-def _check_files(ann_file: Path, img_dir: Path, names: list[str]) -> None:
-    """Find every picture, by listing each folder once instead of asking for every file."""
-    folders = {os.path.split(name)[0] for name in names}
-    there = {}
-    for folder in folders:
-        try:
-            with os.scandir(os.path.join(img_dir, folder)) as entries:
-                there[folder] = {entry.name for entry in entries}
-        except (FileNotFoundError, NotADirectoryError):
-            there[folder] = set()
+def check_unique(classes: Sequence[str]) -> None:
+    """Hold that ``metainfo.classes`` names no class twice.
+
+    Raises:
+        InputError: It does.
+    """
+    twice = [name for name, count in Counter(classes).items() if count > 1]
+    if twice:
+        raise InputError(f'metainfo.classes names {few(twice)} more than once')
+
+
+def find_lost(folder: Path, names: Sequence[str]) -> list[int]:
+    """Return which pictures are not there, by listing each folder once, not asking for every file.
+
+    Args:
+        folder: Holds the pictures.
+        names: Picture files, relative to it.
+
+    Returns:
+        Positions in ``names``.
+
+    Raises:
+        InputError: A folder cannot be listed.
+    """
+    there: dict[str, set[str]] = {}
+    with _readable():
+        for part in {os.path.dirname(name) for name in names}:
+            try:
+                there[part] = set(os.listdir(folder / part))
+            except (FileNotFoundError, NotADirectoryError, ValueError):  # of a name with a NUL
+                there[part] = set()
     split = (os.path.split(name) for name in names)
-    lost = [os.path.join(folder, name) for folder, name in split if name not in there[folder]]
+    return [i for i, (part, name) in enumerate(split) if name not in there[part]]
+
+
+def _check_files(ann_file: Path, img_dir: Path, names: list[str]) -> None:
+    lost = find_lost(img_dir, names)
     if lost:
         raise MissingFileError(
             f'{img_dir}: {len(lost)} of {len(names)} pictures that {ann_file} names are not in it, '
-            f'the first is {shown(lost[0])}: '
+            f'the first is {shown(names[lost[0]])}: '
             + ('complete the folder' if len(lost) < len(names) else 'is data_prefix.img right?')
         )

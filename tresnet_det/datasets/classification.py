@@ -14,6 +14,7 @@ from torch.utils.data import Dataset
 
 from ..errors import InputError, MissingFileError, few, shown
 from ..models import ClsDataSample
+from .checks import check_unique, find_lost
 from .decode import decode_rgb
 from .formats.folders import inner_folders, walk
 from .formats.text_files import read_lines
@@ -166,9 +167,7 @@ def resolve_classes(metainfo: Mapping | None) -> tuple[str, ...] | None:
     odd = [name for name in classes if not isinstance(name, str)]
     if odd or not classes:
         raise InputError(f'metainfo.classes must be names, got {str(odd or classes)[:80]}')
-    twice = [name for name, count in Counter(classes).items() if count > 1]
-    if twice:
-        raise InputError(f'metainfo.classes names {few(twice)} more than once')
+    check_unique(classes)
     return tuple(classes)
 
 
@@ -182,7 +181,7 @@ def suggest(name: str, known: Sequence[str]) -> str:
 def check_pictures(
     folder: Path, names: Sequence[str], source: str, rows: Sequence[int] | None = None
 ) -> None:
-    """Find every picture, by listing each folder once instead of asking for every file.
+    """Hold that every picture that a file names is there.
 
     Args:
         folder: Holds the pictures.
@@ -192,13 +191,9 @@ def check_pictures(
 
     Raises:
         MissingFileError: Some are not there.
+        InputError: A folder cannot be listed.
     """
-    there = {}
-    for part in {os.path.dirname(name) for name in names}:
-        path = folder / part
-        there[part] = set(os.listdir(path)) if os.path.isdir(path) else set()
-    split = (os.path.split(name) for name in names)
-    lost = [i for i, (part, name) in enumerate(split) if name not in there[part]]
+    lost = find_lost(folder, names)
     if lost:
         where = f'{source}:{rows[lost[0]]}' if rows else source
         raise MissingFileError(
@@ -210,6 +205,11 @@ def check_pictures(
 
 def check_repeats(ann_file: Path, names: Sequence[str], rows: Sequence[int]) -> None:
     """Hold that no picture is named twice.
+
+    Args:
+        ann_file: The file that names them.
+        names: Picture files.
+        rows: Row of each in that file.
 
     Raises:
         InputError: One is.

@@ -32,11 +32,16 @@ def stack_samples(batch: Sequence[dict]) -> dict:
 
 
 class _Samples(list):
-    """Data samples that travel as one array of labels and arrive as a plain list."""
+    """Data samples that travel as one array of labels and arrive as a plain list.
+
+    Where they hold more than labels of one shape, they travel one by one.
+    """
 
     def __reduce__(self) -> tuple:
-        labels = torch.stack([sample.gt_label for sample in self]).numpy()
-        return _rebuild, ([sample.metainfo for sample in self], labels)
+        labels = [sample.gt_label for sample in self if sample.keys() == ['gt_label']]
+        if len(labels) < len(self) or len({label.shape for label in labels}) != 1:
+            return list, (list(self),)
+        return _rebuild, ([sample.metainfo for sample in self], torch.stack(labels).numpy())
 
 
 def _rebuild(metainfos: Sequence[dict], labels: np.ndarray) -> list[ClsDataSample]:

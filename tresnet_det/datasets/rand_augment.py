@@ -143,8 +143,7 @@ def autocontrast(image: np.ndarray, strength: float) -> np.ndarray:
     tables = []
     for channel in cv2.split(image):
         low, high = int(channel.min()), int(channel.max())
-        scale = 255 / (high - low) if high > low else 1
-        tables.append((LEVELS - low) * scale if high > low else LEVELS)
+        tables.append((LEVELS - low) * (255 / (high - low)) if high > low else LEVELS)
     return _look_up(image, np.stack(tables, -1))
 
 

@@ -15,10 +15,11 @@ from mmengine import fileio
 from mmengine.logging import print_log
 
 from ..errors import InputError, MissingFileError
+from .decode import JPEG_START, PNG_START
 
-JPEG_START, JPEG_SCAN, JPEG_END = b'\xff\xd8', 0xDA, b'\xff\xd9'
+JPEG_SCAN, JPEG_END = 0xDA, b'\xff\xd9'
 JPEG_ALONE = {0x00, 0x01, 0xFF, *range(0xD0, 0xD8)}  # after FF: no header with a length follows
-PNG_START, PNG_END = b'\x89PNG\r\n\x1a\n', b'IEND\xae\x42\x60\x82'  # the last chunk with its CRC
+PNG_END = b'IEND\xae\x42\x60\x82'  # the last chunk with its CRC
 SLOTS = 1 << 14  # files that are remembered as skipped: 128 KiB of shared memory
 SKIP_OPTION = '--cfg-options train_dataloader.dataset.pipeline.0.on_error=skip'
 
@@ -134,12 +135,18 @@ class SharedNames:
     Only hashes are kept, in a table with open addressing, and nothing is locked: two workers that
     write one slot at the same moment lose one name, which is then added at its next turn.
 
+    A copy has a table of its own, shared in the same way.
+
     Args:
-        slots: Most names that are held; further ones count as known.
+        slots: Most names that are held, from 1; further ones count as known.
     """
 
     def __init__(self, slots: int) -> None:
         self._table = torch.zeros(slots, dtype=torch.int64).share_memory_()
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        vars(self).update(state)
+        self._table.share_memory_()  # a copy has a table of its own, which is no longer shared
 
     def add(self, name: str) -> bool:
         """Add a name; True where it is new."""

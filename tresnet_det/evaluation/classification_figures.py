@@ -95,7 +95,8 @@ def draw_classifications(
         title: What the sheet shows; the line below it counts pictures and what is right.
 
     Raises:
-        InputError: There is no picture, a score is NaN, or the arguments do not fit together.
+        InputError: There is no picture or one that does not decode, a score is NaN, or the
+            arguments do not fit together.
         MissingFileError: A picture is not there.
     """
     scores = np.asarray(scores, dtype=np.float32)

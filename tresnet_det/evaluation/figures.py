@@ -17,9 +17,9 @@ from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from matplotlib.patches import Rectangle
 from matplotlib.patheffects import withStroke
-from PIL import Image, ImageOps
 
-from ..errors import InputError, MissingFileError
+from ..datasets.decode import decode_rgb, to_pillow
+from ..errors import InputError
 
 # Okabe and Ito's palette, told apart with every kind of colour vision; and a line style each.
 RIGHT = {'edgecolor': '#56B4E9', 'linestyle': '-'}
@@ -58,7 +58,7 @@ def draw_predictions(
         title: What the sheet shows; the line below it counts pictures and objects.
 
     Raises:
-        InputError: No picture, or lists of different lengths.
+        InputError: No picture, one that does not decode, or lists of different lengths.
         MissingFileError: A picture is not there.
     """
     _check_lengths(image_paths, predictions, ground_truth)
@@ -99,14 +99,15 @@ def _check_lengths(paths: Sequence, predictions: Sequence, truth: Sequence | Non
 def open_picture(path: str | Path, longest: int = 1000) -> tuple[np.ndarray, float]:
     """A picture (H, W, 3) as uint8 and the factor by which it was made smaller.
 
+    Args:
+        path: The file; it is turned as its EXIF header says, as boxes are in the turned picture.
+        longest: Pixels of the longer side that are left, at most.
+
     Raises:
         MissingFileError: It is not there.
+        InputError: It does not decode.
     """
-    if not Path(path).is_file():
-        raise MissingFileError(f'{path} is not there: check the picture folder.')
-    with Image.open(path) as file:
-        # The pipeline turns pictures as their EXIF tag says; boxes are in the turned picture.
-        image = ImageOps.exif_transpose(file).convert('RGB')
+    image = to_pillow(decode_rgb(path))
     factor = min(1.0, longest / max(image.size))
     if factor < 1:
         image = image.resize([max(1, round(side * factor)) for side in image.size])
@@ -189,7 +190,7 @@ def _panel(axes: Axes, image: tuple[np.ndarray, float], title: str) -> None:
 
 
 def show_picture(axes: Axes, pixels: np.ndarray) -> None:
-    """Draw a picture (H, W, 3), a small one with pixels that can be counted."""
+    """Draw a picture (H, W, 3) of uint8, a small one with pixels that can be counted."""
     axes.imshow(pixels, interpolation='nearest' if is_small(pixels) else 'antialiased')
     axes.set_axis_off()
 

@@ -42,7 +42,7 @@ def best_f1_thresholds(scores: np.ndarray, labels: np.ndarray) -> tuple[np.ndarr
     """Find the threshold of each class that gives the best F1 on these very pictures.
 
     A label is predicted where its score is above the threshold, which lies half-way between two
-    scores; of equally good ones, the highest.
+    scores, or just below the lowest, in float32 too; of equally good ones, the highest.
 
     Returns:
         The thresholds, and the F1 there, ``(classes,)`` each; NaN for a class that is known to be
@@ -59,8 +59,8 @@ def best_f1_thresholds(scores: np.ndarray, labels: np.ndarray) -> tuple[np.ndarr
         f1[column] = candidates[at]
         if at + 1 < len(values):
             thresholds[column] = (values[at] + values[at + 1]) / 2
-        else:  # all are taken: anything below the lowest score
-            thresholds[column] = np.nextafter(values[at], -np.inf)
+        else:  # all are taken: below the lowest score, also where both are rounded to float32
+            thresholds[column] = np.nextafter(np.float32(values[at]), np.float32(-np.inf))
     return thresholds, f1
 
 

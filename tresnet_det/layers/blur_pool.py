@@ -8,7 +8,7 @@ from torch import nn
 from torch.autograd.function import Function, once_differentiable
 
 from .tracing import is_tracing
-from .triton_kernels import is_available
+from .triton_kernels import check_backend, is_available
 
 _PADDING = (1, 1, 1, 1)
 _STRIDE = 2
@@ -25,13 +25,15 @@ class BlurPool(nn.Module):
         backend: ``'torch'``, or ``'triton'`` for the kernels of ``triton_blur.py`` on CUDA tensors.
 
     Raises:
-        ValueError: If a side is shorter than two pixels.
+        ValueError: If a side is shorter than two pixels, or there is no such backend.
+        ImportError: If the package of ``backend='triton'`` is not installed.
     """
 
     kernel: torch.Tensor
 
     def __init__(self, backend: str = 'torch') -> None:
         super().__init__()
+        check_backend(backend)
         self.backend = backend
         row = torch.tensor([1.0, 2.0, 1.0]) / 4
         # A constant, not a weight: published checkpoints do not have it.

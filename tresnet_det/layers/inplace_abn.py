@@ -86,7 +86,7 @@ class InPlaceABN(nn.Module):
 
     Args:
         num_features: Channels ``C``.
-        eps: Added to the variance and to ``|weight|``.
+        eps: Added to the variance and to ``|weight|``, at least 0.
         momentum: Share of the new batch in the running statistics, 0 to 1.
         activation: ``'leaky_relu'`` or ``'identity'``.
         activation_param: Slope of the leaky ReLU, above 0.
@@ -98,7 +98,8 @@ class InPlaceABN(nn.Module):
             torch's, as the Triton kernels are off by default until measured on a GPU.
 
     Raises:
-        ValueError: If an argument is out of its range, or a training batch has one value a channel.
+        ValueError: If an argument is out of its range, the input has other channels, or a training
+            batch has one value a channel.
         ImportError: If the package of ``backend='triton'`` or ``'inplace_abn'`` is not installed.
         RuntimeError: If it is compiled with ``sync=True`` and trains in several processes.
     """
@@ -123,6 +124,10 @@ class InPlaceABN(nn.Module):
             raise ValueError(f'backend {backend!r} is not one of {BACKENDS}')
         if activation == 'leaky_relu' and not activation_param > 0:
             raise ValueError(f'activation_param must be above 0, got {activation_param}')
+        if not eps >= 0:
+            raise ValueError(f'eps must be at least 0, got {eps}')
+        if momentum is None or not 0 <= momentum <= 1:
+            raise ValueError(f'momentum must be from 0 to 1, got {momentum}')
         self.num_features = num_features
         self.eps = eps
         self.momentum = momentum
@@ -147,12 +152,19 @@ class InPlaceABN(nn.Module):
         return torch.where(self.weight < 0, -self.weight, self.weight) + self.eps
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
+        """Return the activated norm of ``x``, in its shape and dtype.
+
+        Args:
+            x: ``(N, C, ...)``; it is not changed.
+        """
         self._check_batch(x)
         if is_tracing():
             if self._uses_global_statistics():
                 raise RuntimeError('InPlaceABN(sync=True) cannot be compiled while it trains')
             return self._forward_plain(x)
-        if x.numel() == 0:  # the native backward kernel divides by the number of values
+        # The native backward kernel divides by the number of values; shared statistics wait for
+        # every process, also for one without a value.
+        if x.numel() == 0 and not self._uses_global_statistics():
             return self._forward_plain(x)
         if self.activation == 'identity':
             return self._forward_identity(x).y
@@ -178,7 +190,7 @@ class InPlaceABN(nn.Module):
             x: ``(N, C, H, W)``.
 
         Raises:
-            ValueError: If the activation is not the identity.
+            ValueError: If the activation is not the identity, or as for :meth:`forward`.
         """
         if self.activation != 'identity':
             raise ValueError('normalize() is for activation="identity"')
@@ -193,6 +205,12 @@ class InPlaceABN(nn.Module):
         )
 
     def _check_batch(self, x: torch.Tensor) -> None:
+        # The native kernels, called without F.batch_norm, would read and write past the statistics.
+        if not is_tracing() and (x.dim() < 2 or x.shape[1] != self.num_features):
+            raise ValueError(
+                f'a norm of {self.num_features} channels takes (N, {self.num_features}, ...), '
+                f'got shape {tuple(x.shape)}'
+            )
         values = x.numel() // x.shape[1]
         if self.training and values == 1 and not self._uses_global_statistics():
             raise ValueError(

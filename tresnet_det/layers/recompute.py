@@ -64,7 +64,8 @@ def convolve(conv: nn.Conv2d, x: torch.Tensor, recipe: Recipe | None) -> torch.T
     ):
         return conv(x)
     device = x.device.type
-    if torch.amp.is_autocast_available(device) and torch.is_autocast_enabled(device):
+    autocasts = torch.amp.is_autocast_available(device) and torch.is_autocast_enabled(device)
+    if autocasts and x.dtype != torch.float64:  # which autocast leaves alone
         x = x.to(torch.get_autocast_dtype(device))
     options = (conv.stride, conv.padding, conv.dilation, conv.groups)
     return _RecomputingConv.apply(x, conv.weight, options, recipe, *recipe.sources)

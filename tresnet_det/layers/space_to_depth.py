@@ -11,6 +11,9 @@ class SpaceToDepth(nn.Module):
     channels are ordered (row in block, column in block, colour), which is the order that the
     published weights expect and not that of ``torch.nn.functional.pixel_unshuffle``. A
     channels_last input gives a channels_last output.
+
+    Raises:
+        ValueError: If a side is no multiple of 4.
     """
 
     block_size = 4

@@ -9,7 +9,7 @@ from torch.autograd.function import Function, once_differentiable
 
 from .inplace_abn import InPlaceABN, Normalized
 from .tracing import is_tracing
-from .triton_kernels import is_available
+from .triton_kernels import check_backend, is_available
 
 
 class SqueezeExcite(nn.Module):
@@ -22,16 +22,25 @@ class SqueezeExcite(nn.Module):
         channels: Channels ``C`` of the input.
         reduced_channels: Channels between the two convolutions.
         backend: ``'torch'``, or ``'triton'`` for the product of ``triton_gate.py`` on CUDA tensors.
+
+    Raises:
+        ValueError: If there is no such backend.
+        ImportError: If the package of ``backend='triton'`` is not installed.
     """
 
     def __init__(self, channels: int, reduced_channels: int, backend: str = 'torch') -> None:
         super().__init__()
+        check_backend(backend)
         self.backend = backend
         self.fc1 = nn.Conv2d(channels, reduced_channels, kernel_size=1)
         self.fc2 = nn.Conv2d(reduced_channels, channels, kernel_size=1)
 
     def gate(self, x: torch.Tensor) -> torch.Tensor:
-        """Return the gate of each channel, ``(N, C, 1, 1)``, values in (0, 1)."""
+        """Return the gate of each channel, ``(N, C, 1, 1)``, values in (0, 1).
+
+        Args:
+            x: ``(N, C, H, W)``.
+        """
         squeezed = x.mean((2, 3), keepdim=True)  # (N, C, 1, 1)
         return torch.sigmoid(self.fc2(F.relu(self.fc1(squeezed), inplace=True)))
 
@@ -40,7 +49,8 @@ class SqueezeExcite(nn.Module):
 
         The product needs the norm's output ``y`` for the gate's gradient, and the norm needs its
         input ``x``. With an identity-activation :class:`InPlaceABN`, ``y`` is an affine function of
-        ``x`` per channel, so it is computed again and ``x`` alone is kept for backward.
+        ``x`` per channel, so it is computed again and ``x`` alone is kept for backward. Any other
+        norm is called as a module.
 
         Args:
             x: ``(N, C, H, W)``.
@@ -49,12 +59,17 @@ class SqueezeExcite(nn.Module):
         if norm is None:
             return self.product(x, self.gate(x))
         keeps_less = torch.is_grad_enabled() and x.numel() > 0 and not is_tracing()
-        if not isinstance(norm, InPlaceABN) or not keeps_less:
-            return self(norm(x))
-        return self.scale_normalized(norm.normalize(x))[0]
+        if keeps_less and isinstance(norm, InPlaceABN) and norm.activation == 'identity':
+            return self.scale_normalized(norm.normalize(x))[0]
+        return self(norm(x))
 
     def product(self, x: torch.Tensor, gate: torch.Tensor) -> torch.Tensor:
-        """Return ``x * gate``, keeping both for backward."""
+        """Return ``x * gate``, keeping both for backward.
+
+        Args:
+            x: ``(N, C, H, W)``.
+            gate: ``(N, C, 1, 1)``.
+        """
         if self.backend == 'triton' and is_available(x) and not is_tracing():
             from .triton_gate import gate_product  # needs triton
 

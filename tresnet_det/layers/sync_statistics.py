@@ -22,7 +22,8 @@ class SyncNorm(Function):
 
     A slope of 1 is the identity: then the input is kept for backward, otherwise the output.
     Takes ``x`` of ``(N, C, ...)`` and per-channel ``(C,)`` figures; returns ``(y, mean, invstd)``,
-    the last two ``(C,)`` and without gradient. Every process of the group must take part.
+    the last two ``(C,)`` and without gradient. Every process of the group must take part; ``x`` may
+    be empty (``N`` is 0) in some.
 
     Raises:
         ValueError: If all processes together have one value per channel.
@@ -92,7 +93,10 @@ def _global_statistics(x: torch.Tensor) -> tuple[float, torch.Tensor, torch.Tens
     """
     axes = [d for d in range(x.dim()) if d != 1]
     exact = x if x.dtype == torch.float64 else x.float()
-    var, mean = torch.var_mean(exact, axes, correction=0)
+    if x.numel():
+        var, mean = torch.var_mean(exact, axes, correction=0)
+    else:  # those of nothing are NaN, which a weight of 0 does not take out of a sum
+        var = mean = exact.new_zeros(x.shape[1])
     mine = torch.cat([mean.new_tensor([x.numel() / x.shape[1]]), mean, var])
     everyone = [torch.empty_like(mine) for _ in range(sync_world_size())]
     dist.all_gather(everyone, mine)

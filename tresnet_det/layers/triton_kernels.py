@@ -37,6 +37,19 @@ def require_triton() -> None:
         ) from error
 
 
+def check_backend(backend: str) -> None:
+    """Hold that a layer's backend is ``'torch'``, or ``'triton'`` where that is installed.
+
+    Raises:
+        ValueError: If it is neither.
+        ImportError: If ``triton`` is missing.
+    """
+    if backend == 'triton':
+        require_triton()
+    elif backend != 'torch':
+        raise ValueError(f"backend {backend!r} is not one of ('torch', 'triton')")
+
+
 def is_available(x: torch.Tensor) -> bool:
     """Tell whether the kernels can take ``x``: a map, on a GPU or in Triton's interpreter.
 
@@ -88,6 +101,7 @@ def in_layout(x: torch.Tensor, channels_last: bool) -> torch.Tensor:
 
 
 def next_power_of_two(n: int) -> int:
+    """Return the least power of two that is at least ``n``, from 1."""
     return 1 << (n - 1).bit_length()
 
 

@@ -89,6 +89,7 @@ def partial_statistics_kernel(
     images, channels, pixels, steps, chunk,
     LAST: tl.constexpr, ROWS: tl.constexpr, COLS: tl.constexpr, ALIGN: tl.constexpr,
 ):  # fmt: skip
+    # Write each program's count, mean and sum of squares around it: partial, (3, splits, C).
     block, split = tl.program_id(0), tl.program_id(1)
     channels, pixels = line_lengths(channels, pixels, LAST, ALIGN)
     channel, exists = _channel(block, channels, LAST, COLS)
@@ -121,6 +122,7 @@ def statistics_kernel(
     partial_ptr, mean_ptr, invstd_ptr, running_mean_ptr, running_var_ptr, momentum, eps,
     channels, splits, SPLITS: tl.constexpr, COLS: tl.constexpr,
 ):  # fmt: skip
+    # Put the programs' figures together into mean and invstd, (C,); update the running statistics.
     channel = tl.program_id(0) * COLS + tl.arange(0, COLS)
     exists = channel < channels
     size = splits * channels
@@ -159,6 +161,7 @@ def normalize_kernel(
     images, channels, pixels, steps, chunk,
     LAST: tl.constexpr, ROWS: tl.constexpr, COLS: tl.constexpr, ALIGN: tl.constexpr,
 ):  # fmt: skip
+    # Write the leaky ReLU of the norm of x, in one pass.
     block, first = tl.program_id(0), tl.program_id(1) * chunk
     channels, pixels = line_lengths(channels, pixels, LAST, ALIGN)
     channel, exists = _channel(block, channels, LAST, COLS)
@@ -179,6 +182,7 @@ def gradient_sums_kernel(
     images, channels, pixels, steps, chunk,
     LAST: tl.constexpr, ROWS: tl.constexpr, COLS: tl.constexpr, ALIGN: tl.constexpr,
 ):  # fmt: skip
+    # Write each program's sums of grad_z and of grad_z * xhat: partial, (2, splits, C).
     block, split = tl.program_id(0), tl.program_id(1)
     channels, pixels = line_lengths(channels, pixels, LAST, ALIGN)
     channel, exists = _channel(block, channels, LAST, COLS)
@@ -208,6 +212,7 @@ def gradient_kernel(
     images, channels, pixels, steps, chunk,
     LAST: tl.constexpr, ROWS: tl.constexpr, COLS: tl.constexpr, ALIGN: tl.constexpr,
 ):  # fmt: skip
+    # Write grad_x; sums, (2, C), are those of all programs, and share is 1 / (values of a channel).
     block, first = tl.program_id(0), tl.program_id(1) * chunk
     channels, pixels = line_lengths(channels, pixels, LAST, ALIGN)
     channel, exists = _channel(block, channels, LAST, COLS)

@@ -95,7 +95,11 @@ class ImageClassifier(BaseModel):
     def loss(
         self, inputs: torch.Tensor, data_samples: Sequence[ClsDataSample] | None
     ) -> dict[str, torch.Tensor]:
-        """Return what the head's ``loss`` does: see :meth:`forward`."""
+        """Return what the head's ``loss`` does: see :meth:`forward`.
+
+        Raises:
+            InputError: If labels are missing or, on the CPU, none that the head's loss takes.
+        """
         if not data_samples:
             raise InputError('a loss needs data samples with gt_label, one for each picture')
         labels = stack_labels(data_samples)
@@ -178,7 +182,7 @@ class ClsDataPreprocessor(ImgDataPreprocessor):
             self.batch_augment = _batch_augment(mixup_alpha, cutmix_alpha, num_classes)
 
     def forward(self, data: Mapping[str, Any], training: bool = False) -> dict[str, Any]:
-        """Return ``inputs``, ``(N, C, H, W)`` of float32 on the device, and ``data_samples``.
+        """Return ``inputs``, ``(N, C, H, W)`` in the model's dtype and place, and ``data_samples``.
 
         Args:
             data: ``inputs``, a list of ``(C, H, W)`` or a batch ``(N, C, H, W)``, 8-bit or float in
@@ -186,14 +190,15 @@ class ClsDataPreprocessor(ImgDataPreprocessor):
             training: Whether mixup and CutMix may be applied.
 
         Raises:
-            InputError: If the pictures of a batch differ in shape or have the wrong channels, or
-                mixup's labels are not single and known.
+            InputError: If there is no picture, or they differ in shape or have the wrong channels,
+                or mixup's labels are not single and known.
         """
         data_samples: Any = data.get('data_samples')
         inputs = self.cast_data(self._stack(data['inputs']))
         if self._channel_conversion:
             inputs = inputs.flip(1)
-        inputs = torch.sub(inputs, self.mean).div_(self.std)  # 8-bit minus float is float
+        # 8-bit minus float is float; but numpy's float64 is not what the model takes.
+        inputs = torch.sub(inputs, self.mean).to(self.mean.dtype).div_(self.std)
         if training and self.batch_augment is not None:
             inputs, data_samples = self._mix(inputs, data_samples)
         if self.channels_last:
@@ -203,7 +208,9 @@ class ClsDataPreprocessor(ImgDataPreprocessor):
     def _stack(self, pictures: torch.Tensor | Sequence[torch.Tensor]) -> torch.Tensor:
         if not isinstance(pictures, torch.Tensor):
             shapes = sorted({tuple(picture.shape) for picture in pictures})
-            if len(shapes) != 1:
+            if not shapes:
+                raise InputError('the data preprocessor got a batch without pictures')
+            if len(shapes) > 1:
                 raise InputError(
                     f'the pictures of a batch differ in shape, {shapes[:3]}: resize or crop them '
                     'to one size in the pipeline, or use batch size 1'

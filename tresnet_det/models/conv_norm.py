@@ -76,10 +76,14 @@ class ConvNorm(nn.Module):
     def fold_norm(self) -> None:
         """Fold the norm, with its running statistics, into the convolution: for inference only.
 
+        Where that has been done already, it stays as it is.
+
         Raises:
             InputError: If the norm keeps no running statistics.
         """
         norm = self.norm
+        if isinstance(norm, nn.Identity):
+            return
         if norm.running_mean is None:
             raise InputError('a norm with track_running_stats=False cannot be folded')
         scale, bias = norm.weight, norm.bias
@@ -115,6 +119,9 @@ def build_norm(norm_cfg: NormConfig, channels: int, slope: float | None) -> nn.M
         channels: Channels of the input.
         slope: Slope of the activation that an In-Place ABN applies; None for the identity.
 
+    Returns:
+        The norm, an ``InPlaceABN`` or a batch norm of torch.
+
     Raises:
         InputError: If the type is neither an In-Place ABN nor a batch norm, or an argument is not
             one of that type.
@@ -124,10 +131,11 @@ def build_norm(norm_cfg: NormConfig, channels: int, slope: float | None) -> nn.M
     if kind == 'InPlaceABN':
         del cfg['type']
         requires_grad = cfg.pop('requires_grad', True)
+        own: dict[str, Any] = dict(activation='identity')
         if slope is not None:
-            cfg.update(activation='leaky_relu', activation_param=slope)
+            own = dict(activation='leaky_relu', activation_param=slope)
         try:
-            norm = InPlaceABN(channels, **dict(dict(activation='identity'), **cfg))
+            norm = InPlaceABN(channels, **own, **cfg)  # one that is in both is a TypeError
         except (TypeError, ValueError) as error:
             raise InputError(f'norm_cfg {dict(norm_cfg)}: {error}') from error
         return norm.requires_grad_(requires_grad)

@@ -10,7 +10,7 @@ from mmengine.logging import print_log
 from mmengine.model import BaseModule
 from torch import nn
 
-from ..checkpoints import StateDict, read_checkpoint
+from ..checkpoints import StateDict, open_source, tensors_in
 from ..errors import InputError
 
 LossConfig = Mapping[str, Any] | nn.Module
@@ -61,7 +61,7 @@ class ClsHead(BaseModule):
     def loss(
         self, feats: torch.Tensor | Sequence[torch.Tensor], labels: torch.Tensor
     ) -> dict[str, torch.Tensor]:
-        """Return ``loss``, a float32 scalar; for several labels a picture also its scales.
+        """Return ``loss``, a scalar; for several labels a picture also its scales.
 
         See :meth:`AsymmetricLoss.scales`; MMEngine logs them and adds only the loss.
 
@@ -91,7 +91,11 @@ class ClsHead(BaseModule):
         self.loss_module.check_labels(labels, self.num_classes)
 
     def init_weights(self) -> None:
-        """Load the weights that ``init_cfg`` names, or keep those drawn at construction."""
+        """Load the weights that ``init_cfg`` names, or keep those drawn at construction.
+
+        Raises:
+            InputError: As of :func:`load_head_weights`, or another key is in ``init_cfg``.
+        """
         cfg = self.init_cfg
         if not isinstance(cfg, Mapping) or cfg['type'] != 'Pretrained':
             super().init_weights()
@@ -185,16 +189,8 @@ def load_head_weights(model: nn.Module, path_or_state_dict: str | Path | StateDi
         InputError: If the file is unreadable, has no head, or not one of this kind and size.
     """
     head: Any = getattr(model, 'head', model)
-    content: Mapping[str, Any]
-    if isinstance(path_or_state_dict, Mapping):
-        source, content = 'state dict', path_or_state_dict
-    else:
-        source, content = str(path_or_state_dict), read_checkpoint(path_or_state_dict)
-    for key in ('state_dict', 'model'):
-        inner = content.get(key)
-        if isinstance(inner, Mapping):
-            content = inner
-    tensors = {k.removeprefix('module.'): v for k, v in content.items() if torch.is_tensor(v)}
+    source, content = open_source(path_or_state_dict)
+    tensors = tensors_in(content)
     published = {k.removeprefix(HEAD): v for k, v in tensors.items() if k.startswith(HEAD)}
     if not published:
         raise InputError(

@@ -1,10 +1,11 @@
 """Losses of the classification heads: several labels a picture, or one.
 
-All of them compute in float32 under autocast, and tell by ``multi_label`` how logits become scores:
-by a sigmoid for each class, or by one softmax over all.
+All of them compute in float32 under autocast (in float64 for such logits), and tell by
+``multi_label`` how logits become scores: by a sigmoid for each class, or by one softmax over all.
 """
 
 import math
+from typing import Any
 
 import torch
 import torch.nn.functional as F
@@ -15,6 +16,7 @@ from ..compat.precision import widened
 from ..errors import InputError
 
 EPS = 1e-8  # the least probability that a logarithm is taken of, and the least focal base
+RESOLUTION = torch.finfo(torch.float32).eps  # a shift below it is none
 UNKNOWN = -1  # the label of which a picture's annotator said nothing
 
 # What to try on other data, in this order (the ASL authors' advice).
@@ -78,7 +80,7 @@ class AsymmetricLoss(nn.Module):
         self.detach_focal_weight = detach_focal_weight
 
     def forward(self, logits: torch.Tensor, labels: torch.Tensor) -> torch.Tensor:
-        """Return the loss, a float32 scalar.
+        """Return the loss, a scalar of float32, or of float64 for such logits.
 
         Args:
             logits: ``(N, classes)``, before any sigmoid.
@@ -94,8 +96,8 @@ class AsymmetricLoss(nn.Module):
             present, known = labels > 0, labels >= 0
             p = torch.sigmoid(logits)
             shifted = (p - self.clip).clamp(min=0)
-            # Without a shift, 1 - p would lose its digits where p is near 1.
-            log_absent = torch.log1p(-shifted) if self.clip else F.logsigmoid(-logits)
+            # Without a shift, 1 - p would lose its digits where p is near 1, and be 0 in the end.
+            log_absent = torch.log1p(-shifted) if self.clip > RESOLUTION else F.logsigmoid(-logits)
             log_likelihood = torch.where(present, F.logsigmoid(logits), log_absent)
             losses = -log_likelihood.clamp(min=math.log(EPS))
             if self.gamma_neg or self.gamma_pos:
@@ -123,8 +125,8 @@ class AsymmetricLoss(nn.Module):
             ``sum_of_labels`` and ``mean_of_labels``, over the known ones, without gradients.
         """
         known = (labels >= 0).sum().clamp(min=1)
-        counted = {'sum': 1, 'batch_mean': max(len(labels), 1), 'mean': known}[self.reduction]
-        total = loss.detach() * counted
+        counts: dict[str, Any] = {'sum': 1, 'batch_mean': max(len(labels), 1), 'mean': known}
+        total = loss.detach() * counts[self.reduction]
         return {'sum_of_labels': total, 'mean_of_labels': total / known}
 
     def check_labels(self, labels: torch.Tensor, num_classes: int) -> None:
@@ -179,6 +181,9 @@ class SingleLabelLoss(nn.Module):
     Args:
         label_smoothing: Share of the target that is spread over all classes, in [0, 1].
         reduction: ``'mean'`` over the pictures whose label is known, or ``'sum'``.
+
+    Raises:
+        InputError: If an argument is out of its range (a ``ValueError``).
     """
 
     multi_label = False
@@ -201,7 +206,7 @@ class SingleLabelLoss(nn.Module):
         raise NotImplementedError
 
     def forward(self, logits: torch.Tensor, labels: torch.Tensor) -> torch.Tensor:
-        """Return the loss, a float32 scalar; 0 where no label is known.
+        """Return the loss, a scalar as of :class:`AsymmetricLoss`; 0 where no label is known.
 
         Args:
             logits: ``(N, classes)``, before any softmax.
@@ -257,6 +262,9 @@ class SoftmaxCrossEntropyLoss(SingleLabelLoss):
     Args:
         label_smoothing: Share of the target that is spread over all classes, in [0, 1].
         reduction: ``'mean'`` over the pictures whose label is known, or ``'sum'``.
+
+    Raises:
+        InputError: If an argument is out of its range (a ``ValueError``).
     """
 
     def __init__(self, label_smoothing: float = 0.0, reduction: str = 'mean') -> None:

@@ -123,8 +123,7 @@ class MLDecoderHead(ClsHead):
         x = self.last_feature_map(feats).flatten(2).transpose(1, 2)  # (N, H * W, in_channels)
         x = F.relu(self.input_proj(x))  # (N, H * W, embed_dims)
         queries = self.queries().expand(x.shape[0], -1, -1)  # (N, num_groups, embed_dims)
-        logits = self.group_fc(self.layer(queries, x))
-        return logits.flatten(1)[:, : self.num_classes]
+        return self.group_fc(self.layer(queries, x)).flatten(1)
 
     def queries(self) -> torch.Tensor:
         """Return the queries that the decoder begins with, ``(num_groups, embed_dims)``."""

@@ -17,13 +17,10 @@ from ..errors import InputError
 from ..input_convention import warn_unless_unit_range
 from ..layers import SpaceToDepth
 from ..layers.tracing import is_tracing
-from .blocks import BasicBlock, Bottleneck
+from .blocks import BLOCKS
 from .conv_norm import ConvNorm, NormConfig, iterate_norms, keep_running_statistics
 
 MIN_SIDE = 32  # at stride 16 the last blur still needs two rows to reflect
-
-
-BLOCKS = {'basic': BasicBlock, 'bottleneck': Bottleneck}
 STEMS = ('space_to_depth', 'conv')
 
 
@@ -278,7 +275,7 @@ class TResNet(BaseModule):
             raise InputError(
                 f'TResNet needs pictures of at least {MIN_SIDE} pixels a side, got {height}x{width}'
             )
-        if self._checks_next_input and not is_tracing():
+        if self._checks_next_input and x.numel() and not is_tracing():
             self._checks_next_input = False
             warn_unless_unit_range(x)
         if height % 4 or width % 4:

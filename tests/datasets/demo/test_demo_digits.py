@@ -169,3 +169,12 @@ def test_contact_sheet_is_a_grid_with_yellow_boxes(demo, tmp_path):
     pixels = np.asarray(Image.open(sheet))
     assert pixels.shape == (2 * 296, 4 * 296, 3)
     assert (pixels == (255, 255, 0)).all(-1).sum() > 500
+
+
+def test_a_contact_sheet_takes_a_picture_of_one_column(tmp_path):
+    Image.new('RGB', (1, 600), 'red').save(tmp_path / 'thin.png')
+    images = [dict(id=1, file_name='thin.png', width=1, height=600)]
+    content = dict(images=images, annotations=[], categories=[])
+    (tmp_path / 'a.json').write_text(json.dumps(content))
+    sheet = draw_contact_sheet(tmp_path / 'a.json', tmp_path, tmp_path / 'sheet.png')
+    assert (np.asarray(Image.open(sheet)) == (255, 0, 0)).all(-1).sum() == 288

@@ -94,7 +94,7 @@ def _write_sheet(tiles: list[np.ndarray], out_file: str | os.PathLike) -> Path:
     import cv2
 
     columns = min(4, len(tiles))
-    tiles += [np.full_like(tiles[0], 255)] * (-len(tiles) % columns)
+    tiles = tiles + [np.full_like(tiles[0], 255)] * (-len(tiles) % columns)
     rows = [np.hstack(tiles[i : i + columns]) for i in range(0, len(tiles), columns)]
     out_file = Path(out_file)
     out_file.parent.mkdir(parents=True, exist_ok=True)
@@ -108,7 +108,7 @@ def _draw_tile(picture: np.ndarray, boxes: list[tuple[str, list]]) -> np.ndarray
 
     height, width = picture.shape[:2]
     scale = TILE / max(height, width)
-    shape = (round(width * scale), round(height * scale))
+    shape = (max(1, round(width * scale)), max(1, round(height * scale)))
     way = cv2.INTER_NEAREST if scale > 1 else cv2.INTER_AREA  # enlarged pixels stay countable
     tile = np.full((TILE, TILE, 3), 255, np.uint8)
     tile[: shape[1], : shape[0]] = cv2.resize(picture, shape, interpolation=way)
