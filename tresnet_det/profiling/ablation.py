@@ -4,6 +4,7 @@ import copy
 import types
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 import torch
 import torch.nn.functional as F
@@ -123,7 +124,7 @@ OPTIMISATIONS_OFF = {
 }
 
 
-def split_tables(rows: Sequence[dict[str, object]]) -> dict[str, list[dict[str, object]]]:
+def split_tables(rows: Sequence[dict[str, Any]]) -> dict[str, list[dict[str, Any]]]:
     """Return the rows of the paper's two tables, the full model at the head of each."""
     full = [row for row in rows if row['model'] == FULL]
     code = [row for row in rows if row['model'] in OPTIMISATIONS_OFF]

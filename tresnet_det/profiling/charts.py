@@ -2,7 +2,7 @@
 
 from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from matplotlib.axes import Axes
 from matplotlib.backends.backend_agg import FigureCanvasAgg
@@ -17,7 +17,7 @@ _OURS, _OTHERS = '#0072B2', '#8C8C8C'
 _SERIES = ('#0072B2', '#D55E00', '#009E73', '#CC79A7', '#E69F00', '#56B4E9', '#000000')
 _MARKERS = 'osD^v<>'
 
-Row = Mapping[str, object]
+Row = Mapping[str, Any]  # names and figures by column
 
 
 class Panel(NamedTuple):

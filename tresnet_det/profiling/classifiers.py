@@ -1,6 +1,7 @@
 """Training and inference of a classifier on one made-up batch."""
 
 import dataclasses
+from typing import Any
 
 import torch
 import torch.nn.functional as F
@@ -49,7 +50,7 @@ class ClassifierRun:
         self.set_batch(batch_size or settings.batch_size)
 
     def _place(self, model: nn.Module) -> nn.Module:
-        return model.to(self.settings.device, memory_format=self.settings.memory_format)
+        return model.to(self.settings.device).to(memory_format=self.settings.memory_format)
 
     def set_batch(self, batch_size: int) -> None:
         """Take another batch of so many pictures."""
@@ -96,17 +97,18 @@ class ClassifierRun:
             self.train_step()
         finally:
             self.optimizer.zero_grad(set_to_none=True)
-            self.pictures = self.labels = None
+            self.pictures = self.labels = torch.empty(0)  # their memory is free
 
 
 def _compiled(model: nn.Module, settings: Settings) -> nn.Module:
-    return torch.compile(model) if settings.compile else model
+    compiled: Any = torch.compile(model) if settings.compile else model
+    return compiled
 
 
-def count(spec: ModelSpec, settings: Settings) -> dict[str, object]:
+def count(spec: ModelSpec, settings: Settings) -> dict[str, Any]:
     """Return what is counted and not timed, as a row of the table."""
     model = spec.change(spec.build())
-    model.to(settings.device, memory_format=settings.memory_format)
+    model.to(settings.device).to(memory_format=settings.memory_format)
     try:
         multiply_adds = model_multiply_adds(model, spec.size)
     except (AssertionError, ValueError) as error:  # how models refuse a size
@@ -123,7 +125,7 @@ def count(spec: ModelSpec, settings: Settings) -> dict[str, object]:
     }
 
 
-def measure_memory(spec: ModelSpec, settings: Settings) -> dict[str, object]:
+def measure_memory(spec: ModelSpec, settings: Settings) -> dict[str, Any]:
     """Return the peak memory of training, and on CUDA the largest batch that trains.
 
     The peak has all that training adds to the machine: weights, gradients, momentum, what is kept

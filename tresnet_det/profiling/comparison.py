@@ -1,13 +1,14 @@
 """Classifiers side by side: the rows of the tables."""
 
 from collections.abc import Callable, Mapping, Sequence
+from typing import Any
 
 from .classifiers import ClassifierRun, count, measure_memory
 from .models import PUBLISHED_TOP1, ModelSpec, resolve
 from .settings import Settings
 from .timing import Spread, measure_interleaved, ratios
 
-Row = dict[str, object]
+Row = dict[str, Any]  # names and figures by column
 Progress = Callable[[str], None]
 
 SIZES = (128, 160, 192, 224, 288, 320, 448)

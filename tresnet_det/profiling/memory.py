@@ -39,10 +39,10 @@ def peak_memory(device: torch.device) -> Iterator[Peak]:
         torch.cuda.synchronize(device)
         peak.bytes = torch.cuda.max_memory_allocated(device) - before
         return
-    before = _reset_resident_peak()
+    resident = _reset_resident_peak()
     yield peak
-    if before is not None:
-        peak.bytes = _status_bytes('VmHWM') - before
+    if resident is not None:
+        peak.bytes = _status_bytes('VmHWM') - resident
 
 
 def _reset_resident_peak() -> int | None:

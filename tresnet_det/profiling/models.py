@@ -3,6 +3,7 @@
 import difflib
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 from torch import nn
@@ -54,7 +55,7 @@ PUBLISHED_TOP1 = {
 
 
 # Behind the name of one of ours: how it is built.
-_VARIANTS = {
+_VARIANTS: dict[str, dict[str, Any]] = {
     '': {},
     '_recompute': dict(recompute_outputs=True),
     '_cp': dict(with_cp=True),

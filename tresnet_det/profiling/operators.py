@@ -2,6 +2,7 @@
 
 import os
 from collections.abc import Callable, Mapping
+from typing import Any
 
 # The profiler's library writes to stderr that it starts, stops and finds no GPU.
 os.environ.setdefault('KINETO_LOG_LEVEL', '99')
@@ -63,7 +64,7 @@ def is_convolution(operator: str) -> bool:
 
 def profile_rows(
     tasks_of: Mapping[str, Callable[[], Mapping[str, Task]]], progress: Callable[[str], None]
-) -> list[dict[str, object]]:
+) -> list[dict[str, Any]]:
     """Profile the tasks of each model.
 
     Args:

@@ -9,7 +9,7 @@ nodes. Units are pictures, bytes and seconds throughout.
 import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from ..errors import InputError
 
@@ -23,7 +23,7 @@ TRUSTED_GROWTH = 8
 TRUSTED_WARMUP = 0.25  # of all steps; a schedule that warms up for longer hardly trains
 NOTABLE_REST = 0.05  # of an epoch's pictures, left out with the last batch
 
-Row = dict[str, object]
+Row = dict[str, Any]  # names and figures by column
 
 
 class Link(NamedTuple):

@@ -12,6 +12,7 @@ import torch
 from mmdet.registry import MODELS
 from mmdet.testing import demo_mm_inputs
 from mmengine.config import Config
+from mmengine.model import BaseModel
 from mmengine.registry import init_default_scope
 from torch import nn
 from torch._subclasses.fake_tensor import FakeTensorMode
@@ -111,13 +112,15 @@ def read_training(
     if not epochs or 'batch_size' not in loader:
         raise InputError('the config has no train_cfg.max_epochs or train_dataloader.batch_size')
     known = _find_data_set(loader['dataset'])
-    if known is None and pictures is None:
-        raise InputError("the size of the config's data set is unknown: give --pictures N")
+    if pictures is None:
+        if known is None:
+            raise InputError("the size of the config's data set is unknown: give --pictures N")
+        pictures = known.pictures
     optimizer = cfg.optim_wrapper.optimizer
     scaling = cfg.get('auto_scale_lr') or {}
     warmups = [s for s in cfg.get('param_scheduler') or [] if s['type'] == 'LinearLR']
     return Training(
-        pictures=pictures if pictures is not None else known.pictures,
+        pictures=pictures,
         epochs=epochs,
         batch_size=loader['batch_size'],
         drop_last=loader.get('drop_last', False),
@@ -219,7 +222,7 @@ def find_precision(cfg: Config) -> str:
     return {'bfloat16': 'bf16'}.get(wrapper.get('dtype'), 'fp16')
 
 
-def _build(model_cfg: Mapping) -> nn.Module:
+def _build(model_cfg: Mapping) -> BaseModel:
     with config_errors():
         return MODELS.build(model_cfg).train()
 

@@ -9,7 +9,7 @@ import sys
 from collections.abc import Mapping, Sequence
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import torch
 
@@ -106,7 +106,7 @@ def _version(library: str) -> str | None:
         return None
 
 
-def format_table(rows: Sequence[Mapping[str, object]], columns: Sequence[Column]) -> str:
+def format_table(rows: Sequence[Mapping[str, Any]], columns: Sequence[Column]) -> str:
     """Lay the rows out under their headings; a column that no row has is left out."""
     columns = [c for c in columns if any(c.key in row for row in rows)]
     lines = [[c.heading for c in columns], *([_cell(row, c) for c in columns] for row in rows)]
@@ -121,7 +121,7 @@ def format_table(rows: Sequence[Mapping[str, object]], columns: Sequence[Column]
     return '\n'.join(texts)
 
 
-def _cell(row: Mapping[str, object], column: Column) -> str:
+def _cell(row: Mapping[str, Any], column: Column) -> str:
     value = row.get(column.key)
     if value is None:
         return '-'
@@ -129,7 +129,7 @@ def _cell(row: Mapping[str, object], column: Column) -> str:
         return value
     text = figure(value if column.scale == 1 else value / column.scale) + column.unit
     low, high = (row.get(f'{column.key}_{end}') for end in ('min', 'max'))
-    if low is not None:
+    if low is not None and high is not None:
         text += f' ({figure(low / column.scale)} - {figure(high / column.scale)})'
     return text
 
@@ -144,7 +144,7 @@ def figure(value: float) -> str:
     return f'{value:.{digits}f}'
 
 
-def write_csv(path: Path, rows: Sequence[Mapping[str, object]], header: Mapping[str, str]) -> None:
+def write_csv(path: Path, rows: Sequence[Mapping[str, Any]], header: Mapping[str, str]) -> None:
     """Write the rows under the header's lines, which begin with ``#`` as comments do."""
     keys = list(dict.fromkeys(key for row in rows for key in row))
     with replacing(path) as temporary, temporary.open('w', newline='', encoding='utf-8') as file:

@@ -123,7 +123,7 @@ def measure_interleaved(
     Returns:
         For each contestant, pictures a second in each round by task.
     """
-    speeds = [{name: [] for name in tasks} for tasks in contestants]
+    speeds: list[dict[str, list[float]]] = [{name: [] for name in tasks} for tasks in contestants]
     for number in range(-1, rounds):
         start = time.monotonic()
         for index in order_of_round(max(number, 0), len(contestants)):
