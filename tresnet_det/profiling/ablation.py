@@ -12,6 +12,7 @@ from torch import nn
 
 from ..engine.config import load_config
 from ..layers import BlurPool, SqueezeExcite
+from ..layers.recompute import Recipe
 from ..models import TResNet
 from ..models.blocks import ResidualBlock
 from .models import ModelSpec, TResNetClassifier
@@ -57,13 +58,15 @@ def without_in_place(model: nn.Module) -> nn.Module:
     changed = copy.deepcopy(model)
     for module in changed.modules():
         if isinstance(module, ResidualBlock):
-            module.forward = types.MethodType(_out_of_place_block, module)
+            vars(module).update(forward=types.MethodType(_out_of_place_block, module))
         elif isinstance(module, (nn.LeakyReLU, nn.ReLU)):
             module.inplace = False
     return changed
 
 
-def _out_of_place_block(self: ResidualBlock, x: torch.Tensor, recipe=None) -> torch.Tensor:
+def _out_of_place_block(
+    self: ResidualBlock, x: torch.Tensor, recipe: Recipe | None = None
+) -> torch.Tensor:
     shortcut = x if self.downsample is None else self.downsample(x)
     x = self.convolve(x, recipe)
     branch = self.last_norm(x) if self.last_se is None else self.last_se(x, self.last_norm)
@@ -82,6 +85,8 @@ def without_fused_blur(model: nn.Module) -> nn.Module:
 
 class PlainBlurPool(nn.Module):
     """:class:`BlurPool` as one would write it down, with what autograd keeps for it."""
+
+    kernel: torch.Tensor
 
     def __init__(self) -> None:
         super().__init__()
@@ -102,9 +107,9 @@ def without_fast_pooling(model: nn.Module) -> nn.Module:
     changed = copy.deepcopy(model)
     for module in changed.modules():
         if isinstance(module, SqueezeExcite):
-            module.gate = types.MethodType(_adaptively_pooled_gate, module)
+            vars(module).update(gate=types.MethodType(_adaptively_pooled_gate, module))
         elif isinstance(module, TResNetClassifier):
-            module.pool = types.MethodType(_adaptive_pool, module)
+            vars(module).update(pool=types.MethodType(_adaptive_pool, module))
     return changed
 
 

@@ -14,9 +14,9 @@ from mmdet.testing import demo_mm_inputs
 from mmengine.config import Config
 from mmengine.dataset import BaseDataset
 from mmengine.logging import MMLogger
-from mmengine.optim import build_optim_wrapper
+from mmengine.model import BaseModel
+from mmengine.optim import OptimWrapper, build_optim_wrapper
 from mmengine.registry import init_default_scope
-from torch import nn
 
 from ..engine import config as edit
 from ..engine.building import config_errors
@@ -82,10 +82,10 @@ class DetectorRun:
             num_classes=edit.get_num_classes(cfg) or _NUM_CLASSES,
         )
 
-    def _place(self, model: nn.Module) -> nn.Module:
+    def _place(self, model: BaseModel) -> BaseModel:
         return model.to(self.settings.device, memory_format=self.settings.memory_format)
 
-    def _build_optimizer(self, cfg: Config):
+    def _build_optimizer(self, cfg: Config) -> OptimWrapper:
         optim_wrapper = cfg.optim_wrapper
         optim_wrapper.optimizer.lr = _LEARNING_RATE
         if self.settings.precision == 'fp16':  # the loss must be scaled
@@ -154,7 +154,8 @@ def compare_detectors(
     Returns:
         A row a detector, and remarks on what could not be measured.
     """
-    rows, contestants, remarks = [], [], []
+    rows: list[Row] = []
+    contestants, remarks = [], []
     for path in paths:
         progress(f'counting {path}')
         cfg = edit.load_config(path)
@@ -172,12 +173,12 @@ def compare_detectors(
             remarks.append(f'{name}: loading is not measured: {_missing(error)} (--data-root DIR)')
         contestants.append(tasks)
     speeds = measure_interleaved(contestants, settings.rounds, settings.min_seconds, progress)
-    for row, tasks in zip(rows, speeds, strict=True):
+    for row, measured in zip(rows, speeds, strict=True):
         row['kept_ratio'] = row['kept_bytes_per_picture'] / rows[0]['kept_bytes_per_picture']
-        if 'loading' in tasks:
+        if 'loading' in measured:
             shares = [
                 loading_share(load, train)
-                for load, train in zip(tasks['loading'], tasks['training'], strict=True)
+                for load, train in zip(measured['loading'], measured['training'], strict=True)
             ]
             row |= flatten('loading_share', Spread.of(shares))
     add_speeds(rows, speeds)

@@ -5,6 +5,7 @@ stretched once there are more processes than cores. Gradients travel by gloo.
 """
 
 import dataclasses
+import functools
 import json
 import math
 import os
@@ -15,6 +16,7 @@ import warnings
 from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -64,7 +66,8 @@ def measure_processes(
 
 
 def _cores() -> int:
-    return len(os.sched_getaffinity(0)) if hasattr(os, 'sched_getaffinity') else os.cpu_count()
+    known = len(os.sched_getaffinity(0)) if hasattr(os, 'sched_getaffinity') else os.cpu_count()
+    return known or 1
 
 
 def compare_with_plan(
@@ -139,9 +142,10 @@ def _run_process(
     warnings.filterwarnings('ignore', message='`broadcast_buffers` is deprecated')
     store = dist.FileStore(f'{folder}/store', counts[-1])
     dist.init_process_group('gloo', store=store, rank=rank, world_size=counts[-1])
-    groups = {n: dist.new_group(list(range(n))) for n in counts}  # all ranks make all groups
+    # All ranks make all groups; torch types those of other ranks as a number.
+    groups: dict[int, Any] = {n: dist.new_group(list(range(n))) for n in counts}
     runs = {n: _Replica(name, size, settings, groups[n]) for n in counts if rank < n}
-    found = {key: {str(n): [] for n in counts} for key in ('compute', 'step')}
+    found: dict[str, Any] = {key: {str(n): [] for n in counts} for key in ('compute', 'step')}
     found['all_reduce'] = {str(n): {str(s): [] for s in SIZES} for n in counts if n > 1}
     for number in range(-1, settings.rounds):
         began = time.monotonic()
@@ -174,7 +178,9 @@ class _Replica:
 
         def share(model: nn.Module) -> nn.Module:
             model = model.to(memory_format=settings.memory_format)  # before its gradients' buckets
-            return DistributedDataParallel(model, process_group=group, broadcast_buffers=False)
+            shared = DistributedDataParallel(model, process_group=group, broadcast_buffers=False)
+            self.no_sync = shared.no_sync
+            return shared
 
         spec = dataclasses.replace(resolve(name, size), change=share)
         self.run = ClassifierRun(spec, settings)
@@ -186,16 +192,15 @@ class _Replica:
         first = self._seconds(self.run.train_step, 1)
         steps = torch.tensor(max(1, math.ceil(min_seconds / first)))
         dist.broadcast(steps, 0, group=self.group)  # all do as many
-        times = {
-            'compute': self._seconds(self.run.train_step, int(steps), self.run.model.no_sync),
+        times: dict[str, Any] = {
+            'compute': self._seconds(self.run.train_step, int(steps), self.no_sync),
             'step': self._seconds(self.run.train_step, int(steps)),
             'all_reduce': {},
         }
         if self.members > 1:
             for probe in self.probes:
-                times['all_reduce'][probe.nbytes] = self._seconds(
-                    lambda probe=probe: dist.all_reduce(probe, group=self.group), _PROBES
-                )
+                work = functools.partial(dist.all_reduce, probe, group=self.group)
+                times['all_reduce'][probe.nbytes] = self._seconds(work, _PROBES)
         return times
 
     def _seconds(
