@@ -13,6 +13,7 @@ from mmdet.structures import DetDataSample
 from mmengine.model import BaseModel
 from mmengine.runner import Runner
 from mmengine.structures import InstanceData
+from planted_steps import NAN, SGD, BadGradient
 from torch import distributed as dist
 from torch import multiprocessing as mp
 from torch import nn
@@ -22,8 +23,6 @@ from tresnet_det.errors import InputError
 from tresnet_det.layers import InPlaceABN
 
 PROCESSES = 2
-NAN = float('nan')
-SGD = {'type': 'SGD', 'lr': 0.01, 'momentum': 0.9}
 # Pictures 0 to 15, two in each process an iteration: process 1 has 10 and 11 in the third.
 CASES = {
     'loss': {},
@@ -50,17 +49,6 @@ def sample(case, number):
     return made
 
 
-class Spoil(torch.autograd.Function):
-    @staticmethod
-    def forward(ctx, x, value):
-        ctx.value = value
-        return x.clone()
-
-    @staticmethod
-    def backward(ctx, grad):
-        return grad * ctx.value, None
-
-
 class Model(BaseModel):
     def __init__(self, case):
         super().__init__()
@@ -78,7 +66,7 @@ class Model(BaseModel):
             elif 'loss' in self.case:
                 loss = loss * NAN
             elif 'gradient' in self.case:
-                loss = Spoil.apply(loss, NAN)
+                loss = BadGradient.apply(loss, NAN)
         return {'loss_cls': loss}
 
 
