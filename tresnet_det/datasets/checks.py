@@ -231,7 +231,7 @@ def check_unique(classes: Sequence[str]) -> None:
         raise InputError(f'metainfo.classes names {few(twice)} more than once')
 
 
-def find_lost(folder: Path, names: Sequence[str]) -> list[int]:
+def find_absent_pictures(folder: Path, names: Sequence[str]) -> list[int]:
     """Return which pictures are not there, by listing each folder once, not asking for every file.
 
     Args:
@@ -256,7 +256,7 @@ def find_lost(folder: Path, names: Sequence[str]) -> list[int]:
 
 
 def _check_files(ann_file: Path, img_dir: Path, names: list[str]) -> None:
-    lost = find_lost(img_dir, names)
+    lost = find_absent_pictures(img_dir, names)
     if lost:
         raise MissingFileError(
             f'{img_dir}: {len(lost)} of {len(names)} pictures that {ann_file} names are not in it, '

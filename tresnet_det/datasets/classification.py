@@ -14,7 +14,7 @@ from torch.utils.data import Dataset
 
 from ..errors import InputError, MissingFileError, few, shown
 from ..models import ClsDataSample
-from .checks import check_unique, find_lost
+from .checks import check_unique, find_absent_pictures
 from .decode import decode_rgb
 from .formats.folders import inner_folders, walk
 from .formats.text_files import read_lines
@@ -193,7 +193,7 @@ def check_pictures(
         MissingFileError: Some are not there.
         InputError: A folder cannot be listed.
     """
-    lost = find_lost(folder, names)
+    lost = find_absent_pictures(folder, names)
     if lost:
         where = f'{source}:{rows[lost[0]]}' if rows else source
         raise MissingFileError(
