@@ -1,4 +1,4 @@
-# ImageNet-21K-P (Ridnik et al., arXiv 2104.10972): the 11221 classes with enough pictures, at
+# ImageNet-21K-P (Ridnik et al., arXiv 2104.10972): the 11221 classes with enough images, at
 # data/imagenet21k/ with a folder for each class below train/ and val/. A plain softmax over all
 # classes, from ImageNet-1k weights; the paper's semantic softmax is not in here.
 _base_ = 'imagenet_tresnet_m.py'

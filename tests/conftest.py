@@ -64,10 +64,10 @@ def tiny_arch() -> dict:
 
 @pytest.fixture
 def write_cifar10(monkeypatch):
-    """A function that writes random pictures as CIFAR-10's files below a folder.
+    """A function that writes random images as CIFAR-10's files below a folder.
 
-    It takes the folder and the number of pictures in each of the six batches, and returns by split
-    (``'train'``, ``'test'``) the pictures, ``(N, 32, 32, 3)`` of uint8 in RGB, and the labels,
+    It takes the folder and the number of images in each of the six batches, and returns by split
+    (``'train'``, ``'test'``) the images, ``(N, 32, 32, 3)`` of uint8 in RGB, and the labels,
     ``(N,)``. In this process torchvision holds the files against their own digests from then on.
     """
     from torchvision.datasets import CIFAR10
@@ -88,11 +88,11 @@ def write_cifar10(monkeypatch):
             ('test', ['test_batch']),
         ):
             count = per_batch * len(names)
-            pictures = rng.integers(256, size=(count, 32, 32, 3), dtype=np.uint8)
+            images = rng.integers(256, size=(count, 32, 32, 3), dtype=np.uint8)
             labels = rng.integers(10, size=count)
-            written[split], digests[split] = (pictures, labels), []
-            # Each row of the file is a picture: all of red, of green, of blue.
-            rows = pictures.transpose(0, 3, 1, 2).reshape(count, -1)
+            written[split], digests[split] = (images, labels), []
+            # Each row of the file is an image: all of red, of green, of blue.
+            rows = images.transpose(0, 3, 1, 2).reshape(count, -1)
             for i, name in enumerate(names):
                 part = slice(i * per_batch, (i + 1) * per_batch)
                 content = dict(batch_label=name, data=rows[part], labels=labels[part].tolist())

@@ -248,8 +248,8 @@ def example(tmp_path_factory):
     for name in ('configs', 'tools', 'tresnet_det'):
         (folder / name).symlink_to(ROOT / name)
     make_demo_data(folder / 'FOLDER', num_train=4, num_val=2, size=64)
-    (folder / 'PICTURES').mkdir()
-    Image.fromarray(np.zeros((64, 64, 3), np.uint8)).save(folder / 'PICTURES/1.png')
+    (folder / 'IMAGES').mkdir()
+    Image.fromarray(np.zeros((64, 64, 3), np.uint8)).save(folder / 'IMAGES/1.png')
     backbone = TResNet(dict(depths=(1, 1, 1, 1), width_factor=0.25))
     torch.save(backbone.state_dict(), folder / 'SRC.pth')
     weights = {f'backbone.{k}': v for k, v in backbone.state_dict().items()}

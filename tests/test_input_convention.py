@@ -70,7 +70,7 @@ def test_loading_a_backbone_under_another_normalisation_warns(preprocessor, name
 @pytest.mark.parametrize(
     ('scale', 'shift', 'warns'), [(1, 0, False), (255, 0, True), (4, -2, True)]
 )
-def test_init_cfg_warns_at_the_first_picture_that_is_not_in_0_to_1(
+def test_init_cfg_warns_at_the_first_image_that_is_not_in_0_to_1(
     scale, shift, warns, warnings, tmp_path
 ):
     torch.save(TResNet(arch=ARCH).state_dict(), tmp_path / 'a.pth')
@@ -80,7 +80,7 @@ def test_init_cfg_warns_at_the_first_picture_that_is_not_in_0_to_1(
     backbone(torch.rand(0, 3, 64, 64))  # tells nothing
     for _ in range(2):
         backbone(torch.rand(2, 3, 64, 64) * scale + shift)
-    assert len(warnings) == warns  # once, not at every picture
+    assert len(warnings) == warns  # once, not at every image
 
 
 def test_random_weights_take_any_input(warnings):

@@ -59,7 +59,7 @@ def measured(project_root, name):
 
 
 def kept(row):
-    return f'{float(row["kept_bytes_per_picture"]) / 2**20:.1f}'
+    return f'{float(row["kept_bytes_per_image"]) / 2**20:.1f}'
 
 
 def ratio(row, what):
@@ -71,7 +71,7 @@ def test_memory_and_speed_are_the_figures_of_the_benchmarks(readme, project_root
     text = ' '.join(readme.split())
     rows = measured(project_root, 'readme_cpu')
     ours, timms, resnet = (kept(rows[n]) for n in ('tresnet_m', 'timm:tresnet_m', 'timm:resnet50'))
-    assert f"keeps {ours} MiB a picture for the backward pass, timm's {timms}, ResNet-50" in text
+    assert f"keeps {ours} MiB per image for the backward pass, timm's {timms}, ResNet-50" in text
     assert f'ResNet-50 {resnet}.' in text
     row = measured(project_root, 'timm_cpu')['tresnet_m']
     training, inference = (ratio(row, what) for what in ('training', 'inference'))

@@ -29,7 +29,7 @@ from tresnet_det.profiling.report import (
 from tresnet_det.profiling.settings import PRECISIONS, Settings
 
 CONFIGS = Path(__file__).resolve().parents[1] / 'configs'
-# By mode and device: (batch, pixels a side). A whole detector needs larger pictures, fewer at once.
+# By mode and device: (batch, pixels a side). A whole detector needs larger images, fewer at once.
 BATCH_SIZES = {'cpu': 8, 'cuda': 128}
 DETECTOR_BATCH_SIZES = {'cpu': 2, 'cuda': 16}
 SIZE, DETECTOR_SIZE = 224, 640
@@ -46,7 +46,7 @@ def parse_args() -> argparse.Namespace:
         metavar='NAME',
         help='tresnet_m, tresnet_l, tresnet_xl, tresnet_v2_l, with _recompute, _cp or _triton '
         'behind it for recompute_outputs, with_cp or Triton kernels; timm:NAME, torchvision:NAME; '
-        "NAME@SIZE for pictures of its own size (default: the paper's table)",
+        "NAME@SIZE for images of its own size (default: the paper's table)",
     )
     what = what_group.add_mutually_exclusive_group()
     what.add_argument(
@@ -89,7 +89,7 @@ def parse_args() -> argparse.Namespace:
         '--layout',
         choices=['channels_last', 'contiguous'],
         default='channels_last',
-        help='of weights and pictures (default: %(default)s)',
+        help='of weights and images (default: %(default)s)',
     )
     how.add_argument('--compile', action='store_true', help='run the models by torch.compile')
     how.add_argument(
@@ -139,7 +139,7 @@ def main() -> None:
     prefix = Path(args.out or f'benchmarks/{mode}_{settings.device.type}')
     check_writable(prefix)
     torch.manual_seed(0)
-    torch.backends.cudnn.benchmark = True  # as for any training at one picture size
+    torch.backends.cudnn.benchmark = True  # as for any training at one image size
     header = describe(settings)
     try:
         result = measure(args, mode, settings)

@@ -29,8 +29,8 @@ IDS = tuple(n + 1 + n // 8 for n in range(80))  # with gaps, as COCO's
 def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
     """Read the command line."""
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument('--pictures', type=int, default=5000)
-    parser.add_argument('--detections', type=int, default=100, help='a picture')
+    parser.add_argument('--images', type=int, default=5000)
+    parser.add_argument('--detections', type=int, default=100, help='an image')
     parser.add_argument('--rounds', type=int, default=5)
     parser.add_argument('--seed', type=int, default=0)
     parser.add_argument('--out', help='CSV file of the times of each round, in seconds')
@@ -47,7 +47,7 @@ def main(argv: list[str] | None = None) -> int:
     try:
         with tempfile.TemporaryDirectory() as folder:
             ann_file = Path(folder) / 'truth.json'
-            samples = make_data(ann_file, args.pictures, args.detections, args.seed)
+            samples = make_data(ann_file, args.images, args.detections, args.seed)
             rows = measure(str(ann_file), samples, names, args.rounds)
         if args.out:
             write_csv(args.out, rows)
@@ -58,12 +58,12 @@ def main(argv: list[str] | None = None) -> int:
     return 0
 
 
-def make_data(ann_file: Path, pictures: int, detections: int, seed: int) -> list[dict]:
-    """Write a truth like COCO's val2017 and return what a detector says of each picture.
+def make_data(ann_file: Path, images: int, detections: int, seed: int) -> list[dict]:
+    """Write a truth like COCO's val2017 and return what a detector says of each image.
 
-    About 7 objects a picture, of 80 classes of unequal frequency, a hundredth of them crowds. Of
+    About 7 objects an image, of 80 classes of unequal frequency, a hundredth of them crowds. Of
     the detections, up to half are displaced truths; the others lie anywhere, two in three with a
-    class that the picture has.
+    class that the image has.
     """
     rng = np.random.default_rng(seed)
     frequency = 1 / np.arange(1, 81)
@@ -71,7 +71,7 @@ def make_data(ann_file: Path, pictures: int, detections: int, seed: int) -> list
     content = {
         'images': [
             {'id': 7 * n + 1, 'width': 640, 'height': 480, 'file_name': f'{n}.jpg'}
-            for n in range(pictures)
+            for n in range(images)
         ],
         'categories': [{'id': i, 'name': n} for i, n in zip(IDS, CLASSES, strict=True)],
         'annotations': [],
@@ -121,7 +121,7 @@ def make_data(ann_file: Path, pictures: int, detections: int, seed: int) -> list
 
 
 def _boxes(rng: np.random.Generator, count: int) -> np.ndarray:
-    """Boxes (N, 4) as corners in a picture of 640x480, with sides from 8 to 400 pixels."""
+    """Boxes (N, 4) as corners in an image of 640x480, with sides from 8 to 400 pixels."""
     sides = np.exp(rng.uniform(np.log(8), np.log(400), (count, 2)))
     low = rng.uniform(0, 1, (count, 2)) * np.maximum([640, 480] - sides, 0)
     return np.round(np.concatenate([low, low + sides], axis=1), 2)

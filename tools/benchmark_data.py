@@ -1,10 +1,10 @@
-"""Measure pictures a second per core of the training pipelines, against torchvision's.
+"""Measure images/s per core of the training pipelines, against torchvision's.
 
   python tools/benchmark_data.py --data-root data/coco
-  python tools/benchmark_data.py --data-root PHOTOS --pictures 200 --parts
+  python tools/benchmark_data.py --data-root PHOTOS --images 200 --parts
 
-A picture goes from its file to a uint8 tensor: one process, one thread, no batches. All sides read
-the same pictures in every round, in turns of 32; ratios are this project's speed to the other's,
+An image goes from its file to a uint8 tensor: one process, one thread, no batches. All sides read
+the same images in every round, in turns of 32; ratios are this project's speed to the other's,
 round by round. By the seed of a turn, torchvision's v2 and this project draw the same crops, flips
 and operations.
 """
@@ -55,7 +55,7 @@ PIPELINES = {'one_label_224': TRAIN_PIPELINE, 'multi_label_448': MULTI_LABEL_TRA
 OURS = 'tresnet_det'
 # What is common, the same by torchvision's older transforms, and the way its guide recommends.
 OTHERS = ('pillow_v2', 'pillow_v1', 'tensors_v2')
-TURN = 32  # pictures, about 100 ms
+TURN = 32  # images, about 100 ms
 ENDINGS = ('.jpg', '.jpeg')
 
 Steps = dict[str, Callable]
@@ -73,7 +73,7 @@ def parse_args() -> argparse.Namespace:
         help='folder of JPEGs, at any depth; of COCO its train2017 (default: %(default)s)',
     )
     parser.add_argument(
-        '--pictures',
+        '--images',
         type=positive,
         default=500,
         metavar='N',
@@ -83,7 +83,7 @@ def parse_args() -> argparse.Namespace:
         '--rounds', type=positive, default=9, metavar='N', help='default: %(default)s'
     )
     parser.add_argument(
-        '--parts', action='store_true', help='also where the time of a picture goes, on both sides'
+        '--parts', action='store_true', help='also where the time of an image goes, on both sides'
     )
     parser.add_argument(
         '--out', metavar='PREFIX', help='writes PREFIX.csv, and PREFIX_parts.csv with --parts'
@@ -99,7 +99,7 @@ def positive(text: str) -> int:
 
 def main() -> None:
     args = parse_args()
-    folder, names = find_pictures(Path(args.data_root), args.pictures)
+    folder, names = find_images(Path(args.data_root), args.images)
     if args.out:
         check_writable(Path(args.out))
     torch.set_num_threads(1)
@@ -123,7 +123,7 @@ def save(rows: Sequence[Row], header: Mapping[str, str], prefix: str | None, end
         print(f'written: {shell_path(path)}')
 
 
-def find_pictures(root: Path, count: int) -> tuple[Path, list[str]]:
+def find_images(root: Path, count: int) -> tuple[Path, list[str]]:
     """Find up to ``count`` JPEGs, evenly spread over all that are there.
 
     Returns:
@@ -150,28 +150,28 @@ def find_pictures(root: Path, count: int) -> tuple[Path, list[str]]:
     return folder, [names[number * len(names) // count] for number in range(count)]
 
 
-def describe_run(pictures: int, rounds: int) -> dict[str, str]:
+def describe_run(images: int, rounds: int) -> dict[str, str]:
     """Return on what and how the figures are measured, one short text for each heading."""
     known = describe(Settings(torch.device('cpu')))
     versions = f'{known["versions"]}, pillow {PIL.__version__}, opencv {cv2.__version__}'
     return {
         'machine': known['machine'],
         'versions': versions,
-        'pictures': f'{pictures}, read once before the first round',
-        'rounds': f'{rounds}, in turns of {TURN} pictures; median (smallest - largest)',
+        'images': f'{images}, read once before the first round',
+        'rounds': f'{rounds}, in turns of {TURN} images; median (smallest - largest)',
         'date': known['date'],
         'command': known['command'],
     }
 
 
 class PillowCutout:
-    """:class:`tresnet_det.datasets.pipeline.Cutout` for Pillow's pictures, with the same draws."""
+    """:class:`tresnet_det.datasets.pipeline.Cutout` for Pillow's images, with the same draws."""
 
     def __init__(self, ratio: float) -> None:
         self.ratio = ratio
 
     def __call__(self, image):
-        """Fill a rectangle of the picture."""
+        """Fill a rectangle of the image."""
         spans = []
         for side in (image.height, image.width):
             half, centre = int(self.ratio * side / 2 + 0.5), int(torch.randint(side, ()))
@@ -182,12 +182,12 @@ class PillowCutout:
 
 
 def decode_to_tensor(path: str) -> torch.Tensor:
-    """Return a picture as torchvision's own reader gives it, ``(3, H, W)`` of uint8."""
+    """Return an image as torchvision's own reader gives it, ``(3, H, W)`` of uint8."""
     return decode_image(path, mode=ImageReadMode.RGB)
 
 
 def build_steps(who: str, pipeline: Sequence[Mapping]) -> Steps:
-    """Return what a side does to a picture: reading its file, then each transform.
+    """Return what a side does to an image: reading its file, then each transform.
 
     Args:
         who: ``OURS``, or one of ``OTHERS``.
@@ -220,10 +220,10 @@ def build_steps(who: str, pipeline: Sequence[Mapping]) -> Steps:
 
 
 class TorchvisionDataset(Dataset):
-    """Pictures as torchvision's ``ImageFolder`` reads them, with a label.
+    """Images as torchvision's ``ImageFolder`` reads them, with a label.
 
     Args:
-        paths: Picture files.
+        paths: Image files.
         steps: Reading a file, then the transforms.
     """
 
@@ -236,36 +236,36 @@ class TorchvisionDataset(Dataset):
         return len(self.paths)
 
     def __getitem__(self, index: int) -> tuple[torch.Tensor, int]:
-        """Return a picture, ``(3, H, W)`` of uint8, and its label."""
+        """Return an image, ``(3, H, W)`` of uint8, and its label."""
         return self.transforms(self.load(self.paths[index])), 0
 
 
 def build_dataset(
     who: str, pipeline: Sequence[Mapping], folder: Path, names: Sequence[str]
 ) -> Dataset:
-    """Return the pictures as a side reads them, all with the label 0."""
+    """Return the images as a side reads them, all with the label 0."""
     if who == OURS:
         labels = np.zeros(len(names), np.int64)
         return ClassificationDataset(folder, names, labels, ('all',), pipeline)
     return TorchvisionDataset([str(folder / name) for name in names], build_steps(who, pipeline))
 
 
-def take_turns(sides: int, pictures: int, rounds: int) -> Iterator[tuple[int, int, range]]:
-    """Say which side reads which pictures next, the random generator set for it.
+def take_turns(sides: int, images: int, rounds: int) -> Iterator[tuple[int, int, range]]:
+    """Say which side reads which images next, the random generator set for it.
 
-    Sides change every ``TURN`` pictures, in changing order, so that what slows the machine down for
+    Sides change every ``TURN`` images, in changing order, so that what slows the machine down for
     a second slows all of them.
 
     Yields:
-        Number of the round, 0 for one that warms up and does not count; the side; the pictures.
+        Number of the round, 0 for one that warms up and does not count; the side; the images.
     """
-    starts = range(0, pictures, TURN)
+    starts = range(0, images, TURN)
     for number in range(rounds + 1):
         began = time.monotonic()
         for turn, start in enumerate(starts, number * len(starts)):
             for side in order_of_round(turn, sides):
                 torch.manual_seed(turn)
-                yield number, side, range(start, min(start + TURN, pictures))
+                yield number, side, range(start, min(start + TURN, images))
         title = f'round {number} of {rounds}' if number else 'warm-up'
         print(f'{title}: {time.monotonic() - began:.0f} s', file=sys.stderr, flush=True)
 
@@ -281,10 +281,10 @@ def measure(folder: Path, names: Sequence[str], rounds: int) -> list[Row]:
     for title, pipeline in PIPELINES.items():
         datasets = [build_dataset(who, pipeline, folder, names) for who in sides]
         seconds = np.zeros((len(sides), rounds + 1))
-        for number, side, pictures in take_turns(len(sides), len(names), rounds):
+        for number, side, images in take_turns(len(sides), len(names), rounds):
             start = time.perf_counter()
-            for picture in pictures:
-                datasets[side][picture]
+            for image in images:
+                datasets[side][image]
             seconds[side, number] += time.perf_counter() - start
         speeds = len(names) / seconds[:, 1:]
         for number in range(rounds):
@@ -319,19 +319,19 @@ def measure_parts(paths: Sequence[str], rounds: int) -> list[Row]:
     """Time each step of ours and of the first other side; print the table.
 
     Returns:
-        A row a step and pipeline, with ``WHO_ms`` a picture, the median of the rounds, and
+        A row a step and pipeline, with ``WHO_ms`` an image, the median of the rounds, and
         ``WHO_percent`` of the steps' sum.
     """
     rows = []
     for title, pipeline in PIPELINES.items():
         sides = [build_steps(who, pipeline) for who in (OURS, OTHERS[0])]
         spent = [{name: [0.0] * (rounds + 1) for name in steps} for steps in sides]
-        for number, side, pictures in take_turns(len(sides), len(paths), rounds):
-            for index in pictures:
-                picture = paths[index]
+        for number, side, images in take_turns(len(sides), len(paths), rounds):
+            for index in images:
+                image = paths[index]
                 for name, step in sides[side].items():
                     start = time.perf_counter()
-                    picture = step(picture)
+                    image = step(image)
                     spent[side][name][number] += time.perf_counter() - start
         for name in sides[1]:  # which has ours, and the conversion to a tensor
             row: Row = {'pipeline': title, 'step': name}
@@ -344,7 +344,7 @@ def measure_parts(paths: Sequence[str], rounds: int) -> list[Row]:
     columns = [Column('pipeline', 'pipeline'), Column('step', 'step')]
     for who in (OURS, OTHERS[0]):
         columns += [Column(f'{who}, ms', f'{who}_ms'), Column('%', f'{who}_percent')]
-    print(f'\nmilliseconds a picture by step, medians\n{format_table(rows, columns)}')
+    print(f'\nmilliseconds an image by step, medians\n{format_table(rows, columns)}')
     return rows
 
 

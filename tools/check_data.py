@@ -52,7 +52,7 @@ def parse_args() -> argparse.Namespace:
         nargs='+',
         metavar='DATA',
         help='a config (.py), a folder, or an annotation file (.json, .csv, .txt) with the folder '
-        'of its pictures (looked for around it where it is not given)',
+        'of its images (looked for around it where it is not given)',
     )
     parser.add_argument(
         '--val', nargs='+', metavar='DATA', help='the validation data, as DATA, but no config'
@@ -75,12 +75,12 @@ def parse_args() -> argparse.Namespace:
         if hasattr(os, 'sched_getaffinity')
         else os.cpu_count(),
         metavar='N',
-        help='processes that read the pictures, 0 for none beside this one (default: %(default)s)',
+        help='processes that read the images, 0 for none beside this one (default: %(default)s)',
     )
     parser.add_argument(
         '--no-decode',
         action='store_true',
-        help='do not read the pictures: broken ones, wrong sizes and copies are not found',
+        help='do not read the images: broken ones, wrong sizes and copies are not found',
     )
     parser.add_argument(
         '--limit', type=int, default=3, metavar='N', help='examples shown (default: %(default)s)'
@@ -198,19 +198,19 @@ def relabel(sources: list[Source], name: str, training: bool) -> Iterator[Source
 
 def print_report(report: DataReport, limit: int) -> None:
     """Print numbers, classes, sizes of boxes and findings."""
-    columns = ('split', 'pictures', 'boxes', 'ignored', 'labels', 'classes', 'without', 'size')
+    columns = ('split', 'images', 'boxes', 'ignored', 'labels', 'classes', 'without', 'size')
     rows = [part.numbers() for part in report.parts]
     headings = {'without': 'without annotation', 'size': 'median size'}
     used = [c for c in columns if any(row[c] is not None for row in rows)]
     for part in report.parts:
         source, folder = part.split.source, shell_path(part.split.folder)
         kind, file = KINDS.get(source.kind, 'label list'), shell_path(source.ann_file)
-        print(f'{source.name}: {kind}, {file}, pictures in {folder}')
+        print(f'{source.name}: {kind}, {file}, images in {folder}')
     print_table([{headings.get(c, c): row[c] for c in used} for row in rows])
     print_classes(report)
     print_levels(report)
     if not report.decoded:
-        print('The pictures were not read (--no-decode).\n')
+        print('The images were not read (--no-decode).\n')
     for finding in report.findings.sorted():
         print('\n'.join(format_finding(finding, limit)))
     counts = {level: report.findings.count(level) for level in LEVELS}
@@ -245,16 +245,16 @@ def print_table(rows: list[dict]) -> None:
 
 
 def print_classes(report: DataReport) -> None:
-    """Print how many boxes or labels each class has in each split, and in how many pictures."""
+    """Print how many boxes or labels each class has in each split, and in how many images."""
     rows = {}
     for part in report.parts:
         what = 'labels' if part.split.boxes is None else 'boxes'
-        triples = zip(part.split.classes, part.class_counts(), part.class_pictures(), strict=True)
-        for name, count, pictures in triples:
+        triples = zip(part.split.classes, part.class_counts(), part.class_images(), strict=True)
+        for name, count, images in triples:
             row = rows.setdefault(name, {'class': name})
             row[f'{part.split.name} {what}'] = int(count)
             if what == 'boxes':
-                row[f'{part.split.name} pictures'] = int(pictures)
+                row[f'{part.split.name} images'] = int(images)
     columns = list(dict.fromkeys(key for row in rows.values() for key in row))
     table = [{column: row.get(column) for column in columns} for row in rows.values()]
     print_table(table[:MOST_CLASSES])
@@ -298,7 +298,7 @@ def format_finding(finding: Finding, limit: int) -> list[str]:
 
 
 def write(report: DataReport, out: Path, title: str) -> None:
-    """Write all of it as JSON, and a picture where there is something to draw."""
+    """Write all of it as JSON, and an image where there is something to draw."""
     from tresnet_det.inspection.figures import draw_data
 
     path = out / 'report.json'

@@ -2,7 +2,7 @@
 
 FCOS with its post-processing, a classifier, or any model's backbone, as ONNX for any batch and
 size, the norms folded. The file is held against PyTorch on photos and both are timed. It says
-itself how pictures are prepared; tresnet_det/onnx_runner.py runs it without PyTorch:
+itself how images are prepared; tresnet_det/onnx_runner.py runs it without PyTorch:
 
   python tresnet_det/onnx_runner.py FILE.onnx PHOTO
 """
@@ -22,9 +22,9 @@ from tresnet_det.engine import config as edit
 from tresnet_det.engine.work_dir import find_checkpoint, shell_path
 from tresnet_det.errors import InputError
 from tresnet_det.exporting import TASKS, build_export_module, trace, write_onnx, write_program
+from tresnet_det.exporting.images import find_photos, find_test_dataset, set_size
 from tresnet_det.exporting.models import build_model, describe
 from tresnet_det.exporting.photos import PhotoReader
-from tresnet_det.exporting.pictures import find_photos, find_test_dataset, set_size
 from tresnet_det.exporting.programs import OPSET, least_side, require
 
 if TYPE_CHECKING:
@@ -61,7 +61,7 @@ def parse_args() -> argparse.Namespace:
         nargs=2,
         type=positive,
         metavar=('H', 'W'),
-        help="pictures are resized to this, not to the size of the config's test pipeline; the "
+        help="images are resized to this, not to the size of the config's test pipeline; the "
         'network itself takes any size',
     )
     parser.add_argument(
@@ -72,7 +72,7 @@ def parse_args() -> argparse.Namespace:
     check.add_argument(
         '--photos',
         metavar='DIR',
-        help="photos to compare on, at any depth (default: the config's test pictures)",
+        help="photos to compare on, at any depth (default: the config's test images)",
     )
     check.add_argument(
         '--num-photos', type=positive, default=20, metavar='N', help='default: %(default)s'
@@ -164,7 +164,7 @@ def report_file(out: Path, module: nn.Module, metadata: dict) -> None:
     print(f'  input    {", ".join(module.input_names)}; sides {module.divisor} * n, any batch')
     print(f'  output   {", ".join(module.output_names)}')
     if metadata['steps'] is None:
-        print(f'  note: {metadata["why_no_steps"]}: give it prepared pictures')
+        print(f'  note: {metadata["why_no_steps"]}: give it prepared images')
 
 
 def report_check(check: 'FileCheck', module: nn.Module, program: ExportedProgram | None) -> bool:
@@ -181,10 +181,10 @@ def report_check(check: 'FileCheck', module: nn.Module, program: ExportedProgram
             print(f'  {name}, {what}: {agreement}')
     if check.finds_nothing:
         print(f'  note: no box above {module.score_thr}: a lower --score-thr gives some to compare')
-    difference = check.picture_difference()
+    difference = check.image_difference()
     if difference is not None:
         how = f'by up to {difference:g} of 255' if difference else 'in nothing'
-        print(f"  onnx_runner.py's pictures differ {how} from those of the config's pipeline")
+        print(f"  onnx_runner.py's images differ {how} from those of the config's pipeline")
     return all(a.is_same for agreements in results.values() for a in agreements.values())
 
 
@@ -192,7 +192,7 @@ def report_speed(check: 'FileCheck') -> None:
     """Print how quick both are."""
     height, width = check.inputs[0]['images'].shape[2:]
     print(
-        f'\npictures a second, one of {height}x{width} at a time, post-processing included, '
+        f'\nimages a second, one of {height}x{width} at a time, post-processing included, '
         f'{torch.get_num_threads()} CPU threads: median of the rounds (range)'
     )
     for name, speed in check.measure_speed():

@@ -32,7 +32,7 @@ def main(argv: list[str] | None = None) -> int:
         print('\nstopped; run it again, it goes on where it was', file=sys.stderr)
         return 130
     for name, count in counts.items():
-        print(f'{args.out}/{name}: {count} pictures, all that its annotations name')
+        print(f'{args.out}/{name}: {count} images, all that its annotations name')
     return 0
 
 

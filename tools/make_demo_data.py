@@ -18,7 +18,7 @@ def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
     parser.add_argument(
         '--classes',
         action='store_true',
-        help='class folders for classification: each of the 1797 digits alone on a picture',
+        help='class folders for classification: each of the 1797 digits alone on an image',
     )
     parser.add_argument(
         '--out',
@@ -41,7 +41,7 @@ def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
     parser.add_argument(
         '--preview',
         metavar='FILE',
-        help='also draw 12 validation pictures with their boxes or classes (PNG)',
+        help='also draw 12 validation images with their boxes or classes (PNG)',
     )
     args = parser.parse_args(argv)
     if args.classes and (args.num_train is not None or args.num_val is not None):
@@ -68,7 +68,7 @@ def main(argv: list[str] | None = None) -> int:
 
 def make_detection(args: argparse.Namespace) -> None:
     out = make_demo_data(args.out, args.num_train, args.num_val, args.size, args.seed)
-    print(f'{out}: {args.num_train} training, {args.num_val} validation pictures, 10 classes')
+    print(f'{out}: {args.num_train} training, {args.num_val} validation images, 10 classes')
     if args.preview:
         ann_file = out / 'annotations/instances_val2017.json'
         print(f'contact sheet: {draw_contact_sheet(ann_file, out / "val2017", args.preview)}')
@@ -77,7 +77,7 @@ def make_detection(args: argparse.Namespace) -> None:
 def make_classes(args: argparse.Namespace) -> None:
     out = make_demo_classes(args.out, args.size, args.seed)
     train, val = (len(list((out / split).glob('*/*.png'))) for split in ('train', 'val'))
-    print(f'{out}: {train} training, {val} validation pictures, 10 classes')
+    print(f'{out}: {train} training, {val} validation images, 10 classes')
     if args.preview:
         print(f'contact sheet: {draw_class_sheet(out / "val", args.preview)}')
 

@@ -3,7 +3,7 @@
   python tools/plan.py configs/imagenet_tresnet_m.py --images-per-second 2000 --gpus 1 8 64 1024
   python tools/plan.py configs/fcos_tresnet_m.py --speeds benchmarks/detectors_cuda.csv
 
-Epochs, batch and picture size come from the config, memory and gradients from its model. What the
+Epochs, batch and image size come from the config, memory and gradients from its model. What the
 figures assume, and what is not in them: docs/scale.md. Nothing is downloaded, and no GPU is needed.
 """
 
@@ -31,11 +31,11 @@ from tresnet_det.profiling.plan import (
     remarks,
 )
 from tresnet_det.profiling.plan_inputs import (
-    PictureSize,
+    ImageSize,
     Speed,
     count_model,
     find_precision,
-    read_picture_size,
+    read_image_size,
     read_speed,
     read_training,
 )
@@ -96,13 +96,13 @@ def parse_args() -> argparse.Namespace:
     assumed.add_argument('--gpu-memory', type=float, metavar='GIB', help='says what fits into it')
     assumed.add_argument(
         '--max-global-batch', type=int, metavar='N',
-        help="pictures of a step on all GPUs, to which each GPU's batch shrinks",
+        help="images of a step on all GPUs, to which each GPU's batch shrinks",
     )  # fmt: skip
     data = parser.add_argument_group('data')
-    data.add_argument('--pictures', type=int, metavar='N', help='of an epoch, in data of your own')
-    data.add_argument('--picture-kb', type=float, metavar='KB', help='1000 bytes, of a mean file')
+    data.add_argument('--images', type=int, metavar='N', help='of an epoch, in data of your own')
+    data.add_argument('--image-kb', type=float, metavar='KB', help='1000 bytes, of a mean file')
     data.add_argument(
-        '--pictures-per-core', type=float, metavar='N', help='that a core reads and decodes'
+        '--images-per-core', type=float, metavar='N', help='that a core reads and decodes'
     )
     parser.add_argument(
         '--cfg-options', nargs='+', default={}, action=KeyValueAction, metavar='KEY=VALUE',
@@ -118,8 +118,8 @@ def main() -> None:
     edit.override(cfg, args.cfg_options)
     if args.out:
         check_writable(args.out)
-    training = read_training(cfg, args.pictures, args.picture_kb, args.pictures_per_core)
-    size = read_picture_size(cfg)
+    training = read_training(cfg, args.images, args.image_kb, args.images_per_core)
+    size = read_image_size(cfg)
     speed = find_speed(args, cfg, training, size)
     cluster = Cluster(parse_link(args.in_node), parse_link(args.between_nodes), args.gpus_per_node)
     assumed = Assumptions(
@@ -134,9 +134,7 @@ def main() -> None:
     report(rows, header, notes, args.out)
 
 
-def find_speed(
-    args: argparse.Namespace, cfg: Config, training: Training, size: PictureSize
-) -> Speed:
+def find_speed(args: argparse.Namespace, cfg: Config, training: Training, size: ImageSize) -> Speed:
     """Return the measured speed that the options name.
 
     Raises:
@@ -160,7 +158,7 @@ def describe(
     args: argparse.Namespace,
     cfg: Config,
     training: Training,
-    size: PictureSize,
+    size: ImageSize,
     speed: Speed,
     model: Footprint,
 ) -> dict[str, str]:
@@ -168,13 +166,13 @@ def describe(
     side = size.largest**0.5
     pixels = f'{side:g} x {side:g}' if side.is_integer() else f'{size.largest / 1e6:.3g} M'
     return {
-        'training': f'{args.config}: {training.epochs} epochs of {training.pictures} pictures',
-        'one GPU': f'{speed.img_per_s:.4g} pictures a second, {speed.source}',
+        'training': f'{args.config}: {training.epochs} epochs of {training.images} images',
+        'one GPU': f'{speed.img_per_s:.4g} images/s, {speed.source}',
         'model': f'{model.parameters / 1e6:.1f} M parameters, '
-        f'{model.gradient_bytes / 1e6:.0f} MB of gradients; of each picture '
-        f'{model.kept_per_picture / MIB:.1f} MiB kept, in {find_precision(cfg)} at {pixels} pixels',
-        'data': f'{training.file_bytes / 1000:.0f} kB a picture; a core decodes '
-        f'{training.pictures_per_core:g} pictures a second',
+        f'{model.gradient_bytes / 1e6:.0f} MB of gradients; of each image '
+        f'{model.kept_per_image / MIB:.1f} MiB kept, in {find_precision(cfg)} at {pixels} pixels',
+        'data': f'{training.file_bytes / 1000:.0f} kB an image; a core decodes '
+        f'{training.images_per_core:g} images/s',
         'links': f'{args.in_node} inside a node of {args.gpus_per_node}, '
         f'{args.between_nodes} between nodes; named ones are nominal figures, not measured',
         'assumed': f'{args.overlap:.0%} of the backward pass hides communication (in brackets: all '

@@ -1,4 +1,4 @@
-"""Predict pictures: python tools/predict.py CONFIG CHECKPOINT INPUT [INPUT ...].
+"""Predict images: python tools/predict.py CONFIG CHECKPOINT INPUT [INPUT ...].
 
 Or with a training's work directory in place of both: python tools/predict.py WORK_DIR INPUT ...
 """
@@ -15,10 +15,10 @@ from tresnet_det.engine import config as edit
 from tresnet_det.engine.work_dir import find_checkpoint, shell_path
 from tresnet_det.errors import InputError
 from tresnet_det.prediction.inputs import (
-    count_pictures,
+    count_images,
     find_sources,
     find_unsearched,
-    read_pictures,
+    read_images,
 )
 from tresnet_det.prediction.output_files import make_folder, printable
 from tresnet_det.prediction.outputs import CocoIds, PredictionWriter
@@ -44,8 +44,8 @@ def parse_args() -> argparse.Namespace:
         'inputs',
         nargs='*',
         metavar='input',
-        help='pictures and videos: files, folders, patterns such as "DIR/**/*.jpg", and URLs of '
-        'pictures',
+        help='images and videos: files, folders, patterns such as "DIR/**/*.jpg", and URLs of '
+        'images',
     )
     parser.add_argument(
         '--out',
@@ -61,20 +61,20 @@ def parse_args() -> argparse.Namespace:
         "are shown; results.bbox.json and results.segm.json have all of the model's",
     )
     parser.add_argument(
-        '--top', type=_positive, default=3, help='of one label a picture, list so many classes (3)'
+        '--top', type=_positive, default=3, help='of one label per image, list so many classes (3)'
     )
     parser.add_argument(
-        '--batch-size', type=_positive, default=BATCH_SIZE, help=f'pictures at once ({BATCH_SIZE})'
+        '--batch-size', type=_positive, default=BATCH_SIZE, help=f'images at once ({BATCH_SIZE})'
     )
     parser.add_argument('--device', help='cpu, cuda:0, ... (otherwise a GPU where there is one)')
-    parser.add_argument('--no-pictures', action='store_true', help='draw nothing')
+    parser.add_argument('--no-images', action='store_true', help='draw nothing')
     parser.add_argument(
         '--video-stride', type=_positive, default=1, metavar='N', help='every N-th frame (1)'
     )
     parser.add_argument(
         '--ann-file',
         metavar='FILE',
-        help="COCO annotations with the pictures' ids, so that boxes and masks can be evaluated",
+        help="COCO annotations with the images' ids, so that boxes and masks can be evaluated",
     )
     parser.add_argument(
         '--cfg-options',
@@ -89,7 +89,7 @@ def parse_args() -> argparse.Namespace:
         args.checkpoint = args.config
         args.config = str(find_run_config(args.config))
     if not args.inputs:
-        parser.error('give at least one picture, folder, pattern, video or URL')
+        parser.error('give at least one image, folder, pattern, video or URL')
     return args
 
 
@@ -97,7 +97,7 @@ def main() -> None:
     args = parse_args()
     sources = find_sources(args.inputs)
     for pattern in find_unsearched(args.inputs):
-        print(f"note: folders below are not searched; their pictures too: '{printable(pattern)}'")
+        print(f"note: folders below are not searched; their images too: '{printable(pattern)}'")
     checkpoint = find_checkpoint(args.checkpoint)
     cfg = edit.load_config(args.config)
     if args.cfg_options:
@@ -112,13 +112,13 @@ def main() -> None:
     threshold = THRESHOLDS[task] if args.score_thr is None else args.score_thr
 
     writer = PredictionWriter(
-        out, task, predictor.classes, threshold, args.top, not args.no_pictures, ids
+        out, task, predictor.classes, threshold, args.top, not args.no_images, ids
     )
     skipped = 0
     start = time.monotonic()
-    total = count_pictures(sources, args.video_stride)
+    total = count_images(sources, args.video_stride)
     # Shown where stderr is a terminal.
-    bar = tqdm(total=total, unit='picture', disable=None, dynamic_ncols=True, file=sys.stderr)
+    bar = tqdm(total=total, unit='image', disable=None, dynamic_ncols=True, file=sys.stderr)
 
     def report(name: str, error: Exception) -> None:
         nonlocal skipped
@@ -127,9 +127,9 @@ def main() -> None:
         bar.update()
 
     with bar, writer:
-        pictures = read_pictures(sources, predictor.read, report, args.video_stride)
-        for picture, sample in predictor.stream(pictures, report, args.batch_size):
-            writer.add(picture, sample)
+        images = read_images(sources, predictor.read, report, args.video_stride)
+        for image, sample in predictor.stream(images, report, args.batch_size):
+            writer.add(image, sample)
             bar.update()
 
     summarize(writer, predictor, checkpoint, time.monotonic() - start)
@@ -147,14 +147,14 @@ def summarize(
     """Print what was found and where it is."""
     print(writer.table())
     print(
-        f'\nPredicted {writer.count} pictures by {shell_path(checkpoint)} on '
+        f'\nPredicted {writer.count} images by {shell_path(checkpoint)} on '
         f'{predictor.device} in {command_line.minutes(seconds)}'
     )
     print(f'  results   {shell_path(writer.results)}')
     if writer.masks:
         print(f'  masks     {shell_path(writer.masks)}')
-    if writer.pictures:
-        print(f'  pictures  {shell_path(writer.pictures)}')
+    if writer.images:
+        print(f'  images  {shell_path(writer.images)}')
     if others := writer.others():
         first = shell_path(others[0])
         print(f'  earlier   {len(others)} files there are not of this run, such as {first}')

@@ -1,7 +1,7 @@
 """Run a step again that training stopped at: python tools/replay.py WORK_DIR/non_finite/iter_N.pth.
 
 It names the first module whose output is not finite, the first parameter whose gradient is not, and
-the pictures that do it alone.
+the images that do it alone.
 """
 
 import argparse

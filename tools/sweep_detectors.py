@@ -1,10 +1,10 @@
-"""Hold detectors on TResNet against real pictures: does each one build, learn, predict, evaluate?
+"""Hold detectors on TResNet against real images: does each one build, learn, predict, evaluate?
 
 python tools/sweep_detectors.py --data-root data/coco            # all of configs/reuse
 python tools/sweep_detectors.py --data-root data/coco --arch m --size 512 --out benchmarks/reuse.csv
 
 Every detector is its config's own, from random weights and with all stages learning, as the
-question is whether it runs. The pictures are scaled to --size; random croppings and mosaics are
+question is whether it runs. The images are scaled to --size; random croppings and mosaics are
 left out. Where mmcv has no compiled operators, those of tresnet_det.compat are what is tested.
 """
 
@@ -54,7 +54,7 @@ def parse_args() -> argparse.Namespace:
         help='tiny: one block a stage, a quarter of the width; m: TResNet-M (default: tiny)',
     )
     parser.add_argument('--size', type=int, default=256, help='pixels of the longer side')
-    parser.add_argument('--pictures', type=int, default=2, help='to train on, and to evaluate')
+    parser.add_argument('--images', type=int, default=2, help='to train on, and to evaluate')
     parser.add_argument('--device', default='cuda' if torch.cuda.is_available() else 'cpu')
     parser.add_argument('--out', metavar='FILE', help='write the table as CSV')
     return parser.parse_args()
@@ -70,7 +70,7 @@ def main() -> None:
         cfg = edit.load_config(path)
         edit.set_data_root(cfg, args.data_root)
         set_arch(cfg, TINY if args.arch == 'tiny' else args.arch)
-        results, error = check_detector(cfg, args.size, args.pictures, args.device)
+        results, error = check_detector(cfg, args.size, args.images, args.device)
         rows.append(dict(detector=path.stem, **results))
         print(format_row(rows[-1]), flush=True)
         if error is not None:
@@ -96,14 +96,14 @@ def set_arch(cfg: Config, arch: str | dict) -> None:
 
 
 def check_detector(
-    cfg: Config, size: int, pictures: int, device: str = 'cpu'
+    cfg: Config, size: int, images: int, device: str = 'cpu'
 ) -> tuple[Row, Exception | None]:
     """Take a detector through one step of training and one evaluation.
 
     Args:
         cfg: Its config, with the data's place; it is changed.
-        size: Pixels of the pictures' longer side.
-        pictures: How many to train on, and to evaluate.
+        size: Pixels of the images' longer side.
+        images: How many to train on, and to evaluate.
         device: Where it runs.
 
     Returns:
@@ -111,7 +111,7 @@ def check_detector(
     """
     results = dict.fromkeys(STEPS, NOT_REACHED)
     torch.manual_seed(0)
-    prepare(cfg, size, pictures)
+    prepare(cfg, size, images)
     run = DetectorRun(cfg, device)
     with quiet():
         for step in STEPS:
@@ -124,8 +124,8 @@ def check_detector(
     return results, None
 
 
-def prepare(cfg: Config, size: int, pictures: int) -> None:
-    """Make a config from random weights, of few and small pictures, that keeps all predictions."""
+def prepare(cfg: Config, size: int, images: int) -> None:
+    """Make a config from random weights, of few and small images, that keeps all predictions."""
     edit.use_random_weights(cfg)
     # Frozen at zero, the last norm of a branch would keep the rest of it from any gradient.
     norm = cfg.model.backbone.get('norm_cfg')
@@ -154,7 +154,7 @@ def prepare(cfg: Config, size: int, pictures: int) -> None:
     train.filter_cfg = dict(filter_empty_gt=True, min_size=32)
     cfg.train_dataloader.dataset = train
     for dataset in (train, val):
-        dataset.indices = pictures
+        dataset.indices = images
 
 
 class DetectorRun:
@@ -199,7 +199,7 @@ class DetectorRun:
         data = load(self.cfg.val_dataloader.dataset)
         with torch.no_grad():
             self.samples = self.model.test_step(data)
-        require(len(self.samples) == len(data['inputs']), 'not one result for each picture')
+        require(len(self.samples) == len(data['inputs']), 'not one result for each image')
         for sample in self.samples:
             check_prediction(sample, 'segm' in self.kinds)
         require(any(len(s.pred_instances) for s in self.samples), 'nothing is predicted at all')
@@ -216,10 +216,10 @@ class DetectorRun:
 
 
 def load(dataset: Config) -> dict:
-    """Return all pictures of a dataset's config as one batch."""
+    """Return all images of a dataset's config as one batch."""
     with config_errors():
         dataset = DATASETS.build(dataset)
-    require(len(dataset) > 0, 'the data has no picture with annotations')
+    require(len(dataset) > 0, 'the data has no image with annotations')
     return pseudo_collate([dataset[i] for i in range(len(dataset))])
 
 
@@ -232,7 +232,7 @@ def check_gradients(backbone: nn.Module) -> None:
 
 
 def check_prediction(sample, with_masks: bool) -> None:
-    """Hold a picture's predictions to MMDetection's form, in the original picture's pixels."""
+    """Hold an image's predictions to MMDetection's form, in the original image's pixels."""
     found = sample.pred_instances
     count = len(found)
     height, width = sample.ori_shape
@@ -268,7 +268,7 @@ def header(args: argparse.Namespace) -> str:
     operators = 'compiled mmcv' if has_compiled_ops() else 'mmcv without compiled operators'
     where = torch.cuda.get_device_name() if args.device.startswith('cuda') else 'CPU'
     return (
-        f'{args.pictures} pictures of {args.data_root} at {args.size} pixels, arch {args.arch}, '
+        f'{args.images} images of {args.data_root} at {args.size} pixels, arch {args.arch}, '
         f'random weights, {operators}, torch {torch.__version__}, {where}'
     )
 

@@ -10,7 +10,7 @@ from mmdet.utils import setup_cache_size_limit_of_dynamo
 from mmengine.runner import Runner
 
 from tresnet_det.compat.own_files import tool_command
-from tresnet_det.engine import PredictionsPictureHook, command_line
+from tresnet_det.engine import PredictionsImageHook, command_line
 from tresnet_det.engine import config as edit
 from tresnet_det.engine.building import build_runner, config_errors
 from tresnet_det.engine.work_dir import find_checkpoint, read_seconds, shell_path
@@ -75,7 +75,7 @@ def main() -> None:
     command_line.check_data(cfg, ('test_dataloader',))
 
     runner = build_runner(cfg)
-    runner.register_hook(PredictionsPictureHook())
+    runner.register_hook(PredictionsImageHook())
     if args.out and not args.out.endswith('.json'):
         kind = 'DumpDetResults' if edit.find_task(cfg) == 'detection' else 'DumpResults'
         dump = METRICS.build(dict(type=kind, out_file_path=args.out))
@@ -88,7 +88,7 @@ def main() -> None:
 
 
 def report(runner: Runner, args: argparse.Namespace, metrics: dict, seconds: float) -> None:
-    """Write the figures, and print where they and the pictures are."""
+    """Write the figures, and print where they and the images are."""
     work_dir = Path(runner.work_dir)
     figures = (
         Path(args.out) if args.out and args.out.endswith('.json') else work_dir / 'metrics.json'
@@ -101,7 +101,7 @@ def report(runner: Runner, args: argparse.Namespace, metrics: dict, seconds: flo
     )
     count = len(runner.test_dataloader.dataset)
     tested = shell_path(args.checkpoint)
-    print(f'\nTested {tested} on {count} pictures in {command_line.minutes(seconds)}')
+    print(f'\nTested {tested} on {count} images in {command_line.minutes(seconds)}')
     for name, key in HEADLINES.items():
         if key in metrics:
             print(f'  {name:<14} {metrics[key]:.4f}')

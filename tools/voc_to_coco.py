@@ -31,20 +31,18 @@ def main(argv: list[str] | None = None) -> int:
     for line in result['warnings']:
         print(f'warning: {line}', file=sys.stderr)
     print(format_table(result))
-    pictures = os.path.abspath(os.path.join(args.voc_root, 'JPEGImages'))
+    images = os.path.abspath(os.path.join(args.voc_root, 'JPEGImages'))
     print(f'In a config: data_root={os.path.abspath(args.out_dir)!r},')
-    print(
-        f'  data_prefix=dict(img={pictures!r}), metainfo=dict(classes={tuple(result["classes"])})'
-    )
+    print(f'  data_prefix=dict(img={images!r}), metainfo=dict(classes={tuple(result["classes"])})')
     return 0
 
 
 def format_table(result: dict) -> str:
     """Lay out what `voc_to_coco` returns: a row a split, a column a class."""
-    rows = [('split', 'pictures', *result['classes'], 'boxes')]
+    rows = [('split', 'images', *result['classes'], 'boxes')]
     for split, found in result['splits'].items():
         boxes = found['boxes']
-        numbers = (found['pictures'], *boxes.values(), sum(boxes.values()))
+        numbers = (found['images'], *boxes.values(), sum(boxes.values()))
         rows.append((split, *map(str, numbers)))
     widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
     lines = []

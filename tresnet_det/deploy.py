@@ -19,7 +19,7 @@ def fuse_norms(model: nn.Module) -> nn.Module:
     whatever their kind; the batch norms of other parts of the model, a ResNet's or a neck's, by
     :func:`mmcv.cnn.fuse_conv_bn`, for which a norm takes the output of the convolution that stands
     before it in their common parent. A norm without one, and a group norm, whose statistics are the
-    picture's own, stay as they are. A model whose norms are folded already is just copied.
+    image's own, stay as they are. A model whose norms are folded already is just copied.
 
     The copy is for inference in eager mode, under ``torch.compile`` and for export. It is in
     evaluation mode, without gradients, and does not load checkpoints of the original: load first.

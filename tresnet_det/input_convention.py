@@ -17,7 +17,7 @@ MEND = 'model.data_preprocessor mean=[0, 0, 0], std=[255, 255, 255], bgr_to_rgb=
 
 
 def read_convention(data_preprocessor: nn.Module) -> dict[str, Any]:
-    """Return what a data preprocessor does to 8-bit BGR pictures.
+    """Return what a data preprocessor does to 8-bit BGR images.
 
     Args:
         data_preprocessor: MMDetection's or mmengine's ``ImgDataPreprocessor``, or
@@ -31,7 +31,7 @@ def read_convention(data_preprocessor: nn.Module) -> dict[str, Any]:
     if getattr(data_preprocessor, '_enable_normalize', False):
         mean, std = (data_preprocessor.get_buffer(k).flatten().tolist() for k in ('mean', 'std'))
     swaps = bool(getattr(data_preprocessor, '_channel_conversion', False))
-    # A classifier's pictures may be read as RGB, which is as good as swapped.
+    # A classifier's images may be read as RGB, which is as good as swapped.
     gives_rgb = getattr(data_preprocessor, 'gives_rgb', swaps)
     return dict(mean=mean, std=std, bgr_to_rgb=gives_rgb)
 
@@ -53,7 +53,7 @@ def compare(found: Mapping[str, object], wanted: Mapping[str, object], whose: st
 
 
 def warn_unless_unit_range(x: torch.Tensor) -> None:
-    """Warn where pictures are not in [0, 1], whoever normalised them.
+    """Warn where images are not in [0, 1], whoever normalised them.
 
     Args:
         x: ``(N, C, H, W)``, as the backbone is given it.
@@ -61,7 +61,7 @@ def warn_unless_unit_range(x: torch.Tensor) -> None:
     low, high = (v.item() for v in x.detach().float().aminmax())
     if low < -0.01 or high > 1.01:
         print_log(
-            f'pretrained TResNet weights take RGB in [0, 1], but these pictures range from '
+            f'pretrained TResNet weights take RGB in [0, 1], but these images range from '
             f'{low:.3g} to {high:.3g}: set {MEND}',
             logger='current',
             level=logging.WARNING,

@@ -1,4 +1,4 @@
-"""Run a file of tools/export.py with onnxruntime alone, from picture to boxes or scores.
+"""Run a file of tools/export.py with onnxruntime alone, from image to boxes or scores.
 
     python onnx_runner.py FILE.onnx PHOTO [PHOTO ...]
 
@@ -6,9 +6,9 @@ This file stands by itself: copy it. It needs numpy and onnxruntime, and OpenCV 
 detector, Pillow for a classifier; neither PyTorch nor MMDetection nor the rest of this package,
 which ``import tresnet_det.onnx_runner`` would bring along.
 
-What is done to a picture is written in the file's metadata, and is what the config's test pipeline
-does: a detector's pictures are the same to the bit with OpenCV. Without it they are read by Pillow
-and resized by numpy, which differs by one of 255 here and there. So do a classifier's pictures,
+What is done to an image is written in the file's metadata, and is what the config's test pipeline
+does: a detector's images are the same to the bit with OpenCV. Without it they are read by Pillow
+and resized by numpy, which differs by one of 255 here and there. So do a classifier's images,
 which Pillow resizes here and torchvision there (by up to three with bicubic interpolation).
 """
 
@@ -23,7 +23,7 @@ from types import ModuleType
 import numpy as np
 import onnxruntime
 
-Picture = str | PathLike | np.ndarray
+InputImage = str | PathLike | np.ndarray
 Answer = dict[str, np.ndarray]
 
 SUPPORTED_FORMAT = 1  # of the metadata
@@ -79,73 +79,73 @@ class OnnxModel:
         self.classes = self.metadata['classes']
         self._outputs = [output.name for output in self.session.get_outputs()]
 
-    def predict(self, picture: Picture) -> Answer:
-        """Return what is in a picture: see :meth:`run`.
+    def predict(self, image: InputImage) -> Answer:
+        """Return what is in an image: see :meth:`run`.
 
         Args:
-            picture: A file, or ``(H, W, 3)`` of uint8 in RGB.
+            image: A file, or ``(H, W, 3)`` of uint8 in RGB.
 
         Raises:
             FileNotFoundError: As :meth:`prepare`.
             ValueError: As :meth:`prepare`.
         """
-        return self.predict_all([picture])[0]
+        return self.predict_all([image])[0]
 
-    def predict_all(self, pictures: Sequence[Picture]) -> list[Answer]:
-        """Return what is in each picture, all in one batch: see :meth:`run`.
+    def predict_all(self, images: Sequence[InputImage]) -> list[Answer]:
+        """Return what is in each image, all in one batch: see :meth:`run`.
 
         Args:
-            pictures: As for :meth:`predict`; none give no answer.
+            images: As for :meth:`predict`; none give no answer.
 
         Raises:
             FileNotFoundError: As :meth:`prepare`.
             ValueError: As :meth:`prepare`.
         """
-        return self.run(self.prepare(pictures)) if len(pictures) else []
+        return self.run(self.prepare(images)) if len(images) else []
 
-    def prepare(self, pictures: Sequence[Picture]) -> dict[str, np.ndarray]:
+    def prepare(self, images: Sequence[InputImage]) -> dict[str, np.ndarray]:
         """Read, resize and put together what :meth:`run` takes.
 
         Args:
-            pictures: As for :meth:`predict`, one at least.
+            images: As for :meth:`predict`, one at least.
 
         Raises:
             FileNotFoundError: If a file is not there.
-            ValueError: If a picture cannot be read or is no RGB array, or if the file does not
-                know what to do to pictures.
+            ValueError: If an image cannot be read or is no RGB array, or if the file does not
+                know what to do to images.
         """
         steps = self.metadata['steps']
         if steps is None:
             raise ValueError(
-                f'the file does not say how to prepare pictures ({self.metadata["why_no_steps"]}): '
+                f'the file does not say how to prepare images ({self.metadata["why_no_steps"]}): '
                 'prepare them as the config does and call collate'
             )
         resized, original_sizes = [], []
-        for picture in pictures:
-            image = self.read(picture)
-            original_sizes.append(image.shape[:2])
+        for image in images:
+            pixels = self.read(image)
+            original_sizes.append(pixels.shape[:2])
             for step in steps:
-                image = _STEPS[step['type']](image, step)
-            resized.append(image)
+                pixels = _STEPS[step['type']](pixels, step)
+            resized.append(pixels)
         return self.collate(resized, original_sizes)
 
-    def read(self, picture: Picture) -> np.ndarray:
-        """Return a picture as ``(H, W, 3)`` of uint8 in RGB, turned as its EXIF header says.
+    def read(self, image: InputImage) -> np.ndarray:
+        """Return an image as ``(H, W, 3)`` of uint8 in RGB, turned as its EXIF header says.
 
         Args:
-            picture: As for :meth:`predict`.
+            image: As for :meth:`predict`.
 
         Raises:
             FileNotFoundError: If the file is not there.
             ValueError: If it cannot be decoded, or the array is none of that kind.
         """
-        if not isinstance(picture, np.ndarray):
-            return read_rgb(picture, prefer_opencv=self.metadata['reader'] == 'opencv')
-        if picture.dtype != np.uint8 or picture.ndim != 3 or picture.shape[2] != 3:
+        if not isinstance(image, np.ndarray):
+            return read_rgb(image, prefer_opencv=self.metadata['reader'] == 'opencv')
+        if image.dtype != np.uint8 or image.ndim != 3 or image.shape[2] != 3:
             raise ValueError(
-                f'a picture must be (H, W, 3) of uint8 in RGB, got {picture.dtype} {picture.shape}'
+                f'an image must be (H, W, 3) of uint8 in RGB, got {image.dtype} {image.shape}'
             )
-        return picture
+        return image
 
     def collate(
         self, images: Sequence[np.ndarray], original_sizes: Sequence[Sequence[int]]
@@ -153,7 +153,7 @@ class OnnxModel:
         """Return the network's inputs.
 
         Args:
-            images: Resized pictures, each ``(H, W, 3)`` of uint8 in RGB.
+            images: Resized images, each ``(H, W, 3)`` of uint8 in RGB.
             original_sizes: Height and width of each before that.
         """
         sizes = np.array([image.shape[:2] for image in images], np.int64)  # (N, 2)
@@ -171,13 +171,13 @@ class OnnxModel:
         return {entry.name: inputs[entry.name] for entry in self.session.get_inputs()}
 
     def run(self, inputs: Mapping[str, np.ndarray]) -> list[Answer]:
-        """Return the answers to a batch, one a picture.
+        """Return the answers to a batch, one an image.
 
         Args:
             inputs: As :meth:`prepare` returns them.
 
         Returns:
-            Of a detector ``boxes``, ``(n, 4)``, each ``(x1, y1, x2, y2)`` in the original picture's
+            Of a detector ``boxes``, ``(n, 4)``, each ``(x1, y1, x2, y2)`` in the original image's
             pixels, ``scores`` and ``labels``, ``(n,)``, by falling score; of a classifier
             ``logits`` and ``scores``, ``(classes,)``; of a backbone ``stride_4``, ..., feature
             maps ``(C, h, w)``.
@@ -203,7 +203,7 @@ def _default_providers() -> list[str]:
 
 
 def read_rgb(path: str | PathLike, prefer_opencv: bool) -> np.ndarray:
-    """Return a picture file as ``(H, W, 3)`` of uint8 in RGB, turned as its EXIF header says.
+    """Return an image file as ``(H, W, 3)`` of uint8 in RGB, turned as its EXIF header says.
 
     Args:
         path: The file.
@@ -214,12 +214,12 @@ def read_rgb(path: str | PathLike, prefer_opencv: bool) -> np.ndarray:
         ValueError: If it cannot be decoded.
     """
     if not Path(path).is_file():
-        raise FileNotFoundError(f'{path}: no such picture')
+        raise FileNotFoundError(f'{path}: no such image')
     cv2 = _opencv() if prefer_opencv else None
     if cv2 is not None:
         image = cv2.imdecode(np.fromfile(path, np.uint8), cv2.IMREAD_COLOR)
         if image is None:
-            raise ValueError(f'{path}: not a picture that can be decoded')
+            raise ValueError(f'{path}: not an image that can be decoded')
         return np.ascontiguousarray(image[..., ::-1])
     from PIL import Image, ImageOps
 
@@ -227,7 +227,7 @@ def read_rgb(path: str | PathLike, prefer_opencv: bool) -> np.ndarray:
         with Image.open(path) as image:
             return np.array(ImageOps.exif_transpose(image).convert('RGB'))
     except Exception as error:  # Pillow's decoders raise almost anything on a broken file
-        raise ValueError(f'{path}: not a picture that can be decoded') from error
+        raise ValueError(f'{path}: not an image that can be decoded') from error
 
 
 def _opencv() -> ModuleType | None:
@@ -239,7 +239,7 @@ def _opencv() -> ModuleType | None:
 
 
 def resize(image: np.ndarray, height: int, width: int, resampling: str) -> np.ndarray:
-    """Return a resized picture, ``(height, width, 3)`` of uint8.
+    """Return a resized image, ``(height, width, 3)`` of uint8.
 
     Args:
         image: ``(H, W, 3)`` of uint8.
@@ -308,7 +308,7 @@ def _short_side(image: np.ndarray, step: Mapping) -> np.ndarray:
 def _center_crop(image: np.ndarray, step: Mapping) -> np.ndarray:
     (height, width), (old_height, old_width) = step['size'], image.shape[:2]
     if height > old_height or width > old_width:
-        raise ValueError(f'a picture of {old_height}x{old_width} is too small for {step["size"]}')
+        raise ValueError(f'an image of {old_height}x{old_width} is too small for {step["size"]}')
     top = int(round((old_height - height) / 2.0))
     left = int(round((old_width - width) / 2.0))
     return image[top : top + height, left : left + width]

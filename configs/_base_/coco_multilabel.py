@@ -1,5 +1,5 @@
-# Which of MS-COCO's 80 classes are in a picture: the 2014 split, on which the literature reports,
-# at data/coco/ (tools/get_coco.py --year 2014 brings it; --data-root DIR moves it). Pictures
+# Which of MS-COCO's 80 classes are in an image: the 2014 split, on which the literature reports,
+# at data/coco/ (tools/get_coco.py --year 2014 brings it; --data-root DIR moves it). Images
 # without annotations are left out, as by the published protocol; filter_empty=False keeps them.
 data_root = 'data/coco/'
 

@@ -1,4 +1,4 @@
-# What --demo puts over a classification config: handwritten digits, one a picture. The model stays
+# What --demo puts over a classification config: handwritten digits, one an image. The model stays
 # the config's own, from random weights and with ten classes.
 _base_ = 'demo_detection.py'
 

@@ -1,4 +1,4 @@
-# What --demo puts over a multi-label config: which digits are in the detection demo's pictures. The
+# What --demo puts over a multi-label config: which digits are in the detection demo's images. The
 # model stays the config's own, from random weights and with ten classes.
 _base_ = 'demo_detection.py'
 

@@ -14,7 +14,7 @@ model = dict(
         type='TResNet',
         arch='m',
         out_indices=(1, 2, 3),
-        # A few pictures a GPU are too few for batch statistics, so the pretrained ones serve.
+        # A few images per GPU are too few for batch statistics, so the pretrained ones serve.
         # --from-scratch turns both off; with many GPUs norm_cfg=dict(type='InPlaceABN', sync=True)
         # is the other way.
         frozen_stages=1,

@@ -1,4 +1,4 @@
-# ImageNet-1k at data/imagenet/: train/ with a folder for each class, val/ with all pictures and
+# ImageNet-1k at data/imagenet/: train/ with a folder for each class, val/ with all images and
 # meta/val.txt with `NAME NUMBER` on each line, the numbers in the order of the folders' names.
 # Where val/ has class folders too: --cfg-options val_dataloader.dataset.ann_file=''
 _base_ = 'class_folders.py'

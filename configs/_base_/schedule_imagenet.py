@@ -1,6 +1,6 @@
 # 300 epochs of SGD with one cycle of the learning rate (up in a line, down in a cosine), decoupled
 # weight decay and bfloat16 (on a CPU: float32). The paper prints neither the learning rate nor the
-# decay; these are this project's choice. The learning rate follows the real number of pictures a
+# decay; these are this project's choice. The learning rate follows the real number of images a
 # step, and is printed: both schedulers are relative to it, which OneCycleLR's peak is not.
 max_epochs = 300
 warmup_epochs = 15

@@ -1,4 +1,4 @@
-# A few minutes of AdamW from random weights, for data of a few hundred pictures.
+# A few minutes of AdamW from random weights, for data of a few hundred images.
 max_epochs = 12
 warmup_epochs = 2
 

@@ -1,5 +1,5 @@
 # TResNet-L on the 102 classes of Oxford Flowers at 368 pixels. The paper's figure is 99.1 %. Its
-# training set has 1020 pictures; validation and test are torchvision's splits of those names.
+# training set has 1020 images; validation and test are torchvision's splits of those names.
 _base_ = 'tresnet_l_stanford_cars.py'
 
 data_root = 'data/oxford_flowers/'

@@ -82,12 +82,12 @@ def test_a_classifiers_loaders_and_metric_are_those_of_its_task(name):
         assert cfg[loader].collate_fn.type == 'stack_samples'
         assert dataset.get('test_mode', False) == (loader != 'train_dataloader')
         build_transforms(dataset.pipeline)
-    # Training pictures have the size that is tested on.
-    picture = torch.zeros(3, 500, 400, dtype=torch.uint8)
-    if 'cifar' in name:  # whose pictures have 32 pixels
-        picture = picture[:, :32, :32]
+    # Training images have the size that is tested on.
+    image = torch.zeros(3, 500, 400, dtype=torch.uint8)
+    if 'cifar' in name:  # whose images have 32 pixels
+        image = image[:, :32, :32]
     shapes = {
-        tuple(build_transforms(cfg[loader].dataset.pipeline)(picture).shape)
+        tuple(build_transforms(cfg[loader].dataset.pipeline)(image).shape)
         for loader in edit.LOADERS
     }
     assert len(shapes) == 1

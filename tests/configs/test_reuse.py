@@ -47,8 +47,8 @@ def sweep():
 
 
 @pytest.fixture(scope='module')
-def pictures(tmp_path_factory):
-    """Two random pictures a split with a box and its polygon each, as COCO is laid out."""
+def coco_folder(tmp_path_factory):
+    """Two random images a split with a box and its polygon each, as COCO is laid out."""
     root = tmp_path_factory.mktemp('coco')
     rng = np.random.default_rng(0)
     for split in ('train2017', 'val2017'):
@@ -56,8 +56,8 @@ def pictures(tmp_path_factory):
         (root / split).mkdir()
         for i in (1, 2):
             name = f'{i}.png'
-            picture = rng.integers(256, size=(SIZE, SIZE - 16, 3), dtype=np.uint8)
-            cv2.imwrite(str(root / split / name), picture)
+            image = rng.integers(256, size=(SIZE, SIZE - 16, 3), dtype=np.uint8)
+            cv2.imwrite(str(root / split / name), image)
             images.append(dict(id=i, file_name=name, height=SIZE, width=SIZE - 16))
             x, y, w, h = 4 * i, 6, 36, 48
             corners = [x, y, x + w, y, x + w, y + h, x, y + h]
@@ -170,12 +170,12 @@ def cut_down(cfg):
 
 @pytest.mark.filterwarnings('ignore')
 @pytest.mark.parametrize('path', REUSE, ids=NAMES)
-def test_the_detector_builds_learns_predicts_and_is_evaluated(path, sweep, pictures):
+def test_the_detector_builds_learns_predicts_and_is_evaluated(path, sweep, coco_folder):
     cfg = edit.load_config(path)
-    edit.set_data_root(cfg, pictures)
+    edit.set_data_root(cfg, coco_folder)
     sweep.set_arch(cfg, sweep.TINY)
     cut_down(cfg)
-    results, error = sweep.check_detector(cfg, size=SIZE, pictures=2)
+    results, error = sweep.check_detector(cfg, size=SIZE, images=2)
     assert error is None, results
     assert results == dict.fromkeys(sweep.STEPS, 'yes')
 
@@ -197,7 +197,7 @@ def test_a_gradient_that_is_missing_not_finite_or_zero_is_found_out(sweep, tiny_
 
 @pytest.mark.filterwarnings('ignore')
 def test_the_tool_prints_and_writes_the_table_and_fails_with_a_detector(
-    sweep, pictures, tmp_path, monkeypatch, capsys
+    sweep, coco_folder, tmp_path, monkeypatch, capsys
 ):
     retinanet = ROOT / 'configs' / 'reuse' / 'retinanet_tresnet_m.py'
     broken = tmp_path / 'broken.py'
@@ -205,7 +205,7 @@ def test_the_tool_prints_and_writes_the_table_and_fails_with_a_detector(
     table = tmp_path / 'table.csv'
 
     def run(*configs):
-        options = ['--data-root', pictures, '--size', SIZE, '--out', table, '--device', 'cpu']
+        options = ['--data-root', coco_folder, '--size', SIZE, '--out', table, '--device', 'cpu']
         monkeypatch.setattr(sys, 'argv', ['sweep', *map(str, [*configs, *options])])
         try:
             run_tool(sweep.main)
@@ -215,7 +215,7 @@ def test_the_tool_prints_and_writes_the_table_and_fails_with_a_detector(
 
     assert run(broken, retinanet) == 1
     first, *rows = table.read_text().splitlines()
-    assert '2 pictures' in first
+    assert '2 images' in first
     assert 'random weights' in first
     rows = {row['detector']: row for row in csv.DictReader(rows)}
     assert [rows['broken'][step][:13] for step in sweep.STEPS] == [

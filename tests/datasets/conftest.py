@@ -8,7 +8,7 @@ from PIL import Image
 
 
 class TinyCoco:
-    """Two pictures of 40 x 30, two classes, three boxes; `content` is there to be broken."""
+    """Two images of 40 x 30, two classes, three boxes; `content` is there to be broken."""
 
     content = {
         'images': [

@@ -20,12 +20,12 @@ def test_good_data_gives_no_warning(tiny_coco):
 
 @pytest.mark.real
 @pytest.mark.parametrize(('split', 'empty', 'count'), [('train', 3, 343), ('val', 2, 206)])
-def test_real_coco_is_good_but_for_pictures_without_annotation(real_data, split, empty, count):
+def test_real_coco_is_good_but_for_images_without_annotation(real_data, split, empty, count):
     root = real_data / 'coco_subset'
     ann_file = root / f'annotations/instances_{split}2017.json'
     classes = [c['name'] for c in COCO(str(ann_file)).cats.values()]
     (line,) = check_coco_data(ann_file, root / f'{split}2017', classes, 80)
-    assert f'{empty} of {count} pictures have no annotation' in line
+    assert f'{empty} of {count} images have no annotation' in line
 
 
 @pytest.mark.parametrize(
@@ -134,16 +134,16 @@ def test_double_ids_are_an_error(tiny_coco, part):
         check(tiny_coco)
 
 
-def test_missing_pictures_are_named_and_counted(tiny_coco):
+def test_missing_images_are_named_and_counted(tiny_coco):
     (tiny_coco.img_dir / 'b.png').unlink()
-    with pytest.raises(MissingFileError, match=r"1 of 2 pictures .* the first is 'b\.png'"):
+    with pytest.raises(MissingFileError, match=r"1 of 2 images .* the first is 'b\.png'"):
         check(tiny_coco)
     (tiny_coco.img_dir / 'a.png').unlink()
-    with pytest.raises(MissingFileError, match=r'2 of 2 pictures .* data_prefix\.img'):
+    with pytest.raises(MissingFileError, match=r'2 of 2 images .* data_prefix\.img'):
         check(tiny_coco)
 
 
-def test_pictures_in_subfolders_are_found(tiny_coco):
+def test_images_in_subfolders_are_found(tiny_coco):
     (tiny_coco.img_dir / 'deep/er').mkdir(parents=True)
     (tiny_coco.img_dir / 'b.png').rename(tiny_coco.img_dir / 'deep/er/b.png')
     tiny_coco.content['images'][1]['file_name'] = 'deep/er/b.png'

@@ -11,9 +11,9 @@ from tresnet_det.errors import InputError, MissingFileError
 
 ROWS, COLUMNS = np.mgrid[0:24, 0:40]
 RGB = np.stack([COLUMNS * 6, ROWS * 10, (ROWS + COLUMNS) * 3], -1).astype(np.uint8)
-PICTURE = Image.fromarray(RGB)
+IMAGE = Image.fromarray(RGB)
 SEE_THROUGH = Image.fromarray(np.dstack([RGB, np.where(COLUMNS < 9, 0, 255).astype(np.uint8)]))
-PALETTE = PICTURE.convert('P', palette=Image.Palette.ADAPTIVE, colors=16)
+PALETTE = IMAGE.convert('P', palette=Image.Palette.ADAPTIVE, colors=16)
 
 
 def encode(image: Image.Image, kind: str, orientation: int | None = None, **options) -> bytes:
@@ -32,7 +32,7 @@ def expected(data: bytes) -> np.ndarray:
 
 
 def read(tmp_path, data: bytes) -> np.ndarray:
-    path = tmp_path / 'picture.jpg'  # whatever is in it: the name must not matter
+    path = tmp_path / 'image.jpg'  # whatever is in it: the name must not matter
     path.write_bytes(data)
     image = decode_rgb(path)
     assert image.dtype == torch.uint8
@@ -40,30 +40,30 @@ def read(tmp_path, data: bytes) -> np.ndarray:
 
 
 KINDS = {
-    'jpeg': encode(PICTURE, 'JPEG'),
-    'jpeg, full chroma': encode(PICTURE, 'JPEG', subsampling=0),
-    'jpeg, progressive': encode(PICTURE, 'JPEG', progressive=True),
-    'jpeg, grey': encode(PICTURE.convert('L'), 'JPEG'),
-    'jpeg, CMYK': encode(PICTURE.convert('CMYK'), 'JPEG'),
-    'jpeg, RGB inside': encode(PICTURE, 'JPEG', keep_rgb=True),
-    'png': encode(PICTURE, 'PNG'),
-    'png, grey': encode(PICTURE.convert('L'), 'PNG'),
+    'jpeg': encode(IMAGE, 'JPEG'),
+    'jpeg, full chroma': encode(IMAGE, 'JPEG', subsampling=0),
+    'jpeg, progressive': encode(IMAGE, 'JPEG', progressive=True),
+    'jpeg, grey': encode(IMAGE.convert('L'), 'JPEG'),
+    'jpeg, CMYK': encode(IMAGE.convert('CMYK'), 'JPEG'),
+    'jpeg, RGB inside': encode(IMAGE, 'JPEG', keep_rgb=True),
+    'png': encode(IMAGE, 'PNG'),
+    'png, grey': encode(IMAGE.convert('L'), 'PNG'),
     'png, grey with alpha': encode(SEE_THROUGH.convert('LA'), 'PNG'),
     'png, RGBA': encode(SEE_THROUGH, 'PNG'),
-    'png, one bit': encode(PICTURE.convert('1'), 'PNG'),
+    'png, one bit': encode(IMAGE.convert('1'), 'PNG'),
     'png, palette': encode(PALETTE, 'PNG'),
     'png, palette with a transparent colour': encode(PALETTE, 'PNG', transparency=3),
-    'png, turned': encode(PICTURE, 'PNG', orientation=6),
+    'png, turned': encode(IMAGE, 'PNG', orientation=6),
     'gif': encode(PALETTE, 'GIF'),
     'gif, animated': encode(PALETTE, 'GIF', save_all=True, append_images=[PALETTE.rotate(180)]),
-    'webp': encode(PICTURE, 'WEBP'),
-    'webp, turned': encode(PICTURE, 'WEBP', orientation=6),
-    'bmp': encode(PICTURE, 'BMP'),
-    'tiff': encode(PICTURE, 'TIFF'),
-    'tiff, turned': encode(PICTURE, 'TIFF', orientation=8),
-    'tiff, CMYK': encode(PICTURE.convert('CMYK'), 'TIFF'),
-    'ppm': encode(PICTURE, 'PPM'),
-} | {f'jpeg, orientation {n}': encode(PICTURE, 'JPEG', orientation=n) for n in range(1, 9)}
+    'webp': encode(IMAGE, 'WEBP'),
+    'webp, turned': encode(IMAGE, 'WEBP', orientation=6),
+    'bmp': encode(IMAGE, 'BMP'),
+    'tiff': encode(IMAGE, 'TIFF'),
+    'tiff, turned': encode(IMAGE, 'TIFF', orientation=8),
+    'tiff, CMYK': encode(IMAGE.convert('CMYK'), 'TIFF'),
+    'ppm': encode(IMAGE, 'PPM'),
+} | {f'jpeg, orientation {n}': encode(IMAGE, 'JPEG', orientation=n) for n in range(1, 9)}
 
 
 @pytest.mark.parametrize('kind', KINDS)
@@ -110,29 +110,29 @@ BROKEN = {
     'png, cut short': (KINDS['png'][:-60], 'does not decode'),
     'png, one bit flipped': (flip(KINDS['png'], -30), 'does not decode'),
     'webp, cut short': (KINDS['webp'][:-60], 'does not decode'),
-    'text': (b'<html>404 Not Found</html>', 'not a picture that can be decoded'),
+    'text': (b'<html>404 Not Found</html>', 'not an image that can be decoded'),
     'empty': (b'', 'an empty file'),
-    'jpeg, start alone': (b'\xff\xd8', 'not a picture'),
+    'jpeg, start alone': (b'\xff\xd8', 'not an image'),
     'float': (encode(Image.fromarray(ROWS.astype(np.float32)), 'TIFF'), '32 bits a channel'),
 }
 
 
 @pytest.mark.parametrize('kind', BROKEN)
-def test_what_is_no_picture_is_named_in_one_line(tmp_path, kind):
+def test_what_is_no_image_is_named_in_one_line(tmp_path, kind):
     data, message = BROKEN[kind]
-    with pytest.raises(InputError, match=rf'picture\.jpg: .*{message}') as caught:
+    with pytest.raises(InputError, match=rf'image\.jpg: .*{message}') as caught:
         read(tmp_path, data)
     assert '\n' not in str(caught.value)
 
 
-def test_a_missing_picture_and_a_folder_are_named(tmp_path):
-    with pytest.raises(MissingFileError, match=r'gone\.jpg: the picture is not there'):
+def test_a_missing_image_and_a_folder_are_named(tmp_path):
+    with pytest.raises(MissingFileError, match=r'gone\.jpg: the image is not there'):
         decode_rgb(tmp_path / 'gone.jpg')
-    with pytest.raises(InputError, match=f'{tmp_path.name}: the picture cannot be read'):
+    with pytest.raises(InputError, match=f'{tmp_path.name}: the image cannot be read'):
         decode_rgb(tmp_path)
 
 
-def test_pillow_and_back_is_the_same_picture():
+def test_pillow_and_back_is_the_same_image():
     image = torch.from_numpy(RGB).permute(2, 0, 1)
     for layout in (image, image.contiguous()):
         assert np.array_equal(decode.to_pillow(layout), RGB)

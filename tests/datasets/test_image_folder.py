@@ -31,13 +31,13 @@ def folders(tmp_path) -> Path:
         ['cat/a.png', 'cat/deep/b.PNG', 'dog/a.png', 'dog/c.jpg', 'dog/d.bmp', '.cache/x.png']
     ):
         paint(tmp_path / name, number)
-    (tmp_path / 'cat/notes.txt').write_text('no picture')
+    (tmp_path / 'cat/notes.txt').write_text('no image')
     return tmp_path
 
 
 @pytest.fixture
 def flat(tmp_path) -> Path:
-    """Three pictures in a folder and a list of labels to be written."""
+    """Three images in a folder and a list of labels to be written."""
     for name in ('a.png', 'b.png', 'two words.png'):
         paint(tmp_path / 'val' / name)
     return tmp_path
@@ -146,9 +146,9 @@ def test_a_list_of_labels_names_classes_or_numbers(flat):
         ('a.png cat\nb.png dgo\n', r"val\.txt:2: the label 'dgo' is none .* mean 'dog'\?"),
         ('a.png 0\nb.png 2\n', r"val\.txt:2: the label '2' is none .* from 0 to 1"),
         ('a.png 0\nb.png dog\n', r"val\.txt:1: the label '0' is none of the 2 classes"),
-        ('a.png cat\n\na.png dog\n', r"val\.txt:3: the picture 'a\.png' was in row 1 already"),
-        ('a.png cat\nx.png dog\n', r"val\.txt:2: the picture 'x\.png' is not in .*1 of 2.*compl"),
-        ('q/x.png dog\n', r"val\.txt:1: the picture 'q/x\.png' is not in .* data_prefix\.img"),
+        ('a.png cat\n\na.png dog\n', r"val\.txt:3: the image 'a\.png' was in row 1 already"),
+        ('a.png cat\nx.png dog\n', r"val\.txt:2: the image 'x\.png' is not in .*1 of 2.*compl"),
+        ('q/x.png dog\n', r"val\.txt:1: the image 'q/x\.png' is not in .* data_prefix\.img"),
         ('\n', r'val\.txt: the label list is empty'),
     ],
 )  # fmt: skip
@@ -185,17 +185,17 @@ def test_settings_that_do_not_fit_are_named_in_one_line(folders, settings, error
     assert '\n' not in str(caught.value)
 
 
-def test_a_class_folder_without_pictures_is_named(folders):
+def test_a_class_folder_without_images_is_named(folders):
     (folders / 'eel').mkdir()
-    with pytest.raises(InputError, match=r'eel: no picture in this class folder \(wanted are .jpg'):
+    with pytest.raises(InputError, match=r'eel: no image in this class folder \(wanted are .jpg'):
         ImageFolderDataset(str(folders))
     ImageFolderDataset(str(folders), metainfo=dict(classes=('cat', 'dog')))
 
 
-def test_an_undecodable_picture_is_named_when_it_is_read(folders):
+def test_an_undecodable_image_is_named_when_it_is_read(folders):
     (folders / 'dog/c.jpg').write_bytes(b'GIF or so')
     dataset = ImageFolderDataset(str(folders), pipeline=SQUISH)
-    with pytest.raises(InputError, match=r'dog/c\.jpg: not a picture'):
+    with pytest.raises(InputError, match=r'dog/c\.jpg: not an image'):
         dataset[3]
 
 
@@ -230,11 +230,11 @@ def test_runners_loader_stacks_batches(folders, num_workers):
     assert int(samples[1].gt_label) == 0
 
 
-def test_pictures_of_several_sizes_stay_a_list(folders):
+def test_images_of_several_sizes_stay_a_list(folders):
     paint(folders / 'cat/a.png', size=(40, 30))
     cfg = dict(type='ImageFolderDataset', data_root=str(folders), pipeline=[])
     batch = next(iter(loader(cfg)))
-    assert [tuple(picture.shape) for picture in batch['inputs']] == [(3, 30, 40), (3, 7, 9)]
+    assert [tuple(image.shape) for image in batch['inputs']] == [(3, 30, 40), (3, 7, 9)]
 
 
 def test_a_classifier_trains_on_it_and_is_measured(folders, tiny_arch):

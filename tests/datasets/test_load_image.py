@@ -42,7 +42,7 @@ WHOLE = {
 
 
 @pytest.mark.parametrize('name', WHOLE)
-def test_whole_pictures_are_told_from_truncated_ones(name):
+def test_whole_images_are_told_from_truncated_ones(name):
     data = WHOLE[name]
     assert is_whole(data)
     assert is_whole(data + b'\0' * 4096)
@@ -69,7 +69,7 @@ def test_other_formats_are_left_to_the_decoder():
 
 
 @pytest.mark.real
-def test_all_real_pictures_are_whole_and_none_is_when_cut(real_data):
+def test_all_real_images_are_whole_and_none_is_when_cut(real_data):
     files = sorted((real_data / 'coco_subset/val2017').iterdir())
     for file in files:
         data = file.read_bytes()
@@ -82,7 +82,7 @@ OPTIONS = ({}, {'to_float32': True}, {'color_type': 'grayscale'}, {'imdecode_bac
 
 @pytest.mark.parametrize('options', OPTIONS)
 @pytest.mark.parametrize('name', ['jpeg', 'png'])
-def test_good_pictures_load_as_by_mmcv(tmp_path, options, name):
+def test_good_images_load_as_by_mmcv(tmp_path, options, name):
     file = tmp_path / name
     file.write_bytes(WHOLE[name])
     ours = LoadImage(**options)({'img_path': str(file)})
@@ -107,13 +107,13 @@ def test_it_is_registered_for_configs_and_says_what_it_is():
 BROKEN = {
     'cut.jpg': (WHOLE['jpeg'][:900], 'cut short'),
     'cut.png': (WHOLE['png'][:900], 'cut short'),
-    'text.jpg': (b'<html>not found</html>', 'not a picture'),
+    'text.jpg': (b'<html>not found</html>', 'not an image'),
     'empty.jpg': (b'', 'empty file'),
 }
 
 
 @pytest.mark.parametrize('name', BROKEN)
-def test_broken_pictures_are_named_with_the_way_on(tmp_path, name):
+def test_broken_images_are_named_with_the_way_on(tmp_path, name):
     data, says = BROKEN[name]
     (tmp_path / name).write_bytes(data)
     with pytest.raises(InputError, match=says) as caught:
@@ -126,8 +126,8 @@ def test_broken_pictures_are_named_with_the_way_on(tmp_path, name):
     assert '\n' not in message
 
 
-def test_missing_pictures_and_folders_are_named(tmp_path):
-    with pytest.raises(MissingFileError, match='gone.jpg: the picture is not there'):
+def test_missing_images_and_folders_are_named(tmp_path):
+    with pytest.raises(MissingFileError, match='gone.jpg: the image is not there'):
         LoadImage()({'img_path': str(tmp_path / 'gone.jpg')})
     with pytest.raises(InputError, match='cannot be read'):
         LoadImage()({'img_path': str(tmp_path)})
@@ -164,7 +164,7 @@ def test_skipping_warns_once_a_file_and_counts(tmp_path, monkeypatch):
 
 
 @pytest.mark.parametrize(('rank', 'level'), [('0', logging.WARNING), ('3', logging.ERROR)])
-def test_skipped_pictures_are_named_on_every_process(tmp_path, monkeypatch, rank, level):
+def test_skipped_images_are_named_on_every_process(tmp_path, monkeypatch, rank, level):
     # mmengine's loggers on ranks other than 0 pass errors alone
     levels = []
     monkeypatch.setattr(transforms, 'print_log', lambda text, level, **kwargs: levels.append(level))
@@ -173,18 +173,18 @@ def test_skipped_pictures_are_named_on_every_process(tmp_path, monkeypatch, rank
     assert levels == [level]
 
 
-class Pictures(BaseDataset):
+class Images(BaseDataset):
     def load_data_list(self):
         return [{'img_path': path, 'number': i} for i, path in enumerate(self.ann_file.split('|'))]
 
 
-def make_dataset(tmp_path, load, test_mode=False) -> Pictures:
+def make_dataset(tmp_path, load, test_mode=False) -> Images:
     names = []
     for number in range(8):
         names.append(str(tmp_path / f'{number}.png'))
         broken = number in (2, 5)
         (tmp_path / f'{number}.png').write_bytes(WHOLE['png'][: 500 if broken else None])
-    return Pictures(ann_file='|'.join(names), pipeline=[load], test_mode=test_mode)
+    return Images(ann_file='|'.join(names), pipeline=[load], test_mode=test_mode)
 
 
 def numbers_of(batch: list[dict]) -> list[int]:

@@ -14,7 +14,7 @@ SQUISH = [dict(type='Resize', size=(16, 16))]
 
 
 @pytest.fixture
-def pictures(tmp_path) -> Path:
+def images(tmp_path) -> Path:
     (tmp_path / 'img').mkdir()
     for number, name in enumerate('abcd'):
         Image.new('RGB', (8, 6), (number, 0, 0)).save(tmp_path / 'img' / f'{name}.png')
@@ -29,7 +29,7 @@ def from_csv(root: Path, text: str, classes=None, encoding='utf-8', **settings):
 
 
 def from_coco(root: Path, annotations, categories=((7, 'cat'), (3, 'dog')), classes=None, **more):
-    """Four pictures with the ids 10 to 13; annotations are (picture, category, crowd)."""
+    """Four images with the ids 10 to 13; annotations are (image, category, crowd)."""
     content = dict(
         images=[dict(id=10 + i, file_name=f'{n}.png', width=8, height=6)
                 for i, n in enumerate('abcd')],
@@ -52,21 +52,21 @@ def read(dataset) -> dict[str, list[int]]:
 ANNOTATIONS = [(10, 3, 0), (10, 3, 0), (12, 7, 0), (12, 3, 1), (13, 3, 1)]
 
 
-def test_coco_counts_every_annotated_category_crowds_too(pictures):
-    dataset = from_coco(pictures, ANNOTATIONS)
+def test_coco_counts_every_annotated_category_crowds_too(images):
+    dataset = from_coco(images, ANNOTATIONS)
     assert dataset.metainfo == dict(classes=('cat', 'dog'))  # the file's order, not the ids'
     assert read(dataset) == {'a.png': [0, 1], 'c.png': [1, 1], 'd.png': [0, 1]}
 
 
-def test_pictures_without_annotations_stay_on_demand(pictures):
-    dataset = from_coco(pictures, ANNOTATIONS, filter_empty=False)
+def test_images_without_annotations_stay_on_demand(images):
+    dataset = from_coco(images, ANNOTATIONS, filter_empty=False)
     assert read(dataset)['b.png'] == [0, 0]
     assert len(dataset) == 4
 
 
-def test_coco_classes_are_restricted_and_ordered_by_metainfo(pictures):
-    assert read(from_coco(pictures, ANNOTATIONS, classes=('cat',))) == {'c.png': [1]}
-    swapped = from_coco(pictures, ANNOTATIONS, classes=('dog', 'cat'))
+def test_coco_classes_are_restricted_and_ordered_by_metainfo(images):
+    assert read(from_coco(images, ANNOTATIONS, classes=('cat',))) == {'c.png': [1]}
+    swapped = from_coco(images, ANNOTATIONS, classes=('dog', 'cat'))
     assert read(swapped) == {'a.png': [1, 0], 'c.png': [1, 1], 'd.png': [1, 0]}
 
 
@@ -81,26 +81,26 @@ def test_coco_classes_are_restricted_and_ordered_by_metainfo(pictures):
             dict(annotations=[(99, 3, 0)]),
             '1 of 1 annotations .* that is not there, .* id 1 with image_id 99',
         ),
-        (dict(annotations=[]), 'no picture has a label'),
+        (dict(annotations=[]), 'no image has a label'),
         (dict(annotations=ANNOTATIONS, classes=('cats',)), r"no category 'cats': .* mean 'cat'\?"),
         (dict(annotations=[], categories=((1, 'cat'), (2, 'cat'))), "2 times a category 'cat'"),
     ],
 )
-def test_coco_that_contradicts_itself_is_named(pictures, settings, message):
+def test_coco_that_contradicts_itself_is_named(images, settings, message):
     with pytest.raises(InputError, match=rf'ann\.json.*{message}') as caught:
-        from_coco(pictures, **settings)
+        from_coco(images, **settings)
     assert '\n' not in str(caught.value)
 
 
-def test_coco_files_and_pictures_that_are_missing_are_named(pictures):
+def test_coco_files_and_images_that_are_missing_are_named(images):
     with pytest.raises(MissingFileError, match=r'annotation file .*no\.json is not there'):
-        MultiLabelDataset(str(pictures), 'no.json', dict(img='img'))
-    (pictures / 'img/b.png').unlink()
-    with pytest.raises(MissingFileError, match=r"ann\.json: the picture 'b\.png' .*1 of 4 are not"):
-        from_coco(pictures, ANNOTATIONS)
-    (pictures / 'ann.json').write_text('{"images": [')
+        MultiLabelDataset(str(images), 'no.json', dict(img='img'))
+    (images / 'img/b.png').unlink()
+    with pytest.raises(MissingFileError, match=r"ann\.json: the image 'b\.png' .*1 of 4 are not"):
+        from_coco(images, ANNOTATIONS)
+    (images / 'ann.json').write_text('{"images": [')
     with pytest.raises(InputError, match=r'ann\.json: no valid JSON at line 1'):
-        MultiLabelDataset(str(pictures), 'ann.json', dict(img='img'))
+        MultiLabelDataset(str(images), 'ann.json', dict(img='img'))
 
 
 @pytest.mark.real
@@ -118,12 +118,12 @@ def test_real_coco_has_its_80_classes(real_data):
     assert dataset[0]['inputs'].shape == (3, 16, 16)
 
 
-def test_a_sample_has_a_label_for_each_class(pictures):
-    dataset = from_csv(pictures, 'file,x,y,z\nb.png,1,0,-1\n')
+def test_a_sample_has_a_label_for_each_class(images):
+    dataset = from_csv(images, 'file,x,y,z\nb.png,1,0,-1\n')
     sample = dataset[0]['data_samples']
     assert sample.gt_label.dtype == torch.int64
     assert sample.gt_label.tolist() == [1, 0, -1]
-    assert sample.img_path == str(pictures / 'img/b.png')
+    assert sample.img_path == str(images / 'img/b.png')
     sample.gt_label.fill_(5)
     assert dataset.gt_labels.tolist() == [[1, 0, -1]]
 
@@ -131,33 +131,33 @@ def test_a_sample_has_a_label_for_each_class(pictures):
 LIST = 'file,label\na.png,dog;cat\n\n"b.png", cat \nc.png,\n'
 
 
-def test_csv_with_a_list_of_labels(pictures):
-    dataset = from_csv(pictures, LIST)
+def test_csv_with_a_list_of_labels(images):
+    dataset = from_csv(images, LIST)
     assert dataset.metainfo['classes'] == ('cat', 'dog')
     assert read(dataset) == {'a.png': [1, 1], 'b.png': [1, 0]}
-    kept = from_csv(pictures, LIST, ('dog', 'eel', 'cat'), 'utf-8-sig', filter_empty=False)
+    kept = from_csv(images, LIST, ('dog', 'eel', 'cat'), 'utf-8-sig', filter_empty=False)
     assert read(kept) == {'a.png': [1, 0, 1], 'b.png': [0, 0, 1], 'c.png': [0, 0, 0]}
 
 
-def test_csv_with_a_column_for_each_class(pictures):
+def test_csv_with_a_column_for_each_class(images):
     text = 'image,dog,cat,"x, y"\na.png,1,0,-1\nb.png,0.0, 1.0,-1.0\nc.png,0,-1,0\n'
-    dataset = from_csv(pictures, text)
+    dataset = from_csv(images, text)
     assert dataset.metainfo['classes'] == ('dog', 'cat', 'x, y')
     assert read(dataset) == {'a.png': [1, 0, -1], 'b.png': [0, 1, -1]}  # of c, nothing is there
-    assert read(from_csv(pictures, text, ('cat', 'dog'))) == {'a.png': [0, 1], 'b.png': [1, 0]}
+    assert read(from_csv(images, text, ('cat', 'dog'))) == {'a.png': [0, 1], 'b.png': [1, 0]}
 
 
-def test_one_column_may_be_the_only_class(pictures):
-    assert read(from_csv(pictures, 'file,dog\na.png,1\nb.png,0\n')) == {'a.png': [1]}
+def test_one_column_may_be_the_only_class(images):
+    assert read(from_csv(images, 'file,dog\na.png,1\nb.png,0\n')) == {'a.png': [1]}
 
 
-def test_what_was_left_out_is_logged(pictures, monkeypatch):
+def test_what_was_left_out_is_logged(images, monkeypatch):
     lines = []
     monkeypatch.setattr('tresnet_det.datasets.multilabel.print_log', lambda t, _: lines.append(t))
-    from_csv(pictures, LIST)
-    assert 'left out 1 of 3 pictures' in lines[0]
+    from_csv(images, LIST)
+    assert 'left out 1 of 3 images' in lines[0]
     assert 'filter_empty=False keeps them' in lines[0]
-    from_csv(pictures, LIST, filter_empty=False)
+    from_csv(images, LIST, filter_empty=False)
     assert len(lines) == 1
 
 
@@ -167,10 +167,10 @@ def test_what_was_left_out_is_logged(pictures, monkeypatch):
         ('a.png,cat\nb.png,dog\n', None, r":1: no header but 'a\.png,cat': begin .*'file,label'"),
         ('file;label\na.png;cat\n', None, r":1: no header but 'file;label'"),
         ('', None, ': empty: write a header'),
-        ('file,label\n', None, ': no picture after the header'),
+        ('file,label\n', None, ': no image after the header'),
         ('file,label\na.png,cat\nb.png,cat,dog\n', None, ':3: 3 cells where the header has 2'),
-        ('file,label\na.png,cat\n\na.png,dog\n', None, r":4: the picture 'a\.png' was in row 2"),
-        ('file,label\na.png,cat\nx.png,dog\n', None, r":3: the picture 'x\.png' is not in .*/img"),
+        ('file,label\na.png,cat\n\na.png,dog\n', None, r":4: the image 'a\.png' was in row 2"),
+        ('file,label\na.png,cat\nx.png,dog\n', None, r":3: the image 'x\.png' is not in .*/img"),
         ('file,label\na.png,cat;dgo\n', ('cat', 'dog'), r":2: the label 'dgo' .*mean 'dog'\?"),
         ('file,cat,dog\na.png,1,0\nb.png,1,yes\n', None, r":3: 'dog' is 'yes'; it must be 1, 0"),
         ('file,cat,dog\na.png,1,\n', None, r":2: 'dog' is ''; it must be 1, 0 or -1"),
@@ -178,22 +178,22 @@ def test_what_was_left_out_is_logged(pictures, monkeypatch):
         ('file,cat\na.png,1\n', ('dog',), r": has no column 'dog': known are 'cat'"),
         ('file,cat,cat\na.png,1,0\n', None, r": has 2 times a column 'cat': rename one"),
         ('file,label\na.png,"cat\n', None, r':2: no CSV \(.*\): mend the row'),
-        ('file,label\na.png,\n', None, ': no picture has a label of the classes'),
+        ('file,label\na.png,\n', None, ': no image has a label of the classes'),
     ],
 )  # fmt: skip
-def test_a_broken_csv_is_named_with_its_row(pictures, text, classes, message):
+def test_a_broken_csv_is_named_with_its_row(images, text, classes, message):
     with pytest.raises(InputError, match=rf'labels\.csv{message}') as caught:
-        from_csv(pictures, text, classes)
+        from_csv(images, text, classes)
     assert '\n' not in str(caught.value)
 
 
-def test_csv_that_is_missing_or_no_text_is_named(pictures):
+def test_csv_that_is_missing_or_no_text_is_named(images):
     with pytest.raises(InputError, match='no text at byte .*save it as UTF-8'):
-        from_csv(pictures, 'file,label\na.png,Käfer\n', encoding='latin-1')
+        from_csv(images, 'file,label\na.png,Käfer\n', encoding='latin-1')
     with pytest.raises(MissingFileError, match=r'label file .*no\.csv is not there'):
-        MultiLabelDataset(str(pictures), 'no.csv', dict(img='img'))
+        MultiLabelDataset(str(images), 'no.csv', dict(img='img'))
     with pytest.raises(InputError, match=r'labels\.txt must be a \.json .* or \.csv'):
-        MultiLabelDataset(str(pictures), 'labels.txt', dict(img='img'))
+        MultiLabelDataset(str(images), 'labels.txt', dict(img='img'))
 
 
 @pytest.fixture
@@ -205,7 +205,7 @@ def folders(tmp_path) -> Path:
     return tmp_path
 
 
-def test_a_picture_in_several_folders_has_all_their_labels(folders):
+def test_an_image_in_several_folders_has_all_their_labels(folders):
     dataset = MultiLabelDataset(str(folders), pipeline=SQUISH)
     assert dataset.metainfo['classes'] == ('cat', 'dog')
     assert read(dataset) == {'a.png': [1, 1], 'b.png': [1, 0], 'c.png': [0, 1]}
@@ -214,17 +214,17 @@ def test_a_picture_in_several_folders_has_all_their_labels(folders):
     assert read(swapped) == {'a.png': [1, 1], 'b.png': [0, 1], 'c.png': [1, 0]}
 
 
-def test_different_pictures_of_one_name_are_refused(folders):
+def test_different_images_of_one_name_are_refused(folders):
     Image.new('RGB', (8, 6), (9, 9, 9)).save(folders / 'dog/a.png')
     with pytest.raises(InputError, match=r'cat/a\.png and dog/a\.png have the same name and are'):
         MultiLabelDataset(str(folders))
 
 
-def test_the_registry_knows_it_and_its_recipes(pictures):
-    from_csv(pictures, LIST)
+def test_the_registry_knows_it_and_its_recipes(images):
+    from_csv(images, LIST)
     cfg = dict(
         type='MultiLabelDataset',
-        data_root=str(pictures),
+        data_root=str(images),
         ann_file='labels.csv',
         data_prefix=dict(img='img/'),
     )

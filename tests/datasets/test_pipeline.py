@@ -38,7 +38,7 @@ def photo(height: int = 60, width: int = 80) -> torch.Tensor:
         (MULTI_LABEL_TEST_PIPELINE, 448),
     ],
 )
-def test_the_recipes_give_square_uint8_pictures_and_can_be_sent_to_workers(pipeline, size):
+def test_the_recipes_give_square_uint8_images_and_can_be_sent_to_workers(pipeline, size):
     transforms = pickle.loads(pickle.dumps(build_transforms(pipeline)))
     for shape in ((60, 80), (300, 700), (500, 240)):
         image = transforms(photo(*shape))
@@ -136,7 +136,7 @@ NAMES = list(v2.RandAugment._AUGMENTATION_SPACE)
 
 
 def by_pillow(name: str, image: torch.Tensor, step: int, sign: int) -> np.ndarray:
-    """Torchvision's operation on Pillow's picture, at the given one of 31 strengths."""
+    """Torchvision's operation on Pillow's image, at the given one of 31 strengths."""
     policy = v2.RandAugment()
     strengths = policy._AUGMENTATION_SPACE[name][0](31, *image.shape[1:])
     strength = 0.0 if strengths is None else sign * float(strengths[step])
@@ -174,7 +174,7 @@ def test_a_quarter_turn_is_counter_clockwise():
     assert np.array_equal(rotate(image, 3.0), np.rot90(image))  # 90 degrees
 
 
-def test_a_seed_gives_torchvisions_picture():
+def test_a_seed_gives_torchvisions_image():
     image, same = photo(64, 64), 0
     for seed in range(40):
         torch.manual_seed(seed)

@@ -22,14 +22,14 @@ CIFAR10_NAMES = (
 
 
 def fake(**settings) -> TorchvisionDataset:
-    """Torchvision's random pictures, which need no file."""
+    """Torchvision's random images, which need no file."""
     settings = dict(size=3, image_size=(3, 8, 8), pipeline=[]) | settings
     return TorchvisionDataset('FakeData', **settings)
 
 
-def save(path: Path, picture: np.ndarray, **settings) -> None:
+def save(path: Path, image: np.ndarray, **settings) -> None:
     path.parent.mkdir(parents=True, exist_ok=True)
-    Image.fromarray(picture).save(path, **settings)
+    Image.fromarray(image).save(path, **settings)
 
 
 def noise(*shape: int) -> np.ndarray:
@@ -38,7 +38,7 @@ def noise(*shape: int) -> np.ndarray:
 
 @pytest.fixture
 def flowers(tmp_path, monkeypatch) -> Path:
-    """Flowers102's files: 6 pictures with the labels 102, 3, 1, 1, 3, 2 (which count from 1)."""
+    """Flowers102's files: 6 images with the labels 102, 3, 1, 1, 3, 2 (which count from 1)."""
     folder = tmp_path / 'flowers-102'
     for number in range(1, 7):
         save(folder / f'jpg/image_{number:05d}.jpg', noise(20, 30, 3), quality=60 + number)
@@ -67,7 +67,7 @@ def pets(tmp_path) -> Path:
 
 @pytest.mark.parametrize('split', ['train', 'test'])
 def test_cifar10_comes_as_it_is_in_its_files(tmp_path, write_cifar10, split):
-    pictures, labels = write_cifar10(tmp_path)[split]
+    images, labels = write_cifar10(tmp_path)[split]
     dataset = TorchvisionDataset(
         'CIFAR10', str(tmp_path), pipeline=[], test_mode=split == 'test', train=split == 'train'
     )
@@ -75,9 +75,9 @@ def test_cifar10_comes_as_it_is_in_its_files(tmp_path, write_cifar10, split):
     assert len(dataset) == len(labels)
     assert dataset.gt_labels.dtype == np.int64
     assert dataset.gt_labels.tolist() == labels.tolist()
-    for i, picture in enumerate(pictures):
+    for i, image in enumerate(images):
         item = dataset[i]
-        assert torch.equal(item['inputs'], torch.from_numpy(picture).permute(2, 0, 1))
+        assert torch.equal(item['inputs'], torch.from_numpy(image).permute(2, 0, 1))
         assert item['inputs'].is_contiguous()
         sample = item['data_samples']
         assert sample.gt_label.dtype == torch.int64
@@ -149,7 +149,7 @@ def test_a_class_with_its_own_reading_gives_files_and_labels(pets):
     path = pets / 'oxford-iiit-pet/images/pug_1.jpg'
     assert dataset[2]['data_samples'].img_path == str(path)
     path.write_bytes(path.read_bytes()[:300])
-    with pytest.raises(InputError, match=r'pug_1\.jpg: the picture cannot be read') as caught:
+    with pytest.raises(InputError, match=r'pug_1\.jpg: the image cannot be read') as caught:
         dataset[2]
     assert '\n' not in str(caught.value)
 
@@ -165,11 +165,11 @@ def test_labels_and_names_of_another_target_are_not_taken(pets):
     assert [int(dataset[i]['data_samples'].gt_label) for i in range(3)] == [0, 1, 1]
 
 
-def test_greyscale_pictures_are_repeated():
+def test_greyscale_images_are_repeated():
     dataset = fake(image_size=(1, 8, 8), metainfo=dict(classes=tuple('abcdefghij')))
-    picture = dataset[1]['inputs']
-    assert picture.shape == (3, 8, 8)
-    assert (picture == picture[0]).all()
+    image = dataset[1]['inputs']
+    assert image.shape == (3, 8, 8)
+    assert (image == image[0]).all()
 
 
 def test_without_a_pipeline_it_trains_or_tests_at_224():
@@ -189,7 +189,7 @@ def test_pickling_keeps_the_samples(flowers):
 
 
 def test_runners_loader_stacks_batches_from_a_worker(tmp_path, write_cifar10):
-    pictures, labels = write_cifar10(tmp_path)['test']
+    images, labels = write_cifar10(tmp_path)['test']
     cfg = dict(
         batch_size=2,
         num_workers=1,
@@ -206,7 +206,7 @@ def test_runners_loader_stacks_batches_from_a_worker(tmp_path, write_cifar10):
     )
     with DefaultScope.overwrite_default_scope('mmdet'):
         (batch,) = Runner.build_dataloader(cfg, seed=0)
-    assert torch.equal(batch['inputs'], torch.from_numpy(pictures).permute(0, 3, 1, 2))
+    assert torch.equal(batch['inputs'], torch.from_numpy(images).permute(0, 3, 1, 2))
     assert [int(sample.gt_label) for sample in batch['data_samples']] == labels.tolist()
 
 
@@ -228,10 +228,10 @@ def test_the_registry_knows_it():
         ('CIFAR10', {}, MissingFileError,
          r"CIFAR10 is not in .*nowhere, or not whole: set data_root, or download=True in the da"),
         ('StanfordCars', {}, MissingFileError, 'place there stanford_cars/ with devkit/'),
-        ('ImageFolder', {}, MissingFileError, 'No such file.* place there a folder of pictures'),
+        ('ImageFolder', {}, MissingFileError, 'No such file.* place there a folder of images'),
         ('ImageNet', {}, MissingFileError, r'archive .*ILSVRC2012_devkit_t12\.tar\.gz is not pre'),
         ('FER2013', {}, MissingFileError, 'kaggle.* place there fer2013/'),
-        ('FakeData', dict(size=0), InputError, 'FakeData: no picture in .*nowhere'),
+        ('FakeData', dict(size=0), InputError, 'FakeData: no image in .*nowhere'),
         ('FakeData', dict(image_size=(3, 4, 4)), InputError, 'does not name these classes'),
     ],
 )  # fmt: skip
@@ -265,14 +265,14 @@ def test_samples_without_a_class_number_are_refused(tmp_path):
     save(folder / 'SegmentationClass/a.png', noise(9, 7))
     (folder / 'ImageSets/Segmentation').mkdir(parents=True)
     (folder / 'ImageSets/Segmentation/train.txt').write_text('a\n')
-    with pytest.raises(InputError, match='VOCSegmentation gives no picture with a class number'):
+    with pytest.raises(InputError, match='VOCSegmentation gives no image with a class number'):
         TorchvisionDataset('VOCSegmentation', str(tmp_path))
 
 
-def test_an_undecodable_picture_is_named_when_it_is_read(flowers):
+def test_an_undecodable_image_is_named_when_it_is_read(flowers):
     dataset = TorchvisionDataset('Flowers102', str(flowers))
     (flowers / 'flowers-102/jpg/image_00001.jpg').write_bytes(b'GIF or so')
-    with pytest.raises(InputError, match=r'image_00001\.jpg: not a picture'):
+    with pytest.raises(InputError, match=r'image_00001\.jpg: not an image'):
         dataset[1]
 
 

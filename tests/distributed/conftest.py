@@ -88,7 +88,7 @@ def free_port() -> int:
 
 @pytest.fixture(scope='session')
 def digits(tmp_path_factory):
-    """64 pictures to train on, 13 to validate on, 64 pixels."""
+    """64 images to train on, 13 to validate on, 64 pixels."""
     folder = tmp_path_factory.mktemp('digits') / 'data'
     return make_demo_data(folder, num_train=64, num_val=13, size=64)
 

@@ -98,7 +98,7 @@ def join_group():
 
 
 class Numbers(Dataset):
-    """Pictures that are only their numbers."""
+    """Images that are only their numbers."""
 
     def __init__(self, count):
         self.count = count
@@ -111,7 +111,7 @@ class Numbers(Dataset):
 
 
 def evaluate(count, ann_file):
-    """Return the figures of every metric on ``count`` pictures, of this process's share of them."""
+    """Return the figures of every metric on ``count`` images, of this process's share of them."""
     loader = Runner.build_dataloader(
         dict(
             dataset=Numbers(count),
@@ -137,7 +137,7 @@ def evaluate(count, ann_file):
 
 
 def predict(metric, index):
-    """Make up what a model says of a picture; the same in every process."""
+    """Make up what a model says of an image; the same in every process."""
     rng = torch.Generator().manual_seed(index)
     if metric != 'coco':
         truth = torch.randint(2 if metric == 'multilabel' else 10, (10,), generator=rng)

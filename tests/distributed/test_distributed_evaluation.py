@@ -14,27 +14,27 @@ from tresnet_det.engine import config as edit
 ALL = '--launcher', 'pytorch'
 
 
-@pytest.mark.parametrize(('pictures', 'count'), [(13, 2), (13, 4), (1, 2)])
-def test_figures_of_processes_are_those_of_one(start, digits, tmp_path, pictures, count):
-    # With one picture, the second process has none of its own and gets the first one's.
+@pytest.mark.parametrize(('images', 'count'), [(13, 2), (13, 4), (1, 2)])
+def test_figures_of_processes_are_those_of_one(start, digits, tmp_path, images, count):
+    # With one image, the second process has none of its own and gets the first one's.
     content = json.loads((digits / 'annotations/instances_val2017.json').read_text())
-    content['images'] = content['images'][:pictures]
+    content['images'] = content['images'][:images]
     kept = {image['id'] for image in content['images']}
     content['annotations'] = [a for a in content['annotations'] if a['image_id'] in kept]
     ann_file = str(tmp_path / 'truth.json')
     (tmp_path / 'truth.json').write_text(json.dumps(content))
-    assert kept == set(range(1, pictures + 1))
+    assert kept == set(range(1, images + 1))
 
-    results = start(count, evaluate_together, pictures, ann_file, str(tmp_path / 'figures'))
+    results = start(count, evaluate_together, images, ann_file, str(tmp_path / 'figures'))
     assert [result.code for result in results] == [0] * count, results[0].err
-    expected = json.loads(json.dumps(evaluate(pictures, ann_file)))
+    expected = json.loads(json.dumps(evaluate(images, ann_file)))
     assert len(expected) == 12 + 13 + 2 + 3
     for rank in range(count):
         found = json.loads((tmp_path / f'figures_{rank}.json').read_text())
         for key, value in expected.items():
             if 'table' not in key or rank == 0:
                 assert found[key] == value, key
-    if pictures == 13:
+    if images == 13:
         assert 0 < expected['coco/bbox_mAP'] < 1
         assert 0 < expected['multilabel/mAP'] < 1
 
@@ -62,7 +62,7 @@ def test_the_tool_measures_a_detector_the_same_and_says_it_once(start, write_con
     assert found == expected
     assert found['metrics']['coco/bbox_AR@100'] > 0
     assert two[0].out.count('Tested ') == two[0].out.count('Average Precision (AP)    0.75') == 1
-    assert 'on 13 pictures' in two[0].out
+    assert 'on 13 images' in two[0].out
     assert (two[1].out, two[1].err) == ('', '')
 
 
@@ -109,7 +109,7 @@ def test_a_folder_of_ones_own_is_prepared_once(start, write_config, digits, tmp_
         'instances_train_without_val',
         'instances_val_of_train',
     }
-    # 2 processes x 8 pictures x 2 batches a step.
+    # 2 processes x 8 images x 2 batches a step.
     assert 'learning rate 0.002 (0.001 for a batch of 16)' in out
     assert 'a step has 32 here: 2 processes x batch 8 x 2 accumulated. Scaling it by 2.' in out
     assert 'LR is set based on' not in out

@@ -5,7 +5,7 @@ import json
 import pytest
 from distributed_children import run_tool
 
-STEPS = 24  # three epochs of 64 pictures by eight
+STEPS = 24  # three epochs of 64 images by eight
 
 
 def train(start, config, work, count, batch):
@@ -65,7 +65,7 @@ def test_four_processes_train_a_detector_as_one(start, write_config, tmp_path):
     ('reduction', 'combine'),
     [
         pytest.param('batch_mean', mean, marks=pytest.mark.slow),
-        ('sum', sum),  # each process has its own pictures' loss; AdamW does not mind the factor
+        ('sum', sum),  # each process has its own images' loss; AdamW does not mind the factor
     ],
 )
 def test_two_processes_train_the_asymmetric_loss_as_one(

@@ -36,7 +36,7 @@ from tresnet_det.whole_files import UNFINISHED
 ROOT = Path(__file__).resolve().parents[2]
 TASKS = dict(fcos='fcos_tresnet_m.py', multilabel='multilabel_tresnet_m_448.py')
 SAVING = ('by epoch', 'by iteration', 'without epochs')
-EPOCHS, BATCH, PICTURES = 4, 4, (22, 8)  # of training and validation: the last batch has two
+EPOCHS, BATCH, IMAGES = 4, 4, (22, 8)  # of training and validation: the last batch has two
 SIDE = 64
 CLASSES = ('dark', 'light')
 PATIENT = 600  # seconds until a training that hangs is an error
@@ -55,18 +55,18 @@ NO_FIGURES = {'time', 'data_time', 'memory'}
 def write_data(folder: Path) -> None:
     """Write noise with a dark or a light rectangle or two, in COCO's format."""
     rng = np.random.default_rng(0)
-    for split, count in zip(('train', 'val'), PICTURES, strict=True):
+    for split, count in zip(('train', 'val'), IMAGES, strict=True):
         images, boxes = [], []
         (folder / split).mkdir(parents=True)
         for number in range(count):
-            picture = rng.integers(80, 176, (SIDE, SIDE, 3), dtype=np.uint8)
+            image = rng.integers(80, 176, (SIDE, SIDE, 3), dtype=np.uint8)
             for kind in rng.permutation(2)[: rng.integers(1, 3)]:
                 (x, y), (w, h) = rng.integers(0, SIDE // 2, 2), rng.integers(12, SIDE // 2, 2)
-                picture[y : y + h, x : x + w] = 255 * kind
+                image[y : y + h, x : x + w] = 255 * kind
                 box = dict(id=len(boxes) + 1, image_id=number, category_id=int(kind), iscrowd=0)
                 boxes.append(dict(box, bbox=[int(v) for v in (x, y, w, h)], area=int(w * h)))
             name = f'{number}.png'
-            Image.fromarray(picture).save(folder / split / name)
+            Image.fromarray(image).save(folder / split / name)
             images.append(dict(id=number, file_name=name, width=SIDE, height=SIDE))
         categories = [dict(id=i, name=name) for i, name in enumerate(CLASSES)]
         content = dict(images=images, annotations=boxes, categories=categories)
@@ -105,7 +105,7 @@ def write_config(task: str, saving: str, workers: int, data: Path, path: Path) -
         dict(type='LinearMomentum', start_factor=1, end_factor=0.9, by_epoch=False, end=15),
         dict(type='MultiStepLR', by_epoch=True, milestones=[2, 3]),
     ]
-    per_epoch = -(-PICTURES[0] // BATCH)
+    per_epoch = -(-IMAGES[0] // BATCH)
     cfg.train_cfg = dict(by_epoch=True, max_epochs=EPOCHS, val_interval=1)
     if saving == 'without epochs':
         cfg.train_cfg = dict(by_epoch=False, max_iters=EPOCHS * per_epoch, val_interval=5)

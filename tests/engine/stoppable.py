@@ -13,19 +13,19 @@ from torch import nn
 
 import tresnet_det.engine  # noqa: F401  (registers hook and loops)
 
-PICTURES, BATCH = 10, 3  # four batches, the last one of a single picture
+IMAGES, BATCH = 10, 3  # four batches, the last one of a single image
 LOGGER = {'type': 'LoggerHook', 'interval': 1}
 PLAIN = {'optimizer': {'type': 'SGD', 'lr': 0.01, 'momentum': 0.9}}
 
 
 class Augmented:
-    """Pictures that draw from all three sources, and that remember what was read."""
+    """Images that draw from all three sources, and that remember what was read."""
 
     def __init__(self):
         self.reads = []
 
     def __len__(self):
-        return PICTURES
+        return IMAGES
 
     def __getitem__(self, index):
         self.reads.append(index)

@@ -20,7 +20,7 @@ SETTINGS = [
 
 
 class Detector(BaseModel):
-    """A backbone and the least of a head; pictures are points of the runner's data set."""
+    """A backbone and the least of a head; images are points of the runner's data set."""
 
     def __init__(self, arch):
         super().__init__()
@@ -30,8 +30,8 @@ class Detector(BaseModel):
 
     def forward(self, inputs, data_samples=None, mode='loss'):
         scale = torch.stack(list(inputs)).sum(1).to(self.head.weight).view(-1, 1, 1, 1)
-        pictures = scale * torch.linspace(-1, 1, 3 * 64 * 64).view(1, 3, 64, 64).to(scale)
-        features = self.backbone(pictures)[-1]
+        images = scale * torch.linspace(-1, 1, 3 * 64 * 64).view(1, 3, 64, 64).to(scale)
+        features = self.backbone(images)[-1]
         self.layouts.append(features.is_contiguous(memory_format=torch.channels_last))
         x = self.head(features.mean((2, 3)))
         return {'loss': x.square().mean()} if mode == 'loss' else list(x)

@@ -66,7 +66,7 @@ def test_random_weights_reach_lists_the_older_notation_and_load_from():
     assert [any(name in c for c in changes) for name in ('a.pth', 'b.pth', 'c.pth')] == [True] * 3
 
 
-def test_test_time_augmentation_looks_at_the_picture_as_it_is_first(fcos):
+def test_test_time_augmentation_looks_at_the_image_as_it_is_first(fcos):
     edit.enable_test_time_augmentation(fcos)
     assert fcos.model.type == 'DetTTAModel'
     flips, (pack,) = fcos.test_dataloader.dataset.pipeline[-1].transforms

@@ -1,4 +1,4 @@
-"""A run that is stopped anywhere and resumed reads the same pictures and ends in the same bits."""
+"""A run that is stopped anywhere and resumed reads the same images and ends in the same bits."""
 
 import random
 import re
@@ -11,7 +11,7 @@ import torch
 from mmengine.config import Config
 from mmengine.dataset import BaseDataset, ClassBalancedDataset, ConcatDataset, RepeatDataset
 from mmengine.hooks import CheckpointHook, Hook
-from stoppable import BATCH, EPOCHS, ITERATIONS, PICTURES, PullThePlug
+from stoppable import BATCH, EPOCHS, IMAGES, ITERATIONS, PullThePlug
 from torch.utils.data import BatchSampler, Subset
 
 from tresnet_det.compat.checkpoint_io import load_checkpoint_file
@@ -47,7 +47,7 @@ def assert_equal_ends(run_folder, other, file):
 
 @pytest.mark.parametrize('train', [EPOCHS, ITERATIONS], ids=['epochs', 'iterations'])
 @pytest.mark.parametrize('stop', [1, 4, 6, 8, 11])
-def test_a_run_goes_on_at_any_iteration_with_the_same_pictures(run, tmp_path, train, stop):
+def test_a_run_goes_on_at_any_iteration_with_the_same_images(run, tmp_path, train, stop):
     """Of three epochs with four batches: in the middle of one, and between two."""
     _, whole, _ = run('whole', train=train)
     _, begun, _ = run('cut', stop=PullThePlug(stop), train=train)
@@ -91,10 +91,10 @@ def test_batches_keep_their_numbers_in_the_epoch(run):
     assert numbers == [(1, 2), (1, 3), (2, 0), (2, 1), (2, 2), (2, 3)]
 
 
-def test_pictures_differ_from_epoch_to_epoch_and_from_batch_to_batch(run):
+def test_images_differ_from_epoch_to_epoch_and_from_batch_to_batch(run):
     _, model, _ = run('whole')
     noise = torch.cat(model.seen)[:, 1:].flatten().tolist()
-    assert len(set(noise)) == len(noise) == 3 * PICTURES * 3
+    assert len(set(noise)) == len(noise) == 3 * IMAGES * 3
 
 
 def test_reading_without_workers_leaves_the_models_random_numbers_alone(run):
@@ -110,7 +110,7 @@ def test_reading_without_workers_leaves_the_models_random_numbers_alone(run):
 
 
 class Listed(BaseDataset):
-    """Five pictures of mmengine's kind, from each of which two classes are known."""
+    """Five images of mmengine's kind, from each of which two classes are known."""
 
     def load_data_list(self):
         return [{'number': number} for number in range(5)]

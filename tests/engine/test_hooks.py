@@ -26,7 +26,7 @@ def test_validation_alone_draws_no_curves(build, tmp_path):
     assert not (tmp_path / 'work' / 'curves.png').exists()
 
 
-def test_picture_that_fails_is_a_warning_and_training_goes_on(build, log, monkeypatch):
+def test_image_that_fails_is_a_warning_and_training_goes_on(build, log, monkeypatch):
     def fail(*args, **kwargs):
         raise OSError('no space left')
 

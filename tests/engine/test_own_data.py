@@ -12,7 +12,7 @@ from tresnet_det.errors import InputError
 
 
 def write_coco(root, **counts):
-    """A COCO folder with so many pictures a split, a box in each, of cat and dog by turns."""
+    """A COCO folder with so many images a split, a box in each, of cat and dog by turns."""
     for split, count in counts.items():
         content = dict(images=[], annotations=[], categories=[])
         content['categories'] = [dict(id=1, name='cat'), dict(id=2, name='dog')]
@@ -141,13 +141,13 @@ def test_a_batch_is_no_larger_than_the_training_set(fcos, tmp_path):
     assert lines[0] == 'batch of 3 instead of 8: there are no more'
 
 
-def test_pictures_without_boxes_do_not_count_where_the_config_filters_them(fcos, tmp_path):
+def test_images_without_boxes_do_not_count_where_the_config_filters_them(fcos, tmp_path):
     folder = write_coco(tmp_path / 'own', train=9, val=1)
     content = json.loads((folder / 'train.json').read_text())
     del content['annotations'][5:]
     (folder / 'train.json').write_text(json.dumps(content))
     lines = own_data.fit_training(fcos, use(fcos, folder), ())
-    assert lines[0] == '4 training pictures without objects are not trained on'
+    assert lines[0] == '4 training images without objects are not trained on'
     assert fcos.train_dataloader.batch_size == 5
 
 
@@ -176,7 +176,7 @@ def test_a_multi_label_config_reads_the_same_folder(project_root, folder):
     assert (dataset.type, dataset.ann_file) == ('MultiLabelDataset', 'train.json')
     assert cfg.model.head.num_classes == 2
     assert hooks_of(cfg, 'EarlyStoppingHook')[0].monitor == 'multilabel/mAP'
-    assert own_data.describe(data)[1].startswith('  train   40 pictures, 40 labels: ')
+    assert own_data.describe(data)[1].startswith('  train   40 images, 40 labels: ')
 
 
 def test_a_torchvision_config_reads_class_folders(project_root, tmp_path):

@@ -78,7 +78,7 @@ def found(folder):
     return [json.loads((folder / f'{rank}.json').read_text()) for rank in range(PROCESSES)]
 
 
-def test_each_process_goes_on_with_its_own_pictures_and_random_numbers(found):
+def test_each_process_goes_on_with_its_own_images_and_random_numbers(found):
     for process in found:
         assert process['resumed'] == process['whole'][3:]
         assert process['weights'][0] == process['weights'][1]

@@ -1,4 +1,4 @@
-"""A log to look into, the metric by both backends, and the figure behind a picture."""
+"""A log to look into, the metric by both backends, and the figure behind an image."""
 
 import logging
 from functools import partial
@@ -38,7 +38,7 @@ def build(backend):
 
 @pytest.fixture
 def figures(monkeypatch):
-    """The figures that were written as pictures, whose artists say what was drawn."""
+    """The figures that were written as images, whose artists say what was drawn."""
     written = []
     write = FigureCanvasAgg.print_png
 

@@ -56,7 +56,7 @@ def test_labels_may_have_one_dimension():
         (np.eye(3), [0, 1, 3], r"2\.jpg: its label 3 is none of the model's 3 classes: set num_cl"),
         (np.eye(3), [0, -1, 1], r'1\.jpg: its label -1 is none'),
         (np.eye(3), [[1, 0, 0]] * 3, 'got 3 labels: use MultiLabelMetric'),
-        ([], [], 'No picture was evaluated'),
+        ([], [], 'No image was evaluated'),
     ],
 )
 def test_what_cannot_be_measured_is_named_in_one_line(scores, labels, message):

@@ -19,18 +19,18 @@ NAMES = ['ant', 'bee', 'cow', 'dog']
 
 
 @pytest.fixture
-def picture(tmp_path):
+def image(tmp_path):
     path = tmp_path / 'grey.png'
     Image.new('RGB', (64, 64), (90, 90, 90)).save(path)
     return path
 
 
 @pytest.fixture
-def draw(picture, tmp_path, figures):
-    """Draw these scores; returns the line of counts, and of each picture its texts and axes."""
+def draw(image, tmp_path, figures):
+    """Draw these scores; returns the line of counts, and of each image its texts and axes."""
 
     def call(scores, labels, multi_label, names=NAMES, **more):
-        paths = [picture] * len(scores)
+        paths = [image] * len(scores)
         draw_classifications(
             paths, scores, labels, names, tmp_path / 'sheet.png', multi_label, **more
         )
@@ -54,7 +54,7 @@ def bars(axes):
 def test_one_label_has_its_surest_classes_beneath_the_truth(draw):
     scores = np.array([[0.1, 0.6, 0.05, 0.25], [0.5, 0.3, 0.2, 0.0], [0.4, 0.3, 0.2, 0.1]])
     line, (right, second, fourth), cells = draw(scores, [1, 1, 3], False)
-    assert line == '3 pictures: 1 right'
+    assert line == '3 images: 1 right'
     file, *right = right
     assert file == 'grey.png'
     assert right == ['truth: bee', '✓', 'bee', '0.60', 'dog', '0.25', 'ant', '0.10']
@@ -69,7 +69,7 @@ def test_one_label_has_its_surest_classes_beneath_the_truth(draw):
 def test_several_labels_are_found_wrong_missed_or_unknown(draw):
     scores = np.array([[0.9, 0.8, 0.3, 0.2], [0.1, 0.6, 0.4, 0.7]])
     line, (first, second), cells = draw(scores, [[1, 0, 1, 0], [0, 1, 1, -1]], True)
-    assert line == ('2 pictures, labels predicted above the score 0.5: 2 found, 1 wrong, 2 missed')
+    assert line == ('2 images, labels predicted above the score 0.5: 2 found, 1 wrong, 2 missed')
     assert first[1:] == ['✓', 'ant', '0.90', '✗', 'bee', '0.80', '○', 'cow', '0.30']
     assert second[1:] == ['?', 'dog', '0.70', '✓', 'bee', '0.60', '○', 'cow', '0.40']
     looks = [look.edgecolor for look in (FOUND, FALSE, MISSED)]
@@ -92,14 +92,14 @@ def test_equal_scores_go_to_the_lower_class_number():
 def test_without_truth_there_are_no_marks(draw, figures, multi_label):
     line, ((_, *texts),), _ = draw([[0.6, 0.55, 0.1, 0.0]], None, multi_label, top=2)
     assert texts == ['ant', '0.60', 'bee', '0.55']
-    assert line.startswith('1 picture')
+    assert line.startswith('1 image')
     assert not figures[0].legends[0].get_texts()
 
 
-def test_title_limit_and_pictures_without_labels(draw, figures):
+def test_title_limit_and_images_without_labels(draw, figures):
     scores = np.zeros((9, 4))
     line, texts, _ = draw(scores, np.zeros((9, 4), int), True, limit=7, title='Nothing')
-    assert line.startswith('7 pictures')
+    assert line.startswith('7 images')
     assert [part[1:] for part in texts] == [['no label']] * 7
     assert figures[0].texts[0].get_text() == 'Nothing'
 
@@ -130,7 +130,7 @@ def test_nothing_is_cut_off_or_overlaps(draw, figures, tmp_path, multi_label):
         if artist.get_text().strip()
     ]
     boxes += [(text.get_text(), text.get_window_extent(renderer)) for text in figure.texts]
-    boxes += [('picture', axes.get_window_extent(renderer)) for axes in figure.axes[::2]]
+    boxes += [('image', axes.get_window_extent(renderer)) for axes in figure.axes[::2]]
     boxes += [('legend', figure.legends[0].get_window_extent(renderer))]
     for i, (name, box) in enumerate(boxes):
         assert 0 <= box.x0 < box.x1 <= figure.bbox.width, name
@@ -140,16 +140,16 @@ def test_nothing_is_cut_off_or_overlaps(draw, figures, tmp_path, multi_label):
             assert apart or min(box.y1, second.y1) - max(box.y0, second.y0) < 1.5, (name, other)
 
 
-def test_mistakes_are_named(picture, tmp_path):
+def test_mistakes_are_named(image, tmp_path):
     def fail(error, match, paths, scores, labels, multi_label=False):
         with pytest.raises(error, match=match):
             draw_classifications(paths, scores, labels, ['a', 'b'], tmp_path / 'x.png', multi_label)
 
-    fail(InputError, 'no picture to draw', [], np.zeros((0, 2)), [])
-    fail(InputError, r'here \(1, 2\), and are \(1, 3\)', [picture], [[0.1, 0.2, 0.7]], [0])
-    fail(InputError, r'labels must be \(1,\)', [picture], [[0.1, 0.9]], [[0, 1]])
-    fail(InputError, r'labels must be \(1, 2\)', [picture], [[0.1, 0.9]], [0], True)
-    fail(InputError, 'label 2 is none of the 2 classes', [picture], [[0.1, 0.9]], [2])
-    fail(InputError, 'label 3 is not 1, 0 or -1', [picture], [[0.1, 0.9]], [[3, 0]], True)
-    fail(InputError, 'is NaN', [picture], [[np.nan, 0.9]], [1])
+    fail(InputError, 'no image to draw', [], np.zeros((0, 2)), [])
+    fail(InputError, r'here \(1, 2\), and are \(1, 3\)', [image], [[0.1, 0.2, 0.7]], [0])
+    fail(InputError, r'labels must be \(1,\)', [image], [[0.1, 0.9]], [[0, 1]])
+    fail(InputError, r'labels must be \(1, 2\)', [image], [[0.1, 0.9]], [0], True)
+    fail(InputError, 'label 2 is none of the 2 classes', [image], [[0.1, 0.9]], [2])
+    fail(InputError, 'label 3 is not 1, 0 or -1', [image], [[0.1, 0.9]], [[3, 0]], True)
+    fail(InputError, 'is NaN', [image], [[np.nan, 0.9]], [1])
     fail(MissingFileError, 'is not there', ['no.jpg'], [[0.1, 0.9]], [1])

@@ -34,21 +34,19 @@ def random_boxes(rng, count):
     return np.round(np.hstack([rng.uniform(0, 100, (count, 2)), sides]), 1)
 
 
-def truth_and_rows(picture_ids, seed=0):
+def truth_and_rows(image_ids, seed=0):
     """A COCO file's content with crowds, and result rows with equal scores among them.
 
-    Some pictures have no object, some no detection, one class has neither and one no object.
+    Some images have no object, some no detection, one class has neither and one no object.
     """
     rng = np.random.default_rng(seed)
     content = {
-        'images': [
-            {'id': i, 'width': WIDTH, 'height': HEIGHT, 'file_name': ''} for i in picture_ids
-        ],
+        'images': [{'id': i, 'width': WIDTH, 'height': HEIGHT, 'file_name': ''} for i in image_ids],
         'categories': [{'id': i, 'name': n} for i, n in zip(IDS, CLASSES, strict=True)],
         'annotations': [],
     }
     rows = []
-    for i, image_id in enumerate(picture_ids):
+    for i, image_id in enumerate(image_ids):
         boxes = random_boxes(rng, 0 if i % 5 == 4 else rng.integers(1, 9))
         classes = rng.integers(0, 3, len(boxes))
         for box, label in zip(boxes, classes, strict=True):
@@ -109,11 +107,11 @@ def judge(file, rows, kind):
 def samples_of(content, rows, segmented=None):
     """What a test loop gives the metric, in float32 where a detector would."""
     label = {category_id: i for i, category_id in enumerate(IDS)}
-    by_picture = {image['id']: [] for image in content['images']}
+    by_image = {image['id']: [] for image in content['images']}
     for n, row in enumerate(rows):
-        by_picture[row['image_id']].append(n)
+        by_image[row['image_id']].append(n)
     samples = []
-    for image_id, chosen in by_picture.items():
+    for image_id, chosen in by_image.items():
         boxes = torch.tensor([rows[n]['bbox'] for n in chosen], dtype=torch.float64).reshape(-1, 4)
         boxes[:, 2:] += boxes[:, :2]
         found = {
@@ -169,8 +167,8 @@ def test_figures_and_rows_are_those_of_pycocotools(build, data, kind, more):
 
 
 @pytest.mark.filterwarnings('ignore:Found annotation id 0')
-def test_picture_ids_may_be_text_and_an_object_may_have_the_id_zero(build, tmp_path):
-    content, rows = truth_and_rows([f'picture {n}' for n in range(30)], seed=1)
+def test_image_ids_may_be_text_and_an_object_may_have_the_id_zero(build, tmp_path):
+    content, rows = truth_and_rows([f'image {n}' for n in range(30)], seed=1)
     for annotation in content['annotations']:
         annotation['id'] -= 1
     path = tmp_path / 'truth.json'

@@ -19,7 +19,7 @@ ONE = pytest.approx(1, abs=1e-12)  # COCO's precision is tp / (tp + fp + epsilon
 
 
 def annotations(tmp_path, boxes, names=('cat', 'dog'), images=1, crowd=()):
-    """Write ground truth; boxes are (picture, category name, [x, y, w, h])."""
+    """Write ground truth; boxes are (image, category name, [x, y, w, h])."""
     ids = {name: 10 * i + 7 for i, name in enumerate(names)}  # no id is its own index
     content = {
         'images': [
@@ -46,7 +46,7 @@ def annotations(tmp_path, boxes, names=('cat', 'dog'), images=1, crowd=()):
 
 
 def detected(image, *found, **more):
-    """One picture's prediction; found are (label, score, [x, y, w, h])."""
+    """One image's prediction; found are (label, score, [x, y, w, h])."""
     boxes = torch.tensor([box for _, _, box in found], dtype=torch.float64).reshape(-1, 4)
     boxes[:, 2:] += boxes[:, :2]
     instances = {
@@ -86,7 +86,7 @@ def test_overlap_decides_at_each_threshold(build, tmp_path):
     assert (figures['coco/bbox_mAP_50'], figures['coco/bbox_mAP_75']) == (ONE, 0)
 
 
-def test_only_the_best_hundred_detections_of_a_picture_count(build, tmp_path):
+def test_only_the_best_hundred_detections_of_an_image_count(build, tmp_path):
     file = annotations(tmp_path, [(0, 'cat', BIG)])
     wrong = [(0, 0.9 - 0.001 * n, [0, 0, 20, 20]) for n in range(100)]
     figures = evaluate(build(ann_file=file), [detected(0, *wrong, (0, 0.1, BIG))])
@@ -118,7 +118,7 @@ def test_no_detection_at_all_gives_zero_and_says_so(build, tmp_path, log):
     assert figures['coco/bbox_mAP'] == figures['coco/bbox_AR@100'] == 0.0
     assert len(figures) == 12
     assert metric.per_class[0]['AP'] == 0
-    assert any('No bbox was detected in any picture' in line for line in log)
+    assert any('No bbox was detected in any image' in line for line in log)
 
 
 def test_no_ground_truth_at_all_is_minus_one_and_explained(build, tmp_path, log):
@@ -188,7 +188,7 @@ def test_labels_are_numbered_as_mmdetections_dataset_numbers_them(build, tmp_pat
     assert figures['coco/bbox_mAP'] == ONE
 
 
-def test_file_of_pictures_alone_serves_to_write_results(build, tmp_path):
+def test_file_of_images_alone_serves_to_write_results(build, tmp_path):
     path = tmp_path / 'image_info_test.json'
     content = json.loads(Path(annotations(tmp_path, [])).read_text())
     del content['annotations']
@@ -223,7 +223,7 @@ def test_annotations_are_not_searched_once_a_class(build, tmp_path, monkeypatch)
         ),
         ([detected(0, (2, 0.9, BIG))], ('cat', 'dog'), 'Label 2 was predicted, .* has 2 classes'),
         ([detected(9, (0, 0.9, BIG))], ('cat', 'dog'), 'not in the metric.s annotation file'),
-        ([], ('cat', 'dog'), 'No picture was evaluated'),
+        ([], ('cat', 'dog'), 'No image was evaluated'),
     ],
 )
 def test_predictions_of_another_dataset_are_refused(build, tmp_path, samples, classes, message):
@@ -232,10 +232,10 @@ def test_predictions_of_another_dataset_are_refused(build, tmp_path, samples, cl
         evaluate(metric, samples, classes)
 
 
-def test_pictures_left_out_are_warned_of(build, tmp_path, log):
+def test_images_left_out_are_warned_of(build, tmp_path, log):
     file = annotations(tmp_path, [(0, 'cat', BIG)], images=3)
     evaluate(build(ann_file=file), [detected(0, (0, 0.9, BIG))])
-    assert any('Only 1 of the 3 pictures' in line for line in log)
+    assert any('Only 1 of the 3 images' in line for line in log)
 
 
 def test_masks_and_boxes_are_evaluated_together(build, tmp_path):

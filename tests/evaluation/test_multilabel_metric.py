@@ -13,10 +13,10 @@ from tresnet_det.evaluation.multilabel import precision_recall, top_labels
 FIGURES = ('CP', 'CR', 'CF1', 'OP', 'OR', 'OF1')
 
 
-def draw(pictures=200, classes=6, levels=None, unknown=0.0, seed=0):
+def draw(images=200, classes=6, levels=None, unknown=0.0, seed=0):
     """Random scores, of few levels where ties are wanted, and labels."""
     rng = np.random.default_rng(seed)
-    scores = rng.random((pictures, classes), np.float32)
+    scores = rng.random((images, classes), np.float32)
     if levels:
         scores = np.floor(scores * levels).astype(np.float32) / levels
     labels = (rng.random(scores.shape) < 0.3).astype(np.int8)
@@ -36,7 +36,7 @@ def evaluate(scores, labels, classes=None, **settings) -> tuple[dict, MultiLabel
     return metric.evaluate(len(samples)), metric
 
 
-# Four pictures, four classes; the last is there in no picture. Worked out by hand below.
+# Four images, four classes; the last is there in no image. Worked out by hand below.
 SCORES = [
     [0.9, 0.2, 0.6, 0.1],
     [0.8, 0.3, 0.4, 0.7],
@@ -50,7 +50,7 @@ LABELS = [
     [0, 0, -1, 0],
 ]
 # Ranked, class 0 is + - + -: 1/2 * 1 + 1/2 * 2/3; class 1 is + + - -; class 2, of which the
-# fourth picture is not known, + + -.
+# fourth image is not known, + + -.
 APS = [5 / 6, 1, 1, np.nan]
 
 
@@ -64,14 +64,14 @@ def test_figures_by_hand():
     got = {key.removeprefix('multilabel/'): value for key, value in figures.items()}
     assert set(got) == {'mAP', *FIGURES, *(f'{key}_top3' for key in FIGURES)}
     assert got['mAP'] == pytest.approx((5 / 6 + 1 + 1) / 3)
-    # Above 0.5: class 0 in the pictures 0, 1, 2 with two right; class 1 in none; class 2 in 0
+    # Above 0.5: class 0 in the images 0, 1, 2 with two right; class 1 in none; class 2 in 0
     # (right) and 3 (unknown); class 3 in 1 and 3 (wrong). Precisions 2/3, 0, 1; recalls 1, 0, 1/2.
     cp, cr = (2 / 3 + 0 + 1) / 3, (1 + 0 + 1 / 2) / 3
     op, or_ = 3 / 6, 3 / 6  # six labels are predicted that are known
     assert [got[key] for key in FIGURES] == pytest.approx(
         [cp, cr, 2 * cp * cr / (cp + cr), op, or_, 2 * op * or_ / (op + or_)]
     )
-    # The best three are all but the classes 3, 1, 2 and 1. Class 0 is in all four pictures, two
+    # The best three are all but the classes 3, 1, 2 and 1. Class 0 is in all four images, two
     # right; class 1 in 0 and 2, one right; class 2 in 0 and 1, both right, and 3, unknown; class 3
     # in three, all wrong.
     cp, cr = (2 / 4 + 1 / 2 + 2 / 2) / 3, (1 + 1 / 2 + 1) / 3
@@ -183,7 +183,7 @@ def test_the_log_has_the_table_and_lists_what_was_not_measured(log):
     assert table[0].split() == ['name', 'AP', 'positives', 'precision', 'recall']
     assert table[2].split() == ['cat', '0.8333', '2', '0.6667', '1.0000']
     assert table[5].split() == ['fox', '-', '0', '0.0000', '-']
-    assert any('1 of 4 classes are there in no picture' in t and "'fox'" in t for t in log)
+    assert any('1 of 4 classes are there in no image' in t and "'fox'" in t for t in log)
 
 
 def broken(row: int, column: int, score=None, label=None) -> tuple[list, list]:
@@ -202,7 +202,7 @@ def broken(row: int, column: int, score=None, label=None) -> tuple[list, list]:
         (*broken(3, 0, label=0.5), r'3\.jpg: its label of class 0 is 0\.5; it must be 1, 0 or -1'),
         (SCORES, [[1, 0]] * 4, r'gives 4 scores and gt_label has the shape \(2,\): set num_class'),
         (SCORES, [1] * 4, r'shape \(\): .*AccuracyMetric'),
-        (SCORES, [[0, 0, -1, 0]] * 4, 'No label is there in any of 4 pictures'),
+        (SCORES, [[0, 0, -1, 0]] * 4, 'No label is there in any of 4 images'),
     ],
 )
 def test_what_cannot_be_measured_is_named_in_one_line(scores, labels, message):
@@ -214,14 +214,14 @@ def test_what_cannot_be_measured_is_named_in_one_line(scores, labels, message):
 def test_names_must_be_as_many_as_scores():
     with pytest.raises(InputError, match='dataset has 2 classes and the model 4'):
         evaluate(SCORES, LABELS, ('cat', 'dog'))
-    with pytest.raises(InputError, match='No picture was evaluated'):
+    with pytest.raises(InputError, match='No image was evaluated'):
         MultiLabelMetric().compute_metrics([])
 
 
 def test_nan_is_refused_by_the_functions_too():
     scores, labels = (np.array(part) for part in broken(1, 2, score=np.nan))
     for function in (average_precisions, best_f1_thresholds):
-        with pytest.raises(InputError, match='picture 1: its score of class 2 is NaN'):
+        with pytest.raises(InputError, match='image 1: its score of class 2 is NaN'):
             function(scores, labels)
 
 

@@ -21,7 +21,7 @@ def test_file_and_program_of_a_classifier_agree_with_its_model(classifier_file, 
     for agreements in (check.compare_onnx(), check.compare_program(classifier_file.program)):
         assert list(agreements) == ['logits', 'scores']
         assert all(agreement.is_same for agreement in agreements.values())
-    assert 0 <= check.picture_difference() <= 1
+    assert 0 <= check.image_difference() <= 1
     assert not check.finds_nothing
 
 
@@ -31,7 +31,7 @@ def test_a_detectors_program_is_not_compared_on_smaller_photos(detector_file, ph
     boxes = check.compare_onnx()['boxes']
     assert boxes.is_same
     assert boxes.same > 30
-    assert check.picture_difference() == 0
+    assert check.image_difference() == 0
 
 
 def test_a_file_of_other_weights_is_told(detector_file, photos):

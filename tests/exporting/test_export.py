@@ -22,7 +22,7 @@ SHAPES = [(1, 64, 64), (3, 96, 160), (2, 192, 128)]
 
 
 def a_batch(count, height, width):
-    """Pictures in the corner of their place, each of another size and from another original."""
+    """Images in the corner of their place, each of another size and from another original."""
     images = torch.randint(0, 256, (count, 3, height, width)).float()
     sizes = torch.tensor([[height - 3 * i, width - 5 * i - 1] for i in range(count)])
     for image, (h, w) in zip(images, sizes.tolist(), strict=True):
@@ -133,7 +133,7 @@ class Suppression(nn.Module):
         return suppress(boxes, scores, 0.5, 7)
 
 
-def test_suppression_in_onnx_is_torchvisions_of_each_picture(tmp_path):
+def test_suppression_in_onnx_is_torchvisions_of_each_image(tmp_path):
     corner = torch.rand(3, 50, 2) * 40
     boxes = torch.cat((corner, corner + 5 + torch.rand(3, 50, 2) * 20), 2)
     scores = torch.rand(3, 50) * torch.tensor([1.0, 1.0, 0.0])[:, None]  # the last has none

@@ -4,8 +4,8 @@ import pytest
 
 from tresnet_det.engine.config import load_config
 from tresnet_det.exporting.check import FileCheck
+from tresnet_det.exporting.images import find_photos, find_test_dataset, set_size
 from tresnet_det.exporting.photos import PhotoReader
-from tresnet_det.exporting.pictures import find_photos, find_test_dataset, set_size
 
 pytestmark = [pytest.mark.real, pytest.mark.slow]
 
@@ -24,9 +24,9 @@ def test_fcos_tresnet_m_finds_the_same_boxes_on_20_photos(
     boxes = check.compare_onnx()['boxes']
     print(f'\n{boxes}')
     for name, speed in check.measure_speed():
-        print(f'{name}: {speed.median:.2f} pictures/s ({speed.low:.2f} to {speed.high:.2f})')
+        print(f'{name}: {speed.median:.2f} images/s ({speed.low:.2f} to {speed.high:.2f})')
     assert boxes.same > 1000
     assert boxes.different == 0
     assert boxes.least_iou > 0.99
     assert boxes.score_difference < 1e-4
-    assert check.picture_difference() == 0
+    assert check.image_difference() == 0

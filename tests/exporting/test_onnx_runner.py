@@ -70,7 +70,7 @@ def test_a_copy_alone_finds_what_the_model_finds(detector_file, photos, project_
     assert_same_boxes(found, expected_answers(detector_file, photos[:1])[0])
 
 
-def test_pictures_of_different_shapes_in_one_batch_are_padded_as_mmdetection_does(
+def test_images_of_different_shapes_in_one_batch_are_padded_as_mmdetection_does(
     detector_file, photos
 ):
     read = PhotoReader(detector_file.cfg)
@@ -84,7 +84,7 @@ def test_pictures_of_different_shapes_in_one_batch_are_padded_as_mmdetection_doe
         assert_same_boxes(answer, dict(expected, boxes=expected['bboxes']))
 
 
-def test_prepared_pictures_are_the_pipelines_to_the_bit(detector_file, photos):
+def test_prepared_images_are_the_pipelines_to_the_bit(detector_file, photos):
     read, model = PhotoReader(detector_file.cfg), OnnxModel(detector_file.path)
     for path in photos:
         photo = read(path)
@@ -152,21 +152,21 @@ def test_a_classifiers_steps_are_torchvisions_within_rounding(shape, transforms,
 
 
 @pytest.mark.parametrize('has_opencv', [True, False])
-def test_exif_turns_a_picture_with_and_without_opencv(tmp_path, monkeypatch, has_opencv):
+def test_exif_turns_an_image_with_and_without_opencv(tmp_path, monkeypatch, has_opencv):
     if not has_opencv:
         monkeypatch.setattr(onnx_runner, '_opencv', lambda: None)
-    picture = Image.new('RGB', (40, 24), (200, 30, 90))
-    exif = picture.getexif()
+    original = Image.new('RGB', (40, 24), (200, 30, 90))
+    exif = original.getexif()
     exif[0x0112] = 6  # turned by a quarter
     path = tmp_path / 'turned.jpg'
-    picture.save(path, exif=exif, quality=100)
+    original.save(path, exif=exif, quality=100)
     image = read_rgb(path, prefer_opencv=True)
     assert image.shape == (40, 24, 3)
     difference = image.astype(int) - decode_rgb(path).permute(1, 2, 0).numpy()
     assert np.abs(difference).max() <= 2
 
 
-def test_without_opencv_pictures_differ_by_one_at_most(detector_file, photos, monkeypatch):
+def test_without_opencv_images_differ_by_one_at_most(detector_file, photos, monkeypatch):
     model = OnnxModel(detector_file.path)
     expected = [model.prepare([path])['images'] for path in photos]
     monkeypatch.setattr(onnx_runner, '_opencv', lambda: None)
@@ -174,7 +174,7 @@ def test_without_opencv_pictures_differ_by_one_at_most(detector_file, photos, mo
         assert np.abs(model.prepare([path])['images'] - images).max() <= 1
 
 
-def test_a_picture_of_the_right_size_is_not_resampled():
+def test_an_image_of_the_right_size_is_not_resampled():
     image = np.zeros((8, 9, 3), np.uint8)
     assert resize(image, 8, 9, 'bilinear') is image
 
@@ -195,9 +195,9 @@ def test_what_cannot_be_run_is_said_in_words(detector_file, photos, tmp_path):
     with pytest.raises(ValueError, match='not written by this version of tools/export.py'):
         OnnxModel(other)
     model = OnnxModel(detector_file.path)
-    with pytest.raises(FileNotFoundError, match='no such picture'):
+    with pytest.raises(FileNotFoundError, match='no such image'):
         model.predict(tmp_path / 'none.jpg')
-    with pytest.raises(ValueError, match='not a picture that can be decoded'):
+    with pytest.raises(ValueError, match='not an image that can be decoded'):
         model.predict(broken)
     with pytest.raises(ValueError, match=r'must be \(H, W, 3\) of uint8'):
         model.predict(np.zeros((4, 4, 3)))

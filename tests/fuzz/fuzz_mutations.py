@@ -31,7 +31,7 @@ ODD = (
 )  # fmt: skip
 _BUFFER = io.BytesIO()
 Image.new('RGB', (40, 30)).save(_BUFFER, 'PNG')
-PICTURE = _BUFFER.getvalue()  # 40 x 30
+IMAGE = _BUFFER.getvalue()  # 40 x 30
 SECONDS = 5.0  # of one call on one core; a file of a few hundred bytes must not hang anything
 
 

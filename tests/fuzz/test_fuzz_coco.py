@@ -7,7 +7,7 @@ import re
 from collections import Counter
 
 import numpy as np
-from fuzz_mutations import PICTURE, PLACE_FAULTS, attempt, broken_bytes, broken_trees, folder, place
+from fuzz_mutations import IMAGE, PLACE_FAULTS, attempt, broken_bytes, broken_trees, folder, place
 from hypothesis import given
 from hypothesis import strategies as st
 from mmdet.datasets import CocoDataset
@@ -27,7 +27,7 @@ BOXES = (  # id, image, category, box, crowd
     (3, 9, 3, [1.5, 2.5, 8, 8], 1),
 )
 CONTENT = {
-    'info': {'description': 'two pictures'},
+    'info': {'description': 'two images'},
     'images': [
         {'id': 7, 'file_name': 'a.png', 'width': 40, 'height': 30},
         {'id': 9, 'file_name': 'b.png', 'width': 40, 'height': 30},
@@ -52,7 +52,7 @@ def lay_out(root, data, how):
     place(root / 'annotations/instances_train.json', data, how)
     (root / 'train').mkdir()
     for name in ('a.png', 'b.png'):
-        (root / 'train' / name).write_bytes(PICTURE)
+        (root / 'train' / name).write_bytes(IMAGE)
     return root / 'annotations/instances_train.json'
 
 
@@ -116,7 +116,7 @@ def test_fuzz_what_passes_the_check_is_what_mmdetection_reads(data, how, test_mo
 
 
 @given(files(), st.sampled_from(PLACE_FAULTS))
-def test_fuzz_labels_of_pictures(data, how):
+def test_fuzz_labels_of_images(data, how):
     with folder() as root:
         file = lay_out(root, data, how)
         result = attempt(lambda: read_coco(file, root / 'train', None), file, root / 'train')

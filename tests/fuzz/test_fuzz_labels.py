@@ -5,7 +5,7 @@ import io
 import json
 import os
 
-from fuzz_mutations import PICTURE, PLACE_FAULTS, attempt, broken_bytes, folder, place
+from fuzz_mutations import IMAGE, PLACE_FAULTS, attempt, broken_bytes, folder, place
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -51,14 +51,14 @@ def tables(draw, table, between=','):
 
 
 def lay_out(root, name, data, how):
-    for picture in ('a.png', 'b.png', 'sub/c.png'):
-        place(root / picture, PICTURE, 'file')
+    for image in ('a.png', 'b.png', 'sub/c.png'):
+        place(root / image, IMAGE, 'file')
     place(root / name, data, how)
     return root / name
 
 
 def reference_csv(data):
-    """Return (picture, class, value) of all that is known, by Python's csv module alone."""
+    """Return (image, class, value) of all that is known, by Python's csv module alone."""
     rows = [
         r
         for r in csv.reader(io.StringIO(data.decode('utf-8-sig'), newline=''))
@@ -150,7 +150,7 @@ PLACES = (
     '.git/x.png', 'cow/', 'top.png', 'ü/ä.png', 'a b/c d.png', 'cat/x.png/y.png', 'cat/a.png.tmp',
     '0/1.png',
 )  # fmt: skip
-# To a folder above, to itself, to nothing: none of them has a picture of its own.
+# To a folder above, to itself, to nothing: none of them has an image of its own.
 LINKS = (('cat/again', '..'), ('dog/self', 'self'), ('dog/gone', 'nowhere'), ('loop', '.'))
 
 
@@ -161,11 +161,11 @@ def test_fuzz_class_folders(places, links, distinct):
             if name.endswith('/'):
                 (root / name).mkdir(parents=True, exist_ok=True)
             else:
-                place(root / name, PICTURE + b'%d' % (number if distinct else 0), 'file')
+                place(root / name, IMAGE + b'%d' % (number if distinct else 0), 'file')
         for name, target in sorted(links):
             (root / name).parent.mkdir(parents=True, exist_ok=True)
             os.symlink(target, root / name)
-        pictures = {
+        images = {
             tuple(name.split('/', 1)) for name in places
             if '/' in name and name.lower().endswith('.png') and not name.startswith('.')
         }  # fmt: skip
@@ -175,12 +175,12 @@ def test_fuzz_class_folders(places, links, distinct):
                 (one.metainfo['classes'][n], one.img_path(i)) for i, n in enumerate(one.gt_labels)
             }
             assert len(one) == len(found)
-            assert found == {(c, str(root / c / name)) for c, name in pictures}
+            assert found == {(c, str(root / c / name)) for c, name in images}
         several = attempt(lambda: read_folders(root, None), root)
         if several is not None:
             names, labels, classes = several
             found = {(c, n.partition('/')[2]) for n, c, _ in triples(*several)}
-            assert found == pictures
+            assert found == images
         for task in ('classification', 'multilabel'):
             attempt(lambda task=task: prepare_splits(find_layout(root, task), task, out), root)
         inspect(root, root)

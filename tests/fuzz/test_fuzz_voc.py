@@ -5,7 +5,7 @@ import re
 from collections import Counter
 from xml.etree import ElementTree
 
-from fuzz_mutations import PICTURE, PLACE_FAULTS, attempt, broken_bytes, folder, place
+from fuzz_mutations import IMAGE, PLACE_FAULTS, attempt, broken_bytes, folder, place
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -66,7 +66,7 @@ def files(draw):
 
 def lay_out(root, data, how, list_data=b'a\nb\nc\n'):
     for name in 'abc':
-        place(root / f'JPEGImages/{name}.png', PICTURE, 'file')
+        place(root / f'JPEGImages/{name}.png', IMAGE, 'file')
     place(root / 'Annotations/a.xml', data, how)
     for name in 'bc':  # enough to keep one apart
         place(
@@ -116,7 +116,7 @@ def test_fuzz_voc_is_converted_box_for_box(data, how):
 
 
 @given(broken_bytes(b'a\nb\n'))
-def test_fuzz_voc_list_of_pictures(data):
+def test_fuzz_voc_list_of_images(data):
     with folder() as root, folder() as out:
         lay_out(root, XML, 'file', data)
         result = attempt(lambda: voc_to_coco(root, out), root)

@@ -5,7 +5,7 @@ import math
 from collections import Counter
 
 import yaml
-from fuzz_mutations import PICTURE, PLACE_FAULTS, attempt, broken_bytes, broken_trees, folder, place
+from fuzz_mutations import IMAGE, PLACE_FAULTS, attempt, broken_bytes, broken_trees, folder, place
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -66,7 +66,7 @@ def yaml_files(draw):
 
 def lay_out(root, rows=ROWS, data=None, how='file', label_how='file'):
     for split, name in (('train', 'a'), ('train', 'b'), ('val', 'c')):
-        place(root / f'images/{split}/{name}.png', PICTURE, 'file')
+        place(root / f'images/{split}/{name}.png', IMAGE, 'file')
         if name != 'a':
             place(root / f'labels/{split}/{name}.txt', ROWS, 'file')
     place(root / 'labels/train/a.txt', rows, label_how)
@@ -147,7 +147,7 @@ def test_fuzz_yolo_data_yaml(data, how):
         assert list(result.classes) == [str(name) for name in names]
         assert len(set(result.classes)) == len(result.classes)
         total = sum((read(split) for split in result.splits.values()), Counter())
-        seen = {split.pictures for split in result.splits.values()}
+        seen = {split.images for split in result.splits.values()}
         assert total.total() >= 3
         assert all(count in (1, 2, 3) for count in seen)
         assert math.isfinite(sum(b[1][2] for b in total))
@@ -165,11 +165,11 @@ def test_fuzz_yolo_classes_txt(data, how):
             assert list(result.classes) == [line.strip() for line in lines if line.strip()]
 
 
-def test_a_link_that_leads_back_gives_no_picture_twice():
+def test_a_link_that_leads_back_gives_no_image_twice():
     with folder() as root, folder() as out:
         lay_out(root)
         (root / 'images/train/again').symlink_to('..')
         (root / 'images/train/all').symlink_to(root)
         result = prepare(root, out)
-        assert result.splits['train'].pictures == 2
+        assert result.splits['train'].images == 2
         assert read(result.splits['train']) == reference(ROWS) + reference(ROWS)

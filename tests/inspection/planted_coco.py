@@ -12,10 +12,10 @@ from tresnet_det.inspection.report import inspect_data
 from tresnet_det.inspection.sources import find_sources
 
 WIDTH, HEIGHT = 48, 40
-BOXES = ([2, 3, 20, 18], [10, 12, 30, 24], [25, 6, 20, 30])  # of each picture
+BOXES = ([2, 3, 20, 18], [10, 12, 30, 24], [25, 6, 20, 30])  # of each image
 
 
-def save_picture(path, seed, size=(WIDTH, HEIGHT), **options):
+def save_image(path, seed, size=(WIDTH, HEIGHT), **options):
     """Soft random blotches: nothing like those of another seed."""
     coarse = np.random.default_rng(seed).integers(256, size=(6, 8, 3), dtype=np.uint8)
     path.parent.mkdir(parents=True, exist_ok=True)
@@ -23,7 +23,7 @@ def save_picture(path, seed, size=(WIDTH, HEIGHT), **options):
 
 
 class Coco:
-    """Four pictures to learn from, three to measure on; two classes; three boxes a picture."""
+    """Four images to learn from, three to measure on; two classes; three boxes per image."""
 
     def __init__(self, root):
         self.root = root
@@ -34,7 +34,7 @@ class Coco:
         content['categories'] = [dict(id=3, name='cat'), dict(id=5, name='dog')]
         for i in range(count):
             name = f'{split}_{i}.jpg'
-            save_picture(self.root / split / name, [len(split), i])
+            save_image(self.root / split / name, [len(split), i])
             content['images'].append(dict(id=i + 1, file_name=name, width=WIDTH, height=HEIGHT))
             content['annotations'] += [
                 dict(id=len(BOXES) * i + j + 1, image_id=i + 1, category_id=(3, 5)[j % 2],
@@ -43,7 +43,7 @@ class Coco:
             ]  # fmt: skip
         return content
 
-    def picture(self, split, i):
+    def image(self, split, i):
         return self.root / split / f'{split}_{i}.jpg'
 
     def write(self):
@@ -67,25 +67,25 @@ def plant(code, count=1, split='train', both=False):
     return register
 
 
-@plant('missing-picture')
-def remove_a_picture(coco):
-    coco.picture('train', 1).unlink()
+@plant('missing-image')
+def remove_an_image(coco):
+    coco.image('train', 1).unlink()
 
 
-@plant('undecodable-picture')
-def cut_a_picture_short(coco):
-    path = coco.picture('train', 1)
+@plant('undecodable-image')
+def cut_an_image_short(coco):
+    path = coco.image('train', 1)
     path.write_bytes(path.read_bytes()[:-40])
 
 
-@plant('undecodable-picture', split='val')
-def put_a_web_page_in_place_of_a_picture(coco):
-    coco.picture('val', 0).write_text('<html>not found</html>')
+@plant('undecodable-image', split='val')
+def put_a_web_page_in_place_of_an_image(coco):
+    coco.image('val', 0).write_text('<html>not found</html>')
 
 
-@plant('undecodable-picture')
-def empty_a_picture(coco):
-    coco.picture('train', 3).write_bytes(b'')
+@plant('undecodable-image')
+def empty_an_image(coco):
+    coco.image('train', 3).write_bytes(b'')
 
 
 @plant('size-differs')
@@ -97,28 +97,28 @@ def annotate_another_size(coco):
 def annotate_the_size_before_exif_turns_it(coco):
     exif = Image.Exif()
     exif[0x0112] = 6
-    save_picture(coco.picture('train', 0), 77, exif=exif)
+    save_image(coco.image('train', 0), 77, exif=exif)
 
 
-@plant('blank-picture')
-def export_a_black_picture(coco):
-    Image.new('RGB', (WIDTH, HEIGHT)).save(coco.picture('train', 0))
+@plant('blank-image')
+def export_a_black_image(coco):
+    Image.new('RGB', (WIDTH, HEIGHT)).save(coco.image('train', 0))
 
 
-@plant('duplicate-picture')
-def copy_a_picture_within_the_split(coco):
-    shutil.copy(coco.picture('train', 0), coco.picture('train', 1))
+@plant('duplicate-image')
+def copy_an_image_within_the_split(coco):
+    shutil.copy(coco.image('train', 0), coco.image('train', 1))
 
 
-@plant('picture-listed-twice')
-def list_a_picture_twice(coco):
+@plant('image-listed-twice')
+def list_an_image_twice(coco):
     coco.train['images'].append(dict(coco.train['images'][0], id=50))
     coco.train['annotations'].append(dict(coco.train['annotations'][0], id=51, image_id=50))
 
 
 @plant('unused-file')
-def leave_a_picture_that_nothing_names(coco):
-    save_picture(coco.root / 'train/extra.png', 88)
+def leave_an_image_that_nothing_names(coco):
+    save_image(coco.root / 'train/extra.png', 88)
 
 
 @plant('missing-key')
@@ -143,7 +143,7 @@ def annotate_a_height_of_zero(coco):
 
 @plant('duplicate-image-id')
 def use_an_image_id_twice(coco):
-    save_picture(coco.root / 'train/more.jpg', 99)
+    save_image(coco.root / 'train/more.jpg', 99)
     coco.train['images'].append(dict(coco.train['images'][0], file_name='more.jpg'))
 
 
@@ -240,19 +240,19 @@ def annotate_an_object_twice(coco):
 
 
 @plant('no-annotation', split='val')
-def leave_a_picture_without_annotation(coco):
+def leave_an_image_without_annotation(coco):
     coco.val['annotations'] = [a for a in coco.val['annotations'] if a['image_id'] != 2]
 
 
 @plant('overlap', split='val')
 def measure_on_what_is_learnt(coco):
-    shutil.copy(coco.picture('train', 2), coco.picture('val', 1))
+    shutil.copy(coco.image('train', 2), coco.image('val', 1))
 
 
 @plant('near-copy', split='val')
 def measure_on_what_is_learnt_compressed_anew(coco):
-    with Image.open(coco.picture('train', 2)) as image:
-        image.save(coco.picture('val', 1), quality=60)
+    with Image.open(coco.image('train', 2)) as image:
+        image.save(coco.image('val', 1), quality=60)
 
 
 @plant('nothing-to-learn')

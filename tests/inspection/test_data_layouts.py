@@ -4,7 +4,7 @@ import shutil
 from xml.etree import ElementTree
 
 import pytest
-from planted_coco import Coco, codes, inspect_path, save_picture
+from planted_coco import Coco, codes, inspect_path, save_image
 from planted_voc import write_voc
 
 from tresnet_det.inspection.findings import Findings
@@ -28,8 +28,8 @@ VOC_PLANTS = {
         lambda root: (root / 'Annotations/b.xml').write_text('<annotation><obj'),
         {('train', 'broken-xml'): 1},
     ),
-    'no picture': (
-        lambda root: (root / 'JPEGImages/c.jpg').unlink(), {('val', 'missing-picture'): 1}
+    'no image': (
+        lambda root: (root / 'JPEGImages/c.jpg').unlink(), {('val', 'missing-image'): 1}
     ),
     'listed twice': (
         lambda root: (root / 'ImageSets/Main/train.txt').write_text('a\nb\na\n'),
@@ -48,7 +48,7 @@ VOC_PLANTS = {
         lambda root: change_xml(root, 'a', 'object/bndbox/xmax', '1'),
         {('train', 'box-without-area'): 1},
     ),
-    'class in no other picture': (
+    'class in no other image': (
         lambda root: change_xml(root, 'c', 'object/name', 'cow'),
         {('train', 'unused-category'): 1, ('val', 'unused-category'): 1},
     ),
@@ -70,7 +70,7 @@ CSV_PLANTS = [
     (CSV.replace('1,0', '1'), {'bad-row': 1, 'unused-file': 1, 'unused-category': 1}),
     (CSV.replace('-1,1', 'yes,1'), {'bad-label': 1}),
     (CSV + 'a.png,1,0\n', {'repeated-row': 1}),
-    (CSV + 'd.png,1,0\n', {'missing-picture': 1}),
+    (CSV + 'd.png,1,0\n', {'missing-image': 1}),
     (CSV.replace('-1,1', '0,0'), {'no-annotation': 1}),
     (CSV.replace('dog', 'cat'), {'duplicate-category': 1, 'no-annotation': 2}),
     (CSV[CSV.index('\n') + 1 :], {'unreadable-annotations': 1}),
@@ -81,7 +81,7 @@ CSV_PLANTS = [
 def test_faults_in_a_csv_file_are_found(tmp_path, text, expected):
     (tmp_path / 'train.csv').write_text(text)
     for seed, name in enumerate('abc'):
-        save_picture(tmp_path / f'images/{name}.png', seed)
+        save_image(tmp_path / f'images/{name}.png', seed)
     report = inspect_path(tmp_path)
     found = codes(report)
     found.pop(('train', 'similar-classes'), None)
@@ -100,7 +100,7 @@ def test_faults_in_a_csv_file_are_found(tmp_path, text, expected):
 def test_faults_in_a_label_list_are_found(tmp_path, text, classes, expected):
     (tmp_path / 'train.txt').write_text(text)
     for seed, name in enumerate(('a.png', 'b c.png')):
-        save_picture(tmp_path / 'train' / name, seed)
+        save_image(tmp_path / 'train' / name, seed)
     source = Source('train', 'list', tmp_path / 'train.txt', tmp_path / 'train', classes=classes)
     found = {code: count for (_, code), count in codes(inspect_data([source])).items()}
     found.pop('unused-file', None)  # of the row that is none
@@ -113,7 +113,7 @@ def folders(tmp_path):
         (split, name) for split in ('train', 'val') for name in ('cat', 'dog')
     ):
         for i in range(2):
-            save_picture(tmp_path / split / name / f'{i}.png', [seed, i])
+            save_image(tmp_path / split / name / f'{i}.png', [seed, i])
     return tmp_path
 
 
@@ -132,13 +132,13 @@ FOLDER_PLANTS = {
         lambda root: (root / 'val/dog').rename(root / 'val/cow'), {('val', 'classes-differ'): 1}
     ),
     'broken': (
-        lambda root: (root / 'val/dog/0.png').write_text('x'), {('val', 'undecodable-picture'): 1}
+        lambda root: (root / 'val/dog/0.png').write_text('x'), {('val', 'undecodable-image'): 1}
     ),
     'under two classes': (
         lambda root: shutil.copy(root / 'train/dog/0.png', root / 'train/cat/2.png'),
         {('train', 'contradicting-labels'): 1},
     ),
-    'no picture by its name': (
+    'no image by its name': (
         lambda root: (root / 'train/dog/Thumbs.db').write_text('x'), {('train', 'unused-file'): 1}
     ),
     'in both splits': (
@@ -170,12 +170,12 @@ def test_a_class_of_the_config_without_a_folder_is_an_error(folders):
 def test_folders_that_a_config_of_pascal_voc_names_are_read(tmp_path):
     write_voc(tmp_path)
     (tmp_path / 'Annotations').rename(tmp_path / 'boxes')
-    (tmp_path / 'JPEGImages').rename(tmp_path / 'pictures')
+    (tmp_path / 'JPEGImages').rename(tmp_path / 'images')
     cfg = dict(
         type='XMLDataset',
         data_root=str(tmp_path),
         ann_file='ImageSets/Main/trainval.txt',
-        img_subdir='pictures',
+        img_subdir='images',
         ann_subdir='boxes',
         metainfo=dict(classes=('cat', 'dog')),
     )
@@ -210,14 +210,14 @@ def test_usual_layouts_of_coco_files_are_recognised(coco, tmp_path):
     (annotations / 'captions_train.json').write_text('{}')
     expected = [('train', 'coco', True), ('val', 'coco', False)]
     assert [source[:3] for source in name_sources(tmp_path)] == expected
-    for split in ('train', 'val'):  # beside the folders of the pictures, with others
+    for split in ('train', 'val'):  # beside the folders of the images, with others
         (annotations / f'instances_{split}.json').rename(tmp_path / f'{split}.json')
     (tmp_path / 'info.json').write_text('{"images": []}')
     shutil.rmtree(annotations)
     assert [source[:3] for source in name_sources(tmp_path)] == expected
     assert codes(inspect_path(tmp_path)) == {}
     (tmp_path / 'info.json').unlink()
-    for split in ('train', 'val'):  # among the pictures, as Roboflow exports
+    for split in ('train', 'val'):  # among the images, as Roboflow exports
         (tmp_path / f'{split}.json').rename(tmp_path / split / '_annotations.coco.json')
     assert [source[:3] for source in name_sources(tmp_path)] == expected
     assert codes(inspect_path(tmp_path)) == {}

@@ -4,7 +4,7 @@ import json
 import shutil
 
 import pytest
-from planted_coco import Coco, codes, inspect_path, save_picture
+from planted_coco import Coco, codes, inspect_path, save_image
 from planted_voc import write_voc
 
 from tresnet_det.datasets.formats.layouts import find_layout
@@ -14,7 +14,7 @@ from tresnet_det.errors import InputError, MissingFileError
 
 def write_yolo(root):
     for split in ('train', 'val'):
-        save_picture(root / f'images/{split}/a.jpg', len(split))
+        save_image(root / f'images/{split}/a.jpg', len(split))
         (root / f'labels/{split}').mkdir(parents=True)
         (root / f'labels/{split}/a.txt').write_text('0 0.5 0.5 0.2 0.2\n1 0.3 0.3 0.2 0.2\n')
     (root / 'classes.txt').write_text('cat\ndog\n')
@@ -34,19 +34,19 @@ def write_roboflow(root):
 def write_images_below(root):
     write_coco(root)
     for split in ('train', 'val'):
-        (root / 'pictures').mkdir(exist_ok=True)
-        (root / split).rename(root / f'pictures/{split}')
+        (root / 'images').mkdir(exist_ok=True)
+        (root / split).rename(root / f'images/{split}')
 
 
 def write_csv(root):
     for seed, split in enumerate(('train', 'val')):
         (root / f'{split}.csv').write_text(f'file,label\n{split}.png,cat;dog\n')
-        save_picture(root / f'pictures/{split}.png', seed)
+        save_image(root / f'images/{split}.png', seed)
 
 
 def write_folders(root):
     for seed, name in enumerate(('train/cat', 'train/dog', 'val/cat', 'val/dog')):
-        save_picture(root / name / 'a.png', seed)
+        save_image(root / name / 'a.png', seed)
 
 
 def write_results_beside(root):
@@ -57,8 +57,8 @@ def write_results_beside(root):
 LAYOUTS = {
     'coco': (write_coco, 'detection'),
     'coco and a table that is no data': (write_results_beside, 'detection'),
-    'coco beside the pictures': (write_roboflow, 'detection'),
-    'coco, pictures elsewhere': (write_images_below, 'detection'),
+    'coco beside the images': (write_roboflow, 'detection'),
+    'coco, images elsewhere': (write_images_below, 'detection'),
     'voc': (write_voc, 'detection'),
     'voc two folders down': (lambda root: write_voc(root / 'VOCdevkit/VOC2012'), 'detection'),
     'yolo': (write_yolo, 'detection'),
@@ -82,7 +82,7 @@ def test_the_check_reads_the_very_parts_that_a_training_does(tmp_path, name):
     for role, split in found.items():
         assert split.source.kind == layout.kind
         assert split.folder == ready[role].folder
-        assert len(split.files) == ready[role].pictures
+        assert len(split.files) == ready[role].images
         assert len(split.labels) == ready[role].objects
 
 
@@ -94,7 +94,7 @@ def write_two_files(root):
 
 REFUSED = {
     'empty': (lambda root: None, 'it is empty'),
-    'pictures alone': (lambda root: save_picture(root / 'a.png', 0), "wanted is COCO's JSON"),
+    'images alone': (lambda root: save_image(root / 'a.png', 0), "wanted is COCO's JSON"),
     'two layouts': (lambda root: (write_coco(root), write_yolo(root)), 'has several layouts'),
     'two years': (
         lambda root: [write_voc(root / f'VOC{year}') for year in (2007, 2012)], 'has 2 data sets'
@@ -112,7 +112,7 @@ REFUSED = {
     ),
     'voc with an empty folder of lists': (
         lambda root: (write_voc(root), [f.unlink() for f in root.glob('ImageSets/Main/*')]),
-        'has no list of pictures, such as train.txt',
+        'has no list of images, such as train.txt',
     ),
     'broken data.yaml': (
         lambda root: (root / 'data.yaml').write_text('names: [cat, dog'), 'no YAML'
@@ -138,7 +138,7 @@ def test_what_a_training_does_not_recognise_is_refused_in_its_words(tmp_path, na
         assert messages[1] == messages[0]
 
 
-def test_annotations_without_their_pictures_are_refused_in_a_trainings_words(tmp_path):
+def test_annotations_without_their_images_are_refused_in_a_trainings_words(tmp_path):
     write_coco(tmp_path)
     shutil.move(tmp_path / 'annotations', tmp_path / 'set/annotations')  # as a work directory has
     with pytest.raises(MissingFileError) as training:
@@ -147,7 +147,7 @@ def test_annotations_without_their_pictures_are_refused_in_a_trainings_words(tmp
         inspect_path(tmp_path / 'set')
     assert str(check.value) == str(training.value)
     shutil.move(tmp_path / 'train', tmp_path / 'set/train')
-    assert codes(inspect_path(tmp_path / 'set')) == {('val', 'pictures-not-found'): 1}
+    assert codes(inspect_path(tmp_path / 'set')) == {('val', 'images-not-found'): 1}
 
 
 def test_what_a_training_leaves_out_is_noted(tmp_path):

@@ -41,13 +41,13 @@ def test_a_planted_fault_gives_exactly_its_finding(coco, name):
 
 
 def test_all_faults_at_once_hide_none_of_the_others(coco):
-    planted.remove_a_picture(coco)
+    planted.remove_an_image(coco)
     planted.annotate_another_size(coco)
     planted.put_a_box_outside(coco)
     coco.train['annotations'][5]['category_id'] = 4
     planted.measure_on_what_is_learnt(coco)
     assert codes(inspect(coco)) == {
-        ('train', 'missing-picture'): 1,
+        ('train', 'missing-image'): 1,
         ('train', 'size-differs'): 1,
         ('train', 'box-outside'): 1,
         ('train', 'unknown-category'): 1,
@@ -67,19 +67,19 @@ def test_a_file_that_is_no_instances_file_does_not_stop_the_others(coco, change)
     assert ('val', 'unreadable-annotations') in codes(report)
 
 
-def test_a_missing_picture_is_named_with_the_file_of_another_case(coco):
-    path = coco.picture('train', 1)
+def test_a_missing_image_is_named_with_the_file_of_another_case(coco):
+    path = coco.image('train', 1)
     path.rename(path.with_suffix('.JPG'))
     report = inspect(coco)
     found = {f.code: f.examples for f in report.findings.sorted()}
-    assert found['missing-picture'] == ['train_1.jpg (there is train_1.JPG)']
+    assert found['missing-image'] == ['train_1.jpg (there is train_1.JPG)']
 
 
 def test_without_decoding_only_what_the_files_names_say_is_found(coco):
-    planted.cut_a_picture_short(coco)
+    planted.cut_an_image_short(coco)
     planted.measure_on_what_is_learnt(coco)
-    coco.picture('val', 0).unlink()
-    assert codes(inspect(coco, decode=False)) == {('val', 'missing-picture'): 1}
+    coco.image('val', 0).unlink()
+    assert codes(inspect(coco, decode=False)) == {('val', 'missing-image'): 1}
 
 
 def test_the_same_folder_in_both_splits_is_an_overlap_without_decoding(coco):
@@ -93,7 +93,7 @@ def test_the_same_folder_in_both_splits_is_an_overlap_without_decoding(coco):
 
 
 def test_processes_find_what_this_one_finds(coco):
-    planted.cut_a_picture_short(coco)
+    planted.cut_an_image_short(coco)
     planted.measure_on_what_is_learnt(coco)
     one, more = inspect(coco), inspect(coco, workers=2)
     assert one.as_dict() == more.as_dict()
@@ -184,7 +184,7 @@ def test_ranges_are_those_of_mmdetections_head_unless_the_config_has_others():
 
 
 @pytest.mark.real
-def test_real_coco_has_five_pictures_without_annotation_and_no_fault(real_data):
+def test_real_coco_has_five_images_without_annotation_and_no_fault(real_data):
     report = inspect_path(real_data / 'coco_subset')
     assert codes(report) == {('train', 'no-annotation'): 3, ('val', 'no-annotation'): 2}
     assert not report.failed

@@ -5,7 +5,7 @@ import shutil
 import numpy as np
 import pytest
 from PIL import Image
-from planted_coco import BOXES, HEIGHT, WIDTH, codes, inspect_path, save_picture
+from planted_coco import BOXES, HEIGHT, WIDTH, codes, inspect_path, save_image
 
 from tresnet_det.datasets.formats.layouts import find_layout
 from tresnet_det.datasets.formats.own_splits import prepare_splits
@@ -21,17 +21,17 @@ ROWS = [
 
 
 class Yolo:
-    """Four pictures to learn from, three to measure on; two classes; three boxes a picture."""
+    """Four images to learn from, three to measure on; two classes; three boxes per image."""
 
     def __init__(self, root):
         self.root = root
         for split, count in (('train', 4), ('val', 3)):
             for i in range(count):
-                save_picture(self.picture(split, i), [len(split), i])
+                save_image(self.image(split, i), [len(split), i])
                 self.write(split, i, ROWS)
         self.describe(YAML)
 
-    def picture(self, split, i):
+    def image(self, split, i):
         return self.root / f'images/{split}/{i}.jpg'
 
     def label(self, split, i):
@@ -73,7 +73,7 @@ def as_pixels(yolo):
 def turn(yolo):
     exif = Image.Exif()
     exif[0x0112] = 6
-    save_picture(yolo.picture('train', 0), 77, exif=exif)
+    save_image(yolo.image('train', 0), 77, exif=exif)
 
 
 def list_one_that_is_not_there(yolo):
@@ -90,21 +90,21 @@ PLANTS = {  # each with what the check says of it
         lambda y: shutil.rmtree(y.root / 'labels/val'),
         {('val', 'missing-label-file'): 3, ('val', 'nothing-to-learn'): 1},
     ),
-    'label file of no picture': (
-        lambda y: y.write('train', 9, ROWS), {('train', 'label-without-picture'): 1}
+    'label file of no image': (
+        lambda y: y.write('train', 9, ROWS), {('train', 'label-without-image'): 1}
     ),
-    'two pictures, one label file': (
-        lambda y: save_picture(y.root / 'images/train/1.png', 55),
+    'two images, one label file': (
+        lambda y: save_image(y.root / 'images/train/1.png', 55),
         {('train', 'shared-label-file'): 1},
     ),
-    'listed, not there': (list_one_that_is_not_there, {('val', 'missing-picture'): 1}),
+    'listed, not there': (list_one_that_is_not_there, {('val', 'missing-image'): 1}),
     'list that is no text': (
         lambda y: ((y.root / 'val.txt').write_bytes(b'\xff\xfe'), y.describe(
             YAML.replace('images/val', 'val.txt'))),
         {('val', 'unreadable-annotations'): 1},
     ),
-    'folder without pictures': (
-        lambda y: [y.picture('val', i).unlink() for i in range(3)], {('val', 'nothing-to-learn'): 1}
+    'folder without images': (
+        lambda y: [y.image('val', i).unlink() for i in range(3)], {('val', 'nothing-to-learn'): 1}
     ),
     # Rows.
     'four numbers': (lambda y: y.add('0 0.5 0.5 0.2'), {('train', 'bad-label-row'): 1}),
@@ -134,21 +134,21 @@ PLANTS = {  # each with what the check says of it
         lambda y: y.add('0 0.95 0.5 0.3 0.2'), {('train', 'box-partly-outside'): 1}
     ),
     'corners': (as_corners, {('train', 'corner-boxes'): 1}),
-    # Pictures.
-    'cut picture': (
-        lambda y: y.picture('train', 1).write_bytes(y.picture('train', 1).read_bytes()[:-40]),
-        {('train', 'undecodable-picture'): 1},
+    # Images.
+    'cut image': (
+        lambda y: y.image('train', 1).write_bytes(y.image('train', 1).read_bytes()[:-40]),
+        {('train', 'undecodable-image'): 1},
     ),
     'web page': (
-        lambda y: y.picture('val', 1).write_text('<html>'), {('val', 'undecodable-picture'): 1}
+        lambda y: y.image('val', 1).write_text('<html>'), {('val', 'undecodable-image'): 1}
     ),
     'turned by EXIF': (turn, {('train', 'exif-turned'): 1}),
-    'black picture': (
-        lambda y: Image.new('RGB', (WIDTH, HEIGHT)).save(y.picture('train', 0)),
-        {('train', 'blank-picture'): 1},
+    'black image': (
+        lambda y: Image.new('RGB', (WIDTH, HEIGHT)).save(y.image('train', 0)),
+        {('train', 'blank-image'): 1},
     ),
     'in both splits': (
-        lambda y: shutil.copy(y.picture('train', 2), y.picture('val', 1)), {('val', 'overlap'): 1}
+        lambda y: shutil.copy(y.image('train', 2), y.image('val', 1)), {('val', 'overlap'): 1}
     ),
     'one folder for both': (
         lambda y: y.describe(YAML.replace('images/val', 'images/train')), {('val', 'overlap'): 4}
@@ -173,14 +173,14 @@ PLANTS = {  # each with what the check says of it
     'path that is not there': (
         lambda y: y.describe(YAML.replace('images/val', 'images/wal')), {('set/', 'bad-layout'): 1}
     ),
-    'test pictures without labels': (
-        lambda y: (save_picture(y.root / 'images/test/a.jpg', 9), y.describe(
+    'test images without labels': (
+        lambda y: (save_image(y.root / 'images/test/a.jpg', 9), y.describe(
             YAML + 'test: images/test')),
         {('set/', 'left-out'): 1},
     ),
 }  # fmt: skip
 # What no reader of annotations sees, and what is read as it stands.
-NOT_BY_READING = ('undecodable-picture', 'overlap', 'corner-boxes')
+NOT_BY_READING = ('undecodable-image', 'overlap', 'corner-boxes')
 
 
 @pytest.mark.parametrize('name', list(PLANTS))
@@ -222,7 +222,7 @@ def test_a_clean_set_gives_no_finding_and_the_boxes_that_training_reads(yolo):
     assert report.parts[0].class_counts().tolist() == [12, 5]
 
 
-def test_an_empty_label_file_is_a_picture_without_objects_and_no_fault(yolo):
+def test_an_empty_label_file_is_an_image_without_objects_and_no_fault(yolo):
     yolo.write('train', 2, [])
     report = inspect_path(yolo.root)
     assert codes(report) == {('train', 'no-annotation'): 1}
@@ -274,8 +274,8 @@ def test_all_faults_at_once_hide_none_of_the_others(yolo):
     yolo.label('train', 1).unlink()
     yolo.write('train', 9, ROWS)
     yolo.write('train', 2, [])
-    shutil.copy(yolo.picture('train', 2), yolo.picture('val', 1))
-    yolo.picture('val', 0).write_text('no picture')
+    shutil.copy(yolo.image('train', 2), yolo.image('val', 1))
+    yolo.image('val', 0).write_text('no image')
     assert codes(inspect_path(yolo.root)) == {
         ('set/', 'bad-layout'): 1,
         ('set/', 'left-out'): 1,
@@ -284,12 +284,12 @@ def test_all_faults_at_once_hide_none_of_the_others(yolo):
         ('train', 'pixel-row'): 1,
         ('train', 'duplicate-box'): 1,
         ('train', 'missing-label-file'): 1,
-        ('train', 'label-without-picture'): 1,
+        ('train', 'label-without-image'): 1,
         ('train', 'no-annotation'): 1,
         ('train', 'unused-category'): 1,
         ('val', 'unused-category'): 1,
         ('val', 'overlap'): 1,
-        ('val', 'undecodable-picture'): 1,
+        ('val', 'undecodable-image'): 1,
     }
 
 

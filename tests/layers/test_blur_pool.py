@@ -28,7 +28,7 @@ def test_gradcheck():
     assert torch.autograd.gradcheck(BlurPool(), x)
 
 
-def test_a_constant_picture_stays_constant():
+def test_a_constant_image_stays_constant():
     torch.testing.assert_close(
         BlurPool()(torch.full((1, 2, 6, 6), 3.0)), torch.full((1, 2, 3, 3), 3.0)
     )

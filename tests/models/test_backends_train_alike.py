@@ -24,7 +24,7 @@ CLASSES = 5
 
 
 def train(norm_cfg, least_weight=None):
-    """Losses of SGD on random pictures from the initialisation of this seed.
+    """Losses of SGD on random images from the initialisation of this seed.
 
     Args:
         norm_cfg: Of the backbone.
@@ -44,8 +44,8 @@ def train(norm_cfg, least_weight=None):
     optimizer = torch.optim.SGD(parameters, lr=0.01)
     losses = []
     for _ in range(ITERATIONS):
-        pictures, labels = torch.rand(8, 3, 32, 32), torch.randint(CLASSES, (8,))
-        loss = F.cross_entropy(classifier(backbone(pictures)[-1].mean((2, 3))), labels)
+        images, labels = torch.rand(8, 3, 32, 32), torch.randint(CLASSES, (8,))
+        loss = F.cross_entropy(classifier(backbone(images)[-1].mean((2, 3))), labels)
         optimizer.zero_grad()
         loss.backward()
         optimizer.step()

@@ -43,9 +43,9 @@ def samples_of(head, n=4):
 
 
 def batch_of(head, n=4):
-    """What a data loader of MMEngine's gives: 8-bit pictures and their samples."""
-    pictures = torch.randint(256, (n, 3, 32, 32), dtype=torch.uint8)
-    return dict(inputs=list(pictures), data_samples=samples_of(head, n))
+    """What a data loader of MMEngine's gives: 8-bit images and their samples."""
+    images = torch.randint(256, (n, 3, 32, 32), dtype=torch.uint8)
+    return dict(inputs=list(images), data_samples=samples_of(head, n))
 
 
 @pytest.mark.parametrize('head', HEADS)
@@ -165,7 +165,7 @@ def test_it_is_built_from_mmdets_registry_and_from_modules():
         ('single', [ClsDataSample(metainfo=dict(img_path='a.jpg'))], 'a.jpg has no gt_label'),
         ('single', [ClsDataSample(gt_label=5)], 'gt_label 5 is no class: .* from 0 to 4'),
         ('single', [ClsDataSample(gt_label=[1, 0, 1, 0, 0])], 'use a multi-label loss'),
-        ('multi', [ClsDataSample(gt_label=3)], 'needs 5 values a picture'),
+        ('multi', [ClsDataSample(gt_label=3)], 'needs 5 values an image'),
         ('multi', [ClsDataSample(gt_label=[1, 0, 2, 0, 0])], 'holds 2'),
         ('multi', [ClsDataSample(gt_label=3), ClsDataSample(gt_label=[1])], 'differ in shape'),
     ],
@@ -194,35 +194,33 @@ def test_a_data_sample_makes_a_tensor_of_its_label():
 
 
 @pytest.mark.parametrize('collate', [pseudo_collate, default_collate])
-def test_pictures_are_normalised_after_their_channels_are_swapped(collate):
-    pictures = torch.randint(256, (2, 3, 4, 6), dtype=torch.uint8)
-    data = collate([dict(inputs=p) for p in pictures])
+def test_images_are_normalised_after_their_channels_are_swapped(collate):
+    images = torch.randint(256, (2, 3, 4, 6), dtype=torch.uint8)
+    data = collate([dict(inputs=p) for p in images])
     mean, std = [10, 20, 30], [50, 60, 70]
     inputs = ClsDataPreprocessor(mean, std, bgr_to_rgb=True)(data)['inputs']
     assert inputs.dtype == torch.float32
     for channel in range(3):
-        expected = (pictures[:, 2 - channel].float() - mean[channel]) / std[channel]
+        expected = (images[:, 2 - channel].float() - mean[channel]) / std[channel]
         torch.testing.assert_close(inputs[:, channel], expected)
 
 
 def test_the_default_takes_rgb_to_the_unit_range():
-    pictures = torch.randint(256, (2, 3, 4, 6), dtype=torch.uint8)
-    torch.testing.assert_close(
-        ClsDataPreprocessor()(dict(inputs=pictures))['inputs'], pictures / 255
-    )
+    images = torch.randint(256, (2, 3, 4, 6), dtype=torch.uint8)
+    torch.testing.assert_close(ClsDataPreprocessor()(dict(inputs=images))['inputs'], images / 255)
 
 
-def test_grey_pictures_take_one_mean():
+def test_grey_images_take_one_mean():
     preprocessor = ClsDataPreprocessor(mean=[10], std=[20])
-    pictures = torch.randint(256, (2, 1, 4, 6), dtype=torch.uint8)
+    images = torch.randint(256, (2, 1, 4, 6), dtype=torch.uint8)
     torch.testing.assert_close(
-        preprocessor(dict(inputs=pictures))['inputs'], (pictures.float() - 10) / 20
+        preprocessor(dict(inputs=images))['inputs'], (images.float() - 10) / 20
     )
 
 
 def test_the_callers_data_is_not_changed():
     batch = batch_of('single')
-    batch['inputs'] = [picture.float() for picture in batch['inputs']]
+    batch['inputs'] = [image.float() for image in batch['inputs']]
     before = copy.deepcopy(batch)
     preprocessor = ClsDataPreprocessor(mixup_alpha=1.0, num_classes=CLASSES)
     preprocessor(batch, training=True)
@@ -231,12 +229,12 @@ def test_the_callers_data_is_not_changed():
         assert torch.equal(sample.gt_label, old.gt_label)
 
 
-def test_pictures_of_float64_come_in_the_models_dtype():
-    pictures = torch.randint(256, (2, 3, 4, 6), dtype=torch.uint8)
+def test_images_of_float64_come_in_the_models_dtype():
+    images = torch.randint(256, (2, 3, 4, 6), dtype=torch.uint8)
     preprocessor = ClsDataPreprocessor()
-    expected = preprocessor(dict(inputs=pictures))['inputs']
-    assert torch.equal(preprocessor(dict(inputs=pictures.double()))['inputs'], expected)
-    assert preprocessor.double()(dict(inputs=pictures))['inputs'].dtype == torch.float64
+    expected = preprocessor(dict(inputs=images))['inputs']
+    assert torch.equal(preprocessor(dict(inputs=images.double()))['inputs'], expected)
+    assert preprocessor.double()(dict(inputs=images))['inputs'].dtype == torch.float64
 
 
 def test_the_layout_is_channels_last_on_request():
@@ -247,20 +245,20 @@ def test_the_layout_is_channels_last_on_request():
 
 
 @pytest.mark.parametrize('augment', ['mixup', 'cutmix', 'both'])
-def test_mixed_pictures_have_labels_mixed_by_the_same_share(augment):
+def test_mixed_images_have_labels_mixed_by_the_same_share(augment):
     alphas = dict(
         mixup_alpha=1.0 if augment != 'cutmix' else 0.0,
         cutmix_alpha=1.0 if augment != 'mixup' else 0.0,
     )
     preprocessor = ClsDataPreprocessor(num_classes=CLASSES, channels_last=True, **alphas)
-    # Pictures of one value each, 0 / 255 to 3 / 255: their mean tells the share.
-    pictures = [torch.full((3, 8, 8), i, dtype=torch.uint8) for i in range(4)]
-    data = preprocessor(dict(inputs=pictures, data_samples=samples_of('single')), training=True)
+    # Images of one value each, 0 / 255 to 3 / 255: their mean tells the share.
+    images = [torch.full((3, 8, 8), i, dtype=torch.uint8) for i in range(4)]
+    data = preprocessor(dict(inputs=images, data_samples=samples_of('single')), training=True)
     assert data['inputs'].is_contiguous(memory_format=torch.channels_last)
-    for picture, sample in zip(data['inputs'], data['data_samples'], strict=True):
+    for image, sample in zip(data['inputs'], data['data_samples'], strict=True):
         assert sample.gt_label.sum().item() == pytest.approx(1)
         expected = (sample.gt_label[:4] * torch.arange(4)).sum() / 255
-        torch.testing.assert_close(picture.mean(), expected, rtol=1e-4, atol=1e-6)
+        torch.testing.assert_close(image.mean(), expected, rtol=1e-4, atol=1e-6)
     loss = classifier(head='single')(
         data['inputs'].repeat(1, 1, 4, 4), data['data_samples'], 'loss'
     )
@@ -294,13 +292,13 @@ def test_wrong_arguments_are_named_in_one_line(arguments, message):
 @pytest.mark.parametrize(
     ('shapes', 'message'),
     [
-        ([], 'a batch without pictures'),
+        ([], 'a batch without images'),
         ([(3, 8, 8), (3, 8, 9)], 'differ in shape.* use batch size 1'),
         ([(1, 8, 8)], r'takes \(N, 3, H, W\), got \(1, 1, 8, 8\)'),
         ([(8, 8)], r'takes \(N, 3, H, W\), got \(1, 8, 8\)'),
     ],
 )
-def test_pictures_that_do_not_fit_are_named_in_one_line(shapes, message):
+def test_images_that_do_not_fit_are_named_in_one_line(shapes, message):
     with pytest.raises(InputError, match=message) as caught:
         ClsDataPreprocessor()(dict(inputs=[torch.zeros(shape) for shape in shapes]))
     assert '\n' not in str(caught.value)
@@ -310,5 +308,5 @@ def test_pictures_that_do_not_fit_are_named_in_one_line(shapes, message):
 def test_mixup_refuses_other_labels_than_known_single_ones(label):
     preprocessor = ClsDataPreprocessor(mixup_alpha=1.0, num_classes=CLASSES)
     data = dict(inputs=torch.zeros(1, 3, 8, 8), data_samples=[ClsDataSample(gt_label=label)])
-    with pytest.raises(InputError, match='need one known class number a picture, from 0 to 4'):
+    with pytest.raises(InputError, match='need one known class number an image, from 0 to 4'):
         preprocessor(data, training=True)

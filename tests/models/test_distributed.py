@@ -24,7 +24,7 @@ def batch():
 
 
 def gradients(model, x):
-    # The mean over the pictures, as DDP averages the processes' gradients.
+    # The mean over the images, as DDP averages the processes' gradients.
     (sum((y * y).sum() for y in model(x)) / len(x)).backward()
     return {k.removeprefix('module.'): p.grad for k, p in model.named_parameters()}
 

@@ -20,7 +20,7 @@ def linear(loss=SOFTMAX, in_channels=16, num_classes=5, **kwargs):
     return LinearClsHead(in_channels, num_classes, loss, **kwargs)
 
 
-def test_logits_are_those_of_the_mean_over_the_picture_in_both_layouts():
+def test_logits_are_those_of_the_mean_over_the_image_in_both_layouts():
     head = linear()
     x = torch.randn(3, 16, 4, 6)
     expected = x.flatten(2).mean(2) @ head.fc.weight.T + head.fc.bias
@@ -66,7 +66,7 @@ def test_a_multi_label_loss_is_logged_by_its_sum_and_its_mean_whatever_the_reduc
     labels = torch.tensor([[1, 0, 1, 0, -1], [0, 0, -1, -1, 1]])
     head = linear(dict(type='AsymmetricLoss', reduction=reduction))
     losses = head.loss(x, labels)
-    # Of two pictures, seven labels are known.
+    # Of two images, seven labels are known.
     alone = AsymmetricLoss(reduction='sum')(head(x), labels).item()
     assert losses['sum_of_labels'].item() == pytest.approx(alone)
     assert losses['mean_of_labels'].item() == pytest.approx(alone / 7)

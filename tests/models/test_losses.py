@@ -162,7 +162,7 @@ def test_nothing_known_is_a_loss_of_zero(reduction, shape):
     assert (logits.grad == 0).all()
 
 
-def test_reductions_divide_the_sum_by_pictures_or_by_labels():
+def test_reductions_divide_the_sum_by_images_or_by_labels():
     logits, labels = multi_label_batch(n=6, classes=10)
     total, batch_mean, mean = (
         AsymmetricLoss(reduction=r)(logits, labels) for r in ('sum', 'batch_mean', 'mean')
@@ -236,7 +236,7 @@ def test_soft_labels_of_one_class_are_that_class(loss):
 
 
 @pytest.mark.parametrize('kind', [SoftmaxCrossEntropyLoss, SingleLabelAsymmetricLoss])
-def test_pictures_of_unknown_class_give_neither_loss_nor_gradient_nor_count(kind):
+def test_images_of_unknown_class_give_neither_loss_nor_gradient_nor_count(kind):
     logits = torch.randn(5, 4, requires_grad=True)
     labels = torch.tensor([0, -1, 1, -1, 2])
     soft = F.one_hot(labels.clamp(min=0), 4).float()
@@ -289,8 +289,8 @@ def test_labels_of_another_shape_are_an_error(loss, labels, message):
     [
         (AsymmetricLoss(), torch.tensor([[0, 1, 2, 0]]), 'holds 2: it takes 1'),
         (AsymmetricLoss(), torch.tensor([[0, 0.5, 1, 0]]), 'holds 0.5'),
-        (AsymmetricLoss(), torch.tensor([[0, 1, 0]]), 'needs 4 values a picture'),
-        (AsymmetricLoss(), torch.tensor([3]), 'needs 4 values a picture'),
+        (AsymmetricLoss(), torch.tensor([[0, 1, 0]]), 'needs 4 values an image'),
+        (AsymmetricLoss(), torch.tensor([3]), 'needs 4 values an image'),
         (SoftmaxCrossEntropyLoss(), torch.tensor([0, 4]), 'gt_label 4 is no class: .* 0 to 3'),
         (SoftmaxCrossEntropyLoss(), torch.tensor([-2]), 'gt_label -2 is no class'),
         (SoftmaxCrossEntropyLoss(), torch.tensor([[1.0, 1, 0, 0]]), 'has the sum 2, not 1'),

@@ -12,7 +12,7 @@ from tresnet_det import TResNet
 MIB = 2**20
 
 
-def kept_mib_per_picture(model, size=224):
+def kept_mib_per_image(model, size=224):
     """Bytes of all tensors that autograd keeps, each storage once, parameters and buffers aside."""
     own = {t.untyped_storage().data_ptr() for t in [*model.parameters(), *model.buffers()]}
     kept = {}
@@ -31,20 +31,20 @@ def kept_mib_per_picture(model, size=224):
 
 @pytest.fixture(scope='module')
 def resnet50():
-    return kept_mib_per_picture(torchvision.models.resnet50())
+    return kept_mib_per_image(torchvision.models.resnet50())
 
 
 def test_the_count_is_right_for_two_layers_counted_by_hand():
-    # The convolution keeps its input, the ReLU its result: 2 pictures of 3 and of 8 channels.
+    # The convolution keeps its input, the ReLU its result: 2 images of 3 and of 8 channels.
     model = torch.nn.Sequential(torch.nn.Conv2d(3, 8, 1), torch.nn.ReLU())
-    assert kept_mib_per_picture(model, size=64) == (3 + 8) * 64 * 64 * 4 / MIB
+    assert kept_mib_per_image(model, size=64) == (3 + 8) * 64 * 64 * 4 / MIB
 
 
 @pytest.mark.parametrize(
     ('arch', 'expected'), [('m', 42.51), ('l', 70.47), ('xl', 91.88), ('v2_l', 98.65)]
 )
-def test_kept_bytes_of_a_224_pixel_picture_in_fp32(arch, expected, resnet50):
-    ours = kept_mib_per_picture(TResNet(arch=arch))
+def test_kept_bytes_of_a_224_pixel_image_in_fp32(arch, expected, resnet50):
+    ours = kept_mib_per_image(TResNet(arch=arch))
     print(f'TResNet-{arch.upper()} {ours:.2f} MiB, ResNet-50 {resnet50:.2f}: {ours / resnet50:.3f}')
     assert ours == pytest.approx(expected, abs=0.005)
     assert resnet50 == pytest.approx(82.03, abs=0.005)

@@ -6,7 +6,7 @@ from torch import nn
 
 from tresnet_det import TResNet
 from tresnet_det.models.conv_norm import iterate_norms
-from tresnet_det.profiling.counts import kept_bytes_per_picture
+from tresnet_det.profiling.counts import kept_bytes_per_image
 
 MIB = 2**20
 
@@ -75,15 +75,15 @@ def test_autocast_gradients_are_as_near_as_without_it():
 
 def test_every_second_output_is_not_kept():
     plain, recomputing = pair()
-    # By hand, of a 64-pixel picture in fp32: block 0 of stage 1 (16 channels of 16x16 pixels) and
+    # By hand, of a 64-pixel image in fp32: block 0 of stage 1 (16 channels of 16x16 pixels) and
     # of stages 2 (32 of 8x8) and 4 (512 of 2x2), blocks 0 and 2 of stage 3 (256 of 4x4).
     saved = 4 * (16 * 256 + 32 * 64 + 2 * 256 * 16 + 512 * 4)
-    difference = kept_bytes_per_picture(plain, 64) - kept_bytes_per_picture(recomputing, 64)
+    difference = kept_bytes_per_image(plain, 64) - kept_bytes_per_image(recomputing, 64)
     assert difference == saved
 
 
-def test_it_keeps_less_than_half_of_resnet50_where_a_224_pixel_picture_is_trained():
-    kept = kept_bytes_per_picture(TResNet(arch='m', recompute_outputs=True)) / MIB
+def test_it_keeps_less_than_half_of_resnet50_where_a_224_pixel_image_is_trained():
+    kept = kept_bytes_per_image(TResNet(arch='m', recompute_outputs=True)) / MIB
     print(f'TResNet-M, recompute_outputs: {kept:.2f} MiB')
     assert kept == pytest.approx(36.77, abs=0.005)
 
@@ -91,7 +91,7 @@ def test_it_keeps_less_than_half_of_resnet50_where_a_224_pixel_picture_is_traine
 def test_blocks_with_stochastic_depth_keep_their_outputs():
     plain, _ = pair(drop_path_rate=0.5)
     _, recomputing = pair(drop_path_rate=0.5)
-    first_only = kept_bytes_per_picture(plain, 64) - kept_bytes_per_picture(recomputing, 64)
+    first_only = kept_bytes_per_image(plain, 64) - kept_bytes_per_image(recomputing, 64)
     assert first_only == 4 * 16 * 256  # the rate rises from 0 at the first block
 
 

@@ -92,7 +92,7 @@ def test_the_paper_refinements_can_be_left_out(fields):
     assert backbone.conv1.conv.kernel_size == ((7, 7) if 'stem' in fields else (3, 3))
 
 
-def test_pictures_under_32_pixels_are_an_error():
+def test_images_under_32_pixels_are_an_error():
     with pytest.raises(ValueError, match='at least 32 pixels a side, got 31x64'):
         tiny()(torch.rand(1, 3, 31, 64))
 

@@ -1,4 +1,4 @@
-"""What a picture is called, by a user, a server or a file, cannot lead a result away."""
+"""What an image is called, by a user, a server or a file, cannot lead a result away."""
 
 import json
 import os
@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from tresnet_det.models import ClsDataSample
-from tresnet_det.prediction.inputs import Picture
+from tresnet_det.prediction.inputs import InputImage
 from tresnet_det.prediction.output_files import safe_name
 from tresnet_det.prediction.outputs import PredictionWriter
 
@@ -37,7 +37,7 @@ def test_fuzz_names_of_results_are_one_part_of_their_own(given_names, suffix):
     assert len({part.lower() for part in found}) == len(found)
 
 
-def test_pictures_of_hostile_names_are_drawn_into_the_folder_and_nowhere_else(tmp_path):
+def test_images_of_hostile_names_are_drawn_into_the_folder_and_nowhere_else(tmp_path):
     names = (
         '../../evil.png',
         '/etc/evil.png',
@@ -50,11 +50,11 @@ def test_pictures_of_hostile_names_are_drawn_into_the_folder_and_nowhere_else(tm
     pixels = np.zeros((20, 20, 3), np.uint8)
     with PredictionWriter(tmp_path / 'in/out', 'classification', ('cat', 'dog'), 0.0) as writer:
         for name in names:
-            writer.add(Picture(name, pixels), sample)
+            writer.add(InputImage(name, pixels), sample)
     files = {path.relative_to(tmp_path) for path in tmp_path.rglob('*') if path.is_file()}
     drawn = {path for path in files if path.suffix in ('.png', '.jpg')}
     assert len(drawn) == len(names)
-    assert {path.parent for path in drawn} == {Path('in/out/pictures')}
+    assert {path.parent for path in drawn} == {Path('in/out/images')}
     assert {path.parent for path in files - drawn} == {Path('in/out')}
     entries = json.loads((tmp_path / 'in/out/results.json').read_text())
     assert [entry['file'] for entry in entries] == list(names)

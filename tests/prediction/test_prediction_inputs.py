@@ -1,4 +1,4 @@
-"""What stands for pictures on a command line, and how it is read."""
+"""What stands for images on a command line, and how it is read."""
 
 import contextlib
 import threading
@@ -12,16 +12,16 @@ import pytest
 
 from tresnet_det.errors import InputError
 from tresnet_det.prediction.inputs import (
-    count_pictures,
+    count_images,
     download,
     find_sources,
     find_unsearched,
     read_frames,
-    read_pictures,
+    read_images,
 )
 
 
-def test_a_folder_is_its_pictures_and_videos_by_name_and_a_file_is_taken_whatever_its_ending(
+def test_a_folder_is_its_images_and_videos_by_name_and_a_file_is_taken_whatever_its_ending(
     tmp_path,
 ):
     for name in ('b.JPG', 'a.png', 'clip.MP4', 'notes.txt', '.hidden.png', 'odd[1].dat'):
@@ -30,14 +30,14 @@ def test_a_folder_is_its_pictures_and_videos_by_name_and_a_file_is_taken_whateve
     sources = find_sources([str(tmp_path), str(tmp_path / 'odd[1].dat')])
     found = [(s.name.removeprefix(f'{tmp_path}/'), s.kind) for s in sources]
     assert found == [
-        ('a.png', 'picture'),
-        ('b.JPG', 'picture'),
+        ('a.png', 'image'),
+        ('b.JPG', 'image'),
         ('clip.MP4', 'video'),
-        ('odd[1].dat', 'picture'),
+        ('odd[1].dat', 'image'),
     ]
 
 
-def test_a_folder_with_pictures_in_folders_below_gets_a_pattern_that_finds_them_all(tmp_path):
+def test_a_folder_with_images_in_folders_below_gets_a_pattern_that_finds_them_all(tmp_path):
     for name in ('flat/x.png', 'deep[1]/a.png', 'deep[1]/b/c/d.png', 'other/b/notes.txt'):
         (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
         (tmp_path / name).touch()
@@ -48,7 +48,7 @@ def test_a_folder_with_pictures_in_folders_below_gets_a_pattern_that_finds_them_
     assert names == ['a.png', 'b/c/d.png']
 
 
-def test_a_pattern_finds_pictures_at_any_depth_and_each_once(tmp_path):
+def test_a_pattern_finds_images_at_any_depth_and_each_once(tmp_path):
     (tmp_path / 'x' / 'y').mkdir(parents=True)
     for name in ('1.png', 'x/2.png', 'x/y/3.png', 'x/y/4.txt'):
         (tmp_path / name).touch()
@@ -59,14 +59,14 @@ def test_a_pattern_finds_pictures_at_any_depth_and_each_once(tmp_path):
 @pytest.mark.parametrize(
     ('given', 'message'),
     [
-        ('none.png', 'no picture, folder or video at'),
-        ('*.png', 'no picture or video matches it'),
-        ('empty', r"no picture or video is in it.*below: '.*empty/\*\*/\*'"),
+        ('none.png', 'no image, folder or video at'),
+        ('*.png', 'no image or video matches it'),
+        ('empty', r"no image or video is in it.*below: '.*empty/\*\*/\*'"),
         ('ftp://host/a.png', 'only http:// and https:// are fetched'),
         ('https://host/a.mp4', 'has to be downloaded first'),
     ],
 )
-def test_what_names_no_picture_is_said_before_anything_is_read(tmp_path, given, message):
+def test_what_names_no_image_is_said_before_anything_is_read(tmp_path, given, message):
     (tmp_path / 'empty').mkdir()
     with pytest.raises(InputError, match=message):
         find_sources([given if '://' in given else str(tmp_path / given)])
@@ -85,7 +85,7 @@ def test_every_so_manieth_frame_of_a_video_is_read_in_rgb_with_its_number(tmp_pa
     path = write_video(tmp_path / 'clip.mp4', 8)
     frames = list(read_frames(path, stride=3))
     assert [frame.name for frame in frames] == [f'{path}#{number}' for number in (0, 3, 6)]
-    assert count_pictures(find_sources([path]), stride=3) == 3
+    assert count_images(find_sources([path]), stride=3) == 3
     for frame, red in zip(frames, (0, 90, 180), strict=True):
         assert abs(frame.pixels.mean((0, 1)) - (red, 0, 0)).max() < 8
         assert frame.video.fps == pytest.approx(10 / 3)
@@ -104,9 +104,9 @@ def test_what_cannot_be_read_is_reported_and_passed_over_and_no_more_than_asked_
     for name in ('bad.png', 'a.png'):
         (tmp_path / name).touch()
     sources = find_sources([str(tmp_path / n) for n in ('bad.png', 'b.mp4', 'a.png')])
-    pictures = read_pictures(sources, reader, lambda name, error: reported.append(name))
+    images = read_images(sources, reader, lambda name, error: reported.append(name))
     assert not read
-    assert [p.name for p in pictures] == [str(tmp_path / 'a.png')]
+    assert [p.name for p in images] == [str(tmp_path / 'a.png')]
     assert reported == [str(tmp_path / 'bad.png'), str(tmp_path / 'b.mp4')]
 
 

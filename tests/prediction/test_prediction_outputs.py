@@ -12,7 +12,7 @@ from pycocotools.coco import COCO
 
 from tresnet_det.errors import InputError, MissingFileError
 from tresnet_det.models import ClsDataSample
-from tresnet_det.prediction.inputs import Picture, Source, Video
+from tresnet_det.prediction.inputs import InputImage, Source, Video
 from tresnet_det.prediction.output_files import printable, safe_name
 from tresnet_det.prediction.outputs import CocoIds, PredictionWriter
 
@@ -53,8 +53,8 @@ def annotate(path, images, categories):
 
 def test_boxes_become_cocos_results_with_all_scores_and_the_drawing_has_the_sure_ones(tmp_path):
     with PredictionWriter(tmp_path / 'out', 'detection', NAMES, 0.3) as writer:
-        writer.add(Picture('x/a.png', PIXELS), Sample(DOG, CAT))
-        writer.add(Picture('y/a.png', PIXELS), Sample())
+        writer.add(InputImage('x/a.png', PIXELS), Sample(DOG, CAT))
+        writer.add(InputImage('y/a.png', PIXELS), Sample())
     written = json.loads((tmp_path / 'out' / 'results.bbox.json').read_text())
     assert written == [
         dict(image_id=1, category_id=1, bbox=[1, 2, 10, 20], score=0.9),
@@ -62,19 +62,19 @@ def test_boxes_become_cocos_results_with_all_scores_and_the_drawing_has_the_sure
     ]
     images = json.loads((tmp_path / 'out' / 'images.json').read_text())
     assert images['images'] == [
-        dict(id=1, file_name='x/a.png', width=60, height=40, drawn='pictures/a.png'),
-        dict(id=2, file_name='y/a.png', width=60, height=40, drawn='pictures/a_2.png'),
+        dict(id=1, file_name='x/a.png', width=60, height=40, drawn='images/a.png'),
+        dict(id=2, file_name='y/a.png', width=60, height=40, drawn='images/a_2.png'),
     ]
     assert [c['name'] for c in images['categories']] == list(NAMES)
     assert writer.table().splitlines()[2:] == ['x/a.png  cat x1', 'y/a.png  nothing']
-    drawn = sorted(path.name for path in (tmp_path / 'out' / 'pictures').iterdir())
+    drawn = sorted(path.name for path in (tmp_path / 'out' / 'images').iterdir())
     assert drawn == ['a.png', 'a_2.png']
     loaded = COCO(tmp_path / 'out' / 'images.json').loadRes(str(writer.results))
     assert [a['area'] for a in loaded.loadAnns(loaded.getAnnIds())] == [200, 25]
 
 
 def encode(rows, columns):
-    """The code of a rectangle in a picture of 40x60, and its pixels."""
+    """The code of a rectangle in an image of 40x60, and its pixels."""
     mask = np.zeros((40, 60), np.uint8, order='F')
     mask[rows, columns] = 1
     code = masks_of_coco.encode(mask)
@@ -87,8 +87,8 @@ def test_masks_have_a_file_of_their_own_row_for_row_with_the_boxes(tmp_path):
     file = annotate(tmp_path / 'a.json', {'a.png': 7, 'b.png': 8}, {'cat': 2, 'dog': 5, 'cow': 9})
     ids = CocoIds(file, NAMES)
     with PredictionWriter(tmp_path / 'out', 'detection', NAMES, 0.3, ids=ids) as writer:
-        writer.add(Picture('b.png', PIXELS), Sample(masks=[]))
-        writer.add(Picture('a.png', PIXELS), Sample(DOG, CAT, masks=[right, left]))
+        writer.add(InputImage('b.png', PIXELS), Sample(masks=[]))
+        writer.add(InputImage('a.png', PIXELS), Sample(DOG, CAT, masks=[right, left]))
     assert writer.masks == tmp_path / 'out' / 'results.segm.json'
     rows = json.loads(writer.masks.read_text())
     assert rows == [
@@ -102,14 +102,14 @@ def test_masks_have_a_file_of_their_own_row_for_row_with_the_boxes(tmp_path):
     # By the masks' pixels, which are fewer than the boxes'.
     assert [a['area'] for a in loaded.loadAnns(loaded.getAnnIds())] == [180, 50]
     assert writer.table().splitlines()[2:] == ['b.png  nothing', 'a.png  cat x1']
-    drawn = np.asarray(Image.open(tmp_path / 'out' / 'pictures' / 'a.png'))
-    assert drawn[70, 35].any()  # in the middle of the cat, in a picture seven times as large
+    drawn = np.asarray(Image.open(tmp_path / 'out' / 'images' / 'a.png'))
+    assert drawn[70, 35].any()  # in the middle of the cat, in an image seven times as large
     assert not drawn[10:30, 370:400].any()  # the dog's score is below the threshold
 
 
 def test_without_masks_there_is_no_file_of_them(tmp_path):
     with PredictionWriter(tmp_path, 'detection', NAMES, 0.3, draw=False) as writer:
-        writer.add(Picture('a.png', PIXELS), Sample(CAT))
+        writer.add(InputImage('a.png', PIXELS), Sample(CAT))
     assert writer.masks is None
     assert not (tmp_path / 'results.segm.json').exists()
 
@@ -119,7 +119,7 @@ def test_where_boxes_are_zeros_the_masks_bounds_are_the_boxes(tmp_path):
     objects = (0, 0.9, nowhere), (1, 0.8, nowhere), (2, 0.7, (1, 2, 3, 4))
     some, none = encode(slice(3, 20), slice(5, 25))[0], encode(slice(0), slice(0))[0]
     with PredictionWriter(tmp_path, 'detection', NAMES, 0.3) as writer:
-        writer.add(Picture('a.png', PIXELS), Sample(*objects, masks=[some, none, some]))
+        writer.add(InputImage('a.png', PIXELS), Sample(*objects, masks=[some, none, some]))
     boxes = [row['bbox'] for row in json.loads(writer.results.read_text())]
     assert boxes == [[5, 3, 20, 17], [0, 0, 0, 0], [1, 2, 2, 2]]
 
@@ -129,13 +129,13 @@ def test_ids_of_an_annotation_file_are_found_by_the_end_of_the_path(tmp_path):
         tmp_path / 'a.json', {'a.png': 7, 'x/a.png': 8}, {'cow': 90, 'dog': 5, 'cat': 2, 'ox': 1}
     )
     ids = CocoIds(file, NAMES)
-    ids.check([Source('/data/y/a.png', 'picture'), Source('data/x/a.png', 'picture')])
+    ids.check([Source('/data/y/a.png', 'image'), Source('data/x/a.png', 'image')])
     with PredictionWriter(tmp_path / 'out', 'detection', NAMES, 0.3, 3, False, ids) as writer:
-        writer.add(Picture('/data/y/a.png', PIXELS), Sample(CAT))
-        writer.add(Picture('data/x/a.png', PIXELS), Sample(DOG))
+        writer.add(InputImage('/data/y/a.png', PIXELS), Sample(CAT))
+        writer.add(InputImage('data/x/a.png', PIXELS), Sample(DOG))
     found = json.loads(writer.results.read_text())
     assert [(f['image_id'], f['category_id']) for f in found] == [(7, 2), (8, 5)]
-    assert not (tmp_path / 'out' / 'pictures').exists()
+    assert not (tmp_path / 'out' / 'images').exists()
 
 
 def test_an_annotation_file_that_does_not_fit_is_named_before_predicting(tmp_path):
@@ -149,15 +149,15 @@ def test_an_annotation_file_that_does_not_fit_is_named_before_predicting(tmp_pat
     with pytest.raises(InputError, match="no category 'dog'"):
         CocoIds(annotate(broken, {}, {'cat': 1}), NAMES)
     ids = CocoIds(annotate(broken, {'a.png': 1}, dict.fromkeys(NAMES, 1)), NAMES)
-    with pytest.raises(InputError, match='does not name the picture b.png'):
-        ids.check([Source('b.png', 'picture')])
-    with pytest.raises(InputError, match='two pictures are its image 1'):
-        ids.check([Source('x/a.png', 'picture'), Source('y/a.png', 'picture')])
+    with pytest.raises(InputError, match='does not name the image b.png'):
+        ids.check([Source('b.png', 'image')])
+    with pytest.raises(InputError, match='two images are its image 1'):
+        ids.check([Source('x/a.png', 'image'), Source('y/a.png', 'image')])
 
 
 def test_of_one_label_the_surest_classes_are_written_and_listed(tmp_path):
     with PredictionWriter(tmp_path, 'classification', NAMES, 0, top=2) as writer:
-        writer.add(Picture('a.png', PIXELS), scored(0.25, 0.625, 0.125))
+        writer.add(InputImage('a.png', PIXELS), scored(0.25, 0.625, 0.125))
     assert (tmp_path / 'results.csv').read_text().splitlines() == [
         'file,class,score',
         'a.png,dog,0.625000',
@@ -171,8 +171,8 @@ def test_of_one_label_the_surest_classes_are_written_and_listed(tmp_path):
 
 def test_of_several_labels_those_above_the_threshold_are(tmp_path):
     with PredictionWriter(tmp_path, 'multilabel', NAMES, 0.5) as writer:
-        writer.add(Picture('a.png', PIXELS), scored(0.75, 0.5, 0.625))
-        writer.add(Picture('b.png', PIXELS), scored(0.25, 0.5, 0.125))
+        writer.add(InputImage('a.png', PIXELS), scored(0.75, 0.5, 0.625))
+        writer.add(InputImage('b.png', PIXELS), scored(0.25, 0.5, 0.125))
     assert (tmp_path / 'results.csv').read_text().splitlines()[1:] == [
         'a.png,cat,0.750000',
         'a.png,cow,0.625000',
@@ -190,19 +190,19 @@ def test_frames_become_one_video_whatever_is_found_in_them(task, tmp_path):
     with PredictionWriter(tmp_path, task, NAMES, 0.3) as writer:
         for clip in ('x/clip.mov', 'y/clip.mov'):
             for number, sample in enumerate(boxes if task == 'detection' else labels):
-                writer.add(Picture(f'{clip}#{number}', odd, Video(clip, 5.0)), sample)
+                writer.add(InputImage(f'{clip}#{number}', odd, Video(clip, 5.0)), sample)
     for name in ('clip.mp4', 'clip_2.mp4'):
-        capture = cv2.VideoCapture(str(tmp_path / 'pictures' / name))
+        capture = cv2.VideoCapture(str(tmp_path / 'images' / name))
         assert capture.get(cv2.CAP_PROP_FPS) == pytest.approx(5)
         assert [capture.read()[0] for _ in range(3)] == [True, True, False]
     line = writer.table().splitlines()[2]
     assert line.startswith('x/clip.mov (2 frames)  cat x' + ('2' if task == 'detection' else '1'))
 
 
-def test_the_table_is_shortened_for_many_pictures(tmp_path):
+def test_the_table_is_shortened_for_many_images(tmp_path):
     with PredictionWriter(tmp_path, 'detection', NAMES, 0.3, draw=False) as writer:
         for number in range(25):
-            writer.add(Picture(f'{number}.png', PIXELS), Sample())
+            writer.add(InputImage(f'{number}.png', PIXELS), Sample())
     lines = writer.table().splitlines()
     assert len(lines) == 23
     assert lines[-1] == '... and 5 more'
@@ -213,7 +213,7 @@ def test_files_are_whole_also_of_a_run_that_was_stopped(tmp_path):
 
     def stopped():
         with writer:
-            writer.add(Picture('a.png', PIXELS), Sample(CAT))
+            writer.add(InputImage('a.png', PIXELS), Sample(CAT))
             raise KeyboardInterrupt
 
     with pytest.raises(KeyboardInterrupt):
@@ -227,11 +227,11 @@ def test_what_an_earlier_run_left_in_the_folder_is_told_from_what_this_one_wrote
     (tmp_path / 'photo.txt').touch()  # somebody's own
     with PredictionWriter(tmp_path, 'detection', NAMES, 0.3) as writer:
         for name in ('a.png', 'b.png', 'c.png'):
-            writer.add(Picture(name, PIXELS), Sample(CAT, masks=[code]))
+            writer.add(InputImage(name, PIXELS), Sample(CAT, masks=[code]))
     assert writer.others() == []
     with PredictionWriter(tmp_path, 'detection', NAMES, 0.3) as writer:
-        writer.add(Picture('b.png', PIXELS), Sample(CAT))
-    drawn = tmp_path / 'pictures'
+        writer.add(InputImage('b.png', PIXELS), Sample(CAT))
+    drawn = tmp_path / 'images'
     segm = tmp_path / 'results.segm.json'
     assert writer.others() == [segm, drawn / 'a.png', drawn / 'c.png']
     with PredictionWriter(tmp_path, 'multilabel', NAMES, 0.3, draw=False) as writer:
@@ -251,15 +251,15 @@ def test_a_folder_that_cannot_be_made_is_named(tmp_path):
     [
         ('folder/a.JPG', 'a.jpg'),
         ('../../etc/passwd', 'passwd.png'),
-        ('..', 'picture.png'),
+        ('..', 'image.png'),
         ('C:\\..\\x y.tif', 'x_y.png'),
         ('https://host/p/photo.jpeg?size=../../x', 'photo.jpg'),
-        ('https://host/', 'picture.png'),
+        ('https://host/', 'image.png'),
         ('a\nb\0c.png', 'a_b_c.png'),
         (f'{"long" * 100}.png', f'{"long" * 20}.png'),
     ],
 )
-def test_a_drawn_pictures_name_stays_in_its_folder(name, expected):
+def test_a_drawn_images_name_stays_in_its_folder(name, expected):
     assert safe_name(name, set()) == expected
 
 

@@ -1,4 +1,4 @@
-"""A model applied to pictures in memory and in files, and what names its outputs."""
+"""A model applied to images in memory and in files, and what names its outputs."""
 
 import copy
 
@@ -14,7 +14,7 @@ from pycocotools import mask as masks_of_coco
 from tresnet_det.engine import config as edit
 from tresnet_det.errors import InputError, MissingFileError
 from tresnet_det.prediction import predictor as predictor_module
-from tresnet_det.prediction.inputs import find_sources, read_pictures
+from tresnet_det.prediction.inputs import find_sources, read_images
 from tresnet_det.prediction.predictor import Predictor, find_run_config
 
 TINY = dict(_delete_=True, depths=(1, 1, 1, 1), width_factor=0.25)
@@ -72,8 +72,8 @@ def noise(height, width, seed=0):
     return np.random.default_rng(seed).integers(256, size=(height, width, 3), dtype=np.uint8)
 
 
-def write(path, picture):
-    cv2.imwrite(str(path), picture[..., ::-1])
+def write(path, image):
+    cv2.imwrite(str(path), image[..., ::-1])
     return path
 
 
@@ -82,24 +82,24 @@ def boxes(sample):
     return torch.cat([found.bboxes, found.scores[:, None], found.labels[:, None]], 1)
 
 
-def test_a_file_and_its_pixels_give_the_same_boxes_in_the_pictures_own_pixels(detector, tmp_path):
+def test_a_file_and_its_pixels_give_the_same_boxes_in_the_images_own_pixels(detector, tmp_path):
     predictor = load(detector)
     assert (predictor.task, predictor.classes) == ('detection', NAMES)
-    picture = noise(60, 100)
-    of_file, of_pixels = predictor.predict([write(tmp_path / 'a.png', picture), picture])
+    image = noise(60, 100)
+    of_file, of_pixels = predictor.predict([write(tmp_path / 'a.png', image), image])
     assert len(of_file.pred_instances.bboxes) > 0
     assert torch.equal(boxes(of_file), boxes(of_pixels))
     largest = of_file.pred_instances.bboxes.amax(0)
     assert (largest <= torch.tensor([100.001, 60.001, 100.001, 60.001])).all()
-    assert largest[2] > 80  # and not in those of the resized picture, or of a part
+    assert largest[2] > 80  # and not in those of the resized image, or of a part
 
 
-def test_what_is_said_of_a_picture_does_not_depend_on_the_others_in_its_batch(detector):
+def test_what_is_said_of_an_image_does_not_depend_on_the_others_in_its_batch(detector):
     predictor = load(detector)
-    pictures = [noise(60, 100, 1), noise(100, 60, 2), noise(100, 100, 3), noise(60, 100, 4)]
-    together = predictor.predict(pictures, batch_size=4)
-    for picture, sample in zip(pictures, together, strict=True):
-        (alone,) = predictor.predict([picture], batch_size=1)
+    images = [noise(60, 100, 1), noise(100, 60, 2), noise(100, 100, 3), noise(60, 100, 4)]
+    together = predictor.predict(images, batch_size=4)
+    for image, sample in zip(images, together, strict=True):
+        (alone,) = predictor.predict([image], batch_size=1)
         torch.testing.assert_close(boxes(sample), boxes(alone), rtol=1e-5, atol=1e-4)
 
 
@@ -116,15 +116,15 @@ def test_the_channels_reach_the_network_as_rgb(detector):
 def test_a_classifiers_scores_are_those_of_its_model(save_classifier, tmp_path):
     predictor = load(save_classifier(dataset_meta=dict(classes=NAMES)))
     assert (predictor.task, predictor.classes) == ('classification', NAMES)
-    picture = noise(64, 64)
-    (sample,) = predictor.predict([write(tmp_path / 'a.png', picture)])
-    inputs = torch.from_numpy(picture).permute(2, 0, 1)[None] / 255
+    image = noise(64, 64)
+    (sample,) = predictor.predict([write(tmp_path / 'a.png', image)])
+    inputs = torch.from_numpy(image).permute(2, 0, 1)[None] / 255
     with torch.no_grad():
         expected = predictor.model(inputs).softmax(1)[0]
     torch.testing.assert_close(sample.pred_score, expected, rtol=1e-5, atol=1e-6)
 
 
-def test_pictures_of_different_sizes_can_be_in_one_batch_of_a_classifier_too(save_classifier):
+def test_images_of_different_sizes_can_be_in_one_batch_of_a_classifier_too(save_classifier):
     predictor = load(save_classifier(size=64))  # the shorter side; no crop
     samples = predictor.predict([noise(64, 80), noise(80, 64), noise(64, 80)], batch_size=3)
     assert len(samples) == 3
@@ -174,7 +174,7 @@ def test_a_device_that_is_not_there_is_named(detector, device):
         Predictor(find_run_config(detector), detector, device)
 
 
-def test_a_picture_that_the_pipeline_cannot_take_is_an_input_error(detector):
+def test_an_image_that_the_pipeline_cannot_take_is_an_input_error(detector):
     predictor = load(detector)
     with pytest.raises(InputError, match='5000x1 pixels'):
         predictor.prepare(noise(1, 5000))
@@ -202,14 +202,14 @@ def test_stream_holds_no_more_than_a_batch(detector, tmp_path):
         read.append(path)
         return predictor.read(path)
 
-    pictures = read_pictures(find_sources(paths), reader, pytest.fail)
-    stream = predictor.stream(pictures, pytest.fail, batch_size=2)
+    images = read_images(find_sources(paths), reader, pytest.fail)
+    stream = predictor.stream(images, pytest.fail, batch_size=2)
     next(stream)
     assert len(read) == 2
     assert len(list(stream)) == 4
 
 
-def test_masks_are_kept_as_codes_and_large_pictures_of_them_run_in_smaller_batches(
+def test_masks_are_kept_as_codes_and_large_images_of_them_run_in_smaller_batches(
     detector, monkeypatch
 ):
     cfg = edit.load_config(find_run_config(detector))

@@ -6,7 +6,7 @@ from tresnet_det import TResNet
 from tresnet_det.deploy import fuse_norms
 from tresnet_det.layers import BlurPool
 from tresnet_det.profiling import ablation
-from tresnet_det.profiling.counts import kept_bytes_per_picture
+from tresnet_det.profiling.counts import kept_bytes_per_image
 from tresnet_det.profiling.models import TResNetClassifier
 
 
@@ -47,7 +47,7 @@ def test_the_plain_blur_keeps_what_the_fused_one_does_not(tiny):
     changed = ablation.without_fused_blur(tiny)
     assert not any(isinstance(m, BlurPool) for m in changed.modules())
     assert any(isinstance(m, BlurPool) for m in tiny.modules())
-    assert kept_bytes_per_picture(changed, 64) > 1.05 * kept_bytes_per_picture(tiny, 64)
+    assert kept_bytes_per_image(changed, 64) > 1.05 * kept_bytes_per_image(tiny, 64)
 
 
 def test_nothing_is_in_place_without_in_place(model):

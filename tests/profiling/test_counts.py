@@ -6,7 +6,7 @@ from tresnet_det import TResNet
 from tresnet_det.profiling.counts import (
     count_parameters,
     kept_bytes,
-    kept_bytes_per_picture,
+    kept_bytes_per_image,
     model_multiply_adds,
 )
 
@@ -16,13 +16,13 @@ FLOAT = 4
 def test_kept_bytes_of_two_layers_counted_by_hand():
     # The convolution keeps its input, the ReLU its result.
     model = nn.Sequential(nn.Conv2d(3, 8, 1), nn.ReLU())
-    assert kept_bytes_per_picture(model, size=64) == (3 + 8) * 64 * 64 * FLOAT
+    assert kept_bytes_per_image(model, size=64) == (3 + 8) * 64 * 64 * FLOAT
 
 
 def test_a_storage_that_two_layers_keep_counts_once():
     # The ReLU's result is what the second convolution keeps; its own result nobody does.
     model = nn.Sequential(nn.Conv2d(3, 8, 1), nn.ReLU(), nn.Conv2d(8, 16, 1))
-    assert kept_bytes_per_picture(model, size=64) == (3 + 8) * 64 * 64 * FLOAT
+    assert kept_bytes_per_image(model, size=64) == (3 + 8) * 64 * 64 * FLOAT
 
 
 def test_a_view_counts_with_its_whole_storage():
@@ -31,20 +31,18 @@ def test_a_view_counts_with_its_whole_storage():
     assert kept_bytes(lambda: x[:2].square(), []) == 10 * 10 * FLOAT  # its input, a part of x
 
 
-def test_bf16_keeps_half_of_a_large_picture_and_the_cast_weights():
+def test_bf16_keeps_half_of_a_large_image_and_the_cast_weights():
     model = nn.Sequential(nn.Conv2d(3, 8, 1, bias=False), nn.ReLU())
     weights = 8 * 3 * 2
     expected = (3 + 8) * 64 * 64 * 2 + weights / 4
-    assert kept_bytes_per_picture(model, size=64, batch=4, precision='bf16') == expected
+    assert kept_bytes_per_image(model, size=64, batch=4, precision='bf16') == expected
 
 
 @pytest.mark.parametrize('channels_last', [False, True])
 def test_the_layout_does_not_change_what_tresnet_keeps(tiny, channels_last):
     layout = torch.channels_last if channels_last else torch.contiguous_format
-    kept = kept_bytes_per_picture(
-        tiny.to(memory_format=layout), size=64, channels_last=channels_last
-    )
-    assert kept == pytest.approx(kept_bytes_per_picture(tiny, size=64), rel=0.01)
+    kept = kept_bytes_per_image(tiny.to(memory_format=layout), size=64, channels_last=channels_last)
+    assert kept == pytest.approx(kept_bytes_per_image(tiny, size=64), rel=0.01)
 
 
 def test_multiply_adds_and_parameters_of_a_convolution_counted_by_hand():
@@ -57,6 +55,6 @@ def test_the_meta_device_gives_the_same_figures_without_the_memory(tiny_arch):
     def figures(device):
         with torch.device(device):
             model = TResNet(arch=tiny_arch)
-        return kept_bytes_per_picture(model, 64), model_multiply_adds(model, 64)
+        return kept_bytes_per_image(model, 64), model_multiply_adds(model, 64)
 
     assert figures('meta') == figures('cpu')

@@ -28,11 +28,11 @@ MODEL = Footprint(
     buffers=0,
     optimizer_values=1,
     averaged=True,
-    kept_per_picture=20e6,
+    kept_per_image=20e6,
     kept_once=50e6,
 )
 TRAINING = Training(
-    pictures=128_000,
+    images=128_000,
     epochs=90,
     batch_size=100,
     drop_last=True,
@@ -41,7 +41,7 @@ TRAINING = Training(
     warmup_steps=0,
     workers=4,
     file_bytes=100_000,
-    pictures_per_core=250,
+    images_per_core=250,
 )
 CLUSTER = Cluster(in_node=Link(100e9, 0), between_nodes=Link(10e9, 1e-3), gpus_per_node=8)
 
@@ -71,24 +71,24 @@ def test_the_backward_pass_hides_what_fits_beside_it():
 
 def test_a_plan_for_sixteen_gpus_worked_out_by_hand():
     row = plan(TRAINING, MODEL, Assumptions(speed=5000, cluster=CLUSTER, overlap=0.3), 16)
-    # 100 pictures at 5000 a second: 20 ms, 13.33 of them backward. Sending: 1.75 + 10 ms, and
+    # 100 images at 5000 a second: 20 ms, 13.33 of them backward. Sending: 1.75 + 10 ms, and
     # 4 messages x 2 hops x 1 ms: 19.75 ms, of which 0.3 x 13.33 = 4 ms are hidden.
     assert row['compute_seconds'] == pytest.approx(0.020)
     assert row['communication_seconds'] == pytest.approx(0.01975)
     assert row['step_seconds'] == pytest.approx(0.03575)
     assert row['efficiency'] == pytest.approx(20 / 35.75)
-    # 128000 / 16 = 8000 pictures are 80 steps; 90 epochs of them 7200 steps of 35.75 ms: 257.4 s.
+    # 128000 / 16 = 8000 images are 80 steps; 90 epochs of them 7200 steps of 35.75 ms: 257.4 s.
     assert row['steps_per_epoch'] == 80
     assert row['hours'] == pytest.approx(257.4 / 3600)
     assert row['gpu_hours'] == pytest.approx(16 * 257.4 / 3600)
     # Between all of the backward pass (20 + 19.75 - 13.33 ms) and none of it (39.75 ms).
     assert row['hours_min'] == pytest.approx(7200 * (0.03975 - 0.02 * 2 / 3) / 3600)
     assert row['hours_max'] == pytest.approx(7200 * 0.03975 / 3600)
-    # 1600 pictures each 35.75 ms, of 100 kB; a core decodes 250 a second.
+    # 1600 images each 35.75 ms, of 100 kB; a core decodes 250 a second.
     assert row['img_per_s'] == pytest.approx(1600 / 0.03575)
     assert row['read_bytes_per_s'] == pytest.approx(160e6 / 0.03575)
     assert row['cores'] == pytest.approx(6.4 / 0.03575)
-    # Four times the 400 pictures that the learning rate of 0.1 is for.
+    # Four times the 400 images that the learning rate of 0.1 is for.
     assert (row['global_batch'], row['lr']) == (1600, pytest.approx(0.4))
 
 
@@ -96,15 +96,15 @@ def test_memory_worked_out_by_hand():
     # Weights, gradients, momentum, average: 4 x 100 MB. DDP's buckets: 100 MB more.
     assert MODEL.state_bytes(distributed=False) == 400e6
     assert MODEL.state_bytes(distributed=True) == 500e6
-    # And 50 MB + 100 pictures x 20 MB; a fifth on top.
+    # And 50 MB + 100 images x 20 MB; a fifth on top.
     assert MODEL.memory_bytes(100, True, 0.2) == pytest.approx(1.2 * 2550e6)
-    # 1 GB / 1.25 = 800 MB, less 400 and 50: 350 MB, 17 pictures.
+    # 1 GB / 1.25 = 800 MB, less 400 and 50: 350 MB, 17 images.
     assert MODEL.largest_batch(1e9, False, 0.25) == 17
     assert MODEL.largest_batch(1e8, False, 0.25) == 0
 
 
 def test_frozen_parameters_have_no_gradient_and_buffers_are_averaged():
-    frozen = Footprint(10, 6, 2, 2, True, kept_per_picture=1)
+    frozen = Footprint(10, 6, 2, 2, True, kept_per_image=1)
     # 10 weights and 2 buffers, twice; of 6 the gradient, two values of Adam's, and the bucket.
     assert frozen.state_bytes(distributed=True) == 4 * (2 * 12 + 6 * 4)
     assert frozen.gradient_bytes == 24
@@ -112,7 +112,7 @@ def test_frozen_parameters_have_no_gradient_and_buffers_are_averaged():
 
 @pytest.mark.parametrize(('drop_last', 'steps'), [(True, 2), (False, 3)])
 def test_an_epoch_has_the_steps_of_the_sampler(drop_last, steps):
-    # 17 pictures on 3 GPUs: 6 each. In batches of 4 one is whole; of 2 there are three.
+    # 17 images on 3 GPUs: 6 each. In batches of 4 one is whole; of 2 there are three.
     training = Training(17, 1, 4, drop_last, 0.1, None, 0, 0, 1, 1)
     assert steps_per_epoch(training, 3, 4) == steps - 1
     assert steps_per_epoch(training, 3, 2) == 3
@@ -132,7 +132,7 @@ def test_a_step_far_beyond_the_recipe_is_warned_of_once():
     rows = [plan(TRAINING, MODEL, assumed, gpus) for gpus in (32, 64, 128)]
     assert remarks(TRAINING, rows[:1], assumed) == []  # 3200 is 8 times 400
     (note,) = remarks(TRAINING, rows, assumed)
-    assert note.startswith('from 64 GPUs on, a step of 6400 pictures is 16 times the 400')
+    assert note.startswith('from 64 GPUs on, a step of 6400 images is 16 times the 400')
     assert '--max-global-batch 3200' in note
 
 
@@ -140,23 +140,23 @@ def test_a_warm_up_that_fills_the_training_and_too_few_workers_are_warned_of():
     training = Training(117_266, 12, 8, False, 0.01, None, 1000, 1, 1, 100)
     assumed = Assumptions(150, CLUSTER)
     rows = [plan(training, MODEL, assumed, gpus) for gpus in (8, 64)]
-    # 117266 / 64 = 1833 pictures, 230 steps of 8; 12 epochs: 2760 steps.
+    # 117266 / 64 = 1833 images, 230 steps of 8; 12 epochs: 2760 steps.
     warmup, workers = remarks(training, rows, assumed)
     assert warmup.startswith('from 64 GPUs on, the warm-up of 1000 steps is 36%')
     assert '1.5 cores' in workers
 
 
-def test_pictures_that_fill_no_step_are_spoken_of():
+def test_images_that_fill_no_step_are_spoken_of():
     assumed = Assumptions(500, CLUSTER)
     training = dataclasses.replace(TRAINING, base_batch_size=None)
     rows = [plan(training, MODEL, assumed, gpus) for gpus in (8, 512)]
-    # 128000 / 512 = 250 pictures each, two steps of 100: a fifth is left out.
+    # 128000 / 512 = 250 images each, two steps of 100: a fifth is left out.
     (note,) = remarks(training, rows, assumed)
-    assert note.startswith('from 512 GPUs on, 20% of the pictures')
+    assert note.startswith('from 512 GPUs on, 20% of the images')
 
 
 def test_a_file_without_bytes_is_refused():
-    with pytest.raises(InputError, match='128000 pictures of 0 bytes'):
+    with pytest.raises(InputError, match='128000 images of 0 bytes'):
         dataclasses.replace(TRAINING, file_bytes=0)
 
 
@@ -165,7 +165,7 @@ def test_a_file_without_bytes_is_refused():
     [
         (0, {}, '0 GPUs cannot train'),
         (12, {}, '12 GPUs do not fill nodes of 8'),
-        (8, dict(speed=0), '0 pictures a second'),
+        (8, dict(speed=0), '0 images/s'),
         (8, dict(overlap=1.5), 'an overlap of 1.5'),
         (8, dict(workspace=-1), 'a workspace of -1'),
         (1024, dict(max_global_batch=512), '1024 GPUs: .* leave no batch'),

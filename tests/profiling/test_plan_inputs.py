@@ -17,13 +17,13 @@ def read(project_root, name):
 
 def test_imagenet_s_config_is_read(project_root):
     training = plan_inputs.read_training(read(project_root, 'imagenet_tresnet_m.py'))
-    assert (training.pictures, training.epochs, training.batch_size) == (1_281_167, 300, 128)
+    assert (training.images, training.epochs, training.batch_size) == (1_281_167, 300, 128)
     assert (training.base_batch_size, training.lr, training.drop_last) == (1024, 0.4, True)
     assert training.file_bytes == pytest.approx(115e3, rel=0.01)
 
 
 @pytest.mark.parametrize(
-    ('name', 'pictures', 'epochs'),
+    ('name', 'images', 'epochs'),
     [
         ('imagenet21k_tresnet_l.py', 11_797_632, 80),
         ('imagenet_tresnet_xl_448.py', 1_281_167, 10),
@@ -33,23 +33,23 @@ def test_imagenet_s_config_is_read(project_root):
         ('multilabel_tresnet_m_448_coco2017.py', 117_266, 40),
     ],
 )
-def test_data_set_and_epochs_of_the_configs(project_root, name, pictures, epochs):
+def test_data_set_and_epochs_of_the_configs(project_root, name, images, epochs):
     training = plan_inputs.read_training(read(project_root, name))
-    assert (training.pictures, training.epochs) == (pictures, epochs)
+    assert (training.images, training.epochs) == (images, epochs)
 
 
-def test_keeping_pictures_without_annotations_keeps_all_of_coco(project_root):
+def test_keeping_images_without_annotations_keeps_all_of_coco(project_root):
     cfg = read(project_root, 'multilabel_tresnet_m_448.py')
     cfg.train_dataloader.dataset.filter_empty = False
-    assert plan_inputs.read_training(cfg).pictures == 82_783
+    assert plan_inputs.read_training(cfg).images == 82_783
 
 
 def test_data_of_one_s_own_needs_its_size(project_root):
     cfg = read(project_root, 'bccd/fcos_tresnet_m_bccd.py')
-    with pytest.raises(InputError, match='give --pictures N'):
+    with pytest.raises(InputError, match='give --images N'):
         plan_inputs.read_training(cfg)
-    training = plan_inputs.read_training(cfg, pictures=255, picture_kb=20)
-    assert (training.pictures, training.file_bytes) == (255, 20_000)
+    training = plan_inputs.read_training(cfg, images=255, image_kb=20)
+    assert (training.images, training.file_bytes) == (255, 20_000)
     assert training.base_batch_size is None  # its learning rate stays
 
 
@@ -74,34 +74,34 @@ def test_a_config_that_trains_by_steps_is_refused(project_root):
         ('reuse/rtmdet_tresnet_m.py', 640 * 640, 640 * 640),
     ],
 )
-def test_picture_sizes_of_the_configs(project_root, name, typical, largest):
-    assert plan_inputs.read_picture_size(read(project_root, name)) == (typical, largest)
+def test_image_sizes_of_the_configs(project_root, name, typical, largest):
+    assert plan_inputs.read_image_size(read(project_root, name)) == (typical, largest)
 
 
 def test_a_pipeline_without_a_size_is_refused(project_root):
     cfg = read(project_root, 'fcos_tresnet_m.py')
     cfg.train_dataloader.dataset.pipeline = [dict(type='LoadImage')]
     with pytest.raises(InputError, match='says how large'):
-        plan_inputs.read_picture_size(cfg)
+        plan_inputs.read_image_size(cfg)
 
 
 def test_a_classifier_without_memory_keeps_what_one_with_it_keeps(tiny, tiny_arch, project_root):
-    from tresnet_det.profiling.counts import kept_bytes_per_picture
+    from tresnet_det.profiling.counts import kept_bytes_per_image
 
     cfg = read(project_root, 'imagenet_tresnet_m.py')
     cfg.model.backbone.arch = dict(tiny_arch)
     cfg.model.head.update(in_channels=tiny.backbone.out_channels[-1], num_classes=5)
     cfg.optim_wrapper.type = 'OptimWrapper'
-    size = plan_inputs.PictureSize(64 * 64, 64 * 64)
+    size = plan_inputs.ImageSize(64 * 64, 64 * 64)
     model = plan_inputs.count_model(cfg, size)
     assert model.parameters == model.trainable == count_parameters(tiny)
-    kept = kept_bytes_per_picture(tiny, 64, batch=4, channels_last=True)
-    assert model.kept_per_picture + model.kept_once / 4 == pytest.approx(kept, rel=0.01)
+    kept = kept_bytes_per_image(tiny, 64, batch=4, channels_last=True)
+    assert model.kept_per_image + model.kept_once / 4 == pytest.approx(kept, rel=0.01)
     assert model.averaged
     assert model.optimizer_values == 1
     cfg.optim_wrapper.type, cfg.optim_wrapper.dtype = 'AmpOptimWrapper', 'bfloat16'
     halved = plan_inputs.count_model(cfg, size)
-    assert halved.kept_per_picture == pytest.approx(model.kept_per_picture / 2, rel=0.02)
+    assert halved.kept_per_image == pytest.approx(model.kept_per_image / 2, rel=0.02)
     # The convolutions' and the classifier's weights once more, of two bytes.
     assert halved.kept_once == pytest.approx(2 * model.parameters, rel=0.1)
 
@@ -111,15 +111,15 @@ def test_a_detector_is_counted_by_its_area_and_without_its_frozen_stages(project
     cfg.model.backbone.update(arch=dict(tiny_arch), frozen_stages=-1, norm_eval=False)
     cfg.model.neck.update(in_channels=[32, 256, 512], out_channels=32)
     cfg.model.bbox_head.update(in_channels=32, feat_channels=32, stacked_convs=1)
-    one, four = (plan_inputs.PictureSize(area, area) for area in (256**2, 512**2))
+    one, four = (plan_inputs.ImageSize(area, area) for area in (256**2, 512**2))
     learning = plan_inputs.count_model(cfg, one)
     at_four = plan_inputs.count_model(cfg, four)
-    assert at_four.kept_per_picture == pytest.approx(4 * learning.kept_per_picture)
+    assert at_four.kept_per_image == pytest.approx(4 * learning.kept_per_image)
     cfg.model.backbone.frozen_stages = 1
     frozen = plan_inputs.count_model(cfg, one)
     assert frozen.parameters == learning.parameters
     assert frozen.trainable < learning.trainable
-    assert frozen.kept_per_picture < learning.kept_per_picture
+    assert frozen.kept_per_image < learning.kept_per_image
     assert cfg.model.backbone.init_cfg.type == 'Pretrained'  # the config is not changed
 
 
@@ -128,8 +128,8 @@ def test_a_loss_that_needs_a_training_does_not_hinder_the_count(project_root, ti
     cfg.model.backbone.update(arch=dict(tiny_arch), init_cfg=None)
     cfg.model.neck.update(in_channels=[16, 32, 256, 512], out_channels=32)
     cfg.model.bbox_head.update(in_channels=32, feat_channels=32, stacked_convs=2)
-    model = plan_inputs.count_model(cfg, plan_inputs.PictureSize(256**2, 256**2))
-    assert model.kept_per_picture > 1e6
+    model = plan_inputs.count_model(cfg, plan_inputs.ImageSize(256**2, 256**2))
+    assert model.kept_per_image > 1e6
 
 
 SPEEDS = """# device: Some GPU
@@ -191,15 +191,15 @@ def test_the_decoding_speeds_are_those_of_the_benchmarks(project_root):
             for row in rows('data_pipeline.csv')
             if row['pipeline'] == pipeline
         ]
-        assert plan_inputs.PICTURES_PER_CORE[task] == round(statistics.median(speeds))
+        assert plan_inputs.IMAGES_PER_CORE[task] == round(statistics.median(speeds))
     (row,) = [r for r in rows('detectors_cpu.csv') if r['model'] == 'fcos_tresnet_m']
-    assert plan_inputs.PICTURES_PER_CORE['detection'] == round(float(row['loading_img_per_s']))
+    assert plan_inputs.IMAGES_PER_CORE['detection'] == round(float(row['loading_img_per_s']))
 
 
 def test_the_data_sets_of_coco_are_those_of_the_download(project_root):
-    from tresnet_det.datasets.coco_download import PICTURES, SIZES
+    from tresnet_det.datasets.coco_download import IMAGES, SIZES
 
     for year, name in (('2017', 'instances_train2017'), ('2014', 'instances_train2014')):
         known = plan_inputs.DATA_SETS[name, False]
-        assert known.pictures == PICTURES[f'train{year}']
-        assert known.file_bytes == SIZES[f'train{year}.zip'] / known.pictures
+        assert known.images == IMAGES[f'train{year}']
+        assert known.file_bytes == SIZES[f'train{year}.zip'] / known.images

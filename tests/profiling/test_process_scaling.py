@@ -16,7 +16,7 @@ def test_a_link_is_found_from_its_own_times():
 
 
 def test_processes_beyond_the_cores_compute_and_send_the_longer():
-    # Two cores. Alone, 4 pictures take 1 s; 100 MB in a ring of two at 1 GB/s without latency
+    # Two cores. Alone, 4 images take 1 s; 100 MB in a ring of two at 1 GB/s without latency
     # 0.1 s. Four processes take twice 1 s, and twice the 0.15 s of a ring of four.
     found = {
         'gradient_bytes': 100e6,

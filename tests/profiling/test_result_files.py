@@ -88,7 +88,7 @@ SPREAD = {'training_img_per_s': 2.0, 'training_img_per_s_min': 1.0, 'training_im
 def test_bars_are_drawn_where_a_figure_is_missing(tmp_path):
     rows = [{'model': 'a', **SPREAD, 'ratio': 1.0}, {'model': 'b', 'training_img_per_s': None}]
     panels = [
-        charts.Panel('training_img_per_s', 'Training', 'pictures a second', ratio_key='ratio'),
+        charts.Panel('training_img_per_s', 'Training', 'images/s', ratio_key='ratio'),
         charts.Panel('nobody', 'Nobody', 'has it'),
     ]
     path = tmp_path / 'bars.png'

@@ -5,9 +5,9 @@ import pytest
 from tresnet_det.profiling.timing import (
     Spread,
     Task,
+    images_per_second,
     measure_interleaved,
     order_of_round,
-    pictures_per_second,
     ratios,
 )
 
@@ -35,13 +35,13 @@ def test_a_step_is_repeated_until_the_time_is_up():
             step()
         return 0.2 * repeats
 
-    task = Task(lambda: steps.append('step'), pictures=8, before=lambda: steps.append('before'))
-    assert pictures_per_second(task, 0.5, clock) == pytest.approx(8 / 0.2)
+    task = Task(lambda: steps.append('step'), images=8, before=lambda: steps.append('before'))
+    assert images_per_second(task, 0.5, clock) == pytest.approx(8 / 0.2)
     assert steps == ['before', 'step', 'step', 'step']
 
 
 def test_even_without_a_least_time_a_step_is_measured_once():
-    assert pictures_per_second(Task(lambda: None, 3), 0, lambda step, repeats: 1.5) == 2
+    assert images_per_second(Task(lambda: None, 3), 0, lambda step, repeats: 1.5) == 2
 
 
 def test_models_take_turns_and_the_warm_up_is_thrown_away():

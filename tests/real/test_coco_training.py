@@ -49,7 +49,7 @@ def test_an_epoch_from_scratch_and_a_test_of_its_checkpoint_give_one_map(
         *('--cfg-options', *OPTIONS),
         cwd=tmp_path,
     )
-    # 340 of the 343 pictures have annotations: 43 steps of 8.
+    # 340 of the 343 images have annotations: 43 steps of 8.
     assert '/43]' in log
     assert 'Scaling the original LR by 0.5' in log
     (scalars,) = work.glob('*/vis_data/scalars.json')

@@ -23,7 +23,7 @@ default_hooks = dict(
     logger=dict(interval=1), checkpoint=dict(interval=4, by_epoch=False)
 )
 """
-# 32 photographs, learned by heart: one after the other the same pictures, and tested on them.
+# 32 photographs, learned by heart: one after the other the same images, and tested on them.
 BY_HEART = """
 _base_ = '{configs}/multilabel_tresnet_m_448_coco2017.py'
 
@@ -78,8 +78,8 @@ def test_the_recipe_runs_at_448_and_prints_its_metrics_and_a_table_of_80_classes
     (validated,) = (record for record in records if 'multilabel/mAP' in record)
     assert 0 < validated['multilabel/mAP'] < 1
     assert {'multilabel/CF1', 'multilabel/OF1_top3'} <= set(validated)
-    assert 'left out 3 of 343 pictures' in log
-    assert 'left out 2 of 206 pictures' in log
+    assert 'left out 3 of 343 images' in log
+    assert 'left out 2 of 206 images' in log
     table = log[log.index('name ') :].splitlines()
     assert sum(line.startswith(('person ', 'toothbrush ')) for line in table) == 2
 

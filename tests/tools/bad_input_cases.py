@@ -1,4 +1,4 @@
-"""Mistakes in configs, options, pictures, weights and what other tools take.
+"""Mistakes in configs, options, images, weights and what other tools take.
 
 Each is a function that makes one in a `BadPlace`, meets it, and returns the line that is shown.
 """
@@ -67,7 +67,7 @@ def no_data_root(at: BadPlace):
 
 
 # ---------------------------------------------------------------------------------------------
-PICTURES = 'Pictures'
+IMAGES = 'Images'
 PREDICT = 'predict.py CONFIG CHECKPOINT INPUT'
 
 
@@ -86,28 +86,28 @@ def predicted(at, *inputs, options=()):
 
 
 def bytes_of(at, name='good.png'):
-    at.picture(name, (64, 64))
+    at.image(name, (64, 64))
     return (at.root / name).read_bytes()
 
 
-@case(PICTURES, 'cut short', PREDICT)
-def cut_picture(at: BadPlace):
+@case(IMAGES, 'cut short', PREDICT)
+def cut_image(at: BadPlace):
     return predicted(at, at.write('a.png', bytes_of(at)[:-20]))
 
 
-@case(PICTURES, 'a web page under the name of a picture', PREDICT)
+@case(IMAGES, 'a web page under the name of an image', PREDICT)
 def web_page(at: BadPlace):
     return predicted(at, at.write('a.jpg', '<html>404 Not Found</html>'))
 
 
-@case(PICTURES, 'an empty file', 'train.py CONFIG, of a detector')
-def empty_picture(at: BadPlace):
+@case(IMAGES, 'an empty file', 'train.py CONFIG, of a detector')
+def empty_image(at: BadPlace):
     at.coco()
     at.write('coco/train/b.png', '')
     return at.train()
 
 
-@case(PICTURES, 'a flipped bit in a PNG', ONE)
+@case(IMAGES, 'a flipped bit in a PNG', ONE)
 def flipped_bit(at: BadPlace):
     at.classes('cat', 'dog')
     data = bytearray(bytes_of(at))
@@ -119,8 +119,8 @@ def flipped_bit(at: BadPlace):
     return met(lambda: ImageFolderDataset(str(at.root / 'classes'))[0])
 
 
-@case(PICTURES, '32 bits a channel', ONE)
-def deep_picture(at: BadPlace):
+@case(IMAGES, '32 bits a channel', ONE)
+def deep_image(at: BadPlace):
     at.classes('cat', 'dog')
     Image.new('F', (40, 30)).save(at.root / 'classes/cat/a.tif')
     from tresnet_det.datasets import ImageFolderDataset
@@ -142,31 +142,31 @@ def met(call):
     raise AssertionError('nothing was raised')
 
 
-@case(PICTURES, 'no such picture', PREDICT)
-def no_such_picture(at: BadPlace):
+@case(IMAGES, 'no such image', PREDICT)
+def no_such_image(at: BadPlace):
     return predicted(at, 'none.png')
 
 
-@case(PICTURES, 'a folder without pictures', PREDICT)
-def no_picture_in_it(at: BadPlace):
+@case(IMAGES, 'a folder without images', PREDICT)
+def no_image_in_it(at: BadPlace):
     (at.root / 'empty').mkdir()
     return predicted(at, 'empty')
 
 
-@case(PICTURES, 'the address of a video', PREDICT)
+@case(IMAGES, 'the address of a video', PREDICT)
 def address_of_a_video(at: BadPlace):
     return predicted(at, 'https://example.org/a.mp4')
 
 
-@case(PICTURES, 'a score that is none', f'{PREDICT} --score-thr 30')
+@case(IMAGES, 'a score that is none', f'{PREDICT} --score-thr 30')
 def odd_score(at: BadPlace):
-    return predicted(at, at.picture('a.png'), options=('--score-thr', '30'))
+    return predicted(at, at.image('a.png'), options=('--score-thr', '30'))
 
 
-@case(PICTURES, 'numbers of pictures from another file', f'{PREDICT} --ann-file FILE')
+@case(IMAGES, 'numbers of images from another file', f'{PREDICT} --ann-file FILE')
 def other_ann_file(at: BadPlace):
     options = ('--ann-file', at.write('a.json', dict(images=[], categories=[])))
-    return predicted(at, at.picture('a.png'), options=options)
+    return predicted(at, at.image('a.png'), options=options)
 
 
 # ---------------------------------------------------------------------------------------------
@@ -176,7 +176,7 @@ TEST = 'test.py CONFIG CHECKPOINT'
 
 def tested(at, checkpoint):
     at.coco()
-    return at.run('predict', at.config(), checkpoint, at.picture('a.png'), '--device', 'cpu')
+    return at.run('predict', at.config(), checkpoint, at.image('a.png'), '--device', 'cpu')
 
 
 @case(WEIGHTS, 'no checkpoint there', TEST)

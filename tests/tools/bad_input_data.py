@@ -44,14 +44,14 @@ def no_annotations(at: BadPlace):
     return at.train()
 
 
-@case(IN_COCO, 'the folder of the pictures is not there', TRAIN)
-def no_pictures(at: BadPlace):
+@case(IN_COCO, 'the folder of the images is not there', TRAIN)
+def no_images(at: BadPlace):
     at.coco()
-    return at.train('--cfg-options', 'train_dataloader.dataset.data_prefix.img=pictures')
+    return at.train('--cfg-options', 'train_dataloader.dataset.data_prefix.img=images')
 
 
-@case(IN_COCO, 'a picture is not there', TRAIN)
-def missing_picture(at: BadPlace):
+@case(IN_COCO, 'an image is not there', TRAIN)
+def missing_image(at: BadPlace):
     at.coco()
     (at.root / 'coco/train/b.png').unlink()
     return at.train()
@@ -80,17 +80,17 @@ def not_a_number(content):
     content['annotations'][1]['area'] = float('nan')
 
 
-@coco('a picture without height')
+@coco('an image without height')
 def no_height(content):
     content['images'][1]['height'] = 0
 
 
-@coco('two pictures with one id')
+@coco('two images with one id')
 def twice(content):
     content['images'][1]['id'] = 7
 
 
-@coco('an annotation of a picture that is not in the file')
+@coco('an annotation of an image that is not in the file')
 def lost_annotation(content):
     content['annotations'][1]['image_id'] = 8
 
@@ -138,7 +138,7 @@ def no_folder(at: BadPlace):
 
 @case(OWN, 'no layout that is known', DATA)
 def unknown_layout(at: BadPlace):
-    at.picture('pile/a.png')
+    at.image('pile/a.png')
     return at.train('--data', 'pile')
 
 
@@ -170,14 +170,14 @@ VALUES = (
     ('XML that is cut short', XML[:80]),
     ('a document type with entities', f'<!DOCTYPE a [<!ENTITY b "c">]>{XML}'),
     ('a corner that is no number', XML.replace('<xmin>1<', '<xmin>one<')),
-    ('another size than the picture has', XML.replace('<width>40<', '<width>41<')),
+    ('another size than the image has', XML.replace('<width>40<', '<width>41<')),
     ('an object without a name', XML.replace('<name>cat</name>', '')),
 )
 for _what, _xml in VALUES:
     case(VOC, _what, DATA)(lambda at, xml=_xml: at.train('--data', at.voc(xml)))
 
 
-@case(VOC, 'a list names a picture that is not there', DATA)
+@case(VOC, 'a list names an image that is not there', DATA)
 def voc_lost(at: BadPlace):
     return at.train('--data', at.voc(members='a\nc\n'))
 
@@ -208,13 +208,13 @@ for _what, _yaml in (
 ):
     case(YOLO, _what, DATA)(lambda at, yaml=_yaml: at.train('--data', at.yolo(yaml=yaml)))
 
-LABELS = 'Labels of pictures'
+LABELS = 'Labels of images'
 for _what, _text in (
     ('no header', 'a.png,cat\nb.png,dog\n'),
     ('a row of another form', 'file,cat,dog\na.png,1\n'),
     ('a value that is none', 'file,cat,dog\na.png,1,yes\n'),
-    ('a picture in two rows', 'file,label\na.png,cat\na.png,dog\n'),
-    ('a picture that is not there', 'file,label\na.png,cat\nc.png,dog\n'),
+    ('an image in two rows', 'file,label\na.png,cat\na.png,dog\n'),
+    ('an image that is not there', 'file,label\na.png,cat\nc.png,dog\n'),
     ('quotes that nothing closes', 'file,label\n"a.png,cat\n'),
 ):
 
@@ -231,7 +231,7 @@ def one_class(at: BadPlace):
     return at.classify('ImageFolderDataset', 'CrossEntropyLoss', '.', '', '--data', 'classes')
 
 
-@case(LABELS, 'a class without a picture', ONE)
+@case(LABELS, 'a class without an image', ONE)
 def empty_class(at: BadPlace):
     at.classes('cat')
     (at.root / 'classes/dog').mkdir()

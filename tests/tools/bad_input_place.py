@@ -117,7 +117,7 @@ class BadPlace:
         path.write_bytes(content if isinstance(content, bytes) else content.encode())
         return name
 
-    def picture(self, name, size=(40, 30)):
+    def image(self, name, size=(40, 30)):
         path = self.root / name
         path.parent.mkdir(parents=True, exist_ok=True)
         Image.new('RGB', size).save(path)
@@ -136,12 +136,12 @@ class BadPlace:
         data = json.dumps(content).encode()
         self.write('coco/annotations/instances_train.json', raw(data) if raw else data)
         for name in ('a', 'b'):
-            self.picture(f'coco/train/{name}.png')
+            self.image(f'coco/train/{name}.png')
         return 'coco'
 
     def voc(self, xml=XML, members='a\nb\n'):
         for name in ('a', 'b'):
-            self.picture(f'voc/JPEGImages/{name}.png')
+            self.image(f'voc/JPEGImages/{name}.png')
             self.write(f'voc/Annotations/{name}.xml', XML)
         self.write('voc/Annotations/a.xml', xml)
         self.write('voc/ImageSets/Main/train.txt', members)
@@ -149,22 +149,22 @@ class BadPlace:
 
     def yolo(self, rows='0 0.5 0.5 1 1\n', yaml=YAML):
         for split in ('train', 'val'):
-            self.picture(f'yolo/images/{split}/{split}.png')
+            self.image(f'yolo/images/{split}/{split}.png')
             self.write(f'yolo/labels/{split}/{split}.txt', '1 0.5 0.5 0.5 0.5\n')
         self.write('yolo/labels/train/train.txt', rows)
         self.write('yolo/data.yaml', yaml)
         return 'yolo'
 
     def csv(self, text, name='csv/train.csv'):
-        for picture in ('a', 'b'):
-            self.picture(f'csv/{picture}.png')
+        for image in ('a', 'b'):
+            self.image(f'csv/{image}.png')
         self.write(name, text)
         return 'csv'
 
     def classes(self, *names):
         for name in names:
-            self.picture(f'classes/{name}/a.png')
-            self.picture(f'classes/{name}/b.png')
+            self.image(f'classes/{name}/a.png')
+            self.image(f'classes/{name}/b.png')
         return 'classes'
 
     def checkpoint(self, name='best.pth', **content):

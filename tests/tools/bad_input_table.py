@@ -15,7 +15,7 @@ what to do. Nothing is half-written then. The lines below are what the code says
 `tests/tools/bad_input_table.py` writes this page from it, and a test holds both together. Paths are
 shortened.
 
-`python tools/check_data.py FOLDER` finds all faults of data at once, not just the first. A picture
+`python tools/check_data.py FOLDER` finds all faults of data at once, not just the first. An image
 that cannot be predicted is named and skipped, and the exit status is 1.
 
 Nothing that is loaded runs code: no checkpoint (`weights_only=True` everywhere, within MMEngine
@@ -24,7 +24,7 @@ leaves in its work directory.
 """
 GROUPS = (
     'Configs and options', "Annotations in COCO's format", 'Folders of your own', 'Pascal VOC',
-    'YOLO', 'Labels of pictures', 'Pictures', 'Checkpoints', 'Other tools',
+    'YOLO', 'Labels of images', 'Images', 'Checkpoints', 'Other tools',
 )  # fmt: skip
 TABLE = """
 ## {}

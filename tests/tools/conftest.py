@@ -1,4 +1,4 @@
-"""The command line tools on a detector of one block a stage and two dozen small pictures."""
+"""The command line tools on a detector of one block a stage and two dozen small images."""
 
 import copy
 import importlib.util

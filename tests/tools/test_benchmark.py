@@ -1,4 +1,4 @@
-"""tools/benchmark.py on small models and pictures: what it prints and writes, and its refusals."""
+"""tools/benchmark.py on small models and images: what it prints and writes, and its refusals."""
 
 import csv
 
@@ -21,7 +21,7 @@ def test_two_models_side_by_side(run, tmp_path):
     first, second = read_csv(tmp_path / 'figures.csv')
     assert float(first['training_ratio']) == 1
     assert first['multiply_adds'] == second['multiply_adds']
-    assert first['kept_bytes_per_picture'] == second['kept_bytes_per_picture']
+    assert first['kept_bytes_per_image'] == second['kept_bytes_per_image']
     assert (tmp_path / 'figures.png').read_bytes().startswith(b'\x89PNG')
     assert 'figures.csv' in done.out.splitlines()[-1]
 

@@ -23,7 +23,7 @@ def _threads():
 
 @pytest.fixture
 def photos(tmp_path):
-    """Three smooth coloured pictures in COCO's layout, and one of another split."""
+    """Three smooth coloured images in COCO's layout, and one of another split."""
     for number, name in enumerate(['train2017/a.jpg', 'train2017/b.JPEG', 'train2017/c/d.jpg',
                                    'val2017/e.jpg']):  # fmt: skip
         path = tmp_path / 'coco' / name
@@ -51,7 +51,7 @@ def test_it_prints_the_ratios_and_writes_a_row_for_each_round(run, photos, tmp_p
     assert done.code == 0, done.err
     assert 'tresnet_det to it' in done.out
     text = (tmp_path / 'times.csv').read_text()
-    assert '# pictures: 3, ' in text
+    assert '# images: 3, ' in text
     assert 'benchmark_data.py --data-root' in text
     assert 'pillow ' in text
     rows = read_csv(tmp_path / 'times.csv')
@@ -77,8 +77,8 @@ def test_it_prints_the_ratios_and_writes_a_row_for_each_round(run, photos, tmp_p
 
 @pytest.mark.parametrize('pipeline', ['one_label_224', 'multi_label_448'])
 @pytest.mark.parametrize('who', ['pillow_v2', 'tensors_v2'])
-def test_a_seed_gives_both_sides_the_same_pictures(tool, photos, pipeline, who):
-    folder, names = tool.find_pictures(photos, 3)
+def test_a_seed_gives_both_sides_the_same_images(tool, photos, pipeline, who):
+    folder, names = tool.find_images(photos, 3)
     ours, theirs = (
         tool.build_dataset(side, tool.PIPELINES[pipeline], folder, names)
         for side in ('tresnet_det', who)
@@ -103,10 +103,10 @@ def test_the_older_transforms_do_as_much(tool):
             assert getattr(ours['RandAugment'], key) == getattr(older['RandAugment'], key)
 
 
-def test_fewer_pictures_are_spread_over_all(tool, photos):
-    assert tool.find_pictures(photos, 3)[1] == ['a.jpg', 'b.JPEG', 'c/d.jpg']
-    assert tool.find_pictures(photos, 2)[1] == ['a.jpg', 'b.JPEG']
-    assert len(tool.find_pictures(photos / 'val2017', 9)[1]) == 1
+def test_fewer_images_are_spread_over_all(tool, photos):
+    assert tool.find_images(photos, 3)[1] == ['a.jpg', 'b.JPEG', 'c/d.jpg']
+    assert tool.find_images(photos, 2)[1] == ['a.jpg', 'b.JPEG']
+    assert len(tool.find_images(photos / 'val2017', 9)[1]) == 1
 
 
 def test_what_cannot_be_measured_is_refused_in_one_line(run, photos, tmp_path):

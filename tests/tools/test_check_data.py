@@ -1,4 +1,4 @@
-"""What a user sees of the check of data: exit code, tables, report and picture."""
+"""What a user sees of the check of data: exit code, tables, report and image."""
 
 import json
 import shlex
@@ -12,14 +12,14 @@ from tresnet_det.engine import config as edit
 from tresnet_det.engine.own_data import use_folder
 
 
-def test_data_without_fault_exits_with_0_and_leaves_report_and_picture(run, data, tmp_path):
+def test_data_without_fault_exits_with_0_and_leaves_report_and_image(run, data, tmp_path):
     result = run('check_data', data.folder, '--workers', 0, '--out', 'found')
     assert result.code == 0, result.err
     assert '0 errors' in result.out
     assert 'after the resize to 1333 x 800 (the default)' in result.out
     content = json.loads((tmp_path / 'found/report.json').read_text())
     numbers = {split['split']: split for split in content['splits']}
-    assert numbers['train']['pictures'] == 12
+    assert numbers['train']['images'] == 12
     truth = json.loads((data.folder / 'annotations/instances_train2017.json').read_text())
     assert numbers['train']['boxes'] == len(truth['annotations'])
     assert sum(row['objects'] for row in numbers['train']['class_table']) == len(
@@ -34,25 +34,25 @@ def test_data_without_fault_exits_with_0_and_leaves_report_and_picture(run, data
 
 
 def test_faults_exit_with_1_and_are_shown_with_examples_and_mend(run, data, tmp_path):
-    pictures = sorted((data.folder / 'train2017').iterdir())
-    for picture in pictures[:5]:
-        picture.unlink()
+    images = sorted((data.folder / 'train2017').iterdir())
+    for image in images[:5]:
+        image.unlink()
     data.edit('val', lambda content: content['images'][0].update(width=999))
     result = run('check_data', data.folder, '--workers', 0, '--limit', 2, '--out', 'found')
     assert result.code == 1
     assert result.err == ''
-    (start,) = [i for i, line in enumerate(result.out.splitlines()) if '[missing-picture]' in line]
+    (start,) = [i for i, line in enumerate(result.out.splitlines()) if '[missing-image]' in line]
     lines = [line.strip() for line in result.out.splitlines()[start : start + 5]]
     assert lines[0].split(maxsplit=1) == [
-        'error', 'train: pictures that are not in the folder: 5 of 12 [missing-picture]'
+        'error', 'train: images that are not in the folder: 5 of 12 [missing-image]'
     ]  # fmt: skip
-    assert lines[1:4] == [f'- {pictures[0].name}', f'- {pictures[1].name}', '- ... 3 more']
+    assert lines[1:4] == [f'- {images[0].name}', f'- {images[1].name}', '- ... 3 more']
     assert lines[4].startswith('-> complete the folder')
-    assert 'val: pictures of another size than annotated: 1 of 6' in result.out
+    assert 'val: images of another size than annotated: 1 of 6' in result.out
     assert 'training would fail or mislead' in result.out
     content = json.loads((tmp_path / 'found/report.json').read_text())
     found = {(f['split'], f['code']): f['where'] for f in content['findings']}
-    assert found['train', 'missing-picture'] == [picture.name for picture in pictures[:5]]
+    assert found['train', 'missing-image'] == [image.name for image in images[:5]]
 
 
 def test_a_config_is_checked_with_its_resize_classes_and_data_root(run, config, data):
@@ -64,11 +64,11 @@ def test_a_config_is_checked_with_its_resize_classes_and_data_root(run, config, 
     )
     assert result.code == 1
     assert 'num_classes is 3, the data has 10 classes' in result.out
-    assert 'The pictures were not read' in result.out
+    assert 'The images were not read' in result.out
 
 
-def test_no_decode_leaves_a_broken_picture_unseen(run, data):
-    next((data.folder / 'train2017').iterdir()).write_bytes(b'no picture')
+def test_no_decode_leaves_a_broken_image_unseen(run, data):
+    next((data.folder / 'train2017').iterdir()).write_bytes(b'no image')
     assert run('check_data', data.folder, '--no-decode').code == 0
     assert run('check_data', data.folder, '--workers', 0).code == 1
 
@@ -83,7 +83,7 @@ def test_files_and_folders_can_be_given_one_by_one(run, data):
     assert result.code == 0, result.err
     result = run('check_data', *pairs[0], '--val', *pairs[0], '--no-decode')
     assert result.code == 1
-    assert 'val: pictures that are in the training split, too: 12 of 12' in result.out
+    assert 'val: images that are in the training split, too: 12 of 12' in result.out
 
 
 @pytest.mark.parametrize(
@@ -151,13 +151,13 @@ def test_yolo_is_checked_as_the_coco_files_that_it_was_made_of(run, data, tmp_pa
     for folder in (data.folder, 'own', 'own/data.yaml'):
         result = run('check_data', folder, '--workers', 0)
         assert result.code == 0, result.out + result.err
-        start, stop = (result.out.index(part) for part in ('split  pictures', '0 errors'))
+        start, stop = (result.out.index(part) for part in ('split  images', '0 errors'))
         tables.append(result.out[start:stop])
     assert tables[0] == tables[1] == tables[2]
-    assert "train: YOLO's label files, own/data.yaml, pictures in own/images/train" in result.out
+    assert "train: YOLO's label files, own/data.yaml, images in own/images/train" in result.out
 
 
-def test_all_faults_of_yolo_are_in_one_table_and_in_the_picture(run, data, tmp_path):
+def test_all_faults_of_yolo_are_in_one_table_and_in_the_image(run, data, tmp_path):
     own = tmp_path / 'own'
     write_yolo(data.folder, own)
     assert run('check_data', 'own', '--workers', 0, '--out', 'clean').code == 0
@@ -166,8 +166,8 @@ def test_all_faults_of_yolo_are_in_one_table_and_in_the_picture(run, data, tmp_p
     labels[1].write_text('17 0.5 0.5 0.2 0.2\n0 0.5 0.5 0.2\n')
     labels[2].unlink()
     rows = sum(len(f.read_text().splitlines()) for f in (own / 'labels/train').iterdir())
-    pictures = sorted((own / 'images/train').iterdir())
-    shutil.copy(pictures[4], own / 'images/val/more.png')
+    images = sorted((own / 'images/train').iterdir())
+    shutil.copy(images[4], own / 'images/val/more.png')
     (own / 'labels/val/more.txt').write_text('')
     text = (own / 'data.yaml').read_text()
     (own / 'data.yaml').write_text(text + 'nc: 11\n')
@@ -177,11 +177,11 @@ def test_all_faults_of_yolo_are_in_one_table_and_in_the_picture(run, data, tmp_p
     for line in (
         'own/: names of classes or paths that cannot be used: 1 [bad-layout]',
         f'train: rows of label files with pixels in place of fractions: 1 of {rows} [pixel-row]',
-        "-> divide x and width by the picture's width, y and height by its height",
+        "-> divide x and width by the image's width, y and height by its height",
         f'with a class that has no name: 1 of {rows} [unknown-class-number]',
         f'that are neither a box nor a polygon: 1 of {rows} [bad-label-row]',
-        'train: pictures without a label file: 1 of 12 [missing-label-file]',
-        'val: pictures that are in the training split, too: 1 of 7 [overlap]',
+        'train: images without a label file: 1 of 12 [missing-label-file]',
+        'val: images that are in the training split, too: 1 of 7 [overlap]',
         'training would fail or mislead',
         'next: mend the errors, then run this again',
     ):
@@ -209,7 +209,7 @@ def write_voc(root):
 
 def write_csv(root):
     for name in ('a', 'b', 'c'):
-        save_noise(root / f'pictures/{name}.png', name)
+        save_noise(root / f'images/{name}.png', name)
     rows = ''.join(f'{name}.png,cat;dog\n' for name in ('a', 'b', 'c'))
     (root / 'train.csv').write_text(f'file,label\n{rows}')
 
@@ -294,7 +294,7 @@ def test_a_work_directory_is_no_data_and_said_in_a_line(run, data, tmp_path):
     result = run('check_data', 'work')
     assert (result.code, len(result.err.splitlines())) == (2, 1)
     assert f'{work}: no layout that is known; wanted is' in result.err
-    (work / 'data').mkdir()  # of a training by --data, which keeps no pictures
+    (work / 'data').mkdir()  # of a training by --data, which keeps no images
     for split in ('train', 'val'):
         file = data.folder / f'annotations/instances_{split}2017.json'
         shutil.copy(file, work / f'data/instances_{split}.json')

@@ -25,7 +25,7 @@ def test_make_demo_data_makes_data_and_sheet_and_refuses_to_overwrite(run, tmp_p
     args = ('--num-train', 3, '--num-val', 2, '--preview', 'sheet.png')
     code, out, err = run('make_demo_data', *args)
     assert code == 0, err
-    assert '3 training, 2 validation pictures, 10 classes' in out
+    assert '3 training, 2 validation images, 10 classes' in out
     assert len(list((tmp_path / 'data/demo/train2017').iterdir())) == 3
     with Image.open(tmp_path / 'sheet.png') as sheet:
         assert sheet.width > sheet.height
@@ -39,7 +39,7 @@ def test_make_demo_data_makes_class_folders_and_their_sheet(run, tmp_path, capsy
     args = ('--classes', '--size', 32, '--preview', 'sheet.png')
     code, out, err = run('make_demo_data', *args)
     assert code == 0, err
-    assert 'data/demo_classes: 1438 training, 359 validation pictures, 10 classes' in out
+    assert 'data/demo_classes: 1438 training, 359 validation images, 10 classes' in out
     assert len(list((tmp_path / 'data/demo_classes/val').iterdir())) == 10
     with Image.open(tmp_path / 'sheet.png') as sheet:
         assert sheet.width > sheet.height
@@ -56,7 +56,7 @@ def test_voc_to_coco_prints_a_table_and_names_the_boxes_left_out(run, real_data)
     code, out, err = run('voc_to_coco', real_data / 'bccd/BCCD', 'out')
     assert code == 0, err
     rows = [line.split() for line in out.splitlines()]
-    assert rows[0] == ['split', 'pictures', 'Platelets', 'RBC', 'WBC', 'boxes']
+    assert rows[0] == ['split', 'images', 'Platelets', 'RBC', 'WBC', 'boxes']
     table = {row[0]: [int(cell) for cell in row[1:]] for row in rows[1:5]}
     assert {split: row[0] for split, row in table.items()} == {
         'train': 205, 'val': 87, 'test': 72, 'trainval': 292

@@ -48,7 +48,7 @@ def test_a_detector_is_written_checked_and_timed(run, config, data, tmp_path):
     assert 'new/fcos.onnx: FCOS of TResNet, ' in result.out
     assert 'onnxruntime, boxes: 200 boxes the same, 0 not' in result.out
     assert 'torch.export: not compared, the photos are smaller' in result.out
-    assert "onnx_runner.py's pictures differ in nothing" in result.out
+    assert "onnx_runner.py's images differ in nothing" in result.out
     for name in ('PyTorch', 'PyTorch, norms folded', 'onnxruntime'):
         assert f'\n  {name:<22} ' in result.out
     model = OnnxModel(tmp_path / 'new/fcos.onnx')

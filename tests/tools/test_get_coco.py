@@ -25,7 +25,7 @@ def make_zip(members: dict[str, bytes]) -> bytes:
     return data.getvalue()
 
 
-def pictures(split: str, count: int) -> dict[str, bytes]:
+def images(split: str, count: int) -> dict[str, bytes]:
     return {f'{split}2017/{i}.jpg': f'{split} {i} '.encode() * 500 for i in range(count)}
 
 
@@ -89,8 +89,8 @@ def server(monkeypatch):
                     'annotations/captions_val2017.json': b'{}',
                 }
             ),
-            '/zips/train2017.zip': make_zip(pictures('train', 3)),
-            '/zips/val2017.zip': make_zip(pictures('val', 2)),
+            '/zips/train2017.zip': make_zip(images('train', 3)),
+            '/zips/val2017.zip': make_zip(images('val', 2)),
         }
         server.behaviour, server.requests = {}, []
         server.url = f'http://127.0.0.1:{server.server_port}'
@@ -121,7 +121,7 @@ def test_everything_arrives_and_a_second_run_does_nothing(server, tmp_path):
     out = tmp_path / 'data/coco'
     assert get_coco(out, base_url=server.url) == {'train2017': 3, 'val2017': 2}
     assert names(out) == WHOLE_COCO
-    for name, content in pictures('train', 3).items():
+    for name, content in images('train', 3).items():
         assert (out / name).read_bytes() == content
     assert (out / 'train2017').stat().st_mode & 0o077  # not private to the user, as temporary are
     before = len(server.requests)
@@ -267,7 +267,7 @@ def test_the_official_server_may_refuse_to_say_the_size(server, tmp_path, monkey
     monkeypatch.setattr(coco_download, 'BASE_URL', server.url)
     sizes = {path.split('/')[-1]: len(data) for path, data in server.files.items()}
     monkeypatch.setattr(coco_download, 'SIZES', sizes)
-    monkeypatch.setattr(coco_download, 'PICTURES', {'train2017': 3, 'val2017': 2})
+    monkeypatch.setattr(coco_download, 'IMAGES', {'train2017': 3, 'val2017': 2})
     server.behaviour['/zips/val2017.zip'] = 'no HEAD'
     (tmp_path / 'val2017.zip.part').write_bytes(server.files['/zips/val2017.zip'][:1234])
     get_coco(tmp_path, splits=['val'], base_url=server.url + '/')
@@ -282,10 +282,10 @@ def test_what_a_killed_run_left_is_removed(server, tmp_path):
     assert not (tmp_path / '.unpack-dead').exists()
 
 
-def test_empty_pictures_are_named(server, tmp_path):
+def test_empty_images_are_named(server, tmp_path):
     get_coco(tmp_path, base_url=server.url)
     (tmp_path / 'train2017/1.jpg').write_bytes(b'')
-    with pytest.raises(InputError, match=r'lacks 1 of 3 pictures .* empty.* the first is 1\.jpg'):
+    with pytest.raises(InputError, match=r'lacks 1 of 3 images .* empty.* the first is 1\.jpg'):
         get_coco(tmp_path, base_url=server.url)
 
 
@@ -332,17 +332,17 @@ def test_a_disk_that_fills_up_is_one_line(tmp_path):
         raise OSError(errno.ENOSPC, 'No space left on device')
 
 
-def test_pictures_that_the_archive_lacks_are_named(server, tmp_path):
-    server.files['/zips/val2017.zip'] = make_zip(pictures('val', 1))
-    with pytest.raises(InputError, match=r'lacks 1 of 2 pictures .* the first is 1\.jpg'):
+def test_images_that_the_archive_lacks_are_named(server, tmp_path):
+    server.files['/zips/val2017.zip'] = make_zip(images('val', 1))
+    with pytest.raises(InputError, match=r'lacks 1 of 2 images .* the first is 1\.jpg'):
         get_coco(tmp_path, splits=['val'], base_url=server.url)
     assert not (tmp_path / 'val2017').exists()
 
 
-def test_pictures_deleted_later_are_named(server, tmp_path):
+def test_images_deleted_later_are_named(server, tmp_path):
     get_coco(tmp_path, base_url=server.url)
     (tmp_path / 'train2017/1.jpg').unlink()
-    with pytest.raises(InputError, match=r'lacks 1 of 3 pictures .* the first is 1\.jpg'):
+    with pytest.raises(InputError, match=r'lacks 1 of 3 images .* the first is 1\.jpg'):
         get_coco(tmp_path, base_url=server.url)
 
 
@@ -360,9 +360,9 @@ def test_the_official_server_is_held_to_the_official_figures(server, tmp_path, m
         get_coco(tmp_path, base_url=server.url)
     sizes = {path.split('/')[-1]: len(data) for path, data in server.files.items()}
     monkeypatch.setattr(coco_download, 'SIZES', sizes)
-    with pytest.raises(InputError, match='names 3 pictures, COCO has 118287'):
+    with pytest.raises(InputError, match='names 3 images, COCO has 118287'):
         get_coco(tmp_path, base_url=server.url)
-    monkeypatch.setattr(coco_download, 'PICTURES', {'train2017': 3, 'val2017': 2})
+    monkeypatch.setattr(coco_download, 'IMAGES', {'train2017': 3, 'val2017': 2})
     assert get_coco(tmp_path, base_url=server.url) == {'train2017': 3, 'val2017': 2}
 
 
@@ -372,7 +372,7 @@ def test_the_tool_prints_what_came_or_one_line(server, tmp_path, capsys):
     spec.loader.exec_module(tool)
     argv = ['--out', str(tmp_path), '--splits', 'val', '--base-url', server.url]
     assert tool.main(argv) == 0
-    assert 'val2017: 2 pictures' in capsys.readouterr().out
+    assert 'val2017: 2 images' in capsys.readouterr().out
     assert tool.main([*argv[:-1], 'nonsense', '--splits', 'train']) == 2
     captured = capsys.readouterr()
     assert captured.err.startswith('error: nonsense')

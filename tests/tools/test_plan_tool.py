@@ -22,7 +22,7 @@ def read_csv(path):
 def test_a_plan_is_printed_and_written(run, imagenet, tmp_path):
     done = run('plan', imagenet, *SPEED, '--gpus', 64, 1, '--overlap', 0, '--out', 'a/plan')
     assert done.code == 0, done.err
-    assert '300 epochs of 1281167 pictures' in done.out
+    assert '300 epochs of 1281167 images' in done.out
     assert 'as given by --images-per-second' in done.out
     assert 'named ones are nominal figures, not measured' in done.out
     one, many = read_csv(tmp_path / 'a' / 'plan.csv')
@@ -60,10 +60,10 @@ def test_speeds_come_from_a_benchmark_s_file(run, imagenet, project_root):
         ([*SPEED, '--speeds', 'a.csv'], 'how fast does one GPU train?'),
         (['--speeds', 'none.csv'], 'no measured speeds at'),
         ([*SPEED, '--in-node', 'string'], "unknown link 'string'"),
-        ([*SPEED, '--pictures', 0], '0 pictures'),
-        ([*SPEED, '--picture-kb', -1], '-1000 bytes'),
+        ([*SPEED, '--images', 0], '0 images'),
+        ([*SPEED, '--image-kb', -1], '-1000 bytes'),
         ([*SPEED, '--gpus-per-node', 0], 'cannot train'),
-        (['--images-per-second', -3], '-3 pictures a second'),
+        (['--images-per-second', -3], '-3 images/s'),
         ([*SPEED, '--cfg-options', 'model.backbone.arch=n'], 'arch'),
     ],
 )

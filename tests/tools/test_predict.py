@@ -42,7 +42,7 @@ def save_training(cfg, folder):
 @pytest.fixture
 def detector(config, tmp_path):
     cfg = edit.load_config(config)
-    # More than one channel a group, for a single picture's levels of one pixel.
+    # More than one channel a group, for a single image's levels of one pixel.
     cfg.model.bbox_head.feat_channels = 64
     return save_training(cfg, tmp_path / 'detector')
 
@@ -69,7 +69,7 @@ def save_classifier(project_root, tmp_path, data):
 
 
 @pytest.fixture
-def pictures(data):
+def images(data):
     return data.folder / 'val2017'
 
 
@@ -92,7 +92,7 @@ def serve(monkeypatch):
         server.server_close()
 
 
-def by_picture(out):
+def by_image(out):
     """Boxes as x1 y1 x2 y2, score and class of each file, in the order of the scores."""
     images = {i['id']: i['file_name'] for i in read(out / 'images.json')['images']}
     found = {name: [] for name in images.values()}
@@ -108,7 +108,7 @@ def read(path):
 
 
 def drawn(out):
-    return sorted(path.name for path in (out / 'pictures').iterdir())
+    return sorted(path.name for path in (out / 'images').iterdir())
 
 
 def one_error(result):
@@ -118,15 +118,15 @@ def one_error(result):
     return line
 
 
-def test_the_boxes_are_those_that_test_computes(detector, pictures, run, tmp_path):
+def test_the_boxes_are_those_that_test_computes(detector, images, run, tmp_path):
     kept = tmp_path / 'kept.pkl'
     config, checkpoint = detector / 'as_run.py', detector / 'epoch_1.pth'
     result = run('test', config, checkpoint, '--out', kept, '--work-dir', tmp_path / 'test')
     assert result.code == 0, result.err
     out = tmp_path / 'out'
-    result = run('predict', config, checkpoint, pictures, '--out', out, '--batch-size', 3)
+    result = run('predict', config, checkpoint, images, '--out', out, '--batch-size', 3)
     assert (result.code, result.err) == (0, '')
-    found = by_picture(out)
+    found = by_image(out)
     assert len(found) == 6
     for sample in mmengine.load(kept):
         expected = sample['pred_instances']
@@ -139,45 +139,45 @@ def test_the_boxes_are_those_that_test_computes(detector, pictures, run, tmp_pat
 
 
 def test_a_work_directory_stands_for_config_and_checkpoint_and_keeps_the_results(
-    detector, pictures, run
+    detector, images, run
 ):
-    result = run('predict', detector, pictures / '*.png')
+    result = run('predict', detector, images / '*.png')
     assert result.code == 0, result.err
     assert len(drawn(detector / 'predict')) == 6
-    assert 'Predicted 6 pictures by detector/epoch_1.pth on ' in result.out
+    assert 'Predicted 6 images by detector/epoch_1.pth on ' in result.out
 
 
 def test_results_load_in_pycocotools_also_with_the_ids_of_an_annotation_file(
-    detector, data, pictures, run, tmp_path
+    detector, data, images, run, tmp_path
 ):
     out, ann_file = tmp_path / 'out', data.folder / 'annotations' / 'instances_val2017.json'
     data.edit('val', lambda content: [i.update(id=i['id'] + 500) for i in content['images']])
     data.edit('val', lambda content: [a.update(image_id=a['image_id'] + 500)
                                       for a in content['annotations']])  # fmt: skip
-    options = ['--out', out, '--no-pictures']
-    assert run('predict', detector, pictures, *options).code == 0
+    options = ['--out', out, '--no-images']
+    assert run('predict', detector, images, *options).code == 0
     assert sorted(COCO(out / 'images.json').loadRes(str(out / 'results.bbox.json')).imgs) == [
         1, 2, 3, 4, 5, 6,
     ]  # fmt: skip
-    assert run('predict', detector, pictures, *options, '--ann-file', ann_file).code == 0
+    assert run('predict', detector, images, *options, '--ann-file', ann_file).code == 0
     truth = COCO(ann_file)
     results = truth.loadRes(str(out / 'results.bbox.json'))
     assert len(results.anns) > 0
     assert min(results.imgs) == min(truth.imgs) > 500
     line = one_error(run('predict', detector, data.folder / 'train2017', '--ann-file', ann_file))
-    assert 'does not name the picture' in line
+    assert 'does not name the image' in line
 
 
 def test_what_is_not_searched_and_what_an_earlier_run_left_is_said_in_a_line(
-    detector, pictures, run, tmp_path
+    detector, images, run, tmp_path
 ):
-    out, below = tmp_path / 'out', pictures / 'below'
+    out, below = tmp_path / 'out', images / 'below'
     below.mkdir()
-    (pictures / '000003.png').rename(below / '000001.png')
-    result = run('predict', detector, pictures, '--out', out)
+    (images / '000003.png').rename(below / '000001.png')
+    result = run('predict', detector, images, '--out', out)
     assert (result.code, result.err) == (0, '')
-    pattern = f'{pictures}/**/*'
-    assert f"note: folders below are not searched; their pictures too: '{pattern}'" in result.out
+    pattern = f'{images}/**/*'
+    assert f"note: folders below are not searched; their images too: '{pattern}'" in result.out
     assert 'earlier' not in result.out
     result = run('predict', detector, pattern, '--out', out)
     assert result.code == 0
@@ -185,26 +185,26 @@ def test_what_is_not_searched_and_what_an_earlier_run_left_is_said_in_a_line(
     assert len(drawn(out)) == len(read(out / 'images.json')['images']) == 6
     result = run('predict', detector, below, '--out', out)
     assert (
-        '  earlier   5 files there are not of this run, such as out/pictures/000001_2.png\n'
+        '  earlier   5 files there are not of this run, such as out/images/000001_2.png\n'
     ) in result.out
     assert len(drawn(out)) == 6
 
 
-def test_corrupt_pictures_are_named_and_the_rest_is_done(detector, pictures, run, tmp_path):
-    whole = (pictures / '000002.png').read_bytes()
-    (pictures / '000002.png').write_bytes(whole[:200])
-    (pictures / 'empty.jpg').touch()
-    (pictures / 'text.jpg').write_text('no picture')
-    (pictures / 'clip.mp4').write_text('no video')
-    cv2.imwrite(str(pictures / 'line.png'), np.zeros((1, 6000, 3), np.uint8))
-    (pictures / 'notes.txt').touch()
+def test_corrupt_images_are_named_and_the_rest_is_done(detector, images, run, tmp_path):
+    whole = (images / '000002.png').read_bytes()
+    (images / '000002.png').write_bytes(whole[:200])
+    (images / 'empty.jpg').touch()
+    (images / 'text.jpg').write_text('no image')
+    (images / 'clip.mp4').write_text('no video')
+    cv2.imwrite(str(images / 'line.png'), np.zeros((1, 6000, 3), np.uint8))
+    (images / 'notes.txt').touch()
     out = tmp_path / 'out'
-    result = run('predict', detector, pictures, '--out', out)
+    result = run('predict', detector, images, '--out', out)
     assert result.code == 1
     *lines, last = result.err.splitlines()
     assert last == '5 of 10 could not be predicted, as named above'
     assert [line.split(': ')[0] for line in lines] == [
-        f'skipped {pictures / name}'
+        f'skipped {images / name}'
         for name in ('000002.png', 'clip.mp4', 'empty.jpg', 'line.png', 'text.jpg')
     ]
     assert drawn(out) == [f'{number:06}.png' for number in (1, 3, 4, 5, 6)]
@@ -212,21 +212,21 @@ def test_corrupt_pictures_are_named_and_the_rest_is_done(detector, pictures, run
 
 
 def test_nothing_is_drawn_outside_the_folder_and_equal_names_do_not_collide(
-    detector, pictures, run, tmp_path
+    detector, images, run, tmp_path
 ):
     other = tmp_path / 'other' / 'deeper'
     other.mkdir(parents=True)
-    (other / '000001.png').write_bytes((pictures / '000003.png').read_bytes())
-    (other / 'a  b.png').write_bytes((pictures / '000003.png').read_bytes())
+    (other / '000001.png').write_bytes((images / '000003.png').read_bytes())
+    (other / 'a  b.png').write_bytes((images / '000003.png').read_bytes())
     before = {path for path in tmp_path.rglob('*') if 'out' not in path.parts}
     up = other / '..' / '..' / 'other' / 'deeper'
     out = tmp_path / 'out'
-    result = run('predict', detector, pictures / '000001.png', up / '*.png', '--out', out)
+    result = run('predict', detector, images / '000001.png', up / '*.png', '--out', out)
     assert result.code == 0, result.err
     assert drawn(out) == ['000001.png', '000001_2.png', 'a_b.png']
     assert {path for path in tmp_path.rglob('*') if 'out' not in path.parts} == before
     pairs = {i['file_name']: i['drawn'] for i in read(out / 'images.json')['images']}
-    assert pairs[str(up / '000001.png')] == 'pictures/000001_2.png'
+    assert pairs[str(up / '000001.png')] == 'images/000001_2.png'
 
 
 def test_a_video_becomes_a_video_with_the_frames_that_were_taken(detector, run, tmp_path):
@@ -240,38 +240,36 @@ def test_a_video_becomes_a_video_with_the_frames_that_were_taken(detector, run, 
     names = [image['file_name'] for image in read(out / 'images.json')['images']]
     assert names == [f'{clip}#{number}' for number in (0, 3, 6)]
     assert drawn(out) == ['clip.mp4']
-    capture = cv2.VideoCapture(str(out / 'pictures' / 'clip.mp4'))
+    capture = cv2.VideoCapture(str(out / 'images' / 'clip.mp4'))
     assert capture.get(cv2.CAP_PROP_FPS) == pytest.approx(4)
     frames = [capture.read()[0] for _ in range(4)]
     assert frames == [True, True, True, False]
     assert 'clip.mp4 (3 frames)' in result.out
 
 
-def test_a_url_is_fetched_and_one_that_fails_is_passed_over(
-    detector, pictures, serve, run, tmp_path
-):
-    (pictures / 'text.png').write_text('no picture')
-    url, out = serve(pictures), tmp_path / 'out'
+def test_a_url_is_fetched_and_one_that_fails_is_passed_over(detector, images, serve, run, tmp_path):
+    (images / 'text.png').write_text('no image')
+    url, out = serve(images), tmp_path / 'out'
     urls = [f'{url}/none.png', f'{url}/text.png', f'{url}/000001.png?size=../../x']
-    result = run('predict', detector, *urls, pictures / '000001.png', '--out', out)
+    result = run('predict', detector, *urls, images / '000001.png', '--out', out)
     assert result.code == 1
     lines = result.err.splitlines()
     assert lines[0].startswith(f'skipped {url}/none.png: cannot be had (404')
-    assert lines[1].startswith(f'skipped {url}/text.png: not a picture')
+    assert lines[1].startswith(f'skipped {url}/text.png: not an image')
     assert lines[2] == '2 of 4 could not be predicted, as named above'
-    found = by_picture(out)
-    assert torch.equal(found[urls[2]], found[str(pictures / '000001.png')])
+    found = by_image(out)
+    assert torch.equal(found[urls[2]], found[str(images / '000001.png')])
     assert drawn(out) == ['000001.png', '000001_2.png']
 
 
 def test_the_classes_of_a_classifier_are_those_that_test_computes(
-    save_classifier, pictures, run, tmp_path
+    save_classifier, images, run, tmp_path
 ):
     work, kept, out = save_classifier('multilabel'), tmp_path / 'kept.pkl', tmp_path / 'out'
     options = ['--out', kept, '--work-dir', tmp_path / 'test']
     result = run('test', work / 'as_run.py', work, *options)
     assert result.code == 0, result.err
-    result = run('predict', work, pictures, '--out', out, '--score-thr', 0)
+    result = run('predict', work, images, '--out', out, '--score-thr', 0)
     assert (result.code, result.err) == (0, '')
     found = {entry['file']: entry['predictions'] for entry in read(out / 'results.json')}
     assert len(found) == 6
@@ -287,21 +285,21 @@ def test_the_classes_of_a_classifier_are_those_that_test_computes(
 
 
 def test_of_one_label_the_top_classes_are_listed_and_ann_file_is_refused(
-    save_classifier, pictures, run, tmp_path
+    save_classifier, images, run, tmp_path
 ):
     work, out = save_classifier('classification'), tmp_path / 'out'
-    result = run('predict', work, pictures, '--out', out, '--top', 2, '--no-pictures')
+    result = run('predict', work, images, '--out', out, '--top', 2, '--no-images')
     assert result.code == 0, result.err
     for entry in read(out / 'results.json'):
         scores = [p['score'] for p in entry['predictions']]
         assert scores == sorted(scores, reverse=True)
         assert len(scores) == 2
-    assert not (out / 'pictures').exists()
-    assert '--ann-file' in one_error(run('predict', work, pictures, '--ann-file', 'x.json'))
+    assert not (out / 'images').exists()
+    assert '--ann-file' in one_error(run('predict', work, images, '--ann-file', 'x.json'))
 
 
 def test_mmdetections_inferencer_takes_config_and_checkpoint_and_finds_the_same(
-    config, pictures, run, tmp_path
+    config, images, run, tmp_path
 ):
     from mmdet.apis import DetInferencer
 
@@ -314,9 +312,9 @@ def test_mmdetections_inferencer_takes_config_and_checkpoint_and_finds_the_same(
     )
     assert result.code == 0, result.err
     as_run, checkpoint = work / config.name, work / 'epoch_1.pth'
-    result = run('predict', as_run, checkpoint, pictures, '--out', out, '--device', 'cpu')
+    result = run('predict', as_run, checkpoint, images, '--out', out, '--device', 'cpu')
     assert result.code == 0, result.err
-    ours = by_picture(out)
+    ours = by_image(out)
 
     inferencer = DetInferencer(str(as_run), str(checkpoint), device='cpu', show_progress=False)
     paths = list(ours)
@@ -327,7 +325,7 @@ def test_mmdetections_inferencer_takes_config_and_checkpoint_and_finds_the_same(
         rows = np.column_stack([one['bboxes'], one['scores'], one['labels']])
         np.testing.assert_allclose(ours[path].numpy(), rows, rtol=1e-5, atol=1e-5)
         np.testing.assert_allclose(one['bboxes'], same['bboxes'], rtol=1e-5, atol=1e-4)
-    whole_folder = inferencer(str(pictures), out_dir=str(tmp_path / 'theirs'), no_save_pred=False)
+    whole_folder = inferencer(str(images), out_dir=str(tmp_path / 'theirs'), no_save_pred=False)
     assert len(whole_folder['predictions']) == 6
     assert len(list((tmp_path / 'theirs' / 'vis').iterdir())) == 6
 
@@ -338,24 +336,24 @@ def test_mmdetections_inferencer_takes_config_and_checkpoint_and_finds_the_same(
 @pytest.mark.parametrize(
     ('arguments', 'message'),
     [
-        (['{detector}'], 'give at least one picture'),
-        (['{detector}', 'none.png'], 'no picture, folder or video at'),
-        (['{detector}', '{empty}'], 'no picture or video is in it'),
-        (['{empty}', '{pictures}'], 'no config of a training'),
-        (['none.py', '{detector}', '{pictures}'], 'no config at'),
-        (['{detector}', '{pictures}', '--device', 'cuda:99'], '--device cuda:99'),
-        (['{detector}', '{pictures}', '--batch-size', '0'], '0 is not at least 1'),
-        (['{detector}', '{pictures}', '--score-thr', '2'], '2 is not between 0 and 1'),
-        (['{detector}', '{pictures}', '--out', '{file}'], 'cannot be made'),
+        (['{detector}'], 'give at least one image'),
+        (['{detector}', 'none.png'], 'no image, folder or video at'),
+        (['{detector}', '{empty}'], 'no image or video is in it'),
+        (['{empty}', '{images}'], 'no config of a training'),
+        (['none.py', '{detector}', '{images}'], 'no config at'),
+        (['{detector}', '{images}', '--device', 'cuda:99'], '--device cuda:99'),
+        (['{detector}', '{images}', '--batch-size', '0'], '0 is not at least 1'),
+        (['{detector}', '{images}', '--score-thr', '2'], '2 is not between 0 and 1'),
+        (['{detector}', '{images}', '--out', '{file}'], 'cannot be made'),
         (
-            ['{detector}', '{pictures}', '--cfg-options', 'model.bbox_head.num_classes=3'],
+            ['{detector}', '{images}', '--cfg-options', 'model.bbox_head.num_classes=3'],
             'does not fit the model of the config',
         ),
     ],
 )
-def test_a_users_mistake_is_one_line(detector, pictures, run, tmp_path, arguments, message):
+def test_a_users_mistake_is_one_line(detector, images, run, tmp_path, arguments, message):
     (tmp_path / 'empty').mkdir()
     (tmp_path / 'file').touch()
-    places = dict(detector=detector, pictures=pictures)
+    places = dict(detector=detector, images=images)
     places |= {name: tmp_path / name for name in ('empty', 'file')}
     assert message in one_error(run('predict', *(a.format(**places) for a in arguments)))

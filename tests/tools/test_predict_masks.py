@@ -24,14 +24,14 @@ NAMES = ('disc', 'bar', 'hook')
 SMALL = dict(feat_channels=64, stacked_convs=1, fc_out_channels=64, conv_out_channels=64,
              num_convs=1, score_thr=0.0, filter_thr=0.0, nms_pre=100, max_per_img=12)  # fmt: skip
 LAST = ('fc_cls.weight', 'conv_cls.weight', 'conv_kernel.weight', 'controller.weight')
-# Height and width of each picture; the first and the last are one batch's, as the config scales
+# Height and width of each image; the first and the last are one batch's, as the config scales
 # both to 96 pixels.
 SIZES = ((64, 96), (96, 64), (80, 80), (128, 192))
 NUMBERS = range(101, 105)
 
 
 def draw_shape(kind, size, rng):
-    """A mask, ``(H, W)`` of uint8, of a shape somewhere in a picture."""
+    """A mask, ``(H, W)`` of uint8, of a shape somewhere in an image."""
     mask = np.zeros(size, np.uint8)
     r = int(rng.integers(12, 24))  # around COCO's bound between small and medium objects
     x, y = (int(rng.integers(r, side - r)) for side in size[::-1])
@@ -47,16 +47,16 @@ def draw_shape(kind, size, rng):
 
 @pytest.fixture(scope='module')
 def shapes(tmp_path_factory):
-    """Pictures of bright shapes, the corner of each telling its number, and their truth."""
+    """Images of bright shapes, the corner of each telling its number, and their truth."""
     root = tmp_path_factory.mktemp('shapes')
-    (root / 'pictures').mkdir()
+    (root / 'images').mkdir()
     rng = np.random.default_rng(0)
     images, annotations = [], []
     for number, size in zip(NUMBERS, SIZES, strict=True):
-        picture = rng.integers(60, size=(*size, 3), dtype=np.uint8)
+        image = rng.integers(60, size=(*size, 3), dtype=np.uint8)
         for kind in rng.permutation(3):
             mask = draw_shape(kind, size, rng)
-            picture[mask > 0] = rng.integers(150, 256, size=3)
+            image[mask > 0] = rng.integers(150, 256, size=3)
             code = masks_of_coco.encode(np.asfortranarray(mask))
             annotations.append(
                 dict(
@@ -69,9 +69,9 @@ def shapes(tmp_path_factory):
                     segmentation=dict(code, counts=code['counts'].decode()),
                 )
             )
-        picture[:8, :8] = number
+        image[:8, :8] = number
         file = f'{number}.png'
-        Image.fromarray(picture).save(root / 'pictures' / file)
+        Image.fromarray(image).save(root / 'images' / file)
         images.append(dict(id=number, file_name=file, height=size[0], width=size[1]))
     categories = [dict(id=5 + 10 * number, name=name) for number, name in enumerate(NAMES)]
     content = dict(images=images, annotations=annotations, categories=categories)
@@ -93,7 +93,7 @@ def save_detector(project_root, tmp_path, tiny_arch, shapes):
             part.update({key: min(part[key], SMALL[key]) for key in part.keys() & SMALL.keys()})
         loader = cfg.test_dataloader
         loader.update(num_workers=0, persistent_workers=False)
-        files = dict(ann_file='truth.json', data_prefix=dict(img='pictures/'))
+        files = dict(ann_file='truth.json', data_prefix=dict(img='images/'))
         loader.dataset.update(data_root=str(shapes), metainfo=dict(classes=NAMES), **files)
         loader.dataset.pipeline[1].scale = (96, 96)
         cfg.test_evaluator.update(metric or {}, ann_file=str(shapes / 'truth.json'))
@@ -130,8 +130,8 @@ def measure(truth, results, kind):
     return evaluation.stats
 
 
-def by_picture(rows):
-    """The rows of each picture in the file's order, the surest first."""
+def by_image(rows):
+    """The rows of each image in the file's order, the surest first."""
     return {number: [row for row in rows if row['image_id'] == number] for number in NUMBERS}
 
 
@@ -155,11 +155,11 @@ def test_the_masks_are_those_that_test_computes(
     # In a batch, rounding may turn a pixel at the very threshold, and give the last place that
     # max_per_img leaves to another one.
     for batch_size, share, compared in ((1, 0, None), (4, 1e-3, -1)):
-        predict = (*arguments, shapes / 'pictures', *options, '--batch-size', batch_size)
+        predict = (*arguments, shapes / 'images', *options, '--batch-size', batch_size)
         result = run('predict', *predict)
         assert (result.code, result.err) == (0, '')
         boxes, masks = read(out / 'results.bbox.json'), read(out / 'results.segm.json')
-        for number, rows in by_picture(masks).items():
+        for number, rows in by_image(masks).items():
             found = expected[number]
             order = np.argsort(-found['scores'].numpy(), kind='stable')
             assert len(rows) == len(order) > 0
@@ -184,7 +184,7 @@ def test_the_masks_are_those_that_test_computes(
 
 
 def near_truth(truth, rng):
-    """By picture what a fair detector would say: masks a little off, some missed, some wrong."""
+    """By image what a fair detector would say: masks a little off, some missed, some wrong."""
     found = {}
     for number in NUMBERS:
         masks, labels = [], []
@@ -211,8 +211,8 @@ def test_pycocotools_measures_the_file_as_test_does(
     found = near_truth(truth, np.random.default_rng(1))
 
     def predict(self, inputs, samples, rescale=True):
-        for picture, sample in zip(inputs, samples, strict=True):
-            sample.pred_instances = found[round(float(picture[0, 0, 0]) * 255)].clone()
+        for image, sample in zip(inputs, samples, strict=True):
+            sample.pred_instances = found[round(float(image[0, 0, 0]) * 255)].clone()
         return samples
 
     monkeypatch.setattr(TwoStageDetector, 'predict', predict)
@@ -221,8 +221,8 @@ def test_pycocotools_measures_the_file_as_test_does(
     figures = tmp_path / 'figures.json'
     result = run('test', *arguments, '--out', figures, '--work-dir', tmp_path / 'test')
     assert result.code == 0, result.err
-    options = ('--ann-file', shapes / 'truth.json', '--no-pictures')
-    assert run('predict', *arguments, shapes / 'pictures', '--out', out, *options).code == 0
+    options = ('--ann-file', shapes / 'truth.json', '--no-images')
+    assert run('predict', *arguments, shapes / 'images', '--out', out, *options).code == 0
 
     tested = read(figures)['metrics']
     for part in ('bbox', 'segm'):

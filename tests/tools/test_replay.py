@@ -12,14 +12,14 @@ from tresnet_det.engine import config as edit
 
 @TRANSFORMS.register_module()
 class Spoil(BaseTransform):
-    """Make one file's picture, or a box of it, not finite."""
+    """Make one file's image, or a box of it, not finite."""
 
     def __init__(self, name, what):
         self.name, self.what = name, what
 
     def transform(self, results):
         if results['img_path'].endswith(self.name):
-            if self.what == 'picture':
+            if self.what == 'image':
                 results['img'] = results['img'].astype('float32')
                 results['img'][3, 4] = float('nan')
             else:
@@ -29,49 +29,49 @@ class Spoil(BaseTransform):
 
 @pytest.fixture
 def spoil(config, data):
-    """Plant it into the training pipeline; returns the picture's path."""
+    """Plant it into the training pipeline; returns the image's path."""
 
     def plant(what):
         cfg = edit.load_config(config)
-        picture = sorted((data.folder / 'train2017').iterdir())[7]
-        spoiling = dict(type='Spoil', name=picture.name, what=what)
+        image = sorted((data.folder / 'train2017').iterdir())[7]
+        spoiling = dict(type='Spoil', name=image.name, what=what)
         cfg.train_dataloader.dataset.pipeline.insert(-1, spoiling)
         cfg.model.bbox_head.feat_channels = 64  # a group of one channel has no variance at 1x1
         cfg.dump(config)
-        return picture
+        return image
 
     return plant
 
 
-PLACES = [('picture', 'inputs', 'loss'), ('box', 'data_samples.gt_instances.bboxes', 'batch')]
+PLACES = [('image', 'inputs', 'loss'), ('box', 'data_samples.gt_instances.bboxes', 'batch')]
 
 
 @pytest.mark.parametrize(('what', 'place', 'named'), PLACES)
-def test_a_detectors_training_names_the_picture_and_is_run_again(
+def test_a_detectors_training_names_the_image_and_is_run_again(
     config, spoil, run, tmp_path, what, place, named
 ):
-    picture = spoil(what)
+    image = spoil(what)
     work = tmp_path / 'work'
     result = run('train', config, '--work-dir', work)
     assert result.code == 2
     (line,) = [line for line in result.err.splitlines() if line.startswith('error: ')]
     assert f'The {named} is n' in line  # a loss is nan, a batch is not finite
-    assert f'{place} of {picture};' in line
+    assert f'{place} of {image};' in line
     command = line.split('python ')[1].split(' runs it again')[0]
     tool, file = shlex.split(command)
     assert tool == 'tools/replay.py'
     step = torch.load(file, weights_only=True)
-    assert str(picture) in step['files']
+    assert str(image) in step['files']
 
     again = run('replay', file)
     assert again.code == 0, again.err
-    assert f'not finite before the model saw it: {place} of {picture}' in again.out
+    assert f'not finite before the model saw it: {place} of {image}' in again.out
     assert 'first module with an output that is not finite: ' in again.out
     alone = [line.strip() for line in again.out.splitlines() if line.strip().startswith('/')]
     assert [line.split(': loss ')[0] for line in alone] == step['files']
     # A box that is not finite is none for FCOS, silently: the loss stays finite.
     bad = [line for line in alone if 'nan' in line]
-    assert bad == ([f'{picture}: loss nan'] if what == 'picture' else [])
+    assert bad == ([f'{image}: loss nan'] if what == 'image' else [])
 
 
 def test_it_goes_on_by_option_and_ends(config, spoil, run, tmp_path):

@@ -46,8 +46,8 @@ def evil(tmp_path):
         'train {config} --work-dir {work} --cfg-options load_from={file}',
         'test {config} {evil} --work-dir {work}',
         'test {config} {file} --work-dir {work} --data {data}',
-        'predict {config} {evil} {picture} --out {work}',
-        'predict {evil} {picture} --out {work}',
+        'predict {config} {evil} {image} --out {work}',
+        'predict {evil} {image} --out {work}',
         'export {config} {file} --out {work}/a.onnx',
         'convert_weights {file} {work}/a.pth --to timm',
         'publish_weights {file}',
@@ -65,7 +65,7 @@ def test_no_tool_runs_what_a_checkpoint_carries(
         file=evil / 'best_1.pth',
         work=tmp_path / 'work',
         data=data.folder,
-        picture=next((data.folder / 'val2017').iterdir()),
+        image=next((data.folder / 'val2017').iterdir()),
     )
     line = one_error(run(*(part.format(**places) for part in arguments.split())))
     assert 'best_1.pth' in line

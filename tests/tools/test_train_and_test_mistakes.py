@@ -68,13 +68,13 @@ def test_truncated_annotations_are_named(config, data, run, tmp_path):
     assert not (tmp_path / WORK).exists()
 
 
-def test_a_missing_picture_is_named_before_training(config, data, run, tmp_path):
+def test_a_missing_image_is_named_before_training(config, data, run, tmp_path):
     gone = sorted((data.folder / 'train2017').iterdir())[3]
     gone.unlink()
     assert gone.name in train_error(run, config, tmp_path)
 
 
-def test_an_undecodable_picture_stops_training_and_is_named(config, data, run, tmp_path):
+def test_an_undecodable_image_stops_training_and_is_named(config, data, run, tmp_path):
     broken = sorted((data.folder / 'train2017').iterdir())[3]
     broken.write_bytes(broken.read_bytes()[:200])
     message = train_error(run, config, tmp_path)
@@ -83,18 +83,18 @@ def test_an_undecodable_picture_stops_training_and_is_named(config, data, run, t
 
 
 @pytest.mark.parametrize('workers', [0, 1])
-def test_an_undecodable_picture_is_named_also_out_of_a_worker(config, data, run, tmp_path, workers):
+def test_an_undecodable_image_is_named_also_out_of_a_worker(config, data, run, tmp_path, workers):
     broken = sorted((data.folder / 'train2017').iterdir())[3]
-    broken.write_bytes(b'no picture')
+    broken.write_bytes(b'no image')
     message = train_error(
         run, config, tmp_path, '--cfg-options', f'train_dataloader.num_workers={workers}'
     )
     assert str(broken) in message
 
 
-def test_an_undecodable_picture_is_skipped_and_counted_by_option(config, data, run, tmp_path):
+def test_an_undecodable_image_is_skipped_and_counted_by_option(config, data, run, tmp_path):
     broken = sorted((data.folder / 'train2017').iterdir())[3]
-    broken.write_bytes(b'no picture')
+    broken.write_bytes(b'no image')
     result = run(
         'train',
         config,
@@ -105,7 +105,7 @@ def test_an_undecodable_picture_is_skipped_and_counted_by_option(config, data, r
     assert str(broken) in result.out + result.err
 
 
-def test_boxes_outside_their_picture_are_warned_of(config, data, run, tmp_path):
+def test_boxes_outside_their_image_are_warned_of(config, data, run, tmp_path):
     def move_out(content):
         content['annotations'][0]['bbox'] = [500.0, 500.0, 10.0, 10.0]
 
@@ -114,7 +114,7 @@ def test_boxes_outside_their_picture_are_warned_of(config, data, run, tmp_path):
         'train', config, '--work-dir', tmp_path / WORK, '--cfg-options', 'train_cfg.max_epochs=1'
     )
     assert result.code == 0
-    assert 'lie outside their picture: they are left out' in result.out + result.err
+    assert 'lie outside their image: they are left out' in result.out + result.err
 
 
 def test_a_wrong_number_of_classes_names_the_key_and_both_numbers(config, run, tmp_path):

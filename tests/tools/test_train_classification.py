@@ -1,4 +1,4 @@
-"""The command line tools on classifiers: one label a picture, several, and what they hand on."""
+"""The command line tools on classifiers: one label per image, several, and what they hand on."""
 
 import copy
 import json
@@ -33,9 +33,9 @@ def write_folders(root, classes, count, seed=0):
             folder = root / split / name
             folder.mkdir(parents=True)
             for index in range(count):
-                picture = rng.integers(0, 80, (64, 64, 3), np.uint8)
-                picture[..., number % 3] += 120
-                cv2.imwrite(str(folder / f'{index}.png'), picture)
+                image = rng.integers(0, 80, (64, 64, 3), np.uint8)
+                image[..., number % 3] += 120
+                cv2.imwrite(str(folder / f'{index}.png'), image)
     return root
 
 
@@ -237,7 +237,7 @@ def test_the_classification_demo_runs_as_it_stands(write_config, run, tmp_path):
     assert result.code == 0, result.err
     result = run('test', config, 'work', '--demo', '--data-root', tmp_path / 'demo')
     assert result.code == 0, result.err
-    assert 'on 359 pictures' in result.out
+    assert 'on 359 images' in result.out
 
 
 def test_a_head_for_another_number_of_classes_is_named_before_anything_is_built(
@@ -261,10 +261,10 @@ def test_an_empty_class_folder_is_named(folders_config, folders, run):
         file.unlink()
     line = error_of(run('train', folders_config, '--data-root', folders))
     assert str(folders / 'train' / 'green') in line
-    assert 'no picture in this class folder' in line
+    assert 'no image in this class folder' in line
 
 
-def test_a_picture_that_does_not_decode_is_named(folders_config, folders, run):
+def test_an_image_that_does_not_decode_is_named(folders_config, folders, run):
     bad = folders / 'train' / 'green' / '2.png'
     bad.write_bytes(bad.read_bytes()[:40])
     line = error_of(run('train', folders_config, '--data-root', folders, '--work-dir', 'work'))

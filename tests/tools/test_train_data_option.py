@@ -17,7 +17,7 @@ SPLITS = {'train2017': 'train', 'val2017': 'val'}
 
 
 def read_demo(root):
-    """Yield split, picture and its boxes (number, x, y, w, h) of the demo's COCO files."""
+    """Yield split, image and its boxes (number, x, y, w, h) of the demo's COCO files."""
     for old, split in SPLITS.items():
         content = json.loads((root / f'annotations/instances_{old}.json').read_text())
         for image in content['images']:
@@ -31,13 +31,13 @@ def read_demo(root):
 
 def write_yolo(root, out):
     """The demo data as YOLO keeps it, with a data.yaml."""
-    for split, picture, image, boxes in read_demo(root):
+    for split, file, image, boxes in read_demo(root):
         width, height = image['width'], image['height']
-        target = out / f'images/{split}/{picture.name}'
-        labels = out / f'labels/{split}/{picture.stem}.txt'
+        target = out / f'images/{split}/{file.name}'
+        labels = out / f'labels/{split}/{file.stem}.txt'
         for path in (target, labels):
             path.parent.mkdir(parents=True, exist_ok=True)
-        shutil.copy(picture, target)
+        shutil.copy(file, target)
         rows = [
             f'{n} {(x + w / 2) / width:.6f} {(y + h / 2) / height:.6f} {w / width:.6f} '
             f'{h / height:.6f}\n'
@@ -54,10 +54,10 @@ def write_voc(root, out):
     for part in ('Annotations', 'ImageSets/Main', 'JPEGImages'):
         (out / part).mkdir(parents=True)
     lists = {}
-    for split, picture, image, boxes in read_demo(root):
-        name = f'{split}_{picture.stem}'
+    for split, file, image, boxes in read_demo(root):
+        name = f'{split}_{file.stem}'
         lists.setdefault(split, []).append(name)
-        shutil.copy(picture, out / f'JPEGImages/{name}.png')
+        shutil.copy(file, out / f'JPEGImages/{name}.png')
         objects = ''.join(
             f'<object><name>{escape(NAMES[n])}</name><bndbox><xmin>{x + 1}</xmin><ymin>{y + 1}'
             f'</ymin><xmax>{x + w}</xmax><ymax>{y + h}</ymax></bndbox></object>'
@@ -85,7 +85,7 @@ def weights(work):
 
 
 def truth(file):
-    """What is to be found in each picture: labels and boxes."""
+    """What is to be found in each image: labels and boxes."""
     content = json.loads(file.read_text())
     names = {category['id']: category['name'] for category in content['categories']}
     found = {image['id']: [] for image in content['images']}
@@ -139,7 +139,7 @@ def test_a_folder_trains_and_tests_as_the_config_written_by_hand_does(
     kind = "YOLO's label files" if write is write_yolo else 'Pascal VOC'
     for line in (
         f'--data: {kind} at {folder}',
-        '  train   12 pictures, ',
+        '  train   12 images, ',
         "  classes 10: '0', '1', ",
         'base_own/data; nothing in the data folder is changed',
         '2 epochs of 3 steps, batch 4, learning rate 0.00025 (0.001 for a batch of 16)',
@@ -156,7 +156,7 @@ def test_a_folder_trains_and_tests_as_the_config_written_by_hand_does(
         assert result.code == 0, result.err
         metrics = json.loads(out.read_text())['metrics']
         assert metrics['coco/bbox_mAP'] == max(expected['coco/bbox_mAP'])
-        assert 'on 6 pictures' in result.out
+        assert 'on 6 images' in result.out
     assert f'--data {folder.name}' in result.out
 
 
@@ -178,16 +178,16 @@ def test_a_checkpoint_is_not_measured_on_classes_that_it_does_not_know(base, dat
 
 def test_without_validation_a_part_of_the_training_becomes_it(base, data, run, tmp_path):
     folder = tmp_path / 'own'
-    shutil.copytree(data.folder / 'train2017', folder / 'pictures')
+    shutil.copytree(data.folder / 'train2017', folder / 'images')
     shutil.copy(data.folder / 'annotations/instances_train2017.json', folder / 'labels.json')
-    # A group norm of one channel a group needs more than one picture at a level of 1 x 1.
+    # A group norm of one channel a group needs more than one image at a level of 1 x 1.
     options = ['--cfg-options', 'train_cfg.max_epochs=1', 'model.bbox_head.feat_channels=64']
     result = run('train', base, '--data', folder, '--work-dir', 'work', *options)
     assert result.code == 0, result.err
-    assert 'no validation split: 1 of the 12 training pictures are kept apart' in result.out
+    assert 'no validation split: 1 of the 12 training images are kept apart' in result.out
     result = run('test', 'work/base.py', 'work')
     assert result.code == 0, result.err
-    assert 'on 1 pictures' in result.out
+    assert 'on 1 images' in result.out
 
 
 def test_class_folders_without_validation_train_and_test(project_root, run, tmp_path):
@@ -206,14 +206,14 @@ def test_class_folders_without_validation_train_and_test(project_root, run, tmp_
         for i in range(4):
             path = tmp_path / f'own/{name}/{i}.png'
             path.parent.mkdir(parents=True, exist_ok=True)
-            picture = rng.integers(0, 80, (64, 64, 3), np.uint8)
-            picture[..., 2 - number] += 120
-            Image.fromarray(picture).save(path)
+            image = rng.integers(0, 80, (64, 64, 3), np.uint8)
+            image[..., 2 - number] += 120
+            Image.fromarray(image).save(path)
     result = run('train', 'tiny.py', '--data', 'own', '--work-dir', 'work')
     assert result.code == 0, result.err
     for line in (
         "  classes 3: 'blue', 'green', 'red'",
-        '3 of the 12 training pictures are kept apart',  # one of each class
+        '3 of the 12 training images are kept apart',  # one of each class
         'batch of 9 instead of 64: there are no more',
         'best accuracy/top1',
     ):
@@ -221,7 +221,7 @@ def test_class_folders_without_validation_train_and_test(project_root, run, tmp_
     assert edit.load_config(tmp_path / 'work/tiny.py').train_dataloader.drop_last is False
     result = run('test', 'tiny.py', 'work', '--data', 'own')
     assert result.code == 0, result.err
-    assert 'on 3 pictures' in result.out
+    assert 'on 3 images' in result.out
 
 
 def test_several_labels_train_on_yolo_too(project_root, data, run, tmp_path):

@@ -10,7 +10,7 @@ def prepare() -> None:
     In this order: check which mmcv there is; where it has no compiled extension, offer one in
     Python as ``mmcv._ext`` (built when it is first imported); mend mmengine's look-up of packages
     where setuptools no longer has pkg_resources; allow-list what mmengine saves, and make
-    mmengine load with ``weights_only=True``; let its inferencers find our loader of pictures, and
+    mmengine load with ``weights_only=True``; let its inferencers find our loader of images, and
     its configs those of this project.
     Calling it again changes nothing.
 

@@ -4,7 +4,7 @@ Importing it registers `LoadImage`, `ImageFolderDataset`, `MultiLabelDataset`, `
 and `stack_samples`.
 
 The converters and checks are imported from their modules, so that this stays light; so does
-torchvision, which takes a second, until a picture or a transform needs it.
+torchvision, which takes a second, until an image or a transform needs it.
 """
 
 from .collate import stack_samples

@@ -44,7 +44,7 @@ def check_coco_data(
         Warnings, one line each; empty where all is well.
 
     Raises:
-        MissingFileError: The annotation file, the folder or pictures in it are not there.
+        MissingFileError: The annotation file, the folder or images in it are not there.
         InputError: The JSON is broken, is no instances file, contradicts itself, does not fit
             ``classes`` or ``num_classes``, or something cannot be read.
     """
@@ -111,7 +111,7 @@ def check_dataloader_cfg(
     classes = resolve_coco_classes(cfg_dataset)
     test_mode = bool(cfg_dataset.get('test_mode', False))
     lines = check_coco_data(ann_file, img_dir, classes, num_classes, needs_annotations, test_mode)
-    for line in lines:  # a part of a concatenation may be pictures without objects, not the whole
+    for line in lines:  # a part of a concatenation may be images without objects, not the whole
         if line.endswith(_NOTHING_TO_LEARN) and not in_concatenation:
             raise InputError(line)
     return lines
@@ -231,12 +231,12 @@ def check_unique(classes: Sequence[str]) -> None:
         raise InputError(f'metainfo.classes names {few(twice)} more than once')
 
 
-def find_absent_pictures(folder: Path, names: Sequence[str]) -> list[int]:
-    """Return which pictures are not there, by listing each folder once, not asking for every file.
+def find_absent_images(folder: Path, names: Sequence[str]) -> list[int]:
+    """Return which images are not there, by listing each folder once, not asking for every file.
 
     Args:
-        folder: Holds the pictures.
-        names: Picture files, relative to it.
+        folder: Holds the images.
+        names: Image files, relative to it.
 
     Returns:
         Positions in ``names``.
@@ -256,10 +256,10 @@ def find_absent_pictures(folder: Path, names: Sequence[str]) -> list[int]:
 
 
 def _check_files(ann_file: Path, img_dir: Path, names: list[str]) -> None:
-    lost = find_absent_pictures(img_dir, names)
+    lost = find_absent_images(img_dir, names)
     if lost:
         raise MissingFileError(
-            f'{img_dir}: {len(lost)} of {len(names)} pictures that {ann_file} names are not in it, '
+            f'{img_dir}: {len(lost)} of {len(names)} images that {ann_file} names are not in it, '
             f'the first is {shown(names[lost[0]])}: '
             + ('complete the folder' if len(lost) < len(names) else 'is data_prefix.img right?')
         )

@@ -1,4 +1,4 @@
-"""What the classification datasets share: pictures and labels in memory, a pipeline, checks."""
+"""What the classification datasets share: images and labels in memory, a pipeline, checks."""
 
 import logging
 import os
@@ -14,22 +14,22 @@ from torch.utils.data import Dataset
 
 from ..errors import InputError, MissingFileError, few, shown
 from ..models import ClsDataSample
-from .checks import check_unique, find_absent_pictures
+from .checks import check_unique, find_absent_images
 from .decode import decode_rgb
 from .formats.folders import inner_folders, walk
 from .formats.text_files import read_lines
 from .pipeline import build_transforms
 
 
-class LabelledPictures(Dataset):
-    """Pictures with their labels, read and transformed when they are asked for.
+class LabelledImages(Dataset):
+    """Images with their labels, read and transformed when they are asked for.
 
     A sample is what MMEngine's Runner hands to a model: ``inputs``, ``(3, H, W)`` of uint8 in RGB,
     and ``data_samples``, a ``ClsDataSample`` with ``gt_label``, ``img_path``, ``ori_shape`` and
     ``img_shape`` (height and width). The colours are normalised by the model's data preprocessor,
     which must not swap them: ``bgr_to_rgb=False``.
 
-    A subclass says how many pictures there are, where they are and how one is read.
+    A subclass says how many images there are, where they are and how one is read.
 
     Args:
         classes: Names of the classes.
@@ -49,11 +49,11 @@ class LabelledPictures(Dataset):
         raise NotImplementedError
 
     def img_path(self, index: int) -> str:
-        """Return the file of a picture."""
+        """Return the file of an image."""
         raise NotImplementedError
 
     def read(self, index: int) -> tuple[torch.Tensor, np.ndarray | int]:
-        """Return a picture, ``(3, H, W)`` of uint8 in RGB, and its label, before any transform."""
+        """Return an image, ``(3, H, W)`` of uint8 in RGB, and its label, before any transform."""
         raise NotImplementedError
 
     def full_init(self) -> None:
@@ -63,7 +63,7 @@ class LabelledPictures(Dataset):
         """Return a sample.
 
         Raises:
-            InputError: The picture does not decode, or the pipeline gives no uint8 tensor.
+            InputError: The image does not decode, or the pipeline gives no uint8 tensor.
         """
         image, label = self.read(index)
         inputs = self._transforms(image)
@@ -81,23 +81,23 @@ class LabelledPictures(Dataset):
             )
         )
         sample.gt_label = torch.from_numpy(np.array(label, np.int64))
-        # A worker would send all of the picture that a crop is a view of.
+        # A worker would send all of the image that a crop is a view of.
         return dict(inputs=inputs.contiguous(), data_samples=sample)
 
 
-class ClassificationDataset(LabelledPictures):
-    """Picture files in a folder, with their labels in memory.
+class ClassificationDataset(LabelledImages):
+    """Image files in a folder, with their labels in memory.
 
     Args:
-        folder: Holds the pictures.
-        names: ``N`` picture files, relative to ``folder``.
-        gt_labels: Class numbers, ``(N,)`` of int64; or several a picture, ``(N, classes)`` of int8
+        folder: Holds the images.
+        names: ``N`` image files, relative to ``folder``.
+        gt_labels: Class numbers, ``(N,)`` of int64; or several an image, ``(N, classes)`` of int8
             with 1, 0 and -1 for unknown.
         classes: Names of the classes.
         pipeline: Transforms, as :func:`build_transforms` takes them.
 
     Attributes:
-        gt_labels: As given, by picture.
+        gt_labels: As given, by image.
     """
 
     def __init__(
@@ -125,7 +125,7 @@ class ClassificationDataset(LabelledPictures):
 
 
 def resolve_folder(data_root: str, data_prefix: Mapping | None) -> Path:
-    """Return the folder of the pictures, ``data_root`` with ``data_prefix['img']``.
+    """Return the folder of the images, ``data_root`` with ``data_prefix['img']``.
 
     Raises:
         MissingFileError: It is not there.
@@ -178,14 +178,14 @@ def suggest(name: str, known: Sequence[str]) -> str:
     return f'did you mean {folded[close[0]]!r}?' if close else f'known are {few(known)}'
 
 
-def check_pictures(
+def check_image_files(
     folder: Path, names: Sequence[str], source: str, rows: Sequence[int] | None = None
 ) -> None:
-    """Hold that every picture that a file names is there.
+    """Hold that every image that a file names is there.
 
     Args:
-        folder: Holds the pictures.
-        names: Picture files, relative to it.
+        folder: Holds the images.
+        names: Image files, relative to it.
         source: The file that names them.
         rows: Row of each in that file.
 
@@ -193,22 +193,22 @@ def check_pictures(
         MissingFileError: Some are not there.
         InputError: A folder cannot be listed.
     """
-    lost = find_absent_pictures(folder, names)
+    lost = find_absent_images(folder, names)
     if lost:
         where = f'{source}:{rows[lost[0]]}' if rows else source
         raise MissingFileError(
-            f'{where}: the picture {shown(names[lost[0]])} is not in {folder.absolute()} '
+            f'{where}: the image {shown(names[lost[0]])} is not in {folder.absolute()} '
             f'({len(lost)} of {len(names)} are not): '
             + ('complete the folder' if len(lost) < len(names) else 'is data_prefix.img right?')
         )
 
 
 def check_repeats(ann_file: Path, names: Sequence[str], rows: Sequence[int]) -> None:
-    """Hold that no picture is named twice.
+    """Hold that no image is named twice.
 
     Args:
         ann_file: The file that names them.
-        names: Picture files.
+        names: Image files.
         rows: Row of each in that file.
 
     Raises:
@@ -218,16 +218,16 @@ def check_repeats(ann_file: Path, names: Sequence[str], rows: Sequence[int]) -> 
     for row, name in zip(rows, names, strict=True):
         if name in first:
             raise InputError(
-                f'{ann_file}:{row}: the picture {shown(name)} was in row {first[name]} already: '
+                f'{ann_file}:{row}: the image {shown(name)} was in row {first[name]} already: '
                 'remove one of the rows'
             )
         first[name] = row
 
 
-def find_class_pictures(
+def find_class_images(
     folder: Path, classes: Sequence[str] | None
 ) -> tuple[list[str], list[int], tuple[str, ...]]:
-    """List a folder that holds a folder of pictures for each class, as torchvision does.
+    """List a folder that holds a folder of images for each class, as torchvision does.
 
     Hidden folders are passed over, and so are those that are not in ``classes``, with a word.
 
@@ -236,18 +236,18 @@ def find_class_pictures(
         classes: Their names in the order of the labels; None for all, sorted by name.
 
     Returns:
-        Picture files relative to ``folder``, sorted within each class; the class number of each;
+        Image files relative to ``folder``, sorted within each class; the class number of each;
         the classes.
 
     Raises:
-        InputError: There is no class folder, one of ``classes`` has none, or one has no picture.
+        InputError: There is no class folder, one of ``classes`` has none, or one has no image.
     """
     from torchvision.datasets.folder import IMG_EXTENSIONS
 
     found = inner_folders(folder)
     if not found:
         raise InputError(
-            f'{folder.absolute()}: no class folders in it: put the pictures of each class into '
+            f'{folder.absolute()}: no class folders in it: put the images of each class into '
             'a folder with its name, or name a label file by ann_file'
         )
     if classes is None:
@@ -277,7 +277,7 @@ def find_class_pictures(
     for name, number in numbers.items():
         if not counts[number]:
             raise InputError(
-                f'{folder.absolute() / name}: no picture in this class folder (wanted are '
+                f'{folder.absolute() / name}: no image in this class folder (wanted are '
                 f'{" ".join(IMG_EXTENSIONS)}): fill it, or leave it out by metainfo.classes'
             )
     names = [os.path.relpath(path, folder) for path, _ in pairs]

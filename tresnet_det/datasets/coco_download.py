@@ -13,7 +13,7 @@ from .archives import download, files_below, remote_size, unpack
 
 BASE_URL = 'http://images.cocodataset.org'
 SPLITS = ('train', 'val')
-PICTURES = {'train2017': 118287, 'val2017': 5000, 'train2014': 82783, 'val2014': 40504}
+IMAGES = {'train2017': 118287, 'val2017': 5000, 'train2014': 82783, 'val2014': 40504}
 SIZES = {  # bytes, as COCO's server gives them
     'train2017.zip': 19336861798,
     'val2017.zip': 815585330,
@@ -35,12 +35,12 @@ def get_coco(
 ) -> dict[str, int]:
     """Download what is missing of MS-COCO, unpack and verify it.
 
-    Each part (annotations, the pictures of a split) appears complete or not at all. What is there
+    Each part (annotations, the images of a split) appears complete or not at all. What is there
     is verified and not fetched again; a download that was cut off goes on where it ended.
 
     Verified are: each archive's size (COCO's server is held to `SIZES`), the CRC-32 of each file as
-    it is unpacked, and that every picture that the annotations name is there and not empty; of
-    COCO's server also the number of pictures. Not verified is who made it: COCO publishes no
+    it is unpacked, and that every image that the annotations name is there and not empty; of
+    COCO's server also the number of images. Not verified is who made it: COCO publishes no
     digests, and the connection is plain HTTP.
 
     Args:
@@ -51,11 +51,11 @@ def get_coco(
         keep_archives: Leave the zip files in ``out_dir``.
 
     Returns:
-        The number of pictures of each split, such as ``{'val2017': 5000}``.
+        The number of images of each split, such as ``{'val2017': 5000}``.
 
     Raises:
         InputError: The network or the server fails, the disk is too small, an archive is corrupt
-            or malicious, or pictures that the annotations name are not there.
+            or malicious, or images that the annotations name are not there.
     """
     if year not in (2014, 2017) or not splits or set(splits) - set(SPLITS):
         raise InputError(f'COCO {year} {list(splits)}: year is 2017 or 2014, splits train and val')
@@ -82,14 +82,14 @@ def get_coco(
         if kind == 'annotations':
             _install_annotations(out_dir, archive)
         else:
-            _install_pictures(out_dir, archive, archive.stem)
+            _install_images(out_dir, archive, archive.stem)
         if not keep_archives:
             archive.unlink()
-    counts = {name: _check_pictures(out_dir, name, out_dir / name) for name in names}
+    counts = {name: _check_images(out_dir, name, out_dir / name) for name in names}
     for name, count in counts.items():
-        if base_url == BASE_URL and count != PICTURES[name]:
+        if base_url == BASE_URL and count != IMAGES[name]:
             raise InputError(
-                f'{_ann_file(out_dir, name)}: names {count} pictures, COCO has {PICTURES[name]}; '
+                f'{_ann_file(out_dir, name)}: names {count} images, COCO has {IMAGES[name]}; '
                 'move it away and run again'
             )
     return counts
@@ -160,14 +160,14 @@ def _install_annotations(out_dir: Path, archive: Path) -> None:
             (folder / name).replace(target / name)
 
 
-def _install_pictures(out_dir: Path, archive: Path, name: str) -> None:
+def _install_images(out_dir: Path, archive: Path, name: str) -> None:
     with _unpacked(out_dir, archive, name) as folder:
-        _check_pictures(out_dir, name, folder)
+        _check_images(out_dir, name, folder)
         folder.replace(out_dir / name)
 
 
-def _check_pictures(out_dir: Path, name: str, folder: Path) -> int:
-    """Hold a folder against its annotations; returns the number of pictures."""
+def _check_images(out_dir: Path, name: str, folder: Path) -> int:
+    """Hold a folder against its annotations; returns the number of images."""
     ann_file = _ann_file(out_dir, name)
     try:
         wanted = [image['file_name'] for image in json.loads(ann_file.read_bytes())['images']]
@@ -180,7 +180,7 @@ def _check_pictures(out_dir: Path, name: str, folder: Path) -> int:
     lost = sorted(set(wanted) - files_below(folder))
     if lost:
         raise InputError(
-            f'{out_dir / name}: lacks {len(lost)} of {len(wanted)} pictures that {ann_file} names '
+            f'{out_dir / name}: lacks {len(lost)} of {len(wanted)} images that {ann_file} names '
             f'(or has them empty), the first is {lost[0]}; delete the folder (and {name}.zip) and '
             'run again'
         )

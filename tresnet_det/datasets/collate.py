@@ -15,18 +15,18 @@ def stack_samples(batch: Sequence[dict]) -> dict:
     """Make a batch of samples; in a config: ``collate_fn=dict(type='stack_samples')``.
 
     A worker sends each tensor through an open file of its own. MMEngine's default leaves a batch
-    of 128 pictures as 256 tensors, and a few such batches on their way reach the usual limit of
+    of 128 images as 256 tensors, and a few such batches on their way reach the usual limit of
     1024 open files ("Too many open files"); by this, a batch is one.
 
     Args:
         batch: Samples as a `ClassificationDataset` gives them.
 
     Returns:
-        ``inputs``, ``(N, 3, H, W)`` of uint8, or a list where the pictures differ in size; and
+        ``inputs``, ``(N, 3, H, W)`` of uint8, or a list where the images differ in size; and
         ``data_samples``, a list.
     """
     inputs = [sample['inputs'] for sample in batch]
-    if len({picture.shape for picture in inputs}) == 1:
+    if len({image.shape for image in inputs}) == 1:
         inputs = default_collate(inputs)
     return dict(inputs=inputs, data_samples=_Samples(sample['data_samples'] for sample in batch))
 

@@ -1,4 +1,4 @@
-"""Reading a picture file as 8-bit RGB, whatever kind of picture it is."""
+"""Reading an image file as 8-bit RGB, whatever kind of image it is."""
 
 import os
 import zlib
@@ -13,13 +13,13 @@ JPEG_START, PNG_START = b'\xff\xd8', b'\x89PNG\r\n\x1a\n'
 
 
 def decode_rgb(path: str | os.PathLike) -> torch.Tensor:
-    """Read a picture as RGB, turned as its EXIF header says.
+    """Read an image as RGB, turned as its EXIF header says.
 
     JPEG goes through torchvision: Pillow's pixels to the bit, as a tensor, which is cropped in a
     third of Pillow's time. All else goes through Pillow: torchvision refuses it, does not turn it
     by EXIF or, with a PNG of one flipped bit (0.29.1), ends the process. Greyscale is repeated, a
     palette looked up, CMYK converted and transparency dropped, as by Pillow's ``convert('RGB')``.
-    Of 16 bits the upper 8 are kept, where Pillow would saturate greyscale pictures to white. Of an
+    Of 16 bits the upper 8 are kept, where Pillow would saturate greyscale images to white. Of an
     animation, it is the first frame.
 
     Args:
@@ -30,16 +30,16 @@ def decode_rgb(path: str | os.PathLike) -> torch.Tensor:
 
     Raises:
         MissingFileError: The file is not there.
-        InputError: It cannot be read, is no picture, is cut short, or has 32 bits a channel.
+        InputError: It cannot be read, is no image, is cut short, or has 32 bits a channel.
     """
     try:
         data = np.fromfile(path, np.uint8)
     except FileNotFoundError:
-        raise MissingFileError(f'{path}: the picture is not there') from None
+        raise MissingFileError(f'{path}: the image is not there') from None
     except OSError as error:
-        raise InputError(f'{path}: the picture cannot be read ({error.strerror})') from error
+        raise InputError(f'{path}: the image cannot be read ({error.strerror})') from error
     if not data.size:
-        raise InputError(f'{path}: the picture is an empty file')
+        raise InputError(f'{path}: the image is an empty file')
     if data[:2].tobytes() == JPEG_START:
         from torchvision.io import ImageReadMode, decode_image
 
@@ -53,12 +53,12 @@ def decode_rgb(path: str | os.PathLike) -> torch.Tensor:
 
 
 def to_tensor(image: Any) -> torch.Tensor:
-    """Return a Pillow RGB picture as ``(3, H, W)`` of uint8, in channels-last layout."""
+    """Return a Pillow RGB image as ``(3, H, W)`` of uint8, in channels-last layout."""
     return torch.from_numpy(np.array(image)).permute(2, 0, 1)
 
 
 def to_pillow(image: torch.Tensor) -> Any:
-    """Return ``(3, H, W)`` of uint8, in any layout, as a Pillow RGB picture."""
+    """Return ``(3, H, W)`` of uint8, in any layout, as a Pillow RGB image."""
     from PIL import Image
 
     # Five times as quick as a transposed copy by torch or numpy.
@@ -66,31 +66,31 @@ def to_pillow(image: torch.Tensor) -> Any:
 
 
 def _decode_with_pillow(path: str | os.PathLike, data: bytes) -> Any:
-    """Return a Pillow RGB picture."""
+    """Return a Pillow RGB image."""
     import io
 
     from PIL import Image, ImageOps
 
     if data.startswith(PNG_START) and not _has_its_checksums(data):
         raise InputError(
-            f'{path}: the picture does not decode (wrong checksum): replace or remove it'
+            f'{path}: the image does not decode (wrong checksum): replace or remove it'
         )
     try:
         with Image.open(io.BytesIO(data)) as opened:
             image = ImageOps.exif_transpose(opened)
     except Image.UnidentifiedImageError:
         raise InputError(
-            f'{path}: not a picture that can be decoded ({len(data)} bytes): replace or remove it'
+            f'{path}: not an image that can be decoded ({len(data)} bytes): replace or remove it'
         ) from None
     # Pillow's decoders raise almost anything on a broken file, and none of it is our mistake.
     except Exception as error:
         reason = ' '.join(str(error).split())
         raise InputError(
-            f'{path}: the picture does not decode ({reason}): replace or remove it'
+            f'{path}: the image does not decode ({reason}): replace or remove it'
         ) from error
     if image.mode in ('I', 'F'):
         raise InputError(
-            f'{path}: the picture has 32 bits a channel, of an unknown range: save it with 8 or 16'
+            f'{path}: the image has 32 bits a channel, of an unknown range: save it with 8 or 16'
         )
     if image.mode.startswith('I;16'):
         image = Image.fromarray((np.asarray(image) >> 8).astype(np.uint8))
@@ -98,7 +98,7 @@ def _decode_with_pillow(path: str | os.PathLike, data: bytes) -> Any:
 
 
 def _has_its_checksums(data: bytes) -> bool:
-    """Whether a PNG's picture data is what was written, at which Pillow does not look."""
+    """Whether a PNG's image data is what was written, at which Pillow does not look."""
     at = len(PNG_START)
     while at + 12 <= len(data):
         end = at + 8 + int.from_bytes(data[at : at + 4], 'big')

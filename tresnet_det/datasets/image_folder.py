@@ -1,4 +1,4 @@
-"""One label a picture: class folders, or a flat folder with a list of labels."""
+"""One label per image: class folders, or a flat folder with a list of labels."""
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -9,9 +9,9 @@ from mmdet.registry import DATASETS
 from ..errors import InputError, MissingFileError, shown
 from .classification import (
     ClassificationDataset,
-    check_pictures,
+    check_image_files,
     check_repeats,
-    find_class_pictures,
+    find_class_images,
     resolve_classes,
     resolve_folder,
     suggest,
@@ -24,17 +24,17 @@ MOST_DIGITS = 6  # of a class number: nobody has a million classes
 
 @DATASETS.register_module()
 class ImageFolderDataset(ClassificationDataset):
-    """Pictures with one label each: ImageNet's layout, and one's own folders.
+    """Images with one label each: ImageNet's layout, and one's own folders.
 
-    Without ``ann_file``, each class has a folder of pictures, the layout of torchvision's
-    ``ImageFolder`` and of ImageNet's training data. With it, the pictures lie in one folder, as
+    Without ``ann_file``, each class has a folder of images, the layout of torchvision's
+    ``ImageFolder`` and of ImageNet's training data. With it, the images lie in one folder, as
     ImageNet's for validation, and each line of the file is ``NAME LABEL``; the labels are class
     names or, where not all of them are, class numbers from 0.
 
     Args:
         data_root: Folder that the other paths are relative to.
         ann_file: The list of labels; empty where there are class folders.
-        data_prefix: ``dict(img=FOLDER)`` for the pictures' folder below ``data_root``.
+        data_prefix: ``dict(img=FOLDER)`` for the images' folder below ``data_root``.
         metainfo: ``dict(classes=...)`` for the names in the order of the labels, a tuple or a text
             file with a name on each line. Without it, the folders' or the labels' names, sorted.
             Folders that are not among them are left out.
@@ -44,8 +44,8 @@ class ImageFolderDataset(ClassificationDataset):
         test_mode: Which of the two.
 
     Raises:
-        MissingFileError: A folder, the list or a picture that it names is not there.
-        InputError: A class has no picture, or a line, label or transform is none.
+        MissingFileError: A folder, the list or an image that it names is not there.
+        InputError: A class has no image, or a line, label or transform is none.
     """
 
     def __init__(
@@ -62,7 +62,7 @@ class ImageFolderDataset(ClassificationDataset):
         if ann_file:
             names, labels, classes = read_label_list(Path(data_root, ann_file), folder, classes)
         else:
-            names, labels, classes = find_class_pictures(folder, classes)
+            names, labels, classes = find_class_images(folder, classes)
         if pipeline is None:
             pipeline = TEST_PIPELINE if test_mode else TRAIN_PIPELINE
         super().__init__(folder, names, np.array(labels, np.int64), classes, pipeline)
@@ -71,11 +71,11 @@ class ImageFolderDataset(ClassificationDataset):
 def read_label_list(
     ann_file: Path, folder: Path, classes: Sequence[str] | None
 ) -> tuple[list[str], list[int], tuple[str, ...]]:
-    """Read a list of pictures with the label of each.
+    """Read a list of images with the label of each.
 
     Args:
         ann_file: Text, ``NAME LABEL`` on each line; a name may have spaces in it.
-        folder: Holds the pictures.
+        folder: Holds the images.
         classes: Names in the order of the labels. None takes the labels for names, sorted; or for
             numbers where all of them are, each its own name.
 
@@ -83,8 +83,8 @@ def read_label_list(
         The names, the class number of each, and the classes.
 
     Raises:
-        MissingFileError: The file or a picture is not there.
-        InputError: A line has no label, a label is no class, or a picture is there twice.
+        MissingFileError: The file or an image is not there.
+        InputError: A line has no label, a label is no class, or an image is there twice.
     """
     if not ann_file.is_file():
         raise MissingFileError(f'label list {ann_file.absolute()} is not there: set ann_file')
@@ -129,5 +129,5 @@ def read_label_list(
                     else suggest(label, classes)
                 )
             )
-    check_pictures(folder, names, str(ann_file), rows)
+    check_image_files(folder, names, str(ann_file), rows)
     return names, [numbers[label] for label in labels], tuple(classes)

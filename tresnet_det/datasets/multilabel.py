@@ -1,4 +1,4 @@
-"""Several labels a picture: COCO's JSON, CSV or class folders."""
+"""Several labels per image: COCO's JSON, CSV or class folders."""
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -14,7 +14,7 @@ from .pipeline import MULTI_LABEL_TEST_PIPELINE, MULTI_LABEL_TRAIN_PIPELINE
 
 @DATASETS.register_module()
 class MultiLabelDataset(ClassificationDataset):
-    """Pictures with any number of labels each.
+    """Images with any number of labels each.
 
     Read from a COCO instances file (``.json``), a CSV file (``.csv``) or, without ``ann_file``, a
     folder for each class, as :mod:`tresnet_det.datasets.formats.multilabel_readers` describes them.
@@ -23,7 +23,7 @@ class MultiLabelDataset(ClassificationDataset):
     Args:
         data_root: Folder that the other paths are relative to.
         ann_file: The JSON or CSV; empty for folders.
-        data_prefix: ``dict(img=FOLDER)`` for the pictures' folder below ``data_root``.
+        data_prefix: ``dict(img=FOLDER)`` for the images' folder below ``data_root``.
         metainfo: ``dict(classes=...)`` for the names in the order of the labels, a tuple or a text
             file with a name on each line; training and validation must agree on them. Without it,
             the file's order, or sorted where it has none.
@@ -31,12 +31,12 @@ class MultiLabelDataset(ClassificationDataset):
             training (squished to 448, Cutout, RandAugment), or of testing with ``test_mode``
             (squished to 448).
         test_mode: Which of the two.
-        filter_empty: Leave out pictures in which no class is known to be there, in testing too, as
+        filter_empty: Leave out images in which no class is known to be there, in testing too, as
             the published protocol does on COCO. The log says how many.
 
     Raises:
         MissingFileError: A file or a folder is not there.
-        InputError: The labels cannot be read, see the readers, or no picture has one.
+        InputError: The labels cannot be read, see the readers, or no image has one.
     """
 
     def __init__(
@@ -65,13 +65,13 @@ class MultiLabelDataset(ClassificationDataset):
             dropped = len(names) - len(kept)
             if dropped:
                 print_log(
-                    f'{path}: left out {dropped} of {len(names)} pictures, of which no class is '
+                    f'{path}: left out {dropped} of {len(names)} images, of which no class is '
                     'known to be there (filter_empty=False keeps them)',
                     'current',
                 )
             names, labels = [names[i] for i in kept], labels[kept]
         if not names:
-            raise InputError(f'{path}: no picture has a label of the classes: nothing to learn')
+            raise InputError(f'{path}: no image has a label of the classes: nothing to learn')
         if pipeline is None:
             pipeline = MULTI_LABEL_TEST_PIPELINE if test_mode else MULTI_LABEL_TRAIN_PIPELINE
         super().__init__(folder, names, labels, classes, pipeline)

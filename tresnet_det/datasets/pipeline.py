@@ -1,4 +1,4 @@
-"""Transforms of pictures from a config: torchvision's v2 by name, and a few of our own."""
+"""Transforms of images from a config: torchvision's v2 by name, and a few of our own."""
 
 import inspect
 from collections.abc import Callable, Mapping, Sequence
@@ -12,10 +12,10 @@ from ..errors import InputError
 from .decode import to_pillow, to_tensor
 from .rand_augment import RandAugment
 
-# These policies are quicker on Pillow's pictures than on tensors, there and back included.
+# These policies are quicker on Pillow's images than on tensors, there and back included.
 ON_PILLOW = ('AutoAugment', 'TrivialAugmentWide')
 
-# One label a picture, 224 pixels: the crop comes first, so that all else works on a small picture.
+# One label per image, 224 pixels: the crop comes first, so that all else works on a small image.
 TRAIN_PIPELINE = (
     dict(type='RandomResizedCrop', size=224),
     dict(type='RandomHorizontalFlip'),
@@ -36,13 +36,13 @@ MULTI_LABEL_TEST_PIPELINE = (dict(type='Resize', size=(448, 448)),)
 
 
 class Cutout(nn.Module):
-    """Fill a rectangle with one random colour, as ASL's training does, in every picture.
+    """Fill a rectangle with one random colour, as ASL's training does, in every image.
 
-    Its centre is anywhere in the picture, so that the border cuts much of it away: at a ratio of
-    0.5, a picture loses 19 % of its area on average.
+    Its centre is anywhere in the image, so that the border cuts much of it away: at a ratio of
+    0.5, an image loses 19 % of its area on average.
 
     Args:
-        ratio: Sides of the rectangle as a share of the picture's, in (0, 1].
+        ratio: Sides of the rectangle as a share of the image's, in (0, 1].
 
     Raises:
         InputError: ``ratio`` is out of its range.
@@ -55,7 +55,7 @@ class Cutout(nn.Module):
         self.ratio = ratio
 
     def forward(self, image: torch.Tensor) -> torch.Tensor:
-        """Return a copy of a picture, ``(3, H, W)`` of uint8, with the rectangle in it."""
+        """Return a copy of an image, ``(3, H, W)`` of uint8, with the rectangle in it."""
         rows, columns = (self._span(side) for side in image.shape[1:])
         image = image.clone()
         image[:, rows, columns] = torch.randint(256, (3, 1, 1), dtype=torch.uint8)
@@ -71,10 +71,10 @@ class Cutout(nn.Module):
 
 
 class OnPillow(nn.Module):
-    """Apply a transform to the picture as Pillow's, where that is the quicker way.
+    """Apply a transform to the image as Pillow's, where that is the quicker way.
 
     Args:
-        transform: Takes and returns a Pillow picture.
+        transform: Takes and returns a Pillow image.
     """
 
     def __init__(self, transform: Callable) -> None:
@@ -82,7 +82,7 @@ class OnPillow(nn.Module):
         self.transform = transform
 
     def forward(self, image: torch.Tensor) -> torch.Tensor:
-        """Return the transformed picture, ``(3, H, W)`` of uint8."""
+        """Return the transformed image, ``(3, H, W)`` of uint8."""
         return to_tensor(self.transform(to_pillow(image)))
 
 
@@ -96,7 +96,7 @@ def build_transforms(pipeline: Sequence[Mapping], where: str = 'pipeline') -> Ca
     ``RandAugment``, which replaces torchvision's. Interpolations and AutoAugment's policies are
     written as text (``'bicubic'``, ``'cifar10'``), transforms within others (``RandomApply``,
     ``RandomChoice``) as a list of dicts too. ``AutoAugment`` and ``TrivialAugmentWide`` run on
-    Pillow's pictures, where they are quicker.
+    Pillow's images, where they are quicker.
 
     Args:
         pipeline: One dict a transform, its name in ``type``.
@@ -127,7 +127,7 @@ def _build_one(entry: Mapping, where: str) -> Callable:
     kind = known.get(name)
     if kind is None or not issubclass(kind, nn.Module):
         close = get_close_matches(name, known, cutoff=0.5)
-        hint = f'did you mean {" or ".join(close)}?' if close else 'the picture is read already'
+        hint = f'did you mean {" or ".join(close)}?' if close else 'the image is read already'
         raise InputError(f'{where}: torchvision.transforms.v2 has no {name!r}: {hint}')
     where = f'{where} ({name})'
     if isinstance(arguments.get('transforms'), (list, tuple)):

@@ -1,8 +1,8 @@
 """RandAugment by OpenCV: torchvision's operations and draws, in less time.
 
 Most of its operations are a table of 256 values, or a rotation that takes the nearest pixel, for
-which torch computes in floats. A picture of 224 pixels took 0.33 ms, where torchvision's took
-0.57 ms on Pillow's pictures, there and back, and 1.57 ms on tensors (one core, torch 2.14.1,
+which torch computes in floats. An image of 224 pixels took 0.33 ms, where torchvision's took
+0.57 ms on Pillow's images, there and back, and 1.57 ms on tensors (one core, torch 2.14.1,
 OpenCV 5.0, Pillow 13.0); one of 448 pixels 0.94, 1.71 and 5.87 ms.
 """
 
@@ -25,10 +25,10 @@ class RandAugment(nn.Module):
     """Apply a few operations, drawn at random with one common strength (arXiv 1909.13719).
 
     The same operations, strengths and random draws as torchvision's ``v2.RandAugment`` on Pillow's
-    pictures, so that a seed gives the same picture, up to rounding.
+    images, so that a seed gives the same image, up to rounding.
 
     Args:
-        num_ops: Operations that each picture gets, one after another.
+        num_ops: Operations that each image gets, one after another.
         magnitude: Their strength, from 0 to below ``num_magnitude_bins``.
         num_magnitude_bins: Number of strengths.
 
@@ -48,7 +48,7 @@ class RandAugment(nn.Module):
         self.num_magnitude_bins = num_magnitude_bins
 
     def forward(self, image: torch.Tensor) -> torch.Tensor:
-        """Return an augmented copy of a picture, ``(3, H, W)`` of uint8."""
+        """Return an augmented copy of an image, ``(3, H, W)`` of uint8."""
         # To (H, W, 3) and back by OpenCV: torch's and numpy's transposed copies take far longer.
         array = cv2.merge([*image.numpy()])
         strength = self.magnitude / (self.num_magnitude_bins - 1)
@@ -65,8 +65,8 @@ class RandAugment(nn.Module):
         )
 
 
-# Operations take a picture, (H, W, 3) of uint8, and a strength in [-1, 1], or [0, 1] where it has
-# no sign; they return a new picture, or the same one unchanged.
+# Operations take an image, (H, W, 3) of uint8, and a strength in [-1, 1], or [0, 1] where it has
+# no sign; they return a new image, or the same one unchanged.
 
 
 def identity(image: np.ndarray, strength: float) -> np.ndarray:
@@ -108,7 +108,7 @@ def brightness(image: np.ndarray, strength: float) -> np.ndarray:
 
 
 def color(image: np.ndarray, strength: float) -> np.ndarray:
-    """Blend with the picture in grey, or away from it."""
+    """Blend with the image in grey, or away from it."""
     grey = cv2.cvtColor(cv2.cvtColor(image, cv2.COLOR_RGB2GRAY), cv2.COLOR_GRAY2RGB)
     return _blend(grey, image, strength)
 
@@ -120,7 +120,7 @@ def contrast(image: np.ndarray, strength: float) -> np.ndarray:
 
 
 def sharpness(image: np.ndarray, strength: float) -> np.ndarray:
-    """Blend with the smoothed picture, or away from it; the outermost pixels stay."""
+    """Blend with the smoothed image, or away from it; the outermost pixels stay."""
     smooth = image.copy()
     smooth[1:-1, 1:-1] = cv2.filter2D(image, -1, SMOOTH)[1:-1, 1:-1]
     return _blend(smooth, image, strength)
@@ -148,7 +148,7 @@ def autocontrast(image: np.ndarray, strength: float) -> np.ndarray:
 
 
 def equalize(image: np.ndarray, strength: float) -> np.ndarray:
-    """Give all levels of each channel the same share of the picture."""
+    """Give all levels of each channel the same share of the image."""
     tables = []
     for channel in range(3):
         histogram = cv2.calcHist([image], [channel], None, [256], [0, 256])

@@ -13,20 +13,20 @@ from mmdet.registry import DATASETS
 from mmengine.dist import barrier
 
 from ..errors import InputError, MissingFileError, few
-from .classification import LabelledPictures, resolve_classes, suggest
+from .classification import LabelledImages, resolve_classes, suggest
 from .decode import decode_rgb, to_tensor
 from .pipeline import TEST_PIPELINE, TRAIN_PIPELINE
 
 # What torchvision does not download, and so must be placed below data_root by hand.
 PLACED = {
     'FER2013': 'fer2013/ with fer2013.csv',
-    'ImageFolder': 'a folder of pictures for each class',
+    'ImageFolder': 'a folder of images for each class',
     'ImageNet': 'ILSVRC2012_devkit_t12.tar.gz, ILSVRC2012_img_train.tar and ILSVRC2012_img_val.tar',
     'StanfordCars': (
         'stanford_cars/ with devkit/, cars_train/, cars_test/ and cars_test_annos_withlabels.mat'
     ),
 }
-# Names under which torchvision's classes keep one entry a picture, as there is no common one: the
+# Names under which torchvision's classes keep one entry an image, as there is no common one: the
 # file, or the file and the label; and the label.
 _FILES = ('_image_files', 'samples', '_samples', 'imgs', '_images', 'data')
 _LABELS = ('targets', 'labels', '_labels', 'y')
@@ -37,11 +37,11 @@ _OURS = ('self', 'root', 'transform', 'target_transform', 'transforms')
 
 
 @DATASETS.register_module()
-class TorchvisionDataset(LabelledPictures):
-    """A data set of ``torchvision.datasets`` whose samples are a picture and a class number.
+class TorchvisionDataset(LabelledImages):
+    """A data set of ``torchvision.datasets`` whose samples are an image and a class number.
 
     CIFAR10, CIFAR100, StanfordCars, Flowers102, Food101, OxfordIIITPet, FGVCAircraft, MNIST and
-    others. Greyscale pictures are repeated to RGB. Where torchvision lets one choose what reads the
+    others. Greyscale images are repeated to RGB. Where torchvision lets one choose what reads the
     files, :func:`decode_rgb` does, so that they come as from ``ImageFolderDataset``, EXIF included.
 
     In a training of several processes with ``download=True``, one on each machine downloads and the
@@ -62,12 +62,12 @@ class TorchvisionDataset(LabelledPictures):
 
     Attributes:
         gt_labels: Class numbers, ``(N,)`` of int64; None where they cannot be had without reading
-            every picture.
+            every image.
 
     Raises:
         MissingFileError: The data is not below ``data_root``, or not whole.
         InputError: There is no such class, it does not take an argument, a package that it needs
-            is not installed, its samples are no picture with a number, or ``metainfo.classes`` does
+            is not installed, its samples are no image with a number, or ``metainfo.classes`` does
             not fit the labels.
     """
 
@@ -83,7 +83,7 @@ class TorchvisionDataset(LabelledPictures):
         self._name = name
         self._source = _build(name, data_root, kwargs)
         if not len(self._source):
-            raise InputError(f"torchvision's {name}: no picture in {Path(data_root).absolute()}")
+            raise InputError(f"torchvision's {name}: no image in {Path(data_root).absolute()}")
         self._files = _find_files(self._source)
         self.gt_labels = _find_labels(self._source)
         own = _find_classes(self._source)
@@ -101,7 +101,7 @@ class TorchvisionDataset(LabelledPictures):
         return len(self._source)
 
     def img_path(self, index: int) -> str:
-        """Return the file of a picture, or the like of ``CIFAR10[12]`` where it has none."""
+        """Return the file of an image, or the like of ``CIFAR10[12]`` where it has none."""
         if self._files is None:
             return f'{self._name}[{index}]'
         entry = self._files[index]
@@ -116,7 +116,7 @@ class TorchvisionDataset(LabelledPictures):
             raise
         except OSError as error:  # of a class that reads by itself, with Pillow
             raise InputError(
-                f'{self.img_path(index)}: the picture cannot be read ({_line(error)}): '
+                f'{self.img_path(index)}: the image cannot be read ({_line(error)}): '
                 'replace or remove it'
             ) from error
         image, label = sample if isinstance(sample, tuple) and len(sample) == 2 else (sample, None)
@@ -124,7 +124,7 @@ class TorchvisionDataset(LabelledPictures):
             label, (int, np.integer)
         ):
             raise InputError(
-                f"torchvision's {self._name} gives no picture with a class number: "
+                f"torchvision's {self._name} gives no image with a class number: "
                 'take one of its data sets for classification, such as CIFAR10'
             )
         if isinstance(image, Image.Image):
@@ -147,7 +147,7 @@ def _build(name: str, data_root: str, kwargs: Mapping) -> Any:
     if name.startswith('LSUN'):
         raise InputError(
             f"torchvision's {name} runs what a file _cache_... beside it says (a pickle): "
-            'put the pictures into class folders'
+            'put the images into class folders'
         )
     kind, parameters = known[name], _parameters(known[name])
     takes = [key for key in parameters if key not in _OURS]

@@ -1,4 +1,4 @@
-"""Loading of pictures that may be broken: name the file, or go on without it and keep count."""
+"""Loading of images that may be broken: name the file, or go on without it and keep count."""
 
 import hashlib
 import logging
@@ -28,11 +28,11 @@ SKIP_OPTION = '--cfg-options train_dataloader.dataset.pipeline.0.on_error=skip'
 class LoadImage(LoadImageFromFile):
     """Load an image as mmcv's ``LoadImageFromFile`` does, and be clear about one that is broken.
 
-    Broken is a file that is missing, is no picture, or is cut short: OpenCV 4 decodes the upper
+    Broken is a file that is missing, is no image, or is cut short: OpenCV 4 decodes the upper
     part of a truncated JPEG and fills the rest with grey, on which boxes would then be learnt.
 
     ``on_error='skip'`` is for training pipelines, where the dataset takes another sample instead.
-    A dataset in test mode cannot do without a picture: mmengine raises there.
+    A dataset in test mode cannot do without an image: mmengine raises there.
 
     Args:
         *args: As of ``LoadImageFromFile``.
@@ -80,7 +80,7 @@ class LoadImage(LoadImageFromFile):
             if self.on_error == 'raise':
                 raise type(error)(
                     f"{error}; set on_error='skip' in the LoadImage of the training pipeline "
-                    f'(for a plain dataset: {SKIP_OPTION}), or mend the picture'
+                    f'(for a plain dataset: {SKIP_OPTION}), or mend the image'
                 ) from error.__cause__
             self._warn(path, error)
             return None
@@ -98,22 +98,22 @@ class LoadImage(LoadImageFromFile):
                 return client.get(path)
             return fileio.get(path, backend_args=self.backend_args)
         except FileNotFoundError as error:
-            raise MissingFileError(f'{path}: the picture is not there') from error
+            raise MissingFileError(f'{path}: the image is not there') from error
         except OSError as error:
-            raise InputError(f'{path}: the picture cannot be read ({error})') from error
+            raise InputError(f'{path}: the image cannot be read ({error})') from error
 
     def _decode(self, path: str, data: bytes) -> np.ndarray:
         if not data:
-            raise InputError(f'{path}: the picture is an empty file')
+            raise InputError(f'{path}: the image is an empty file')
         if not is_whole(data):
-            raise InputError(f'{path}: the picture is cut short ({len(data)} bytes)')
+            raise InputError(f'{path}: the image is cut short ({len(data)} bytes)')
         try:
             img = mmcv.imfrombytes(data, flag=self.color_type, backend=self.imdecode_backend)
         except (cv2.error, OSError, ValueError, SyntaxError) as error:
             reason = str(error).strip().replace('\n', ' ')
-            raise InputError(f'{path}: the picture does not decode ({reason})') from error
+            raise InputError(f'{path}: the image does not decode ({reason})') from error
         if img is None:
-            raise InputError(f'{path}: not a picture that can be decoded ({len(data)} bytes)')
+            raise InputError(f'{path}: not an image that can be decoded ({len(data)} bytes)')
         return img
 
     def _warn(self, path: str, error: InputError) -> None:
@@ -182,10 +182,10 @@ def is_whole(data: bytes) -> bool:
 
 
 def _find_scan(data: bytes) -> int | None:
-    """Find where a JPEG's picture data starts, past the headers.
+    """Find where a JPEG's image data starts, past the headers.
 
     A thumbnail in the EXIF header is a JPEG of its own, whose end marker must not count; in the
-    picture data itself a byte FF is always followed by 00 or a restart marker.
+    image data itself a byte FF is always followed by 00 or a restart marker.
     """
     position = 2
     # decoders pass over what stands between two headers: fill bytes FF, stray bytes

@@ -5,7 +5,7 @@ from .checkpoint_guard import CheckpointGuardHook
 from .checkpoint_hook import SafeCheckpointHook
 from .hooks import CurvesHook, ProgressBarHook
 from .non_finite.hook import StopOnNonFiniteHook
-from .predictions_picture import PredictionsPictureHook
+from .predictions_image import PredictionsImageHook
 from .sgdw import SGDW
 from .shared_statistics import ShareStatisticsHook
 from .train_loops import ResumableEpochTrainLoop, ResumableIterTrainLoop
@@ -15,7 +15,7 @@ __all__ = [
     'BackboneSpeedHook',
     'CheckpointGuardHook',
     'CurvesHook',
-    'PredictionsPictureHook',
+    'PredictionsImageHook',
     'ProgressBarHook',
     'ResumableEpochTrainLoop',
     'ResumableIterTrainLoop',

@@ -100,7 +100,7 @@ def _check_head(cfg: Config, runner: Runner) -> None:
 
 
 def _count_accumulated(cfg: Config, runner: Runner) -> None:
-    """Scale the learning rate to all pictures of an optimiser's step, of all the batches too.
+    """Scale the learning rate to all images of an optimiser's step, of all the batches too.
 
     mmengine, which scales it, counts one batch of each process.
     """
@@ -112,7 +112,7 @@ def _count_accumulated(cfg: Config, runner: Runner) -> None:
     real = runner.world_size * batch * times
     runner.auto_scale_lr = dict(scale, base_batch_size=base / times)
     runner.logger.info(
-        f'The learning rate is for {base} pictures a step and a step has {real} here: '
+        f'The learning rate is for {base} images per step and a step has {real} here: '
         f'{runner.world_size} processes x batch {batch} x {times} accumulated. Scaling it by '
         f'{real / base:g}.'
     )

@@ -80,7 +80,7 @@ class KeyValueAction(DictAction):
 def add_config_options(parser: argparse.ArgumentParser) -> None:
     """Add the options by which train.py and test.py change a config."""
     parser.add_argument('config', help='config file')
-    parser.add_argument('--work-dir', help='folder for logs, checkpoints and pictures')
+    parser.add_argument('--work-dir', help='folder for logs, checkpoints and images')
     parser.add_argument(
         '--data-root', metavar='DIR', help="folder of the data, in the layout of the config's own"
     )
@@ -224,7 +224,7 @@ def _apply_demo(cfg: Config, overlays: Path, data_root: str | None) -> None:
 
 
 def check_data(cfg: Config, loaders: tuple[str, ...]) -> None:
-    """Look at the annotations and pictures of these data loaders before anything is built.
+    """Look at the annotations and images of these data loaders before anything is built.
 
     Args:
         cfg: The config.

@@ -60,7 +60,7 @@ def _name_and_message(error: Exception) -> str:
 
 
 def find_task(cfg: Config) -> str:
-    """Return ``'detection'``, ``'classification'`` (one label a picture) or ``'multilabel'``."""
+    """Return ``'detection'``, ``'classification'`` (one label per image) or ``'multilabel'``."""
     model = cfg.model
     if model.get('type') != 'ImageClassifier':
         return 'detection'
@@ -218,7 +218,7 @@ def enable_amp(cfg: Config) -> None:
 
 
 def enable_lr_scaling(cfg: Config) -> None:
-    """Turn on the scaling of the learning rate to the real number of pictures a step.
+    """Turn on the scaling of the learning rate to the real number of images per step.
 
     Raises:
         InputError: If the config does not say for which number its learning rate is meant.
@@ -232,7 +232,7 @@ def enable_lr_scaling(cfg: Config) -> None:
 
 
 def enable_test_time_augmentation(cfg: Config) -> None:
-    """Test every picture as it is and mirrored, unless the config names its own augmentation."""
+    """Test every image as it is and mirrored, unless the config names its own augmentation."""
     cfg.setdefault(
         'tta_model',
         dict(

@@ -13,7 +13,7 @@ _MEMORY = (
 )
 _LOADER = ('utils', 'data', 'dataloader.py')  # torch's
 _WORKER_ERROR = re.compile(r'^[\w.]+(Error|Exception): ')
-_GONE = re.compile(r'(.*?): the picture is not there')
+_GONE = re.compile(r'(.*?): the image is not there')
 # Another process is gone, and what this one asked of it fails: the reason is there, not here.
 _LOST = re.compile(
     r'Connection (closed by peer|reset by peer|refused)|Broken pipe|pair closure|Socket closed'
@@ -111,7 +111,7 @@ def one_line(error: BaseException) -> str:
 
 
 def _missing_folder(line: str) -> str | None:
-    """Name the folder, where it is not one picture that is missing."""
+    """Name the folder, where it is not one image that is missing."""
     found = _GONE.match(line)
     if not found or Path(found[1]).parent.is_dir():
         return None

@@ -21,11 +21,11 @@ from mmengine.runner import BaseLoop, Runner
 class CurvesHook(Hook):
     """Keep ``curves.png`` in the work folder: losses, validation figures, learning rate.
 
-    It is drawn after each validation and at the end of the training. A picture that fails is a
+    It is drawn after each validation and at the end of the training. An image that fails is a
     warning and never the end of a training.
 
     Args:
-        file_name: The picture's name in the work folder.
+        file_name: The image's name in the work folder.
     """
 
     priority = 'LOWEST'  # after the logger hook wrote the figures and the checkpoint is saved

@@ -90,7 +90,7 @@ def use_folder(
 
 
 def fit_training(cfg: Config, data: OwnData, options: Collection[str]) -> list[str]:
-    """Fit batch, processes and warm-up to the number of training pictures.
+    """Fit batch, processes and warm-up to the number of training images.
 
     A batch is no larger than the training set, and then no part of it is dropped; there are no more
     processes than batches. A warm-up by steps that would take more than half of the training is
@@ -107,11 +107,11 @@ def fit_training(cfg: Config, data: OwnData, options: Collection[str]) -> list[s
     world = int(os.environ.get('WORLD_SIZE', '1'))
     split, loader = data.splits['train'], cfg.train_dataloader
     dataset = _own_dataset(loader['dataset'])
-    count = split.pictures
+    count = split.images
     lines = []
     if split.empty and _leaves_empty_out(dataset):
         count -= split.empty
-        lines.append(f'{split.empty} training pictures without objects are not trained on')
+        lines.append(f'{split.empty} training images without objects are not trained on')
     share = max(1, math.ceil(count / world))
     if loader.get('batch_size', 0) > share:
         lines.append(f'batch of {share} instead of {loader["batch_size"]}: there are no more')
@@ -122,8 +122,8 @@ def fit_training(cfg: Config, data: OwnData, options: Collection[str]) -> list[s
     batch = loader.get('batch_size', 1)
     steps = share * _repeats(loader['dataset']) / batch
     steps = max(1, math.floor(steps) if loader.get('drop_last') else math.ceil(steps))
-    for role, pictures in (('train', share), *_measured(data)):
-        _limit_workers(cfg.get(f'{role}_dataloader'), pictures)
+    for role, images in (('train', share), *_measured(data)):
+        _limit_workers(cfg.get(f'{role}_dataloader'), images)
     lines += _fit_warmup(cfg, steps, options)
     lines.append(_describe_schedule(cfg, batch, world, steps))
     lines.append(_describe_hooks(cfg))
@@ -134,10 +134,10 @@ def describe(data: OwnData) -> list[str]:
     """Say what was recognised and decided, a line each."""
     lines = [f'--data: {KINDS[data.layout.kind]} at {data.layout.root}']
     for role, split in data.splits.items():
-        empty = f', {split.empty} pictures without any' if split.empty else ''
+        empty = f', {split.empty} images without any' if split.empty else ''
         place = split.ann_file or split.folder
         lines.append(
-            f'  {role:<8}{split.pictures} pictures, {split.objects} {data.unit}{empty}: {place}'
+            f'  {role:<8}{split.images} images, {split.objects} {data.unit}{empty}: {place}'
         )
     if 'test' not in data.splits:
         lines.append('  test    = val: there is no test split')
@@ -280,14 +280,14 @@ def _leaves_empty_out(dataset: Mapping) -> bool:
 def _measured(data: OwnData) -> list[tuple[str, int]]:
     splits = data.splits
     return [
-        ('val', splits['val'].pictures),
-        ('test', (splits.get('test') or splits['val']).pictures),
+        ('val', splits['val'].images),
+        ('test', (splits.get('test') or splits['val']).images),
     ]
 
 
-def _limit_workers(loader: dict[str, Any] | None, pictures: int) -> None:
+def _limit_workers(loader: dict[str, Any] | None, images: int) -> None:
     if loader and loader.get('num_workers'):
-        batches = math.ceil(pictures / loader.get('batch_size', 1))
+        batches = math.ceil(images / loader.get('batch_size', 1))
         loader['num_workers'] = min(loader['num_workers'], max(1, batches))
 
 

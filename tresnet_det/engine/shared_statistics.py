@@ -13,7 +13,7 @@ STATISTICS = ('running_mean', 'running_var')
 class ShareStatisticsHook(Hook):
     """Give each process the mean of all processes' running statistics.
 
-    A norm that does not share its statistics at each step has measured its own process's pictures
+    A norm that does not share its statistics at each step has measured its own process's images
     only. Without this hook the processes validate with different models, of which the first one's
     is saved: a test of the checkpoint then gives another figure than the validation did.
 

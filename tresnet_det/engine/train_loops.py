@@ -1,7 +1,7 @@
 """Training loops that a resumed run enters where the interrupted one stood.
 
 mmengine's loop over epochs begins an epoch anew that was interrupted in its middle, its loop over
-iterations reads all pictures of the past once more, and the random numbers of its workers depend on
+iterations reads all images of the past once more, and the random numbers of its workers depend on
 when they were started. Here each batch has a number, the iteration that it is for: a run can begin
 at any of them, and a batch is read under random numbers that depend on the run's seed and on its
 own number alone, however many workers there are.
@@ -26,7 +26,7 @@ from .non_finite.step_guard import random_states, set_random_states
 
 
 class NumberedBatch(list):
-    """The indices of a batch's pictures, and ``seed``, under which they are read."""
+    """The indices of a batch's images, and ``seed``, under which they are read."""
 
     seed: int
 
@@ -37,7 +37,7 @@ class NumberedBatchSampler(BatchSampler):
 
     Args:
         sampler: Of the data loader.
-        batch_size: Pictures a batch.
+        batch_size: Images a batch.
         drop_last: Whether a last batch that is not full is left out.
         batch_sampler: Config of the other one, None for torch's own.
     """
@@ -195,7 +195,7 @@ class ResumableEpochTrainLoop(_NumberedLoop, EpochBasedTrainLoop):
 
 @LOOPS.register_module()
 class ResumableIterTrainLoop(_NumberedLoop, IterBasedTrainLoop):
-    """mmengine's loop over iterations, which reads no picture of the past again."""
+    """mmengine's loop over iterations, which reads no image of the past again."""
 
     def run(self) -> nn.Module:
         """Train."""

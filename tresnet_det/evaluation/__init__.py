@@ -1,4 +1,4 @@
-"""Metrics, their text and JSON, and pictures of predictions and training curves.
+"""Metrics, their text and JSON, and images of predictions and training curves.
 
 Importing this package is cheap: COCO's metric is registered by name, and MMDetection's evaluation
 (a third of a second), pycocotools and matplotlib are imported when they are first used. The

@@ -1,4 +1,4 @@
-"""Top-1 and top-5 accuracy of pictures with one label each."""
+"""Top-1 and top-5 accuracy of images with one label each."""
 
 from collections.abc import Sequence
 
@@ -16,7 +16,7 @@ TOP = (1, 5)
 class AccuracyMetric(BaseMetric):
     """Top-1 and top-5 accuracy, in percent from 0 to 100, as the field prints it.
 
-    ``accuracy/top1`` and ``accuracy/top5`` are the shares of pictures whose class is among the one
+    ``accuracy/top1`` and ``accuracy/top5`` are the shares of images whose class is among the one
     or the five with the highest scores. Of equal scores, the lower class number comes first. With
     five classes or fewer, ``top5`` is 100.
 
@@ -27,7 +27,7 @@ class AccuracyMetric(BaseMetric):
     default_prefix = 'accuracy'
 
     def process(self, data_batch: object, data_samples: Sequence[dict]) -> None:
-        """Keep the rank of each picture's class.
+        """Keep the rank of each image's class.
 
         Args:
             data_batch: Not looked at.
@@ -41,14 +41,14 @@ class AccuracyMetric(BaseMetric):
         labels = labels.reshape(len(labels), -1)
         if labels.shape[1] != 1:
             raise InputError(
-                'AccuracyMetric takes one class number a picture and got '
+                'AccuracyMetric takes one class number an image and got '
                 f'{labels.shape[1]} labels: use MultiLabelMetric'
             )
         labels = labels[:, 0].astype(np.int64)
         bad = ((labels < 0) | (labels >= scores.shape[1])).nonzero()[0]
         if len(bad):
             raise InputError(
-                f'{picture_name(data_samples, bad[0])}: its label {labels[bad[0]]} is none of the '
+                f'{image_name(data_samples, bad[0])}: its label {labels[bad[0]]} is none of the '
                 f"model's {scores.shape[1]} classes: set num_classes of the head"
             )
         self.results += find_ranks(scores, labels).tolist()
@@ -57,13 +57,13 @@ class AccuracyMetric(BaseMetric):
         """Return ``top1`` and ``top5`` in percent.
 
         Args:
-            results: Ranks from 0, one a picture.
+            results: Ranks from 0, one an image.
 
         Raises:
             InputError: There are none.
         """
         if not results:
-            raise InputError('No picture was evaluated: the dataset is empty.')
+            raise InputError('No image was evaluated: the dataset is empty.')
         ranks = np.array(results)
         return {f'top{k}': 100 * float((ranks < k).mean()) for k in TOP}
 
@@ -99,7 +99,7 @@ def check_not_nan(scores: np.ndarray, data_samples: Sequence[dict] | None = None
 
     Args:
         scores: ``(N, classes)``.
-        data_samples: Those of the pictures, whose ``img_path`` the message names.
+        data_samples: Those of the images, whose ``img_path`` the message names.
 
     Raises:
         InputError: One is.
@@ -107,13 +107,13 @@ def check_not_nan(scores: np.ndarray, data_samples: Sequence[dict] | None = None
     row, column = np.nonzero(np.isnan(scores))
     if len(row):
         raise InputError(
-            f'{picture_name(data_samples, row[0])}: its score of class {column[0]} is NaN (NaN in '
-            f'{len(set(row.tolist()))} of {len(scores)} pictures): the weights or the picture are '
+            f'{image_name(data_samples, row[0])}: its score of class {column[0]} is NaN (NaN in '
+            f'{len(set(row.tolist()))} of {len(scores)} images): the weights or the image are '
             'broken'
         )
 
 
-def picture_name(data_samples: Sequence[dict] | None, index: int) -> str:
-    """Return the file of a picture, or its number where that is not known."""
+def image_name(data_samples: Sequence[dict] | None, index: int) -> str:
+    """Return the file of an image, or its number where that is not known."""
     path = data_samples[index].get('img_path') if data_samples else None
-    return path or f'picture {index}'
+    return path or f'image {index}'

@@ -1,4 +1,4 @@
-"""Pictures of what a classifier says: beneath each its classes, their scores and what is true."""
+"""Images of what a classifier says: beneath each its classes, their scores and what is true."""
 
 import math
 from collections.abc import Iterable, Sequence
@@ -20,9 +20,9 @@ from .figures import (
     WRONG,
     add_head_and_legend,
     is_small,
-    open_picture,
+    open_image,
     shorten,
-    show_picture,
+    show_image,
 )
 
 
@@ -34,17 +34,17 @@ class Verdict(NamedTuple):
     linestyle: Any  # as matplotlib takes it
 
 
-# Okabe and Ito's colours, as in the pictures of detections.
+# Okabe and Ito's colours, as in the images of detections.
 FOUND = Verdict('\N{CHECK MARK}', **RIGHT)
 FALSE = Verdict('\N{BALLOT X}', **WRONG)
 MISSED = Verdict('\N{WHITE CIRCLE}', '#CC79A7', ':')
 UNKNOWN = Verdict('?', '#909090', '-')
-OTHER = Verdict('', '#B8B8B8', '-')  # of one label a picture: neither true nor the surest
+OTHER = Verdict('', '#B8B8B8', '-')  # of one label per image: neither true nor the surest
 PLAIN = Verdict('', **RIGHT)  # without truth
 
 
 class Line(NamedTuple):
-    """What is said of one class of a picture."""
+    """What is said of one class of an image."""
 
     verdict: Verdict
     label: int
@@ -60,7 +60,7 @@ HEAD_HEIGHT = 0.8
 LEGEND_HEIGHT = 0.5
 
 FONT_SIZE = 7.5
-MOST_LINES = 12  # of one picture
+MOST_LINES = 12  # of one image
 
 
 def draw_classifications(
@@ -75,29 +75,29 @@ def draw_classifications(
     limit: int = 24,
     title: str | None = None,
 ) -> None:
-    """Draw a sheet of pictures with the classes that a classifier gives them.
+    """Draw a sheet of images with the classes that a classifier gives them.
 
-    Each class has a mark, a score and a bar as long as the score. Where a picture has one label,
+    Each class has a mark, a score and a bar as long as the score. Where an image has one label,
     the surest classes are listed beneath the true one; where it has any number, those that are
     predicted, and those that are missed. A label of unknown truth counts neither for nor against.
 
     Args:
-        image_paths: Picture files.
+        image_paths: Image files.
         scores: ``(N, classes)`` in [0, 1].
         labels: Class numbers, ``(N,)``; with ``multi_label``, ``(N, classes)`` with 1 for there, 0
             for not there and -1 for unknown. None draws the predictions alone.
         class_names: Name of each class.
         out_path: The PNG to write.
-        multi_label: Whether a picture has any number of labels.
+        multi_label: Whether an image has any number of labels.
         threshold: With ``multi_label``, a label is predicted above it, as in `MultiLabelMetric`.
         top: Without it, this many of the surest classes are listed.
-        limit: At most this many pictures, the first ones.
-        title: What the sheet shows; the line below it counts pictures and what is right.
+        limit: At most this many images, the first ones.
+        title: What the sheet shows; the line below it counts images and what is right.
 
     Raises:
-        InputError: There is no picture or one that does not decode, a score is NaN, or the
+        InputError: There is no image or one that does not decode, a score is NaN, or the
             arguments do not fit together.
-        MissingFileError: A picture is not there.
+        MissingFileError: An image is not there.
     """
     scores = np.asarray(scores, dtype=np.float32)
     has_truth = labels is not None
@@ -119,15 +119,15 @@ def draw_classifications(
 
     columns = 2 if multi_label else 1
     with_truth_line = has_truth and not multi_label
-    pictures = [open_picture(path, longest=600)[0] for path in paths]
+    images = [open_image(path, longest=600)[0] for path in paths]
     text_lines = [
         1 + with_truth_line + math.ceil(min(len(lines), MOST_LINES) / columns) for lines in judged
     ]
-    figure, cells = _sheet(pictures, text_lines, multi_label)
+    figure, cells = _sheet(images, text_lines, multi_label)
     canvas = FigureCanvasAgg(figure)
-    for i, (picture_axes, text_axes) in enumerate(cells):
-        show_picture(picture_axes, pictures[i])
-        picture_axes.set_anchor('SW')  # on the text, and at its left
+    for i, (image_axes, text_axes) in enumerate(cells):
+        show_image(image_axes, images[i])
+        image_axes.set_anchor('SW')  # on the text, and at its left
         cell = _Cell(text_axes, canvas.get_renderer())
         cell.write_heading(_ends(paths[i].name), color='#606060')
         if with_truth_line:
@@ -139,7 +139,7 @@ def draw_classifications(
 
 
 def judge_top(scores: np.ndarray, label: int | None, top: int = 3) -> list[Line]:
-    """List the surest classes of a picture with one label; of equal scores, the lower number first.
+    """List the surest classes of an image with one label; of equal scores, the lower number first.
 
     Args:
         scores: ``(classes,)``.
@@ -161,7 +161,7 @@ def judge_top(scores: np.ndarray, label: int | None, top: int = 3) -> list[Line]
 def judge_labels(
     scores: np.ndarray, truth: np.ndarray | None, threshold: float = 0.5
 ) -> list[Line]:
-    """List the predicted labels of a picture, then the missed ones, the surest first.
+    """List the predicted labels of an image, then the missed ones, the surest first.
 
     Args:
         scores: ``(classes,)`` of float32.
@@ -185,10 +185,10 @@ def _check(
     paths: Sequence, scores: np.ndarray, labels: np.ndarray | None, names: Sequence, multi: bool
 ) -> None:
     if not len(paths):
-        raise InputError('There is no picture to draw: give at least one path.')
+        raise InputError('There is no image to draw: give at least one path.')
     if scores.shape != (len(paths), len(names)):
         raise InputError(
-            f'scores must be (pictures, classes), here ({len(paths)}, {len(names)}), and are '
+            f'scores must be (images, classes), here ({len(paths)}, {len(names)}), and are '
             f'{scores.shape}.'
         )
     check_not_nan(scores)
@@ -210,7 +210,7 @@ def _check(
 
 
 def _count_top(judged: list[list[Line]], has_truth: bool) -> str:
-    line = _count_pictures(judged)
+    line = _count_images(judged)
     if has_truth:
         line += f': {sum(lines[0].verdict is FOUND for lines in judged)} right'
     return line
@@ -218,15 +218,15 @@ def _count_top(judged: list[list[Line]], has_truth: bool) -> str:
 
 def _count_labels(judged: list[list[Line]], threshold: float, has_truth: bool) -> str:
     verdicts = [line.verdict for lines in judged for line in lines]
-    line = f'{_count_pictures(judged)}, labels predicted above the score {threshold:g}: '
+    line = f'{_count_images(judged)}, labels predicted above the score {threshold:g}: '
     if not has_truth:
         return f'{line}{len(verdicts)}'
     counts = ((FOUND, 'found'), (FALSE, 'wrong'), (MISSED, 'missed'))
     return line + ', '.join(f'{verdicts.count(verdict)} {text}' for verdict, text in counts)
 
 
-def _count_pictures(judged: list) -> str:
-    return f'{len(judged)} picture{"s" * (len(judged) > 1)}'
+def _count_images(judged: list) -> str:
+    return f'{len(judged)} image{"s" * (len(judged) > 1)}'
 
 
 def _handles(legend: dict[Verdict, str]) -> list[Patch]:
@@ -237,22 +237,22 @@ def _handles(legend: dict[Verdict, str]) -> list[Patch]:
 
 
 def _sheet(
-    pictures: list[np.ndarray], text_lines: list[int], multi_label: bool
+    images: list[np.ndarray], text_lines: list[int], multi_label: bool
 ) -> tuple[Figure, list[tuple[Axes, Axes]]]:
-    """An empty figure with, for each picture, axes for it and below them axes for its text.
+    """An empty figure with, for each image, axes for it and below them axes for its text.
 
     Args:
-        pictures: ``(H, W, 3)`` each.
+        images: ``(H, W, 3)`` each.
         text_lines: How many lines each has; a row is as high as its longest text needs.
         multi_label: Whether the text has two columns.
     """
-    small = all(is_small(pixels) for pixels in pictures)
+    small = all(is_small(pixels) for pixels in images)
     # width of a cell in inches, and how many there are at most beside each other
     width, most = ((2.2, 5) if small else (2.9, 4)) if multi_label else (1.7 if small else 2.1, 6)
-    ratio = float(np.median([pixels.shape[0] / pixels.shape[1] for pixels in pictures]))
+    ratio = float(np.median([pixels.shape[0] / pixels.shape[1] for pixels in images]))
     height = width * min(max(ratio, 0.5), 1.3)
-    rows = math.ceil(len(pictures) / most)
-    across = math.ceil(len(pictures) / rows)  # full rows, as far as can be
+    rows = math.ceil(len(images) / most)
+    across = math.ceil(len(images) / rows)  # full rows, as far as can be
     texts = [
         LINE_HEIGHT * max(text_lines[row * across : (row + 1) * across]) for row in range(rows)
     ]
@@ -262,22 +262,22 @@ def _sheet(
     )
     figure = Figure(figsize=size, dpi=DPI)
     cells = []
-    for i in range(len(pictures)):
+    for i in range(len(images)):
         row, column = divmod(i, across)
         left = GAP + column * (width + GAP)
         bottom = size[1] - HEAD_HEIGHT - (row + 1) * height - row * GAP - sum(texts[:row])
         boxes = (left, bottom, width, height), (left, bottom - texts[row], width, texts[row])
         scaled = [(x / size[0], y / size[1], w / size[0], h / size[1]) for x, y, w, h in boxes]
-        picture_axes, text_axes = (figure.add_axes(box) for box in scaled)
+        image_axes, text_axes = (figure.add_axes(box) for box in scaled)
         # data coordinates in inches, from the top
         text_axes.set(xlim=(0, width), ylim=(texts[row], 0))
         text_axes.set_axis_off()
-        cells.append((picture_axes, text_axes))
+        cells.append((image_axes, text_axes))
     return figure, cells
 
 
 class _Cell:
-    """The text beneath a picture, written line by line from the top.
+    """The text beneath an image, written line by line from the top.
 
     Args:
         axes: Measured in inches, from the top.

@@ -24,15 +24,15 @@ _OLDEST = '1.8.0'  # the oldest faster-coco-eval whose figures were held against
 _IOUS = {'0.50:0.95': slice(None), '0.50': slice(0, 1), '0.75': slice(5, 6)}
 _AREAS = ('all', 'small', 'medium', 'large')
 _COUNTS = (1, 10, 100)
-_SHAPE = (10, 101, len(_AREAS), len(_COUNTS))  # IoU, recall, area, detections of a picture
+_SHAPE = (10, 101, len(_AREAS), len(_COUNTS))  # IoU, recall, area, detections of an image
 
 
 @dataclass(frozen=True)
 class Detections:
-    """All detections of one kind, in the order of the pictures.
+    """All detections of one kind, in the order of the images.
 
     Attributes:
-        images: (N,) positions in the sorted picture ids.
+        images: (N,) positions in the sorted image ids.
         categories: (N,) positions in the sorted category ids.
         boxes: (N, 4) as x, y, width, height.
         scores: (N,).
@@ -130,7 +130,7 @@ def evaluate(
         truth: The ground truth.
         detections: What was found.
         kind: ``bbox`` or ``segm``.
-        image_ids: The pictures that count, sorted.
+        image_ids: The images that count, sorted.
         category_ids: The categories that count, sorted.
         backend: ``faster_coco_eval`` or ``pycocotools``; the figures are the same to 1e-9.
         processes: Let pycocotools share the classes among processes, as MMDetection does.
@@ -195,10 +195,10 @@ def _by_faster(
     image_ids: Sequence,
     category_ids: Sequence,
 ) -> Scores:
-    """One class at a time, on the pictures where it is or was found.
+    """One class at a time, on the images where it is or was found.
 
-    The library goes through every picture for each class, but most pictures have few of the
-    classes: this way it is twice as quick and holds the dicts of one class only. Pictures and
+    The library goes through every image for each class, but most images have few of the
+    classes: this way it is twice as quick and holds the dicts of one class only. Images and
     categories get numbers, since the library takes no other ids.
     """
     wanted = _truth_by_category(truth, kind, image_ids, category_ids)
@@ -218,8 +218,8 @@ def _by_faster(
         ]
         seen = np.union1d(images, [row['image_id'] for row in rows]).tolist()
         # The sizes, which a file may lack, are for masks.
-        pictures = [{**truth.imgs[image_ids[i]], 'id': i} for i in seen]
-        arrays = _run_faster(kind, pictures, rows, found)
+        entries = [{**truth.imgs[image_ids[i]], 'id': i} for i in seen]
+        arrays = _run_faster(kind, entries, rows, found)
         precision[:, :, k], recall[:, k] = arrays['precision'][:, :, 0], arrays['recall'][:, 0]
     return Scores(summarize(precision, recall), precision, recall)
 

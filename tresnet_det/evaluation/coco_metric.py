@@ -30,7 +30,7 @@ from .report import TWELVE, format_table, format_twelve
 class CocoTwelveMetric(CocoMetric):
     """COCO's detection metric exactly as COCO defines it.
 
-    MMDetection's ``CocoMetric`` counts up to 1000 detections a picture in its recalls, rounds to
+    MMDetection's ``CocoMetric`` counts up to 1000 detections an image in its recalls, rounds to
     three decimals and returns six figures. This one keeps COCO's (1, 10, 100) detections and
     returns all twelve figures unrounded: ``bbox_mAP``, ``bbox_mAP_50``, ``_75``, ``_s``, ``_m``,
     ``_l``, ``bbox_AR@1``, ``@10``, ``@100``, ``bbox_AR_s@100``, ``_m@100``, ``_l@100`` (and the
@@ -91,7 +91,7 @@ class CocoTwelveMetric(CocoMetric):
         """Evaluate what was collected from all processes.
 
         Args:
-            results: Pairs of ground truth and prediction, one a picture, as ``process`` makes.
+            results: Pairs of ground truth and prediction, one an image, as ``process`` makes.
 
         Returns:
             Twelve figures for each kind of overlap; empty with ``format_only``.
@@ -101,7 +101,7 @@ class CocoTwelveMetric(CocoMetric):
         """
         self.per_class = []
         if not results:
-            raise InputError('No picture was evaluated: the dataset is empty.')
+            raise InputError('No image was evaluated: the dataset is empty.')
         predictions = [prediction for _, prediction in results]
         self._open_ground_truth([gt for gt, _ in results])
         self._check_predictions(predictions)
@@ -123,7 +123,7 @@ class CocoTwelveMetric(CocoMetric):
         return figures
 
     def _open_ground_truth(self, gts: Sequence[dict]) -> None:
-        """Set the COCO index, the category of each label and the picture ids, once."""
+        """Set the COCO index, the category of each label and the image ids, once."""
         classes = self.dataset_meta['classes']
         with contextlib.redirect_stdout(io.StringIO()):
             if self._coco_api is None:
@@ -141,7 +141,7 @@ class CocoTwelveMetric(CocoMetric):
             self.img_ids = self._coco_api.get_img_ids()
 
     def _truth_of_samples(self, gts: Sequence[dict]) -> COCO:
-        """The ground truth that came with the pictures, as MMDetection writes it to a file."""
+        """The ground truth that came with the images, as MMDetection writes it to a file."""
         if self.outfile_prefix:
             return COCO(self.gt_to_coco_json(gts, self.outfile_prefix))
         truth = COCO()
@@ -170,12 +170,12 @@ class CocoTwelveMetric(CocoMetric):
         strange = seen - known
         if strange:
             raise InputError(
-                f"{len(strange)} pictures are not in the metric's annotation file (first id "
+                f"{len(strange)} images are not in the metric's annotation file (first id "
                 f'{min(strange, key=str)}): give the metric the ann_file of the dataset.'
             )
         if len(seen) < len(known):
             print_log(
-                f'Only {len(seen)} of the {len(known)} pictures in the annotation file were '
+                f'Only {len(seen)} of the {len(known)} images in the annotation file were '
                 'evaluated; objects in the others count as missed.',
                 'current',
                 logging.WARNING,
@@ -215,7 +215,7 @@ class CocoTwelveMetric(CocoMetric):
     def _evaluate(self, kind: str, detections: Detections, backend: str) -> dict[str, float]:
         if not len(detections.scores):
             print_log(
-                f'No {kind} was detected in any picture, so every {kind} figure is 0. Expected '
+                f'No {kind} was detected in any image, so every {kind} figure is 0. Expected '
                 'early in a training from scratch; otherwise check the weights and the score '
                 'threshold.',
                 'current',

@@ -1,4 +1,4 @@
-"""Pictures of a detector's predictions beside the truth, and what other pictures share with them.
+"""Images of a detector's predictions beside the truth, and what other images share with them.
 
 Figures are made by matplotlib's objects, never by pyplot: no global state, no window, no backend
 to choose, so that it works in a training process and in a notebook alike.
@@ -39,34 +39,34 @@ def draw_predictions(
     limit: int = 12,
     title: str | None = None,
 ) -> None:
-    """Draw a sheet of pictures: the truth at the left, the prediction at the right of each.
+    """Draw a sheet of images: the truth at the left, the prediction at the right of each.
 
     A prediction is right when an object of its class overlaps it by ``iou_thr``; the best score
     takes an object first and each object is taken once, as in COCO's evaluation.
 
     Args:
-        image_paths: Picture files.
-        predictions: One a picture: ``bboxes`` (N, 4) as x1 y1 x2 y2 in the picture's pixels,
+        image_paths: Image files.
+        predictions: One an image: ``bboxes`` (N, 4) as x1 y1 x2 y2 in the image's pixels,
             ``scores`` (N,) in [0, 1] and ``labels`` (N,); a dict or an ``InstanceData``.
-        ground_truth: One a picture: ``bboxes`` (M, 4), ``labels`` (M,) and, where there are
+        ground_truth: One an image: ``bboxes`` (M, 4), ``labels`` (M,) and, where there are
             crowds, ``iscrowd`` (M,). None draws the predictions alone.
         class_names: Name of each label.
         out_path: The PNG to write.
         score_thr: Predictions with a lower score are left out.
         iou_thr: Overlap (intersection over union) from which a prediction is right.
-        limit: At most this many pictures, the first ones.
-        title: What the sheet shows; the line below it counts pictures and objects.
+        limit: At most this many images, the first ones.
+        title: What the sheet shows; the line below it counts images and objects.
 
     Raises:
-        InputError: No picture, one that does not decode, or lists of different lengths.
-        MissingFileError: A picture is not there.
+        InputError: No image, one that does not decode, or lists of different lengths.
+        MissingFileError: An image is not there.
     """
     _check_lengths(image_paths, predictions, ground_truth)
     pairs = []
     for i, path in enumerate(image_paths[:limit]):
         truth = None if ground_truth is None else _as_arrays(ground_truth[i])
         found = _as_arrays(predictions[i], score_thr)
-        pairs.append((Path(path), open_picture(path), truth, found))
+        pairs.append((Path(path), open_image(path), truth, found))
 
     heading = title or ('Predictions' if ground_truth is None else 'Truth and predictions')
     figure, axes = _sheet([image for _, image, _, _ in pairs], 1 if ground_truth is None else 2)
@@ -87,20 +87,20 @@ def draw_predictions(
 
 def _check_lengths(paths: Sequence, predictions: Sequence, truth: Sequence | None) -> None:
     if not len(paths):
-        raise InputError('There is no picture to draw: give at least one path.')
+        raise InputError('There is no image to draw: give at least one path.')
     lengths = [len(paths), len(predictions), len(paths) if truth is None else len(truth)]
     if len(set(lengths)) > 1:
         raise InputError(
-            'Pictures, predictions and ground truth must be equally many, but there are '
+            'Images, predictions and ground truth must be equally many, but there are '
             f'{lengths[0]}, {lengths[1]} and {lengths[2]}.'
         )
 
 
-def open_picture(path: str | Path, longest: int = 1000) -> tuple[np.ndarray, float]:
-    """A picture (H, W, 3) as uint8 and the factor by which it was made smaller.
+def open_image(path: str | Path, longest: int = 1000) -> tuple[np.ndarray, float]:
+    """An image (H, W, 3) as uint8 and the factor by which it was made smaller.
 
     Args:
-        path: The file; it is turned as its EXIF header says, as boxes are in the turned picture.
+        path: The file; it is turned as its EXIF header says, as boxes are in the turned image.
         longest: Pixels of the longer side that are left, at most.
 
     Raises:
@@ -162,7 +162,7 @@ def _iou(box: np.ndarray, others: np.ndarray) -> np.ndarray:
 def _sheet(
     images: Sequence[tuple[np.ndarray, float]], panels: int
 ) -> tuple[Figure, list[list[Axes]]]:
-    """An empty figure with ``panels`` axes for each picture, as wide as the pictures need."""
+    """An empty figure with ``panels`` axes for each image, as wide as the images need."""
     sides = [image.shape[:2] for image, _ in images]
     small = all(is_small(image) for image, _ in images)
     width = 2.6 if small else 4.6  # inches of one panel
@@ -184,19 +184,19 @@ def _sheet(
 
 
 def _panel(axes: Axes, image: tuple[np.ndarray, float], title: str) -> None:
-    show_picture(axes, image[0])
+    show_image(axes, image[0])
     axes.set_title(title, fontsize=8, pad=2, loc='left')
-    axes.set_anchor('NW')  # pictures of a row line up at the top, those of a pair at the left
+    axes.set_anchor('NW')  # images of a row line up at the top, those of a pair at the left
 
 
-def show_picture(axes: Axes, pixels: np.ndarray) -> None:
-    """Draw a picture (H, W, 3) of uint8, a small one with pixels that can be counted."""
+def show_image(axes: Axes, pixels: np.ndarray) -> None:
+    """Draw an image (H, W, 3) of uint8, a small one with pixels that can be counted."""
     axes.imshow(pixels, interpolation='nearest' if is_small(pixels) else 'antialiased')
     axes.set_axis_off()
 
 
 def is_small(pixels: np.ndarray) -> bool:
-    """Whether a picture (H, W, 3) can be seen well on little room."""
+    """Whether an image (H, W, 3) can be seen well on little room."""
     return max(pixels.shape[:2]) <= 256
 
 
@@ -257,12 +257,12 @@ def _place_of_name(
 def _head_and_legend(
     figure: Figure,
     heading: str,
-    pictures: int,
+    images: int,
     counts: np.ndarray | None,
     score_thr: float,
     iou_thr: float,
 ) -> None:
-    line = f'{pictures} picture{"s" * (pictures > 1)}, predictions with score {score_thr:g} or more'
+    line = f'{images} image{"s" * (images > 1)}, predictions with score {score_thr:g} or more'
     handles = [Line2D([], [], color=RIGHT['edgecolor'], linewidth=2, label='prediction')]
     if counts is not None:
         line += f': {counts[1]} of {counts[0]} objects found, {counts[2]} '

@@ -1,4 +1,4 @@
-"""mAP, precision, recall and F1 of pictures with several labels.
+"""mAP, precision, recall and F1 of images with several labels.
 
 The figures of the multi-label literature (ML-GCN, arXiv 1904.03582; ASL, arXiv 2009.14119), as
 pure functions on arrays, and the metric for MMEngine's Runner. Throughout, scores are
@@ -16,7 +16,7 @@ from mmengine.evaluator import BaseMetric
 from mmengine.logging import print_log
 
 from ..errors import InputError, few
-from .accuracy import check_not_nan, picture_name, stack_scores
+from .accuracy import check_not_nan, image_name, stack_scores
 from .report import format_table
 
 
@@ -25,7 +25,7 @@ def average_precisions(scores: np.ndarray, labels: np.ndarray) -> np.ndarray:
 
     As scikit-learn's ``average_precision_score``: the sum over the distinct scores, from the
     highest, of the precision down to it times the gain in recall; equal scores count as one step.
-    It is NaN for a class that is known to be there in no picture.
+    It is NaN for a class that is known to be there in no image.
 
     Raises:
         InputError: A score is NaN.
@@ -39,14 +39,14 @@ def average_precisions(scores: np.ndarray, labels: np.ndarray) -> np.ndarray:
 
 
 def best_f1_thresholds(scores: np.ndarray, labels: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Find the threshold of each class that gives the best F1 on these very pictures.
+    """Find the threshold of each class that gives the best F1 on these very images.
 
     A label is predicted where its score is above the threshold, which lies half-way between two
     scores, or just below the lowest, in float32 too; of equally good ones, the highest.
 
     Returns:
         The thresholds, and the F1 there, ``(classes,)`` each; NaN for a class that is known to be
-        there in no picture.
+        there in no image.
 
     Raises:
         InputError: A score is NaN.
@@ -65,9 +65,9 @@ def best_f1_thresholds(scores: np.ndarray, labels: np.ndarray) -> tuple[np.ndarr
 
 
 def _curves(scores: np.ndarray, labels: np.ndarray) -> Iterator[tuple]:
-    """Yield, for each class that is there in a picture, its number and its curve.
+    """Yield, for each class that is there in an image, its number and its curve.
 
-    A curve has, for each distinct score from the highest: the score, how many of the pictures
+    A curve has, for each distinct score from the highest: the score, how many of the images
     taken down to it have the label, and how many are taken.
     """
     for column in np.flatnonzero((labels == 1).any(0)):
@@ -80,7 +80,7 @@ def _curves(scores: np.ndarray, labels: np.ndarray) -> Iterator[tuple]:
 
 
 def top_labels(scores: np.ndarray, k: int = 3) -> np.ndarray:
-    """Return a mask of the ``k`` highest scores of each picture, ``(N, classes)`` of bool.
+    """Return a mask of the ``k`` highest scores of each image, ``(N, classes)`` of bool.
 
     All classes where there are no more than ``k``; of equal scores, the lower class number.
     """
@@ -95,7 +95,7 @@ class PrecisionRecall(NamedTuple):
 
     Attributes:
         precision: Of each class, ``(classes,)``: 0 where it was never predicted.
-        recall: Of each class, ``(classes,)``: NaN where it is known to be there in no picture.
+        recall: Of each class, ``(classes,)``: NaN where it is known to be there in no image.
         figures: ``CP``, ``CR``, ``CF1``, the means over the classes and the F1 of both means, and
             ``OP``, ``OR``, ``OF1``, of all labels together.
     """
@@ -108,7 +108,7 @@ class PrecisionRecall(NamedTuple):
 def precision_recall(predicted: np.ndarray, labels: np.ndarray) -> PrecisionRecall:
     """Compare predicted labels with the truth.
 
-    CP and CR are means over the classes that are known to be there in a picture, those of the mAP:
+    CP and CR are means over the classes that are known to be there in an image, those of the mAP:
     a recall of others is not defined, and a precision of 0 would say nothing on the model. What is
     predicted of the others counts in OP, and so in OF1. ``CF1 = 2 CP CR / (CP + CR)``, not the mean
     of F1s. Without anything predicted, or anything there, a figure is 0.
@@ -140,16 +140,16 @@ class MultiLabelMetric(BaseMetric):
     """mAP, and precision, recall and F1 by class and overall, as fractions from 0 to 1.
 
     ``multilabel/mAP`` is the mean of :func:`average_precisions` over the classes that are known to
-    be there in a picture; the log lists the others. ``CP``, ``CR``, ``CF1``, ``OP``, ``OR`` and
+    be there in an image; the log lists the others. ``CP``, ``CR``, ``CF1``, ``OP``, ``OR`` and
     ``OF1`` are those of :func:`precision_recall` where the labels with a score above ``threshold``
     are predicted; with ``_top3`` (``multilabel/CF1_top3``), where the three labels with the highest
-    scores are, in each picture, whatever the scores. A table of the classes goes to the log.
+    scores are, in each image, whatever the scores. A table of the classes goes to the log.
 
     Args:
         threshold: A label is predicted above it.
         best_thresholds: Add to the table each class's own threshold with the best F1, and that F1.
-            They are chosen on the pictures that they are measured on: optimistic as results, good
-            as thresholds for later pictures.
+            They are chosen on the images that they are measured on: optimistic as results, good
+            as thresholds for later images.
         **kwargs: MMEngine's ``collect_device``, ``prefix`` and ``collect_dir``.
 
     Attributes:
@@ -169,7 +169,7 @@ class MultiLabelMetric(BaseMetric):
         self.per_class: list[dict[str, Any]] = []
 
     def process(self, data_batch: object, data_samples: Sequence[dict]) -> None:
-        """Keep the scores and labels of each picture.
+        """Keep the scores and labels of each image.
 
         Args:
             data_batch: Not looked at.
@@ -182,34 +182,34 @@ class MultiLabelMetric(BaseMetric):
         scores, labels = stack_scores(data_samples)
         if labels.shape != scores.shape:
             raise InputError(
-                f'{picture_name(data_samples, 0)}: the model gives {scores.shape[1]} scores and '
+                f'{image_name(data_samples, 0)}: the model gives {scores.shape[1]} scores and '
                 f'gt_label has the shape {labels.shape[1:]}: set num_classes of the head to the '
-                'number of classes, or use AccuracyMetric for one label a picture'
+                'number of classes, or use AccuracyMetric for one label per image'
             )
         bad = np.argwhere(~np.isin(labels, (1, 0, -1)))
         if len(bad):
             row, column = bad[0]
             raise InputError(
-                f'{picture_name(data_samples, row)}: its label of class {column} is '
+                f'{image_name(data_samples, row)}: its label of class {column} is '
                 f'{labels[row, column]}; it must be 1, 0 or -1 for unknown'
             )
         self.results += zip(scores, labels.astype(np.int8), strict=True)
 
     def compute_metrics(self, results: list[tuple[np.ndarray, np.ndarray]]) -> dict[str, float]:
-        """Return the 13 figures of all pictures.
+        """Return the 13 figures of all images.
 
         Args:
             results: Scores and labels of each, ``(classes,)``.
 
         Raises:
-            InputError: There is no picture, or no label is there in any.
+            InputError: There is no image, or no label is there in any.
         """
         if not results:
-            raise InputError('No picture was evaluated: the dataset is empty.')
+            raise InputError('No image was evaluated: the dataset is empty.')
         scores, labels = (np.stack(part) for part in zip(*results, strict=True))
         if not (labels == 1).any():
             raise InputError(
-                f'No label is there in any of {len(labels)} pictures, so that nothing can be '
+                f'No label is there in any of {len(labels)} images, so that nothing can be '
                 'measured: check the annotation file and metainfo.classes'
             )
         precisions = average_precisions(scores, labels)
@@ -252,7 +252,7 @@ class MultiLabelMetric(BaseMetric):
         absent = [row['name'] for row in self.per_class if not row['positives']]
         if absent:
             print_log(
-                f'{len(absent)} of {len(names)} classes are there in no picture and left out of '
+                f'{len(absent)} of {len(names)} classes are there in no image and left out of '
                 f'mAP, CP and CR: {few(absent, 20)}',
                 'current',
                 logging.WARNING,

@@ -66,8 +66,8 @@ class FileCheck:
         count = answer.pop('num', None)
         return answer if count is None else {k: v[:count] for k, v in answer.items()}
 
-    def picture_difference(self) -> float | None:
-        """Return the largest difference of the runner's pictures to those of the config's pipeline.
+    def image_difference(self) -> float | None:
+        """Return the largest difference of the runner's images to those of the config's pipeline.
 
         In 0..255; infinite where they differ in size, None where the runner does not know the
         pipeline.
@@ -83,9 +83,9 @@ class FileCheck:
         return max(differences)
 
     def measure_speed(self) -> Iterator[tuple[str, Spread]]:
-        """Yield pictures a second on the first photo, of the model, the same folded, and the file.
+        """Yield images/s on the first photo, of the model, the same folded, and the file.
 
-        All take turns; pictures are prepared already, post-processing is included.
+        All take turns; images are prepared already, post-processing is included.
         """
         photo, batch = self.photos[0], self.inputs[0]
         plain = self.answers
@@ -95,7 +95,7 @@ class FileCheck:
             'PyTorch, norms folded': lambda: folded(photo),
             'onnxruntime': lambda: self.runner.run(batch),
         }
-        tasks = [{name: Task(run, pictures=1)} for name, run in runs.items()]
+        tasks = [{name: Task(run, images=1)} for name, run in runs.items()]
         for by_name in measure_interleaved(tasks, ROUNDS, MIN_SECONDS):
             for name, values in by_name.items():
                 yield name, Spread.of(values)

@@ -16,7 +16,7 @@ from ..engine import config as edit
 from ..engine.building import config_errors
 from ..engine.key_match import match_keys
 from ..errors import InputError
-from .pictures import UnknownStepError, find_test_dataset, read_steps
+from .images import UnknownStepError, find_test_dataset, read_steps
 
 FORMAT = 1  # of the metadata, which onnx_runner.py holds against what it knows
 
@@ -105,7 +105,7 @@ def describe(
         producer=f'tresnet_det {__version__}',
         task=module.task,
         network=network,
-        input=f'images (N, 3, H, W): RGB in 0..255, not normalised, sides {sides}; the picture at '
+        input=f'images (N, 3, H, W): RGB in 0..255, not normalised, sides {sides}; the image at '
         'the left upper corner, the rest in the colour of border',
         classes=_find_classes(cfg, meta),
         reader='opencv' if task == 'detection' else 'pillow',

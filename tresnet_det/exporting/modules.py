@@ -1,4 +1,4 @@
-"""What is exported: modules that take pictures as they are and give plain tensors.
+"""What is exported: modules that take images as they are and give plain tensors.
 
 All take ``images``, ``(N, 3, H, W)`` of float32: RGB in 0..255, neither normalised nor anything
 else; the normalisation of the model's data preprocessor is in the graph.
@@ -24,7 +24,7 @@ _STEM_STRIDE = 4  # to a multiple of which TResNet pads inside, if need be
 
 
 class Normalization(nn.Module):
-    """What a data preprocessor does to RGB pictures: ``(N, 3, H, W)`` to the same.
+    """What a data preprocessor does to RGB images: ``(N, 3, H, W)`` to the same.
 
     Args:
         data_preprocessor: MMDetection's ``DetDataPreprocessor``, or a ``ClsDataPreprocessor``.
@@ -46,7 +46,7 @@ class Normalization(nn.Module):
 
     @property
     def border(self) -> list[float]:
-        """The RGB colour, in 0..255, that the border beside a picture has before normalisation."""
+        """The RGB colour, in 0..255, that the border beside an image has before normalisation."""
         colour = self.mean + self.pad_value * self.std  # (1 or 3, 1, 1)
         values = colour.flatten().expand(3).tolist()
         return values[::-1] if self.gives_bgr else values
@@ -103,10 +103,10 @@ class ExportedClassifier(nn.Module):
 
 
 class ExportedDetector(nn.Module):
-    """``images``, ``sizes`` and ``original_sizes`` to boxes in the original pictures' pixels.
+    """``images``, ``sizes`` and ``original_sizes`` to boxes in the original images' pixels.
 
     FCOS with MMDetection's post-processing (``BaseDenseHead.predict_by_feat``), of which it takes
-    the points and the decoding; with the candidates of every picture and level in a row of fixed
+    the points and the decoding; with the candidates of every image and level in a row of fixed
     length, so that a graph can hold it. The order of the operations is MMDetection's, down to how
     classes are moved apart before the suppression, so that the boxes are the same.
 
@@ -136,15 +136,15 @@ class ExportedDetector(nn.Module):
     def forward(
         self, images: Tensor, sizes: Tensor, original_sizes: Tensor
     ) -> tuple[Tensor, Tensor, Tensor, Tensor]:
-        """Return boxes, ``K`` places a picture, those that are taken first, by falling score.
+        """Return boxes, ``K`` places an image, those that are taken first, by falling score.
 
         Args:
-            images: Resized pictures, at the left upper corner of their place.
+            images: Resized images, at the left upper corner of their place.
             sizes: Height and width of each there, ``(N, 2)`` of int64.
             original_sizes: Height and width of each before it was resized, likewise.
 
         Returns:
-            ``(N, K, 4)``, each box ``(x1, y1, x2, y2)`` in the original picture; scores,
+            ``(N, K, 4)``, each box ``(x1, y1, x2, y2)`` in the original image; scores,
             ``(N, K)``, 0 for an empty place; class numbers, ``(N, K)`` of int64, -1 for an empty
             place; and how many places are taken, ``(N,)``. ``K`` is ``max_per_img``.
         """

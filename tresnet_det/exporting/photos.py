@@ -12,7 +12,7 @@ from torch import nn
 
 from ..datasets import build_transforms, decode_rgb
 from ..engine import config as edit
-from .pictures import find_test_dataset
+from .images import find_test_dataset
 
 
 class Photo(NamedTuple):

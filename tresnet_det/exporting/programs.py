@@ -60,7 +60,7 @@ def _dynamic_shapes(module: nn.Module) -> dict[str, dict]:
 def least_side(program: ExportedProgram) -> int:
     """Return the least height and width, in pixels, that a program takes.
 
-    torch.export does not let a size be 1 on the way, which a coarse level's is for small pictures;
+    torch.export does not let a size be 1 on the way, which a coarse level's is for small images;
     ONNX has no such limit.
     """
     sides = [

@@ -1,4 +1,4 @@
-"""Checks of boxes against their pictures, and the levels of a detector that they fall to."""
+"""Checks of boxes against their images, and the levels of a detector that they fall to."""
 
 import math
 from collections.abc import Iterable, Mapping, Sequence
@@ -24,7 +24,7 @@ class View:
     """How a detector sees boxes.
 
     Attributes:
-        scale: Longer and shorter side that a picture is resized to fit in; without
+        scale: Longer and shorter side that an image is resized to fit in; without
             ``keep_ratio``, width and height.
         keep_ratio: Whether it keeps its shape.
         ranges: Distances in pixels that each level regresses.
@@ -80,7 +80,7 @@ class View:
 
         Args:
             boxes: ``(M, 4)``: left, top, width and height in pixels.
-            sizes: Width and height of the picture of each in pixels, ``(M, 2)``; NaN where they are
+            sizes: Width and height of the image of each in pixels, ``(M, 2)``; NaN where they are
                 not known, and so are the box's then.
         """
         if self.keep_ratio:
@@ -104,12 +104,12 @@ class View:
 
 
 def check_boxes(split: Split, boxes: Boxes, sizes: np.ndarray, findings: Findings) -> np.ndarray:
-    """Hold boxes against their pictures.
+    """Hold boxes against their images.
 
     Args:
-        split: Of ``N`` pictures and ``M`` objects.
+        split: Of ``N`` images and ``M`` objects.
         boxes: Its own.
-        sizes: Width and height of the pictures in pixels, ``(N, 2)``; NaN where not known.
+        sizes: Width and height of the images in pixels, ``(N, 2)``; NaN where not known.
         findings: Gets what is wrong.
 
     Returns:
@@ -135,8 +135,8 @@ def check_boxes(split: Split, boxes: Boxes, sizes: np.ndarray, findings: Finding
 
     def name(i: int) -> str:
         numbers = ', '.join(f'{value:g}' for value in xywh[i])
-        picture = '{:g} x {:g}'.format(*sides[i])
-        return f'{split.name_object(i)}: [{numbers}] in {picture}'
+        image = '{:g} x {:g}'.format(*sides[i])
+        return f'{split.name_object(i)}: [{numbers}] in {image}'
 
     for code, rows in (
         ('box-without-area', flat),
@@ -149,7 +149,7 @@ def check_boxes(split: Split, boxes: Boxes, sizes: np.ndarray, findings: Finding
 
 
 def _find_duplicates(split: Split, boxes: Boxes) -> np.ndarray:
-    """Return ``(M,)``, whether a box of that class was in its picture already."""
+    """Return ``(M,)``, whether a box of that class was in its image already."""
     keys = np.column_stack([split.rows, split.labels, boxes.xywh])
     again = np.ones(len(keys), bool)
     again[np.unique(keys, axis=0, return_index=True)[1]] = False

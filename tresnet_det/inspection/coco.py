@@ -196,7 +196,7 @@ class _CocoReader:
             len(images),
         )
         twice = [name for name, count in Counter(files).items() if count > 1]
-        self.add('picture-listed-twice', twice, total=len(files))
+        self.add('image-listed-twice', twice, total=len(files))
         named = {image['file_name'] for image in images if isinstance(image['file_name'], str)}
         return files, np.array(sizes, np.float64).reshape(-1, 2), row_of, named
 

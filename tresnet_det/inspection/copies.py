@@ -1,4 +1,4 @@
-"""Pictures that are there twice: in a split, or in one to learn from and one to measure on."""
+"""Images that are there twice: in a split, or in one to learn from and one to measure on."""
 
 import os
 from collections.abc import Sequence
@@ -12,7 +12,7 @@ from .sources import NO_CLASS, ONE_LABEL
 
 
 def find_copies(part: Part, findings: Findings) -> None:
-    """Find pictures of a split with the same pixels in different files.
+    """Find images of a split with the same pixels in different files.
 
     Args:
         part: The split.
@@ -29,7 +29,7 @@ def find_copies(part: Part, findings: Findings) -> None:
         label_of[split.rows] = split.labels
         contradicts = label_of[again] != label_of[first[again]]
     for code, rows in (
-        ('duplicate-picture', again[~contradicts]),
+        ('duplicate-image', again[~contradicts]),
         ('contradicting-labels', again[contradicts]),
     ):
         findings.add(
@@ -42,9 +42,9 @@ def find_copies(part: Part, findings: Findings) -> None:
 
 
 def find_overlap(part: Part, others: Sequence[Part], findings: Findings) -> None:
-    """Find the pictures of a split that are in training splits, too, or look like one of these.
+    """Find the images of a split that are in training splits, too, or look like one of these.
 
-    A picture that was not read is compared by its file.
+    An image that was not read is compared by its file.
 
     Args:
         part: A split to measure on.

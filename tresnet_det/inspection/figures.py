@@ -1,4 +1,4 @@
-"""A picture of a data set: classes, sizes of boxes against FCOS's levels, shapes, picture sizes."""
+"""An image of a data set: classes, sizes of boxes against FCOS's levels, shapes, image sizes."""
 
 import math
 from collections.abc import Sequence
@@ -31,8 +31,8 @@ def draw_data(report: DataReport, out_path: str | Path, title: str = 'Data') -> 
     """Draw how the splits of a data set are made up.
 
     Where they have boxes: the boxes of each class, how far a point at a box's centre regresses
-    after the resize, the boxes' shapes and the pictures' sizes. Otherwise the labels of each class,
-    and the pictures' shapes and sizes. At the bottom right stands what was found.
+    after the resize, the boxes' shapes and the images' sizes. Otherwise the labels of each class,
+    and the images' shapes and sizes. At the bottom right stands what was found.
 
     Args:
         report: What the check found.
@@ -83,7 +83,7 @@ def _count(parts: Sequence[Part]) -> str:
         what = 'labels' if split.boxes is None else 'boxes'
         empty = int((~split.annotated).sum())
         words.append(
-            f'{shorten(split.name)}: {len(split.files)} pictures'
+            f'{shorten(split.name)}: {len(split.files)} images'
             + (f' ({empty} without annotation)' if empty else '')
             + f', {len(split.labels)} {what}'
         )
@@ -185,7 +185,7 @@ def _draw_shapes(axes: Axes, parts: Sequence[Part], looks: dict, of_boxes: bool)
     axes.xaxis.set_minor_formatter(NullFormatter())
     axes.set_xlim(_RATIOS[0], _RATIOS[-1])
     axes.set_ylim(bottom=0)
-    what = 'boxes' if of_boxes else 'pictures'
+    what = 'boxes' if of_boxes else 'images'
     axes.set_title(f'Shape of the {what}', loc='left')
     axes.set_xlabel('width / height')
     axes.set_ylabel(f'% of the {what}')
@@ -199,7 +199,7 @@ def _draw_sizes(axes: Axes, parts: Sequence[Part], looks: dict) -> None:
         sizes, counts = np.unique(_known(part), axis=0, return_counts=True)
         if not len(sizes):
             continue
-        # The area of a mark grows with the share of the pictures.
+        # The area of a mark grows with the share of the images.
         area = 14 + 500 * counts / counts.sum()
         axes.scatter(
             sizes[:, 0], sizes[:, 1], area, color=colour, marker=marker, alpha=0.55, linewidth=1
@@ -207,14 +207,14 @@ def _draw_sizes(axes: Axes, parts: Sequence[Part], looks: dict) -> None:
         biggest = max(biggest, sizes.max())
     axes.set_xlim(0, 1.08 * biggest or 1)
     axes.set_ylim(0, 1.08 * biggest or 1)
-    axes.set_title('Size of the pictures (the larger, the more)', loc='left')
+    axes.set_title('Size of the images (the larger, the more)', loc='left')
     axes.set_xlabel('width in pixels')
     axes.set_ylabel('height in pixels')
     _tidy(axes)
 
 
 def _known(part: Part) -> np.ndarray:
-    """Return the pictures' sizes where they are known, ``(K, 2)``."""
+    """Return the images' sizes where they are known, ``(K, 2)``."""
     return part.sizes[~np.isnan(part.sizes).any(1)]
 
 

@@ -34,13 +34,13 @@ KINDS = {
         'set num_classes of the head, or metainfo.classes of the dataset',
     ),
     'not-checked': Kind(
-        NOTE, 'datasets that this tool does not know', 'look at their pictures yourself'
+        NOTE, 'datasets that this tool does not know', 'look at their images yourself'
     ),
     'unreadable-annotations': Kind(
         ERROR, 'annotation files that cannot be used', 'mend the file, or name another'
     ),
     'missing-folder': Kind(
-        ERROR, 'picture folders that are not there', 'set data_root and data_prefix'
+        ERROR, 'image folders that are not there', 'set data_root and data_prefix'
     ),
     'bad-layout': Kind(
         ERROR, 'names of classes or paths that cannot be used', 'correct them there'
@@ -53,50 +53,48 @@ KINDS = {
     'left-out': Kind(
         NOTE, 'parts that are left out', 'training passes them over; see whether that is meant'
     ),
-    'pictures-not-found': Kind(
-        ERROR, 'annotation files whose pictures are not found', 'move them, or rename their folder'
+    'images-not-found': Kind(
+        ERROR, 'annotation files whose images are not found', 'move them, or rename their folder'
     ),
     'nothing-to-learn': Kind(
         ERROR, 'splits without any usable annotation', 'annotate, or name another file'
     ),
-    # Pictures.
-    'missing-picture': Kind(
-        ERROR, 'pictures that are not in the folder', 'complete the folder, or drop the entries'
+    # Images.
+    'missing-image': Kind(
+        ERROR, 'images that are not in the folder', 'complete the folder, or drop the entries'
     ),
-    'undecodable-picture': Kind(
-        ERROR, 'pictures that do not decode', 'replace the files, or drop the entries'
+    'undecodable-image': Kind(
+        ERROR, 'images that do not decode', 'replace the files, or drop the entries'
     ),
     'size-differs': Kind(
         ERROR,
-        'pictures of another size than annotated',
-        'correct width and height, and see that the boxes fit the picture',
+        'images of another size than annotated',
+        'correct width and height, and see that the boxes fit the image',
     ),
     'exif-rotated': Kind(
         ERROR,
-        'pictures that EXIF turns, annotated unturned',
+        'images that EXIF turns, annotated unturned',
         'save them turned, without the EXIF tag, and turn the boxes; or remove the tag',
     ),
     'exif-turned': Kind(
         NOTE,
-        'pictures that EXIF turns, with fractions for boxes',
-        'they are of the picture as it is shown; see that the boxes lie right',
+        'images that EXIF turns, with fractions for boxes',
+        'they are of the image as it is shown; see that the boxes lie right',
     ),
-    'blank-picture': Kind(
-        WARNING, 'pictures of one colour', 'see whether they were exported whole'
-    ),
-    'duplicate-picture': Kind(
-        WARNING, 'pictures with the pixels of another', 'keep one of each, or know why'
+    'blank-image': Kind(WARNING, 'images of one colour', 'see whether they were exported whole'),
+    'duplicate-image': Kind(
+        WARNING, 'images with the pixels of another', 'keep one of each, or know why'
     ),
     'contradicting-labels': Kind(
         WARNING,
-        'pictures with the pixels of one of another class',
-        'decide for a class; several labels a picture need MultiLabelDataset',
+        'images with the pixels of one of another class',
+        'decide for a class; several labels per image need MultiLabelDataset',
     ),
-    'picture-listed-twice': Kind(
-        WARNING, 'pictures with several entries', 'merge the entries, and their annotations'
+    'image-listed-twice': Kind(
+        WARNING, 'images with several entries', 'merge the entries, and their annotations'
     ),
     'unused-file': Kind(
-        NOTE, 'files beside the pictures that nothing names', 'annotate them, or let them be'
+        NOTE, 'files beside the images that nothing names', 'annotate them, or let them be'
     ),
     # Entries and ids.
     'missing-key': Kind(
@@ -125,10 +123,10 @@ KINDS = {
         ERROR, 'annotations of an image that is not in the file', 'add the image, or drop them'
     ),
     'missing-annotation': Kind(
-        ERROR, 'pictures whose XML file is not there', 'add the file, or take them off the list'
+        ERROR, 'images whose XML file is not there', 'add the file, or take them off the list'
     ),
     'broken-xml': Kind(ERROR, 'XML files that cannot be used', 'export them anew'),
-    'repeated-row': Kind(ERROR, 'pictures that are listed again', 'remove one of the rows'),
+    'repeated-row': Kind(ERROR, 'images that are listed again', 'remove one of the rows'),
     'bad-row': Kind(
         ERROR, 'rows of another form than the others', 'separate cells as the header does'
     ),
@@ -144,12 +142,12 @@ KINDS = {
     'pixel-row': Kind(
         ERROR,
         'rows of label files with pixels in place of fractions',
-        "divide x and width by the picture's width, y and height by its height",
+        "divide x and width by the image's width, y and height by its height",
     ),
     'bad-fraction': Kind(
         ERROR,
         'rows of label files with a number outside 0 to 1',
-        'correct them: 0 is the left or top of the picture, 1 its right or bottom',
+        'correct them: 0 is the left or top of the image, 1 its right or bottom',
     ),
     'unknown-class-number': Kind(
         ERROR,
@@ -158,14 +156,14 @@ KINDS = {
     ),
     'missing-label-file': Kind(
         WARNING,
-        'pictures without a label file',
-        'add it, an empty one where there is no object; training takes the picture as such a one',
+        'images without a label file',
+        'add it, an empty one where there is no object; training takes the image as such a one',
     ),
-    'label-without-picture': Kind(
-        WARNING, 'label files without a picture', 'add the picture, or remove them'
+    'label-without-image': Kind(
+        WARNING, 'label files without an image', 'add the image, or remove them'
     ),
     'shared-label-file': Kind(
-        WARNING, 'pictures with the label file of another', 'give each a name of its own'
+        WARNING, 'images with the label file of another', 'give each a name of its own'
     ),
     # Classes.
     'duplicate-category': Kind(
@@ -194,7 +192,7 @@ KINDS = {
         ERROR, 'classes without a folder or column', 'add it, or change metainfo.classes'
     ),
     'empty-class-folder': Kind(
-        ERROR, 'class folders without a picture', 'fill them, or set metainfo.classes'
+        ERROR, 'class folders without an image', 'fill them, or set metainfo.classes'
     ),
     'similar-classes': Kind(
         WARNING, 'class names that differ by case or spacing only', 'are they one class?'
@@ -220,20 +218,20 @@ KINDS = {
     ),
     'bad-box': Kind(ERROR, 'boxes or areas that are no numbers', 'write [x, y, width, height]'),
     'relative-boxes': Kind(
-        ERROR, 'files with all boxes within [0, 1]', "multiply by the picture's width and height"
+        ERROR, 'files with all boxes within [0, 1]', "multiply by the image's width and height"
     ),
     'corner-boxes': Kind(
         ERROR,
-        'files whose boxes fit their pictures as [x1, y1, x2, y2] only',
+        'files whose boxes fit their images as [x1, y1, x2, y2] only',
         'write [x, y, width, height], in YOLO with the centre for x and y',
     ),
     'box-outside': Kind(
         ERROR,
-        'boxes wholly outside their picture',
+        'boxes wholly outside their image',
         'correct them: training drops them, evaluation counts them as missed',
     ),
     'box-partly-outside': Kind(
-        WARNING, 'boxes partly outside their picture', 'they are clipped; see whether they fit'
+        WARNING, 'boxes partly outside their image', 'they are clipped; see whether they fit'
     ),
     'box-without-area': Kind(
         WARNING,
@@ -245,18 +243,18 @@ KINDS = {
     ),
     'no-annotation': Kind(
         NOTE,
-        'pictures without an annotation',
+        'images without an annotation',
         'meant as background? filter_empty_gt and filter_empty leave them out',
     ),
     # Between splits.
     'overlap': Kind(
         ERROR,
-        'pictures that are in the training split, too',
+        'images that are in the training split, too',
         'take them out of one split: what is measured on them was learnt by heart',
     ),
     'near-copy': Kind(
         WARNING,
-        'pictures that look like one of the training split',
+        'images that look like one of the training split',
         'see whether they are the same, resized or compressed anew',
     ),
 }

@@ -87,7 +87,7 @@ def read_folders_split(source: Source, findings: Findings) -> Split | None:
 
     Args:
         source: Of the kind ``'folders'``.
-        findings: Gets classes without a folder or picture, and files that are no picture.
+        findings: Gets classes without a folder or image, and files that are no image.
     """
     from torchvision.datasets.folder import IMG_EXTENSIONS
 
@@ -115,21 +115,19 @@ def read_folders_split(source: Source, findings: Findings) -> Split | None:
             for place, _, names in sorted(walk(root / name))
             for file in sorted(names)
         ]
-        pictures = [file for file in inside if file.lower().endswith(IMG_EXTENSIONS)]
-        others += sorted(
-            {f for f in inside if not os.path.basename(f).startswith('.')} - {*pictures}
-        )
-        if not pictures and name in found:
+        images = [file for file in inside if file.lower().endswith(IMG_EXTENSIONS)]
+        others += sorted({f for f in inside if not os.path.basename(f).startswith('.')} - {*images})
+        if not images and name in found:
             findings.add(source.name, 'empty-class-folder', [str(root / name)])
-        files += pictures
-        labels += [label] * len(pictures)
+        files += images
+        labels += [label] * len(images)
     findings.add(source.name, 'unused-file', others)
     empty = frozenset(classes) - {classes[label] for label in labels}
     return _split(source, root, classes, files, range(len(files)), labels, absent=empty)
 
 
 def _drop_repeated(source: Source, findings: Findings, rows: Rows) -> Rows:
-    """Keep the first row of each picture."""
+    """Keep the first row of each image."""
     first: dict[str, tuple[int, list[str]]] = {}
     again = []
     for number, row in rows:
@@ -209,17 +207,17 @@ def _split(
 
     Args:
         source: Where it is from.
-        folder: Of the pictures.
+        folder: Of the images.
         classes: Their names.
-        files: The pictures.
-        rows: The picture of each label.
+        files: The images.
+        rows: The image of each label.
         labels: Class numbers.
-        faulty: Pictures with a label that is none.
+        faulty: Images with a label that is none.
         absent: Classes without a folder or column.
     """
-    pictures = np.array(rows, np.int64)
+    images = np.array(rows, np.int64)
     annotated = np.zeros(len(files), bool)
-    annotated[pictures] = annotated[list(faulty)] = True
+    annotated[images] = annotated[list(faulty)] = True
     sizes = np.full((len(files), 2), np.nan)
     return Split(
         source,
@@ -227,9 +225,9 @@ def _split(
         tuple(classes),
         files,
         sizes,
-        pictures,
+        images,
         np.array(labels, np.int64),
-        lambda i: files[pictures[i]],
+        lambda i: files[images[i]],
         set(files),
         annotated,
         absent,

@@ -1,4 +1,4 @@
-"""A split that was read, its pictures looked at and its boxes held against them."""
+"""A split that was read, its images looked at and its boxes held against them."""
 
 from dataclasses import dataclass
 from typing import Any
@@ -15,7 +15,7 @@ class Part:
 
     Attributes:
         split: As it was read.
-        scan: Of its ``N`` pictures.
+        scan: Of its ``N`` images.
         sizes: ``(N, 2)``, width and height in pixels as annotated or else as read; NaN where
             neither is.
         usable: ``(M,)``, whether an object is learnt.
@@ -33,8 +33,8 @@ class Part:
         labels = self.split.labels
         return np.bincount(labels[labels >= 0], minlength=len(self.split.classes))
 
-    def class_pictures(self) -> np.ndarray:
-        """Return in how many pictures each class is, ``(classes,)``."""
+    def class_images(self) -> np.ndarray:
+        """Return in how many images each class is, ``(classes,)``."""
         good = self.split.labels >= 0
         pairs = np.unique(np.column_stack([self.split.rows, self.split.labels])[good], axis=0)
         return np.bincount(pairs[:, 1], minlength=len(self.split.classes))
@@ -46,7 +46,7 @@ class Part:
         middle = ' x '.join(f'{side:g}' for side in np.median(sizes, 0)) if len(sizes) else None
         return dict(
             split=split.name,
-            pictures=len(split.files),
+            images=len(split.files),
             boxes=None if boxes is None else len(boxes.xywh),
             ignored=None if boxes is None else int(boxes.ignored.sum()),
             labels=len(split.labels) if boxes is None else None,

@@ -1,7 +1,7 @@
 """Everything that is wrong with the splits of a data set, before anything is trained on them.
 
 `tresnet_det.datasets.checks` stops at the first fault, in a training's way; this goes on to the
-last, reads every picture, and compares the splits.
+last, reads every image, and compares the splits.
 """
 
 import functools
@@ -22,7 +22,7 @@ from .copies import find_copies, find_overlap
 from .findings import ERROR, LEVELS, Findings
 from .labels import read_csv_split, read_folders_split, read_list_split
 from .part import Part
-from .scan import Scan, scan_pictures
+from .scan import Scan, scan_images
 from .sources import NO_CLASS, Source, Split
 from .voc import read_voc_split
 from .yolo import read_yolo_split
@@ -45,7 +45,7 @@ class DataReport:
         findings: All of them.
         parts: The splits that could be read.
         view: How the detector sees the boxes.
-        decoded: Whether the pictures were read.
+        decoded: Whether the images were read.
     """
 
     findings: Findings
@@ -68,10 +68,10 @@ class DataReport:
         splits = []
         for part in self.parts:
             source, counts = part.split.source, part.class_counts().tolist()
-            pictures = part.class_pictures().tolist()
+            images = part.class_images().tolist()
             places = dict(annotations=str(source.ann_file), folder=str(part.split.folder))
-            triples = zip(part.split.classes, counts, pictures, strict=True)
-            table = [dict(name=n, objects=c, pictures=p) for n, c, p in triples]
+            triples = zip(part.split.classes, counts, images, strict=True)
+            table = [dict(name=n, objects=c, images=p) for n, c, p in triples]
             splits.append(
                 {**part.numbers(), **places, 'training': source.training, 'class_table': table}
             )
@@ -81,7 +81,7 @@ class DataReport:
             splits=splits,
             resize=self.view.describe(),
             boxes_by_level=self.levels(),
-            pictures_read=self.decoded,
+            images_read=self.decoded,
         )
 
 
@@ -101,18 +101,18 @@ def inspect_data(
         findings: What was found already; gets what is found now.
         view: How the detector sees boxes; None for FCOS with MMDetection's usual resize.
         num_classes: Of the model's head; None where it is not known.
-        decode: Whether to read every picture; without it, broken ones, their real sizes and
+        decode: Whether to read every image; without it, broken ones, their real sizes and
             copies are not found.
         workers: Processes that decode; 0 for this one.
         progress: Whether to show a bar on stderr.
 
     Raises:
-        InputError: No folder is found for the pictures of any split.
+        InputError: No folder is found for the images of any split.
     """
     findings, view = findings or Findings(), view or View()
     read = (READERS[source.kind](source, findings) for source in sources)
     splits = _share_voc_classes([split for split in read if split is not None])
-    lost = [f for f in findings.sorted() if f.code == 'pictures-not-found']
+    lost = [f for f in findings.sorted() if f.code == 'images-not-found']
     if lost and len(lost) == len(splits):  # annotations alone, as in a training's work directory
         raise InputError(lost[0].examples[0])
     scans = _scan(splits, _locate(splits, findings), decode, workers, progress)
@@ -129,7 +129,7 @@ def inspect_data(
         parts.append(Part(split, scan, sizes, usable, sides))
     _check_usable(parts, findings)
     for part in parts:
-        _check_pictures(part, findings)
+        _check_images(part, findings)
         check_classes(part, num_classes, findings)
     check_similar_names(splits, findings)
     compare_classes(splits, findings)
@@ -154,7 +154,7 @@ def _share_voc_classes(splits: list[Split]) -> list[Split]:
 
 
 def _locate(splits: list[Split], findings: Findings) -> list[np.ndarray]:
-    """Return for each split ``(N,)``, whether a picture is there; each folder is listed once."""
+    """Return for each split ``(N,)``, whether an image is there; each folder is listed once."""
     listed: dict[str, set[str]] = {}  # by folder
     named: defaultdict[str, set[str]] = defaultdict(set)
     owner: dict[str, str] = {}
@@ -165,7 +165,7 @@ def _locate(splits: list[Split], findings: Findings) -> list[np.ndarray]:
             continue
         if not split.folder.is_dir():
             findings.add(split.name, 'missing-folder', [split.folder])
-        if findings.has(split.name, 'missing-folder', 'pictures-not-found'):
+        if findings.has(split.name, 'missing-folder', 'images-not-found'):
             found.append(np.zeros(len(split.files), bool))
             continue
         pairs = [os.path.split(file) for file in split.files]
@@ -178,7 +178,7 @@ def _locate(splits: list[Split], findings: Findings) -> list[np.ndarray]:
         there = {part: listed[os.path.join(split.folder, part)] for part, _ in pairs}
         found.append(np.array([name in there[part] for part, name in pairs], bool))
         lost = np.flatnonzero(~found[-1]).tolist()
-        findings.add(split.name, 'missing-picture', lost, _lost_namer(split, there), len(pairs))
+        findings.add(split.name, 'missing-image', lost, _lost_namer(split, there), len(pairs))
     for place, names in listed.items():
         unused = sorted(n for n in names - named[place] if n.lower().endswith(SUFFIXES))
         findings.add(owner[place], 'unused-file', [os.path.join(place, name) for name in unused])
@@ -186,11 +186,11 @@ def _locate(splits: list[Split], findings: Findings) -> list[np.ndarray]:
 
 
 def _lost_namer(split: Split, there: Mapping[str, set[str]]) -> Callable[[int], str]:
-    """Return what names a lost picture, and the file whose name differs by case alone.
+    """Return what names a lost image, and the file whose name differs by case alone.
 
     Args:
-        split: Whose picture it is.
-        there: The files in each folder that its pictures name.
+        split: Whose image it is.
+        there: The files in each folder that its images name.
     """
 
     @functools.cache
@@ -208,7 +208,7 @@ def _lost_namer(split: Split, there: Mapping[str, set[str]]) -> Callable[[int], 
 def _scan(
     splits: list[Split], there: list[np.ndarray], decode: bool, workers: int, progress: bool
 ) -> list[Scan]:
-    """Read each picture once, however many splits name it."""
+    """Read each image once, however many splits name it."""
     if not decode:
         return [Scan.empty(len(split.files)) for split in splits]
     number: dict[tuple[str, bool], int] = {}
@@ -220,7 +220,7 @@ def _scan(
             rows[i] = number.setdefault(key, len(number))
         rows_of.append(rows)
     paths, detection = zip(*number, strict=True) if number else ((), ())
-    scan = scan_pictures(paths, detection, workers, progress)
+    scan = scan_images(paths, detection, workers, progress)
     return [scan.take(rows) for rows in rows_of]
 
 
@@ -237,11 +237,11 @@ def _check_usable(parts: list[Part], findings: Findings) -> None:
             findings.add(split.name, 'nothing-to-learn', [split.source.ann_file])
 
 
-def _check_pictures(part: Part, findings: Findings) -> None:
-    """Hold the pictures against their annotations and each other."""
+def _check_images(part: Part, findings: Findings) -> None:
+    """Hold the images against their annotations and each other."""
     split, scan, total = part.split, part.scan, len(part.split.files)
     add = functools.partial(findings.add, split.name)
-    add('undecodable-picture', scan.errors, scan.errors.__getitem__, total)
+    add('undecodable-image', scan.errors, scan.errors.__getitem__, total)
     differs = (
         (scan.digests != 0) & ~np.isnan(split.sizes).any(1) & (split.sizes != scan.sizes).any(1)
     )
@@ -257,7 +257,7 @@ def _check_pictures(part: Part, findings: Findings) -> None:
         boxed = np.isin(np.arange(total), split.rows)
         turned = boxed & scan.turned & ~differs
         add('exif-turned', turned.nonzero()[0], split.files.__getitem__, total)
-    add('blank-picture', scan.blank.nonzero()[0], split.files.__getitem__, total)
+    add('blank-image', scan.blank.nonzero()[0], split.files.__getitem__, total)
     find_copies(part, findings)
     silent = ~split.annotated if split.lacking is None else ~split.annotated & ~split.lacking
     if split.source.needs_truth and not findings.has(split.name, 'nothing-to-learn'):

@@ -1,4 +1,4 @@
-"""Reading all pictures of a data set once, in several processes: do they decode, and to what."""
+"""Reading all images of a data set once, in several processes: do they decode, and to what."""
 
 import functools
 import hashlib
@@ -12,7 +12,7 @@ from torch.utils.data import DataLoader, Dataset
 
 from ..errors import InputError
 
-CHUNK = 16  # pictures that a worker hands over at once
+CHUNK = 16  # images that a worker hands over at once
 THUMB = 16  # pixels a side
 LIKENESS = 0.997  # correlation of two thumbnails
 STRAY = 3.0  # mean difference of two thumbnails in grey levels
@@ -24,7 +24,7 @@ Seen = tuple[int, int, bool, int, bool, np.ndarray]
 
 @dataclass
 class Scan:
-    """What was seen of ``N`` pictures; zeros of those that were not read.
+    """What was seen of ``N`` images; zeros of those that were not read.
 
     Attributes:
         sizes: ``(N, 2)``, width and height in pixels, turned as EXIF says.
@@ -32,7 +32,7 @@ class Scan:
         digests: ``(N,)`` of uint64, of the pixels; 0 for none.
         blank: ``(N,)``, whether all pixels are of one colour.
         thumbs: ``(N, 256)`` of uint8: 16 x 16 grey pixels, row by row.
-        errors: Why a picture was not read, by its number.
+        errors: Why an image was not read, by its number.
     """
 
     sizes: np.ndarray
@@ -44,7 +44,7 @@ class Scan:
 
     @classmethod
     def empty(cls, count: int) -> 'Scan':
-        """Return what is known of pictures that were not read."""
+        """Return what is known of images that were not read."""
         return cls(
             np.zeros((count, 2), np.int64),
             np.zeros(count, bool),
@@ -54,7 +54,7 @@ class Scan:
         )
 
     def take(self, rows: np.ndarray) -> 'Scan':
-        """Return what was seen of some pictures, -1 for one that was not among them."""
+        """Return what was seen of some images, -1 for one that was not among them."""
         scan = Scan.empty(len(rows))
         there = rows >= 0
         for name in ('sizes', 'turned', 'digests', 'blank', 'thumbs'):
@@ -65,13 +65,13 @@ class Scan:
         return scan
 
 
-def scan_pictures(
+def scan_images(
     paths: Sequence[str], detection: Sequence[bool], workers: int = 0, progress: bool = False
 ) -> Scan:
-    """Decode pictures as training does.
+    """Decode images as training does.
 
     Args:
-        paths: ``N`` picture files.
+        paths: ``N`` image files.
         detection: For each, whether detection's `LoadImage` reads it, or else `decode_rgb`.
         workers: Processes that decode; 0 for this one.
         progress: Whether to show a bar on stderr.
@@ -84,7 +84,7 @@ def scan_pictures(
         chunks, batch_size=None, num_workers=min(workers, len(chunks)), collate_fn=_as_it_is
     )
     row = 0
-    with tqdm(total=len(paths), desc='pictures', unit='', disable=not progress) as bar:
+    with tqdm(total=len(paths), desc='images', unit='', disable=not progress) as bar:
         for chunk in loader:
             for seen in chunk:
                 if isinstance(seen, str):
@@ -106,7 +106,7 @@ def _as_it_is(chunk: list[Seen | str]) -> list[Seen | str]:
 
 
 class _Chunks(Dataset):
-    """Some pictures at once, so that processes exchange few messages."""
+    """Some images at once, so that processes exchange few messages."""
 
     def __init__(self, paths: Sequence[str], detection: Sequence[bool]) -> None:
         # One array and not many strings, whose counts each worker would write to, and so copy.
@@ -148,7 +148,7 @@ class _Chunks(Dataset):
 
 
 def look(pixels: np.ndarray, path: str) -> Seen:
-    """Say what a picture is: width, height, turned, digest, blank, thumbnail, as `Scan` has them.
+    """Say what an image is: width, height, turned, digest, blank, thumbnail, as `Scan` has them.
 
     Args:
         pixels: ``(H, W, 3)`` of uint8.
@@ -173,7 +173,7 @@ def look(pixels: np.ndarray, path: str) -> Seen:
 
 
 def find_same(digests: np.ndarray, others: np.ndarray) -> np.ndarray:
-    """Return for each picture ``(N,)`` one of ``others`` with the same pixels, or -1.
+    """Return for each image ``(N,)`` one of ``others`` with the same pixels, or -1.
 
     Args:
         digests: ``(N,)`` of uint64; 0 for none.
@@ -188,10 +188,10 @@ def find_same(digests: np.ndarray, others: np.ndarray) -> np.ndarray:
 
 
 def find_like(thumbs: np.ndarray, others: np.ndarray) -> np.ndarray:
-    """Return for each picture ``(N,)`` the one of ``others`` that looks the same, or -1.
+    """Return for each image ``(N,)`` the one of ``others`` that looks the same, or -1.
 
     What is compared are thumbnails: their correlation, and their difference in grey levels, so that
-    a copy that was resized or compressed anew is found, and a similar picture is not. Pictures with
+    a copy that was resized or compressed anew is found, and a similar image is not. Images with
     little contrast are passed over.
 
     Args:

@@ -12,15 +12,15 @@ import numpy as np
 
 from ..datasets.checks import WRAPPERS, check_coco_classes, resolve_coco_classes, resolve_paths
 from ..datasets.classification import resolve_classes
+from ..datasets.formats.image_folders import find_images
 from ..datasets.formats.layouts import OF_TASK, Layout, find_layout
-from ..datasets.formats.picture_folders import find_pictures
 from ..datasets.formats.roles import role_of
 from ..datasets.formats.yolo import YoloData
 from ..errors import InputError, MissingFileError
 from .findings import Findings
 
 NO_CLASS = -1  # in place of a class number
-ONE_LABEL = ('list', 'folders')  # kinds of sources with one label a picture
+ONE_LABEL = ('list', 'folders')  # kinds of sources with one label per image
 FILE_KINDS = {'.json': 'coco', '.csv': 'csv', '.txt': 'list'}
 
 
@@ -32,14 +32,14 @@ class Source:
         name: Of the split, unique in a report.
         kind: ``'coco'``, ``'voc'``, ``'yolo'``, ``'csv'``, ``'list'`` (``NAME LABEL``) or
             ``'folders'``.
-        ann_file: What is read; the list of pictures for VOC, what names the classes for YOLO, the
+        ann_file: What is read; the list of images for VOC, what names the classes for YOLO, the
             folder itself for class folders.
-        folder: Of the pictures, or what they lie below.
+        folder: Of the images, or what they lie below.
         training: Whether it is learnt from, and not measured on.
         detection: Whether its boxes are what is learnt.
         classes: Names in the order of the labels; None takes them from the data.
         needs_truth: False where predictions are only written down.
-        search: Whether the pictures are looked for below ``folder``, by their names.
+        search: Whether the images are looked for below ``folder``, by their names.
         role: ``'train'``, ``'val'`` or ``'test'`` in the layout, whatever it is taken for.
         xml_folder: Of VOC's XML files; with the kind ``'voc'`` alone.
         yolo: YOLO's data; with the kind ``'yolo'`` alone.
@@ -66,7 +66,7 @@ class Boxes:
     """The boxes of ``M`` objects.
 
     Attributes:
-        xywh: ``(M, 4)``: left, top, width and height in pixels of the picture.
+        xywh: ``(M, 4)``: left, top, width and height in pixels of the image.
         areas: ``(M,)`` in square pixels, NaN where nothing is said.
         ignored: ``(M,)``, whether it is a crowd, or difficult, and so not learnt.
     """
@@ -82,22 +82,22 @@ class Boxes:
 
 @dataclass
 class Split:
-    """A split that has been read: ``N`` pictures, ``M`` objects (boxes, or labels of pictures).
+    """A split that has been read: ``N`` images, ``M`` objects (boxes, or labels of images).
 
     Attributes:
         source: Where it is from.
-        folder: Of the pictures.
+        folder: Of the images.
         classes: Names in the order of the labels.
         files: ``N`` files, relative to ``folder``.
         sizes: ``(N, 2)``, width and height in pixels as annotated; NaN where nothing is said.
-        rows: ``(M,)``, the picture of each object.
+        rows: ``(M,)``, the image of each object.
         labels: ``(M,)``, class numbers; `NO_CLASS` for what is no class.
         name_object: Says of an object where it is.
         named: All files that the annotations name, also those of entries that are no good.
-        annotated: ``(N,)``, whether anything is said of a picture, good or bad.
+        annotated: ``(N,)``, whether anything is said of an image, good or bad.
         absent: Classes that the data has no place for, as a category or a folder.
-        lacking: ``(N,)``, whether a picture lacks the label file of its own; with YOLO's.
-        boxes: Of the objects; None for labels of pictures.
+        lacking: ``(N,)``, whether an image lacks the label file of its own; with YOLO's.
+        boxes: Of the objects; None for labels of images.
     """
 
     source: Source
@@ -120,12 +120,12 @@ class Split:
         return self.source.name
 
     def path(self, row: int) -> str:
-        """Return a picture's file."""
+        """Return an image's file."""
         return os.path.join(self.folder, self.files[row])
 
 
 def find_folder(source: Source, files: list[str], findings: Findings) -> Path:
-    """Return the folder of a source's pictures.
+    """Return the folder of a source's images.
 
     Args:
         source: Where they lie, or below what.
@@ -134,9 +134,9 @@ def find_folder(source: Source, files: list[str], findings: Findings) -> Path:
     """
     if source.search and files:
         try:
-            return find_pictures(source.folder, files, source.ann_file, source.role)
+            return find_images(source.folder, files, source.ann_file, source.role)
         except InputError as error:
-            findings.add(source.name, 'pictures-not-found', [str(error)])
+            findings.add(source.name, 'images-not-found', [str(error)])
     return source.folder
 
 
@@ -146,14 +146,14 @@ def find_sources(findings: Findings, path: Path, img_dir: Path | None = None) ->
     Args:
         findings: Gets what of a layout is wrong or left out.
         path: An annotation file (``.json``, ``.csv``, ``.txt``), or what `find_layout` recognises.
-        img_dir: The pictures of an annotation file; without it they are looked for around it.
+        img_dir: The images of an annotation file; without it they are looked for around it.
 
     Raises:
         MissingFileError: A path is not there.
         InputError: There is no data that is known.
     """
     if img_dir is not None and not img_dir.is_dir():
-        raise MissingFileError(f'{img_dir}: no folder there; give the folder of the pictures')
+        raise MissingFileError(f'{img_dir}: no folder there; give the folder of the images')
     if path.suffix.lower() in FILE_KINDS and not path.is_dir():
         if not path.is_file():
             raise MissingFileError(f'{path}: no file there')
@@ -174,7 +174,7 @@ def find_sources(findings: Findings, path: Path, img_dir: Path | None = None) ->
 
 def _file_source(path: Path, img_dir: Path | None) -> Source:
     name = re.sub('^instances_', '', path.stem)
-    if name.startswith('_annotations'):  # beside the pictures, as Roboflow exports
+    if name.startswith('_annotations'):  # beside the images, as Roboflow exports
         name = path.parent.name
     root = path.parent.parent if path.parent.name in ('annotations', 'meta') else path.parent
     kind, role = FILE_KINDS[path.suffix.lower()], role_of(name)

@@ -12,14 +12,14 @@ from xml.etree.ElementTree import Element
 import numpy as np
 
 from ..datasets.formats.text_files import read_lines
-from ..datasets.formats.voc import list_pictures, parse_xml, read_number
+from ..datasets.formats.voc import list_images, parse_xml, read_number
 from ..errors import InputError, MissingFileError
 from .findings import Findings
 from .sources import NO_CLASS, Boxes, Source, Split
 
 
 class _Object(NamedTuple):
-    """An object of an XML file, of the picture ``row``; NaN where it has no box."""
+    """An object of an XML file, of the image ``row``; NaN where it has no box."""
 
     row: int
     name: str
@@ -30,7 +30,7 @@ class _Object(NamedTuple):
 
 
 def read_voc_split(source: Source, findings: Findings) -> Split | None:
-    """Read a list of pictures of Pascal VOC, with an XML file each; None where there is no list.
+    """Read a list of images of Pascal VOC, with an XML file each; None where there is no list.
 
     Boxes are converted to COCO's form, as by `tresnet_det.datasets.formats.voc.voc_to_coco`.
 
@@ -50,7 +50,7 @@ def read_voc_split(source: Source, findings: Findings) -> Split | None:
 
 def _make_split(source: Source, findings: Findings, members: list[str]) -> Split:
     assert source.xml_folder is not None  # of this kind
-    pictures = list_pictures(source.folder) if source.folder.is_dir() else {}
+    images = list_images(source.folder) if source.folder.is_dir() else {}
     files: list[str] = []
     sizes: list[tuple[float, float]] = []
     objects: list[_Object] = []
@@ -58,7 +58,7 @@ def _make_split(source: Source, findings: Findings, members: list[str]) -> Split
     lost, broken = [], []
     for member in members:
         xml = source.xml_folder / f'{member}.xml'
-        candidates = pictures.get(member) or [f'{member}.jpg']
+        candidates = images.get(member) or [f'{member}.jpg']
         named |= set(candidates)
         try:
             root = parse_xml(xml)

@@ -13,14 +13,14 @@ from pathlib import Path
 import numpy as np
 
 from ..datasets.formats.text_files import read_lines
-from ..datasets.formats.voc import picture_size
+from ..datasets.formats.voc import image_size
 from ..datasets.formats.yolo import (
     DIGITS,
     YoloData,
     common_folder,
     find_lost,
     label_file,
-    list_pictures,
+    list_images,
     number_names,
 )
 from ..datasets.formats.yolo_rows import Box, RowError, parse_row
@@ -40,14 +40,14 @@ class _Objects:
     edges: list[Box] = field(default_factory=list)
     wheres: list[tuple[Path, int]] = field(default_factory=list)
     faults: dict[str, list[str]] = field(default_factory=lambda: defaultdict(list))
-    filled: set[int] = field(default_factory=set)  # pictures with any row, good or bad
+    filled: set[int] = field(default_factory=set)  # images with any row, good or bad
 
 
 def read_yolo_split(source: Source, findings: Findings) -> Split | None:
-    """Read the label files of a split; None where it has no pictures.
+    """Read the label files of a split; None where it has no images.
 
     Boxes are converted to COCO's form, as by `tresnet_det.datasets.formats.yolo.read_yolo`;
-    those of a picture whose size cannot be read are left out, for that picture is a finding itself.
+    those of an image whose size cannot be read are left out, for that image is a finding itself.
 
     Args:
         source: Of the kind ``'yolo'``.
@@ -57,29 +57,29 @@ def read_yolo_split(source: Source, findings: Findings) -> Split | None:
     assert data is not None  # of this kind
     places = data.splits[source.role]
     try:
-        pictures = list(dict.fromkeys(p for place in places for _, p in list_pictures(place)))
+        images = list(dict.fromkeys(p for place in places for _, p in list_images(place)))
     except InputError as error:
         findings.add(source.name, 'unreadable-annotations', [str(error)])
         return None
-    if not pictures:
-        text = f'{data.source}: {source.role} has no picture in {", ".join(map(str, places))}'
+    if not images:
+        text = f'{data.source}: {source.role} has no image in {", ".join(map(str, places))}'
         findings.add(source.name, 'nothing-to-learn', [text])
         return None
-    labels = [label_file(picture) for picture in pictures]
+    labels = [label_file(image) for image in images]
     lacking = np.array([not file.is_file() for file in labels])
     objects = _Objects()
     for i, file in enumerate(labels):
         if not lacking[i]:
             _read_rows(i, file, data, source.folder, objects)
-    _check_files(source, findings, places, pictures, labels, lacking)
+    _check_files(source, findings, places, images, labels, lacking)
     total = len(objects.rows) + sum(map(len, objects.faults.values()))
     for code, faults in objects.faults.items():
         findings.add(source.name, code, faults, total=total)
-    return _make_split(source, data, pictures, lacking, objects)
+    return _make_split(source, data, images, lacking, objects)
 
 
 def _read_rows(i: int, file: Path, data: YoloData, root: Path, objects: _Objects) -> None:
-    """Read the label file of picture ``i``."""
+    """Read the label file of image ``i``."""
     try:
         lines = read_lines(file)
     except InputError as error:
@@ -106,21 +106,21 @@ def _check_files(
     source: Source,
     findings: Findings,
     places: Sequence[Path],
-    pictures: list[Path],
+    images: list[Path],
     labels: list[Path],
     lacking: np.ndarray,
 ) -> None:
-    """Hold pictures and label files against each other."""
+    """Hold images and label files against each other."""
     root = source.folder
 
     def name(i: int) -> str:
-        return f'{_shown(pictures[i], root)}: there is no {_shown(labels[i], root)}'
+        return f'{_shown(images[i], root)}: there is no {_shown(labels[i], root)}'
 
     missing = np.flatnonzero(lacking).tolist()
-    findings.add(source.name, 'missing-label-file', missing, name, len(pictures))
+    findings.add(source.name, 'missing-label-file', missing, name, len(images))
     if all(place.is_dir() for place in places):  # lists may share a folder
         lost = find_lost(labels)
-        findings.add(source.name, 'label-without-picture', lost, lambda f: _shown(f, root))
+        findings.add(source.name, 'label-without-image', lost, lambda f: _shown(f, root))
     first: dict[Path, int] = {}
     shared = []
     for i, file in enumerate(labels):
@@ -130,17 +130,17 @@ def _check_files(
         source.name,
         'shared-label-file',
         shared,
-        lambda i: f'{_shown(pictures[i], root)} and {pictures[first[labels[i]]].name}',
-        len(pictures),
+        lambda i: f'{_shown(images[i], root)} and {images[first[labels[i]]].name}',
+        len(images),
     )
 
 
 def _make_split(
-    source: Source, data: YoloData, pictures: list[Path], lacking: np.ndarray, objects: _Objects
+    source: Source, data: YoloData, images: list[Path], lacking: np.ndarray, objects: _Objects
 ) -> Split:
-    folder = common_folder(data.splits[source.role], pictures)
-    files = [str(picture.relative_to(folder)) for picture in pictures]
-    sizes = np.array([_read_size(picture) for picture in pictures], np.float64)
+    folder = common_folder(data.splits[source.role], images)
+    files = [str(image.relative_to(folder)) for image in images]
+    sizes = np.array([_read_size(image) for image in images], np.float64)
     rows, labels = np.array(objects.rows, np.int64), np.array(objects.labels, np.int64)
     edges = np.array(objects.edges, np.float64).reshape(-1, 4) * np.tile(sizes[rows], 2)
     edges = edges.round(DIGITS)  # as training has it
@@ -165,10 +165,10 @@ def _make_split(
     )
 
 
-def _read_size(picture: Path) -> tuple[float, float]:
-    """Return width and height, NaN where the picture is none."""
+def _read_size(image: Path) -> tuple[float, float]:
+    """Return width and height, NaN where the image is none."""
     try:
-        return picture_size(picture)
+        return image_size(image)
     except InputError:
         return math.nan, math.nan
 

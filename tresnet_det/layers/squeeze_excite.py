@@ -13,7 +13,7 @@ from .triton_kernels import check_backend, is_available
 
 
 class SqueezeExcite(nn.Module):
-    """Scale each channel by a gate in (0, 1) that the whole picture decides.
+    """Scale each channel by a gate in (0, 1) that the whole image decides.
 
     ``(N, C, H, W) -> (N, C, H, W)``: global average, 1x1 convolution to ``reduced_channels``,
     ReLU, 1x1 convolution back, sigmoid, product.
@@ -45,7 +45,7 @@ class SqueezeExcite(nn.Module):
         return torch.sigmoid(self.fc2(F.relu(self.fc1(squeezed), inplace=True)))
 
     def forward(self, x: torch.Tensor, norm: nn.Module | None = None) -> torch.Tensor:
-        """Return the gated picture, ``(N, C, H, W)``; with ``norm``, that of ``norm(x)``.
+        """Return the gated image, ``(N, C, H, W)``; with ``norm``, that of ``norm(x)``.
 
         The product needs the norm's output ``y`` for the gate's gradient, and the norm needs its
         input ``x``. With an identity-activation :class:`InPlaceABN`, ``y`` is an affine function of
@@ -111,7 +111,7 @@ class _GateNormOutput(Function):
     def backward(ctx: Any, grad_output: torch.Tensor) -> tuple[torch.Tensor | None, ...]:
         gate, x, mean, invstd, scale, bias = ctx.saved_tensors
         grad_y = grad_output * gate if ctx.needs_input_grad[0] else None
-        # sum(grad * y) over the picture, with the per-channel figures taken out of the sum
+        # sum(grad * y) over the image, with the per-channel figures taken out of the sum
         centred = x - mean[:, None, None]  # (N, C, H, W), in the statistics' precision
         with_x = (grad_output * centred).sum((2, 3))  # (N, C)
         alone = grad_output.sum((2, 3), dtype=mean.dtype)  # (N, C)

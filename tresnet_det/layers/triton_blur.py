@@ -1,7 +1,7 @@
 """The blur of ``blur_pool.py`` and its transpose in Triton, one kernel each.
 
 Each value of the result gathers what it is made of, so nothing is padded and nothing is added to
-twice. Contiguous maps are taken for ``N * C`` pictures of one channel.
+twice. Contiguous maps are taken for ``N * C`` images of one channel.
 """
 
 import torch
@@ -81,7 +81,7 @@ def _tile(
     LAST: tl.constexpr, ROWS: tl.constexpr, COLS: tl.constexpr, ALIGN: tl.constexpr,
     WIDE: tl.constexpr,
 ):  # fmt: skip
-    # The tile of the result, (ROWS, COLS): its pictures, rows, columns and channels, each of a
+    # The tile of the result, (ROWS, COLS): its images, rows, columns and channels, each of a
     # shape that broadcasts to the tile's, its offsets, and which of them there are.
     line = tl.program_id(0)
     if WIDE:
@@ -93,15 +93,15 @@ def _tile(
         length = channels // ALIGN * ALIGN
         channel = value
         w = line % width
-        picture_row = line // width
+        image_row = line // width
     else:
         length = width // ALIGN * ALIGN
         channel = 0
         w = value
-        picture_row = line
-    image = picture_row // height
+        image_row = line
+    image = image_row // height
     mask = (image < images) & (value < length)
-    return image, picture_row % height, w, channel, line * length + value, mask
+    return image, image_row % height, w, channel, line * length + value, mask
 
 
 @triton.jit
@@ -134,7 +134,7 @@ def _blur_kernel(
 @triton.jit
 def _weight(position, length, blurred_length, SECOND: tl.constexpr):
     # An even pixel is the middle of one output, an odd one lies beside one or two: the first of
-    # them takes the second pixel twice, as the reflection of the one before the picture, and the
+    # them takes the second pixel twice, as the reflection of the one before the image, and the
     # last takes the last but one twice where there is none after it.
     odd = position % 2
     if SECOND:

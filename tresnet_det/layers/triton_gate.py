@@ -1,4 +1,4 @@
-"""Squeeze-and-excitation's product of a map and a gate per channel and picture, in Triton.
+"""Squeeze-and-excitation's product of a map and a gate per channel and image, in Triton.
 
 Forward reads and writes the map once. So does backward, where torch needs a pass for each factor's
 gradient and another for the second's sum.
@@ -119,8 +119,8 @@ def _product_kernel(
     gate = tl.load(gate_ptr + plane, mask=exists, other=0.0).to(tl.float32)
     first = tl.program_id(1) * chunk
     for step in range(first, tl.minimum(first + chunk, steps)):
-        start, offsets, in_picture = _tile(step, channels, pixels, LAST, ROWS, COLS)
-        mask = exists & in_picture
+        start, offsets, in_image = _tile(step, channels, pixels, LAST, ROWS, COLS)
+        mask = exists & in_image
         y = tl.load(y_ptr + start + offsets, mask=mask, other=0.0).to(tl.float32)
         tl.store(out_ptr + start + offsets, (y * gate).to(out_ptr.dtype.element_ty), mask=mask)
 
@@ -136,8 +136,8 @@ def _gradients_kernel(
     total = tl.zeros((ROWS, COLS), tl.float32)
     first = tl.program_id(1) * chunk
     for step in range(first, tl.minimum(first + chunk, steps)):
-        start, offsets, in_picture = _tile(step, channels, pixels, LAST, ROWS, COLS)
-        mask = exists & in_picture
+        start, offsets, in_image = _tile(step, channels, pixels, LAST, ROWS, COLS)
+        mask = exists & in_image
         grad_out = tl.load(grad_out_ptr + start + offsets, mask=mask, other=0.0).to(tl.float32)
         y = tl.load(y_ptr + start + offsets, mask=mask, other=0.0).to(tl.float32)
         grad_y = (grad_out * gate).to(grad_y_ptr.dtype.element_ty)

@@ -113,7 +113,7 @@ def aligned(n: int) -> int:
 class Tiling(NamedTuple):
     """How a map is cut into programs and tiles, for kernels with figures per channel or plane.
 
-    A program has one block of channels (or of planes, a channel of a picture each), loads their
+    A program has one block of channels (or of planes, a channel of an image each), loads their
     figures once and walks over ``chunk`` of the ``steps`` tiles there are of that block.
 
     Attributes:
@@ -141,13 +141,13 @@ def tile_channels(images: int, channels: int, pixels: int, last: bool) -> Tiling
     """Cut a map whose figures are per channel.
 
     In channels_last a block is a tile's width of channels and a tile has ``rows`` pixels of them;
-    otherwise a block is one channel and a tile has ``cols`` of its pixels in ``rows`` pictures.
+    otherwise a block is one channel and a tile has ``cols`` of its pixels in ``rows`` images.
     """
     if last:
         rows, cols = _pixels_by_channels(images * pixels, channels)
         blocks, steps = -(-channels // cols), -(-images * pixels // rows)
         return _share_out(last, rows, cols, channels, blocks, steps)
-    # Several pictures' lines at a time: 7 x 7 pixels would not fill a tile, and of a long line's
+    # Several images' lines at a time: 7 x 7 pixels would not fill a tile, and of a long line's
     # last tile up to half would be empty.
     cols = min(next_power_of_two(pixels), TILE // min(next_power_of_two(images), 16))
     rows = min(next_power_of_two(images), TILE // cols)
@@ -156,9 +156,9 @@ def tile_channels(images: int, channels: int, pixels: int, last: bool) -> Tiling
 
 
 def tile_planes(images: int, channels: int, pixels: int, last: bool) -> Tiling:
-    """Cut a map whose figures are per channel and picture.
+    """Cut a map whose figures are per channel and image.
 
-    In channels_last a block is a tile's width of channels of one picture and a tile has ``rows``
+    In channels_last a block is a tile's width of channels of one image and a tile has ``rows``
     pixels of them; otherwise a block is ``rows`` planes and a tile has ``cols`` pixels of each.
     """
     if last:

@@ -19,7 +19,7 @@ Config = Mapping[str, Any]
 class ImageClassifier(BaseModel):
     """A backbone's last feature map and a classification head.
 
-    The head's loss decides whether a picture has one label or any number of them; see
+    The head's loss decides whether an image has one label or any number of them; see
     :class:`ClsDataSample` for the labels.
 
     Args:
@@ -68,7 +68,7 @@ class ImageClassifier(BaseModel):
 
         Args:
             inputs: ``(N, C, H, W)``, as the data preprocessor gives them.
-            data_samples: One for each picture, with ``gt_label`` for mode ``'loss'``.
+            data_samples: One for each image, with ``gt_label`` for mode ``'loss'``.
             mode: ``'tensor'`` for the logits, ``(N, classes)``; ``'loss'`` for a dict of losses;
                 ``'predict'`` for copies of the data samples with ``pred_score``, on the CPU.
 
@@ -101,7 +101,7 @@ class ImageClassifier(BaseModel):
             InputError: If labels are missing or, on the CPU, none that the head's loss takes.
         """
         if not data_samples:
-            raise InputError('a loss needs data samples with gt_label, one for each picture')
+            raise InputError('a loss needs data samples with gt_label, one for each image')
         labels = stack_labels(data_samples)
         if labels.device.type == 'cpu':  # elsewhere, reading the values would hold up the device
             self.head.check_labels(labels)
@@ -123,15 +123,15 @@ class ImageClassifier(BaseModel):
 
 @MODELS.register_module()
 class ClsDataPreprocessor(ImgDataPreprocessor):
-    """Stack the pictures of a batch as they are, move them to the device, normalise them there.
+    """Stack the images of a batch as they are, move them to the device, normalise them there.
 
-    The defaults give TResNet's input, RGB in [0, 1], from 8-bit RGB pictures. Labels stay on the
+    The defaults give TResNet's input, RGB in [0, 1], from 8-bit RGB images. Labels stay on the
     CPU until the classifier moves all of a batch at once.
 
     Args:
         mean: Per channel, in 0..255, in the order that the network takes.
         std: Likewise.
-        bgr_to_rgb: Whether the channels are swapped, for pictures read as BGR, as mmcv does.
+        bgr_to_rgb: Whether the channels are swapped, for images read as BGR, as mmcv does.
         channels_last: Whether the batch is laid out channels-last.
         mixup_alpha: Mixup's Beta distribution has this parameter twice; 0 for no mixup. In
             training only, for single labels, which become soft. With ``cutmix_alpha`` too, each
@@ -144,7 +144,7 @@ class ClsDataPreprocessor(ImgDataPreprocessor):
         InputError: If an argument is out of its range (a ``ValueError``).
     """
 
-    gives_rgb = True  # pictures are read as RGB, or swapped: see input_convention
+    gives_rgb = True  # images are read as RGB, or swapped: see input_convention
 
     def __init__(
         self,
@@ -190,7 +190,7 @@ class ClsDataPreprocessor(ImgDataPreprocessor):
             training: Whether mixup and CutMix may be applied.
 
         Raises:
-            InputError: If there is no picture, or they differ in shape or have the wrong channels,
+            InputError: If there is no image, or they differ in shape or have the wrong channels,
                 or mixup's labels are not single and known.
         """
         data_samples: Any = data.get('data_samples')
@@ -205,25 +205,25 @@ class ClsDataPreprocessor(ImgDataPreprocessor):
             inputs = inputs.contiguous(memory_format=torch.channels_last)
         return dict(inputs=inputs, data_samples=data_samples)
 
-    def _stack(self, pictures: torch.Tensor | Sequence[torch.Tensor]) -> torch.Tensor:
-        if not isinstance(pictures, torch.Tensor):
-            shapes = sorted({tuple(picture.shape) for picture in pictures})
+    def _stack(self, images: torch.Tensor | Sequence[torch.Tensor]) -> torch.Tensor:
+        if not isinstance(images, torch.Tensor):
+            shapes = sorted({tuple(image.shape) for image in images})
             if not shapes:
-                raise InputError('the data preprocessor got a batch without pictures')
+                raise InputError('the data preprocessor got a batch without images')
             if len(shapes) > 1:
                 raise InputError(
-                    f'the pictures of a batch differ in shape, {shapes[:3]}: resize or crop them '
+                    f'the images of a batch differ in shape, {shapes[:3]}: resize or crop them '
                     'to one size in the pipeline, or use batch size 1'
                 )
-            pictures = torch.stack(list(pictures))
+            images = torch.stack(list(images))
         channels = len(self.mean)
-        fits = pictures.dim() == 4 and (channels == 1 or pictures.shape[1] == channels)
-        if not fits or (self._channel_conversion and pictures.shape[1] != 3):
+        fits = images.dim() == 4 and (channels == 1 or images.shape[1] == channels)
+        if not fits or (self._channel_conversion and images.shape[1] != 3):
             raise InputError(
-                f'the data preprocessor takes (N, {channels}, H, W), got {tuple(pictures.shape)}: '
-                'set mean, std and bgr_to_rgb for such pictures'
+                f'the data preprocessor takes (N, {channels}, H, W), got {tuple(images.shape)}: '
+                'set mean, std and bgr_to_rgb for such images'
             )
-        return pictures
+        return images
 
     def _mix(
         self, inputs: torch.Tensor, data_samples: Sequence[ClsDataSample]
@@ -233,7 +233,7 @@ class ClsDataPreprocessor(ImgDataPreprocessor):
         labels = stack_labels(data_samples)
         if labels.dim() != 1 or not ((labels >= 0) & (labels < self.num_classes)).all():
             raise InputError(
-                'mixup and CutMix need one known class number a picture, from 0 to '
+                'mixup and CutMix need one known class number an image, from 0 to '
                 f'{self.num_classes - 1}: set mixup_alpha and cutmix_alpha to 0 for other labels'
             )
         inputs, labels = self.batch_augment(inputs, labels.to(inputs.device))

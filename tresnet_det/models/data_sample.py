@@ -1,4 +1,4 @@
-"""What a data loader hands to a classifier with each picture, and what the classifier adds."""
+"""What a data loader hands to a classifier with each image, and what the classifier adds."""
 
 from collections.abc import Sequence
 
@@ -10,10 +10,10 @@ from ..errors import InputError
 
 
 class ClsDataSample(BaseDataElement):
-    """The labels and scores of one picture, with its meta information (``img_path``, ...).
+    """The labels and scores of one image, with its meta information (``img_path``, ...).
 
     Attributes:
-        gt_label: A class number, ``()`` of int64; or, where a picture has any number of labels,
+        gt_label: A class number, ``()`` of int64; or, where an image has any number of labels,
             ``(classes,)`` with 1 for there, 0 for not there and -1 for unknown. A number, a list
             or an array becomes such a tensor.
         pred_score: ``(classes,)`` of float32, in [0, 1]; those of a single-label head sum to 1.
@@ -63,7 +63,7 @@ def stack_labels(data_samples: Sequence[ClsDataSample]) -> torch.Tensor:
     """
     for sample in data_samples:
         if 'gt_label' not in sample:
-            path = sample.get('img_path', 'a picture')
+            path = sample.get('img_path', 'an image')
             raise InputError(
                 f'{path} has no gt_label: the pipeline must put one in its data sample'
             )

@@ -23,8 +23,8 @@ class ClsHead(BaseModule):
     Args:
         in_channels: Channels of the feature map.
         num_classes: Classes.
-        loss: A config of a loss in ``losses.py``, or such a loss: it decides between one label a
-            picture and several.
+        loss: A config of a loss in ``losses.py``, or such a loss: it decides between one label an
+            image and several.
         init_cfg: ``dict(type='Pretrained', checkpoint=...)`` takes what
             :func:`load_head_weights` does.
 
@@ -55,13 +55,13 @@ class ClsHead(BaseModule):
 
     @property
     def multi_label(self) -> bool:
-        """Whether a picture may have any number of labels."""
+        """Whether an image may have any number of labels."""
         return self.loss_module.multi_label
 
     def loss(
         self, feats: torch.Tensor | Sequence[torch.Tensor], labels: torch.Tensor
     ) -> dict[str, torch.Tensor]:
-        """Return ``loss``, a scalar; for several labels a picture also its scales.
+        """Return ``loss``, a scalar; for several labels per image also its scales.
 
         See :meth:`AsymmetricLoss.scales`; MMEngine logs them and adds only the loss.
 

@@ -1,4 +1,4 @@
-"""Losses of the classification heads: several labels a picture, or one.
+"""Losses of the classification heads: several labels per image, or one.
 
 All of them compute in float32 under autocast (in float64 for such logits), and tell by
 ``multi_label`` how logits become scores: by a sigmoid for each class, or by one softmax over all.
@@ -17,7 +17,7 @@ from ..errors import InputError
 
 EPS = 1e-8  # the least probability that a logarithm is taken of, and the least focal base
 RESOLUTION = torch.finfo(torch.float32).eps  # a shift below it is none
-UNKNOWN = -1  # the label of which a picture's annotator said nothing
+UNKNOWN = -1  # the label of which an image's annotator said nothing
 
 # What to try on other data, in this order (the ASL authors' advice).
 MULTI_LABEL_PRESETS = {
@@ -29,7 +29,7 @@ MULTI_LABEL_PRESETS = {
 
 @MODELS.register_module()
 class AsymmetricLoss(nn.Module):
-    """Asymmetric loss, ASL, for pictures with any number of labels (arXiv 2009.14119, section 2).
+    """Asymmetric loss, ASL, for images with any number of labels (arXiv 2009.14119, section 2).
 
     With ``p = sigmoid(logit)`` and the shifted probability ``p_m = max(p - clip, 0)``::
 
@@ -40,7 +40,7 @@ class AsymmetricLoss(nn.Module):
     gives no gradient. With gammas and clip at 0 it is binary cross-entropy, to float32's precision.
 
     The size depends on ``reduction``. At logits of 0, the default gammas give 0.35 for each label
-    that is there and 0.025 for each that is not: with 3 of 80 classes there and 128 pictures, 375
+    that is there and 0.025 for each that is not: with 3 of 80 classes there and 128 images, 375
     by ``'sum'``, 2.9 by ``'batch_mean'`` and 0.037 by ``'mean'``. A learning rate belongs to one of
     them; the paper's 1e-4 goes with ``'sum'`` and Adam, which does not mind the factor. SGD does.
 
@@ -49,8 +49,8 @@ class AsymmetricLoss(nn.Module):
         gamma_pos: The same of labels that are there.
         clip: How far the probabilities of labels that are not there are shifted down, in [0, 1).
             Those below it give neither loss nor gradient.
-        reduction: ``'sum'`` over pictures and classes, ``'batch_mean'``, which is that divided by
-            the number of pictures, or ``'mean'`` over the known labels.
+        reduction: ``'sum'`` over images and classes, ``'batch_mean'``, which is that divided by
+            the number of images, or ``'mean'`` over the known labels.
         detach_focal_weight: Whether the gradient takes the focal weight as a constant, as the
             authors train.
 
@@ -90,7 +90,7 @@ class AsymmetricLoss(nn.Module):
         Raises:
             InputError: If the shapes differ.
         """
-        _check_shape(labels, logits.shape, 'a 0, 1 or -1 for each picture and class')
+        _check_shape(labels, logits.shape, 'a 0, 1 or -1 for each image and class')
         with torch.autocast(logits.device.type, enabled=False):
             logits = widened(logits)
             present, known = labels > 0, labels >= 0
@@ -136,7 +136,7 @@ class AsymmetricLoss(nn.Module):
         """
         if labels.dim() != 2 or labels.shape[1] != num_classes:
             raise InputError(
-                f'multi-label gt_label needs {num_classes} values a picture, one a class, got '
+                f'multi-label gt_label needs {num_classes} values an image, one a class, got '
                 f'a batch of shape {tuple(labels.shape)}: set num_classes, or use a single-label '
                 'loss'
             )
@@ -176,11 +176,11 @@ def multi_label_loss(
 
 
 class SingleLabelLoss(nn.Module):
-    """What the losses for one label a picture share.
+    """What the losses for one label per image share.
 
     Args:
         label_smoothing: Share of the target that is spread over all classes, in [0, 1].
-        reduction: ``'mean'`` over the pictures whose label is known, or ``'sum'``.
+        reduction: ``'mean'`` over the images whose label is known, or ``'sum'``.
 
     Raises:
         InputError: If an argument is out of its range (a ``ValueError``).
@@ -197,7 +197,7 @@ class SingleLabelLoss(nn.Module):
         self.reduction = reduction
 
     def losses(self, logits: torch.Tensor, labels: torch.Tensor) -> torch.Tensor:
-        """Return the loss of each picture, ``(N,)``; any finite value where the label is unknown.
+        """Return the loss of each image, ``(N,)``; any finite value where the label is unknown.
 
         Args:
             logits: ``(N, classes)``, float32 or wider.
@@ -222,7 +222,7 @@ class SingleLabelLoss(nn.Module):
                 _check_shape(labels, logits.shape, 'class numbers, or shares of the classes')
                 known, labels = (labels >= 0).all(1), labels.to(logits.dtype)
             else:
-                _check_shape(labels, logits.shape[:1], 'a class number for each picture')
+                _check_shape(labels, logits.shape[:1], 'a class number for each image')
                 known, labels = labels >= 0, labels.long()
             total = torch.where(known, self.losses(logits, labels), 0.0).sum()
             return total if self.reduction == 'sum' else total / known.sum().clamp(min=1)
@@ -245,13 +245,13 @@ class SingleLabelLoss(nn.Module):
             if wrong.any():
                 raise InputError(
                     f'soft gt_label has the sum {sums[wrong][0].item():g}, not 1: for several '
-                    'labels a picture use a multi-label loss'
+                    'labels per image use a multi-label loss'
                 )
         else:
             raise InputError(
                 f'single-label gt_label must be a class number, or {num_classes} shares, got a '
                 f'batch of shape {tuple(labels.shape)} and type {labels.dtype}; for several labels '
-                'a picture use a multi-label loss'
+                'an image use a multi-label loss'
             )
 
 
@@ -261,7 +261,7 @@ class SoftmaxCrossEntropyLoss(SingleLabelLoss):
 
     Args:
         label_smoothing: Share of the target that is spread over all classes, in [0, 1].
-        reduction: ``'mean'`` over the pictures whose label is known, or ``'sum'``.
+        reduction: ``'mean'`` over the images whose label is known, or ``'sum'``.
 
     Raises:
         InputError: If an argument is out of its range (a ``ValueError``).
@@ -282,18 +282,18 @@ class SoftmaxCrossEntropyLoss(SingleLabelLoss):
 
 @MODELS.register_module()
 class SingleLabelAsymmetricLoss(SingleLabelLoss):
-    """Asymmetric loss for pictures with one label, after the authors' code for ASL.
+    """Asymmetric loss for images with one label, after the authors' code for ASL.
 
-    With ``p`` the softmax and ``t`` the smoothed target, a picture's loss is ``-sum(w * t *
+    With ``p`` the softmax and ``t`` the smoothed target, an image's loss is ``-sum(w * t *
     log(p))`` with ``w = (1 - p) ** gamma_pos`` for its class and ``w = p ** gamma_neg`` for the
     others, which smoothing alone gives a target. The weight has a gradient of its own. Soft labels
     ``y`` take the mean of both weights, ``y`` and ``1 - y`` parts: our extension, for mixup.
 
     Args:
-        gamma_pos: Exponent of the focal weight of the picture's class, at least 0.
+        gamma_pos: Exponent of the focal weight of the image's class, at least 0.
         gamma_neg: The same of the other classes.
         label_smoothing: Share of the target that is spread over all classes, in [0, 1].
-        reduction: ``'mean'`` over the pictures whose label is known, or ``'sum'``.
+        reduction: ``'mean'`` over the images whose label is known, or ``'sum'``.
 
     Raises:
         InputError: If an argument is out of its range (a ``ValueError``).

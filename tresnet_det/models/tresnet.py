@@ -273,7 +273,7 @@ class TResNet(BaseModule):
         height, width = x.shape[-2:]
         if min(height, width) < MIN_SIDE:
             raise InputError(
-                f'TResNet needs pictures of at least {MIN_SIDE} pixels a side, got {height}x{width}'
+                f'TResNet needs images of at least {MIN_SIDE} pixels a side, got {height}x{width}'
             )
         if self._checks_next_input and x.numel() and not is_tracing():
             self._checks_next_input = False

@@ -1,4 +1,4 @@
-"""Pictures and videos in; drawn pictures, JSON, CSV and masks out.
+"""Images and videos in; drawn images, JSON, CSV and masks out.
 
 ``tools/predict.py`` is the command line over it.
 """

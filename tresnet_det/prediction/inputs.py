@@ -1,4 +1,4 @@
-"""What is to be predicted: picture files, folders, globs, videos and URLs, read one by one."""
+"""What is to be predicted: image files, folders, globs, videos and URLs, read one by one."""
 
 import glob
 import os
@@ -31,7 +31,7 @@ class Source(NamedTuple):
 
     Attributes:
         name: The file as the user named it, or the URL.
-        kind: ``'picture'``, ``'video'`` or ``'url'``.
+        kind: ``'image'``, ``'video'`` or ``'url'``.
     """
 
     name: str
@@ -45,13 +45,13 @@ class Video(NamedTuple):
     fps: float
 
 
-class Picture(NamedTuple):
-    """A picture that was read.
+class InputImage(NamedTuple):
+    """An image that was read.
 
     Attributes:
         name: The file or the URL; of a frame ``FILE#NUMBER``, counted from 0 in the whole video.
         pixels: ``(H, W, 3)`` of uint8 in RGB.
-        video: What a frame belongs to, None for a picture by itself.
+        video: What a frame belongs to, None for an image by itself.
     """
 
     name: str
@@ -62,16 +62,16 @@ class Picture(NamedTuple):
 def find_sources(inputs: Sequence[str]) -> list[Source]:
     """Find what the user named, without opening any of it.
 
-    A folder stands for the pictures and videos directly in it, by name; so does a pattern (``*``,
+    A folder stands for the images and videos directly in it, by name; so does a pattern (``*``,
     ``?``, ``[...]``, ``**`` for folders at any depth) for those that match. A file that is named
     is taken whatever its ending. What is named twice is taken once.
 
     Args:
-        inputs: Files, folders, patterns, and URLs of pictures (``http://``, ``https://``).
+        inputs: Files, folders, patterns, and URLs of images (``http://``, ``https://``).
 
     Raises:
         MissingFileError: There is no such file.
-        InputError: A folder or a pattern has no picture, or a URL is not one of a picture.
+        InputError: A folder or a pattern has no image, or a URL is not one of an image.
     """
     found: dict[str, Source] = {}
     for text in inputs:
@@ -82,7 +82,7 @@ def find_sources(inputs: Sequence[str]) -> list[Source]:
 
 
 def find_unsearched(inputs: Sequence[str]) -> list[str]:
-    """Return a pattern for each folder that has pictures or videos in folders below it too."""
+    """Return a pattern for each folder that has images or videos in folders below it too."""
     patterns = []
     for folder in filter(os.path.isdir, inputs):
         names = glob.iglob(os.path.join(glob.escape(folder), '*', '**', '*'), recursive=True)
@@ -91,22 +91,22 @@ def find_unsearched(inputs: Sequence[str]) -> list[str]:
     return patterns
 
 
-def count_pictures(sources: Sequence[Source], stride: int = 1) -> int:
-    """Return how many pictures and frames there will be, as far as videos say."""
+def count_images(sources: Sequence[Source], stride: int = 1) -> int:
+    """Return how many images and frames there will be, as far as videos say."""
     return sum(_count_frames(s.name, stride) if s.kind == 'video' else 1 for s in sources)
 
 
-def read_pictures(
+def read_images(
     sources: Sequence[Source],
     read: Callable[[str], np.ndarray],
     report: Report,
     stride: int = 1,
-) -> Iterator[Picture]:
-    """Read one picture after the other, and go on past those that cannot be read.
+) -> Iterator[InputImage]:
+    """Read one image after the other, and go on past those that cannot be read.
 
     Args:
         sources: Of :func:`find_sources`.
-        read: Returns a picture file as ``(H, W, 3)`` of uint8 in RGB, or raises InputError.
+        read: Returns an image file as ``(H, W, 3)`` of uint8 in RGB, or raises InputError.
         report: Called with the name and the reason for each that cannot be read.
         stride: Take every so manieth frame of a video, from the first.
     """
@@ -115,14 +115,14 @@ def read_pictures(
             if source.kind == 'video':
                 yield from read_frames(source.name, stride)
             elif source.kind == 'url':
-                yield Picture(source.name, _read_downloaded(source.name, read))
+                yield InputImage(source.name, _read_downloaded(source.name, read))
             else:
-                yield Picture(source.name, read(source.name))
+                yield InputImage(source.name, read(source.name))
         except (InputError, OSError) as error:
             report(source.name, error)
 
 
-def read_frames(path: str, stride: int = 1) -> Iterator[Picture]:
+def read_frames(path: str, stride: int = 1) -> Iterator[InputImage]:
     """Read every ``stride``-th frame of a video, from the first.
 
     Args:
@@ -145,7 +145,7 @@ def read_frames(path: str, stride: int = 1) -> Iterator[Picture]:
             if number % stride == 0:
                 whole, frame = capture.retrieve()
                 if whole:
-                    yield Picture(f'{path}#{number}', frame[..., ::-1], video)
+                    yield InputImage(f'{path}#{number}', frame[..., ::-1], video)
             number += 1
     if number == 0:
         raise InputError(f'{path}: no frame of the video can be decoded')
@@ -201,19 +201,19 @@ def _expand(text: str) -> list[Source]:
             raise InputError(f'{text}: a video has to be downloaded first')
         return [Source(text, 'url')]
     if os.path.isfile(text):
-        return [Source(text, 'video' if text.lower().endswith(VIDEO_SUFFIXES) else 'picture')]
+        return [Source(text, 'video' if text.lower().endswith(VIDEO_SUFFIXES) else 'image')]
     is_pattern = not os.path.isdir(text)
     if is_pattern and glob.escape(text) == text:
         if '://' in text:
             raise InputError(f'{text}: only http:// and https:// are fetched')
-        raise MissingFileError(f'no picture, folder or video at {Path(text).absolute()}')
+        raise MissingFileError(f'no image, folder or video at {Path(text).absolute()}')
     names = glob.glob(text, recursive=True) if is_pattern else _list_folder(text)
     sources = [Source(name, kind) for name in sorted(names) if (kind := _kind_by_ending(name))]
     if not sources:
         where = 'matches' if is_pattern else 'is in'
         raise InputError(
-            f'{text}: no picture or video {where} it (wanted are {" ".join(_picture_suffixes())} '
-            f"and videos); pictures in folders below: '{_below(text)}'"
+            f'{text}: no image or video {where} it (wanted are {" ".join(_image_suffixes())} '
+            f"and videos); images in folders below: '{_below(text)}'"
         )
     return sources
 
@@ -232,10 +232,10 @@ def _kind_by_ending(name: str) -> str | None:
         return None
     if name.lower().endswith(VIDEO_SUFFIXES):
         return 'video'
-    return 'picture' if name.lower().endswith(_picture_suffixes()) else None
+    return 'image' if name.lower().endswith(_image_suffixes()) else None
 
 
-def _picture_suffixes() -> tuple[str, ...]:
+def _image_suffixes() -> tuple[str, ...]:
     from torchvision.datasets.folder import IMG_EXTENSIONS  # takes a second
 
     return IMG_EXTENSIONS

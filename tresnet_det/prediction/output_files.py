@@ -11,7 +11,7 @@ import numpy as np
 
 from ..errors import InputError
 
-LONGEST_NAME = 80  # characters of a drawn picture's name
+LONGEST_NAME = 80  # characters of a drawn image's name
 MOST_BYTES = 200  # of it in UTF-8; file systems take 255, a number and the ending included
 
 
@@ -32,18 +32,18 @@ def make_folder(path: str | Path) -> Path:
 
 
 def safe_name(name: str, taken: set[str], suffix: str | None = None) -> str:
-    """Return a file name for what is drawn of a picture, which stays in its folder.
+    """Return a file name for what is drawn of an image, which stays in its folder.
 
     Args:
         name: A path or a URL, of which the last part serves.
         taken: Names that are given away, in small letters; the new one is put in.
-        suffix: The ending; None for ``.jpg`` where the picture is a JPEG and ``.png`` elsewhere.
+        suffix: The ending; None for ``.jpg`` where the image is a JPEG and ``.png`` elsewhere.
     """
     last = re.split(r'[/\\]', name.split('?')[0] if '://' in name else name)[-1]
     stem, ending = os.path.splitext(last)
     if suffix is None:
         suffix = '.jpg' if ending.lower() in ('.jpg', '.jpeg') else '.png'
-    stem = re.sub(r'[^\w.+()-]+', '_', stem).strip('._')[:LONGEST_NAME] or 'picture'
+    stem = re.sub(r'[^\w.+()-]+', '_', stem).strip('._')[:LONGEST_NAME] or 'image'
     stem = stem.encode()[:MOST_BYTES].decode(errors='ignore')
     number, unique = 1, f'{stem}{suffix}'
     while unique.lower() in taken:  # also where the file system takes A and a for the same
@@ -58,12 +58,12 @@ def printable(text: str) -> str:
     return ''.join(c if c.isprintable() else '?' for c in text)
 
 
-def save_picture(picture: np.ndarray, path: Path) -> None:
+def save_image(image: np.ndarray, path: Path) -> None:
     """Write ``(H, W, 3)`` of uint8 in RGB as the file's ending says."""
     from PIL import Image
 
     options: dict[str, Any] = dict(quality=95) if path.suffix == '.jpg' else {}
-    Image.fromarray(picture).save(path, **options)
+    Image.fromarray(image).save(path, **options)
 
 
 class JsonList:
@@ -113,7 +113,7 @@ class VideoWriter:
         code = cv2.VideoWriter.fourcc(*'mp4v')
         self._writer = cv2.VideoWriter(str(path), code, fps, (self._width, self._height))
         if not self._writer.isOpened():
-            raise InputError(f'{path}: OpenCV cannot write a video here: give --no-pictures')
+            raise InputError(f'{path}: OpenCV cannot write a video here: give --no-images')
 
     def write(self, frame: np.ndarray) -> None:
         """Add a frame, ``(H, W, 3)`` of uint8 in RGB."""

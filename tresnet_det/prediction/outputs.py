@@ -1,4 +1,4 @@
-"""What a prediction leaves behind: drawn pictures and videos, JSON, CSV and a table."""
+"""What a prediction leaves behind: drawn images and videos, JSON, CSV and a table."""
 
 import csv
 import json
@@ -16,9 +16,9 @@ from ..errors import InputError, MissingFileError
 from ..evaluation import format_table
 from ..evaluation.classification_figures import judge_labels, judge_top
 from ..evaluation.figures import shorten
-from ..evaluation.single_picture import draw_boxes, draw_classes
-from .inputs import Picture, Source, Video
-from .output_files import JsonList, VideoWriter, make_folder, printable, safe_name, save_picture
+from ..evaluation.single_image import draw_boxes, draw_classes
+from .inputs import InputImage, Source, Video
+from .output_files import JsonList, VideoWriter, make_folder, printable, safe_name, save_image
 
 RESULTS = ('results.bbox.json', 'results.segm.json', 'images.json', 'results.json', 'results.csv')
 TABLE_ROWS = 20
@@ -26,7 +26,7 @@ VIDEO_LINES = 5  # for the labels beneath a frame, whose number changes
 
 
 class Labels(NamedTuple):
-    """What a classifier finds in one picture, the surest first.
+    """What a classifier finds in one image, the surest first.
 
     Attributes:
         labels: ``(N,)``, class numbers.
@@ -38,12 +38,12 @@ class Labels(NamedTuple):
 
 
 class Objects(NamedTuple):
-    """What a detector finds in one picture, the surest first.
+    """What a detector finds in one image, the surest first.
 
     Attributes:
         labels: ``(N,)``, class numbers.
         scores: ``(N,)``, in [0, 1].
-        boxes: ``(N, 4)``, x1 y1 x2 y2 in the picture's pixels.
+        boxes: ``(N, 4)``, x1 y1 x2 y2 in the image's pixels.
         masks: N codes of pycocotools; None of what has boxes alone.
     """
 
@@ -59,11 +59,11 @@ class Objects(NamedTuple):
 
 
 class CocoIds:
-    """The numbers by which COCO's evaluation knows pictures and classes.
+    """The numbers by which COCO's evaluation knows images and classes.
 
     Args:
-        ann_file: A COCO annotation file that names the pictures and the classes; None to count
-            the pictures as they come, and the classes, from 1.
+        ann_file: A COCO annotation file that names the images and the classes; None to count
+            the images as they come, and the classes, from 1.
         classes: The model's.
 
     Attributes:
@@ -99,7 +99,7 @@ class CocoIds:
         self.categories = {name: known[name] for name in classes}
 
     def check(self, sources: Sequence[Source]) -> None:
-        """Hold that the annotation file, where there is one, names each picture, each once.
+        """Hold that the annotation file, where there is one, names each image, each once.
 
         Raises:
             InputError: It does not.
@@ -107,17 +107,17 @@ class CocoIds:
         names = [source.name for source in sources] if self._ann_file else []
         twice = [n for n, count in Counter(map(self.image_id, names, names)).items() if count > 1]
         if twice:
-            raise InputError(f'--ann-file {self._ann_file}: two pictures are its image {twice[0]}')
+            raise InputError(f'--ann-file {self._ann_file}: two images are its image {twice[0]}')
 
     def image_id(self, name: str, default: int | str) -> int | str:
-        """Return the number of the picture whose ``file_name`` ends the path, longest first.
+        """Return the number of the image whose ``file_name`` ends the path, longest first.
 
         Args:
             name: The path.
             default: Returned where there is no annotation file.
 
         Raises:
-            InputError: The annotation file has no such picture.
+            InputError: The annotation file has no such image.
         """
         if self._ann_file is None:
             return default
@@ -125,7 +125,7 @@ class CocoIds:
         for start in range(len(parts)):
             if (ending := '/'.join(parts[start:])) in self._by_name:
                 return self._by_name[ending]
-        raise InputError(f'--ann-file {self._ann_file}: it does not name the picture {name}')
+        raise InputError(f'--ann-file {self._ann_file}: it does not name the image {name}')
 
 
 @dataclass
@@ -137,13 +137,13 @@ class _Row:
 
 
 class PredictionWriter:
-    """Write what is predicted as it comes, so that nothing but a line a picture is kept.
+    """Write what is predicted as it comes, so that nothing but a line per image is kept.
 
     Of a detector: ``results.bbox.json``, all boxes of the model in COCO's results format,
     ``results.segm.json``, row for row the masks of the same objects where the model has them, and
-    ``images.json``, the pictures and classes behind the numbers in both (a COCO file without
+    ``images.json``, the images and classes behind the numbers in both (a COCO file without
     annotations). Of a classifier: ``results.json`` and ``results.csv`` with the classes that are
-    shown, which are the surest ones, or all labels above the threshold. And ``pictures/``, where
+    shown, which are the surest ones, or all labels above the threshold. And ``images/``, where
     nothing has a name that leaves it and none overwrites another of the same run.
 
     Args:
@@ -152,15 +152,15 @@ class PredictionWriter:
         classes: Their names.
         threshold: Boxes and labels are drawn and listed from this score; of a detector, the JSON
             has all.
-        top: Of one label a picture, this many of the surest classes are shown.
+        top: Of one label per image, this many of the surest classes are shown.
         draw: Whether to draw.
-        ids: Of a detector; None to count pictures and classes from 1.
+        ids: Of a detector; None to count images and classes from 1.
 
     Attributes:
-        count: How many pictures and frames were taken.
+        count: How many images and frames were taken.
         folder: Where all of it is.
         results: The JSON of the boxes, or of the classes.
-        pictures: Where the drawn pictures are; None where nothing is drawn.
+        images: Where the drawn images are; None where nothing is drawn.
 
     Raises:
         InputError: The folder cannot be made.
@@ -179,7 +179,7 @@ class PredictionWriter:
         self.folder = make_folder(folder)
         self.task, self.classes, self.threshold, self.top = task, classes, threshold, top
         self.ids = ids or CocoIds(None, classes)
-        self.pictures = make_folder(self.folder / 'pictures') if draw else None
+        self.images = make_folder(self.folder / 'images') if draw else None
         self.count = 0
         self.results = self.folder / ('results.bbox.json' if self._detects else 'results.json')
         self._images: list[dict[str, Any]] = []
@@ -210,8 +210,8 @@ class PredictionWriter:
             content = dict(images=self._images, categories=categories, annotations=[])
             (self.folder / 'images.json').write_text(json.dumps(content, indent=1) + '\n')
 
-    def add(self, picture: Picture, sample: Any) -> None:
-        """Take what :meth:`Predictor.stream` gives for one picture.
+    def add(self, image: InputImage, sample: Any) -> None:
+        """Take what :meth:`Predictor.stream` gives for one image.
 
         Raises:
             InputError: The annotation file does not name it, or there is no encoder for a video.
@@ -221,12 +221,12 @@ class PredictionWriter:
             found = self._read_objects(sample)
             # The surest are first.
             shown = found.first(int(np.count_nonzero(found.scores >= self.threshold)))
-            self._write_objects(picture, found, self._draw(picture, shown))
-            self._list(picture, shown)
+            self._write_objects(image, found, self._draw(image, shown))
+            self._list(image, shown)
         else:
             labels = self._read_labels(sample)
-            self._write_labels(picture, labels, self._draw(picture, labels))
-            self._list(picture, labels)
+            self._write_labels(image, labels, self._draw(image, labels))
+            self._list(image, labels)
 
     @property
     def masks(self) -> Path | None:
@@ -246,10 +246,10 @@ class PredictionWriter:
         return format_table(rows) + (f'\n... and {more} more' if more else '')
 
     def others(self) -> list[Path]:
-        """Return the results and pictures in the folder that are not of this run."""
+        """Return the results and images in the folder that are not of this run."""
         second = self.folder / ('images.json' if self._detects else 'results.csv')
         results = {self.folder / name for name in RESULTS} - {self.results, self.masks, second}
-        drawn = sorted((self.folder / 'pictures').glob('*'))
+        drawn = sorted((self.folder / 'images').glob('*'))
         others = [path for path in drawn if path.name.lower() not in self._taken]
         return [path for path in sorted(results) + others if path.is_file()]
 
@@ -279,62 +279,62 @@ class PredictionWriter:
             lines = judge_top(scores, None, self.top)
         return Labels(np.array([x.label for x in lines], int), np.array([x.score for x in lines]))
 
-    def _draw(self, picture: Picture, found: Objects | Labels) -> str | None:
-        """Draw a picture or a frame, if so wished, and return the file below the folder."""
-        if self.pictures is None:
+    def _draw(self, image: InputImage, found: Objects | Labels) -> str | None:
+        """Draw an image or a frame, if so wished, and return the file below the folder."""
+        if self.images is None:
             return None
         if isinstance(found, Objects):
             drawn = draw_boxes(
-                picture.pixels, found.boxes, found.labels, found.scores, self.classes, found.masks
+                image.pixels, found.boxes, found.labels, found.scores, self.classes, found.masks
             )
         else:
             names = [self.classes[label] for label in found.labels]
             lines = list(zip(names, found.scores.tolist(), strict=True))
             rows = VIDEO_LINES if self.task == 'multilabel' else len(lines)
-            drawn = draw_classes(picture.pixels, lines, rows if picture.video else None)
-        if picture.video:
-            if self._video is None or picture.video != self._source:
+            drawn = draw_classes(image.pixels, lines, rows if image.video else None)
+        if image.video:
+            if self._video is None or image.video != self._source:
                 self._end_video()
-                self._source = picture.video
-                name = safe_name(picture.video.name, self._taken, '.mp4')
-                self._video = VideoWriter(self.pictures / name, picture.video.fps, drawn)
+                self._source = image.video
+                name = safe_name(image.video.name, self._taken, '.mp4')
+                self._video = VideoWriter(self.images / name, image.video.fps, drawn)
             self._video.write(drawn)
-            return f'{self.pictures.name}/{self._video.path.name}'
-        name = safe_name(picture.name, self._taken)
-        save_picture(drawn, self.pictures / name)
-        return f'{self.pictures.name}/{name}'
+            return f'{self.images.name}/{self._video.path.name}'
+        name = safe_name(image.name, self._taken)
+        save_image(drawn, self.images / name)
+        return f'{self.images.name}/{name}'
 
     def _end_video(self) -> None:
         if self._video is not None:
             self._video.close()
             self._video = self._source = None
 
-    def _write_objects(self, picture: Picture, found: Objects, drawn: str | None) -> None:
-        number = self.ids.image_id(picture.name, self.count)
-        height, width = picture.pixels.shape[:2]
-        image = dict(id=number, file_name=picture.name, width=width, height=height)
-        self._images.append(image | (dict(drawn=drawn) if drawn else {}))
+    def _write_objects(self, image: InputImage, found: Objects, drawn: str | None) -> None:
+        number = self.ids.image_id(image.name, self.count)
+        height, width = image.pixels.shape[:2]
+        entry = dict(id=number, file_name=image.name, width=width, height=height)
+        self._images.append(entry | (dict(drawn=drawn) if drawn else {}))
         if found.masks is not None and self._segm is None:
             self._segm = self._closing.enter_context(JsonList(self.folder / 'results.segm.json'))
         columns = found.labels.tolist(), found.scores.tolist(), found.boxes.tolist()
         for n, (label, score, (x1, y1, x2, y2)) in enumerate(zip(*columns, strict=True)):
             category = self.ids.categories[self.classes[label]]
-            entry: dict[str, Any] = dict(image_id=number, category_id=category)
-            self._json.write(entry | dict(bbox=[x1, y1, x2 - x1, y2 - y1], score=score))
+            row: dict[str, Any] = dict(image_id=number, category_id=category)
+            self._json.write(row | dict(bbox=[x1, y1, x2 - x1, y2 - y1], score=score))
             if found.masks is not None and self._segm is not None:
                 # Without the box, whose area COCO would take for the mask's.
-                self._segm.write(entry | dict(segmentation=found.masks[n], score=score))
+                self._segm.write(row | dict(segmentation=found.masks[n], score=score))
 
-    def _write_labels(self, picture: Picture, found: Labels, drawn: str | None) -> None:
+    def _write_labels(self, image: InputImage, found: Labels, drawn: str | None) -> None:
         pairs = list(zip(found.labels.tolist(), found.scores.tolist(), strict=True))
         predictions = [{'class': self.classes[n], 'label': n, 'score': s} for n, s in pairs]
-        entry = dict(file=picture.name, predictions=predictions)
+        entry = dict(file=image.name, predictions=predictions)
         self._json.write(entry | (dict(drawn=drawn) if drawn else {}))
-        self._csv.writerows((picture.name, self.classes[n], f'{s:.6f}') for n, s in pairs)
+        self._csv.writerows((image.name, self.classes[n], f'{s:.6f}') for n, s in pairs)
 
-    def _list(self, picture: Picture, found: Objects | Labels) -> None:
-        """Keep the picture's line of the table; a video's frames share one."""
-        file = picture.video.name if picture.video else picture.name
+    def _list(self, image: InputImage, found: Objects | Labels) -> None:
+        """Keep the image's line of the table; a video's frames share one."""
+        file = image.video.name if image.video else image.name
         if file != self._last_file:
             self._files += 1
             self._last_file = file
@@ -343,11 +343,11 @@ class PredictionWriter:
                 return
             self._rows[file] = _Row()
         row = self._rows[file]
-        row.frames += bool(picture.video)
+        row.frames += bool(image.video)
         names = [self.classes[label] for label in found.labels]
         if self._detects:
             row.found.update(names)
-        elif picture.video:
+        elif image.video:
             row.found.update(names if self.task == 'multilabel' else names[:1])
         else:
             pairs = zip(names, found.scores, strict=True)

@@ -1,4 +1,4 @@
-"""A trained model applied to pictures: detection, classification and multi-label alike."""
+"""A trained model applied to images: detection, classification and multi-label alike."""
 
 import copy
 import logging
@@ -34,19 +34,19 @@ from ..engine.work_dir import find_checkpoint
 from ..errors import InputError, MissingFileError
 from ..input_convention import compare, read_convention
 from ..models import ClsDataSample
-from .inputs import Picture, Report
+from .inputs import InputImage, Report
 
 BATCH_SIZE = 8
-MOST_PIXELS = 16 << 20  # of all pictures in a batch with masks, each of which is a byte a pixel
+MOST_PIXELS = 16 << 20  # of all images in a batch with masks, each of which is a byte a pixel
 
 
 class Predictor:
     """A model with its weights, its classes and its test pipeline.
 
-    What it says of a picture is what ``tools/test.py`` computes for it with one picture a batch:
+    What it says of an image is what ``tools/test.py`` computes for it with one image a batch:
     the config's test pipeline, the averaged weights where the training kept an average (the
     checkpoint's ``state_dict`` holds them), the model's own threshold and NMS. A batch holds
-    pictures of one padded size alone, so that nothing depends on which others are in it; pictures
+    images of one padded size alone, so that nothing depends on which others are in it; images
     of many sizes are therefore run in smaller batches, and so are large ones that get masks.
 
     Args:
@@ -56,7 +56,7 @@ class Predictor:
 
     Attributes:
         model: On the device, in evaluation mode.
-        task: ``'detection'``, ``'classification'`` (one label a picture) or ``'multilabel'``.
+        task: ``'detection'``, ``'classification'`` (one label per image) or ``'multilabel'``.
         classes: The names, by number: the checkpoint's, else the config's, else numbers.
         device: As torch names it.
 
@@ -66,7 +66,7 @@ class Predictor:
     Example:
         >>> predictor = Predictor('configs/fcos_tresnet_m.py', 'work_dirs/fcos_tresnet_m')
         >>> (found,) = predictor.predict(['street.jpg'])
-        >>> found.pred_instances.bboxes  # (N, 4), x1 y1 x2 y2 in the picture's pixels
+        >>> found.pred_instances.bboxes  # (N, 4), x1 y1 x2 y2 in the image's pixels
     """
 
     def __init__(
@@ -92,36 +92,35 @@ class Predictor:
             BackboneSpeedHook(channels_last=True).before_run(SimpleNamespace(model=self.model))
 
     def read(self, path: str | os.PathLike) -> np.ndarray:
-        """Read a picture file as the task's data sets do: ``(H, W, 3)`` of uint8 in RGB.
+        """Read an image file as the task's data sets do: ``(H, W, 3)`` of uint8 in RGB.
 
         Raises:
             MissingFileError: It is not there.
-            InputError: It is no picture, or broken.
+            InputError: It is no image, or broken.
         """
         return self._pipeline.read(os.fspath(path))
 
-    def prepare(self, picture: np.ndarray) -> dict:
-        """Put a picture through the test pipeline.
+    def prepare(self, image: np.ndarray) -> dict:
+        """Put an image through the test pipeline.
 
         Args:
-            picture: ``(H, W, 3)`` of uint8 in RGB.
+            image: ``(H, W, 3)`` of uint8 in RGB.
 
         Raises:
-            InputError: The pipeline cannot take a picture of this shape.
+            InputError: The pipeline cannot take an image of this shape.
         """
-        picture = np.asarray(picture)
-        if picture.dtype != np.uint8 or picture.ndim != 3 or picture.shape[2] != 3:
+        image = np.asarray(image)
+        if image.dtype != np.uint8 or image.ndim != 3 or image.shape[2] != 3:
             raise InputError(
-                f'a picture must be (H, W, 3) of uint8 in RGB, got {picture.shape} of '
-                f'{picture.dtype}'
+                f'an image must be (H, W, 3) of uint8 in RGB, got {image.shape} of {image.dtype}'
             )
         try:
-            return self._pipeline.prepare(picture)
+            return self._pipeline.prepare(image)
         except (cv2.error, ValueError, RuntimeError, ArithmeticError) as error:
-            height, width = picture.shape[:2]
+            height, width = image.shape[:2]
             reason = ' '.join(str(error).split())
             raise InputError(
-                f'the test pipeline cannot take a picture of {width}x{height} pixels ({reason})'
+                f'the test pipeline cannot take an image of {width}x{height} pixels ({reason})'
             ) from error
 
     def infer(
@@ -131,12 +130,12 @@ class Predictor:
 
         Args:
             prepared: Of :meth:`prepare`.
-            batch_size: Most pictures at once.
+            batch_size: Most images at once.
 
         Returns:
             A data sample for each, on the CPU: of a detector with ``pred_instances`` (``bboxes``,
             ``scores``, ``labels`` and, where the model has them, ``masks``: for each the code of
-            pycocotools in the picture's own size, ``counts`` as str), of a classifier with
+            pycocotools in the image's own size, ``counts`` as str), of a classifier with
             ``pred_score``, ``(classes,)``.
 
         Raises:
@@ -156,38 +155,38 @@ class Predictor:
         return [results[number] for number in range(len(prepared))]
 
     def predict(
-        self, pictures: Sequence[np.ndarray | str | os.PathLike], batch_size: int = BATCH_SIZE
+        self, images: Sequence[np.ndarray | str | os.PathLike], batch_size: int = BATCH_SIZE
     ) -> list[BaseDataElement]:
-        """Return what :meth:`infer` does of picture files, or of ``(H, W, 3)`` of uint8 in RGB.
+        """Return what :meth:`infer` does of image files, or of ``(H, W, 3)`` of uint8 in RGB.
 
         Raises:
-            InputError: A file cannot be read, or a picture is none that the pipeline takes.
+            InputError: A file cannot be read, or an image is none that the pipeline takes.
         """
-        arrays = (p if isinstance(p, np.ndarray) else self.read(p) for p in pictures)
+        arrays = (p if isinstance(p, np.ndarray) else self.read(p) for p in images)
         return self.infer([self.prepare(array) for array in arrays], batch_size)
 
     def stream(
-        self, pictures: Iterable[Picture], report: Report, batch_size: int = BATCH_SIZE
-    ) -> Iterator[tuple[Picture, BaseDataElement]]:
+        self, images: Iterable[InputImage], report: Report, batch_size: int = BATCH_SIZE
+    ) -> Iterator[tuple[InputImage, BaseDataElement]]:
         """Predict one batch after the other, with no more than a batch in memory.
 
         Args:
-            pictures: Of :func:`read_pictures`.
+            images: Of :func:`read_images`.
             report: Called with the name and the reason for each that the pipeline cannot take.
-            batch_size: Most pictures at once.
+            batch_size: Most images at once.
         """
-        for batch in _batches(self._prepare_each(pictures, report), batch_size):
+        for batch in _batches(self._prepare_each(images, report), batch_size):
             samples = self.infer([prepared for _, prepared in batch], batch_size)
-            yield from zip((picture for picture, _ in batch), samples, strict=True)
+            yield from zip((image for image, _ in batch), samples, strict=True)
 
     def _prepare_each(
-        self, pictures: Iterable[Picture], report: Report
-    ) -> Iterator[tuple[Picture, dict]]:
-        for picture in pictures:
+        self, images: Iterable[InputImage], report: Report
+    ) -> Iterator[tuple[InputImage, dict]]:
+        for image in images:
             try:
-                yield picture, self.prepare(picture.pixels)
+                yield image, self.prepare(image.pixels)
             except InputError as error:
-                report(picture.name, InputError(f'{picture.name}: {error}'))
+                report(image.name, InputError(f'{image.name}: {error}'))
 
     def _at_once(self, prepared: Sequence[dict], batch_size: int) -> int:
         if not self._has_masks:
@@ -205,19 +204,19 @@ class Predictor:
             return self.model.test_step(batch)
         except torch.cuda.OutOfMemoryError as error:
             raise InputError(
-                f'{self.device} has too little memory for {len(batch["inputs"])} pictures: give a '
+                f'{self.device} has too little memory for {len(batch["inputs"])} images: give a '
                 'smaller --batch-size'
             ) from error
 
 
 class _DetectionPipeline:
-    """MMDetection's transforms, without annotations, on pictures that are in memory.
+    """MMDetection's transforms, without annotations, on images that are in memory.
 
     Args:
         transforms: The config's test pipeline.
 
     Raises:
-        InputError: No transform in it loads the picture.
+        InputError: No transform in it loads the image.
     """
 
     def __init__(self, transforms: Sequence[Mapping]) -> None:
@@ -225,7 +224,7 @@ class _DetectionPipeline:
         loaders = [t for t in steps if _kind(t) in ('LoadImage', 'LoadImageFromFile')]
         if not loaders:
             raise InputError(
-                "test_dataloader's pipeline loads no picture: put dict(type='LoadImage') first"
+                "test_dataloader's pipeline loads no image: put dict(type='LoadImage') first"
             )
         (loader, *_) = loaders
         options = {k: v for k, v in loader.items() if k not in ('type', 'on_error')}
@@ -237,9 +236,9 @@ class _DetectionPipeline:
     def read(self, path: str) -> np.ndarray:
         return self._loader.read(path)
 
-    def prepare(self, picture: np.ndarray) -> dict:
+    def prepare(self, image: np.ndarray) -> dict:
         # A detector's pipeline works on BGR, as OpenCV reads it.
-        return self._transforms(dict(img=picture[..., ::-1], img_id=0))
+        return self._transforms(dict(img=image[..., ::-1], img_id=0))
 
 
 class _Loader(LoadImage):
@@ -257,10 +256,10 @@ class _ClassificationPipeline:
     def read(self, path: str) -> np.ndarray:
         return decode_rgb(path).permute(1, 2, 0).numpy()
 
-    def prepare(self, picture: np.ndarray) -> dict:
+    def prepare(self, image: np.ndarray) -> dict:
         # In channels-last layout, as the decoder gives it.
-        image = torch.from_numpy(np.ascontiguousarray(picture)).permute(2, 0, 1)
-        return dict(inputs=self._transforms(image), data_samples=ClsDataSample())
+        tensor = torch.from_numpy(np.ascontiguousarray(image)).permute(2, 0, 1)
+        return dict(inputs=self._transforms(tensor), data_samples=ClsDataSample())
 
 
 def find_run_config(work_dir: str | Path) -> Path:

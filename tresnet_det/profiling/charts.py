@@ -132,7 +132,7 @@ def draw_family(rows: Sequence[Row], path: Path, title: str, caption: str) -> No
         _set_log_ticks(axes, 'x')
         axes.margins(x=0.17, y=0.1)
         axes.set_title(f'{task.capitalize()}, measured here', fontsize=12)
-        axes.set_xlabel('pictures a second (log scale)')
+        axes.set_xlabel('images/s (log scale)')
         axes.grid(alpha=0.3)
         axes.spines[['top', 'right']].set_visible(False)
     figure.axes[0].set_ylabel('published ImageNet top-1 (%), not measured here')
@@ -146,7 +146,7 @@ def _family_label(row: Row) -> str:
 
 
 def draw_scaling(rows: Sequence[Row], path: Path, title: str, caption: str) -> None:
-    """Draw the time a picture takes against resolution and against batch size.
+    """Draw the time an image takes against resolution and against batch size.
 
     Args:
         rows: As :func:`tresnet_det.profiling.comparison.scale` gives them.
@@ -181,8 +181,8 @@ def _draw_cost(axes: Axes, rows: Sequence[Row], varies: str) -> None:
     axes.xaxis.set_minor_locator(NullLocator())
     axes.xaxis.set_major_formatter('{x:.0f}')
     _set_log_ticks(axes, 'y')
-    axes.set_xlabel('pixels a side' if varies == 'size' else 'pictures a batch')
-    axes.set_ylabel('milliseconds a picture (log scale)')
+    axes.set_xlabel('pixels a side' if varies == 'size' else 'images a batch')
+    axes.set_ylabel('milliseconds an image (log scale)')
     axes.grid(alpha=0.3)
     axes.spines[['top', 'right']].set_visible(False)
 

@@ -8,7 +8,7 @@ import torch.nn.functional as F
 from torch import nn
 
 from ..errors import InputError
-from .counts import count_parameters, kept_bytes_per_picture, model_multiply_adds
+from .counts import count_parameters, kept_bytes_per_image, model_multiply_adds
 from .memory import largest_training_batch, peak_memory
 from .models import NUM_CLASSES, ModelSpec
 from .settings import Settings, autocast
@@ -19,7 +19,7 @@ _LEARNING_RATE = 1e-4
 
 
 class ClassifierRun:
-    """A classifier with its optimiser and a batch of random pictures and labels.
+    """A classifier with its optimiser and a batch of random images and labels.
 
     Training is forward pass, cross-entropy, backward pass and a step of SGD with momentum, in
     reduced precision under autocast and, for fp16, with a scaled loss. Inference runs under
@@ -28,7 +28,7 @@ class ClassifierRun:
     Args:
         spec: The model.
         settings: How it runs.
-        batch_size: Pictures a step; the settings' own by default.
+        batch_size: Images a step; the settings' own by default.
     """
 
     def __init__(self, spec: ModelSpec, settings: Settings, batch_size: int | None = None) -> None:
@@ -53,10 +53,10 @@ class ClassifierRun:
         return model.to(self.settings.device).to(memory_format=self.settings.memory_format)
 
     def set_batch(self, batch_size: int) -> None:
-        """Take another batch of so many pictures."""
+        """Take another batch of so many images."""
         self.batch_size = batch_size
         size, device = self.spec.size, self.settings.device
-        self.pictures = torch.rand(batch_size, 3, size, size, device=device).to(
+        self.images = torch.rand(batch_size, 3, size, size, device=device).to(
             memory_format=self.settings.memory_format
         )
         self.labels = torch.randint(NUM_CLASSES, (batch_size,), device=device)
@@ -64,7 +64,7 @@ class ClassifierRun:
     def train_step(self) -> None:
         """Learn once from the batch."""
         with autocast(self.settings.device.type, self.settings.precision):
-            logits = self._train(self.pictures)
+            logits = self._train(self.images)
             if not isinstance(logits, torch.Tensor):
                 raise InputError(f'{self.spec.name} gives {type(logits).__name__}, not logits')
             loss = F.cross_entropy(logits, self.labels)
@@ -77,7 +77,7 @@ class ClassifierRun:
     def infer(self) -> torch.Tensor:
         """Return the logits of the batch."""
         with autocast(self.settings.device.type, self.settings.precision):
-            return self._infer(self.pictures)
+            return self._infer(self.images)
 
     def tasks(self) -> dict[str, Task]:
         """Return training and inference as tasks to time."""
@@ -89,7 +89,7 @@ class ClassifierRun:
         }
 
     def train_at(self, batch_size: int) -> None:
-        """Train twice with so many pictures, the second time beside the optimiser's state."""
+        """Train twice with so many images, the second time beside the optimiser's state."""
         try:
             self.set_batch(batch_size)
             self.model.train()
@@ -97,7 +97,7 @@ class ClassifierRun:
             self.train_step()
         finally:
             self.optimizer.zero_grad(set_to_none=True)
-            self.pictures = self.labels = torch.empty(0)  # their memory is free
+            self.images = self.labels = torch.empty(0)  # their memory is free
 
 
 def _compiled(model: nn.Module, settings: Settings) -> nn.Module:
@@ -119,7 +119,7 @@ def count(spec: ModelSpec, settings: Settings) -> dict[str, Any]:
         'batch_size': settings.batch_size,
         'parameters': count_parameters(model),
         'multiply_adds': multiply_adds,
-        'kept_bytes_per_picture': kept_bytes_per_picture(
+        'kept_bytes_per_image': kept_bytes_per_image(
             model, spec.size, settings.batch_size, settings.precision, settings.channels_last
         ),
     }
@@ -144,7 +144,7 @@ def measure_memory(spec: ModelSpec, settings: Settings) -> dict[str, Any]:
             run.train_at(settings.batch_size)
     except torch.cuda.OutOfMemoryError as error:
         raise InputError(
-            f'{spec.name}: {settings.batch_size} pictures of {spec.size} pixels do not fit into '
+            f'{spec.name}: {settings.batch_size} images of {spec.size} pixels do not fit into '
             'the memory of the GPU: give a smaller --batch-size'
         ) from error
     figures = {'peak_bytes': peak.bytes}

@@ -32,7 +32,7 @@ def compare(
             row |= measure_memory(spec, settings)
         rows.append(row)
     for row in rows:
-        row['kept_ratio'] = row['kept_bytes_per_picture'] / rows[0]['kept_bytes_per_picture']
+        row['kept_ratio'] = row['kept_bytes_per_image'] / rows[0]['kept_bytes_per_image']
     if speed:
         contestants = [ClassifierRun(spec, settings).tasks() for spec in specs]
         add_speeds(
@@ -49,7 +49,7 @@ def add_speeds(rows: Sequence[Row], speeds: Sequence[Mapping[str, Sequence[float
 
     Args:
         rows: One a contestant; they are changed.
-        speeds: Pictures a second in each round, by task, in the rows' order.
+        speeds: Images/s in each round, by task, in the rows' order.
     """
     for row, tasks in zip(rows, speeds, strict=True):
         for task, values in tasks.items():

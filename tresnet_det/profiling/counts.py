@@ -20,7 +20,7 @@ def count_multiply_adds(forward: Callable[[], object]) -> int:
     Elementwise operations, norms and pooling are not counted, as is usual.
 
     Args:
-        forward: Runs the pass; it should do so without gradients, on one picture.
+        forward: Runs the pass; it should do so without gradients, on one image.
     """
     with FlopCounterMode(display=False) as counter:
         forward()
@@ -28,7 +28,7 @@ def count_multiply_adds(forward: Callable[[], object]) -> int:
 
 
 def model_multiply_adds(model: nn.Module, size: int) -> int:
-    """Return the multiply-adds of ``model`` in evaluation mode for one picture.
+    """Return the multiply-adds of ``model`` in evaluation mode for one image.
 
     Args:
         model: Takes ``(1, 3, size, size)``; it is left in evaluation mode.
@@ -70,27 +70,27 @@ def _identity(tensor: torch.Tensor) -> int:
     return tensor.untyped_storage()._cdata
 
 
-def kept_bytes_per_picture(
+def kept_bytes_per_image(
     model: nn.Module,
     size: int = 224,
     batch: int = 2,
     precision: str = 'fp32',
     channels_last: bool = False,
 ) -> float:
-    """Return the bytes that ``model`` keeps for its backward pass, for each picture of a batch.
+    """Return the bytes that ``model`` keeps for its backward pass, for each image of a batch.
 
-    Each storage counts once, parameters and buffers are left out, the pictures themselves count if
+    Each storage counts once, parameters and buffers are left out, the images themselves count if
     autograd keeps them. In reduced precision ``torch.autocast`` casts the weights, and the casts
-    are kept: they count, shared between the pictures of the batch, so the figure there depends on
+    are kept: they count, shared between the images of the batch, so the figure there depends on
     the batch. A model on the meta device gives the same figure, without the memory.
 
     Args:
         model: Takes ``(batch, 3, size, size)``. It runs once in training mode and stays in it;
             its running statistics see that batch.
         size: Pixels a side.
-        batch: Pictures in the batch.
+        batch: Images in the batch.
         precision: ``fp32``, ``bf16`` or ``fp16``.
-        channels_last: Layout of the pictures; the model's own layout is the caller's affair.
+        channels_last: Layout of the images; the model's own layout is the caller's affair.
     """
     device = next(model.parameters()).device
     x = torch.rand(batch, 3, size, size, device=device)

@@ -27,7 +27,7 @@ from .counts import count_multiply_adds, count_parameters, kept_bytes
 from .settings import Settings, autocast
 from .timing import Spread, Task, measure_interleaved
 
-_BOXES = 7  # of each picture: what COCO has on average
+_BOXES = 7  # of each image: what COCO has on average
 _NUM_CLASSES = 80  # where no head of the config says it
 _LEARNING_RATE = 1e-6  # hundreds of steps on one batch stay finite
 
@@ -45,7 +45,7 @@ def _quiet() -> Iterator[None]:
 
 
 class DetectorRun:
-    """A config's detector from random weights, with a batch of random pictures and boxes.
+    """A config's detector from random weights, with a batch of random images and boxes.
 
     All stages learn and all norms measure their statistics, as in a training from scratch, whatever
     the config says for pretrained weights. A training step has the data preprocessor, the losses,
@@ -112,10 +112,10 @@ class DetectorRun:
 
     def tasks(self) -> dict[str, Task]:
         """Return training and inference as tasks to time."""
-        pictures, device = self.settings.batch_size, self.settings.device.type
+        images, device = self.settings.batch_size, self.settings.device.type
         return {
-            'training': Task(self.train_step, pictures, device, self.model.train),
-            'inference': Task(self.infer, pictures, device, self.infers.eval),
+            'training': Task(self.train_step, images, device, self.model.train),
+            'inference': Task(self.infer, images, device, self.infers.eval),
         }
 
     def counts(self) -> Row:
@@ -127,7 +127,7 @@ class DetectorRun:
         return {
             'parameters': count_parameters(self.model),
             'multiply_adds': multiply_adds,
-            'kept_bytes_per_picture': kept_bytes(self._losses, own) / self.settings.batch_size,
+            'kept_bytes_per_image': kept_bytes(self._losses, own) / self.settings.batch_size,
         }
 
 
@@ -140,14 +140,14 @@ def compare_detectors(
 ) -> tuple[list[Row], list[str]]:
     """Time whole detectors side by side; ratios are to the first.
 
-    Where a config's training pictures are there, loading them is timed in the same rounds, in one
+    Where a config's training images are there, loading them is timed in the same rounds, in one
     process. ``loading_share`` is its time over that of loading and of a training step together,
-    picture for picture: the part of the time that one worker, not working ahead, would take.
+    image for image: the part of the time that one worker, not working ahead, would take.
 
     Args:
         paths: Configs.
         settings: How they run.
-        size: Pixels a side of the made-up pictures; loading works at the config's own size.
+        size: Pixels a side of the made-up images; loading works at the config's own size.
         data_root: Folder of the training data, in place of the configs' own.
         progress: Told what is going on.
 
@@ -174,7 +174,7 @@ def compare_detectors(
         contestants.append(tasks)
     speeds = measure_interleaved(contestants, settings.rounds, settings.min_seconds, progress)
     for row, measured in zip(rows, speeds, strict=True):
-        row['kept_ratio'] = row['kept_bytes_per_picture'] / rows[0]['kept_bytes_per_picture']
+        row['kept_ratio'] = row['kept_bytes_per_image'] / rows[0]['kept_bytes_per_image']
         if 'loading' in measured:
             shares = [
                 loading_share(load, train)
@@ -192,11 +192,11 @@ def _missing(error: InputError | OSError) -> str:
 
 
 def loading_task(cfg: Config) -> Task:
-    """Return loading one training picture as a task, through the config's whole pipeline.
+    """Return loading one training image as a task, through the config's whole pipeline.
 
     Raises:
-        OSError: If annotations or pictures are not there.
-        InputError: If a picture cannot be read.
+        OSError: If annotations or images are not there.
+        InputError: If an image cannot be read.
     """
     # As in a worker process: OpenCV's own threads would count as one process's work.
     cv2.setNumThreads(0)
@@ -204,8 +204,8 @@ def loading_task(cfg: Config) -> Task:
     with config_errors(), contextlib.redirect_stdout(io.StringIO()):
         dataset = DATASETS.build(cfg.train_dataloader.dataset)
     indices = _shuffled(dataset)
-    dataset[next(indices)]  # a missing picture shows here
-    return Task(lambda: dataset[next(indices)], pictures=1)
+    dataset[next(indices)]  # a missing image shows here
+    return Task(lambda: dataset[next(indices)], images=1)
 
 
 def _shuffled(dataset: BaseDataset) -> Iterator[int]:
@@ -217,7 +217,7 @@ def loading_share(loading: float, training: float) -> float:
     """Return the share of loading in loading and training, 0 to 1.
 
     Args:
-        loading: Pictures a second.
-        training: Pictures a second.
+        loading: Images/s.
+        training: Images/s.
     """
     return training / (loading + training)

@@ -84,7 +84,7 @@ def largest_training_batch(train_at: Callable[[int], None]) -> int:
     """Return the largest batch at which ``train_at`` runs on this GPU.
 
     Args:
-        train_at: Trains a step or two with so many pictures, and holds on to nothing of them.
+        train_at: Trains a step or two with so many images, and holds on to nothing of them.
     """
 
     def fits(batch: int) -> bool:

@@ -73,7 +73,7 @@ class ModelSpec:
 
     Attributes:
         name: As the tables show it.
-        size: Side of the square pictures, in pixels.
+        size: Side of the square images, in pixels.
         build: Builds it with random weights, on the CPU.
         is_ours: Whether it is a TResNet of this project, which can be folded for inference.
         change: Applied to the model that trains and to the one that infers; returns the model to
@@ -101,7 +101,7 @@ class TResNetClassifier(nn.Module):
         self.fc = nn.Linear(backbone.out_channels[-1], num_classes)
 
     def pool(self, x: torch.Tensor) -> torch.Tensor:
-        """Average over the picture, ``(N, C, H, W) -> (N, C)``."""
+        """Average over the image, ``(N, C, H, W) -> (N, C)``."""
         return x.mean((2, 3))
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
@@ -113,7 +113,7 @@ def resolve(name: str, default_size: int) -> ModelSpec:
 
     Args:
         name: ``tresnet_m`` and its kin, ``timm:NAME`` or ``torchvision:NAME``; ``@SIZE`` behind it
-            sets the side of its pictures. ``_recompute`` or ``_cp`` behind one of ours keeps less
+            sets the side of its images. ``_recompute`` or ``_cp`` behind one of ours keeps less
             for backward, ``_triton`` chooses the Triton kernels.
         default_size: Pixels a side where the name does not say.
 

@@ -22,7 +22,7 @@ _SPEEDS = (
     Column('ratio', 'inference_ratio'),
 )
 _KEPT = (
-    Column('kept MiB/img', 'kept_bytes_per_picture', MIB),
+    Column('kept MiB/img', 'kept_bytes_per_image', MIB),
     Column('ratio', 'kept_ratio'),
 )
 _COUNTS = (
@@ -32,11 +32,9 @@ _COUNTS = (
 )
 _MEMORY = (Column('peak MiB', 'peak_bytes', MIB), Column('largest batch', 'largest_batch'))
 _BAR_PANELS = (
-    charts.Panel('training_img_per_s', 'Training', 'pictures a second', ratio_key='training_ratio'),
-    charts.Panel(
-        'inference_img_per_s', 'Inference', 'pictures a second', ratio_key='inference_ratio'
-    ),
-    charts.Panel('kept_bytes_per_picture', 'Kept for backward', 'MiB a picture', MIB, 'kept_ratio'),
+    charts.Panel('training_img_per_s', 'Training', 'images/s', ratio_key='training_ratio'),
+    charts.Panel('inference_img_per_s', 'Inference', 'images/s', ratio_key='inference_ratio'),
+    charts.Panel('kept_bytes_per_image', 'Kept for backward', 'MiB per image', MIB, 'kept_ratio'),
 )
 
 
@@ -156,7 +154,7 @@ def run_scaling(names: Sequence[str] | None, settings: Settings, progress: Progr
         f'{title}; ratios to {rows[0]["model"]}': [row for row in rows if row['varies'] == varies]
         for varies, title in (('size', 'resolution'), ('batch_size', 'batch'))
     }
-    return Result(rows, columns, tables, partial(charts.draw_scaling, rows), 'Cost of a picture')
+    return Result(rows, columns, tables, partial(charts.draw_scaling, rows), 'Cost of an image')
 
 
 def run_processes(

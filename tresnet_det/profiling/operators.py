@@ -73,7 +73,7 @@ def profile_rows(
 
     Returns:
         For each model and task a row for all convolutions and one for each of the largest other
-        operators: ``share`` of the operators' time, and ``milliseconds`` a picture.
+        operators: ``share`` of the operators' time, and ``milliseconds`` an image.
     """
     rows = []
     for model, build in tasks_of.items():
@@ -81,7 +81,7 @@ def profile_rows(
         for name, task in build().items():
             seconds = operator_seconds(task)
             share, others = split_convolutions(seconds)
-            per_picture = 1000 * sum(seconds.values()) / task.pictures
+            per_image = 1000 * sum(seconds.values()) / task.images
             for operator, part in [
                 ('all convolutions', share),
                 ('all others', 1 - share),
@@ -93,7 +93,7 @@ def profile_rows(
                         'task': name,
                         'operator': operator,
                         'share': part,
-                        'milliseconds': part * per_picture,
+                        'milliseconds': part * per_image,
                     }
                 )
     return rows

@@ -3,7 +3,7 @@
 Every GPU has a copy of the model and a batch of its own (DistributedDataParallel), so a step takes
 the time of one GPU's batch and the part of the gradients' exchange that the backward pass does not
 hide. The exchange is a ring all-reduce (Patarasuk and Yuan, 2009): inside a node, and then between
-nodes. Units are pictures, bytes and seconds throughout.
+nodes. Units are images, bytes and seconds throughout.
 """
 
 import math
@@ -21,7 +21,7 @@ FLOAT_BYTES = 4  # of a parameter, its gradient and each of the optimiser's valu
 # ImageNet: 8 x 1024 are the 8192 of Goyal et al. (arXiv 1706.02677). Elsewhere it is a caution.
 TRUSTED_GROWTH = 8
 TRUSTED_WARMUP = 0.25  # of all steps; a schedule that warms up for longer hardly trains
-NOTABLE_REST = 0.05  # of an epoch's pictures, left out with the last batch
+NOTABLE_REST = 0.05  # of an epoch's images, left out with the last batch
 
 Row = dict[str, Any]  # names and figures by column
 
@@ -148,7 +148,7 @@ class Footprint:
         buffers: Values in running statistics and the like.
         optimizer_values: That the optimiser keeps for each value that learns.
         averaged: Whether a moving average (EMA) of parameters and buffers is kept.
-        kept_per_picture: Bytes that each picture of a batch keeps for the backward pass.
+        kept_per_image: Bytes that each image of a batch keeps for the backward pass.
         kept_once: Bytes that a step keeps whatever its batch, as the weights' casts to bfloat16.
     """
 
@@ -157,7 +157,7 @@ class Footprint:
     buffers: int
     optimizer_values: int
     averaged: bool
-    kept_per_picture: float
+    kept_per_image: float
     kept_once: float = 0
 
     @property
@@ -179,39 +179,39 @@ class Footprint:
         """Return the memory that a step needs.
 
         Args:
-            batch: Pictures on this GPU.
+            batch: Images on this GPU.
             distributed: See :meth:`state_bytes`.
             workspace: Added for what is not counted, as a share of all that is: the gradients of
                 activations, cuDNN's work space, fragments.
         """
-        kept = self.kept_once + batch * self.kept_per_picture
+        kept = self.kept_once + batch * self.kept_per_image
         return (self.state_bytes(distributed) + kept) * (1 + workspace)
 
     def largest_batch(self, memory: float, distributed: bool, workspace: float) -> int:
-        """Return how many pictures fit into ``memory`` bytes, 0 if none does."""
+        """Return how many images fit into ``memory`` bytes, 0 if none does."""
         left = memory / (1 + workspace) - self.state_bytes(distributed) - self.kept_once
-        return max(0, int(left // self.kept_per_picture))
+        return max(0, int(left // self.kept_per_image))
 
 
 @dataclass(frozen=True)
 class Training:
-    """What a config says of its training, and what is known of its pictures.
+    """What a config says of its training, and what is known of its images.
 
     Attributes:
-        pictures: In an epoch.
+        images: In an epoch.
         epochs: Of the whole training.
-        batch_size: Pictures of one GPU in a step.
+        batch_size: Images of one GPU in a step.
         drop_last: Whether an incomplete last batch is left out.
         lr: The learning rate as the config has it.
-        base_batch_size: Pictures in the step that ``lr`` is meant for; None where it stays as it
+        base_batch_size: Images in the step that ``lr`` is meant for; None where it stays as it
             is.
         warmup_steps: Of a warm-up that is counted in steps, 0 where it is counted in epochs.
-        workers: Processes that read pictures for a GPU.
-        file_bytes: Of a picture file, on the mean.
-        pictures_per_core: That a core reads, decodes and transforms in a second.
+        workers: Processes that read images for a GPU.
+        file_bytes: Of an image file, on the mean.
+        images_per_core: That a core reads, decodes and transforms in a second.
     """
 
-    pictures: int
+    images: int
     epochs: int
     batch_size: int
     drop_last: bool
@@ -220,12 +220,12 @@ class Training:
     warmup_steps: int
     workers: int
     file_bytes: float
-    pictures_per_core: float
+    images_per_core: float
 
     def __post_init__(self) -> None:
-        if min(self.pictures, self.file_bytes, self.pictures_per_core) <= 0:
+        if min(self.images, self.file_bytes, self.images_per_core) <= 0:
             raise InputError(
-                f'{self.pictures} pictures of {self.file_bytes:g} bytes, {self.pictures_per_core:g}'
+                f'{self.images} images of {self.file_bytes:g} bytes, {self.images_per_core:g}'
                 ' a second from a core: none of them can be 0 or less'
             )
 
@@ -235,11 +235,11 @@ class Assumptions:
     """What a plan assumes beside training and model.
 
     Attributes:
-        speed: Pictures that one GPU trains on in a second.
+        speed: Images that one GPU trains on in a second.
         cluster: How the GPUs are connected.
         overlap: See :func:`exposed_seconds`.
         workspace: See :meth:`Footprint.memory_bytes`.
-        max_global_batch: Pictures that a step has at most, over all GPUs: each GPU's batch shrinks
+        max_global_batch: Images that a step has at most, over all GPUs: each GPU's batch shrinks
             to it. None leaves the batch as it is.
     """
 
@@ -251,7 +251,7 @@ class Assumptions:
 
     def __post_init__(self) -> None:
         if not 0 < self.speed < math.inf:
-            raise InputError(f'{self.speed:g} pictures a second: the speed is a number above 0')
+            raise InputError(f'{self.speed:g} images/s: the speed is a number above 0')
         if not 0 <= self.overlap <= 1:
             raise InputError(f'an overlap of {self.overlap:g}: it is a share, from 0 to 1')
         if not 0 <= self.workspace < math.inf:
@@ -265,7 +265,7 @@ def plan(training: Training, model: Footprint, assumed: Assumptions, gpus: int) 
     ``_max``.
 
     Raises:
-        InputError: If so many GPUs cannot be, or leave no picture for some.
+        InputError: If so many GPUs cannot be, or leave no image for some.
     """
     nodes, _ = assumed.cluster.split(gpus)
     batch = training.batch_size
@@ -274,7 +274,7 @@ def plan(training: Training, model: Footprint, assumed: Assumptions, gpus: int) 
     steps = steps_per_epoch(training, gpus, batch)
     if batch < 1 or steps < 1:
         raise InputError(
-            f'{gpus} GPUs: {training.pictures} pictures an epoch and steps of '
+            f'{gpus} GPUs: {training.images} images per epoch and steps of '
             f'{assumed.max_global_batch or batch * gpus} leave no batch for each of them'
         )
     compute = batch / assumed.speed
@@ -307,16 +307,16 @@ def plan(training: Training, model: Footprint, assumed: Assumptions, gpus: int) 
         'gpu_hours': hours * step * gpus,
         'memory_bytes': model.memory_bytes(batch, gpus > 1, assumed.workspace),
         'read_bytes_per_s': speed * training.file_bytes,
-        'cores': speed / training.pictures_per_core,
+        'cores': speed / training.images_per_core,
     }
 
 
 def steps_per_epoch(training: Training, gpus: int, batch: int) -> int:
-    """Return the steps of an epoch, as MMEngine's DefaultSampler deals the pictures out.
+    """Return the steps of an epoch, as MMEngine's DefaultSampler deals the images out.
 
-    Every GPU gets the same number, some of them a picture twice.
+    Every GPU gets the same number, some of them an image twice.
     """
-    own = math.ceil(training.pictures / gpus)
+    own = math.ceil(training.images / gpus)
     if batch < 1:
         return 0
     return own // batch if training.drop_last else math.ceil(own / batch)
@@ -329,7 +329,7 @@ def remarks(training: Training, rows: Sequence[Row], assumed: Assumptions) -> li
     grown = _first(rows, lambda row: row['global_batch'] > TRUSTED_GROWTH * base)
     if grown:
         found.append(
-            f'from {grown["gpus"]} GPUs on, a step of {grown["global_batch"]} pictures is '
+            f'from {grown["gpus"]} GPUs on, a step of {grown["global_batch"]} images is '
             f'{grown["global_batch"] / base:.3g} times the {base} that the recipe is made for; '
             f'a linearly scaled learning rate is not trusted beyond {TRUSTED_GROWTH} times: '
             f'--max-global-batch {TRUSTED_GROWTH * base}'
@@ -345,7 +345,7 @@ def remarks(training: Training, rows: Sequence[Row], assumed: Assumptions) -> li
     partial = _first(rows, lambda row: _left_out(training, row) > NOTABLE_REST)
     if partial:
         found.append(
-            f'from {partial["gpus"]} GPUs on, {_left_out(training, partial):.0%} of the pictures '
+            f'from {partial["gpus"]} GPUs on, {_left_out(training, partial):.0%} of the images '
             'of an epoch or more are left out, as they fill no step'
         )
     needed = max(row['cores'] / row['gpus'] for row in rows)
@@ -368,4 +368,4 @@ def _first(rows: Sequence[Row], holds: Callable[[Row], bool]) -> Row | None:
 
 
 def _left_out(training: Training, row: Row) -> float:
-    return 1 - row['steps_per_epoch'] * row['global_batch'] / training.pictures
+    return 1 - row['steps_per_epoch'] * row['global_batch'] / training.images

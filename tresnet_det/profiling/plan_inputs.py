@@ -24,13 +24,13 @@ from .counts import count_parameters, kept_bytes
 from .plan import Footprint, Training
 from .settings import autocast
 
-# Pictures a second that one core of an AMD EPYC brings from the JPEG file to what the model takes:
+# Images/s that one core of an AMD EPYC brings from the JPEG file to what the model takes:
 # this project's medians on COCO's photos (data_pipeline.csv and detectors_cpu.csv in benchmarks/).
-PICTURES_PER_CORE = {'classification': 337, 'multilabel': 239, 'detection': 178}
+IMAGES_PER_CORE = {'classification': 337, 'multilabel': 239, 'detection': 178}
 
 _OPTIMIZER_VALUES = {'SGD': 1, 'SGDW': 1}  # momentum; for all others the two of Adam
 _DETECTOR_SIZE = 256  # at which a detector's bytes are counted; they grow with the area
-_BOXES = 7  # of each picture: what COCO has on average
+_BOXES = 7  # of each image: what COCO has on average
 _DIVISOR = 32  # to multiples of which detectors pad
 _PHOTO_RATIO = 4 / 3  # of most photographs' sides
 
@@ -39,22 +39,22 @@ class DataSet(NamedTuple):
     """The training split of a data set.
 
     Attributes:
-        pictures: How many there are.
-        file_bytes: Of a picture, on the mean: the archive's size by its pictures.
+        images: How many there are.
+        file_bytes: Of an image, on the mean: the archive's size by its images.
     """
 
-    pictures: int
+    images: int
     file_bytes: float
 
 
 _COCO_2017 = 19336861798 / 118287  # bytes of train2017.zip
 _COCO_2014 = 13510573713 / 82783  # bytes of train2014.zip
 # By what a config reads: the data's folder, or the annotation file and whether it leaves out
-# pictures without annotations.
+# images without annotations.
 DATA_SETS: Mapping[object, DataSet] = {
     'imagenet': DataSet(1281167, 147897477120 / 1281167),  # ILSVRC2012_img_train.tar
     # ImageNet-21K-P of the 2011 edition, with 11221 classes (arXiv 2104.10972); bytes of the whole
-    # edition, 1.31 TB for 14197122 pictures. Files resized to 224 beforehand are a fraction of it.
+    # edition, 1.31 TB for 14197122 images. Files resized to 224 beforehand are a fraction of it.
     'imagenet21k': DataSet(11797632, 1.31e12 / 14197122),
     ('instances_train2017', False): DataSet(118287, _COCO_2017),
     ('instances_train2017', True): DataSet(117266, _COCO_2017),
@@ -66,8 +66,8 @@ DATA_SETS: Mapping[object, DataSet] = {
 _UNKNOWN = DataSet(0, _COCO_2017)
 
 
-class PictureSize(NamedTuple):
-    """What a config makes of a picture, padding included.
+class ImageSize(NamedTuple):
+    """What a config makes of an image, padding included.
 
     Attributes:
         typical: Pixels of one with sides of 4 to 3.
@@ -82,7 +82,7 @@ class Speed(NamedTuple):
     """A measured training speed.
 
     Attributes:
-        img_per_s: Pictures a second of one device.
+        img_per_s: Images/s of one device.
         source: Where it comes from, in words.
     """
 
@@ -92,17 +92,17 @@ class Speed(NamedTuple):
 
 def read_training(
     cfg: Config,
-    pictures: int | None = None,
-    picture_kb: float | None = None,
-    pictures_per_core: float | None = None,
+    images: int | None = None,
+    image_kb: float | None = None,
+    images_per_core: float | None = None,
 ) -> Training:
     """Read from a config what a training is.
 
     Args:
         cfg: The config.
-        pictures: In an epoch, where the data set is none of ``DATA_SETS``.
-        picture_kb: Thousands of bytes of a file, on the mean; by default the data set's, or COCO's.
-        pictures_per_core: That a core reads; by default what was measured for the config's task.
+        images: In an epoch, where the data set is none of ``DATA_SETS``.
+        image_kb: Thousands of bytes of a file, on the mean; by default the data set's, or COCO's.
+        images_per_core: That a core reads; by default what was measured for the config's task.
 
     Raises:
         InputError: If the config does not train by epochs, or its data set is unknown.
@@ -112,15 +112,15 @@ def read_training(
     if not epochs or 'batch_size' not in loader:
         raise InputError('the config has no train_cfg.max_epochs or train_dataloader.batch_size')
     known = _find_data_set(loader['dataset'])
-    if pictures is None:
+    if images is None:
         if known is None:
-            raise InputError("the size of the config's data set is unknown: give --pictures N")
-        pictures = known.pictures
+            raise InputError("the size of the config's data set is unknown: give --images N")
+        images = known.images
     optimizer = cfg.optim_wrapper.optimizer
     scaling = cfg.get('auto_scale_lr') or {}
     warmups = [s for s in cfg.get('param_scheduler') or [] if s['type'] == 'LinearLR']
     return Training(
-        pictures=pictures,
+        images=images,
         epochs=epochs,
         batch_size=loader['batch_size'],
         drop_last=loader.get('drop_last', False),
@@ -128,10 +128,10 @@ def read_training(
         base_batch_size=scaling.get('base_batch_size') if scaling.get('enable') else None,
         warmup_steps=max((s['end'] for s in warmups if not s.get('by_epoch', True)), default=0),
         workers=loader.get('num_workers', 0),
-        file_bytes=(known or _UNKNOWN).file_bytes if picture_kb is None else 1000 * picture_kb,
-        pictures_per_core=PICTURES_PER_CORE[edit.find_task(cfg)]
-        if pictures_per_core is None
-        else pictures_per_core,
+        file_bytes=(known or _UNKNOWN).file_bytes if image_kb is None else 1000 * image_kb,
+        images_per_core=IMAGES_PER_CORE[edit.find_task(cfg)]
+        if images_per_core is None
+        else images_per_core,
     )
 
 
@@ -143,8 +143,8 @@ def _find_data_set(dataset: Mapping) -> DataSet | None:
     return DATA_SETS.get((ann_file, leaves_out)) or DATA_SETS.get(folder)
 
 
-def read_picture_size(cfg: Config) -> PictureSize:
-    """Read from the training pipeline to which size it brings pictures.
+def read_image_size(cfg: Config) -> ImageSize:
+    """Read from the training pipeline to which size it brings images.
 
     Raises:
         InputError: If no step of it says so.
@@ -154,26 +154,26 @@ def read_picture_size(cfg: Config) -> PictureSize:
         sizes = [step['size'] for step in pipeline if 'size' in step]
         if sizes:
             height, width = sizes[-1] if isinstance(sizes[-1], Sequence) else [sizes[-1]] * 2
-            return PictureSize(height * width, height * width)
+            return ImageSize(height * width, height * width)
     padded = [step['size'] for step in pipeline if step['type'] == 'Pad' and step.get('size')]
     if padded:
-        return PictureSize(math.prod(padded[-1]), math.prod(padded[-1]))
+        return ImageSize(math.prod(padded[-1]), math.prod(padded[-1]))
     for step in edit.iterate_dicts(pipeline):
         scales = step.get('scales') or step.get('scale')
         if scales and 'Resize' in step['type']:
             scales = [scales] if isinstance(scales[0], int) else scales
             if not step.get('keep_ratio', True):
                 areas = [w * h for w, h in scales]
-                return PictureSize(sum(areas) / len(areas), max(areas))
+                return ImageSize(sum(areas) / len(areas), max(areas))
             return _size_at_scales([(max(s), min(s)) for s in scales])
-    raise InputError('no step of train_dataloader.dataset.pipeline says how large pictures are')
+    raise InputError('no step of train_dataloader.dataset.pipeline says how large images are')
 
 
-def _size_at_scales(scales: Sequence[tuple[int, int]]) -> PictureSize:
-    """Return the pixels where the ratio is kept: a long and a short side bound the picture."""
+def _size_at_scales(scales: Sequence[tuple[int, int]]) -> ImageSize:
+    """Return the pixels where the ratio is kept: a long and a short side bound the image."""
     long = sum(long for long, _ in scales) / len(scales)
     short = min(sum(short for _, short in scales) / len(scales), long / _PHOTO_RATIO)
-    return PictureSize(
+    return ImageSize(
         _padded(short) * _padded(short * _PHOTO_RATIO),
         max(_padded(long) * _padded(short) for long, short in scales),
     )
@@ -183,15 +183,15 @@ def _padded(side: float) -> int:
     return math.ceil(side / _DIVISOR) * _DIVISOR
 
 
-def count_model(cfg: Config, size: PictureSize) -> Footprint:
+def count_model(cfg: Config, size: ImageSize) -> Footprint:
     """Build a config's model, without weights of its own, and count what it occupies in training.
 
     Frozen stages stay frozen. Nothing is downloaded. Of a detector whose loss cannot be computed on
-    made-up pictures, what it keeps is counted without the loss.
+    made-up images, what it keeps is counted without the loss.
 
     Args:
         cfg: The config; it is not changed.
-        size: Of its pictures. A detector is counted on small ones and scaled by their area, which
+        size: Of its images. A detector is counted on small ones and scaled by their area, which
             fits convolutions; a fixed number of proposals or queries is scaled with them.
 
     Raises:
@@ -201,7 +201,7 @@ def count_model(cfg: Config, size: PictureSize) -> Footprint:
     edit.drop_pretrained(cfg)
     init_default_scope(cfg.get('default_scope', 'mmdet'))
     count = _kept_by_detector if edit.find_task(cfg) == 'detection' else _kept_by_classifier
-    once, per_picture, model = count(cfg.model, find_precision(cfg), size)
+    once, per_image, model = count(cfg.model, find_precision(cfg), size)
     optimizer = cfg.optim_wrapper.optimizer['type']
     return Footprint(
         parameters=count_parameters(model),
@@ -209,7 +209,7 @@ def count_model(cfg: Config, size: PictureSize) -> Footprint:
         buffers=sum(b.numel() for b in model.buffers()),
         optimizer_values=_OPTIMIZER_VALUES.get(optimizer, 2),
         averaged=any(hook['type'] == 'EMAHook' for hook in cfg.get('custom_hooks') or []),
-        kept_per_picture=per_picture,
+        kept_per_image=per_image,
         kept_once=once,
     )
 
@@ -228,7 +228,7 @@ def _build(model_cfg: Mapping) -> BaseModel:
 
 
 def _kept_by_classifier(
-    model_cfg: Mapping, precision: str, size: PictureSize
+    model_cfg: Mapping, precision: str, size: ImageSize
 ) -> tuple[float, float, nn.Module]:
     side = round(math.sqrt(size.largest))
     kept = []
@@ -247,7 +247,7 @@ def _kept_by_classifier(
 
 
 def _kept_by_detector(
-    model_cfg: Mapping, precision: str, size: PictureSize
+    model_cfg: Mapping, precision: str, size: ImageSize
 ) -> tuple[float, float, nn.Module]:
     model = _build(model_cfg)
     own = [*model.parameters(), *model.buffers()]
@@ -266,28 +266,28 @@ def _kept_by_detector(
 
     try:
         kept = [kept_bytes(partial(losses, batch), own) for batch in (1, 2)]
-    except Exception:  # some losses want a training under way, some real pictures
+    except Exception:  # some losses want a training under way, some real images
         kept = [kept_bytes(partial(raw_outputs, batch), own) for batch in (1, 2)]
-    once, per_picture = _line_through(*kept)
-    return once, per_picture * size.largest / side**2, model
+    once, per_image = _line_through(*kept)
+    return once, per_image * size.largest / side**2, model
 
 
 def _line_through(at_one: float, at_two: float) -> tuple[float, float]:
-    """Return what does not grow with the batch, and what each picture adds."""
+    """Return what does not grow with the batch, and what each image adds."""
     return max(0.0, 2 * at_one - at_two), at_two - at_one
 
 
 def read_speed(path: str | Path, names: Sequence[str], batch: int, typical: float) -> Speed:
     """Read a training speed from a CSV file that ``tools/benchmark.py`` wrote.
 
-    Of several rows, the nearest in picture size and batch serves; a speed at another size is scaled
-    by the pictures' area.
+    Of several rows, the nearest in image size and batch serves; a speed at another size is scaled
+    by the images' area.
 
     Args:
         path: The file.
         names: Under which the model may stand in it, the best first.
-        batch: Pictures of one GPU in a step.
-        typical: Pixels of a picture.
+        batch: Images of one GPU in a step.
+        typical: Pixels of an image.
 
     Raises:
         MissingFileError: If there is no such file.
@@ -318,5 +318,5 @@ def read_speed(path: str | Path, names: Sequence[str], batch: int, typical: floa
     source += f': {on}, {header.get("precision", "?")}, {header.get("date", "?")}'
     factor = size**2 / typical
     if not math.isclose(factor, 1):
-        source += f"; scaled by {factor:.3g}, the pictures' area"
+        source += f"; scaled by {factor:.3g}, the images' area"
     return Speed(float(row['training_img_per_s']) * factor, source)

@@ -79,7 +79,7 @@ def compare_with_plan(
         found: ``gradient_bytes``; seconds of each round in ``compute`` and ``step`` by the number
             of processes, and in ``all_reduce`` by that number and the bytes; keys are text.
         counts: Numbers of processes, 1 first.
-        batch_size: Pictures of a process in a step.
+        batch_size: Images of a process in a step.
         cores: That the processes share.
     """
     probes = {int(n): {int(s): t for s, t in by.items()} for n, by in found['all_reduce'].items()}

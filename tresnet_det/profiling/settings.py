@@ -17,9 +17,9 @@ class Settings:
     Attributes:
         device: Where the models run.
         precision: A key of ``PRECISIONS``; but for fp32 by autocast, weights staying in fp32.
-        channels_last: Layout of weights and pictures.
+        channels_last: Layout of weights and images.
         compile: Whether the models run under ``torch.compile``.
-        batch_size: Pictures a step.
+        batch_size: Images a step.
         rounds: Measurements of each model.
         min_seconds: For which each measurement repeats its step at least.
         fuse: Whether our models infer with their norms folded into the convolutions.

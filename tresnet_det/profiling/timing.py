@@ -19,13 +19,13 @@ class Task(NamedTuple):
 
     Attributes:
         step: What is repeated.
-        pictures: That a step works through.
+        images: That a step works through.
         device_type: ``cuda`` for work that is queued on a GPU.
         before: Called once before the steps of a measurement, outside the time.
     """
 
     step: Callable[[], object]
-    pictures: int
+    images: int
     device_type: str = 'cpu'
     before: Callable[[], object] = _nothing
 
@@ -63,7 +63,7 @@ def order_of_round(number: int, count: int) -> list[int]:
     return order[::-1] if number % 2 else order
 
 
-def pictures_per_second(task: Task, min_seconds: float, clock: Clock | None = None) -> float:
+def images_per_second(task: Task, min_seconds: float, clock: Clock | None = None) -> float:
     """Repeat a task's step for at least ``min_seconds`` and return its speed.
 
     Args:
@@ -83,7 +83,7 @@ def pictures_per_second(task: Task, min_seconds: float, clock: Clock | None = No
         steps += repeats
         if on_gpu:  # waiting for the queue to drain costs time: wait ever less often
             repeats *= 2
-    return steps * task.pictures / seconds
+    return steps * task.images / seconds
 
 
 def _cpu_seconds(step: Callable[[], object], repeats: int) -> float:
@@ -117,18 +117,18 @@ def measure_interleaved(
     Args:
         contestants: Tasks by name.
         rounds: How often each is measured.
-        min_seconds: See :func:`pictures_per_second`.
+        min_seconds: See :func:`images_per_second`.
         progress: Told what is going on.
 
     Returns:
-        For each contestant, pictures a second in each round by task.
+        For each contestant, images/s in each round by task.
     """
     speeds: list[dict[str, list[float]]] = [{name: [] for name in tasks} for tasks in contestants]
     for number in range(-1, rounds):
         start = time.monotonic()
         for index in order_of_round(max(number, 0), len(contestants)):
             for name, task in contestants[index].items():
-                speed = pictures_per_second(task, min_seconds if number >= 0 else 0)
+                speed = images_per_second(task, min_seconds if number >= 0 else 0)
                 if number >= 0:
                     speeds[index][name].append(speed)
         title = f'round {number + 1} of {rounds}' if number >= 0 else 'warm-up'

@@ -8,7 +8,7 @@ from mmcv.ops import DeformRoIPoolPack, ModulatedDeformRoIPoolPack, deform_roi_p
 from torch.autograd import gradcheck
 
 SCALE, GAMMA, SIZE = 0.5, 0.1, (3, 2)
-# picture, x1, y1, x2, y2 in input pixels; one region reaches outside, one has no extent
+# image, x1, y1, x2, y2 in input pixels; one region reaches outside, one has no extent
 ROIS = torch.tensor(
     [[0.0, 1, 2, 9, 14], [1, 3.3, 0.7, 15.1, 7.9], [1, -4, -4, 30, 30], [0, 5, 5, 5, 5]],
     dtype=torch.float64,

@@ -75,7 +75,7 @@ def test_simple_roi_align_samples_the_middle_of_each_bin():
     assert torch.isfinite(x.grad).all()
 
 
-def test_points_in_a_region_become_points_in_the_picture():
+def test_points_in_a_region_become_points_in_the_image():
     rois = torch.tensor([[0.0, 10, 20, 30, 60]])
     got = rel_roi_point_to_rel_img_point(rois, torch.tensor([[[0.5, 0.25]]]), (100, 200), 1.0)
     torch.testing.assert_close(got, torch.tensor([[[20 / 200, 30 / 100]]]))

@@ -19,7 +19,7 @@ def demo(tmp_path_factory):
 
 
 def samples(folder, split) -> dict[int, int]:
-    """Index in load_digits() of each picture, with the class folder that it lies in."""
+    """Index in load_digits() of each image, with the class folder that it lies in."""
     return {int(p.stem): int(p.parent.name) for p in (folder / split).glob('*/*.png')}
 
 
@@ -54,9 +54,9 @@ def test_splits_are_those_of_the_detection_data_of_the_same_seed(tmp_path):
 def test_one_whole_bright_digit_on_a_dim_photograph(demo):
     sides, corners, colours = [], [], []
     for file in sorted((demo / 'val').glob('*/*.png')):
-        with Image.open(file) as picture:
-            assert (picture.size, picture.mode) == ((64, 64), 'RGB')
-            pixels = np.asarray(picture)
+        with Image.open(file) as image:
+            assert (image.size, image.mode) == ((64, 64), 'RGB')
+            pixels = np.asarray(image)
         # the photographs end at 0.35 * 255 = 89; ink that covers half a pixel adds at least 117
         left, top, right, bottom = Image.fromarray(pixels.max(2) > 150).getbbox()
         sides.append(max(right - left, bottom - top) / 64)
@@ -104,7 +104,7 @@ def test_other_content_is_named_and_not_overwritten(tmp_path):
     with pytest.raises(InputError, match=r'size 32 \(asked: 64\)'):
         make_demo_classes(tmp_path / 'demo')
     (tmp_path / 'demo/train/0/0000.png').unlink()
-    with pytest.raises(InputError, match=r'lacks 1 of 1797 pictures, the first train/0/0000\.png'):
+    with pytest.raises(InputError, match=r'lacks 1 of 1797 images, the first train/0/0000\.png'):
         make_demo_classes(tmp_path / 'demo', size=32)
 
 

@@ -34,12 +34,12 @@ def test_layout_is_cocos_and_pycocotools_reads_it(demo, split, count):
     assert sorted(coco.cats) == list(range(1, 11))
     assert names == list('0123456789')
     for image in coco.imgs.values():
-        with Image.open(demo / f'{split}2017' / image['file_name']) as picture:
-            assert picture.size == (image['width'], image['height']) == (96, 96)
-            assert picture.mode == 'RGB'
+        with Image.open(demo / f'{split}2017' / image['file_name']) as opened:
+            assert opened.size == (image['width'], image['height']) == (96, 96)
+            assert opened.mode == 'RGB'
 
 
-def test_every_picture_has_one_to_three_digits_inside_it(demo):
+def test_every_image_has_one_to_three_digits_inside_it(demo):
     coco = read(demo, 'train')
     assert {len(coco.imgToAnns[i]) for i in coco.imgs} == {1, 2, 3}
     boxes = np.array([a['bbox'] for a in coco.anns.values()])
@@ -119,7 +119,7 @@ def test_other_content_is_named_and_not_overwritten(tmp_path):
     with pytest.raises(InputError, match=r'seed 0 \(asked: 3\)'):
         make_demo_data(tmp_path / 'demo', 4, 2, seed=3)
     (tmp_path / 'demo/val2017/000002.png').unlink()
-    with pytest.raises(InputError, match='lacks 1 of 2 pictures, the first 000002.png'):
+    with pytest.raises(InputError, match='lacks 1 of 2 images, the first 000002.png'):
         make_demo_data(tmp_path / 'demo', 4, 2)
 
 
@@ -129,7 +129,7 @@ def test_an_interrupted_making_leaves_nothing(tmp_path, monkeypatch):
     def fail(*args):
         raise KeyboardInterrupt
 
-    monkeypatch.setattr(demo_digits, '_add_picture', fail)
+    monkeypatch.setattr(demo_digits, '_add_image', fail)
     with pytest.raises(KeyboardInterrupt):
         make_demo_data(tmp_path / 'demo', 4, 2)
     assert list(tmp_path.iterdir()) == []
@@ -171,7 +171,7 @@ def test_contact_sheet_is_a_grid_with_yellow_boxes(demo, tmp_path):
     assert (pixels == (255, 255, 0)).all(-1).sum() > 500
 
 
-def test_a_contact_sheet_takes_a_picture_of_one_column(tmp_path):
+def test_a_contact_sheet_takes_an_image_of_one_column(tmp_path):
     Image.new('RGB', (1, 600), 'red').save(tmp_path / 'thin.png')
     images = [dict(id=1, file_name='thin.png', width=1, height=600)]
     content = dict(images=images, annotations=[], categories=[])

@@ -5,8 +5,8 @@ import json
 import pytest
 from PIL import Image
 
+from tresnet_det.datasets.formats.image_folders import find_images
 from tresnet_det.datasets.formats.layouts import find_layout
-from tresnet_det.datasets.formats.picture_folders import find_pictures
 from tresnet_det.datasets.formats.roles import role_of
 from tresnet_det.errors import InputError, MissingFileError
 
@@ -79,7 +79,7 @@ def test_cocos_own_layout(tmp_path):
     }
 
 
-def test_roboflows_export_has_a_file_beside_the_pictures_of_each_split(tmp_path):
+def test_roboflows_export_has_a_file_beside_the_images_of_each_split(tmp_path):
     for split in ('train', 'valid', 'test'):
         write_coco(tmp_path / split / '_annotations.coco.json')
     splits = find_layout(tmp_path, 'detection').splits
@@ -116,10 +116,10 @@ def test_other_json_is_no_coco(tmp_path):
 
 
 @pytest.mark.parametrize('folder', ['train2017', 'images/train', 'train/images', 'images', '.'])
-def test_pictures_are_found_by_the_names_that_the_file_lists(tmp_path, folder):
+def test_images_are_found_by_the_names_that_the_file_lists(tmp_path, folder):
     file = write_coco(tmp_path / 'annotations/instances_train2017.json')
     save(tmp_path / folder / 'a.png')
-    assert find_pictures(tmp_path, ['a.png'], file, 'train') == tmp_path / folder
+    assert find_images(tmp_path, ['a.png'], file, 'train') == tmp_path / folder
 
 
 def test_where_each_split_counts_from_one_the_name_decides(tmp_path):
@@ -130,26 +130,26 @@ def test_where_each_split_counts_from_one_the_name_decides(tmp_path):
     (tmp_path / 'val/3.png').unlink()  # it lacks one, which the other folder has
     for split, role in (('train', 'train'), ('val', 'val')):
         file = tmp_path / f'annotations/instances_{split}.json'
-        assert find_pictures(tmp_path, names, file, role) == tmp_path / split
+        assert find_images(tmp_path, names, file, role) == tmp_path / split
     # Beside the annotations, as Roboflow puts them.
     file = tmp_path / 'val/_annotations.coco.json'
-    assert find_pictures(tmp_path, names, file, 'val') == tmp_path / 'val'
+    assert find_images(tmp_path, names, file, 'val') == tmp_path / 'val'
 
 
 def test_a_folder_in_the_listed_name_is_part_of_it(tmp_path):
     save(tmp_path / 'data/images/a.png')
     file = tmp_path / 'train.json'
-    assert find_pictures(tmp_path, ['images/a.png'], file, 'train') == tmp_path / 'data'
+    assert find_images(tmp_path, ['images/a.png'], file, 'train') == tmp_path / 'data'
 
 
-def test_pictures_in_two_folders_or_none_are_named(tmp_path):
+def test_images_in_two_folders_or_none_are_named(tmp_path):
     file = tmp_path / 'labels.json'
-    with pytest.raises(MissingFileError, match=r"labels\.json: names pictures such as 'a\.png'"):
-        find_pictures(tmp_path, ['a.png'], file, 'train')
+    with pytest.raises(MissingFileError, match=r"labels\.json: names images such as 'a\.png'"):
+        find_images(tmp_path, ['a.png'], file, 'train')
     for folder in ('large', 'small'):
         save(tmp_path / folder / 'a.png')
-    with pytest.raises(InputError, match=r'large and .*small both have pictures'):
-        find_pictures(tmp_path, ['a.png'], file, 'train')
+    with pytest.raises(InputError, match=r'large and .*small both have images'):
+        find_images(tmp_path, ['a.png'], file, 'train')
 
 
 # ---------------------------------------------------------------------------------------------
@@ -167,12 +167,12 @@ def test_voc_is_found_also_in_a_folder_of_the_folder(tmp_path, below):
     )
 
 
-def test_voc_pictures_to_be_tested_by_others_are_left_out(tmp_path):
+def test_voc_images_to_be_tested_by_others_are_left_out(tmp_path):
     write_voc(tmp_path, train=['a'], test=['c'])
     (tmp_path / 'Annotations/c.xml').unlink()
     layout = find_layout(tmp_path, 'detection')
     assert list(layout.splits) == ['train']
-    assert 'test.txt is left out: its pictures have no annotations' in layout.notes[0]
+    assert 'test.txt is left out: its images have no annotations' in layout.notes[0]
 
 
 def test_vocs_trainval_alone_is_for_training(tmp_path):
@@ -184,7 +184,7 @@ def test_vocs_trainval_alone_is_for_training(tmp_path):
 def test_voc_without_lists_says_what_is_missing(tmp_path):
     write_voc(tmp_path, train=['a'])
     (tmp_path / 'ImageSets/Main/train.txt').unlink()
-    with pytest.raises(InputError, match='no list of pictures, such as train.txt'):
+    with pytest.raises(InputError, match='no list of images, such as train.txt'):
         find_layout(tmp_path, 'detection')
     (tmp_path / 'ImageSets/Main').rmdir()
     with pytest.raises(MissingFileError, match='no folder ImageSets/Main'):
@@ -240,12 +240,12 @@ def test_yolo_without_the_names_of_its_classes_says_what_to_write(tmp_path):
         find_layout(tmp_path, 'detection')
 
 
-def test_yolos_test_pictures_without_labels_are_left_out(tmp_path):
+def test_yolos_test_images_without_labels_are_left_out(tmp_path):
     write_yolo(tmp_path, 'train', 'val', 'test')
     (tmp_path / 'labels/test/a.txt').unlink()
     layout = find_layout(tmp_path, 'detection')
     assert list(layout.splits) == ['train', 'val']
-    assert layout.notes == ('test is left out: its pictures have no label files',)
+    assert layout.notes == ('test is left out: its images have no label files',)
 
 
 # ---------------------------------------------------------------------------------------------
@@ -266,7 +266,7 @@ def test_class_folders_alone_are_for_training_also_one_that_is_called_train(tmp_
     assert find_layout(tmp_path, 'classification').splits == {'train': tmp_path}
 
 
-def test_validation_pictures_without_class_folders_are_told(tmp_path):
+def test_validation_images_without_class_folders_are_told(tmp_path):
     save(tmp_path / 'train/cat/a.png')
     save(tmp_path / 'val/a.png')
     assert 'val is left out' in find_layout(tmp_path, 'classification').notes[0]
@@ -291,10 +291,10 @@ def test_what_is_not_there_or_empty_is_said(tmp_path):
 
 
 def test_an_unknown_layout_is_shown_with_what_is_wanted(tmp_path):
-    save(tmp_path / 'pictures/a.png')
+    save(tmp_path / 'images/a.png')
     with pytest.raises(InputError) as caught:
         find_layout(tmp_path, 'detection')
-    for part in ("COCO's JSON", 'Pascal VOC', 'data.yaml', "in it are 'pictures/'"):
+    for part in ("COCO's JSON", 'Pascal VOC', 'data.yaml', "in it are 'images/'"):
         assert part in str(caught.value)
     assert '\n' not in str(caught.value)
 

@@ -23,7 +23,7 @@ def save(path, size=(40, 30)):
 
 
 def coco(count, categories=('cat', 'dog'), empty=0):
-    """Pictures 1.png ..., each with a box; the last ones without."""
+    """Images 1.png ..., each with a box; the last ones without."""
     images = [dict(id=i, file_name=f'{i}.png', width=40, height=30) for i in range(1, count + 1)]
     boxes = [
         dict(id=i, image_id=i, category_id=1, bbox=[1, 1, 9, 9], area=81, iscrowd=0)
@@ -86,7 +86,7 @@ def test_coco_with_all_splits_is_read_where_it_is(data):
         train='train', val='val', test='test'
     )
     train = ready.splits['train']
-    assert (train.pictures, train.objects, train.empty, train.written) == (3, 3, 0, False)
+    assert (train.images, train.objects, train.empty, train.written) == (3, 3, 0, False)
     assert not data.out.exists()
 
 
@@ -104,15 +104,15 @@ def test_without_validation_a_part_of_the_training_is_written_for_it(one_split):
         assert all(a['image_id'] in ids for a in part['annotations'])
     files = {split.ann_file for split in ready.splits.values()}
     assert set(one_split.out.iterdir()) == files
-    assert 'no validation split: 3 of the 30 training pictures are kept apart' in ready.notes[0]
+    assert 'no validation split: 3 of the 30 training images are kept apart' in ready.notes[0]
     again = one_split.ready()
     assert contents(again) == parts
 
 
-def test_one_picture_cannot_be_parted(data):
+def test_one_image_cannot_be_parted(data):
     write(data.root / 'annotations.json', coco(3, empty=2))
     save(data.root / '1.png')
-    with pytest.raises(InputError, match='1 picture with boxes is too few to keep one apart'):
+    with pytest.raises(InputError, match='1 image with boxes is too few to keep one apart'):
         data.ready()
     assert not data.out.exists()
 
@@ -161,7 +161,7 @@ def test_a_class_that_the_checkpoint_does_not_know_is_named(one_split):
         one_split.ready(testing=True, classes=('cat', 'cow'))
     ready = one_split.ready(testing=True, classes=('cat', 'dog', 'cow'))
     assert ready.classes == ('cat', 'dog', 'cow')
-    # The very pictures that the training validated on.
+    # The very images that the training validated on.
     assert contents(ready)['val'] == contents(one_split.ready())['val']
 
 
@@ -177,8 +177,8 @@ def test_bccd_is_converted_as_by_the_tool(real_data, tmp_path):
             tool['splits'][role]['file'].read_text()
         )
         assert split.folder == root / 'BCCD/JPEGImages'
-        assert (split.pictures, split.objects) == (
-            tool['splits'][role]['pictures'],
+        assert (split.images, split.objects) == (
+            tool['splits'][role]['images'],
             sum(tool['splits'][role]['boxes'].values()),
         )
 
@@ -214,10 +214,10 @@ def test_class_folders_are_parted_within_each_class(data, classes):
     assert np.bincount(sets['val'].gt_labels).tolist() == [1, 1]
 
 
-def test_a_class_of_one_picture_cannot_be_parted(data):
+def test_a_class_of_one_image_cannot_be_parted(data):
     for name in ('cat/1', 'cat/2', 'dog/1'):
         save(data.root / f'{name}.png')
-    with pytest.raises(InputError, match='dog: its one picture cannot be both'):
+    with pytest.raises(InputError, match='dog: its one image cannot be both'):
         data.ready('classification')
     (data.root / 'dog').rename(data.root / '.dog')
     with pytest.raises(InputError, match="one class folder, 'cat', leaves nothing to tell"):
@@ -246,7 +246,7 @@ def test_several_labels_from_csv_are_parted_with_their_labels(data):
             assert found.gt_labels[i].tolist() == [number % 2, 1]
 
 
-def test_several_labels_from_folders_keep_a_picture_with_all_of_its_labels(data):
+def test_several_labels_from_folders_keep_an_image_with_all_of_its_labels(data):
     for name in ('cat', 'dog'):
         for i in range(4):
             save(data.root / name / f'{i}.png')  # each in both
@@ -256,7 +256,7 @@ def test_several_labels_from_folders_keep_a_picture_with_all_of_its_labels(data)
     assert sets['val'].gt_labels.tolist() == [[1, 1]]
 
 
-def test_several_labels_from_boxes_count_a_class_once_a_picture(data):
+def test_several_labels_from_boxes_count_a_class_once_an_image(data):
     content = coco(4)
     content['annotations'].append(dict(content['annotations'][0], id=9))
     for split in ('train', 'val'):

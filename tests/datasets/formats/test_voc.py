@@ -17,7 +17,7 @@ OBJECT = (
 
 
 class TinyVoc:
-    """Three pictures of 40 x 30 in two splits."""
+    """Three images of 40 x 30 in two splits."""
 
     def __init__(self, root):
         self.root = root
@@ -38,8 +38,8 @@ class TinyVoc:
             f'<height>{size[1]}</height><depth>3</depth></size>{body}</annotation>'
         )
         (self.root / f'Annotations/{name}.xml').write_text(text)
-        picture = Image.fromarray(np.zeros((30, 40, 3), np.uint8))
-        picture.save(self.root / f'JPEGImages/{name}.jpg')
+        image = Image.fromarray(np.zeros((30, 40, 3), np.uint8))
+        image.save(self.root / f'JPEGImages/{name}.jpg')
 
     def split(self, split, *names):
         (self.root / f'ImageSets/Main/{split}.txt').write_text('\n'.join(names) + '\n')
@@ -106,7 +106,7 @@ def test_lists_of_one_class_are_no_splits(voc, out):
         voc_to_coco(voc.root, out, ['dog_train'])
 
 
-def test_a_picture_has_one_id_in_all_splits(voc, out):
+def test_an_image_has_one_id_in_all_splits(voc, out):
     voc.split('trainval', 'a', 'b', 'c')
     voc_to_coco(voc.root, out)
     ids = {}
@@ -178,9 +178,9 @@ def test_malformed_files_are_named_and_nothing_is_written(voc, out, text, says):
     assert not out.exists()
 
 
-def test_a_size_that_disagrees_with_the_picture_is_named(voc, out):
+def test_a_size_that_disagrees_with_the_image_is_named(voc, out):
     voc.add('a', [], size=(30, 40))
-    with pytest.raises(InputError, match=r'says 30 x 40, and the picture a\.jpg is 40 x 30'):
+    with pytest.raises(InputError, match=r'says 30 x 40, and the image a\.jpg is 40 x 30'):
         voc_to_coco(voc.root, out)
 
 
@@ -192,7 +192,7 @@ def test_a_size_of_nothing_is_no_size(voc, out):
 
 
 @pytest.mark.parametrize('ending', ['jpg', 'tiff'])
-def test_a_picture_that_a_camera_turned_counts_as_it_is_shown(voc, out, ending):
+def test_an_image_that_a_camera_turned_counts_as_it_is_shown(voc, out, ending):
     voc.add('a', [('dog', (1, 1, 30, 40))], size=(30, 40))
     (voc.root / 'JPEGImages/a.jpg').unlink()
     exif = Image.Exif()
@@ -206,7 +206,7 @@ def test_a_picture_that_a_camera_turned_counts_as_it_is_shown(voc, out, ending):
 
 def test_missing_parts_are_named(voc, out):
     (voc.root / 'JPEGImages/a.jpg').unlink()
-    with pytest.raises(MissingFileError, match='has no picture a'):
+    with pytest.raises(MissingFileError, match='has no image a'):
         voc_to_coco(voc.root, out)
     (voc.root / 'Annotations/a.xml').unlink()
     with pytest.raises(MissingFileError, match='a.xml: not there'):
@@ -217,9 +217,9 @@ def test_missing_parts_are_named(voc, out):
         voc_to_coco(voc.root.parent, out)
 
 
-def test_a_broken_picture_is_named(voc, out):
+def test_a_broken_image_is_named(voc, out):
     (voc.root / 'JPEGImages/a.jpg').write_bytes(b'text')
-    with pytest.raises(InputError, match=r'a\.jpg: not a readable picture'):
+    with pytest.raises(InputError, match=r'a\.jpg: not a readable image'):
         voc_to_coco(voc.root, out)
 
 

@@ -22,7 +22,7 @@ def save(path, size=(WIDTH, HEIGHT), **options):
 
 
 class TinyYolo:
-    """Two pictures of 40 x 20 to learn from, one to validate on; two classes."""
+    """Two images of 40 x 20 to learn from, one to validate on; two classes."""
 
     def __init__(self, root):
         self.root = root
@@ -54,7 +54,7 @@ def boxes(content):
     return [(a['category_id'], a['bbox']) for a in content['annotations']]
 
 
-def test_rows_are_centres_and_sides_in_fractions_of_the_picture(yolo):
+def test_rows_are_centres_and_sides_in_fractions_of_the_image(yolo):
     result, warnings = yolo.read()
     content, folder = result['train']
     # 0.5 * 40 - 0.25 * 40 / 2 = 15, 0.5 * 20 - 0.5 * 20 / 2 = 5; the first class has the id 1.
@@ -68,13 +68,13 @@ def test_rows_are_centres_and_sides_in_fractions_of_the_picture(yolo):
     assert warnings == []
 
 
-def test_a_picture_without_a_label_file_is_background(yolo):
+def test_an_image_without_a_label_file_is_background(yolo):
     content = yolo.read()[0]['train'][0]
     (b,) = (i['id'] for i in content['images'] if i['file_name'] == 'b.png')
     assert b not in {a['image_id'] for a in content['annotations']}
 
 
-def test_a_picture_has_one_id_of_its_own_across_the_splits(yolo):
+def test_an_image_has_one_id_of_its_own_across_the_splits(yolo):
     result, _ = yolo.read()
     ids = [i['id'] for content, _ in result.values() for i in content['images']]
     assert sorted(ids) == [1, 2, 3]
@@ -95,7 +95,7 @@ def test_a_polygon_becomes_the_box_around_it(yolo):
     np.testing.assert_allclose(second, [4, 2, 4, 4])
 
 
-def test_a_picture_that_exif_turns_is_measured_as_it_is_shown(yolo):
+def test_an_image_that_exif_turns_is_measured_as_it_is_shown(yolo):
     import cv2
 
     exif = Image.Exif()
@@ -160,30 +160,30 @@ def test_every_bad_row_has_a_line_of_its_own(yolo, capsys):
     assert [line.startswith(s) for line, s in zip(lines, starts, strict=True)] == [True] * 3
 
 
-def test_a_label_file_without_its_picture_is_warned_of(yolo):
+def test_a_label_file_without_its_image_is_warned_of(yolo):
     lost = yolo.label('train/gone', '0 0.5 0.5 0.2 0.2')
     yolo.label('train/classes', 'cat')
-    assert yolo.read()[1] == [f'1 label files have no picture, the first {lost}']
+    assert yolo.read()[1] == [f'1 label files have no image, the first {lost}']
 
 
 def test_a_split_without_any_label_file_is_refused(yolo):
     (yolo.root / 'labels/val/c.txt').unlink()
     assert not has_labels(read_data_yaml(yolo.yaml), 'val')
-    with pytest.raises(InputError, match='none of the 1 pictures of val has a label file'):
+    with pytest.raises(InputError, match='none of the 1 images of val has a label file'):
         yolo.read()
 
 
-def test_a_picture_that_is_none_is_named(yolo):
-    (yolo.root / 'images/train/b.png').write_text('no picture')
-    with pytest.raises(InputError, match=r'b\.png: not a readable picture'):
+def test_an_image_that_is_none_is_named(yolo):
+    (yolo.root / 'images/train/b.png').write_text('no image')
+    with pytest.raises(InputError, match=r'b\.png: not a readable image'):
         yolo.read()
 
 
-def test_labels_lie_in_the_last_images_folder_or_beside_the_pictures(tmp_path):
+def test_labels_lie_in_the_last_images_folder_or_beside_the_images(tmp_path):
     for folder in ('images/x/labels/train', 'y/images'):
         (tmp_path / folder).mkdir(parents=True)
-    picture = tmp_path / 'images/x/images/train/a.b.jpg'
-    assert label_file(picture) == tmp_path / 'images/x/labels/train/a.b.txt'
+    image = tmp_path / 'images/x/images/train/a.b.jpg'
+    assert label_file(image) == tmp_path / 'images/x/labels/train/a.b.txt'
     beside = tmp_path / 'images/z/a.jpg'  # no labels/ for that one
     assert label_file(beside) == tmp_path / 'images/z/a.txt'
 
@@ -217,7 +217,7 @@ def test_paths_are_relative_to_path_or_to_the_file(yolo, tmp_path):
     assert read_data_yaml(yolo.yaml).splits['train'] == (yolo.root / 'images/train',)
 
 
-def test_a_split_may_be_several_folders_or_a_list_of_pictures(yolo):
+def test_a_split_may_be_several_folders_or_a_list_of_images(yolo):
     (yolo.root / 'val.txt').write_text('./images/val/c.png\n\n')
     yolo.yaml.write_text('train: [images/train, images/val]\nval: val.txt\nnames: [a, b]\n')
     result, warnings = yolo.read()
@@ -231,7 +231,7 @@ def test_a_split_may_be_several_folders_or_a_list_of_pictures(yolo):
     assert [i['file_name'] for i in result['val'][0]['images']] == ['c.png']
     assert warnings == []
     (yolo.root / 'val.txt').write_text('images/val/c.png\nimages/val/no.png\n')
-    with pytest.raises(MissingFileError, match=r'val\.txt:2: no picture at .*no\.png'):
+    with pytest.raises(MissingFileError, match=r'val\.txt:2: no image at .*no\.png'):
         yolo.read()
 
 
@@ -269,7 +269,7 @@ def test_what_is_wrong_in_a_data_yaml_is_named(yolo, text, said):
     assert '\n' not in str(caught.value)
 
 
-def test_a_split_without_pictures_is_named(tmp_path):
+def test_a_split_without_images_is_named(tmp_path):
     data = YoloData(tmp_path / 'classes.txt', ('cat',), {'train': (tmp_path,)})
-    with pytest.raises(InputError, match=r'classes\.txt: train has no picture in'):
+    with pytest.raises(InputError, match=r'classes\.txt: train has no image in'):
         read_yolo(data, ['train'])

@@ -23,7 +23,7 @@ from tresnet_det.errors import InputError
 from tresnet_det.layers import InPlaceABN
 
 PROCESSES = 2
-# Pictures 0 to 15, two in each process an iteration: process 1 has 10 and 11 in the third.
+# Images 0 to 15, two in each process an iteration: process 1 has 10 and 11 in the third.
 CASES = {
     'loss': {},
     'gradient': {},
@@ -182,7 +182,7 @@ def test_the_process_with_the_bad_batch_keeps_it(case, found, folder):
     )
 
 
-def test_shared_statistics_do_not_hide_whose_picture_it_was(found):
+def test_shared_statistics_do_not_hide_whose_image_it_was(found):
     message = found[0]['loss, shared statistics']['message']
     assert f'not finite before the model saw it: inputs of {BAD}.jpg;' in message
 

@@ -93,7 +93,7 @@ def test_a_part_of_a_tensor_is_kept_without_the_rest(tmp_path):
     assert (tmp_path / 'part.pth').stat().st_size < 10_000
 
 
-def test_numbers_that_are_not_finite_are_found_by_picture_and_place():
+def test_numbers_that_are_not_finite_are_found_by_image_and_place():
     samples = [
         detection_sample(i, BitmapMasks([np.eye(4, dtype=np.uint8)], 4, 4)) for i in range(3)
     ]
@@ -134,7 +134,7 @@ def test_random_states_come_back_from_a_file(tmp_path):
 
 
 class Net(tresnet_det.ImageClassifier):
-    """Three pictures' mean colours; a layer that is infinite where its input is above 2."""
+    """Three images' mean colours; a layer that is infinite where its input is above 2."""
 
     class Trap(nn.Module):
         def forward(self, x):
@@ -225,10 +225,10 @@ def stopped(build, tmp_path):
         items = []
         for i in range(8):
             sample = ClsDataSample(gt_label=i % 3, metainfo=dict(img_path=f'{i}.jpg'))
-            picture = 255 * torch.rand(3, 64, 64)
+            image = 255 * torch.rand(3, 64, 64)
             if i == 3:
-                picture[0, 5, 5] = bad
-            items.append(dict(inputs=picture, data_samples=sample))
+                image[0, 5, 5] = bad
+            items.append(dict(inputs=image, data_samples=sample))
         loader = dict(
             batch_size=2,
             sampler=dict(type='DefaultSampler', shuffle=False),

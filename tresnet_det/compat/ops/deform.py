@@ -186,7 +186,7 @@ def ms_deform_attn_forward(
             each other.
         sampling_loc: ``(N, Q, M, L, P, 2)``, x and y as fractions of the level.
         attn_weight: ``(N, Q, M, L, P)``.
-        im2col_step: mmcv's chunk of pictures; not needed.
+        im2col_step: mmcv's chunk of images; not needed.
 
     Returns:
         ``(N, Q, M * D)``.

@@ -1,6 +1,6 @@
 """Deformable pooling of regions (Dai et al., 2017, section 2.2), on torch's own bilinear sampling.
 
-A region is a row ``(picture, x1, y1, x2, y2)`` in the pixels of the network's input. Everywhere:
+A region is a row ``(image, x1, y1, x2, y2)`` in the pixels of the network's input. Everywhere:
 input ``(N, C, H, W)``, rois ``(R, 5)``, offset ``(R, 2, PH, PW)`` with x before y, or empty for
 none, output ``(R, C, PH, PW)``.
 """
@@ -111,15 +111,15 @@ def _pool(
         ),
         dim=1,
     )
-    # Regions of one picture with equally many samples are pooled together.
+    # Regions of one image with equally many samples are pooled together.
     keys = torch.cat((rois[:, :1].to(counts.dtype), counts), dim=1).long()  # (R, 3)
     kinds, kind = keys.unique(dim=0, return_inverse=True)
     output = input.new_zeros(len(rois), input.size(1), *size)
-    for index, (picture, columns, rows) in enumerate(kinds.tolist()):
+    for index, (image, columns, rows) in enumerate(kinds.tolist()):
         if columns == 0 or rows == 0:
             continue
         members = (kind == index).nonzero()[:, 0]
-        samples = _sample(input[picture], corners[members], bins[members], rows, columns)
+        samples = _sample(input[image], corners[members], bins[members], rows, columns)
         output.index_copy_(0, members, samples.mean(dim=-1).movedim(0, 1))
     return output
 

@@ -30,12 +30,12 @@ def align_max_forward(
     output.zero_()
     argmax_y.fill_(_NO_SAMPLE)
     argmax_x.fill_(_NO_SAMPLE)
-    for r, (picture, x1, y1, x2, y2) in enumerate(rois.tolist()):
+    for r, (image, x1, y1, x2, y2) in enumerate(rois.tolist()):
         ys = _samples(y1, y2, spatial_scale, ph, sampling_ratio, aligned, feature)  # (PH, GH)
         xs = _samples(x1, x2, spatial_scale, pw, sampling_ratio, aligned, feature)  # (PW, GW)
         if ys.numel() == 0 or xs.numel() == 0:
             continue
-        values = _sample_grid(feature[int(picture)], ys.flatten(), xs.flatten())
+        values = _sample_grid(feature[int(image)], ys.flatten(), xs.flatten())
         # (C, PH * GH, PW * GW) -> (C, PH, PW, GH * GW)
         values = values.unflatten(2, xs.shape).unflatten(1, ys.shape).transpose(2, 3).flatten(3)
         largest, index = values.max(dim=3)

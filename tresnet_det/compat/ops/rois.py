@@ -1,6 +1,6 @@
 """Pooling of regions: RoIAlign (He et al., 2017) and RoIPool (Girshick, 2015).
 
-A region is a row ``(picture, x1, y1, x2, y2)`` in the pixels of the network's input;
+A region is a row ``(image, x1, y1, x2, y2)`` in the pixels of the network's input;
 ``spatial_scale`` takes it to the feature map's. Everywhere: input ``(N, C, H, W)``, rois
 ``(R, 5)``, output ``(R, C, PH, PW)``.
 """
@@ -121,12 +121,12 @@ def roi_pool_forward(
     argmax.fill_(-1)
     columns = _bin_edges(rois[:, 1], rois[:, 3], spatial_scale, pooled_width, width)
     rows = _bin_edges(rois[:, 2], rois[:, 4], spatial_scale, pooled_height, height)
-    for r, picture in enumerate(rois[:, 0].long().tolist()):
+    for r, image in enumerate(rois[:, 0].long().tolist()):
         for pw, (left, right) in enumerate(columns[r]):
             if left >= right:
                 continue
             # Along the row first: then the first of equal values is the first in memory.
-            row_max, x = input[picture, :, :, left:right].max(dim=2)  # (C, H)
+            row_max, x = input[image, :, :, left:right].max(dim=2)  # (C, H)
             for ph, (top, bottom) in enumerate(rows[r]):
                 if top >= bottom:
                     continue

@@ -1,4 +1,4 @@
-"""Contact sheets: a few pictures on one PNG, to see that their boxes or classes are right."""
+"""Contact sheets: a few images on one PNG, to see that their boxes or classes are right."""
 
 import json
 import os
@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 
 from ...errors import InputError
-from ..classification import find_class_pictures
+from ..classification import find_class_images
 
 TILE = 288  # side of a tile in pixels
 COLOUR = (0, 255, 255)  # BGR
@@ -20,55 +20,55 @@ def draw_contact_sheet(
     out_file: str | os.PathLike,
     count: int = 12,
 ) -> Path:
-    """Draw the first pictures of a COCO file with their boxes and class names.
+    """Draw the first images of a COCO file with their boxes and class names.
 
     Args:
         ann_file: COCO instances JSON.
-        img_dir: Folder of its pictures.
+        img_dir: Folder of its images.
         out_file: The PNG to write; its folder is made.
-        count: Number of pictures, at most those that are there.
+        count: Number of images, at most those that are there.
 
     Returns:
         ``out_file`` as a path.
 
     Raises:
-        InputError: A picture cannot be read, or there is none.
+        InputError: An image cannot be read, or there is none.
     """
     content = json.loads(Path(ann_file).read_text(encoding='utf-8'))
     names = {category['id']: category['name'] for category in content['categories']}
     tiles = []
     for image in content['images'][:count]:
-        picture = _read_bgr(Path(img_dir) / image['file_name'])
+        pixels = _read_bgr(Path(img_dir) / image['file_name'])
         boxes = [
             (names[a['category_id']], a['bbox'])
             for a in content['annotations']
             if a['image_id'] == image['id']
         ]
-        tiles.append(_draw_tile(picture, boxes))
+        tiles.append(_draw_tile(pixels, boxes))
     if not tiles:
-        raise InputError(f'{ann_file}: has no pictures to draw')
+        raise InputError(f'{ann_file}: has no images to draw')
     return _write_sheet(tiles, out_file)
 
 
 def draw_class_sheet(
     img_dir: str | os.PathLike, out_file: str | os.PathLike, count: int = 12
 ) -> Path:
-    """Draw pictures of class folders with the names of their classes: one of each, then another.
+    """Draw images of class folders with the names of their classes: one of each, then another.
 
     Args:
-        img_dir: Folder with a folder of pictures for each class.
+        img_dir: Folder with a folder of images for each class.
         out_file: The PNG to write; its folder is made.
-        count: Number of pictures, at most those that are there.
+        count: Number of images, at most those that are there.
 
     Returns:
         ``out_file`` as a path.
 
     Raises:
-        InputError: A picture cannot be read, or there is none.
+        InputError: An image cannot be read, or there is none.
     """
-    names, labels, classes = find_class_pictures(Path(img_dir), None)
+    names, labels, classes = find_class_images(Path(img_dir), None)
     earlier: Counter[int] = Counter()
-    turns = []  # how many pictures of its class come before each
+    turns = []  # how many images of its class come before each
     for label in labels:
         turns.append(earlier[label])
         earlier[label] += 1
@@ -83,10 +83,10 @@ def draw_class_sheet(
 def _read_bgr(path: Path) -> np.ndarray:
     import cv2
 
-    picture = cv2.imread(str(path))
-    if picture is None:
-        raise InputError(f'{path}: not a readable picture')
-    return picture
+    image = cv2.imread(str(path))
+    if image is None:
+        raise InputError(f'{path}: not a readable image')
+    return image
 
 
 def _write_sheet(tiles: list[np.ndarray], out_file: str | os.PathLike) -> Path:
@@ -102,16 +102,16 @@ def _write_sheet(tiles: list[np.ndarray], out_file: str | os.PathLike) -> Path:
     return out_file
 
 
-def _draw_tile(picture: np.ndarray, boxes: list[tuple[str, list]]) -> np.ndarray:
-    """Fit a BGR picture into a square tile and draw ``(name, [x, y, w, h])`` boxes on it."""
+def _draw_tile(image: np.ndarray, boxes: list[tuple[str, list]]) -> np.ndarray:
+    """Fit a BGR image into a square tile and draw ``(name, [x, y, w, h])`` boxes on it."""
     import cv2
 
-    height, width = picture.shape[:2]
+    height, width = image.shape[:2]
     scale = TILE / max(height, width)
     shape = (max(1, round(width * scale)), max(1, round(height * scale)))
     way = cv2.INTER_NEAREST if scale > 1 else cv2.INTER_AREA  # enlarged pixels stay countable
     tile = np.full((TILE, TILE, 3), 255, np.uint8)
-    tile[: shape[1], : shape[0]] = cv2.resize(picture, shape, interpolation=way)
+    tile[: shape[1], : shape[0]] = cv2.resize(image, shape, interpolation=way)
     for name, (x, y, w, h) in boxes:
         left, top = round(x * scale) - 1, round(y * scale) - 1
         right, bottom = round((x + w) * scale), round((y + h) * scale)

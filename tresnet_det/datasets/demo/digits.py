@@ -1,6 +1,6 @@
 """Demo detection data, made on the spot: real handwritten digits on real photographs, as COCO.
 
-Nothing is downloaded and nothing is shipped, see :mod:`tresnet_det.datasets.demo.pictures`. A digit
+Nothing is downloaded and nothing is shipped, see :mod:`tresnet_det.datasets.demo.images`. A digit
 sample is used either for training or for validation, never for both; the two photographs are
 shared, so the validation measures digits that were not seen on backgrounds that may have been.
 """
@@ -13,7 +13,7 @@ import numpy as np
 
 from ...errors import InputError
 from .folder import check_content, make_folder
-from .pictures import (
+from .images import (
     LICENSES,
     Sources,
     background,
@@ -28,7 +28,7 @@ from .pictures import (
 
 VERSION = '1.0'
 SPLITS = ('train2017', 'val2017')
-DIGIT_SIDE = (0.21, 0.58)  # longest side of a digit, as a share of the picture's side
+DIGIT_SIDE = (0.21, 0.58)  # longest side of a digit, as a share of the image's side
 MAX_IOU = 0.05
 DESCRIPTION = (
     'Demo data: handwritten digits on photographs. The digit samples of train2017 and val2017 are '
@@ -50,10 +50,10 @@ def make_demo_data(
 
     Args:
         out_dir: Folder to make: ``annotations/instances_{train,val}2017.json``, ``train2017/`` and
-            ``val2017/`` with PNG pictures.
-        num_train: Number of training pictures.
-        num_val: Number of validation pictures.
-        size: Side of the square pictures in pixels, 32 to 1024.
+            ``val2017/`` with PNG images.
+        num_train: Number of training images.
+        num_val: Number of validation images.
+        size: Side of the square images in pixels, 32 to 1024.
         seed: Any non-negative number.
 
     Returns:
@@ -104,20 +104,20 @@ def _write_all(root: Path, info: dict) -> None:
         }
         (root / split).mkdir()
         for index in range(count):
-            # one generator a picture: picture 7 is the same however many are made
+            # one generator an image: image 7 is the same however many are made
             rng = np.random.default_rng([info['seed'], number, index])
-            picture, boxes = _make_picture(rng, sources, pool, info['size'])
-            _add_picture(content, root / split, picture, boxes)
+            image, boxes = _make_image(rng, sources, pool, info['size'])
+            _add_image(content, root / split, image, boxes)
         file = root / f'annotations/instances_{split}.json'
         file.write_text(json.dumps(content, separators=(',', ':')))
 
 
-def _add_picture(content: dict, folder: Path, picture: np.ndarray, boxes: list[tuple]) -> None:
-    """Write one picture, RGB ``(H, W, 3)``, and append its entries to the COCO content."""
+def _add_image(content: dict, folder: Path, image: np.ndarray, boxes: list[tuple]) -> None:
+    """Write one image, RGB ``(H, W, 3)``, and append its entries to the COCO content."""
     image_id = len(content['images']) + 1
     file_name = f'{image_id:06d}.png'
-    write_png(folder / file_name, picture)
-    height, width = picture.shape[:2]
+    write_png(folder / file_name, image)
+    height, width = image.shape[:2]
     content['images'].append(
         {'id': image_id, 'file_name': file_name, 'width': width, 'height': height}
     )
@@ -135,16 +135,16 @@ def _add_picture(content: dict, folder: Path, picture: np.ndarray, boxes: list[t
         )
 
 
-def _make_picture(
+def _make_image(
     rng: np.random.Generator, sources: Sources, pool: np.ndarray, size: int
 ) -> tuple[np.ndarray, list[tuple]]:
-    """Compose one picture.
+    """Compose one image.
 
     Returns:
-        The picture, RGB uint8 ``(size, size, 3)``, and for each digit ``((x, y, w, h), digit,
+        The image, RGB uint8 ``(size, size, 3)``, and for each digit ``((x, y, w, h), digit,
         sample index)``.
     """
-    picture = background(rng, sources.photos, size)
+    image = background(rng, sources.photos, size)
     least, most = np.log(DIGIT_SIDE)
     sides = np.exp(rng.uniform(least, most, int(rng.integers(1, 4)))) * size
     boxes: list = []
@@ -155,9 +155,9 @@ def _make_picture(
         if place is None:
             continue
         x, y = place
-        paste(picture, alpha, bright_colour(rng), x - left, y - top)
+        paste(image, alpha, bright_colour(rng), x - left, y - top)
         boxes.append(((x, y, w, h), int(sources.labels[sample]), sample))
-    return picture.round().astype(np.uint8), boxes
+    return image.round().astype(np.uint8), boxes
 
 
 def _free_place(

@@ -55,7 +55,7 @@ def make_folder(
 def check_content(
     out_dir: Path, info: dict, list_file: str, img_dir: str, kind: str = 'demo data'
 ) -> None:
-    """Check that a folder holds the pictures of these very arguments, all of them.
+    """Check that a folder holds the images of these very arguments, all of them.
 
     Args:
         out_dir: The folder.
@@ -65,7 +65,7 @@ def check_content(
         kind: What the data is called in the message.
 
     Raises:
-        InputError: Something else is there, other arguments made it, or pictures are missing.
+        InputError: Something else is there, other arguments made it, or images are missing.
     """
     try:
         content = json.loads((out_dir / list_file).read_text())
@@ -82,7 +82,7 @@ def check_content(
     missing = [name for name in names if not _has_content(out_dir / img_dir / name)]
     if missing:
         raise InputError(
-            f'{out_dir / img_dir} lacks {len(missing)} of {len(names)} pictures, '
+            f'{out_dir / img_dir} lacks {len(missing)} of {len(names)} images, '
             f'the first {min(missing)}: {ADVICE}'
         )
 

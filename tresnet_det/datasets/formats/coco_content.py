@@ -231,7 +231,7 @@ def check_annotations(ann_file: Path, images: list[dict], annotations: list[dict
     empty = len(images) - len(np.unique(at))
     if empty:
         warnings.append(
-            f'{ann_file}: {empty} of {len(images)} pictures have no annotation (training leaves '
+            f'{ann_file}: {empty} of {len(images)} images have no annotation (training leaves '
             'them out where filter_empty_gt is set; evaluation counts what is found on them)'
         )
     return warnings
@@ -281,7 +281,7 @@ def _check_boxes(ann_file: Path, annotations: list[dict], sizes: np.ndarray) -> 
     Args:
         ann_file: Named in messages.
         annotations: ``N`` entries.
-        sizes: Width and height of each annotation's picture in pixels, ``(N, 2)``.
+        sizes: Width and height of each annotation's image in pixels, ``(N, 2)``.
     """
     boxes = _number_array(ann_file, annotations, 'bbox', 4)
     area = _number_array(ann_file, annotations, 'area', 1)[:, 0]
@@ -293,8 +293,8 @@ def _check_boxes(ann_file: Path, annotations: list[dict], sizes: np.ndarray) -> 
     warnings = []
     for bad, what in (
         (flat, 'have no area or a side below one pixel: they are left out'),
-        (outside, 'lie outside their picture: they are left out'),
-        (partly, 'lie partly outside their picture: they are clipped'),
+        (outside, 'lie outside their image: they are left out'),
+        (partly, 'lie partly outside their image: they are clipped'),
     ):
         if bad.any():
             first = annotations[int(bad.argmax())]

@@ -1,4 +1,4 @@
-"""Training pictures that are kept apart where there are none to validate on, and their files."""
+"""Training images that are kept apart where there are none to validate on, and their files."""
 
 import hashlib
 import os
@@ -8,7 +8,7 @@ from pathlib import Path
 from ...errors import InputError
 from ...whole_files import replacing
 
-SHARE = 0.1  # of the training pictures
+SHARE = 0.1  # of the training images
 SEED = 0
 NAMES = {'train': 'train_without_val', 'val': 'val_of_train'}  # of the files that hold the parts
 
@@ -19,10 +19,10 @@ def needs_held_out(roles: Sequence[str]) -> bool:
 
 
 def choose_held_out(names: Sequence[str]) -> set[int]:
-    """Return which of the pictures are kept apart: a tenth of them, at least one.
+    """Return which of the images are kept apart: a tenth of them, at least one.
 
     It is those whose names come first by the SHA-256 of ``0/NAME``: the same in every run and on
-    every machine, and little changed by pictures that are added.
+    every machine, and little changed by images that are added.
     """
 
     def key(index: int) -> bytes:
@@ -33,9 +33,9 @@ def choose_held_out(names: Sequence[str]) -> set[int]:
 
 
 def describe_held_out(chosen: int, total: int) -> str:
-    """Say which pictures were kept apart."""
+    """Say which images were kept apart."""
     return (
-        f'no validation split: {chosen} of the {total} training pictures are kept apart for it '
+        f'no validation split: {chosen} of the {total} training images are kept apart for it '
         f'(a tenth, by the SHA-256 of {SEED}/NAME) and not trained on'
     )
 

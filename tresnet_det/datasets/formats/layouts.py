@@ -31,7 +31,7 @@ WANTED = {
     'voc': 'Annotations/, ImageSets/Main/ and JPEGImages/',
     'yolo': 'a data.yaml, or images/train/ with labels/train/ and a classes.txt',
     'csv': 'train.csv',
-    'folders': 'train/ with a folder of pictures for each class',
+    'folders': 'train/ with a folder of images for each class',
 }
 OTHER_JSON = re.compile(r'^(captions|image_info|panoptic|person_keypoints|stuff)_')
 COCO_NAMES = ('annotations/instances_*.json', '*/_annotations.coco.json')  # of nothing else
@@ -55,7 +55,7 @@ class Layout:
         kind: One of `KINDS`.
         root: The folder that has the layout: the given one, or one below it.
         splits: Of ``train``, ``val`` and ``test`` those that are there: a JSON, VOC's list of
-            pictures, a CSV or a folder with class folders; YOLO's first place of pictures.
+            images, a CSV or a folder with class folders; YOLO's first place of images.
         sign: The file or folder that it was recognised by.
         notes: What was passed over, a line each.
         yolo: YOLO's data; with the kind ``'yolo'`` alone.
@@ -134,7 +134,7 @@ def _recognise(root: Path, task: str) -> Layout | None:
         raise InputError(f'{root}: has several layouts, {signs}: move all but one of them away')
     if found:
         return found[0]
-    # Folders of pictures are in every layout, so these are asked for last.
+    # Folders of images are in every layout, so these are asked for last.
     return _find_class_folders(root) if 'folders' in OF_TASK[task] else None
 
 
@@ -177,12 +177,12 @@ def _find_voc(root: Path) -> Layout | None:
         if rows and all(len(row) == 1 for row in rows):  # others are lists of one class
             parts.append((file.stem, file))
     if not parts:
-        raise InputError(f'{lists}: has no list of pictures, such as train.txt')
+        raise InputError(f'{lists}: has no list of images, such as train.txt')
     splits, notes = assign_roles(parts, lists)
-    if 'test' in splits:  # VOC's own test pictures have come without annotations
+    if 'test' in splits:  # VOC's own test images have come without annotations
         names = ' '.join(read_lines(splits['test'])).split()
         if not any(os.path.isfile(folder / f'{name}.xml') for name in names):
-            notes.append(f'{splits.pop("test")} is left out: its pictures have no annotations')
+            notes.append(f'{splits.pop("test")} is left out: its images have no annotations')
     return Layout('voc', root, splits, folder, tuple(notes))
 
 
@@ -198,7 +198,7 @@ def _find_yolo(root: Path) -> Layout | None:
         for f in child_folders(root)
         if role_of(f.name) and (f / 'images').is_dir() and (f / 'labels').is_dir()
     ]
-    if not places and _has_pictures(root / 'images'):
+    if not places and _has_images(root / 'images'):
         places = [('train', root / 'images')]
     # labels/ beside images/, or within each split
     folders = [root / 'labels', *(place.parent / 'labels' for _, place in places)]
@@ -216,7 +216,7 @@ def _read_classes(root: Path, file: Path | None) -> tuple[tuple[str, ...], list[
     """Return the names in a ``classes.txt``, and what is wrong with them."""
     if file is None:
         text = (
-            f'{root}: has pictures and labels as YOLO does, and nothing that names the classes: '
+            f'{root}: has images and labels as YOLO does, and nothing that names the classes: '
             'write classes.txt, a name on each line, or a data.yaml'
         )
         return (), [MissingFileError(text)]
@@ -232,7 +232,7 @@ def _yolo_layout(root: Path, data: YoloData, faults: Sequence[InputError]) -> La
     splits, notes = dict(data.splits), list(data.notes)
     if 'test' in splits and not has_labels(data, 'test'):
         del splits['test']
-        notes.append('test is left out: its pictures have no label files')
+        notes.append('test is left out: its images have no label files')
     first = {role: places[0] for role, places in splits.items()}
     return Layout('yolo', root, first, data.source, tuple(notes), data, tuple(faults))
 
@@ -261,22 +261,22 @@ def _find_class_folders(root: Path) -> Layout | None:
         splits, notes = assign_roles(parts, root)
         known = [child for _, child in parts]
         notes += [
-            f'{child.name} is left out: it has pictures, but no class folders'
+            f'{child.name} is left out: it has images, but no class folders'
             for child in named
-            if child not in known and _has_pictures(child)
+            if child not in known and _has_images(child)
         ]
         return Layout('folders', root, splits, parts[0][1], tuple(notes))
-    # Not train/ and val/ with the pictures of all classes in them.
-    if any(_has_pictures(child) for child in children if child not in named):
+    # Not train/ and val/ with the images of all classes in them.
+    if any(_has_images(child) for child in children if child not in named):
         return Layout('folders', root, {'train': root}, root)
     return None
 
 
 def _has_class_folders(root: Path) -> bool:
-    return any(map(_has_pictures, child_folders(root)))
+    return any(map(_has_images, child_folders(root)))
 
 
-def _has_pictures(folder: Path) -> bool:
+def _has_images(folder: Path) -> bool:
     if not folder.is_dir():
         return False
     with os.scandir(folder) as entries:

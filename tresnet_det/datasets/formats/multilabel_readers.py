@@ -1,6 +1,6 @@
-"""Readers of several labels a picture, from COCO's JSON, CSV and folders; no pictures are opened.
+"""Readers of several labels per image, from COCO's JSON, CSV and folders; no images are opened.
 
-Each returns the picture files, relative to their folder, ``(N, classes)`` of int8 with 1 for there,
+Each returns the image files, relative to their folder, ``(N, classes)`` of int8 with 1 for there,
 0 for not there and -1 for unknown, and the names of the classes.
 """
 
@@ -13,7 +13,7 @@ from pathlib import Path
 import numpy as np
 
 from ...errors import InputError, MissingFileError, shown
-from ..classification import check_pictures, check_repeats, find_class_pictures, suggest
+from ..classification import check_image_files, check_repeats, find_class_images, suggest
 from .coco_content import check_category_names, check_images, check_references, read_instances
 from .text_files import read_text
 
@@ -25,18 +25,18 @@ VALUES = {'1': 1, '0': 0, '-1': -1, '1.0': 1, '0.0': 0, '-1.0': -1}
 
 
 def read_coco(ann_file: Path, folder: Path, classes: Sequence[str] | None) -> Labels:
-    """Read which categories are annotated in each picture of a COCO instances file.
+    """Read which categories are annotated in each image of a COCO instances file.
 
     As in the published protocol, a category is there when any annotation of it is, a crowd too.
 
     Args:
         ann_file: Instances JSON.
-        folder: Holds the pictures.
+        folder: Holds the images.
         classes: The categories that are taken, in the order of the labels; None for all of the
             file's in its order.
 
     Raises:
-        MissingFileError: The file or a picture is not there.
+        MissingFileError: The file or an image is not there.
         InputError: It is no instances file, contradicts itself, or lacks one of ``classes``.
     """
     if not ann_file.is_file():
@@ -58,26 +58,26 @@ def read_coco(ann_file: Path, folder: Path, classes: Sequence[str] | None) -> La
         column = column_of[annotation['category_id']]
         if column is not None:
             labels[row_of[annotation['image_id']], column] = 1
-    check_pictures(folder, names, str(ann_file))
+    check_image_files(folder, names, str(ann_file))
     return names, labels, classes
 
 
 def read_csv(ann_file: Path, folder: Path, classes: Sequence[str] | None) -> Labels:
     """Read a CSV file in one of two forms, told apart by its header.
 
-    ``file,label`` with the labels of a picture separated by semicolons: ``a.jpg,cat;dog``. Or
+    ``file,label`` with the labels of an image separated by semicolons: ``a.jpg,cat;dog``. Or
     ``file,cat,dog``, a column for each class, with 1, 0 or -1 in it. What the first column is
     called makes no difference.
 
     Args:
         ann_file: The file, in UTF-8, with a header, separated by commas.
-        folder: Holds the pictures.
+        folder: Holds the images.
         classes: Names in the order of the labels. None takes the columns in their order, or all
             labels that occur, sorted. Columns that are not among them are left out; labels must
             not occur.
 
     Raises:
-        MissingFileError: The file or a picture is not there.
+        MissingFileError: The file or an image is not there.
         InputError: There is no header, or a row is none.
     """
     rows = read_rows(ann_file)
@@ -88,7 +88,7 @@ def read_csv(ann_file: Path, folder: Path, classes: Sequence[str] | None) -> Lab
             "'file,label', labels separated by ';', or with 'file,' and a column for each class"
         )
     if not rows:
-        raise InputError(f'{ann_file}: no picture after the header: write one on each row')
+        raise InputError(f'{ann_file}: no image after the header: write one on each row')
     for number, row in rows:
         if len(row) != len(header):
             raise InputError(
@@ -102,23 +102,23 @@ def read_csv(ann_file: Path, folder: Path, classes: Sequence[str] | None) -> Lab
         labels, classes = _read_lists(ann_file, cells, classes)
     else:
         labels, classes = _read_columns(ann_file, header[1:], cells, classes)
-    check_pictures(folder, names, str(ann_file), numbers)
+    check_image_files(folder, names, str(ann_file), numbers)
     return names, labels, classes
 
 
 def read_folders(folder: Path, classes: Sequence[str] | None) -> Labels:
-    """Read a folder for each class; a picture in several of them has all their labels.
+    """Read a folder for each class; an image in several of them has all their labels.
 
-    It is the same picture where name and content are; one of them is read.
+    It is the same image where name and content are; one of them is read.
 
     Args:
         folder: Holds the class folders.
         classes: Their names in the order of the labels; None for all, sorted.
 
     Raises:
-        InputError: A class has no picture, or different pictures have the same name.
+        InputError: A class has no image, or different images have the same name.
     """
-    paths, numbers, classes = find_class_pictures(folder, classes)
+    paths, numbers, classes = find_class_images(folder, classes)
     row_of: dict[str, int] = {}
     names: list[str] = []
     pairs: list[tuple[int, int]] = []
@@ -130,7 +130,7 @@ def read_folders(folder: Path, classes: Sequence[str] | None) -> Labels:
         elif not filecmp.cmp(folder / names[row], folder / path):
             raise InputError(
                 f'{folder.absolute()}: {names[row]} and {path} have the same name and are '
-                'different pictures: rename one (the same name is one picture with several labels)'
+                'different images: rename one (the same name is one image with several labels)'
             )
         pairs.append((row, number))
     labels = np.zeros((len(names), len(classes)), np.int8)
@@ -153,7 +153,7 @@ def read_rows(ann_file: Path) -> list[tuple[int, list[str]]]:
     except csv.Error as error:
         raise InputError(f'{ann_file}:{reader.line_num}: no CSV ({error}): mend the row') from error
     if not rows:
-        raise InputError(f"{ann_file}: empty: write a header 'file,label' and a row a picture")
+        raise InputError(f"{ann_file}: empty: write a header 'file,label' and a row per image")
     return rows
 
 

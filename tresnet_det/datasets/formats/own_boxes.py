@@ -9,8 +9,8 @@ from typing import Any, NamedTuple
 from ...errors import InputError
 from .coco_content import check_annotations, check_categories, check_images, read_instances
 from .held_out import NAMES, SHARE, choose_held_out, describe_held_out, needs_held_out, write_text
+from .image_folders import find_images
 from .layouts import Layout
-from .picture_folders import find_pictures
 from .ready import OwnData, ReadySplit, check_known
 from .roles import ROLES
 from .voc import voc_to_coco
@@ -24,7 +24,7 @@ class Part(NamedTuple):
 
     Attributes:
         content: COCO's.
-        folder: Of the pictures.
+        folder: Of the images.
         file: That has this very content; None where it is to be written.
     """
 
@@ -39,7 +39,7 @@ Read = tuple[dict[str, Part], list[str]]  # by role, and what was passed over
 def prepare_boxes(
     layout: Layout, roles: Sequence[str], out: Path, classes: Sequence[str] | None, task: str
 ) -> OwnData:
-    """Make boxes ready, or for multi-label training the categories that each picture has.
+    """Make boxes ready, or for multi-label training the categories that each image has.
 
     Args:
         layout: COCO's, VOC's or YOLO's.
@@ -103,7 +103,7 @@ def _read_coco(layout: Layout, roles: Sequence[str], classes: Sequence[str] | No
         if content['annotations']:  # what it warns of, the loaders' checks say again
             check_annotations(file, content['images'], content['annotations'])
         names = [image['file_name'] for image in content['images']]
-        parts[role] = Part(content, find_pictures(layout.root, names, file, role), file)
+        parts[role] = Part(content, find_images(layout.root, names, file, role), file)
     return parts, notes
 
 
@@ -147,8 +147,8 @@ def _hold_out(layout: Layout, content: Content) -> tuple[Content, Content]:
     empty = [image for image in images if image['id'] not in annotated]
     if len(filled) < 2:
         raise InputError(
-            f'{layout.root}: {len(filled)} picture with boxes is too few to keep one apart to '
-            'validate on: add pictures, or a validation split'
+            f'{layout.root}: {len(filled)} image with boxes is too few to keep one apart to '
+            'validate on: add images, or a validation split'
         )
     chosen = set()
     for group in (filled, empty):

@@ -1,4 +1,4 @@
-"""One's own data with labels of pictures made ready: CSV and class folders."""
+"""One's own data with labels of images made ready: CSV and class folders."""
 
 import csv
 import io
@@ -8,19 +8,19 @@ from pathlib import Path
 import numpy as np
 
 from ...errors import InputError
-from ..classification import find_class_pictures
+from ..classification import find_class_images
 from .folders import inner_folders
 from .held_out import NAMES, choose_held_out, describe_held_out, needs_held_out, write_text
+from .image_folders import find_images
 from .layouts import Layout
 from .multilabel_readers import read_csv, read_folders, read_rows
-from .picture_folders import find_pictures
 from .ready import OwnData, ReadySplit, check_known
 
 
 def prepare_labels(
     layout: Layout, roles: Sequence[str], out: Path, classes: Sequence[str] | None
 ) -> OwnData:
-    """Make several labels a picture ready, out of CSV files or class folders.
+    """Make several labels per image ready, out of CSV files or class folders.
 
     Args:
         layout: Of CSV files or class folders.
@@ -37,7 +37,7 @@ def prepare_labels(
     for role in roles:
         source = layout.splits[role]
         if layout.kind == 'csv':
-            folder = find_pictures(layout.root, _first_column(source), source, role)
+            folder = find_images(layout.root, _first_column(source), source, role)
             names, labels, found = read_csv(source, folder, classes)
         else:
             folder = source
@@ -50,7 +50,7 @@ def prepare_labels(
         good = (labels == 1).any(1).nonzero()[0]
         if len(good) < 2:
             raise InputError(
-                f'{layout.root}: {len(good)} picture with a label is too few to keep one apart'
+                f'{layout.root}: {len(good)} image with a label is too few to keep one apart'
             )
         held = good[sorted(choose_held_out([names[i] for i in good]))]
         notes.append(describe_held_out(len(held), len(names)))
@@ -76,10 +76,10 @@ def _count_labels(file: Path | None, folder: Path, labels: np.ndarray, written: 
 
 
 def _first_column(file: Path) -> list[str]:
-    """Return the pictures that a CSV names; what is wrong with its rows, its reader says later."""
+    """Return the images that a CSV names; what is wrong with its rows, its reader says later."""
     names = [row[0].strip() for _, row in read_rows(file)[1:]]
     if not names:
-        raise InputError(f'{file}: no picture after the header: write one on each row')
+        raise InputError(f'{file}: no image after the header: write one on each row')
     return names
 
 
@@ -100,7 +100,7 @@ def _check_folders(folder: Path, classes: Sequence[str] | None, who: str) -> Non
 def prepare_folders(
     layout: Layout, roles: Sequence[str], out: Path, classes: Sequence[str] | None
 ) -> OwnData:
-    """Make one label a picture ready, out of class folders.
+    """Make one label per image ready, out of class folders.
 
     Args:
         layout: Of class folders.
@@ -117,7 +117,7 @@ def prepare_folders(
     for role in roles:
         folder = layout.splits[role]
         _check_folders(folder, classes, who)
-        names, labels, found = find_class_pictures(folder, classes)
+        names, labels, found = find_class_images(folder, classes)
         classes = found
         if len(found) < 2:
             raise InputError(
@@ -142,8 +142,8 @@ def _hold_out_of_folders(
         rows = [i for i, label in enumerate(labels) if label == number]
         if len(rows) < 2:
             raise InputError(
-                f'{folder / name}: its one picture cannot be both for training and validation: add '
-                'pictures, or a val/ folder'
+                f'{folder / name}: its one image cannot be both for training and validation: add '
+                'images, or a val/ folder'
             )
         val |= {rows[i] for i in choose_held_out([names[row] for row in rows])}
     return [i for i in range(len(names)) if i not in val], sorted(val)

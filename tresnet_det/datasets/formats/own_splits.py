@@ -26,9 +26,9 @@ def prepare_splits(
 ) -> OwnData:
     """Make the splits of a layout ready.
 
-    Where there is none to validate on, a tenth of the training pictures becomes it, see
-    :mod:`~tresnet_det.datasets.formats.held_out`: of the pictures with boxes and of
-    those without, of those with a label, or of each class where a picture has one.
+    Where there is none to validate on, a tenth of the training images becomes it, see
+    :mod:`~tresnet_det.datasets.formats.held_out`: of the images with boxes and of
+    those without, of those with a label, or of each class where an image has one.
 
     Args:
         layout: Of :func:`find_layout`.

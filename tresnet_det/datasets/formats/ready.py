@@ -14,16 +14,16 @@ class ReadySplit:
 
     Attributes:
         ann_file: COCO's JSON, a CSV or a list of labels; None for class folders.
-        folder: Of the pictures.
-        pictures: How many.
-        objects: Boxes, or labels of pictures.
-        empty: Pictures without any.
+        folder: Of the images.
+        images: How many.
+        objects: Boxes, or labels of images.
+        empty: Images without any.
         written: Whether ``ann_file`` was made here.
     """
 
     ann_file: Path | None
     folder: Path
-    pictures: int
+    images: int
     objects: int
     empty: int
     written: bool = False

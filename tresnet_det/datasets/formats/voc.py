@@ -24,42 +24,42 @@ def voc_to_coco(
     """Convert VOC XML files to one COCO instances JSON a split.
 
     Boxes: VOC counts pixels from 1 and includes the last one (VOC2007 devkit, section 'Bounding
-    box': the top left pixel is (1, 1)), COCO measures from the picture's corner at 0. So ``x =
-    xmin - 1``, ``w = xmax - xmin + 1``, and the same for y: a box over a whole 640 x 480 picture is
-    ``1, 1, 640, 480`` there and ``[0, 0, 640, 480]`` here. Boxes are clipped to the picture. A box
+    box': the top left pixel is (1, 1)), COCO measures from the image's corner at 0. So ``x =
+    xmin - 1``, ``w = xmax - xmin + 1``, and the same for y: a box over a whole 640 x 480 image is
+    ``1, 1, 640, 480`` there and ``[0, 0, 640, 480]`` here. Boxes are clipped to the image. A box
     whose corners coincide in x or y (``xmax <= xmin``) is a click, not a box: it is dropped.
 
     An object marked ``difficult`` gets ``iscrowd=1``: as in VOC's own evaluation it is neither
     counted as missed nor is a detection on it counted as wrong, and MMDetection does not train on
     it. (COCO's API passes over a key ``ignore``.)
 
-    Pictures are not copied: ``file_name`` is relative to ``JPEGImages``, which a config names by
-    ``data_prefix=dict(img=...)``. A picture has the same id in all splits.
+    Images are not copied: ``file_name`` is relative to ``JPEGImages``, which a config names by
+    ``data_prefix=dict(img=...)``. An image has the same id in all splits.
 
     Args:
         voc_root: Folder with ``Annotations``, ``ImageSets/Main`` and ``JPEGImages``.
         out_dir: Gets ``annotations/instances_<split>.json``. Files that this function made are
             made anew, others are not overwritten.
-        splits: Names of lists in ``ImageSets/Main``; by default all that list pictures only (VOC's
+        splits: Names of lists in ``ImageSets/Main``; by default all that list images only (VOC's
             lists of one class, with a second column, are left out).
         classes: Class names in the order of the labels; by default all names in the splits' files,
             in alphabetical order.
 
     Returns:
-        ``classes`` (list), ``splits`` (for each ``file``, ``pictures`` and ``boxes``, a count for
+        ``classes`` (list), ``splits`` (for each ``file``, ``images`` and ``boxes``, a count for
         each class), and ``warnings`` (lines of text).
 
     Raises:
-        MissingFileError: A folder, list, XML file or picture is not there.
-        InputError: A file is malformed, a picture has another size than its XML says, a class is
+        MissingFileError: A folder, list, XML file or image is not there.
+        InputError: A file is malformed, an image has another size than its XML says, a class is
             not in ``classes``, or a file to be written is there and comes from elsewhere.
     """
     voc_root, out_dir = Path(voc_root), Path(out_dir)
     check_layout(voc_root)
     lists = _read_lists(voc_root, splits)
     names = sorted({name for members in lists.values() for name in members})
-    pictures = list_pictures(voc_root / 'JPEGImages')
-    records = {name: _read_record(voc_root, name, pictures) for name in names}
+    images = list_images(voc_root / 'JPEGImages')
+    records = {name: _read_record(voc_root, name, images) for name in names}
     classes = _settle_classes(voc_root, records, classes)
     targets = {split: out_dir / f'annotations/instances_{split}.json' for split in lists}
     for target in targets.values():
@@ -72,7 +72,7 @@ def voc_to_coco(
         counts = Counter(a['category_id'] for a in content['annotations'])
         summary[split] = {
             'file': targets[split],
-            'pictures': len(members),
+            'images': len(members),
             'boxes': {name: counts[label] for label, name in enumerate(classes, 1)},
         }
     return {'classes': classes, 'splits': summary, 'warnings': _warnings(records)}
@@ -93,7 +93,7 @@ def check_layout(voc_root: Path) -> None:
 
 
 def _read_lists(voc_root: Path, splits: Sequence[str] | None) -> dict[str, list[str]]:
-    """Return the picture names of each split."""
+    """Return the image names of each split."""
     folder = voc_root / 'ImageSets/Main'
     wanted = sorted(p.stem for p in folder.glob('*.txt')) if splits is None else splits
     lists = {}
@@ -101,7 +101,7 @@ def _read_lists(voc_root: Path, splits: Sequence[str] | None) -> dict[str, list[
         file = folder / f'{split}.txt'
         if not file.is_file():
             there = ', '.join(sorted(p.stem for p in folder.glob('*.txt')))
-            raise MissingFileError(f'{file}: no such list of pictures; there are: {there}')
+            raise MissingFileError(f'{file}: no such list of images; there are: {there}')
         rows = [row.split() for row in read_lines(file) if row.strip()]
         if any(len(row) > 1 for row in rows):
             if splits is None:
@@ -111,7 +111,7 @@ def _read_lists(voc_root: Path, splits: Sequence[str] | None) -> dict[str, list[
         odd = [name for name in members if '/' in name or len(os.fsencode(name)) > LONGEST]
         if odd:
             raise InputError(
-                f'{file}: names {shown(odd[0])}: write the names of pictures, without folder and '
+                f'{file}: names {shown(odd[0])}: write the names of images, without folder and '
                 'ending'
             )
         twice = [name for name, count in Counter(members).items() if count > 1]
@@ -122,16 +122,16 @@ def _read_lists(voc_root: Path, splits: Sequence[str] | None) -> dict[str, list[
         elif splits is not None:
             raise InputError(f'{file}: is empty')
     if not lists:
-        raise InputError(f'{folder}: has no list of pictures; write one, such as train.txt')
+        raise InputError(f'{folder}: has no list of images; write one, such as train.txt')
     return lists
 
 
-def list_pictures(folder: Path) -> dict[str, list[str]]:
+def list_images(folder: Path) -> dict[str, list[str]]:
     """Return the file names in a folder by their stem."""
-    pictures: dict[str, list[str]] = {}
+    images: dict[str, list[str]] = {}
     for name in sorted(os.listdir(folder)):
-        pictures.setdefault(os.path.splitext(name)[0], []).append(name)
-    return pictures
+        images.setdefault(os.path.splitext(name)[0], []).append(name)
+    return images
 
 
 class _NoDoctype(ElementTree.TreeBuilder):
@@ -168,8 +168,8 @@ def parse_xml(file: Path) -> ElementTree.Element:
     return root
 
 
-def _read_record(voc_root: Path, name: str, pictures: dict[str, list[str]]) -> dict:
-    """Read one XML file and hold it against its picture.
+def _read_record(voc_root: Path, name: str, images: dict[str, list[str]]) -> dict:
+    """Read one XML file and hold it against its image.
 
     Returns:
         ``file_name``, ``width``, ``height``, ``objects`` (name, COCO box, difficult), and
@@ -177,20 +177,18 @@ def _read_record(voc_root: Path, name: str, pictures: dict[str, list[str]]) -> d
     """
     file = voc_root / 'Annotations' / f'{name}.xml'
     root = parse_xml(file)
-    candidates = pictures.get(name, [])
+    candidates = images.get(name, [])
     if not candidates:
-        raise MissingFileError(
-            f'{voc_root / "JPEGImages"}: has no picture {name}, wanted by {file}'
-        )
+        raise MissingFileError(f'{voc_root / "JPEGImages"}: has no image {name}, wanted by {file}')
     said = root.findtext('filename', '').strip()
     file_name = said if said in candidates else candidates[0]
-    width, height = picture_size(voc_root / 'JPEGImages' / file_name)
+    width, height = image_size(voc_root / 'JPEGImages' / file_name)
     if root.find('size') is not None:
         claimed = tuple(read_number(file, root, f'size/{side}') for side in ('width', 'height'))
         if claimed not in ((width, height), (0, 0)):  # 0 x 0 is how some tools say nothing
             raise InputError(
-                f'{file}: says {claimed[0]} x {claimed[1]}, and the picture {file_name} is '
-                f'{width} x {height}; correct <size>, and see that the boxes fit the picture'
+                f'{file}: says {claimed[0]} x {claimed[1]}, and the image {file_name} is '
+                f'{width} x {height}; correct <size>, and see that the boxes fit the image'
             )
     record = {'file_name': file_name, 'width': width, 'height': height}
     record |= {'objects': [], 'dropped': [], 'clipped': []}
@@ -199,8 +197,8 @@ def _read_record(voc_root: Path, name: str, pictures: dict[str, list[str]]) -> d
     return record
 
 
-def picture_size(file: Path) -> tuple[int, int]:
-    """Return width and height as the picture is shown (cameras may store it turned).
+def image_size(file: Path) -> tuple[int, int]:
+    """Return width and height as the image is shown (cameras may store it turned).
 
     Raises:
         InputError: It cannot be read.
@@ -213,7 +211,7 @@ def picture_size(file: Path) -> tuple[int, int]:
             turned = image.getexif().get(0x0112, 1) >= 5
             return ImageOps.exif_transpose(image).size if turned else image.size
     except Exception:  # Pillow raises almost anything on a broken header
-        raise InputError(f'{file}: not a readable picture: replace or remove it') from None
+        raise InputError(f'{file}: not a readable image: replace or remove it') from None
 
 
 def read_number(file: Path, element: ElementTree.Element, path: str) -> int | float:
@@ -258,9 +256,9 @@ def _add_object(file: Path, element: ElementTree.Element, record: dict) -> None:
 
 def _settle_classes(voc_root: Path, records: dict, classes: Sequence[str] | None) -> list[str]:
     found: dict = {}  # class name -> a file that has it
-    for picture, record in records.items():
+    for image, record in records.items():
         for name, _, _ in record['objects']:
-            found.setdefault(name, picture)
+            found.setdefault(name, image)
     if classes is None:
         if not found:
             raise InputError(f'{voc_root / "Annotations"}: the files have no object with a box')

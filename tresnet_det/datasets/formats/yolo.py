@@ -1,4 +1,4 @@
-"""YOLO's label files to COCO's format: a text file a picture, a row a box in fractions of it."""
+"""YOLO's label files to COCO's format: a text file an image, a row a box in fractions of it."""
 
 import os
 from collections import defaultdict
@@ -14,7 +14,7 @@ from .coco_content import LIMIT, is_text
 from .folders import walk
 from .multilabel_readers import SUFFIXES
 from .text_files import read_lines, read_text
-from .voc import picture_size
+from .voc import image_size
 from .yolo_rows import parse_row
 
 ORIGIN = 'Converted from YOLO'
@@ -33,7 +33,7 @@ class YoloData:
         source: Its ``data.yaml``, or the ``classes.txt``: who says what the classes are.
         names: The classes, by number.
         splits: Of ``train``, ``val`` and ``test`` those that are there, each as folders of
-            pictures or text files that list them.
+            images or text files that list them.
         notes: What was passed over, a line each.
     """
 
@@ -67,7 +67,7 @@ def read_data_yaml(file: Path) -> YoloData:
     """Read a ``data.yaml``.
 
     ``names`` is a list or ``{number: name}``. ``train``, ``val`` and ``test`` are a path or a list
-    of paths, each a folder or a text file that lists pictures, relative to ``path``, which is
+    of paths, each a folder or a text file that lists images, relative to ``path``, which is
     itself relative to the file, or else to the file's own folder. A leading ``../`` that leads
     nowhere is passed over, since Roboflow's exports have one too many. A ``test`` that is not there
     is left out.
@@ -121,7 +121,7 @@ def parse_data_yaml(file: Path) -> tuple[YoloData, list[InputError]]:
             text = f'{file}: {role} names {lost[0]!r}, and {place} is not there: correct '
             faults.append(MissingFileError(f'{text}{role}, or path, in it'))
     if not splits and not faults:
-        faults.append(InputError(f'{file}: names no pictures: write train: images/train'))
+        faults.append(InputError(f'{file}: names no images: write train: images/train'))
     return YoloData(file, names, splits, tuple(notes)), faults
 
 
@@ -180,14 +180,14 @@ def read_yolo(
 ) -> tuple[dict[str, tuple[dict, Path]], list[str]]:
     """Read splits as the content of COCO instances files.
 
-    A row is ``CLASS CX CY WIDTH HEIGHT`` in fractions of the picture, the class a number from 0. A
+    A row is ``CLASS CX CY WIDTH HEIGHT`` in fractions of the image, the class a number from 0. A
     row of the class and three points or more is a polygon, which becomes the box around it. The
-    label file of a picture lies where the last ``images`` among its folders is ``labels``, or else
-    beside it. A picture without one is background, without boxes.
+    label file of an image lies where the last ``images`` among its folders is ``labels``, or else
+    beside it. An image without one is background, without boxes.
 
-    Fractions are of the picture as it is shown: width and height come from its header, exchanged
+    Fractions are of the image as it is shown: width and height come from its header, exchanged
     where EXIF says that it lies on its side, as MMDetection loads it. Boxes are clipped to the
-    picture and rounded to a thousandth of a pixel; one without area is left out.
+    image and rounded to a thousandth of a pixel; one without area is left out.
 
     Args:
         data: The data set.
@@ -197,12 +197,12 @@ def read_yolo(
 
     Returns:
         For each split its content and the folder that its ``file_name`` are relative to; and
-        warnings, a line each. A picture has the same id in all splits.
+        warnings, a line each. An image has the same id in all splits.
 
     Raises:
-        MissingFileError: A list names a picture that is not there.
-        InputError: Rows are malformed (the log has a line for each of the first), no picture has a
-            label file, or a picture is none.
+        MissingFileError: A list names an image that is not there.
+        InputError: Rows are malformed (the log has a line for each of the first), no image has a
+            label file, or an image is none.
     """
     classes = tuple(classes or data.names)
     unknown = [name for name in data.names if name not in classes]
@@ -213,41 +213,41 @@ def read_yolo(
     number = {p: i for i, p in enumerate(sorted({p for ps in lists.values() for p in ps}), 1)}
     found, lost = _Findings(), []
     result = {}
-    for split, pictures in lists.items():
-        labels = {picture: label_file(picture) for picture in pictures}
+    for split, images in lists.items():
+        labels = {image: label_file(image) for image in images}
         if not any(file.is_file() for file in labels.values()):
             raise InputError(
-                f'{data.source}: none of the {len(pictures)} pictures of {split} has a label file; '
-                f'the first would be {labels[pictures[0]]}'
+                f'{data.source}: none of the {len(images)} images of {split} has a label file; '
+                f'the first would be {labels[images[0]]}'
             )
         if all(place.is_dir() for place in data.splits[split]):  # lists may share a folder
             lost += find_lost(labels.values())
-        folder = common_folder(data.splits[split], pictures)
+        folder = common_folder(data.splits[split], images)
         content = dict(
             info=dict(description=f'{ORIGIN}, split {split}'),
             images=[],
             annotations=[],
             categories=[dict(id=i, name=name) for i, name in enumerate(classes, 1)],
         )
-        for picture, file in labels.items():
-            _add_picture(content, number[picture], picture, folder, file, ids, data.source, found)
+        for image, file in labels.items():
+            _add_image(content, number[image], image, folder, file, ids, data.source, found)
         result[split] = content, folder
     _refuse(found.faults)
     warnings = found.warnings()
     if lost:
-        warnings.append(f'{len(lost)} label files have no picture, the first {lost[0]}')
+        warnings.append(f'{len(lost)} label files have no image, the first {lost[0]}')
     return result, warnings
 
 
 def has_labels(data: YoloData, split: str) -> bool:
-    """Whether any picture of a split has a label file."""
+    """Whether any image of a split has a label file."""
     places = data.splits[split]
-    return any(label_file(picture).is_file() for p in places for _, picture in list_pictures(p))
+    return any(label_file(image).is_file() for p in places for _, image in list_images(p))
 
 
-def label_file(picture: Path) -> Path:
-    """Return where the boxes of a picture are, or would be."""
-    return (_label_folder(picture.parent) / picture.name).with_suffix('.txt')
+def label_file(image: Path) -> Path:
+    """Return where the boxes of an image are, or would be."""
+    return (_label_folder(image.parent) / image.name).with_suffix('.txt')
 
 
 def _label_folder(folder: Path) -> Path:
@@ -260,24 +260,24 @@ def _label_folder(folder: Path) -> Path:
 
 
 def _list_split(data: YoloData, split: str) -> list[Path]:
-    pictures = {p: where for place in data.splits[split] for where, p in list_pictures(place)}
-    if not pictures:
+    images = {p: where for place in data.splits[split] for where, p in list_images(place)}
+    if not images:
         places = ', '.join(map(str, data.splits[split]))
-        raise InputError(f'{data.source}: {split} has no picture in {places}')
-    for picture, where in pictures.items():
-        if where and not picture.is_file():
-            raise MissingFileError(f'{where}: no picture at {picture}')
-    return list(pictures)
+        raise InputError(f'{data.source}: {split} has no image in {places}')
+    for image, where in images.items():
+        if where and not image.is_file():
+            raise MissingFileError(f'{where}: no image at {image}')
+    return list(images)
 
 
-def list_pictures(place: Path) -> Iterator[tuple[str, Path]]:
-    """Yield the pictures of a folder, or those that a text file lists, there or not.
+def list_images(place: Path) -> Iterator[tuple[str, Path]]:
+    """Yield the images of a folder, or those that a text file lists, there or not.
 
     Args:
         place: One of `YoloData.splits`.
 
     Yields:
-        The file and row that name the picture, empty in a folder; and the picture.
+        The file and row that name the image, empty in a folder; and the image.
 
     Raises:
         InputError: The file is no text.
@@ -294,14 +294,14 @@ def list_pictures(place: Path) -> Iterator[tuple[str, Path]]:
                 yield '', Path(folder, name)
 
 
-def common_folder(places: Sequence[Path], pictures: Sequence[Path]) -> Path:
-    """Return the folder that all places lie in, or, of lists, all pictures."""
-    folders = places if all(place.is_dir() for place in places) else {p.parent for p in pictures}
+def common_folder(places: Sequence[Path], images: Sequence[Path]) -> Path:
+    """Return the folder that all places lie in, or, of lists, all images."""
+    folders = places if all(place.is_dir() for place in places) else {p.parent for p in images}
     return Path(os.path.commonpath(folders))
 
 
 def find_lost(labels: Iterable[Path]) -> list[Path]:
-    """Return the label files beside those of the pictures that belong to none."""
+    """Return the label files beside those of the images that belong to none."""
     wanted = defaultdict(set)
     for file in labels:
         wanted[file.parent].add(file.name)
@@ -313,19 +313,19 @@ def find_lost(labels: Iterable[Path]) -> list[Path]:
     ]
 
 
-def _add_picture(
+def _add_image(
     content: dict,
     image_id: int,
-    picture: Path,
+    image: Path,
     folder: Path,
     file: Path,
     ids: Sequence[int],
     source: Path,
     found: _Findings,
 ) -> None:
-    """Append a picture and its boxes to COCO's content."""
-    width, height = picture_size(picture)
-    name = os.path.relpath(picture, folder)
+    """Append an image and its boxes to COCO's content."""
+    width, height = image_size(image)
+    name = os.path.relpath(image, folder)
     content['images'].append(dict(id=image_id, file_name=name, width=width, height=height))
     rows = read_lines(file) if file.is_file() else []
     for row, line in enumerate(rows, 1):

@@ -1,4 +1,4 @@
-"""A row of YOLO's label files: a class number, and a box or a polygon in fractions of a picture."""
+"""A row of YOLO's label files: a class number, and a box or a polygon in fractions of an image."""
 
 import math
 from collections.abc import Sequence
@@ -33,7 +33,7 @@ def parse_row(fields: Sequence[str], num_classes: int, source: Path) -> tuple[in
         source: What names the classes, for messages.
 
     Returns:
-        The class number, and left, top, right and bottom in fractions of the picture.
+        The class number, and left, top, right and bottom in fractions of the image.
 
     Raises:
         RowError: It is neither a box nor a polygon.

@@ -41,7 +41,7 @@ class StopOnNonFiniteHook(Hook):
     """Stop at the first loss, gradient or true box that is not finite, before the step is made.
 
     Weights, running statistics, the optimiser's state, averages and checkpoints are from before.
-    The message names the iteration, the files, the picture or box that is not finite itself, and
+    The message names the iteration, the files, the image or box that is not finite itself, and
     the first module and parameter that are not. Batch, weights and random states are kept in
     ``non_finite/`` of the work directory, for ``tools/replay.py``.
 

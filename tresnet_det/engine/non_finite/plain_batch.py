@@ -142,14 +142,14 @@ def find_non_finite(batch: Any) -> list[tuple[int | None, str]]:
     """Return where a batch of :func:`to_plain` has numbers that are not finite.
 
     Returns:
-        For each place the picture's number in the batch, None where it cannot be told, and a name
+        For each place the image's number in the batch, None where it cannot be told, and a name
         such as ``inputs`` or ``data_samples.gt_instances.bboxes``.
     """
     if not isinstance(batch, dict):
         return list(dict.fromkeys((None, name) for name in _bad_tensors(batch, 'batch')))
     found: list[tuple[int | None, str]] = []
     for key, item in batch.items():
-        # The pictures as a list or in one tensor, and a data sample for each.
+        # The images as a list or in one tensor, and a data sample for each.
         parts = item if isinstance(item, (list, tuple, torch.Tensor)) else None
         if parts is None or (isinstance(parts, torch.Tensor) and parts.dim() == 0):
             found += [(None, name) for name in _bad_tensors(item, str(key))]

@@ -181,7 +181,7 @@ class Replay:
     Attributes:
         step: What the file holds.
         whole: What the whole batch gave.
-        alone: For each picture its file and what it gave alone; empty for other forms of batches.
+        alone: For each image its file and what it gave alone; empty for other forms of batches.
     """
 
     step: dict[str, Any]
@@ -201,15 +201,15 @@ class Replay:
         if self.whole.finite and not places:
             lines.append('  all of it is finite this time: another device, or chance')
         if self.alone:
-            lines.append('each picture alone, its norms by their running statistics:')
+            lines.append('each image alone, its norms by their running statistics:')
         lines += [f'  {name}: {findings.verdict()}' for name, findings in self.alone]
         return lines
 
 
 def replay(path: str | Path, config: str | Path | None = None) -> Replay:
-    """Run a step that ``StopOnNonFiniteHook`` kept once more, and each of its pictures alone.
+    """Run a step that ``StopOnNonFiniteHook`` kept once more, and each of its images alone.
 
-    Pictures alone are normalised by the running statistics: a batch of one has none of its own. A
+    Images alone are normalised by the running statistics: a batch of one has none of its own. A
     batch is not split where it is no ``inputs`` in one tensor with a data sample for each.
 
     Args:
@@ -239,7 +239,7 @@ def replay(path: str | Path, config: str | Path | None = None) -> Replay:
         if getattr(module, 'running_mean', None) is not None:
             module.eval()
     alone = []
-    for name, part in _pictures(batch):
+    for name, part in _images(batch):
         try:
             alone.append((name, run_again(model, part, *arguments)))
         except (RuntimeError, ValueError) as error:  # a norm over one value
@@ -271,8 +271,8 @@ def _build_model(config: str | Path, weights: dict[str, torch.Tensor], path: Pat
     return model.train()
 
 
-def _pictures(batch: Any) -> Sequence[tuple[str, Any]]:
-    """Return the batch's pictures as batches of one, by file."""
+def _images(batch: Any) -> Sequence[tuple[str, Any]]:
+    """Return the batch's images as batches of one, by file."""
     if not isinstance(batch, dict) or set(batch) != {'inputs', 'data_samples'}:
         return []
     inputs, samples = batch['inputs'], batch['data_samples']
@@ -280,6 +280,6 @@ def _pictures(batch: Any) -> Sequence[tuple[str, Any]]:
         return []
     if len(inputs) != len(samples):
         return []
-    names = [(find_files(sample) or [f'picture {i + 1}'])[0] for i, sample in enumerate(samples)]
+    names = [(find_files(sample) or [f'image {i + 1}'])[0] for i, sample in enumerate(samples)]
     parts = [dict(inputs=inputs[i : i + 1], data_samples=[s]) for i, s in enumerate(samples)]
     return list(zip(names, parts, strict=True))

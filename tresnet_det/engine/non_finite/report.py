@@ -127,7 +127,7 @@ def _place(report: Report, number: int | None, name: str) -> str:
     if number is None:
         return name
     known = number < len(report.files)
-    return f'{name} of {report.files[number] if known else f"picture {number + 1}"}'
+    return f'{name} of {report.files[number] if known else f"image {number + 1}"}'
 
 
 def _list(items: Sequence[str]) -> str:
@@ -137,7 +137,7 @@ def _list(items: Sequence[str]) -> str:
 
 def _advice(in_batch: bool) -> str:
     if in_batch:
-        return 'Mend this picture, its annotations or the pipeline that made the number.'
+        return 'Mend this image, its annotations or the pipeline that made the number.'
     return (
         'Lower the learning rate, clip gradients (optim_wrapper.clip_grad), use bf16 in place of '
         'fp16, or check the annotations of these files.'

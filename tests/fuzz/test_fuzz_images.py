@@ -1,4 +1,4 @@
-"""Any bytes in place of a picture: it is read in its own size, or one line names the file."""
+"""Any bytes in place of an image: it is read in its own size, or one line names the file."""
 
 import io
 import os
@@ -11,9 +11,9 @@ from hypothesis import strategies as st
 from PIL import Image
 
 from tresnet_det.datasets.decode import decode_rgb
-from tresnet_det.datasets.formats.voc import picture_size
+from tresnet_det.datasets.formats.voc import image_size
 from tresnet_det.datasets.transforms import LoadImage
-from tresnet_det.prediction.inputs import find_sources, read_pictures
+from tresnet_det.prediction.inputs import find_sources, read_images
 
 
 def encode(mode, kind, **options):
@@ -44,15 +44,15 @@ WHOLE = {
     'tiff': encode('RGB', 'TIFF'),
     'ppm': encode('RGB', 'PPM'),
 }
-NO_PICTURES = (
+NO_IMAGES = (
     b'', b'\0', b'\xff\xd8', b'\x89PNG\r\n\x1a\n', b'GIF89a', b'RIFF\0\0\0\0WEBP', b'<svg/>',
     b'PK\x03\x04', b'\x80\x04K\x01.', b'<html>404</html>', b'\xff\xd8\xff\xd9', b'BM' + bytes(60),
 )  # fmt: skip
 
 
 @st.composite
-def pictures(draw):
-    """Draw the bytes of a picture file and whether they are those of a whole one."""
+def images(draw):
+    """Draw the bytes of an image file and whether they are those of a whole one."""
     kind = draw(st.sampled_from(sorted(WHOLE)))
     data = WHOLE[kind]
     action = draw(
@@ -71,7 +71,7 @@ def pictures(draw):
     elif action == 'more':  # phones append videos
         data += draw(st.binary(max_size=40))
     elif action == 'none':
-        data = draw(st.sampled_from(NO_PICTURES))
+        data = draw(st.sampled_from(NO_IMAGES))
     elif action == 'huge':  # a PNG that says 60000 x 60000 in its header, with its right checksum
         data = huge()
     return data, action in ('whole', 'more')
@@ -89,7 +89,7 @@ def huge():
 
 
 def sizes(data):
-    """Yield the sizes that decoders know the picture in, as (width, height), turned or not."""
+    """Yield the sizes that decoders know the image in, as (width, height), turned or not."""
     with Image.open(io.BytesIO(data)) as image:
         yield from (image.size, image.size[::-1])
     found = cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_COLOR)
@@ -97,15 +97,15 @@ def sizes(data):
         yield found.shape[1::-1]
 
 
-@given(pictures(), st.sampled_from(PLACE_FAULTS))
-def test_fuzz_pictures(picture, how):
-    data, is_whole = picture
+@given(images(), st.sampled_from(PLACE_FAULTS))
+def test_fuzz_images(image, how):
+    data, is_whole = image
     with folder() as root:
-        path = root / 'picture.bin'
+        path = root / 'image.bin'
         place(path, data, how)
         one = attempt(lambda: decode_rgb(path), path)
         loaded = attempt(lambda: LoadImage().transform(dict(img_path=str(path))), path)
-        size = attempt(lambda: picture_size(path), path)
+        size = attempt(lambda: image_size(path), path)
         if how == 'file' and is_whole:
             assert one is not None
             assert size is not None
@@ -119,11 +119,11 @@ def test_fuzz_pictures(picture, how):
             assert loaded['img'].shape[1::-1] == size == tuple(one.shape[:0:-1])
 
 
-@given(pictures(), st.sampled_from(PLACE_FAULTS))
-def test_fuzz_pictures_to_predict(picture, how):
-    data, is_whole = picture
+@given(images(), st.sampled_from(PLACE_FAULTS))
+def test_fuzz_images_to_predict(image, how):
+    data, is_whole = image
     with folder() as root:
-        path = root / 'picture.jpg'
+        path = root / 'image.jpg'
         place(path, data, how)
         place(root / 'good.png', WHOLE['png'], 'file')
         reported = []
@@ -137,7 +137,7 @@ def test_fuzz_pictures_to_predict(picture, how):
             return decode_rgb(name).permute(1, 2, 0).numpy()
 
         sources = attempt(lambda: find_sources([str(root)]), root)
-        found = [p.name for p in read_pictures(sources, read, report)]
+        found = [p.name for p in read_images(sources, read, report)]
         assert {*found, *reported} == {s.name for s in sources}
         assert not {*found} & {*reported}
         assert str(root / 'good.png') in found

@@ -1,6 +1,6 @@
-"""One picture with what was found drawn on it or written beneath it, for files and for video.
+"""One image with what was found drawn on it or written beneath it, for files and for video.
 
-Drawn by Pillow, and masks by OpenCV, which keep the picture's pixels and are quick enough for every
+Drawn by Pillow, and masks by OpenCV, which keep the image's pixels and are quick enough for every
 frame of a video; a figure of matplotlib does neither.
 """
 
@@ -16,42 +16,42 @@ from pycocotools import mask as masks_of_coco
 # Okabe and Ito's palette, told apart with every kind of colour vision; a class keeps its colour.
 COLOURS = ('#56B4E9', '#E69F00', '#009E73', '#F0E442', '#CC79A7', '#D55E00', '#0072B2')
 DARK = ('#D55E00', '#0072B2', '#009E73')  # white letters on these, black ones on the others
-FILL = 0.45  # of a mask's colour; the rest is the picture's
-SMALLEST = 400  # pixels of the longer side; a smaller picture is enlarged, or no text would fit
+FILL = 0.45  # of a mask's colour; the rest is the image's
+SMALLEST = 400  # pixels of the longer side; a smaller image is enlarged, or no text would fit
 
 
 def draw_boxes(
-    picture: np.ndarray,
+    image: np.ndarray,
     boxes: np.ndarray,
     labels: np.ndarray,
     scores: np.ndarray,
     class_names: Sequence[str],
     masks: Sequence[dict] | None = None,
 ) -> np.ndarray:
-    """Draw boxes with class and score on a picture, above the masks where there are any.
+    """Draw boxes with class and score on an image, above the masks where there are any.
 
     Args:
-        picture: ``(H, W, 3)`` of uint8 in RGB; it is not changed.
-        boxes: ``(N, 4)``, x1 y1 x2 y2 in the picture's pixels; one of zeros is not drawn.
+        image: ``(H, W, 3)`` of uint8 in RGB; it is not changed.
+        boxes: ``(N, 4)``, x1 y1 x2 y2 in the image's pixels; one of zeros is not drawn.
         labels: ``(N,)``, class numbers.
         scores: ``(N,)``, in [0, 1].
         class_names: Name of each class.
-        masks: N codes of pycocotools, of the picture's size.
+        masks: N codes of pycocotools, of the image's size.
 
     Returns:
-        A picture as given, enlarged by a whole factor where its longer side is under ``SMALLEST``.
+        An image as given, enlarged by a whole factor where its longer side is under ``SMALLEST``.
     """
-    image, factor = _enlarged(picture)
-    longest = max(image.size)
+    canvas, factor = _enlarged(image)
+    longest = max(canvas.size)
     width, font = max(2, round(longest / 400)), _font(longest // 36)
     boxes = np.asarray(boxes, dtype=float).reshape(-1, 4) * factor
     order = np.argsort(scores).tolist()  # the surest on top
     if masks is not None:
-        pixels = np.array(image)
+        pixels = np.array(canvas)
         for n in order:
             _paint_mask(pixels, masks[n], factor, _colour(labels[n]), max(2, width // 2))
-        image = Image.fromarray(pixels)
-    draw = ImageDraw.Draw(image)
+        canvas = Image.fromarray(pixels)
+    draw = ImageDraw.Draw(canvas)
     order = [n for n in order if boxes[n].any()]
     for n in order:
         x1, y1 = boxes[n, :2]
@@ -60,34 +60,34 @@ def draw_boxes(
         draw.rectangle((x1, y1, x2, y2), outline=_colour(labels[n]), width=width)
     for n in order:  # names above all boxes
         _write_name(draw, boxes[n], f'{class_names[labels[n]]} {scores[n]:.2f}', labels[n], font)
-    return np.asarray(image)
+    return np.asarray(canvas)
 
 
 def draw_classes(
-    picture: np.ndarray, lines: Sequence[tuple[str, float]], rows: int | None = None
+    image: np.ndarray, lines: Sequence[tuple[str, float]], rows: int | None = None
 ) -> np.ndarray:
-    """Write classes with their scores, and a bar as long as the score, beneath a picture.
+    """Write classes with their scores, and a bar as long as the score, beneath an image.
 
     Args:
-        picture: ``(H, W, 3)`` of uint8 in RGB; it is not changed.
+        image: ``(H, W, 3)`` of uint8 in RGB; it is not changed.
         lines: Name and score in [0, 1] of each class; without any, it says so.
         rows: How many lines there is room for, so that a video's frames are of one size; further
             ones are counted in the last. None for as many as there are.
 
     Returns:
-        ``(H', W', 3)`` of uint8 in RGB, the picture on top of the text.
+        ``(H', W', 3)`` of uint8 in RGB, the image on top of the text.
     """
-    image, _ = _enlarged(picture)
-    font = _font(max(image.size) // 24)
+    canvas, _ = _enlarged(image)
+    font = _font(max(canvas.size) // 24)
     height = round(font.size * 1.5)
     rows = max(1, len(lines) if rows is None else rows)
-    width = max(image.width, 16 * round(font.size))  # room for a name beneath a narrow picture
-    sheet = Image.new('RGB', (width, image.height + rows * height + height // 2), 'white')
-    sheet.paste(image)
+    width = max(canvas.width, 16 * round(font.size))  # room for a name beneath a narrow image
+    sheet = Image.new('RGB', (width, canvas.height + rows * height + height // 2), 'white')
+    sheet.paste(canvas)
     draw = ImageDraw.Draw(sheet)
     shown = list(lines if len(lines) <= rows else lines[: rows - 1])
     gap = height // 4
-    y = image.height + gap
+    y = canvas.height + gap
     for name, score in shown:
         _write_line(draw, name, score, (gap, y, sheet.width - gap, y + height - 2), font)
         y += height
@@ -118,7 +118,7 @@ def _paint_mask(pixels: np.ndarray, code: dict, factor: int, colour: str, width:
 def _write_name(
     draw: ImageDraw.ImageDraw, box: np.ndarray, text: str, label: int, font: ImageFont.FreeTypeFont
 ) -> None:
-    """Write above a box, or into it where there is no room above, always inside the picture."""
+    """Write above a box, or into it where there is no room above, always inside the image."""
     _, _, width, height = font.getbbox(text)
     width, height = width + 4, height + 4
     x = max(min(box[0], draw.im.size[0] - width), 0)
@@ -148,13 +148,13 @@ def _write_line(
     draw.text((right, middle), f'{score:.2f}', fill='black', font=font, anchor='rm')
 
 
-def _enlarged(picture: np.ndarray) -> tuple[Image.Image, int]:
-    """The picture with at least ``SMALLEST`` pixels, and the factor."""
-    image = Image.fromarray(np.ascontiguousarray(picture))
-    factor = max(1, round(SMALLEST / max(image.size)))
+def _enlarged(image: np.ndarray) -> tuple[Image.Image, int]:
+    """The image with at least ``SMALLEST`` pixels, and the factor."""
+    canvas = Image.fromarray(np.ascontiguousarray(image))
+    factor = max(1, round(SMALLEST / max(canvas.size)))
     if factor > 1:  # with pixels that can be counted
-        image = image.resize([side * factor for side in image.size], Image.Resampling.NEAREST)
-    return image, factor
+        canvas = canvas.resize([side * factor for side in canvas.size], Image.Resampling.NEAREST)
+    return canvas, factor
 
 
 def _colour(label: int) -> str:

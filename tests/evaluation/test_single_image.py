@@ -1,4 +1,4 @@
-"""One picture with boxes and masks, or with classes beneath it, looked at pixel by pixel."""
+"""One image with boxes and masks, or with classes beneath it, looked at pixel by pixel."""
 
 import tracemalloc
 
@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from pycocotools import mask as masks_of_coco
 
-from tresnet_det.evaluation.single_picture import SMALLEST, draw_boxes, draw_classes
+from tresnet_det.evaluation.single_image import SMALLEST, draw_boxes, draw_classes
 
 NAMES = ['cat', 'dog']
 BLUE, ORANGE = (0x56, 0xB4, 0xE9), (0xE6, 0x9F, 0x00)
@@ -16,17 +16,17 @@ def grey(height, width):
     return np.full((height, width, 3), 128, np.uint8)
 
 
-def columns_of(picture, colour, row):
-    return np.flatnonzero((picture[row] == colour).all(-1))
+def columns_of(image, colour, row):
+    return np.flatnonzero((image[row] == colour).all(-1))
 
 
-def test_a_box_lies_on_its_pixels_in_its_classes_colour_and_the_picture_stays():
-    picture = grey(500, 600)
+def test_a_box_lies_on_its_pixels_in_its_classes_colour_and_the_image_stays():
+    image = grey(500, 600)
     drawn = draw_boxes(
-        picture, [[100, 200, 300, 400], [400, 200, 500, 400]], np.array([0, 1]), [0.9, 0.5], NAMES
+        image, [[100, 200, 300, 400], [400, 200, 500, 400]], np.array([0, 1]), [0.9, 0.5], NAMES
     )
-    assert (picture == 128).all()
-    assert drawn.shape == picture.shape
+    assert (image == 128).all()
+    assert drawn.shape == image.shape
     for colour, left, right in ((BLUE, 100, 299), (ORANGE, 400, 499)):
         found = columns_of(drawn, colour, 300)
         assert (found[0], found[-1]) == (left, right)
@@ -41,7 +41,7 @@ def test_of_two_boxes_at_one_place_the_surest_is_seen(scores, colour):
     assert seen & {BLUE, ORANGE} == {colour}
 
 
-def test_a_small_picture_is_enlarged_with_its_boxes():
+def test_a_small_image_is_enlarged_with_its_boxes():
     drawn = draw_boxes(grey(50, 100), [[10, 20, 60, 40]], np.array([0]), [0.9], NAMES)
     assert drawn.shape == (200, SMALLEST, 3)
     found = columns_of(drawn, BLUE, 150)
@@ -49,13 +49,13 @@ def test_a_small_picture_is_enlarged_with_its_boxes():
 
 
 @pytest.mark.parametrize('box', [[0, 0, 50, 50], [560, 0, 600, 30], [-20, 400, 620, 520]])
-def test_a_name_stays_inside_the_picture(box):
+def test_a_name_stays_inside_the_image(box):
     drawn = draw_boxes(grey(500, 600), [box], np.array([0]), [0.9], ['name'])
     bare = draw_boxes(grey(500, 600), [box], np.array([0]), [0.9], [''])
     assert (drawn != bare).any()
 
 
-def test_without_boxes_the_picture_is_as_it_was():
+def test_without_boxes_the_image_is_as_it_was():
     drawn = draw_boxes(grey(500, 600), np.zeros((0, 4)), np.zeros(0, int), np.zeros(0), NAMES)
     assert (drawn == 128).all()
 
@@ -68,18 +68,18 @@ DISTANCE = np.hypot(np.arange(500)[:, None] - 250, np.arange(600) - 300)
 RING = (DISTANCE < 100) & (DISTANCE > 40)
 
 
-def draw_masks(picture, masks, labels, scores=None, boxes=None):
+def draw_masks(image, masks, labels, scores=None, boxes=None):
     labels = np.array(labels)
     boxes = np.zeros((len(labels), 4)) if boxes is None else boxes
     scores = np.linspace(1, 0.5, len(labels)) if scores is None else scores
-    return draw_boxes(picture, boxes, labels, scores, NAMES, [encode(mask) for mask in masks])
+    return draw_boxes(image, boxes, labels, scores, NAMES, [encode(mask) for mask in masks])
 
 
 @pytest.mark.parametrize('shade', [0, 128, 255])
 def test_a_mask_is_tinted_in_its_classes_colour_with_an_edge_and_the_rest_stays(shade):
-    picture = np.full((500, 600, 3), shade, np.uint8)
-    drawn = draw_masks(picture, [RING], [0])
-    assert (picture == shade).all()
+    image = np.full((500, 600, 3), shade, np.uint8)
+    drawn = draw_masks(image, [RING], [0])
+    assert (image == shade).all()
     tint = drawn[np.abs(DISTANCE - 70) < 25].astype(float)
     assert np.abs(tint - (0.55 * shade + 0.45 * np.array(BLUE))).max() <= 1
     assert (drawn[np.abs(DISTANCE - 70) > 35] == shade).all()
@@ -117,7 +117,7 @@ def test_of_two_masks_the_surest_is_on_top():
         assert np.abs(pixel - expected).max() <= 1
 
 
-def test_a_small_picture_is_enlarged_with_its_masks():
+def test_a_small_image_is_enlarged_with_its_masks():
     mask = np.zeros((50, 100), bool)
     mask[20:40, 10:60] = True
     drawn = draw_masks(grey(50, 100), [mask], [0])
@@ -134,19 +134,19 @@ def test_a_mask_of_no_pixel_and_one_of_all_are_drawn(fill):
     assert (drawn[250, 300] == 128).all() == (fill == 0)
 
 
-def test_many_masks_of_a_large_picture_are_held_one_at_a_time():
+def test_many_masks_of_a_large_image_are_held_one_at_a_time():
     size = (1000, 1500)
     mask = np.zeros(size, bool)
     mask[50:950, 50:1450] = True
-    picture, codes = grey(*size), [encode(mask)] * 50
-    arguments = (picture, np.zeros((50, 4)), np.zeros(50, int), np.ones(50), NAMES, codes)
+    image, codes = grey(*size), [encode(mask)] * 50
+    arguments = (image, np.zeros((50, 4)), np.zeros(50, int), np.ones(50), NAMES, codes)
     tracemalloc.start()
     try:
         draw_boxes(*arguments)
         _, peak = tracemalloc.get_traced_memory()
     finally:
         tracemalloc.stop()
-    assert peak < 8 * picture.nbytes  # all masks would be 17 times the picture
+    assert peak < 8 * image.nbytes  # all masks would be 17 times the image
 
 
 def test_a_bar_is_as_long_as_its_score():
@@ -166,6 +166,6 @@ def test_frames_are_of_one_size_however_many_labels_they_have():
 
 
 @pytest.mark.parametrize('shape', [(5, 3000), (3000, 5), (1, 1)])
-def test_any_shape_of_picture_has_room_for_a_name(shape):
+def test_any_shape_of_image_has_room_for_a_name(shape):
     drawn = draw_classes(grey(*shape), [('a name of some length', 0.5)])
     assert drawn.shape[1] >= 170

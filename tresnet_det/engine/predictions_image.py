@@ -1,4 +1,4 @@
-"""A picture of what a detector finds or a classifier says, kept with the figures of a test."""
+"""An image of what a detector finds or a classifier says, kept with the figures of a test."""
 
 from collections.abc import Sequence
 from pathlib import Path
@@ -12,20 +12,20 @@ from mmengine.runner import Runner
 
 
 @HOOKS.register_module()
-class PredictionsPictureHook(Hook):
-    """Draw pictures of a test with the truth beside the prediction.
+class PredictionsImageHook(Hook):
+    """Draw images of a test with the truth beside the prediction.
 
-    Of a detector, the first pictures. Of a classifier, whose samples have a ``pred_score``,
-    pictures from the first to the last at equal distances: class folders are read one after the
-    other, and the first pictures would show one class. A picture that fails is a warning and never
+    Of a detector, the first images. Of a classifier, whose samples have a ``pred_score``,
+    images from the first to the last at equal distances: class folders are read one after the
+    other, and the first images would show one class. An image that fails is a warning and never
     the end of a test.
 
     Args:
-        limit: How many pictures; None for 12 of a detector, 24 of a classifier.
+        limit: How many images; None for 12 of a detector, 24 of a classifier.
         score_thr: In [0, 1]. Boxes with a lower score are not drawn, labels not predicted; of one
-            label a picture, the surest are listed whatever their score. None for 0.3 of a
+            label per image, the surest are listed whatever their score. None for 0.3 of a
             detector, 0.5 of a classifier, the threshold of ``MultiLabelMetric``.
-        file_name: The picture's name in the work folder.
+        file_name: The image's name in the work folder.
     """
 
     def __init__(
@@ -51,7 +51,7 @@ class PredictionsPictureHook(Hook):
         """Keep those of the batch's samples that are to be drawn."""
         for sample in outputs:
             if hasattr(sample, 'pred_score'):
-                limit, total = _or(self.limit, 24), _count_pictures(runner)
+                limit, total = _or(self.limit, 24), _count_images(runner)
                 # true of `limit` numbers below the total, at equal distances; of all where few
                 is_turn = self.seen * limit % max(total, limit) < limit
             else:
@@ -79,8 +79,8 @@ def _or(value: float | None, default: float) -> float:
     return default if value is None else value
 
 
-def _count_pictures(runner: Runner) -> int:
-    """How many pictures this process tests; 0 where that is not known before the end."""
+def _count_images(runner: Runner) -> int:
+    """How many images this process tests; 0 where that is not known before the end."""
     try:
         return len(runner.test_dataloader.sampler)
     except TypeError:
@@ -110,7 +110,7 @@ def _draw_classifier(samples: list, classes: Sequence[str], path: Path, score_th
 
     scores = torch.stack([sample.pred_score for sample in samples]).float().cpu()
     labels = None
-    # Without truth, the scores of one label a picture are known by their sum.
+    # Without truth, the scores of one label per image are known by their sum.
     multi_label = not torch.allclose(scores.sum(1), torch.ones(len(scores)), atol=1e-3)
     if all('gt_label' in sample for sample in samples):
         labels = torch.stack([sample.gt_label for sample in samples]).cpu().numpy()

@@ -2,7 +2,7 @@
 
 The digits are scikit-learn's 1797 (UCI's test set of pen strokes, 8x8, 16 grey levels), the
 backgrounds crops of scikit-learn's two photographs. Nothing is downloaded and nothing is shipped.
-Pictures are RGB, ``(H, W, 3)``.
+Images are RGB, ``(H, W, 3)``.
 """
 
 from pathlib import Path
@@ -23,7 +23,7 @@ LICENSES = [
 
 
 def check_size_and_seed(size: int, seed: int) -> None:
-    """Raise an InputError where a picture's side or a seed is out of range."""
+    """Raise an InputError where an image's side or a seed is out of range."""
     if not 32 <= size <= 1024:
         raise InputError(f'demo data: size is {size}; give a side of 32 to 1024 pixels')
     if seed < 0:
@@ -31,7 +31,7 @@ def check_size_and_seed(size: int, seed: int) -> None:
 
 
 class Sources(NamedTuple):
-    """What pictures are composed of.
+    """What images are composed of.
 
     Attributes:
         digits: Grey levels 0..16, ``(1797, 8, 8)``.
@@ -63,11 +63,11 @@ def split_samples(count: int, seed: int) -> tuple[np.ndarray, np.ndarray]:
     return order[num_val:], order[:num_val]
 
 
-def write_png(file: Path, picture: np.ndarray) -> None:
-    """Write an RGB picture, uint8."""
+def write_png(file: Path, image: np.ndarray) -> None:
+    """Write an RGB image, uint8."""
     import cv2
 
-    file.write_bytes(cv2.imencode('.png', picture[..., ::-1])[1].tobytes())
+    file.write_bytes(cv2.imencode('.png', image[..., ::-1])[1].tobytes())
 
 
 def background(rng: np.random.Generator, photos: list[np.ndarray], size: int) -> np.ndarray:
@@ -122,11 +122,11 @@ def bright_colour(rng: np.random.Generator) -> np.ndarray:
     return np.array(colour) * 255
 
 
-def paste(picture: np.ndarray, alpha: np.ndarray, colour: np.ndarray, x: int, y: int) -> None:
-    """Blend ``colour`` into ``picture`` in place; what lies outside the picture is left out."""
+def paste(image: np.ndarray, alpha: np.ndarray, colour: np.ndarray, x: int, y: int) -> None:
+    """Blend ``colour`` into ``image`` in place; what lies outside the image is left out."""
     top, left = max(0, -y), max(0, -x)
-    bottom = min(alpha.shape[0], picture.shape[0] - y)
-    right = min(alpha.shape[1], picture.shape[1] - x)
+    bottom = min(alpha.shape[0], image.shape[0] - y)
+    right = min(alpha.shape[1], image.shape[1] - x)
     opacity = alpha[top:bottom, left:right, None] / 255.0
-    view = picture[y + top : y + bottom, x + left : x + right]
+    view = image[y + top : y + bottom, x + left : x + right]
     view += opacity * (colour - view)

@@ -1,4 +1,4 @@
-"""The picture that a test leaves behind, drawn from a real runner's test loop."""
+"""The image that a test leaves behind, drawn from a real runner's test loop."""
 
 import inspect
 
@@ -12,7 +12,7 @@ from PIL import Image
 from tresnet_det.models.data_sample import ClsDataSample
 
 BOX = torch.tensor([[8.0, 8, 40, 40]])
-HOOK = {'type': 'PredictionsPictureHook', 'limit': 3}
+HOOK = {'type': 'PredictionsImageHook', 'limit': 3}
 
 
 class Classes(list):
@@ -40,7 +40,7 @@ def scored(path, scores, label=None):
 
 @pytest.fixture
 def run_test(build, toy, log, tmp_path):
-    """Test with a model that returns these samples; give the picture's path and the log."""
+    """Test with a model that returns these samples; give the image's path and the log."""
 
     def run(samples, hook=HOOK):
         class Finder(toy):
@@ -70,7 +70,7 @@ def photo(tmp_path):
 
 
 @pytest.mark.parametrize('truth', [True, False])
-def test_first_pictures_of_a_test_are_drawn(run_test, photo, truth, monkeypatch):
+def test_first_images_of_a_test_are_drawn(run_test, photo, truth, monkeypatch):
     from tresnet_det.evaluation import figures
 
     calls = []
@@ -117,7 +117,7 @@ def test_first_pictures_of_a_test_are_drawn(run_test, photo, truth, monkeypatch)
         'classifier, mixed labels',
     ],  # fmt: skip
 )
-def test_picture_that_cannot_be_drawn_is_a_warning(run_test, samples, why):
+def test_image_that_cannot_be_drawn_is_a_warning(run_test, samples, why):
     path, lines = run_test(samples)
     (line,) = [line for line in lines if line.startswith('predictions.png could not be drawn')]
     assert why in line
@@ -166,7 +166,7 @@ def test_what_a_classifier_says_is_drawn(run_test, photo, drawn, scores, label, 
     assert (pixels == 90).all(-1).sum() > 10_000
 
 
-def test_pictures_of_a_classifier_are_from_first_to_last(run_test, tmp_path, drawn):
+def test_images_of_a_classifier_are_from_first_to_last(run_test, tmp_path, drawn):
     paths = [tmp_path / f'{i}.png' for i in range(11)]
     for path in paths:
         Image.new('RGB', (8, 8)).save(path)
@@ -176,9 +176,9 @@ def test_pictures_of_a_classifier_are_from_first_to_last(run_test, tmp_path, dra
 
 @pytest.mark.parametrize('count', [1, 11])
 def test_limit_none_draws_24_of_a_classifier_and_12_of_a_detector(run_test, photo, drawn, count):
-    from tresnet_det.engine import PredictionsPictureHook
+    from tresnet_det.engine import PredictionsImageHook
 
-    hook = PredictionsPictureHook()
+    hook = PredictionsImageHook()
     run_test([scored(photo, [0.9, 0.1], 0)] * 5 * count, hook)
     assert len(drawn[0]['image_paths']) == min(24, 5 * count)
     run_test([sample(photo)] * 2 * count, hook)
@@ -200,6 +200,6 @@ def test_score_thr(run_test, photo, drawn, monkeypatch, given, of_detector, of_c
 
 
 def test_other_processes_draw_nothing(run_test, photo, monkeypatch):
-    monkeypatch.setattr('tresnet_det.engine.predictions_picture.is_main_process', lambda: False)
+    monkeypatch.setattr('tresnet_det.engine.predictions_image.is_main_process', lambda: False)
     path, _ = run_test([sample(photo)])
     assert not path.exists()

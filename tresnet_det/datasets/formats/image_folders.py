@@ -1,4 +1,4 @@
-"""The folder in which the pictures of an annotation file lie."""
+"""The folder in which the images of an annotation file lie."""
 
 import os
 import re
@@ -9,12 +9,12 @@ from ...errors import InputError, MissingFileError, shown
 from .folders import child_folders
 from .roles import role_of
 
-DEPTH = 3  # folders below the data's own in which pictures are looked for
-SAMPLE = 100  # names by which the folder of pictures is found
+DEPTH = 3  # folders below the data's own in which images are looked for
+SAMPLE = 100  # names by which the folder of images is found
 
 
-def find_pictures(root: Path, names: Sequence[str], ann_file: Path, role: str) -> Path:
-    """Find the folder that the picture files of an annotation file are relative to.
+def find_images(root: Path, names: Sequence[str], ann_file: Path, role: str) -> Path:
+    """Find the folder that the image files of an annotation file are relative to.
 
     Where several folders have them (as where each split counts from 1), it is the one beside the
     file, or with the file's name, or with a name of the role.
@@ -37,7 +37,7 @@ def find_pictures(root: Path, names: Sequence[str], ann_file: Path, role: str) -
     most = max(counts.values())
     if not most:
         raise MissingFileError(
-            f'{ann_file}: names pictures such as {shown(names[0])}, and no folder below {root} has '
+            f'{ann_file}: names images such as {shown(names[0])}, and no folder below {root} has '
             'them: put them there, under the names that it gives'
         )
     split = re.sub('^instances_', '', ann_file.stem)
@@ -47,13 +47,13 @@ def find_pictures(root: Path, names: Sequence[str], ann_file: Path, role: str) -
         named = split in parts or role in map(role_of, parts)
         return folder == ann_file.parent, split in parts, named, counts[folder]
 
-    # A folder of the right name may lack some pictures, which the data's checks then tell.
+    # A folder of the right name may lack some images, which the data's checks then tell.
     able = [folder for folder, count in counts.items() if count >= most / 2]
     best = max(map(rank, able))
     chosen = [folder for folder in able if rank(folder) == best]
     if len(chosen) > 1:
         raise InputError(
-            f'{ann_file}: {chosen[0]} and {chosen[1]} both have pictures of its names: move one '
+            f'{ann_file}: {chosen[0]} and {chosen[1]} both have images of its names: move one '
             'away, or give the right one a name of the split'
         )
     return chosen[0]

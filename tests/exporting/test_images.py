@@ -4,7 +4,7 @@ import pytest
 
 from tresnet_det.engine.config import load_config
 from tresnet_det.errors import InputError, MissingFileError
-from tresnet_det.exporting.pictures import (
+from tresnet_det.exporting.images import (
     UnknownStepError,
     find_photos,
     find_test_dataset,
@@ -102,7 +102,7 @@ def test_photos_come_evenly_out_of_a_folder_and_those_below(project_root, tmp_pa
     found = find_photos(cfg, str(tmp_path), 5)
     assert [path.stem for path in found] == ['0', '2', '4', '6', '8']
     assert len(find_photos(cfg, str(tmp_path), 99)) == 10
-    # Without a folder: where the config's test pictures are.
+    # Without a folder: where the config's test images are.
     cfg.test_dataloader.dataset.update(data_root=str(tmp_path), data_prefix=dict(img='part_1/'))
     assert [path.stem for path in find_photos(cfg, None, 2)] == ['5', '7']
     cfg.test_dataloader.dataset.data_root = str(tmp_path / 'gone')

@@ -1,4 +1,4 @@
-"""What a config's test pipeline does to a picture, in the words of ``onnx_runner.py``."""
+"""What a config's test pipeline does to an image, in the words of ``onnx_runner.py``."""
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -9,7 +9,7 @@ from ..engine import config as edit
 from ..errors import InputError, MissingFileError
 
 SUFFIXES = ('.jpg', '.jpeg', '.png', '.bmp', '.webp')
-# They do nothing to a picture that is already read.
+# They do nothing to an image that is already read.
 _LOADING = ('LoadImage', 'LoadImageFromFile')
 _NO_CHANGE = ('LoadAnnotations', 'PackDetInputs')
 
@@ -32,11 +32,11 @@ def find_test_dataset(cfg: Config) -> dict:
 
 
 def find_photos(cfg: Config, folder: str | None, count: int) -> list[Path]:
-    """Return picture files, evenly out of all that there are, by name.
+    """Return image files, evenly out of all that there are, by name.
 
     Args:
         cfg: Of the model.
-        folder: Holds them, at any depth; None for the folder of the config's test pictures.
+        folder: Holds them, at any depth; None for the folder of the config's test images.
         count: How many at most, from 1.
 
     Raises:
@@ -59,7 +59,7 @@ def find_photos(cfg: Config, folder: str | None, count: int) -> list[Path]:
 
 
 def set_size(pipeline: Sequence[dict], height: int, width: int) -> None:
-    """Let a test pipeline make pictures of another size.
+    """Let a test pipeline make images of another size.
 
     A detector's are fitted into ``height`` and ``width``, whichever side is the long one. A
     classifier's crop takes the size, and what it is cut from changes in proportion.
@@ -92,11 +92,11 @@ def set_size(pipeline: Sequence[dict], height: int, width: int) -> None:
 
 
 def read_steps(pipeline: Sequence[Mapping], task: str) -> list[dict]:
-    """Return the steps between reading a picture and the network.
+    """Return the steps between reading an image and the network.
 
     Args:
         pipeline: Of the test dataset.
-        task: ``'detection'`` for MMDetection's transforms on OpenCV's pictures; others for
+        task: ``'detection'`` for MMDetection's transforms on OpenCV's images; others for
             torchvision's.
 
     Raises:
