@@ -13,7 +13,7 @@ FLOORS = (
     {'errors', 'input_convention', 'layers', 'onnx_runner', 'whole_files'},
     {'compat'},
     {'checkpoints', '__main__'},
-    {'models', 'publishing'},
+    {'models', 'publishing', 'readers'},
     {'deploy', 'datasets'},
     {'evaluation'},
     {'engine', 'inspection'},

@@ -1,11 +1,11 @@
-"""Convert a Pascal VOC data set (XML files) to COCO's format, which the detection configs read."""
+"""Convert a Pascal VOC dataset (XML files) to COCO's format, which the detection configs read."""
 
 import argparse
 import os
 import sys
 
-from tresnet_det.datasets.formats.voc import voc_to_coco
 from tresnet_det.errors import InputError
+from tresnet_det.readers.voc_to_coco import voc_to_coco
 
 
 def parse_args(argv: list[str] | None = None) -> argparse.Namespace:

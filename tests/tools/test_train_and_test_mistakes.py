@@ -114,7 +114,7 @@ def test_boxes_outside_their_image_are_warned_of(config, data, run, tmp_path):
         'train', config, '--work-dir', tmp_path / WORK, '--cfg-options', 'train_cfg.max_epochs=1'
     )
     assert result.code == 0
-    assert 'lie outside their image: they are left out' in result.out + result.err
+    assert 'boxes wholly outside their image: ' in result.out + result.err
 
 
 def test_a_wrong_number_of_classes_names_the_key_and_both_numbers(config, run, tmp_path):

@@ -245,15 +245,14 @@ def test_a_head_for_another_number_of_classes_is_named_before_anything_is_built(
 ):
     config = write_config('imagenet_tresnet_m.py', val_dataloader=dict(dataset=dict(ann_file='')))
     line = error_of(run('train', config, '--data-root', folders, '--work-dir', 'work'))
-    assert 'model.head.num_classes is 1000 and train_dataloader has 3 classes' in line
-    assert 'set model.head.num_classes=3' in line
+    assert 'train: num_classes of the head is 1000, the data has 3 classes' in line
+    assert 'set num_classes=3' in line
 
 
 def test_a_validation_of_other_classes_is_named(folders_config, folders, run):
     (folders / 'val' / 'red').rename(folders / 'val' / 'rot')
     line = error_of(run('train', folders_config, '--data-root', folders))
-    assert "val_dataloader does not have the classes of train_dataloader, it has 'rot' more" in line
-    assert "lacks 'red'" in line
+    assert "train lacks 'rot', val lacks 'red'" in line
 
 
 def test_an_empty_class_folder_is_named(folders_config, folders, run):

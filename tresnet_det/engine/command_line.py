@@ -15,8 +15,7 @@ from mmengine.config import Config, DictAction
 from mmengine.logging import print_log
 
 from .. import datasets, evaluation  # noqa: F401  (registers what --demo names)
-from ..datasets.checks import check_dataloader_cfg
-from ..datasets.classification_checks import check_classes, count_classes
+from ..readers.config import check_classification, check_detection, read_classes
 from . import config as edit
 from . import own_data, processes
 from .failures import explain, one_line  # noqa: F401  (the tools take it from here)
@@ -198,7 +197,7 @@ def _count_classes(cfg: Config) -> None:
     head = cfg.model.get('head')
     if isinstance(head, dict) and 'num_classes' in head and head['num_classes'] is None:
         loader = next(filter(None, map(cfg.get, edit.LOADERS)))
-        count = count_classes(loader['dataset'])
+        count = len(read_classes(loader['dataset']))
         edit.set_num_classes(cfg, count)
         print_log(f'model.head.num_classes: the data has {count} classes')
 
@@ -236,13 +235,15 @@ def check_data(cfg: Config, loaders: tuple[str, ...]) -> None:
     num_classes = edit.get_num_classes(cfg)
     loaders = tuple(filter(cfg.get, loaders))
     if edit.find_task(cfg) != 'detection':
-        check_classes({name: cfg[name]['dataset'] for name in loaders}, num_classes)
+        names = {name.removesuffix('_dataloader'): cfg[name]['dataset'] for name in loaders}
+        check_classification(names, num_classes)
         return
     for name in loaders:
         evaluator = cfg.get(name.replace('dataloader', 'evaluator'))
         # Only writing results, as for a test server, needs no truth.
         needs_truth = not any(e.get('format_only') for e in edit.iterate_dicts(evaluator))
-        for warning in check_dataloader_cfg(cfg[name]['dataset'], num_classes, needs_truth):
+        split, dataset = name.removesuffix('_dataloader'), cfg[name]['dataset']
+        for warning in check_detection(dataset, split, num_classes, needs_truth):
             print_log(f'{name}: {warning}', level=logging.WARNING)
 
 

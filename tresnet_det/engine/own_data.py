@@ -11,10 +11,9 @@ from mmengine.config import Config, ConfigDict
 from mmengine.logging import print_log
 
 from ..compat.checkpoint_io import load_checkpoint_file
-from ..datasets.formats.layouts import KINDS, find_layout
-from ..datasets.formats.own_splits import prepare_splits
-from ..datasets.formats.ready import OwnData, ReadySplit
 from ..errors import InputError, few
+from ..readers.layouts import KINDS, find_layout
+from ..readers.prepare import OwnData, ReadySplit, prepare_splits
 from . import config as edit
 
 DATASETS = {
@@ -52,7 +51,7 @@ def use_folder(
 
     Args:
         cfg: Changed in place.
-        folder: See :func:`~tresnet_det.datasets.formats.layouts.find_layout`.
+        folder: See :func:`~tresnet_det.readers.layouts.find_layout`.
         out_dir: Gets annotations that must be converted.
         checkpoint: What is tested, None for a training. The data must have no class that it does
             not know.
