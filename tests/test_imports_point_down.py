@@ -10,7 +10,7 @@ import tresnet_det
 PACKAGE = Path(tresnet_det.__file__).parent
 # From the ground up. What shares a floor does not know of each other.
 FLOORS = (
-    {'errors', 'input_convention', 'layers', 'onnx_runner', 'whole_files'},
+    {'errors', 'input_convention', 'layers', 'onnx_runner', 'files'},
     {'compat'},
     {'checkpoints', '__main__'},
     {'models', 'publishing'},

@@ -16,8 +16,7 @@ from pathlib import Path
 import torch
 
 from tresnet_det.engine.command_line import run_tool
-from tresnet_det.engine.work_dir import shell_path
-from tresnet_det.errors import InputError
+from tresnet_det.errors import InputError, shell_path
 from tresnet_det.profiling import modes
 from tresnet_det.profiling.report import (
     caption,

@@ -24,8 +24,7 @@ from tresnet_det.compat.own_files import config_name, tool_command
 from tresnet_det.datasets.formats.layouts import KINDS
 from tresnet_det.engine import command_line
 from tresnet_det.engine import config as edit
-from tresnet_det.engine.work_dir import shell_path
-from tresnet_det.errors import InputError
+from tresnet_det.errors import InputError, shell_path
 from tresnet_det.evaluation.report import format_table
 from tresnet_det.inspection.boxes import View, format_ranges
 from tresnet_det.inspection.findings import ERROR, LEVELS, NOTE, WARNING, Finding, Findings

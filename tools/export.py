@@ -19,8 +19,8 @@ from torch.export import ExportedProgram
 
 from tresnet_det.engine import command_line
 from tresnet_det.engine import config as edit
-from tresnet_det.engine.work_dir import find_checkpoint, shell_path
-from tresnet_det.errors import InputError
+from tresnet_det.engine.work_dir import find_checkpoint
+from tresnet_det.errors import InputError, shell_path
 from tresnet_det.exporting import TASKS, build_export_module, trace, write_onnx, write_program
 from tresnet_det.exporting.images import find_photos, find_test_dataset, set_size
 from tresnet_det.exporting.models import build_model, describe

@@ -16,8 +16,7 @@ from mmengine.config import Config
 
 from tresnet_det.engine import config as edit
 from tresnet_det.engine.command_line import KeyValueAction, run_tool
-from tresnet_det.engine.work_dir import shell_path
-from tresnet_det.errors import InputError
+from tresnet_det.errors import InputError, shell_path
 from tresnet_det.profiling import charts
 from tresnet_det.profiling.plan import (
     LINKS,

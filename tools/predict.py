@@ -12,8 +12,8 @@ from tqdm import tqdm
 
 from tresnet_det.engine import command_line
 from tresnet_det.engine import config as edit
-from tresnet_det.engine.work_dir import find_checkpoint, shell_path
-from tresnet_det.errors import InputError
+from tresnet_det.engine.work_dir import find_checkpoint
+from tresnet_det.errors import InputError, shell_path
 from tresnet_det.prediction.inputs import (
     count_images,
     find_sources,

@@ -3,7 +3,7 @@
 import argparse
 
 from tresnet_det.engine.command_line import run_tool
-from tresnet_det.engine.work_dir import shell_path
+from tresnet_det.errors import shell_path
 from tresnet_det.publishing import SUFFIXES, WEIGHTS, publish
 
 

@@ -13,8 +13,8 @@ from tresnet_det.compat.own_files import tool_command
 from tresnet_det.engine import PredictionsImageHook, command_line
 from tresnet_det.engine import config as edit
 from tresnet_det.engine.building import build_runner, config_errors
-from tresnet_det.engine.work_dir import find_checkpoint, read_seconds, shell_path
-from tresnet_det.errors import InputError
+from tresnet_det.engine.work_dir import find_checkpoint, read_seconds
+from tresnet_det.errors import InputError, shell_path
 from tresnet_det.evaluation import write_results_json
 
 DEMO_OVERLAYS = Path(__file__).resolve().parents[1] / 'configs' / '_base_'

@@ -12,8 +12,8 @@ from tresnet_det.compat.own_files import tool_command
 from tresnet_det.engine import ProgressBarHook, command_line, resume
 from tresnet_det.engine import config as edit
 from tresnet_det.engine.building import build_runner, config_errors
-from tresnet_det.engine.work_dir import shell_path, write_summary
-from tresnet_det.errors import InputError
+from tresnet_det.engine.work_dir import write_summary
+from tresnet_det.errors import InputError, shell_path
 
 DEMO_OVERLAYS = Path(__file__).resolve().parents[1] / 'configs' / '_base_'
 

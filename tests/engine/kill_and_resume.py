@@ -31,7 +31,7 @@ from tresnet_det.compat.checkpoint_io import load_checkpoint_file
 from tresnet_det.engine import config as edit
 from tresnet_det.engine import resume
 from tresnet_det.engine.checkpoint_hook import RECORD, STATE
-from tresnet_det.whole_files import UNFINISHED
+from tresnet_det.files import UNFINISHED
 
 ROOT = Path(__file__).resolve().parents[2]
 TASKS = dict(fcos='fcos_tresnet_m.py', multilabel='multilabel_tresnet_m_448.py')

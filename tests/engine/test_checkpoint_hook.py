@@ -8,7 +8,7 @@ import pytest
 import torch
 from mmengine.evaluator import BaseMetric
 
-from tresnet_det import whole_files
+from tresnet_det import files
 from tresnet_det.compat.checkpoint_io import load_checkpoint_file
 from tresnet_det.engine.resume import find_last_checkpoint
 from tresnet_det.errors import InputError
@@ -125,13 +125,13 @@ def fail_to_write(monkeypatch):
 
         def open_(path, *args, **kwargs):
             file = original(path, *args, **kwargs)
-            if Path(path).name.removesuffix(whole_files.UNFINISHED) in names:
+            if Path(path).name.removesuffix(files.UNFINISHED) in names:
                 file.write(b'half')
                 file.close()
                 raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
             return file
 
-        monkeypatch.setattr(whole_files, 'open', open_, raising=False)
+        monkeypatch.setattr(files, 'open', open_, raising=False)
 
     return prepare
 
@@ -167,7 +167,7 @@ def test_a_training_that_is_told_to_go_on_does(train, fail_to_write, log, tmp_pa
     assert line.startswith(f'{work}/{file} cannot be written: No space left on device (')
     assert line.endswith(f'; the training goes on, {work}/epoch_1.pth stays the last checkpoint')
     assert find_last_checkpoint(work) == f'{work}/epoch_1.pth'
-    assert not list(work.glob('*' + whole_files.UNFINISHED))
+    assert not list(work.glob('*' + files.UNFINISHED))
 
 
 def test_what_was_not_written_is_not_taken_for_written_later(train, fail_to_write, tmp_path):

@@ -12,7 +12,7 @@ from stoppable import PullThePlug, run
 from torch import distributed as dist
 from torch import multiprocessing as mp
 
-from tresnet_det import whole_files
+from tresnet_det import files
 from tresnet_det.errors import InputError
 
 PROCESSES = 2
@@ -24,12 +24,12 @@ MORE = {
 
 
 def be_full_for(name):
-    def write(path, content, original=whole_files.write_whole):
+    def write(path, content, original=files.write_whole):
         if Path(path).name == name:
             raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), str(path))
         original(path, content)
 
-    whole_files.write_whole = write
+    files.write_whole = write
 
 
 def train_all(folder):
