@@ -16,6 +16,7 @@ FLOORS = (
     {'models', 'publishing'},
     {'deploy', 'datasets'},
     {'evaluation'},
+    {'tasks'},
     {'engine', 'inspection'},
     {'profiling', 'prediction'},
     {'exporting'},

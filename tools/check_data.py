@@ -21,7 +21,7 @@ from dataclasses import replace
 from pathlib import Path
 
 from tresnet_det.compat.own_files import config_name, tool_command
-from tresnet_det.datasets.formats.layouts import KINDS
+from tresnet_det.datasets.formats.layouts import KINDS, OF_TASK
 from tresnet_det.engine import command_line
 from tresnet_det.engine import config as edit
 from tresnet_det.errors import InputError, shell_path
@@ -30,14 +30,8 @@ from tresnet_det.inspection.boxes import View, format_ranges
 from tresnet_det.inspection.findings import ERROR, LEVELS, NOTE, WARNING, Finding, Findings
 from tresnet_det.inspection.report import DataReport, inspect_data
 from tresnet_det.inspection.sources import FILE_KINDS, Source, find_config_sources, find_sources
+from tresnet_det.tasks import TASKS
 
-CONFIGS = {  # that train on a folder of that layout
-    'coco': 'fcos_tresnet_m.py',
-    'voc': 'fcos_tresnet_m.py',
-    'yolo': 'fcos_tresnet_m.py',
-    'csv': 'multilabel_tresnet_m_448.py',
-    'folders': 'transfer/tresnet_m_folders.py',
-}
 EXIT_FAULTY = 1
 MOST_CLASSES = 100  # in the printed table
 
@@ -234,7 +228,8 @@ def next_step(args: argparse.Namespace, report: DataReport) -> str:
         return f'{tool_command("train")} {shlex.quote(data)}{options}'
     if args.val or names_files(args):
         return 'name these files in a config, as "Your own data" in README.md shows'
-    config = config_name(CONFIGS[report.parts[0].split.source.kind])
+    kind = report.parts[0].split.source.kind
+    config = config_name(next(task.config for task in TASKS if kind in OF_TASK[task.name]))
     return f'{tool_command("train")} {config} --data {shlex.quote(data)}'
 
 

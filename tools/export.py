@@ -18,7 +18,6 @@ from torch import nn
 from torch.export import ExportedProgram
 
 from tresnet_det.engine import command_line
-from tresnet_det.engine import config as edit
 from tresnet_det.engine.work_dir import find_checkpoint
 from tresnet_det.errors import InputError, shell_path
 from tresnet_det.exporting import TASKS, build_export_module, trace, write_onnx, write_program
@@ -26,11 +25,11 @@ from tresnet_det.exporting.images import find_photos, find_test_dataset, set_siz
 from tresnet_det.exporting.models import build_model, describe
 from tresnet_det.exporting.photos import PhotoReader
 from tresnet_det.exporting.programs import OPSET, least_side, require
+from tresnet_det.tasks import find_task
 
 if TYPE_CHECKING:
     from tresnet_det.exporting.check import FileCheck
 
-DEMO_OVERLAYS = Path(__file__).resolve().parents[1] / 'configs' / '_base_'
 EXIT_DIFFERS = 1
 
 
@@ -104,12 +103,12 @@ def main() -> None:
     torch.manual_seed(0)
     if args.checkpoint != 'none' and '://' not in args.checkpoint:
         args.checkpoint = find_checkpoint(args.checkpoint)
-    cfg = command_line.prepare_config(args, DEMO_OVERLAYS)
+    cfg = command_line.prepare_config(args)
     if args.size:
         set_size(find_test_dataset(cfg)['pipeline'], *args.size)
     task = args.task
     if task == 'auto':
-        task = 'detector' if edit.find_task(cfg) == 'detection' else 'classifier'
+        task = 'detector' if find_task(cfg).detects else 'classifier'
     if args.score_thr is not None:
         if task != 'detector':
             raise InputError(f'--score-thr is for detectors: leave it out for a {task}')

@@ -39,6 +39,7 @@ from tresnet_det.profiling.plan_inputs import (
     read_training,
 )
 from tresnet_det.profiling.report import MIB, Column, check_writable, format_table, write_csv
+from tresnet_det.tasks import find_task
 
 GIB = 2**30
 COLUMNS = (
@@ -148,7 +149,7 @@ def find_speed(args: argparse.Namespace, cfg: Config, training: Training, size: 
         return Speed(args.images_per_second, args.source or 'as given by --images-per-second')
     names = [Path(args.config).stem]
     backbone = cfg.model.backbone
-    if edit.find_task(cfg) != 'detection' and backbone.type == 'TResNet':
+    if not find_task(cfg).detects and backbone.type == 'TResNet':
         names.append(f'tresnet_{backbone.get("arch", "m")}')
     return read_speed(args.speeds, names, training.batch_size, size.typical)
 

@@ -23,9 +23,9 @@ from tresnet_det.prediction.inputs import (
 from tresnet_det.prediction.output_files import make_folder, printable
 from tresnet_det.prediction.outputs import CocoIds, PredictionWriter
 from tresnet_det.prediction.predictor import BATCH_SIZE, Predictor, find_run_config
+from tresnet_det.tasks import find_task
 
 EXIT_SKIPPED = 1  # all else was done
-THRESHOLDS = dict(detection=0.3, multilabel=0.5, classification=0.0)
 
 
 def parse_args() -> argparse.Namespace:
@@ -103,16 +103,16 @@ def main() -> None:
     if args.cfg_options:
         edit.override(cfg, args.cfg_options)
     out = make_folder(args.out or _default_folder(Path(checkpoint).parent))
-    task = edit.find_task(cfg)
-    if args.ann_file and task != 'detection':
+    task = find_task(cfg)
+    if args.ann_file and not task.detects:
         raise InputError('--ann-file is for detectors: leave it out')
     predictor = Predictor(cfg, checkpoint, args.device)
     ids = CocoIds(args.ann_file, predictor.classes)
     ids.check(sources)
-    threshold = THRESHOLDS[task] if args.score_thr is None else args.score_thr
+    threshold = task.threshold if args.score_thr is None else args.score_thr
 
     writer = PredictionWriter(
-        out, task, predictor.classes, threshold, args.top, not args.no_images, ids
+        out, task.name, predictor.classes, threshold, args.top, not args.no_images, ids
     )
     skipped = 0
     start = time.monotonic()

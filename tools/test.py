@@ -16,14 +16,7 @@ from tresnet_det.engine.building import build_runner, config_errors
 from tresnet_det.engine.work_dir import find_checkpoint, read_seconds
 from tresnet_det.errors import InputError, shell_path
 from tresnet_det.evaluation import write_results_json
-
-DEMO_OVERLAYS = Path(__file__).resolve().parents[1] / 'configs' / '_base_'
-HEADLINES = {
-    'bbox mAP': 'coco/bbox_mAP',
-    'segm mAP': 'coco/segm_mAP',
-    'mAP': 'multilabel/mAP',
-    'top-1, %': 'accuracy/top1',
-}
+from tresnet_det.tasks import find_task
 
 
 def parse_args() -> argparse.Namespace:
@@ -57,19 +50,17 @@ def main() -> None:
     args.checkpoint = find_checkpoint(args.checkpoint)
     if not args.work_dir:  # beside the training, whose config and log stay as they are
         args.work_dir = str(Path(args.checkpoint).parent / 'test')
-    cfg = command_line.prepare_config(args, DEMO_OVERLAYS, checkpoint=args.checkpoint)
+    cfg = command_line.prepare_config(args, checkpoint=args.checkpoint)
     cfg.load_from = args.checkpoint
     cfg.resume = False
     if args.show or args.show_dir:
-        if edit.find_task(cfg) != 'detection':
+        if not find_task(cfg).detects:
             raise InputError(
                 '--show and --show-dir draw boxes; what a classifier says is in predictions.png'
             )
-        cfg.default_hooks.visualization.update(
-            draw=True, show=args.show, wait_time=args.wait_time, test_out_dir=args.show_dir
-        )
+        edit.enable_drawing(cfg, args.show, args.wait_time, args.show_dir)
     if args.tta:
-        if edit.find_task(cfg) != 'detection':
+        if not find_task(cfg).detects:
             raise InputError('--tta is for detectors: leave it out')
         edit.enable_test_time_augmentation(cfg)
     command_line.check_data(cfg, ('test_dataloader',))
@@ -77,7 +68,7 @@ def main() -> None:
     runner = build_runner(cfg)
     runner.register_hook(PredictionsImageHook())
     if args.out and not args.out.endswith('.json'):
-        kind = 'DumpDetResults' if edit.find_task(cfg) == 'detection' else 'DumpResults'
+        kind = 'DumpDetResults' if find_task(cfg).detects else 'DumpResults'
         dump = METRICS.build(dict(type=kind, out_file_path=args.out))
         runner.test_evaluator.metrics.append(dump)
     start = time.monotonic()
@@ -102,9 +93,8 @@ def report(runner: Runner, args: argparse.Namespace, metrics: dict, seconds: flo
     count = len(runner.test_dataloader.dataset)
     tested = shell_path(args.checkpoint)
     print(f'\nTested {tested} on {count} images in {command_line.minutes(seconds)}')
-    for name, key in HEADLINES.items():
-        if key in metrics:
-            print(f'  {name:<14} {metrics[key]:.4f}')
+    for name, value in find_task(runner.cfg).summarize(metrics).items():
+        print(f'  {name:<14} {value:.4f}')
     training = read_seconds(Path(args.checkpoint).parent)
     if training:
         print(f'  trained in     {command_line.minutes(training)}')

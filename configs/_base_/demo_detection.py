@@ -62,7 +62,9 @@ test_evaluator = val_evaluator
 
 max_epochs = 8
 warmup_epochs = 2
-train_cfg = dict(_delete_=True, type='EpochBasedTrainLoop', max_epochs=max_epochs, val_interval=2)
+train_cfg = dict(
+    _delete_=True, type='ResumableEpochTrainLoop', max_epochs=max_epochs, val_interval=2
+)
 optim_wrapper = dict(
     _delete_=True,
     type='OptimWrapper',

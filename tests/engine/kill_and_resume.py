@@ -303,6 +303,7 @@ def read_comparable(path: Path) -> dict:
         for k, v in info.items()
         if k not in OTHER_META | {'epoch', 'iter'}  # mmengine's counts of where a run began
     }
+    content.get(STATE, {}).pop('seconds', None)
     return content
 
 

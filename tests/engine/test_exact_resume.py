@@ -10,7 +10,7 @@ import stoppable
 import torch
 from mmengine.config import Config
 from mmengine.dataset import BaseDataset, ClassBalancedDataset, ConcatDataset, RepeatDataset
-from mmengine.hooks import CheckpointHook, Hook
+from mmengine.hooks import Hook
 from stoppable import BATCH, EPOCHS, IMAGES, ITERATIONS, PullThePlug
 from torch.utils.data import BatchSampler, Subset
 
@@ -351,45 +351,6 @@ def test_a_damaged_file_that_is_named_is_refused_with_the_newest_whole_one(saved
     line = str(caught.value)
     assert line.startswith(f'--resume: {saved}/epoch_3.pth is damaged (the checksum')
     assert line.endswith(f'; the newest whole one beside it is {saved}/epoch_2.pth')
-
-
-# The config
-
-
-@pytest.mark.parametrize(
-    ('train', 'loop'),
-    [
-        (dict(type='EpochBasedTrainLoop', max_epochs=3), 'ResumableEpochTrainLoop'),
-        (dict(type='IterBasedTrainLoop', max_iters=3), 'ResumableIterTrainLoop'),
-        (dict(by_epoch=True, max_epochs=3), 'ResumableEpochTrainLoop'),
-        (dict(by_epoch=False, max_iters=3), 'ResumableIterTrainLoop'),
-        (dict(type='MyLoop', max_epochs=3), 'MyLoop'),
-    ],
-)
-def test_mmengines_loops_become_those_that_resume_and_a_users_own_stays(train, loop):
-    cfg = Config(dict(train_cfg=train))
-    resume.make_resumable(cfg)
-    assert cfg.train_cfg.type == loop
-    assert 'by_epoch' not in cfg.train_cfg
-    assert cfg.default_hooks.checkpoint == dict(type='SafeCheckpointHook', interval=1)
-    assert cfg.custom_imports.imports == ['tresnet_det.engine']
-
-
-@pytest.mark.parametrize('kind', ['CheckpointHook', CheckpointHook])
-def test_every_checkpoint_hook_of_mmengine_is_replaced_with_its_arguments(kind):
-    more = dict(type=kind, interval=100, by_epoch=False)
-    cfg = Config(dict(default_hooks=dict(checkpoint=dict(type=kind, save_best='auto'))))
-    cfg.custom_hooks = [more, dict(type='EMAHook')]
-    resume.make_resumable(cfg)
-    assert cfg.default_hooks.checkpoint == dict(type='SafeCheckpointHook', save_best='auto')
-    assert cfg.custom_hooks[0] == dict(type='SafeCheckpointHook', interval=100, by_epoch=False)
-    assert cfg.custom_hooks[1] == dict(type='EMAHook')
-
-
-def test_a_config_that_saves_nothing_still_saves_nothing():
-    cfg = Config(dict(default_hooks=dict(checkpoint=None)))
-    resume.make_resumable(cfg)
-    assert cfg.default_hooks.checkpoint is None
 
 
 def test_numbered_batches_are_the_samplers_own_in_number_and_order():

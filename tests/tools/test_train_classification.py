@@ -10,6 +10,7 @@ import torch
 from tool_results import error_of
 
 from tresnet_det.engine import config as edit
+from tresnet_det.tasks import find_task
 
 TINY = dict(_delete_=True, depths=(1, 1, 1, 1), width_factor=0.25)
 LOADER = dict(batch_size=4, num_workers=0, persistent_workers=False, pin_memory=False)
@@ -209,8 +210,8 @@ def test_cifar_10_trains_through_torchvisions_class_on_files_in_its_own_format(
 def test_the_demo_of_each_task_has_its_own_data_and_metric(project_root, name, task):
     configs = project_root / 'configs'
     cfg = edit.load_config(configs / name)
-    assert edit.find_task(cfg) == task
-    edit.put_over(cfg, edit.load_config(configs / '_base_' / f'demo_{task}.py'))
+    assert find_task(cfg).name == task
+    edit.put_over(cfg, edit.load_config(find_task(cfg).overlay))
     edit.set_num_classes(cfg, 10)
     kinds = dict(
         detection=('CocoDataset', 'CocoTwelveMetric'),

@@ -1,5 +1,6 @@
-"""Checkpoints that are written whole, and from which a training goes on exactly."""
+"""Checkpoints that are written whole, and from which a training resumes exactly."""
 
+import time
 from collections import deque
 from collections.abc import Mapping
 from pathlib import Path
@@ -58,6 +59,8 @@ class SafeCheckpointHook(CheckpointHook):
         self._random_states: list[dict[str, Any]] | None = None
         self._replaced: list[str] = []  # names of files that are to be removed
         self._best_is_new = False
+        self.seconds_before = 0.0  # that the training took up to the checkpoint it is resumed from
+        self._start = time.monotonic()
         self._validated = 0  # the last iteration with a validation after it
         self._extra = 0  # iterations beside whole epochs, where an epoch's length has changed
 
@@ -68,6 +71,7 @@ class SafeCheckpointHook(CheckpointHook):
     def before_train(self, runner: Runner) -> None:
         """Prepare the folder; where a training is resumed, bring it to where it stood."""
         super().before_train(runner)
+        self._start = time.monotonic()
         if type(self.file_backend) is LocalBackend and not self.backend_args:
             self.file_backend = WholeFileBackend()
             self.backend_args = dict(backend='whole_files')
@@ -84,6 +88,7 @@ class SafeCheckpointHook(CheckpointHook):
 
     def _resume(self, runner: Runner, state: dict[str, Any]) -> None:
         resume_state.restore(runner, state)
+        self.seconds_before = state.get('seconds', 0.0)  # older checkpoints have none
         self.last_ckpt = runner.message_hub.get_info('last_ckpt')
         self._validated = state['validated']
         # A kill may have come first. Checkpoints alone: a file must not name others.
@@ -136,6 +141,7 @@ class SafeCheckpointHook(CheckpointHook):
             random_states=self._random_states or [random_states(runner.model)],
             epoch_batches=(done, length),
             validated=self._validated,
+            seconds=self.seconds_before + time.monotonic() - self._start,
             replaced=self._replaced,
         )
 
@@ -236,7 +242,7 @@ class SafeCheckpointHook(CheckpointHook):
             kept = f', {last} stays the last checkpoint' if last else ''
             runner.logger.warning(f'{message}; the training goes on{kept}')
             return
-        go_on = f'mend that, and --resume goes on from {last}' if last else 'none was saved yet'
+        go_on = f'fix that, and --resume continues from {last}' if last else 'none was saved yet'
         raise InputError(f'{message}; {go_on}')
 
 

@@ -17,6 +17,7 @@ from mmengine.logging import print_log
 from .. import datasets, evaluation  # noqa: F401  (registers what --demo names)
 from ..datasets.checks import check_dataloader_cfg
 from ..datasets.classification_checks import check_classes, count_classes
+from ..tasks import find_task
 from . import config as edit
 from . import own_data, processes
 from .failures import explain, one_line  # noqa: F401  (the tools take it from here)
@@ -129,7 +130,6 @@ def parse_options(parser: argparse.ArgumentParser) -> argparse.Namespace:
 
 def prepare_config(
     args: argparse.Namespace,
-    demo_overlays: Path,
     from_scratch: bool = False,
     pretrained: str | None = None,
     checkpoint: str | None = None,
@@ -138,8 +138,6 @@ def prepare_config(
 
     Args:
         args: With the options of :func:`add_config_options`.
-        demo_overlays: The folder of the configs that ``--demo`` puts over, one for each task:
-            ``demo_detection.py``, ``demo_classification.py`` and ``demo_multilabel.py``.
         from_scratch: Whether to take the pretrained weights out.
         pretrained: What the backbone starts from: a file, a work directory for the best
             checkpoint in it, or ``timm://NAME``.
@@ -158,7 +156,7 @@ def prepare_config(
     folder, data = getattr(args, 'data', None), None  # not an option of every tool
     with processes.first_on_machine_first():
         if args.demo:
-            _apply_demo(cfg, demo_overlays, args.data_root)
+            _apply_demo(cfg, args.data_root)
         elif folder:
             data = own_data.use_folder(cfg, folder, Path(work_dir, 'data'), checkpoint)
             own_data.print_lines(own_data.describe(data))
@@ -203,22 +201,13 @@ def _count_classes(cfg: Config) -> None:
         print_log(f'model.head.num_classes: the data has {count} classes')
 
 
-def _apply_demo(cfg: Config, overlays: Path, data_root: str | None) -> None:
-    task = edit.find_task(cfg)
-    make_data: Callable[[str], Path]
-    if task == 'classification':
-        from ..datasets.demo.classes import make_demo_classes
-
-        make_data = make_demo_classes
-    else:
-        from ..datasets.demo.digits import make_demo_data
-
-        make_data = make_demo_data
-    overlay = edit.load_config(overlays / f'demo_{task}.py')
+def _apply_demo(cfg: Config, data_root: str | None) -> None:
+    task = find_task(cfg)
+    overlay = edit.load_config(task.overlay)
     edit.put_over(cfg, overlay)
     edit.set_num_classes(cfg, len(overlay.classes))
     edit.use_random_weights(cfg)
-    root = make_data(data_root or overlay.data_root)
+    root = task.make_demo(data_root or overlay.data_root)
     edit.set_data_root(cfg, root)
     print_log(f'--demo: embedded data at {root}')
 
@@ -235,7 +224,7 @@ def check_data(cfg: Config, loaders: tuple[str, ...]) -> None:
     """
     num_classes = edit.get_num_classes(cfg)
     loaders = tuple(filter(cfg.get, loaders))
-    if edit.find_task(cfg) != 'detection':
+    if not find_task(cfg).detects:
         check_classes({name: cfg[name]['dataset'] for name in loaders}, num_classes)
         return
     for name in loaders:

@@ -1,52 +1,17 @@
-"""How a training is made to be interrupted, and found again."""
+"""How an interrupted training is found again: the last whole checkpoint of a work directory."""
 
 import logging
 import zipfile
 from pathlib import Path
 from typing import Any
 
-from mmengine.config import Config, ConfigDict
-from mmengine.hooks import CheckpointHook
+from mmengine.config import Config
 from mmengine.logging import print_log
-from mmengine.runner import EpochBasedTrainLoop, IterBasedTrainLoop
 
 from ..compat.checkpoint_io import load_checkpoint_file
 from ..errors import InputError, MissingFileError
 from .checkpoint_hook import RECORD
 from .config import drop_pretrained
-
-_LOOPS = {
-    'EpochBasedTrainLoop': 'ResumableEpochTrainLoop',
-    EpochBasedTrainLoop: 'ResumableEpochTrainLoop',
-    'IterBasedTrainLoop': 'ResumableIterTrainLoop',
-    IterBasedTrainLoop: 'ResumableIterTrainLoop',
-}
-_HOOKS = ('CheckpointHook', CheckpointHook)
-
-
-def make_resumable(cfg: Config) -> None:
-    """Put this project's children of mmengine's checkpoint hook and training loops in their place.
-
-    They take the same arguments. A hook or loop of the config's own stays, and so does
-    ``checkpoint=None``.
-    """
-    train = cfg.get('train_cfg')
-    if train:
-        if 'type' not in train:  # mmengine's short form
-            by_epoch = train.pop('by_epoch', True)
-            train['type'] = 'EpochBasedTrainLoop' if by_epoch else 'IterBasedTrainLoop'
-        train['type'] = _LOOPS.get(train['type'], train['type'])
-    if not cfg.get('default_hooks'):
-        cfg.default_hooks = dict()
-    hooks = cfg.default_hooks
-    hooks.setdefault('checkpoint', ConfigDict(type='CheckpointHook', interval=1))  # mmengine's own
-    for hook in [hooks.checkpoint, *(cfg.get('custom_hooks') or [])]:
-        if isinstance(hook, dict) and hook.get('type') in _HOOKS:
-            hook['type'] = 'SafeCheckpointHook'
-    # For what reads the config that is kept in the work directory.
-    imports = cfg.setdefault('custom_imports', ConfigDict(imports=[], allow_failed_imports=False))
-    if 'tresnet_det.engine' not in imports['imports']:
-        imports['imports'] = [*imports['imports'], 'tresnet_det.engine']
 
 
 def resume_from(cfg: Config, checkpoint: str) -> str | None:

@@ -17,7 +17,7 @@ def write_summary(work_dir: Path, checkpoint: str, best: float | None, seconds: 
         work_dir: Of the training.
         checkpoint: The best checkpoint, or the last one.
         best: The best validation's figure, None without validation.
-        seconds: The training's duration.
+        seconds: The training's duration, that of runs that it was resumed from included.
     """
     summary = dict(checkpoint=checkpoint, best=best, seconds=seconds)
     write_whole(work_dir / SUMMARY, (json.dumps(summary, indent=2) + '\n').encode())
