@@ -11,26 +11,25 @@ import argparse
 import os
 import sys
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import nn
 from torch.export import ExportedProgram
 
-from tresnet_det.engine import command_line
-from tresnet_det.engine import config as edit
-from tresnet_det.engine.work_dir import find_checkpoint, shell_path
-from tresnet_det.errors import InputError
-from tresnet_det.exporting import TASKS, build_export_module, trace, write_onnx, write_program
-from tresnet_det.exporting.images import find_photos, find_test_dataset, set_size
-from tresnet_det.exporting.models import build_model, describe
-from tresnet_det.exporting.photos import PhotoReader
-from tresnet_det.exporting.programs import OPSET, least_side, require
+from ..engine import config as edit
+from ..engine.work_dir import find_checkpoint, shell_path
+from ..errors import InputError
+from ..exporting import TASKS, build_export_module, trace, write_onnx, write_program
+from ..exporting.images import find_photos, find_test_dataset, set_size
+from ..exporting.models import build_model, describe
+from ..exporting.photos import PhotoReader
+from ..exporting.programs import OPSET, least_side, require
+from . import command_line
 
 if TYPE_CHECKING:
-    from tresnet_det.exporting.check import FileCheck
+    from ..exporting.check import FileCheck
 
-DEMO_OVERLAYS = Path(__file__).resolve().parents[1] / 'configs' / '_base_'
 EXIT_DIFFERS = 1
 
 
@@ -104,7 +103,7 @@ def main() -> None:
     torch.manual_seed(0)
     if args.checkpoint != 'none' and '://' not in args.checkpoint:
         args.checkpoint = find_checkpoint(args.checkpoint)
-    cfg = command_line.prepare_config(args, DEMO_OVERLAYS)
+    cfg = command_line.prepare_config(args)
     if args.size:
         set_size(find_test_dataset(cfg)['pipeline'], *args.size)
     task = args.task
@@ -128,7 +127,7 @@ def main() -> None:
         side = least_side(program)
         print(f'{shell_path(out.with_suffix(".pt2"))}: sides from {side} pixels')
     if not args.no_check:
-        from tresnet_det.exporting.check import FileCheck  # needs onnxruntime
+        from ..exporting.check import FileCheck  # needs onnxruntime
 
         read = PhotoReader(cfg)
         check = FileCheck(out, model, module, [read(path) for path in paths])
@@ -157,7 +156,7 @@ def check_out(path: str) -> Path:
     return out
 
 
-def report_file(out: Path, module: nn.Module, metadata: dict) -> None:
+def report_file(out: Path, module: Any, metadata: dict) -> None:
     """Print what was written."""
     size = out.stat().st_size / 1e6
     print(f'{shell_path(out)}: {metadata["network"]}, {size:.1f} MB, opset {OPSET}')
@@ -197,7 +196,3 @@ def report_speed(check: 'FileCheck') -> None:
     )
     for name, speed in check.measure_speed():
         print(f'  {name:<22} {speed.median:8.2f}  ({speed.low:.2f} to {speed.high:.2f})')
-
-
-if __name__ == '__main__':
-    command_line.run_tool(main)

@@ -15,20 +15,19 @@ from pathlib import Path
 
 import torch
 
-from tresnet_det.engine.command_line import run_tool
-from tresnet_det.engine.work_dir import shell_path
-from tresnet_det.errors import InputError
-from tresnet_det.profiling import modes
-from tresnet_det.profiling.report import (
+from ..compat.own_files import own_folder
+from ..engine.work_dir import shell_path
+from ..errors import InputError
+from ..profiling import modes
+from ..profiling.report import (
     caption,
     check_writable,
     describe,
     format_table,
     write_csv,
 )
-from tresnet_det.profiling.settings import PRECISIONS, Settings
+from ..profiling.settings import PRECISIONS, Settings
 
-CONFIGS = Path(__file__).resolve().parents[1] / 'configs'
 # By mode and device: (batch, pixels a side). A whole detector needs larger images, fewer at once.
 BATCH_SIZES = {'cpu': 8, 'cuda': 128}
 DETECTOR_BATCH_SIZES = {'cpu': 2, 'cuda': 16}
@@ -207,8 +206,9 @@ def measure(args: argparse.Namespace, mode: str, settings: Settings) -> modes.Re
     if mode == 'family':
         return modes.run_family(settings, progress)
     if mode == 'ablation':
-        base, folder = CONFIGS / 'fcos_tresnet_m.py', CONFIGS / 'ablation'
-        return modes.run_ablation(base, folder, size, settings, progress)
+        configs = own_folder('configs')
+        base = configs / 'fcos_tresnet_m.py'
+        return modes.run_ablation(base, configs / 'ablation', size, settings, progress)
     if mode == 'detectors':
         return modes.run_detectors(args.detector, size, settings, args.data_root, progress)
     if mode == 'scaling':
@@ -242,7 +242,3 @@ def report(result: modes.Result, header: dict[str, str], prefix: Path, settings:
     else:
         result.draw(paths[1], title=result.chart_title, caption=caption(settings))
     print('\nwritten: ' + ', '.join(shell_path(path) for path in paths))
-
-
-if __name__ == '__main__':
-    run_tool(main)

@@ -2,8 +2,7 @@
 
 import argparse
 
-from tresnet_det.engine.command_line import run_tool
-from tresnet_det.publishing import FORMATS, convert
+from ..publishing import FORMATS, convert
 
 
 def main() -> None:
@@ -18,7 +17,3 @@ def main() -> None:
     args = parser.parse_args()
     count = convert(args.source, args.target, args.to)
     print(f'{args.target}: {count} tensors in the format of {args.to}')
-
-
-if __name__ == '__main__':
-    run_tool(main)

@@ -1,9 +1,8 @@
 """Start a tool as several processes: python tools/launch.py {train,test} CONFIG [CHECKPOINT] GPUS.
 
 tools/dist_train.sh and tools/dist_test.sh are this. The processes are torchrun's; what differs is
-what one sees when they fail: one line in place of torchrun's pages. It stands by itself, so that it
-starts before the stack is imported, and several machines are given by the environment: NNODES,
-NODE_RANK, MASTER_ADDR and PORT.
+what one sees when they fail: one line in place of torchrun's pages. Several nodes are given by the
+environment: NNODES, NODE_RANK, MASTER_ADDR and PORT.
 """
 
 import argparse
@@ -14,12 +13,13 @@ import socket
 import sys
 import tempfile
 from collections.abc import Mapping
-from pathlib import Path
 
 import torch
 from torch.distributed.elastic.multiprocessing.api import DefaultLogsSpecs, SignalException
 from torch.distributed.elastic.multiprocessing.errors import ChildFailedError, ProcessFailure
 from torch.distributed.launcher.api import LaunchConfig, elastic_launch
+
+from ..compat.own_files import own_folder
 
 EXIT_USER_ERROR = 2
 WAIT = 900  # seconds for the other machines
@@ -58,7 +58,7 @@ def main() -> None:
         check_port(port)
     if not torch.cuda.is_available():
         print(f'no GPU is visible: {gpus} processes on the CPU', flush=True)
-    script = Path(__file__).resolve().with_name(f'{args.tool}.py')
+    script = own_folder('tools') / f'{args.tool}.py'
     places = [args.config, *([args.checkpoint] if args.tool == 'test' else [])]
     command = [str(script), *places, *args.options, '--launcher', 'pytorch']
     if nodes > 1:
@@ -142,9 +142,10 @@ def report(failures: Mapping[int, ProcessFailure]) -> int:
     rank = min(by_itself or failures)
     failure = failures[rank]
     what = {
-        signal.SIGKILL: 'was killed (SIGKILL), mostly because memory ran out: lower batch_size '
-        'or num_workers',
-        signal.SIGTERM: 'was told to end (SIGTERM)',
+        int(
+            signal.SIGKILL
+        ): 'was killed (SIGKILL), mostly because memory ran out: lower batch_size or num_workers',
+        int(signal.SIGTERM): 'was told to end (SIGTERM)',
     }.get(-failure.exitcode, f'crashed ({failure.signal_name()}): its log says where')
     print(
         f'error: rank {rank} {what}; --resume goes on from the last checkpoint (its log: '
@@ -152,7 +153,3 @@ def report(failures: Mapping[int, ProcessFailure]) -> int:
         file=sys.stderr,
     )
     return 128 - failure.exitcode
-
-
-if __name__ == '__main__':
-    main()

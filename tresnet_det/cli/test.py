@@ -9,15 +9,15 @@ from mmdet.registry import METRICS
 from mmdet.utils import setup_cache_size_limit_of_dynamo
 from mmengine.runner import Runner
 
-from tresnet_det.compat.own_files import tool_command
-from tresnet_det.engine import PredictionsImageHook, command_line
-from tresnet_det.engine import config as edit
-from tresnet_det.engine.building import build_runner, config_errors
-from tresnet_det.engine.work_dir import find_checkpoint, read_seconds, shell_path
-from tresnet_det.errors import InputError
-from tresnet_det.evaluation import write_results_json
+from ..compat.own_files import tool_command
+from ..engine import PredictionsImageHook
+from ..engine import config as edit
+from ..engine.building import build_runner, config_errors
+from ..engine.work_dir import find_checkpoint, read_seconds, shell_path
+from ..errors import InputError
+from ..evaluation import write_results_json
+from . import command_line
 
-DEMO_OVERLAYS = Path(__file__).resolve().parents[1] / 'configs' / '_base_'
 HEADLINES = {
     'bbox mAP': 'coco/bbox_mAP',
     'segm mAP': 'coco/segm_mAP',
@@ -46,6 +46,7 @@ def parse_args() -> argparse.Namespace:
 
 
 def main() -> None:
+    setup_cache_size_limit_of_dynamo()
     args = parse_args()
     if args.out and not args.out.endswith(('.json', '.pkl', '.pickle')):
         raise InputError(f'--out {args.out}: give a .json file for figures or .pkl for predictions')
@@ -57,7 +58,7 @@ def main() -> None:
     args.checkpoint = find_checkpoint(args.checkpoint)
     if not args.work_dir:  # beside the training, whose config and log stay as they are
         args.work_dir = str(Path(args.checkpoint).parent / 'test')
-    cfg = command_line.prepare_config(args, DEMO_OVERLAYS, checkpoint=args.checkpoint)
+    cfg = command_line.prepare_config(args, checkpoint=args.checkpoint)
     cfg.load_from = args.checkpoint
     cfg.resume = False
     if args.show or args.show_dir:
@@ -129,8 +130,3 @@ def next_command(args: argparse.Namespace) -> str:
         options += f' {name} {shell_path(folder)}' if folder else ''
     checkpoint = shell_path(args.checkpoint)
     return f'{tool_command("test")} {args.config} {checkpoint}{options} --show-dir DIR'
-
-
-if __name__ == '__main__':
-    setup_cache_size_limit_of_dynamo()
-    command_line.run_tool(main)

@@ -8,14 +8,13 @@ from mmdet.utils import setup_cache_size_limit_of_dynamo
 from mmengine.logging import print_log
 from mmengine.runner import Runner
 
-from tresnet_det.compat.own_files import tool_command
-from tresnet_det.engine import ProgressBarHook, command_line, resume
-from tresnet_det.engine import config as edit
-from tresnet_det.engine.building import build_runner, config_errors
-from tresnet_det.engine.work_dir import shell_path, write_summary
-from tresnet_det.errors import InputError
-
-DEMO_OVERLAYS = Path(__file__).resolve().parents[1] / 'configs' / '_base_'
+from ..compat.own_files import tool_command
+from ..engine import ProgressBarHook, resume
+from ..engine import config as edit
+from ..engine.building import build_runner, config_errors
+from ..engine.work_dir import shell_path, write_summary
+from ..errors import InputError
+from . import command_line
 
 
 def parse_args() -> argparse.Namespace:
@@ -50,8 +49,9 @@ def parse_args() -> argparse.Namespace:
 
 
 def main() -> None:
+    setup_cache_size_limit_of_dynamo()
     args = parse_args()
-    cfg = command_line.prepare_config(args, DEMO_OVERLAYS, args.from_scratch, args.pretrained)
+    cfg = command_line.prepare_config(args, args.from_scratch, args.pretrained)
     if args.amp:
         edit.enable_amp(cfg)
     if args.auto_scale_lr:
@@ -107,8 +107,3 @@ def summarize(runner: Runner, config: str, seconds: float) -> None:
     # The config as it was run, with all that the command line changed, lies in the work directory.
     as_run = shell_path(work_dir / Path(runner.cfg.filename).name)
     print(f'  next        {tool_command("test")} {as_run} {shell_path(work_dir)}')
-
-
-if __name__ == '__main__':
-    setup_cache_size_limit_of_dynamo()
-    command_line.run_tool(main)

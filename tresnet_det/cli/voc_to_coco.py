@@ -4,12 +4,10 @@ import argparse
 import os
 import sys
 
-from tresnet_det.datasets.formats.voc import voc_to_coco
-from tresnet_det.errors import InputError
+from ..datasets.formats.voc import voc_to_coco
 
 
-def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
-    """Read the command line."""
+def parse_args() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument('voc_root', help='folder with Annotations, ImageSets/Main and JPEGImages')
     parser.add_argument('out_dir', help='gets annotations/instances_<split>.json')
@@ -17,24 +15,18 @@ def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
     parser.add_argument(
         '--classes', nargs='+', help='names in the order of the labels (default: alphabetical)'
     )
-    return parser.parse_args(argv)
+    return parser.parse_args()
 
 
-def main(argv: list[str] | None = None) -> int:
-    """Convert and print what was found, or one line that says why not; returns the exit code."""
-    args = parse_args(argv)
-    try:
-        result = voc_to_coco(args.voc_root, args.out_dir, args.splits, args.classes)
-    except (InputError, OSError) as error:
-        print(f'error: {error}', file=sys.stderr)
-        return 2
+def main() -> None:
+    args = parse_args()
+    result = voc_to_coco(args.voc_root, args.out_dir, args.splits, args.classes)
     for line in result['warnings']:
         print(f'warning: {line}', file=sys.stderr)
     print(format_table(result))
     images = os.path.abspath(os.path.join(args.voc_root, 'JPEGImages'))
     print(f'In a config: data_root={os.path.abspath(args.out_dir)!r},')
     print(f'  data_prefix=dict(img={images!r}), metainfo=dict(classes={tuple(result["classes"])})')
-    return 0
 
 
 def format_table(result: dict) -> str:
@@ -51,7 +43,3 @@ def format_table(result: dict) -> str:
         cells += [cell.rjust(width) for cell, width in zip(row[1:], widths[1:], strict=True)]
         lines.append('  '.join(cells))
     return '\n'.join(lines)
-
-
-if __name__ == '__main__':
-    sys.exit(main())

@@ -2,9 +2,8 @@
 
 import argparse
 
-from tresnet_det.engine.command_line import run_tool
-from tresnet_det.engine.work_dir import shell_path
-from tresnet_det.publishing import SUFFIXES, WEIGHTS, publish
+from ..engine.work_dir import shell_path
+from ..publishing import SUFFIXES, WEIGHTS, publish
 
 
 def main() -> None:
@@ -20,7 +19,3 @@ def main() -> None:
     parser.add_argument('--format', choices=[s[1:] for s in SUFFIXES], default='pth')
     args = parser.parse_args()
     print(shell_path(publish(args.source, args.out_dir, args.weights, f'.{args.format}')))
-
-
-if __name__ == '__main__':
-    run_tool(main)

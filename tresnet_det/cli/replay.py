@@ -6,9 +6,8 @@ the images that do it alone.
 
 import argparse
 
-from tresnet_det import datasets, evaluation  # noqa: F401  (registers what a config may name)
-from tresnet_det.engine import command_line
-from tresnet_det.engine.non_finite.replay import replay
+from .. import datasets, evaluation  # noqa: F401  (registers what a config may name)
+from ..engine.non_finite.replay import replay
 
 
 def parse_args() -> argparse.Namespace:
@@ -23,7 +22,3 @@ def parse_args() -> argparse.Namespace:
 def main() -> None:
     args = parse_args()
     print('\n'.join(replay(args.file, args.config).lines()))
-
-
-if __name__ == '__main__':
-    command_line.run_tool(main)

@@ -10,19 +10,20 @@ from pathlib import Path
 
 from tqdm import tqdm
 
-from tresnet_det.engine import command_line
-from tresnet_det.engine import config as edit
-from tresnet_det.engine.work_dir import find_checkpoint, shell_path
-from tresnet_det.errors import InputError
-from tresnet_det.prediction.inputs import (
+from ..engine import config as edit
+from ..engine.work_dir import find_checkpoint, shell_path
+from ..errors import InputError
+from ..prediction.inputs import (
     count_images,
     find_sources,
     find_unsearched,
     read_images,
 )
-from tresnet_det.prediction.output_files import make_folder, printable
-from tresnet_det.prediction.outputs import CocoIds, PredictionWriter
-from tresnet_det.prediction.predictor import BATCH_SIZE, Predictor, find_run_config
+from ..prediction.output_files import make_folder, printable
+from ..prediction.outputs import CocoIds, PredictionWriter
+from ..prediction.predictor import BATCH_SIZE, Predictor, find_run_config
+from . import command_line
+from .failures import one_line
 
 EXIT_SKIPPED = 1  # all else was done
 THRESHOLDS = dict(detection=0.3, multilabel=0.5, classification=0.0)
@@ -123,7 +124,7 @@ def main() -> None:
     def report(name: str, error: Exception) -> None:
         nonlocal skipped
         skipped += 1
-        bar.write(f'skipped {printable(command_line.one_line(error))}', file=sys.stderr)
+        bar.write(f'skipped {printable(one_line(error))}', file=sys.stderr)
         bar.update()
 
     with bar, writer:
@@ -177,7 +178,3 @@ def _share(text: str) -> float:
     if not 0 <= value <= 1:
         raise argparse.ArgumentTypeError(f'{text} is not between 0 and 1')
     return value
-
-
-if __name__ == '__main__':
-    command_line.run_tool(main)

@@ -20,17 +20,17 @@ from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 
-from tresnet_det.compat.own_files import config_name, tool_command
-from tresnet_det.datasets.formats.layouts import KINDS
-from tresnet_det.engine import command_line
-from tresnet_det.engine import config as edit
-from tresnet_det.engine.work_dir import shell_path
-from tresnet_det.errors import InputError
-from tresnet_det.evaluation.report import format_table
-from tresnet_det.inspection.boxes import View, format_ranges
-from tresnet_det.inspection.findings import ERROR, LEVELS, NOTE, WARNING, Finding, Findings
-from tresnet_det.inspection.report import DataReport, inspect_data
-from tresnet_det.inspection.sources import FILE_KINDS, Source, find_config_sources, find_sources
+from ..compat.own_files import config_name, tool_command
+from ..datasets.formats.layouts import KINDS
+from ..engine import config as edit
+from ..engine.work_dir import shell_path
+from ..errors import InputError
+from ..evaluation.report import format_table
+from ..inspection.boxes import View, format_ranges
+from ..inspection.findings import ERROR, LEVELS, NOTE, WARNING, Finding, Findings
+from ..inspection.report import DataReport, inspect_data
+from ..inspection.sources import FILE_KINDS, Source, find_config_sources, find_sources
+from . import command_line
 
 CONFIGS = {  # that train on a folder of that layout
     'coco': 'fcos_tresnet_m.py',
@@ -98,7 +98,8 @@ def parse_args() -> argparse.Namespace:
 def main() -> None:
     args = parse_args()
     out = None if args.out is None else make_folder(Path(args.out))
-    findings, settings = Findings(), {}
+    findings = Findings()
+    settings: dict = {}
     if args.data[0].endswith('.py'):
         sources, settings = read_config(args, findings)
     else:
@@ -246,7 +247,7 @@ def print_table(rows: list[dict]) -> None:
 
 def print_classes(report: DataReport) -> None:
     """Print how many boxes or labels each class has in each split, and in how many images."""
-    rows = {}
+    rows: dict[str, dict] = {}
     for part in report.parts:
         what = 'labels' if part.split.boxes is None else 'boxes'
         triples = zip(part.split.classes, part.class_counts(), part.class_images(), strict=True)
@@ -276,7 +277,7 @@ def print_levels(report: DataReport) -> None:
     ranges['narrow'] = f'a side below {view.strides[0]}: may lie between all points'
     rows = []
     for level, text in ranges.items():
-        row = {'level': '' if level == 'narrow' else level, 'pixels': text}
+        row: dict = {'level': '' if level == 'narrow' else level, 'pixels': text}
         for name, counts in levels.items():
             row[name] = counts[level]
             row[f'% of {name}'] = f'{100 * counts[level] / max(totals[name], 1):.1f}'
@@ -299,7 +300,7 @@ def format_finding(finding: Finding, limit: int) -> list[str]:
 
 def write(report: DataReport, out: Path, title: str) -> None:
     """Write all of it as JSON, and an image where there is something to draw."""
-    from tresnet_det.inspection.figures import draw_data
+    from ..inspection.figures import draw_data
 
     path = out / 'report.json'
     path.write_text(json.dumps(report.as_dict(), indent=1) + '\n', encoding='utf-8')
@@ -308,7 +309,3 @@ def write(report: DataReport, out: Path, title: str) -> None:
         draw_data(report, out / 'data.png', title)
         written.append(out / 'data.png')
     print('written: ' + ', '.join(map(shell_path, written)))
-
-
-if __name__ == '__main__':
-    command_line.run_tool(main)

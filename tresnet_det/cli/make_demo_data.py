@@ -1,19 +1,16 @@
 """Make the demo data, in seconds: handwritten digits on photographs, as COCO or class folders."""
 
 import argparse
-import sys
 
-from tresnet_det.datasets.demo.classes import make_demo_classes
-from tresnet_det.datasets.demo.contact_sheet import draw_class_sheet, draw_contact_sheet
-from tresnet_det.datasets.demo.digits import make_demo_data
-from tresnet_det.errors import InputError
+from ..datasets.demo.classes import make_demo_classes
+from ..datasets.demo.contact_sheet import draw_class_sheet, draw_contact_sheet
+from ..datasets.demo.digits import make_demo_data
 
 DETECTION = {'out': 'data/demo', 'num_train': 1000, 'num_val': 200, 'size': 96}
 CLASSES = {'out': 'data/demo_classes', 'size': 64}
 
 
-def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
-    """Read the command line."""
+def parse_args() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument(
         '--classes',
@@ -43,7 +40,7 @@ def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
         metavar='FILE',
         help='also draw 12 validation images with their boxes or classes (PNG)',
     )
-    args = parser.parse_args(argv)
+    args = parser.parse_args()
     if args.classes and (args.num_train is not None or args.num_val is not None):
         parser.error('--num-train and --num-val: with --classes each digit is drawn once')
     for name, value in (CLASSES if args.classes else DETECTION).items():
@@ -52,18 +49,12 @@ def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
     return args
 
 
-def main(argv: list[str] | None = None) -> int:
-    """Make the data, or print one line that says why not; returns the exit code."""
-    args = parse_args(argv)
-    try:
-        if args.classes:
-            make_classes(args)
-        else:
-            make_detection(args)
-    except (InputError, OSError) as error:
-        print(f'error: {error}', file=sys.stderr)
-        return 2
-    return 0
+def main() -> None:
+    args = parse_args()
+    if args.classes:
+        make_classes(args)
+    else:
+        make_detection(args)
 
 
 def make_detection(args: argparse.Namespace) -> None:
@@ -80,7 +71,3 @@ def make_classes(args: argparse.Namespace) -> None:
     print(f'{out}: {train} training, {val} validation images, 10 classes')
     if args.preview:
         print(f'contact sheet: {draw_class_sheet(out / "val", args.preview)}')
-
-
-if __name__ == '__main__':
-    sys.exit(main())

@@ -14,12 +14,11 @@ from pathlib import Path
 
 from mmengine.config import Config
 
-from tresnet_det.engine import config as edit
-from tresnet_det.engine.command_line import KeyValueAction, run_tool
-from tresnet_det.engine.work_dir import shell_path
-from tresnet_det.errors import InputError
-from tresnet_det.profiling import charts
-from tresnet_det.profiling.plan import (
+from ..engine import config as edit
+from ..engine.work_dir import shell_path
+from ..errors import InputError
+from ..profiling import charts
+from ..profiling.plan import (
     LINKS,
     Assumptions,
     Cluster,
@@ -30,7 +29,7 @@ from tresnet_det.profiling.plan import (
     plan,
     remarks,
 )
-from tresnet_det.profiling.plan_inputs import (
+from ..profiling.plan_inputs import (
     ImageSize,
     Speed,
     count_model,
@@ -39,7 +38,8 @@ from tresnet_det.profiling.plan_inputs import (
     read_speed,
     read_training,
 )
-from tresnet_det.profiling.report import MIB, Column, check_writable, format_table, write_csv
+from ..profiling.report import MIB, Column, check_writable, format_table, write_csv
+from .command_line import KeyValueAction
 
 GIB = 2**30
 COLUMNS = (
@@ -210,7 +210,3 @@ def report(rows: list[Row], header: dict[str, str], notes: list[str], out: Path 
     write_csv(paths[0], rows, header | {'notes': '; '.join(notes) or 'none'})
     charts.draw_plan(rows, paths[1], header['training'], header['one GPU'])
     print('\nwritten: ' + ', '.join(shell_path(path) for path in paths))
-
-
-if __name__ == '__main__':
-    run_tool(main)
