@@ -20,6 +20,7 @@ FLOORS = (
     {'engine', 'inspection'},
     {'profiling', 'prediction'},
     {'exporting'},
+    {'cli'},
 )
 FLOOR = {room: number for number, rooms in enumerate(FLOORS) for room in rooms}
 FILES = sorted(PACKAGE.rglob('*.py'))

@@ -1,14 +1,10 @@
-"""What the command line tools share: common options, and errors in one line."""
+"""The options that several tools share, and the config that these make."""
 
 import argparse
 import logging
 import os
 import re
-import signal
-import sys
-import threading
-import warnings
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 
 from mmengine.config import Config, DictAction
@@ -17,49 +13,10 @@ from mmengine.logging import print_log
 from .. import datasets, evaluation  # noqa: F401  (registers what --demo names)
 from ..datasets.checks import check_dataloader_cfg
 from ..datasets.classification_checks import check_classes, count_classes
+from ..engine import config as edit
+from ..engine import own_data, processes
+from ..engine.work_dir import find_checkpoint
 from ..tasks import find_task
-from . import config as edit
-from . import own_data, processes
-from .failures import explain, one_line  # noqa: F401  (the tools take it from here)
-from .work_dir import find_checkpoint
-
-EXIT_USER_ERROR = 2
-EXIT_KEYBOARD = 130  # as shells report SIGINT
-
-
-def run_tool(main: Callable[[], None]) -> None:
-    """Run a tool; print a mistake of the user or a failure from outside as one line.
-
-    The status is 2 then, and 130 where the keyboard stopped it. Of several processes any failure is
-    one line, see :func:`~tresnet_det.engine.processes.tell_failure`.
-
-    Args:
-        main: The tool.
-
-    Raises:
-        SystemExit: It did not come to its end.
-        Exception: What is no mistake of the user's and comes from no outside, as it is.
-    """
-    for remark in ('torch.meshgrid', '`broadcast_buffers` is deprecated'):
-        warnings.filterwarnings('ignore', message=remark)
-    try:
-        main()
-        processes.leave()
-    except KeyboardInterrupt as interrupt:
-        print(': '.join(['stopped by the keyboard', *map(str, interrupt.args)]), file=sys.stderr)
-        sys.exit(EXIT_KEYBOARD)
-    except Exception as error:
-        if threading.current_thread() is threading.main_thread():
-            # There, DataLoader raises for each worker that has died: once is enough.
-            signal.signal(signal.SIGCHLD, signal.SIG_DFL)
-        line = explain(error)
-        if processes.are_several():
-            processes.tell_failure(error)
-        elif line is None:
-            raise
-        else:
-            print(f'error: {line}', file=sys.stderr)
-        sys.exit(EXIT_USER_ERROR if line else 1)
 
 
 class KeyValueAction(DictAction):
