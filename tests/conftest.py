@@ -8,6 +8,7 @@ import pytest
 import torch
 from hypothesis import HealthCheck, settings
 from mmengine.registry import DefaultScope
+from process_start import start  # noqa: F401  (a fixture)
 
 import tresnet_det  # noqa: F401  (prepares the stack before a test imports MMDetection)
 

@@ -143,7 +143,7 @@ def test_a_full_disk_ends_the_training_with_one_line(train, fail_to_write, tmp_p
     line = str(caught.value)
     work = tmp_path / 'work'
     assert line.startswith(f'{work}/epoch_2.pth cannot be written: No space left on device (0.')
-    assert line.endswith(f'; mend that, and --resume goes on from {work}/epoch_1.pth')
+    assert line.endswith(f'; fix that, and --resume continues from {work}/epoch_1.pth')
     assert ' MB free)' in line
     assert '\n' not in line
     assert find_last_checkpoint(work) == f'{work}/epoch_1.pth'
@@ -165,7 +165,7 @@ def test_a_training_that_is_told_to_go_on_does(train, fail_to_write, log, tmp_pa
     assert runner.iter == 8
     (line,) = (line for line in lines if 'cannot be written' in line)
     assert line.startswith(f'{work}/{file} cannot be written: No space left on device (')
-    assert line.endswith(f'; the training goes on, {work}/epoch_1.pth stays the last checkpoint')
+    assert line.endswith(f'; the training continues, {work}/epoch_1.pth stays the last checkpoint')
     assert find_last_checkpoint(work) == f'{work}/epoch_1.pth'
     assert not list(work.glob('*' + files.UNFINISHED))
 

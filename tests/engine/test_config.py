@@ -1,3 +1,5 @@
+import copy
+
 import pytest
 from mmengine.config import Config
 from mmengine.hooks import CheckpointHook
@@ -7,9 +9,14 @@ from tresnet_det.engine import config as edit
 from tresnet_det.errors import InputError, MissingFileError
 
 
-@pytest.fixture
-def fcos(project_root):
+@pytest.fixture(scope='module')
+def read(project_root):
     return edit.load_config(project_root / 'configs/fcos_tresnet_m.py')
+
+
+@pytest.fixture
+def fcos(read):
+    return copy.deepcopy(read)
 
 
 def test_data_root_moves_every_dataset_and_evaluator(fcos, tmp_path):

@@ -1,5 +1,6 @@
 """What --data makes of a config, without a training."""
 
+import copy
 import json
 
 import pytest
@@ -35,9 +36,14 @@ def folder(tmp_path):
     return write_coco(tmp_path / 'own', train=40, val=3, test=2)
 
 
-@pytest.fixture
-def fcos(project_root):
+@pytest.fixture(scope='module')
+def read(project_root):
     return edit.load_config(project_root / 'configs/fcos_tresnet_m.py')
+
+
+@pytest.fixture
+def fcos(read):
+    return copy.deepcopy(read)
 
 
 def use(cfg, folder):
@@ -102,8 +108,8 @@ def test_own_early_stopping_stays_and_what_lacks_is_added(fcos, folder):
     assert fcos.default_hooks.checkpoint.save_best == 'coco/bbox_mAP'
 
 
-def test_wrappers_stay_and_a_concatenation_becomes_one_set(project_root, folder):
-    cfg = edit.load_config(project_root / 'configs/fcos_tresnet_m.py')
+def test_wrappers_stay_and_a_concatenation_becomes_one_set(fcos, folder):
+    cfg = fcos
     inner = dict(type='VOCDataset', data_root='data/VOCdevkit/', ann_file='x.txt', pipeline=['p'])
     both = dict(type='ConcatDataset', datasets=[inner, dict(inner, ann_file='y.txt')])
     cfg.train_dataloader.dataset = dict(type='RepeatDataset', times=3, dataset=both)

@@ -29,15 +29,15 @@ class SafeCheckpointHook(CheckpointHook):
     """mmengine's ``CheckpointHook``, safe against kills and full disks, for an exact resume.
 
     Whatever kills the process, and whenever: the file that ``last_checkpoint`` names is there and
-    whole, and so is the best checkpoint that this one knows of. Files are written beside their
+    whole, and so is the best checkpoint that this one knows of. Files are written next to their
     names, then renamed; what a new one replaces is removed last, so that the disk needs room for
     one checkpoint more than are kept. A checkpoint is saved once more after a validation at its
-    step, when the early stopping and the best figure know of it; a run that was killed before
+    step, when the early stopping and the best metric know of it; a run that was killed before
     makes up for the validation. Only files of the local disk are written so.
 
     Args:
         on_error: ``'raise'`` ends the training when a checkpoint cannot be written, ``'warn'``
-            goes on without it; the last one that was written stays either way.
+            continues without it; the last one that was written stays either way.
         **kwargs: mmengine's.
 
     Raises:
@@ -102,7 +102,7 @@ class SafeCheckpointHook(CheckpointHook):
             if length != length_then:
                 why = f'an epoch has {length} batches now'
             runner.logger.warning(
-                f'epoch {runner.epoch + 1}, of which {done} batches were done, begins anew: {why}'
+                f'epoch {runner.epoch + 1}, of which {done} batches were done, begins again: {why}'
             )
             done = 0
         self._extra = runner.iter - done - runner.epoch * length
@@ -240,7 +240,7 @@ class SafeCheckpointHook(CheckpointHook):
         last = self.last_ckpt
         if self.on_error == 'warn':
             kept = f', {last} stays the last checkpoint' if last else ''
-            runner.logger.warning(f'{message}; the training goes on{kept}')
+            runner.logger.warning(f'{message}; the training continues{kept}')
             return
         go_on = f'fix that, and --resume continues from {last}' if last else 'none was saved yet'
         raise InputError(f'{message}; {go_on}')
@@ -258,7 +258,7 @@ def _checkpoints(info: Mapping[str, Any]) -> dict[str, str]:
 
 
 def _take_back(info: dict[str, Any], before: Mapping[str, Any], unwritten: str) -> None:
-    """Forget a best checkpoint and its figure; of several figures, others may be saved."""
+    """Forget a best checkpoint and its metric; of several metrics, others may be saved."""
     for key, path in _checkpoints(info).items():
         if str(Path(path)) == unwritten:
             for name in (key, key.replace('ckpt', 'score', 1)):

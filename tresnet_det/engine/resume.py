@@ -15,7 +15,7 @@ from .config import drop_pretrained
 
 
 def resume_from(cfg: Config, checkpoint: str) -> str | None:
-    """Make a training go on from a checkpoint, which brings all weights.
+    """Make a training resume from a checkpoint, which brings all weights.
 
     Args:
         cfg: With its ``work_dir``.
@@ -23,7 +23,8 @@ def resume_from(cfg: Config, checkpoint: str) -> str | None:
             config's own work directory.
 
     Returns:
-        The checkpoint; None where the work directory has none yet and training starts anew.
+        The checkpoint; None where the work directory has none yet: training starts from the
+        beginning.
 
     Raises:
         MissingFileError: If the file is not there.
@@ -40,7 +41,7 @@ def resume_from(cfg: Config, checkpoint: str) -> str | None:
         problem = _find_problem(Path(checkpoint))
         if problem:
             whole = _newest_whole({Path(checkpoint).parent})
-            advice = f'; the newest whole one beside it is {whole}' if whole else ''
+            advice = f'; the newest whole one next to it is {whole}' if whole else ''
             raise InputError(f'--resume: {checkpoint} is {problem}{advice}')
     if not Path(checkpoint).is_file():
         raise MissingFileError(f'--resume: no checkpoint at {Path(checkpoint).resolve()}')
@@ -77,13 +78,13 @@ def find_last_checkpoint(work_dir: str | Path) -> str | None:
     elif named is not None:
         raise InputError(
             f'{reason}, and no other checkpoint there is whole: give one, or remove {record} to '
-            'start anew'
+            'start from the beginning'
         )
     return whole
 
 
 def _newest_whole(folders: set[Path]) -> str | None:
-    """Return the whole checkpoint of the most iterations from which a training can go on."""
+    """Return the whole checkpoint of the most iterations from which a training can resume."""
     found: dict[str, Any] = {}
     for path in {path for folder in folders for path in folder.glob('*.pth')}:
         if _find_problem(path) is None:

@@ -86,7 +86,7 @@ def restore(runner: Runner, state: Mapping[str, Any]) -> None:
         set_random_states(state['random_states'][get_rank()])
     else:
         runner.logger.warning(
-            f'{get_world_size()} processes go on from {len(state["random_states"])}: the '
+            f'{get_world_size()} processes resume a training of {len(state["random_states"])}: the '
             'training is as good, but not the one that it would have been'
         )
 
@@ -103,7 +103,7 @@ def _restore_stopping(runner: Runner, hook: EarlyStoppingHook, saved: list[dict]
             runner.train_loop.stop_training = True
             runner.logger.info(
                 f'the training was stopped early, by {hook.monitor}: raise patience (now '
-                f'{hook.patience}) of EarlyStoppingHook to go on'
+                f'{hook.patience}) of EarlyStoppingHook to continue'
             )
 
 

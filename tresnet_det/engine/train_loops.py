@@ -95,7 +95,7 @@ class _SeededReading:
         self.read = getattr(dataset, '__getitems__', None)
 
     def __call__(self, batch: list[int]) -> list[Any]:
-        # Without workers, the model's random numbers go on as if nothing had been read.
+        # Without workers, the model's random numbers continue as if nothing had been read.
         before = random_states(nn.Identity()) if get_worker_info() is None else None
         if isinstance(batch, NumberedBatch):
             random.seed(batch.seed)
