@@ -2,9 +2,9 @@
 
 FCOS with its post-processing, a classifier, or any model's backbone, as ONNX for any batch and
 size, the norms folded. The file is held against PyTorch on photos and both are timed. It says
-itself how images are prepared; tresnet_det/onnx_runner.py runs it without PyTorch:
+itself how images are prepared; tresnet_det/inference/onnx_runner.py runs it without PyTorch:
 
-  python tresnet_det/onnx_runner.py FILE.onnx PHOTO
+  python tresnet_det/inference/onnx_runner.py FILE.onnx PHOTO
 """
 
 import argparse
@@ -17,21 +17,23 @@ import torch
 from torch import nn
 from torch.export import ExportedProgram
 
+from tresnet_det.deploy import TASKS, build_export_module, trace, write_onnx, write_program
+from tresnet_det.deploy.images import find_photos, find_test_dataset, set_size
+from tresnet_det.deploy.models import build_model, describe
+from tresnet_det.deploy.photos import PhotoReader
+from tresnet_det.deploy.programs import OPSET, least_side, require
 from tresnet_det.engine import command_line
 from tresnet_det.engine import config as edit
 from tresnet_det.engine.work_dir import find_checkpoint, shell_path
 from tresnet_det.errors import InputError
-from tresnet_det.exporting import TASKS, build_export_module, trace, write_onnx, write_program
-from tresnet_det.exporting.images import find_photos, find_test_dataset, set_size
-from tresnet_det.exporting.models import build_model, describe
-from tresnet_det.exporting.photos import PhotoReader
-from tresnet_det.exporting.programs import OPSET, least_side, require
+from tresnet_det.profiling.timing import Spread, Task, measure_interleaved
 
 if TYPE_CHECKING:
-    from tresnet_det.exporting.check import FileCheck
+    from tresnet_det.deploy.check import FileCheck
 
 DEMO_OVERLAYS = Path(__file__).resolve().parents[1] / 'configs' / '_base_'
 EXIT_DIFFERS = 1
+ROUNDS, MIN_SECONDS = 5, 0.2  # of the timing
 
 
 def parse_args() -> argparse.Namespace:
@@ -128,7 +130,7 @@ def main() -> None:
         side = least_side(program)
         print(f'{shell_path(out.with_suffix(".pt2"))}: sides from {side} pixels')
     if not args.no_check:
-        from tresnet_det.exporting.check import FileCheck  # needs onnxruntime
+        from tresnet_det.deploy.check import FileCheck  # needs onnxruntime
 
         read = PhotoReader(cfg)
         check = FileCheck(out, model, module, [read(path) for path in paths])
@@ -195,7 +197,13 @@ def report_speed(check: 'FileCheck') -> None:
         f'\nimages a second, one of {height}x{width} at a time, post-processing included, '
         f'{torch.get_num_threads()} CPU threads: median of the rounds (range)'
     )
-    for name, speed in check.measure_speed():
+    tasks = [{name: Task(run, images=1)} for name, run in check.contestants().items()]
+    speeds = {
+        name: Spread.of(values)
+        for by_name in measure_interleaved(tasks, ROUNDS, MIN_SECONDS)
+        for name, values in by_name.items()
+    }
+    for name, speed in speeds.items():
         print(f'  {name:<22} {speed.median:8.2f}  ({speed.low:.2f} to {speed.high:.2f})')
 
 

@@ -14,15 +14,15 @@ from tresnet_det.engine import command_line
 from tresnet_det.engine import config as edit
 from tresnet_det.engine.work_dir import find_checkpoint, shell_path
 from tresnet_det.errors import InputError
-from tresnet_det.prediction.inputs import (
+from tresnet_det.inference.inputs import (
     count_images,
     find_sources,
     find_unsearched,
     read_images,
 )
-from tresnet_det.prediction.output_files import make_folder, printable
-from tresnet_det.prediction.outputs import CocoIds, PredictionWriter
-from tresnet_det.prediction.predictor import BATCH_SIZE, Predictor, find_run_config
+from tresnet_det.inference.output_files import make_folder, printable
+from tresnet_det.inference.outputs import CocoIds, PredictionWriter
+from tresnet_det.inference.predictor import BATCH_SIZE, Predictor, find_run_config
 
 EXIT_SKIPPED = 1  # all else was done
 THRESHOLDS = dict(detection=0.3, multilabel=0.5, classification=0.0)
