@@ -80,7 +80,7 @@ def parse_args() -> argparse.Namespace:
     )
     data = parser.add_argument_group('config')
     data.add_argument('--data-root', metavar='DIR', help="folder of the config's data")
-    data.add_argument('--demo', action='store_true', help='the model was trained with --demo')
+    command_line.add_demo_options(data)
     data.add_argument(
         '--cfg-options',
         nargs='+',
