@@ -2,9 +2,9 @@
 
 FCOS with its post-processing, a classifier, or any model's backbone, as ONNX for any batch and
 size, the norms folded. The file is held against PyTorch on photos and both are timed. It says
-itself how images are prepared; tresnet_det/onnx_runner.py runs it without PyTorch:
+itself how images are prepared; tresnet_det/inference/onnx_runner.py runs it without PyTorch:
 
-  python tresnet_det/onnx_runner.py FILE.onnx PHOTO
+  python tresnet_det/inference/onnx_runner.py FILE.onnx PHOTO
 """
 
 import argparse
@@ -17,20 +17,22 @@ import torch
 from torch import nn
 from torch.export import ExportedProgram
 
+from ..deploy import TASKS, build_export_module, trace, write_onnx, write_program
+from ..deploy.images import find_photos, find_test_dataset, set_size
+from ..deploy.models import build_model, describe
+from ..deploy.photos import PhotoReader
+from ..deploy.programs import OPSET, least_side, require
 from ..engine.work_dir import find_checkpoint
 from ..errors import InputError, shell_path
-from ..exporting import TASKS, build_export_module, trace, write_onnx, write_program
-from ..exporting.images import find_photos, find_test_dataset, set_size
-from ..exporting.models import build_model, describe
-from ..exporting.photos import PhotoReader
-from ..exporting.programs import OPSET, least_side, require
+from ..profiling.timing import Spread, Task, measure_interleaved
 from ..tasks import find_task
 from . import command_line
 
 if TYPE_CHECKING:
-    from ..exporting.check import FileCheck
+    from ..deploy.check import FileCheck
 
 EXIT_DIFFERS = 1
+ROUNDS, MIN_SECONDS = 5, 0.2  # of the timing
 
 
 def parse_args() -> argparse.Namespace:
@@ -78,7 +80,7 @@ def parse_args() -> argparse.Namespace:
     )
     data = parser.add_argument_group('config')
     data.add_argument('--data-root', metavar='DIR', help="folder of the config's data")
-    data.add_argument('--demo', action='store_true', help='the model was trained with --demo')
+    command_line.add_demo_options(data)
     data.add_argument(
         '--cfg-options',
         nargs='+',
@@ -127,7 +129,7 @@ def main() -> None:
         side = least_side(program)
         print(f'{shell_path(out.with_suffix(".pt2"))}: sides from {side} pixels')
     if not args.no_check:
-        from ..exporting.check import FileCheck  # needs onnxruntime
+        from ..deploy.check import FileCheck  # needs onnxruntime
 
         read = PhotoReader(cfg)
         check = FileCheck(out, model, module, [read(path) for path in paths])
@@ -194,5 +196,11 @@ def report_speed(check: 'FileCheck') -> None:
         f'\nimages a second, one of {height}x{width} at a time, post-processing included, '
         f'{torch.get_num_threads()} CPU threads: median of the rounds (range)'
     )
-    for name, speed in check.measure_speed():
+    tasks = [{name: Task(run, images=1)} for name, run in check.contestants().items()]
+    speeds = {
+        name: Spread.of(values)
+        for by_name in measure_interleaved(tasks, ROUNDS, MIN_SECONDS)
+        for name, values in by_name.items()
+    }
+    for name, speed in speeds.items():
         print(f'  {name:<22} {speed.median:8.2f}  ({speed.low:.2f} to {speed.high:.2f})')

@@ -13,15 +13,15 @@ from tqdm import tqdm
 from ..engine import config as edit
 from ..engine.work_dir import find_checkpoint
 from ..errors import InputError, shell_path
-from ..prediction.inputs import (
+from ..inference.inputs import (
     count_images,
     find_sources,
     find_unsearched,
     read_images,
 )
-from ..prediction.output_files import make_folder, printable
-from ..prediction.outputs import CocoIds, PredictionWriter
-from ..prediction.predictor import BATCH_SIZE, Predictor, find_run_config
+from ..inference.output_files import make_folder, printable
+from ..inference.outputs import CocoIds, PredictionWriter
+from ..inference.predictor import BATCH_SIZE, Predictor, find_run_config
 from ..tasks import find_task
 from . import command_line
 from .failures import one_line

@@ -2,15 +2,15 @@ import copy
 
 import pytest
 
-from tresnet_det.engine.config import load_config
-from tresnet_det.errors import InputError, MissingFileError
-from tresnet_det.exporting.images import (
+from tresnet_det.deploy.images import (
     UnknownStepError,
     find_photos,
     find_test_dataset,
     read_steps,
     set_size,
 )
+from tresnet_det.engine.config import load_config
+from tresnet_det.errors import InputError, MissingFileError
 
 
 @pytest.mark.parametrize(

@@ -11,10 +11,10 @@ from pycocotools import mask as masks_of_coco
 from pycocotools.coco import COCO
 
 from tresnet_det.errors import InputError, MissingFileError
+from tresnet_det.inference.inputs import InputImage, Source, Video
+from tresnet_det.inference.output_files import JsonList, printable, safe_name
+from tresnet_det.inference.outputs import CocoIds, PredictionWriter
 from tresnet_det.models import ClsDataSample
-from tresnet_det.prediction.inputs import InputImage, Source, Video
-from tresnet_det.prediction.output_files import JsonList, printable, safe_name
-from tresnet_det.prediction.outputs import CocoIds, PredictionWriter
 
 NAMES = ('cat', 'dog', 'cow')
 PIXELS = np.zeros((40, 60, 3), np.uint8)
