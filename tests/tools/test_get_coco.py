@@ -8,7 +8,6 @@ import zipfile
 from pathlib import Path
 
 import pytest
-from tool_results import error_of
 
 from tresnet_det.datasets import archives, coco_download
 from tresnet_det.datasets.coco_download import get_coco
@@ -369,4 +368,4 @@ def test_the_tool_prints_what_came_or_one_line(server, tmp_path, run):
     done = run('get_coco', *options, '--base-url', server.url)
     assert done.code == 0, done.err
     assert 'val2017: 2 images' in done.out
-    assert error_of(run('get_coco', *options, '--base-url', 'nonsense', '--splits', 'train'))
+    assert run('get_coco', *options, '--base-url', 'nonsense', '--splits', 'train').error
