@@ -3,7 +3,7 @@ import torch
 from mmdet.registry import MODELS
 
 from tresnet_det.engine import config as edit
-from tresnet_det.onnx_runner import OnnxModel
+from tresnet_det.inference.onnx_runner import OnnxModel
 
 
 @pytest.fixture
@@ -15,7 +15,7 @@ def classifier_config(tiny_config):
 def test_a_detector_is_written_checked_and_timed(run, config, data, tmp_path):
     result = run(
         *('export', config, 'none', '--out', 'new/fcos.onnx', '--score-thr', 0.001),
-        *('--num-photos', 2, '--size', 80, 96, '--torch-export'),
+        *('--num-images', 2, '--size', 80, 96, '--torch-export'),
     )
     assert (result.code, result.err) == (0, '')
     assert 'new/fcos.onnx: FCOS of TResNet, ' in result.out
@@ -49,12 +49,12 @@ def test_a_classifiers_weights_come_from_the_checkpoint_with_its_classes(
 
 
 def test_a_file_that_differs_is_an_error(run, classifier_config, data, monkeypatch):
-    from tresnet_det.exporting import agreement
+    from tresnet_det.deploy import agreement
 
     monkeypatch.setattr(agreement, 'MAX_RELATIVE_DIFFERENCE', -1.0)
     result = run(
         *('export', classifier_config, 'none', '--out', 'c.onnx', '--task', 'backbone'),
-        *('--photos', data.folder / 'val2017', '--num-photos', 1, '--size', 64, 64),
+        *('--images', data.folder / 'val2017', '--num-images', 1, '--size', 64, 64),
     )
     assert result.code == 1
     assert result.err == 'error: the file does not agree with PyTorch\n'
@@ -70,7 +70,7 @@ def test_mistakes_are_one_line(run, config, classifier_config, tmp_path):
         ((config, 'none', '--out', 'x.pt'), '--out x.pt: give a file that ends in .onnx'),
         ((config, 'gone.pth', *out), 'no checkpoint at'),
         ((config, weights, *out, '--no-check'), 'does not fit the model'),
-        ((config, 'none', *out, '--photos', 'empty'), 'no photo for the check in'),
+        ((config, 'none', *out, '--images', 'empty'), 'no photo for the check in'),
         ((config, 'none', *out, '--task', 'classifier'), 'FCOS is no ImageClassifier'),
         (
             (classifier_config, 'none', *out, '--score-thr', '0.1'),

@@ -364,7 +364,7 @@ def test_the_official_server_is_held_to_the_official_figures(server, tmp_path, m
 
 
 def test_the_tool_prints_what_came_or_one_line(server, tmp_path, run):
-    options = ['--out', tmp_path, '--splits', 'val']
+    options = ['--out-dir', tmp_path, '--splits', 'val']
     done = run('get_coco', *options, '--base-url', server.url)
     assert done.code == 0, done.err
     assert 'val2017: 2 images' in done.out

@@ -14,7 +14,7 @@ import pytest
 import torch
 from pycocotools.coco import COCO
 
-from tresnet_det.prediction.predictor import Predictor
+from tresnet_det.inference.predictor import Predictor
 
 DIGITS = list('0123456789')
 
@@ -88,7 +88,7 @@ def test_the_boxes_are_those_that_test_computes(detector, images, run, tmp_path)
     result = run('test', config, checkpoint, '--out', kept, '--work-dir', tmp_path / 'test')
     assert result.code == 0, result.err
     out = tmp_path / 'out'
-    result = run('predict', config, checkpoint, images, '--out', out, '--batch-size', 3)
+    result = run('predict', config, checkpoint, images, '--out-dir', out, '--batch-size', 3)
     assert (result.code, result.err) == (0, '')
     found = by_image(out)
     assert len(found) == 6
@@ -118,7 +118,7 @@ def test_results_load_in_pycocotools_also_with_the_ids_of_an_annotation_file(
     data.edit('val', lambda content: [i.update(id=i['id'] + 500) for i in content['images']])
     data.edit('val', lambda content: [a.update(image_id=a['image_id'] + 500)
                                       for a in content['annotations']])  # fmt: skip
-    options = ['--out', out, '--no-images']
+    options = ['--out-dir', out, '--no-images']
     assert run('predict', detector, images, *options).code == 0
     assert sorted(COCO(out / 'images.json').loadRes(str(out / 'results.bbox.json')).imgs) == [
         1, 2, 3, 4, 5, 6,
@@ -138,16 +138,16 @@ def test_what_is_not_searched_and_what_an_earlier_run_left_is_said_in_a_line(
     out, below = tmp_path / 'out', images / 'below'
     below.mkdir()
     (images / '000003.png').rename(below / '000001.png')
-    result = run('predict', detector, images, '--out', out)
+    result = run('predict', detector, images, '--out-dir', out)
     assert (result.code, result.err) == (0, '')
     pattern = f'{images}/**/*'
     assert f"note: folders below are not searched; their images too: '{pattern}'" in result.out
     assert 'earlier' not in result.out
-    result = run('predict', detector, pattern, '--out', out)
+    result = run('predict', detector, pattern, '--out-dir', out)
     assert result.code == 0
     assert 'not searched' not in result.out
     assert len(drawn(out)) == len(read(out / 'images.json')['images']) == 6
-    result = run('predict', detector, below, '--out', out)
+    result = run('predict', detector, below, '--out-dir', out)
     assert (
         '  earlier   5 files there are not of this run, such as out/images/000001_2.png\n'
     ) in result.out
@@ -163,7 +163,7 @@ def test_corrupt_images_are_named_and_the_rest_is_done(detector, images, run, tm
     cv2.imwrite(str(images / 'line.png'), np.zeros((1, 6000, 3), np.uint8))
     (images / 'notes.txt').touch()
     out = tmp_path / 'out'
-    result = run('predict', detector, images, '--out', out)
+    result = run('predict', detector, images, '--out-dir', out)
     assert result.code == 1
     *lines, last = result.err.splitlines()
     assert last == '5 of 10 could not be predicted, as named above'
@@ -185,7 +185,7 @@ def test_nothing_is_drawn_outside_the_folder_and_equal_names_do_not_collide(
     before = {path for path in tmp_path.rglob('*') if 'out' not in path.parts}
     up = other / '..' / '..' / 'other' / 'deeper'
     out = tmp_path / 'out'
-    result = run('predict', detector, images / '000001.png', up / '*.png', '--out', out)
+    result = run('predict', detector, images / '000001.png', up / '*.png', '--out-dir', out)
     assert result.code == 0, result.err
     assert drawn(out) == ['000001.png', '000001_2.png', 'a_b.png']
     assert {path for path in tmp_path.rglob('*') if 'out' not in path.parts} == before
@@ -199,7 +199,7 @@ def test_a_video_becomes_a_video_with_the_frames_that_were_taken(detector, run, 
     for number in range(7):
         writer.write(np.full((48, 64, 3), 30 * number, np.uint8))
     writer.release()
-    result = run('predict', detector, clip, '--video-stride', 3, '--out', out)
+    result = run('predict', detector, clip, '--video-stride', 3, '--out-dir', out)
     assert (result.code, result.err) == (0, '')
     names = [image['file_name'] for image in read(out / 'images.json')['images']]
     assert names == [f'{clip}#{number}' for number in (0, 3, 6)]
@@ -215,7 +215,7 @@ def test_a_url_is_fetched_and_one_that_fails_is_passed_over(detector, images, se
     (images / 'text.png').write_text('no image')
     url, out = serve(images), tmp_path / 'out'
     urls = [f'{url}/none.png', f'{url}/text.png', f'{url}/000001.png?size=../../x']
-    result = run('predict', detector, *urls, images / '000001.png', '--out', out)
+    result = run('predict', detector, *urls, images / '000001.png', '--out-dir', out)
     assert result.code == 1
     lines = result.err.splitlines()
     assert lines[0].startswith(f'skipped {url}/none.png: cannot be had (404')
@@ -231,7 +231,7 @@ def test_the_classes_of_a_classifier_are_those_that_test_computes(work_dir, imag
     options = ['--out', kept, '--work-dir', tmp_path / 'test']
     result = run('test', work / 'tiny.py', work, *options)
     assert result.code == 0, result.err
-    result = run('predict', work, images, '--out', out, '--score-thr', 0)
+    result = run('predict', work, images, '--out-dir', out, '--score-thr', 0)
     assert (result.code, result.err) == (0, '')
     found = {entry['file']: entry['predictions'] for entry in read(out / 'results.json')}
     assert len(found) == 6
@@ -250,7 +250,7 @@ def test_of_one_label_the_top_classes_are_listed_and_ann_file_is_refused(
     work_dir, images, run, tmp_path
 ):
     work, out = work_dir('classification'), tmp_path / 'out'
-    result = run('predict', work, images, '--out', out, '--top', 2, '--no-images')
+    result = run('predict', work, images, '--out-dir', out, '--top', 2, '--no-images')
     assert result.code == 0, result.err
     for entry in read(out / 'results.json'):
         scores = [p['score'] for p in entry['predictions']]
@@ -267,7 +267,7 @@ def test_mmdetections_inferencer_takes_config_and_checkpoint_and_finds_the_same(
 
     as_run, checkpoint = trained('detection').as_run, trained('detection').checkpoint
     out = tmp_path / 'out'
-    result = run('predict', as_run, checkpoint, images, '--out', out, '--device', 'cpu')
+    result = run('predict', as_run, checkpoint, images, '--out-dir', out, '--device', 'cpu')
     assert result.code == 0, result.err
     ours = by_image(out)
 
@@ -299,7 +299,7 @@ def test_mmdetections_inferencer_takes_config_and_checkpoint_and_finds_the_same(
         (['{detector}', '{images}', '--device', 'cuda:99'], '--device cuda:99'),
         (['{detector}', '{images}', '--batch-size', '0'], '0 is not at least 1'),
         (['{detector}', '{images}', '--score-thr', '2'], '2 is not between 0 and 1'),
-        (['{detector}', '{images}', '--out', '{file}'], 'cannot be made'),
+        (['{detector}', '{images}', '--out-dir', '{file}'], 'cannot be made'),
         (
             ['{detector}', '{images}', '--cfg-options', 'model.bbox_head.num_classes=3'],
             'does not fit the model of the config',

@@ -13,9 +13,9 @@ from mmengine.registry import init_default_scope
 from torch import nn
 
 from tresnet_det import ImageClassifier
+from tresnet_det.deploy import build_export_module, trace, write_onnx
+from tresnet_det.deploy.models import describe
 from tresnet_det.engine.config import load_config
-from tresnet_det.exporting import build_export_module, trace, write_onnx
-from tresnet_det.exporting.models import describe
 from tresnet_det.models.conv_norm import iterate_norms
 
 CLASSES = tuple('abcdefghij')

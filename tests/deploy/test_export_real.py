@@ -2,10 +2,10 @@
 
 import pytest
 
+from tresnet_det.deploy.check import FileCheck
+from tresnet_det.deploy.images import find_photos, find_test_dataset, set_size
+from tresnet_det.deploy.photos import PhotoReader
 from tresnet_det.engine.config import load_config
-from tresnet_det.exporting.check import FileCheck
-from tresnet_det.exporting.images import find_photos, find_test_dataset, set_size
-from tresnet_det.exporting.photos import PhotoReader
 
 pytestmark = [pytest.mark.real, pytest.mark.slow]
 
@@ -23,8 +23,6 @@ def test_fcos_tresnet_m_finds_the_same_boxes_on_20_photos(
     check = FileCheck(file.path, model, file.module, [read(path) for path in paths])
     boxes = check.compare_onnx()['boxes']
     print(f'\n{boxes}')
-    for name, speed in check.measure_speed():
-        print(f'{name}: {speed.median:.2f} images/s ({speed.low:.2f} to {speed.high:.2f})')
     assert boxes.same > 1000
     assert boxes.different == 0
     assert boxes.least_iou > 0.99

@@ -1,6 +1,6 @@
-"""Hold an exported file against its model on photos, and time both."""
+"""Hold an exported file against its model on photos."""
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -8,14 +8,11 @@ import torch
 from torch import nn
 from torch.export import ExportedProgram
 
-from ..deploy import fuse_norms
-from ..onnx_runner import OnnxModel
-from ..profiling.timing import Spread, Task, measure_interleaved
+from ..inference.onnx_runner import OnnxModel
 from .agreement import Agreement, compare
+from .fuse import fuse_norms
 from .photos import ModelAnswers, Photo
 from .programs import least_side
-
-ROUNDS, MIN_SECONDS = 5, 0.2
 
 
 class FileCheck:
@@ -82,20 +79,16 @@ class FileCheck:
             differences.append(float(np.abs(images - expected['images']).max()))
         return max(differences)
 
-    def measure_speed(self) -> Iterator[tuple[str, Spread]]:
-        """Yield images/s on the first photo, of the model, the same folded, and the file.
+    def contestants(self) -> dict[str, Callable[[], object]]:
+        """Return what runs the first photo: the model, the same folded, and the file.
 
-        All take turns; images are prepared already, post-processing is included.
+        The image is prepared already, post-processing is included.
         """
         photo, batch = self.photos[0], self.inputs[0]
         plain = self.answers
         folded = ModelAnswers(fuse_norms(plain.model), plain.task, plain.output_names)
-        runs = {
+        return {
             'PyTorch': lambda: plain(photo),
             'PyTorch, norms folded': lambda: folded(photo),
             'onnxruntime': lambda: self.runner.run(batch),
         }
-        tasks = [{name: Task(run, images=1)} for name, run in runs.items()]
-        for by_name in measure_interleaved(tasks, ROUNDS, MIN_SECONDS):
-            for name, values in by_name.items():
-                yield name, Spread.of(values)

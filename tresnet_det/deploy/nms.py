@@ -3,7 +3,7 @@
 ``torchvision.ops.nms`` takes one image and returns as many boxes as are left: for a batch it
 would have to move the images' boxes apart, which costs their last digits, and its result has no
 shape that a graph knows. This operator takes a batch and returns scores. A program of torch.export
-that holds it needs ``import tresnet_det.exporting`` before it is loaded; in an ONNX file it is the
+that holds it needs ``import tresnet_det.deploy`` before it is loaded; in an ONNX file it is the
 standard NonMaxSuppression.
 """
 

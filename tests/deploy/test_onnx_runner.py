@@ -11,10 +11,10 @@ from onnx import TensorProto, helper
 from PIL import Image
 from torchvision.transforms import v2
 
-from tresnet_det import onnx_runner
 from tresnet_det.datasets import decode_rgb
-from tresnet_det.exporting.photos import ModelAnswers, PhotoReader
-from tresnet_det.onnx_runner import OnnxModel, read_rgb, resize, resize_bilinear
+from tresnet_det.deploy.photos import ModelAnswers, PhotoReader
+from tresnet_det.inference import onnx_runner
+from tresnet_det.inference.onnx_runner import OnnxModel, read_rgb, resize, resize_bilinear
 
 # Run in a fresh process: any import of what a copy of the file must do without fails there.
 ALONE = """
@@ -52,7 +52,7 @@ def assert_same_boxes(found, expected):
 
 
 def test_a_copy_alone_finds_what_the_model_finds(detector_file, photos, project_root, tmp_path):
-    source = project_root / 'tresnet_det/onnx_runner.py'
+    source = project_root / 'tresnet_det/inference/onnx_runner.py'
     copy = tmp_path / 'copy_of_runner.py'
     copy.write_text(source.read_text())
     out = tmp_path / 'answers.npz'

@@ -1,6 +1,6 @@
 import numpy as np
 
-from tresnet_det.exporting.agreement import ArrayAgreement, BoxAgreement, compare
+from tresnet_det.deploy.agreement import ArrayAgreement, BoxAgreement, compare
 
 BOXES = np.array([[0, 0, 10, 10], [20, 20, 40, 40], [50, 50, 150, 150]], np.float32)
 SCORES = np.array([0.9, 0.5, 0.3], np.float32)

@@ -13,10 +13,10 @@ from mmdet.models.dense_heads import FCOSHead
 from mmdet.models.detectors import SingleStageDetector
 from torch import Tensor, nn
 
-from ..deploy import fuse_norms
 from ..errors import InputError
 from ..input_convention import read_convention
 from ..models import ImageClassifier
+from .fuse import fuse_norms
 from .nms import suppress
 
 TASKS = ('detector', 'classifier', 'backbone')

@@ -9,10 +9,10 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
+from tresnet_det.inference.inputs import InputImage
+from tresnet_det.inference.output_files import safe_name
+from tresnet_det.inference.outputs import PredictionWriter
 from tresnet_det.models import ClsDataSample
-from tresnet_det.prediction.inputs import InputImage
-from tresnet_det.prediction.output_files import safe_name
-from tresnet_det.prediction.outputs import PredictionWriter
 
 PARTS = (
     '..', '.', '/', '\\', '~', 'C:', '\0', '\n', '%2e%2e', '?', '#', '://', 'con', 'a.jpg',

@@ -4,10 +4,10 @@ import pytest
 import torch
 
 from tresnet_det.checkpoints import to_timm
+from tresnet_det.deploy.check import FileCheck
+from tresnet_det.deploy.models import build_model
+from tresnet_det.deploy.photos import PhotoReader
 from tresnet_det.errors import InputError
-from tresnet_det.exporting.check import FileCheck
-from tresnet_det.exporting.models import build_model
-from tresnet_det.exporting.photos import PhotoReader
 
 
 def file_check(file, photos, **changes):

@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 
 from tresnet_det.errors import InputError
-from tresnet_det.prediction.inputs import (
+from tresnet_det.inference.inputs import (
     count_images,
     download,
     find_sources,

@@ -12,11 +12,11 @@ from mmdet.structures import DetDataSample
 from torch import nn
 from torchvision.ops import nms
 
+from tresnet_det.deploy import build_export_module, trace, write_program
+from tresnet_det.deploy.modules import ExportedDetector, Normalization, read_post_processing
+from tresnet_det.deploy.nms import suppress
+from tresnet_det.deploy.programs import least_side
 from tresnet_det.errors import InputError
-from tresnet_det.exporting import build_export_module, trace, write_program
-from tresnet_det.exporting.modules import ExportedDetector, Normalization, read_post_processing
-from tresnet_det.exporting.nms import suppress
-from tresnet_det.exporting.programs import least_side
 
 SHAPES = [(1, 64, 64), (3, 96, 160), (2, 192, 128)]
 
@@ -158,7 +158,7 @@ def test_suppression_in_onnx_is_torchvisions_of_each_image(tmp_path):
 
 
 def _translations():
-    from tresnet_det.exporting.nms import ONNX_TRANSLATIONS
+    from tresnet_det.deploy.nms import ONNX_TRANSLATIONS
 
     return ONNX_TRANSLATIONS
 

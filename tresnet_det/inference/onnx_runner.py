@@ -4,7 +4,7 @@
 
 This file stands by itself: copy it. It needs numpy and onnxruntime, and OpenCV or Pillow for a
 detector, Pillow for a classifier; neither PyTorch nor MMDetection nor the rest of this package,
-which ``import tresnet_det.onnx_runner`` would bring along.
+which ``import tresnet_det.inference.onnx_runner`` would bring along.
 
 What is done to an image is written in the file's metadata, and is what the config's test pipeline
 does: a detector's images are the same to the bit with OpenCV. Without it they are read by Pillow
