@@ -33,11 +33,7 @@ def add_config_options(parser: argparse.ArgumentParser) -> None:
         help='your own data in the layout of COCO, Pascal VOC, YOLO (or its data.yaml), of CSV or '
         'class folders for classifiers: classes, splits and learning rate follow it',
     )
-    parser.add_argument(
-        '--demo',
-        action='store_true',
-        help='the embedded data (handwritten digits) and a schedule of minutes, from scratch',
-    )
+    add_demo_options(parser)
     add_cfg_options(parser, 'train_dataloader.batch_size=4')
     parser.add_argument(
         '--launcher',
@@ -47,6 +43,25 @@ def add_config_options(parser: argparse.ArgumentParser) -> None:
     )
     # torch.distributed.launch passes it in either spelling.
     parser.add_argument('--local_rank', '--local-rank', type=int, default=0)
+
+
+def add_demo_options(parser: argparse._ActionsContainer) -> None:
+    """Add ``--demo`` and ``--demo-full``."""
+    demo = parser.add_mutually_exclusive_group()
+    demo.add_argument(
+        '--demo',
+        action='store_const',
+        const='small',
+        help='the embedded data (handwritten digits), a small network of the same kind and a '
+        'schedule of minutes, from scratch',
+    )
+    demo.add_argument(
+        '--demo-full',
+        action='store_const',
+        const='full',
+        dest='demo',
+        help="the same data with the config's own network: twelve times the work",
+    )
 
 
 def parse_options(parser: argparse.ArgumentParser) -> argparse.Namespace:
@@ -92,7 +107,7 @@ def prepare_config(
     folder, data = getattr(args, 'data', None), None  # not an option of every tool
     with processes.first_on_machine_first():
         if args.demo:
-            _apply_demo(cfg, args.data_root)
+            _apply_demo(cfg, args.data_root, args.demo == 'full')
         elif folder:
             data = own_data.use_folder(cfg, folder, Path(work_dir, 'data'), checkpoint)
             own_data.print_lines(own_data.describe(data))
@@ -119,7 +134,7 @@ def _choose_work_dir(args: argparse.Namespace, cfg: Config) -> str:
     given = args.work_dir or args.cfg_options.get('work_dir') or cfg.get('work_dir')
     if given:
         return str(given)
-    suffix = '_demo' if args.demo else ''
+    suffix = {'small': '_demo', 'full': '_demo_full'}.get(args.demo, '')
     if getattr(args, 'data', None):  # two sets under one config are two trainings
         path = Path(args.data).resolve()
         name = f'{path.parent.name}_{path.stem}' if path.is_file() else path.name
@@ -137,7 +152,7 @@ def _count_classes(cfg: Config) -> None:
         print_log(f'model.head.num_classes: the data has {count} classes')
 
 
-def _apply_demo(cfg: Config, data_root: str | None) -> None:
+def _apply_demo(cfg: Config, data_root: str | None, full: bool) -> None:
     task = edit.find_task(cfg)
     make_data: Callable[[str], Path]
     if task == 'classification':
@@ -149,6 +164,8 @@ def _apply_demo(cfg: Config, data_root: str | None) -> None:
 
         make_data = make_demo_data
     overlay = edit.load_config(f'{PREFIX}_base_/demo_{task}.py')
+    if full or not edit.has_types_of(overlay.model, cfg.model):
+        overlay.pop('model')
     edit.put_over(cfg, overlay)
     edit.set_num_classes(cfg, len(overlay.classes))
     edit.use_random_weights(cfg)

@@ -81,7 +81,7 @@ def parse_args() -> argparse.Namespace:
     )
     data = parser.add_argument_group('config')
     data.add_argument('--data-root', metavar='DIR', help="folder of the config's data")
-    data.add_argument('--demo', action='store_true', help='the model was trained with --demo')
+    command_line.add_demo_options(data)
     add_cfg_options(data, 'model.test_cfg.nms.iou_threshold=0.5')
     parser.set_defaults(work_dir=None, launcher='none', local_rank=0)
     return parser.parse_args()
