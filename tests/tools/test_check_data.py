@@ -6,6 +6,7 @@ import shutil
 
 import numpy as np
 import pytest
+from own_layouts import write_yolo
 from PIL import Image
 
 from tresnet_det.engine import config as edit
@@ -122,27 +123,6 @@ def test_class_folders_are_drawn_without_boxes(run, tmp_path):
 
 # ---------------------------------------------------------------------------------------------
 # YOLO, and what comes next
-
-
-def write_yolo(root, out):
-    """The demo data as YOLO keeps it."""
-    for split in ('train', 'val'):
-        content = json.loads((root / f'annotations/instances_{split}2017.json').read_text())
-        shutil.copytree(root / f'{split}2017', out / f'images/{split}')
-        (out / f'labels/{split}').mkdir(parents=True)
-        for image in content['images']:
-            width, height = image['width'], image['height']
-            rows = [
-                f'{a["category_id"] - 1} {(x + w / 2) / width:.6f} {(y + h / 2) / height:.6f} '
-                f'{w / width:.6f} {h / height:.6f}'
-                for a in content['annotations']
-                if a['image_id'] == image['id']
-                for x, y, w, h in [a['bbox']]
-            ]
-            stem = image['file_name'].rpartition('.')[0]
-            (out / f'labels/{split}/{stem}.txt').write_text('\n'.join(rows))
-    names = ', '.join(repr(str(number)) for number in range(10))
-    (out / 'data.yaml').write_text(f'train: images/train\nval: images/val\nnames: [{names}]\n')
 
 
 def test_yolo_is_checked_as_the_coco_files_that_it_was_made_of(run, data, tmp_path):

@@ -139,7 +139,6 @@ def by_image(rows):
     ('name', 'threshold'),
     [
         ('mask_rcnn', 'model.test_cfg.rcnn.score_thr'),
-        ('condinst', 'model.test_cfg.score_thr'),
         ('solov2', 'model.test_cfg.score_thr'),
     ],
 )
