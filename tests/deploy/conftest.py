@@ -16,7 +16,7 @@ from tresnet_det import ImageClassifier
 from tresnet_det.deploy import build_export_module, trace, write_onnx
 from tresnet_det.deploy.models import describe
 from tresnet_det.engine.config import load_config
-from tresnet_det.models.conv_norm import iterate_norms
+from tresnet_det.models.norms import iterate_norms
 
 CLASSES = tuple('abcdefghij')
 TINY_ARCH = dict(depths=(1, 1, 1, 1), width_factor=0.25)

@@ -8,7 +8,7 @@ from tresnet_det import TResNet
 from tresnet_det.deploy import fuse_norms
 from tresnet_det.engine.config import load_config
 from tresnet_det.layers import InPlaceABN
-from tresnet_det.models.conv_norm import iterate_norms
+from tresnet_det.models.norms import iterate_norms
 
 
 def with_random_norms(model):
