@@ -153,13 +153,8 @@ def _count_classes(cfg: Config) -> None:
 
 def _apply_demo(cfg: Config, data_root: str | None, full: bool) -> None:
     task = find_task(cfg)
-    overlay = edit.load_config(task.overlay)
-    if full or not edit.has_types_of(overlay.model, cfg.model):
-        overlay.pop('model')
-    edit.put_over(cfg, overlay)
-    edit.set_num_classes(cfg, len(overlay.classes))
-    edit.use_random_weights(cfg)
-    root = task.make_demo(data_root or overlay.data_root)
+    edit.use_demo(cfg, edit.load_config(task.overlay), full)
+    root = task.make_demo(data_root or cfg.data_root)
     edit.set_data_root(cfg, root)
     print_log(f'--demo: embedded data at {root}')
 
