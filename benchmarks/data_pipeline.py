@@ -39,8 +39,7 @@ from tresnet_det.datasets.pipeline import (
     build_transforms,
 )
 from tresnet_det.datasets.rand_augment import RandAugment
-from tresnet_det.engine.work_dir import shell_path
-from tresnet_det.errors import InputError, MissingFileError
+from tresnet_det.errors import InputError, MissingFileError, shell_path
 from tresnet_det.profiling.comparison import flatten
 from tresnet_det.profiling.report import (
     Column,

@@ -35,6 +35,7 @@ import pytest
 import tool_runs
 import torch
 from hypothesis import HealthCheck, settings
+from process_start import start  # noqa: F401  (a fixture)
 
 import tresnet_det  # noqa: F401  (prepares the stack before a test imports MMDetection)
 

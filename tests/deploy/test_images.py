@@ -42,11 +42,11 @@ def test_the_configs_test_pipelines_are_known(project_root, name, task, steps):
 
 
 def test_every_config_has_a_known_test_pipeline(project_root):
-    from tresnet_det.engine.config import find_task
+    from tresnet_det.tasks import find_task
 
     for path in sorted((project_root / 'configs').glob('*.py')):
         cfg = load_config(path)
-        read_steps(find_test_dataset(cfg)['pipeline'], find_task(cfg))
+        read_steps(find_test_dataset(cfg)['pipeline'], find_task(cfg).name)
 
 
 @pytest.mark.parametrize(

@@ -9,6 +9,7 @@ from types import SimpleNamespace
 
 import pytest
 from distributed_children import run_tool
+from process_start import free_port
 
 from tresnet_det.cli import launch as launch_tool
 from tresnet_det.errors import InputError
@@ -45,12 +46,6 @@ def launch(tmp_path):
         return SimpleNamespace(code=result.returncode, out=result.stdout, err=result.stderr)
 
     return call
-
-
-def free_port():
-    with socket.socket() as probe:
-        probe.bind(('127.0.0.1', 0))
-        return probe.getsockname()[1]
 
 
 @pytest.fixture

@@ -16,8 +16,7 @@ from pathlib import Path
 import torch
 
 from ..compat.own_files import own_folder
-from ..engine.work_dir import shell_path
-from ..errors import InputError
+from ..errors import InputError, shell_path
 from ..profiling import modes
 from ..profiling.report import (
     caption,

@@ -21,24 +21,17 @@ from dataclasses import replace
 from pathlib import Path
 
 from ..compat.own_files import config_name, tool_command
-from ..datasets.formats.layouts import KINDS
+from ..datasets.formats.layouts import KINDS, OF_TASK
 from ..engine import config as edit
-from ..engine.work_dir import shell_path
-from ..errors import InputError
+from ..errors import InputError, shell_path
 from ..evaluation.report import format_table
 from ..inspection.boxes import View, format_ranges
 from ..inspection.findings import ERROR, LEVELS, NOTE, WARNING, Finding, Findings
 from ..inspection.report import DataReport, inspect_data
 from ..inspection.sources import FILE_KINDS, Source, find_config_sources, find_sources
+from ..tasks import TASKS
 from .arguments import add_cfg_options, out_folder
 
-CONFIGS = {  # that train on a folder of that layout
-    'coco': 'fcos_tresnet_m.py',
-    'voc': 'fcos_tresnet_m.py',
-    'yolo': 'fcos_tresnet_m.py',
-    'csv': 'multilabel_tresnet_m_448.py',
-    'folders': 'transfer/tresnet_m_folders.py',
-}
 EXIT_FAULTY = 1
 MOST_CLASSES = 100  # in the printed table
 
@@ -217,7 +210,8 @@ def next_step(args: argparse.Namespace, report: DataReport) -> str:
         return f'{tool_command("train")} {shlex.quote(data)}{options}'
     if args.val or names_files(args):
         return 'name these files in a config, as "Your own data" in README.md shows'
-    config = config_name(CONFIGS[report.parts[0].split.source.kind])
+    kind = report.parts[0].split.source.kind
+    config = config_name(next(task.config for task in TASKS if kind in OF_TASK[task.name]))
     return f'{tool_command("train")} {config} --data {shlex.quote(data)}'
 
 

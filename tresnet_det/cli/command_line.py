@@ -4,19 +4,18 @@ import argparse
 import logging
 import os
 import re
-from collections.abc import Callable
 from pathlib import Path
 
 from mmengine.config import Config
 from mmengine.logging import print_log
 
 from .. import datasets, evaluation  # noqa: F401  (registers what --demo names)
-from ..compat.own_files import PREFIX
 from ..datasets.checks import check_dataloader_cfg
 from ..datasets.classification_checks import check_classes, count_classes
 from ..engine import config as edit
 from ..engine import own_data, processes
 from ..engine.work_dir import find_checkpoint
+from ..tasks import find_task
 from .arguments import add_cfg_options
 
 
@@ -153,23 +152,14 @@ def _count_classes(cfg: Config) -> None:
 
 
 def _apply_demo(cfg: Config, data_root: str | None, full: bool) -> None:
-    task = edit.find_task(cfg)
-    make_data: Callable[[str], Path]
-    if task == 'classification':
-        from ..datasets.demo.classes import make_demo_classes
-
-        make_data = make_demo_classes
-    else:
-        from ..datasets.demo.digits import make_demo_data
-
-        make_data = make_demo_data
-    overlay = edit.load_config(f'{PREFIX}_base_/demo_{task}.py')
+    task = find_task(cfg)
+    overlay = edit.load_config(task.overlay)
     if full or not edit.has_types_of(overlay.model, cfg.model):
         overlay.pop('model')
     edit.put_over(cfg, overlay)
     edit.set_num_classes(cfg, len(overlay.classes))
     edit.use_random_weights(cfg)
-    root = make_data(data_root or overlay.data_root)
+    root = task.make_demo(data_root or overlay.data_root)
     edit.set_data_root(cfg, root)
     print_log(f'--demo: embedded data at {root}')
 
@@ -186,7 +176,7 @@ def check_data(cfg: Config, loaders: tuple[str, ...]) -> None:
     """
     num_classes = edit.get_num_classes(cfg)
     loaders = tuple(filter(cfg.get, loaders))
-    if edit.find_task(cfg) != 'detection':
+    if not find_task(cfg).detects:
         check_classes({name: cfg[name]['dataset'] for name in loaders}, num_classes)
         return
     for name in loaders:

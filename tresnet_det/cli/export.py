@@ -22,10 +22,10 @@ from ..deploy.images import find_photos, find_test_dataset, set_size
 from ..deploy.models import build_model, describe
 from ..deploy.photos import PhotoReader
 from ..deploy.programs import OPSET, least_side, require
-from ..engine import config as edit
-from ..engine.work_dir import find_checkpoint, shell_path
-from ..errors import InputError
+from ..engine.work_dir import find_checkpoint
+from ..errors import InputError, shell_path
 from ..profiling.timing import Spread, Task, measure_interleaved
+from ..tasks import find_task
 from . import command_line
 from .arguments import add_cfg_options, out_file, positive
 
@@ -99,7 +99,7 @@ def main() -> None:
         set_size(find_test_dataset(cfg)['pipeline'], *args.size)
     task = args.task
     if task == 'auto':
-        task = 'detector' if edit.find_task(cfg) == 'detection' else 'classifier'
+        task = 'detector' if find_task(cfg).detects else 'classifier'
     if args.score_thr is not None:
         if task != 'detector':
             raise InputError(f'--score-thr is for detectors: leave it out for a {task}')

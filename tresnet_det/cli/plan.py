@@ -15,8 +15,7 @@ from pathlib import Path
 from mmengine.config import Config
 
 from ..engine import config as edit
-from ..engine.work_dir import shell_path
-from ..errors import InputError
+from ..errors import InputError, shell_path
 from ..profiling import charts
 from ..profiling.plan import (
     LINKS,
@@ -39,6 +38,7 @@ from ..profiling.plan_inputs import (
     read_training,
 )
 from ..profiling.report import MIB, Column, format_table, write_csv
+from ..tasks import find_task
 from .arguments import add_cfg_options, out_file
 
 GIB = 2**30
@@ -148,7 +148,7 @@ def find_speed(args: argparse.Namespace, cfg: Config, training: Training, size: 
         return Speed(args.images_per_second, args.source or 'as given by --images-per-second')
     names = [Path(args.config).stem]
     backbone = cfg.model.backbone
-    if edit.find_task(cfg) != 'detection' and backbone.type == 'TResNet':
+    if not find_task(cfg).detects and backbone.type == 'TResNet':
         names.append(f'tresnet_{backbone.get("arch", "m")}')
     return read_speed(args.speeds, names, training.batch_size, size.typical)
 

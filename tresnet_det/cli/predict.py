@@ -11,8 +11,8 @@ from pathlib import Path
 from tqdm import tqdm
 
 from ..engine import config as edit
-from ..engine.work_dir import find_checkpoint, shell_path
-from ..errors import InputError
+from ..engine.work_dir import find_checkpoint
+from ..errors import InputError, shell_path
 from ..inference.inputs import (
     count_images,
     find_sources,
@@ -22,12 +22,12 @@ from ..inference.inputs import (
 from ..inference.output_files import printable
 from ..inference.outputs import CocoIds, PredictionWriter
 from ..inference.predictor import BATCH_SIZE, Predictor, find_run_config
+from ..tasks import find_task
 from . import command_line
 from .arguments import add_cfg_options, out_folder, positive, share
 from .failures import one_line
 
 EXIT_SKIPPED = 1  # all else was done
-THRESHOLDS = dict(detection=0.3, multilabel=0.5, classification=0.0)
 
 
 def parse_args() -> argparse.Namespace:
@@ -99,16 +99,16 @@ def main() -> None:
     if args.cfg_options:
         edit.override(cfg, args.cfg_options)
     out = out_folder(args.out_dir or _default_folder(Path(checkpoint).parent))
-    task = edit.find_task(cfg)
-    if args.ann_file and task != 'detection':
+    task = find_task(cfg)
+    if args.ann_file and not task.detects:
         raise InputError('--ann-file is for detectors: leave it out')
     predictor = Predictor(cfg, checkpoint, args.device)
     ids = CocoIds(args.ann_file, predictor.classes)
     ids.check(sources)
-    threshold = THRESHOLDS[task] if args.score_thr is None else args.score_thr
+    threshold = task.threshold if args.score_thr is None else args.score_thr
 
     writer = PredictionWriter(
-        out, task, predictor.classes, threshold, args.top, not args.no_images, ids
+        out, task.name, predictor.classes, threshold, args.top, not args.no_images, ids
     )
     skipped = 0
     start = time.monotonic()

@@ -13,7 +13,7 @@ from typing import Any, NamedTuple
 
 import torch
 
-from ..whole_files import replacing
+from ..files import replacing
 from .settings import Settings
 
 MIB = 2**20
