@@ -122,7 +122,7 @@ def test_resume_needs_no_pretrained_weights_and_an_empty_folder_starts_anew(
     result = run('train', config, '--work-dir', 'work', '--resume', *ONE_STEP)
     assert result.code == 0, result.err
     assert 'no checkpoint in work yet' in result.printed
-    init = dict(type='Pretrained', checkpoint='timm://no_such')
+    init = dict(_delete_=True, type='Pretrained', checkpoint='timm://no_such')
     pretrained = tiny_config('detection', model=dict(backbone=dict(init_cfg=init)))
     again = (*ONE_STEP, 'train_cfg.max_epochs=2')
     result = run('train', pretrained, '--work-dir', 'work', '--resume', *again)
@@ -273,7 +273,7 @@ def test_cifar_10_trains_through_torchvisions_class_on_files_in_its_own_format(
 def test_the_demo_of_each_task_has_its_own_data_and_metric(name, task):
     cfg = edit.load_config(f'tresnet_det::{name}')
     assert find_task(cfg).name == task
-    edit.put_over(cfg, edit.load_config(f'tresnet_det::_base_/demo_{task}.py'))
+    edit.put_over(cfg, edit.load_config(find_task(cfg).overlay))
     edit.set_num_classes(cfg, 10)
     dataset, metric = dict(
         detection=('CocoDataset', 'CocoTwelveMetric'),
