@@ -1,10 +1,10 @@
 """Export a model: python tools/export.py CONFIG CHECKPOINT --out FILE.onnx [--images DIR].
 
 FCOS with its post-processing, a classifier, or any model's backbone, as ONNX for any batch and
-size, the norms folded. The file is held against PyTorch on photos and both are timed. It says
+size, the norms folded. The file is compared with PyTorch on images and both are timed. It says
 itself how images are prepared; tresnet_det/inference/onnx_runner.py runs it without PyTorch:
 
-  python tresnet_det/inference/onnx_runner.py FILE.onnx PHOTO
+  python tresnet_det/inference/onnx_runner.py FILE.onnx IMAGE
 """
 
 import argparse
@@ -142,12 +142,12 @@ def report_file(out: Path, module: Any, metadata: dict) -> None:
 def report_check(check: 'FileCheck', module: nn.Module, program: ExportedProgram | None) -> bool:
     """Print how the file agrees with the model; True where all is the same."""
     folder = shell_path(os.path.commonpath([p.path.parent for p in check.photos]))
-    print(f'\nagainst PyTorch, norms not folded, on {len(check.photos)} photos in {folder}')
+    print(f'\ncompared with PyTorch, norms not folded, on {len(check.photos)} images in {folder}')
     results = {'onnxruntime': check.compare_onnx()}
     if program is not None:
         results['torch.export'] = check.compare_program(program)
         if not results['torch.export']:
-            print('  torch.export: not compared, the photos are smaller')
+            print('  torch.export: not compared, the images are smaller')
     for name, agreements in results.items():
         for what, agreement in agreements.items():
             print(f'  {name}, {what}: {agreement}')
@@ -164,7 +164,7 @@ def report_speed(check: 'FileCheck') -> None:
     """Print how quick both are."""
     height, width = check.inputs[0]['images'].shape[2:]
     print(
-        f'\nimages a second, one of {height}x{width} at a time, post-processing included, '
+        f'\nimages/s, batch size 1, {height}x{width}, post-processing included, '
         f'{torch.get_num_threads()} CPU threads: median of the rounds (range)'
     )
     tasks = [{name: Task(run, images=1)} for name, run in check.contestants().items()]
