@@ -240,12 +240,6 @@ def test_what_an_earlier_run_left_in_the_folder_is_told_from_what_this_one_wrote
     assert writer.others() == [*files, *(drawn / name for name in ('a.png', 'b.png', 'c.png'))]
 
 
-def test_a_folder_that_cannot_be_made_is_named(tmp_path):
-    (tmp_path / 'file').touch()
-    with pytest.raises(InputError, match='--out .*file cannot be made'):
-        PredictionWriter(tmp_path / 'file', 'detection', NAMES, 0.3)
-
-
 @pytest.mark.parametrize(
     ('name', 'expected'),
     [

@@ -30,7 +30,7 @@ from ..inspection.findings import ERROR, LEVELS, NOTE, WARNING, Finding, Finding
 from ..inspection.report import DataReport, inspect_data
 from ..inspection.sources import FILE_KINDS, Source, find_config_sources, find_sources
 from ..tasks import TASKS
-from . import command_line
+from .arguments import add_cfg_options, out_folder
 
 EXIT_FAULTY = 1
 MOST_CLASSES = 100  # in the printed table
@@ -53,14 +53,8 @@ def parse_args() -> argparse.Namespace:
     parser.add_argument(
         '--data-root', metavar='DIR', help="folder of a config's data, laid out like its own"
     )
-    parser.add_argument(
-        '--cfg-options',
-        nargs='+',
-        action=command_line.KeyValueAction,
-        metavar='KEY=VALUE',
-        help='override settings of a config',
-    )
-    parser.add_argument('--out', metavar='DIR', help='gets report.json and data.png')
+    add_cfg_options(parser, 'train_dataloader.batch_size=4')
+    parser.add_argument('--out-dir', metavar='DIR', help='gets report.json and data.png')
     parser.add_argument(
         '--workers',
         type=int,
@@ -90,7 +84,7 @@ def parse_args() -> argparse.Namespace:
 
 def main() -> None:
     args = parse_args()
-    out = None if args.out is None else make_folder(Path(args.out))
+    out = None if args.out_dir is None else out_folder(args.out_dir)
     findings = Findings()
     settings: dict = {}
     if args.data[0].endswith('.py'):
@@ -112,19 +106,6 @@ def main() -> None:
     print(f'next: {next_step(args, report)}')
     if report.failed:
         sys.exit(EXIT_FAULTY)
-
-
-def make_folder(path: Path) -> Path:
-    """Make the folder for the results before the work begins.
-
-    Raises:
-        InputError: It cannot be made.
-    """
-    try:
-        path.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise InputError(f'--out {path} cannot be made: {error.strerror}') from error
-    return path
 
 
 def read_config(args: argparse.Namespace, findings: Findings) -> tuple[list[Source], dict]:
@@ -254,7 +235,7 @@ def print_classes(report: DataReport) -> None:
     table = [{column: row.get(column) for column in columns} for row in rows.values()]
     print_table(table[:MOST_CLASSES])
     if len(table) > MOST_CLASSES:
-        print(f'... {len(table)} classes in all; --out DIR writes all of them to report.json\n')
+        print(f'... {len(table)} classes in all; --out-dir DIR writes all of them to report.json\n')
 
 
 def print_levels(report: DataReport) -> None:

@@ -4,10 +4,9 @@ import argparse
 import logging
 import os
 import re
-from collections.abc import Sequence
 from pathlib import Path
 
-from mmengine.config import Config, DictAction
+from mmengine.config import Config
 from mmengine.logging import print_log
 
 from .. import datasets, evaluation  # noqa: F401  (registers what --demo names)
@@ -17,22 +16,7 @@ from ..engine import config as edit
 from ..engine import own_data, processes
 from ..engine.work_dir import find_checkpoint
 from ..tasks import find_task
-
-
-class KeyValueAction(DictAction):
-    """mmengine's ``KEY=VALUE`` option, with argparse's own message where it is not of that form."""
-
-    def __call__(
-        self,
-        parser: argparse.ArgumentParser,
-        namespace: argparse.Namespace,
-        values: Sequence[str],
-        option_string: str | None = None,
-    ) -> None:
-        for value in values:
-            if '=' not in value:
-                parser.error(f'{option_string} takes KEY=VALUE, got {value!r}')
-        super().__call__(parser, namespace, values, option_string)
+from .arguments import add_cfg_options
 
 
 def add_config_options(parser: argparse.ArgumentParser) -> None:
@@ -49,13 +33,7 @@ def add_config_options(parser: argparse.ArgumentParser) -> None:
         'class folders for classifiers: classes, splits and learning rate follow it',
     )
     add_demo_options(parser)
-    parser.add_argument(
-        '--cfg-options',
-        nargs='+',
-        action=KeyValueAction,
-        metavar='KEY=VALUE',
-        help='override settings of the config, e.g. train_dataloader.batch_size=4',
-    )
+    add_cfg_options(parser, 'train_dataloader.batch_size=4')
     parser.add_argument(
         '--launcher',
         choices=['none', 'pytorch', 'slurm', 'mpi'],
@@ -121,7 +99,7 @@ def prepare_config(
     os.environ.setdefault('LOCAL_RANK', str(args.local_rank))
     cfg = edit.load_config(args.config)
     cfg.launcher = args.launcher
-    options = (args.cfg_options or {}).items()
+    options = args.cfg_options.items()
     edit.override(cfg, {key: value for key, value in options if key.startswith('env_cfg')})
     processes.join(cfg)
     work_dir = _choose_work_dir(args, cfg)
@@ -146,13 +124,13 @@ def prepare_config(
     edit.use_this_machine(cfg)
     _count_classes(cfg)
     if data is not None and checkpoint is None:
-        lines = own_data.fit_training(cfg, data, args.cfg_options or ())
+        lines = own_data.fit_training(cfg, data, args.cfg_options)
         own_data.print_lines([f'  {line}' for line in lines])
     return cfg
 
 
 def _choose_work_dir(args: argparse.Namespace, cfg: Config) -> str:
-    given = args.work_dir or (args.cfg_options or {}).get('work_dir') or cfg.get('work_dir')
+    given = args.work_dir or args.cfg_options.get('work_dir') or cfg.get('work_dir')
     if given:
         return str(given)
     suffix = {'small': '_demo', 'full': '_demo_full'}.get(args.demo, '')

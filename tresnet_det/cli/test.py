@@ -1,7 +1,6 @@
 """Measure a checkpoint: python tools/test.py configs/fcos_tresnet_m.py CHECKPOINT [--demo]."""
 
 import argparse
-import os
 import time
 from pathlib import Path
 
@@ -18,6 +17,7 @@ from ..errors import InputError, shell_path
 from ..evaluation import write_results_json
 from ..tasks import find_task
 from . import command_line
+from .arguments import out_file
 
 
 def parse_args() -> argparse.Namespace:
@@ -42,13 +42,8 @@ def parse_args() -> argparse.Namespace:
 def main() -> None:
     setup_cache_size_limit_of_dynamo()
     args = parse_args()
-    if args.out and not args.out.endswith(('.json', '.pkl', '.pickle')):
-        raise InputError(f'--out {args.out}: give a .json file for figures or .pkl for predictions')
     if args.out:
-        folder = Path(args.out).resolve().parent
-        folder.mkdir(parents=True, exist_ok=True)
-        if not os.access(folder, os.W_OK):
-            raise InputError(f'--out {args.out}: {folder} cannot be written to')
+        out_file(args.out, '.json', '.pkl', '.pickle')
     args.checkpoint = find_checkpoint(args.checkpoint)
     if not args.work_dir:  # beside the training, whose config and log stay as they are
         args.work_dir = str(Path(args.checkpoint).parent / 'test')

@@ -17,22 +17,6 @@ LONGEST_NAME = 80  # characters of a drawn image's name
 MOST_BYTES = 200  # of it in UTF-8; file systems take 255, a number and the ending included
 
 
-def make_folder(path: str | Path) -> Path:
-    """Make a folder where it is not there.
-
-    Raises:
-        InputError: It cannot be made.
-    """
-    path = Path(path)
-    try:
-        path.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise InputError(f'--out {path} cannot be made: {error.strerror}') from error
-    if not os.access(path, os.W_OK):
-        raise InputError(f'--out {path} cannot be written to')
-    return path
-
-
 def safe_name(name: str, taken: set[str], suffix: str | None = None) -> str:
     """Return a file name for what is drawn of an image, which stays in its folder.
 

@@ -115,7 +115,7 @@ def read_training(
     known = _find_data_set(loader['dataset'])
     if images is None:
         if known is None:
-            raise InputError("the size of the config's data set is unknown: give --images N")
+            raise InputError("the size of the config's data set is unknown: give --num-images N")
         images = known.images
     optimizer = cfg.optim_wrapper.optimizer
     scaling = cfg.get('auto_scale_lr') or {}
