@@ -306,7 +306,7 @@ def enable_test_time_augmentation(cfg: Config) -> None:
         pack = dict(dataset.pipeline[-1])
         keys = pack.get('meta_keys', ('img_id', 'img_path', 'ori_shape', 'img_shape'))
         pack['meta_keys'] = (*keys, 'scale_factor', 'flip', 'flip_direction')
-        # As it is first: the merged result has the truth of its first view.
+        # As it is first: the merged result has the ground truth of its first view.
         flips = [dict(type='RandomFlip', prob=0.0), dict(type='RandomFlip', prob=1.0)]
         augment = dict(type='TestTimeAug', transforms=[flips, [pack]])
         cfg.tta_pipeline = [*dataset.pipeline[:-1], augment]
