@@ -18,18 +18,18 @@ from torch import nn
 from torch.export import ExportedProgram
 
 from tresnet_det.deploy import TASKS, build_export_module, trace, write_onnx, write_program
-from tresnet_det.deploy.images import find_photos, find_test_dataset, set_size
 from tresnet_det.deploy.models import build_model, describe
-from tresnet_det.deploy.photos import PhotoReader
 from tresnet_det.deploy.programs import OPSET, least_side, require
+from tresnet_det.deploy.steps import set_size
 from tresnet_det.engine import command_line
 from tresnet_det.engine import config as edit
 from tresnet_det.engine.work_dir import find_checkpoint, shell_path
 from tresnet_det.errors import InputError
+from tresnet_det.inference.pipeline import find_test_dataset
 from tresnet_det.profiling.timing import Spread, Task, measure_interleaved
 
 if TYPE_CHECKING:
-    from tresnet_det.deploy.check import FileCheck
+    from tresnet_det.deploy.check import FileCheck  # needs onnxruntime
 
 DEMO_OVERLAYS = Path(__file__).resolve().parents[1] / 'configs' / '_base_'
 EXIT_DIFFERS = 1
@@ -116,7 +116,10 @@ def main() -> None:
         if task != 'detector':
             raise InputError(f'--score-thr is for detectors: leave it out for a {task}')
         cfg.model.test_cfg.score_thr = args.score_thr
-    paths = [] if args.no_check else find_photos(cfg, args.photos, args.num_photos)
+    if not args.no_check:
+        from tresnet_det.deploy.check import FileCheck, find_photos, read_photos
+
+        paths = find_photos(cfg, args.photos, args.num_photos)
 
     checkpoint = None if args.checkpoint == 'none' else args.checkpoint
     model, meta = build_model(cfg, checkpoint, task)
@@ -130,10 +133,7 @@ def main() -> None:
         side = least_side(program)
         print(f'{shell_path(out.with_suffix(".pt2"))}: sides from {side} pixels')
     if not args.no_check:
-        from tresnet_det.deploy.check import FileCheck  # needs onnxruntime
-
-        read = PhotoReader(cfg)
-        check = FileCheck(out, model, module, [read(path) for path in paths])
+        check = FileCheck(out, model, module, read_photos(cfg, paths))
         same = report_check(check, module, program if args.torch_export else None)
         report_speed(check)
         if not same:

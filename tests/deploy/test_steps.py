@@ -1,16 +1,12 @@
-import copy
+"""A test pipeline in the words of the runner without PyTorch, and the images of the check."""
 
 import pytest
 
-from tresnet_det.deploy.images import (
-    UnknownStepError,
-    find_photos,
-    find_test_dataset,
-    read_steps,
-    set_size,
-)
-from tresnet_det.engine.config import load_config
+from tresnet_det.deploy.check import find_photos
+from tresnet_det.deploy.steps import UnknownStepError, read_steps, set_size
+from tresnet_det.engine.config import find_task, load_config
 from tresnet_det.errors import InputError, MissingFileError
+from tresnet_det.inference.pipeline import find_test_dataset
 
 
 @pytest.mark.parametrize(
@@ -42,8 +38,6 @@ def test_the_configs_test_pipelines_are_known(project_root, name, task, steps):
 
 
 def test_every_config_has_a_known_test_pipeline(project_root):
-    from tresnet_det.engine.config import find_task
-
     for path in sorted((project_root / 'configs').glob('*.py')):
         cfg = load_config(path)
         read_steps(find_test_dataset(cfg)['pipeline'], find_task(cfg))
@@ -111,7 +105,7 @@ def test_photos_come_evenly_out_of_a_folder_and_those_below(project_root, tmp_pa
 
 
 def test_a_config_without_test_data_says_so(project_root):
-    cfg = copy.deepcopy(load_config(project_root / 'configs/fcos_tresnet_m.py'))
+    cfg = load_config(project_root / 'configs/fcos_tresnet_m.py')
     cfg.test_dataloader = cfg.val_dataloader = None
     with pytest.raises(InputError, match='no test_dataloader'):
         find_test_dataset(cfg)
