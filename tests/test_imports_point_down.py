@@ -20,6 +20,7 @@ FLOORS = (
     {'inference'},
     {'deploy'},
     {'profiling'},
+    {'cli'},
 )
 FLOOR = {room: number for number, rooms in enumerate(FLOORS) for room in rooms}
 FILES = sorted(PACKAGE.rglob('*.py'))

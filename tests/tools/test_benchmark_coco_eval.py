@@ -8,7 +8,7 @@ import pytest
 def test_benchmark_compares_the_backends_and_writes_a_line_for_each_run(project_root, tmp_path):
     pytest.importorskip('faster_coco_eval')
     out = tmp_path / 'times.csv'
-    command = [sys.executable, 'tools/benchmark_coco_eval.py', '--images', '6', '--detections',
+    command = [sys.executable, 'benchmarks/coco_eval.py', '--images', '6', '--detections',
                '8', '--rounds', '2', '--out', str(out)]  # fmt: skip
     done = subprocess.run(command, cwd=project_root, capture_output=True, text=True, check=True)
     assert 'largest difference of the twelve figures' in done.stdout

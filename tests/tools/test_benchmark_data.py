@@ -1,4 +1,4 @@
-"""tools/benchmark_data.py on small JPEGs: all sides do the same work; what it prints and writes."""
+"""The data pipelines are compared on small JPEGs: all sides do the same work."""
 
 import csv
 import importlib.util
@@ -35,7 +35,8 @@ def photos(tmp_path):
 
 @pytest.fixture(scope='module')
 def tool(project_root):
-    spec = importlib.util.spec_from_file_location('tool', project_root / 'tools/benchmark_data.py')
+    path = project_root / 'benchmarks/data_pipeline.py'
+    spec = importlib.util.spec_from_file_location('tool', path)
     module = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(module)
     return module
@@ -47,12 +48,13 @@ def read_csv(path):
 
 
 def test_it_prints_the_ratios_and_writes_a_row_for_each_round(run, photos, tmp_path):
-    done = run('benchmark_data', '--data-root', photos, '--rounds', 2, '--parts', '--out', 'times')
+    options = ('--data-root', photos, '--rounds', 2, '--parts', '--out', 'times')
+    done = run('benchmarks/data_pipeline', *options)
     assert done.code == 0, done.err
     assert 'tresnet_det to it' in done.out
     text = (tmp_path / 'times.csv').read_text()
     assert '# images: 3, ' in text
-    assert 'benchmark_data.py --data-root' in text
+    assert 'data_pipeline.py --data-root' in text
     assert 'pillow ' in text
     rows = read_csv(tmp_path / 'times.csv')
     assert [(row['pipeline'], row['round']) for row in rows] == [
@@ -117,7 +119,7 @@ def test_what_cannot_be_measured_is_refused_in_one_line(run, photos, tmp_path):
         (tmp_path / 'empty', 'no JPEG'),
         (photos, 'b.JPEG: '),
     ]:
-        done = run('benchmark_data', '--data-root', folder, '--rounds', 1)
+        done = run('benchmarks/data_pipeline', '--data-root', folder, '--rounds', 1)
         assert done.code == 2
         assert message in done.err
         errors = [line for line in done.err.splitlines() if line.startswith('error: ')]

@@ -1,11 +1,11 @@
-"""tools/benchmark_guard.py: what it prints and writes."""
+"""benchmarks/non_finite_overhead.py: what it prints and writes."""
 
 import csv
 
 
 def test_it_measures_both_ways_of_looking_at_gradients(config, run, tmp_path):
     small = ('--config', config, '--size', 128, '--rounds', 2)
-    done = run('benchmark_guard', *small, '--out', 'guard')
+    done = run('benchmarks/non_finite_overhead', *small, '--out', 'guard')
     assert done.code == 0, done.err
     assert '% of the step' in done.out
     lines = (tmp_path / 'guard.csv').read_text().splitlines()

@@ -1,4 +1,4 @@
-"""tools/benchmark_import.py: what it prints and writes."""
+"""benchmarks/import_time.py: what it prints and writes."""
 
 import csv
 
@@ -6,7 +6,7 @@ import pytest
 
 
 def test_it_compares_both_imports_pair_by_pair(run, tmp_path):
-    done = run('benchmark_import', '--rounds', 1, '--out', 'imports')
+    done = run('benchmarks/import_time', '--rounds', 1, '--out', 'imports')
     assert done.code == 0, done.err
     lines = (tmp_path / 'imports.csv').read_text().splitlines()
     assert any(line.startswith('# command: python') for line in lines)

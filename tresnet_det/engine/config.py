@@ -196,6 +196,17 @@ def get_num_classes(cfg: Config) -> int | None:
     return next((m['num_classes'] for m in iterate_dicts(cfg.model) if 'num_classes' in m), None)
 
 
+def has_types_of(part: Mapping, whole: Mapping) -> bool:
+    """Return whether each ``type`` that ``part`` names, at any depth, is that of ``whole``."""
+    return all(
+        isinstance(whole.get(key), Mapping) and has_types_of(value, whole[key])
+        if isinstance(value, Mapping)
+        else key != 'type' or value == whole.get('type')
+        for key, value in part.items()
+        if key != 'arch'
+    )
+
+
 def put_over(cfg: Config, overlay: Config) -> None:
     """Merge ``overlay`` into ``cfg``; ``_delete_=True`` in it replaces instead of merging."""
     cfg.merge_from_dict(overlay.to_dict())

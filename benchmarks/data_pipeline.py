@@ -1,7 +1,7 @@
 """Measure images/s per core of the training pipelines, against torchvision's.
 
-  python tools/benchmark_data.py --data-root data/coco
-  python tools/benchmark_data.py --data-root PHOTOS --images 200 --parts
+  python benchmarks/data_pipeline.py --data-root data/coco
+  python benchmarks/data_pipeline.py --data-root PHOTOS --images 200 --parts
 
 An image goes from its file to a uint8 tensor: one process, one thread, no batches. All sides read
 the same images in every round, in turns of 32; ratios are this project's speed to the other's,
@@ -28,6 +28,7 @@ from torchvision.datasets.folder import pil_loader
 from torchvision.io import ImageReadMode, decode_image
 from torchvision.transforms import v2
 
+from tresnet_det.cli.run import run_tool
 from tresnet_det.datasets.classification import ClassificationDataset
 from tresnet_det.datasets.decode import decode_rgb
 from tresnet_det.datasets.pipeline import (
@@ -37,7 +38,6 @@ from tresnet_det.datasets.pipeline import (
     build_transforms,
 )
 from tresnet_det.datasets.rand_augment import RandAugment
-from tresnet_det.engine.command_line import run_tool
 from tresnet_det.engine.work_dir import shell_path
 from tresnet_det.errors import InputError, MissingFileError
 from tresnet_det.profiling.comparison import flatten

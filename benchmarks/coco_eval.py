@@ -6,7 +6,6 @@ import gc
 import io
 import json
 import statistics
-import sys
 import tempfile
 import time
 from collections.abc import Callable, Iterator
@@ -19,6 +18,7 @@ import torch
 from mmengine.logging import MMLogger
 
 import tresnet_det  # noqa: F401  (prepares the stack before MMDetection is imported)
+from tresnet_det.cli.run import run_tool
 from tresnet_det.errors import InputError
 
 CONTESTANTS = ('faster_coco_eval', 'pycocotools', 'mmdet')
@@ -26,8 +26,7 @@ CLASSES = tuple(f'class {n}' for n in range(80))
 IDS = tuple(n + 1 + n // 8 for n in range(80))  # with gaps, as COCO's
 
 
-def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
-    """Read the command line."""
+def parse_args() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument('--images', type=int, default=5000)
     parser.add_argument('--detections', type=int, default=100, help='an image')
@@ -37,25 +36,19 @@ def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
     parser.add_argument(
         '--no-mmdet', action='store_true', help="leave MMDetection's own CocoMetric out"
     )
-    return parser.parse_args(argv)
+    return parser.parse_args()
 
 
-def main(argv: list[str] | None = None) -> int:
-    """Measure, print the table and write the rounds; returns the exit code."""
-    args = parse_args(argv)
+def main() -> None:
+    args = parse_args()
     names = CONTESTANTS[: 3 - args.no_mmdet]
-    try:
-        with tempfile.TemporaryDirectory() as folder:
-            ann_file = Path(folder) / 'truth.json'
-            samples = make_data(ann_file, args.images, args.detections, args.seed)
-            rows = measure(str(ann_file), samples, names, args.rounds)
-        if args.out:
-            write_csv(args.out, rows)
-    except (InputError, OSError) as error:
-        print(f'error: {error}', file=sys.stderr)
-        return 2
+    with tempfile.TemporaryDirectory() as folder:
+        ann_file = Path(folder) / 'truth.json'
+        samples = make_data(ann_file, args.images, args.detections, args.seed)
+        rows = measure(str(ann_file), samples, names, args.rounds)
+    if args.out:
+        write_csv(args.out, rows)
     print(format_table(rows, names))
-    return 0
 
 
 def make_data(ann_file: Path, images: int, detections: int, seed: int) -> list[dict]:
@@ -235,4 +228,4 @@ def format_table(rows: list[dict], names: tuple[str, ...]) -> str:
 
 
 if __name__ == '__main__':
-    sys.exit(main())
+    run_tool(main)

@@ -1,13 +1,9 @@
-"""What the command line tools share: common options, and errors in one line."""
+"""The options that several tools share, and the config that these make."""
 
 import argparse
 import logging
 import os
 import re
-import signal
-import sys
-import threading
-import warnings
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
@@ -15,50 +11,12 @@ from mmengine.config import Config, DictAction
 from mmengine.logging import print_log
 
 from .. import datasets, evaluation  # noqa: F401  (registers what --demo names)
+from ..compat.own_files import PREFIX
 from ..datasets.checks import check_dataloader_cfg
 from ..datasets.classification_checks import check_classes, count_classes
-from . import config as edit
-from . import own_data, processes
-from .failures import explain, one_line  # noqa: F401  (the tools take it from here)
-from .work_dir import find_checkpoint
-
-EXIT_USER_ERROR = 2
-EXIT_KEYBOARD = 130  # as shells report SIGINT
-
-
-def run_tool(main: Callable[[], None]) -> None:
-    """Run a tool; print a mistake of the user or a failure from outside as one line.
-
-    The status is 2 then, and 130 where the keyboard stopped it. Of several processes any failure is
-    one line, see :func:`~tresnet_det.engine.processes.tell_failure`.
-
-    Args:
-        main: The tool.
-
-    Raises:
-        SystemExit: It did not come to its end.
-        Exception: What is no mistake of the user's and comes from no outside, as it is.
-    """
-    for remark in ('torch.meshgrid', '`broadcast_buffers` is deprecated'):
-        warnings.filterwarnings('ignore', message=remark)
-    try:
-        main()
-        processes.leave()
-    except KeyboardInterrupt as interrupt:
-        print(': '.join(['stopped by the keyboard', *map(str, interrupt.args)]), file=sys.stderr)
-        sys.exit(EXIT_KEYBOARD)
-    except Exception as error:
-        if threading.current_thread() is threading.main_thread():
-            # There, DataLoader raises for each worker that has died: once is enough.
-            signal.signal(signal.SIGCHLD, signal.SIG_DFL)
-        line = explain(error)
-        if processes.are_several():
-            processes.tell_failure(error)
-        elif line is None:
-            raise
-        else:
-            print(f'error: {line}', file=sys.stderr)
-        sys.exit(EXIT_USER_ERROR if line else 1)
+from ..engine import config as edit
+from ..engine import own_data, processes
+from ..engine.work_dir import find_checkpoint
 
 
 class KeyValueAction(DictAction):
@@ -90,11 +48,7 @@ def add_config_options(parser: argparse.ArgumentParser) -> None:
         help='your own data in the layout of COCO, Pascal VOC, YOLO (or its data.yaml), of CSV or '
         'class folders for classifiers: classes, splits and learning rate follow it',
     )
-    parser.add_argument(
-        '--demo',
-        action='store_true',
-        help='the embedded data (handwritten digits) and a schedule of minutes, from scratch',
-    )
+    add_demo_options(parser)
     parser.add_argument(
         '--cfg-options',
         nargs='+',
@@ -110,6 +64,25 @@ def add_config_options(parser: argparse.ArgumentParser) -> None:
     )
     # torch.distributed.launch passes it in either spelling.
     parser.add_argument('--local_rank', '--local-rank', type=int, default=0)
+
+
+def add_demo_options(parser: argparse._ActionsContainer) -> None:
+    """Add ``--demo`` and ``--demo-full``."""
+    demo = parser.add_mutually_exclusive_group()
+    demo.add_argument(
+        '--demo',
+        action='store_const',
+        const='small',
+        help='the embedded data (handwritten digits), a small network of the same kind and a '
+        'schedule of minutes, from scratch',
+    )
+    demo.add_argument(
+        '--demo-full',
+        action='store_const',
+        const='full',
+        dest='demo',
+        help="the same data with the config's own network: twelve times the work",
+    )
 
 
 def parse_options(parser: argparse.ArgumentParser) -> argparse.Namespace:
@@ -129,7 +102,6 @@ def parse_options(parser: argparse.ArgumentParser) -> argparse.Namespace:
 
 def prepare_config(
     args: argparse.Namespace,
-    demo_overlays: Path,
     from_scratch: bool = False,
     pretrained: str | None = None,
     checkpoint: str | None = None,
@@ -138,8 +110,6 @@ def prepare_config(
 
     Args:
         args: With the options of :func:`add_config_options`.
-        demo_overlays: The folder of the configs that ``--demo`` puts over, one for each task:
-            ``demo_detection.py``, ``demo_classification.py`` and ``demo_multilabel.py``.
         from_scratch: Whether to take the pretrained weights out.
         pretrained: What the backbone starts from: a file, a work directory for the best
             checkpoint in it, or ``timm://NAME``.
@@ -158,7 +128,7 @@ def prepare_config(
     folder, data = getattr(args, 'data', None), None  # not an option of every tool
     with processes.first_on_machine_first():
         if args.demo:
-            _apply_demo(cfg, demo_overlays, args.data_root)
+            _apply_demo(cfg, args.data_root, args.demo == 'full')
         elif folder:
             data = own_data.use_folder(cfg, folder, Path(work_dir, 'data'), checkpoint)
             own_data.print_lines(own_data.describe(data))
@@ -185,7 +155,7 @@ def _choose_work_dir(args: argparse.Namespace, cfg: Config) -> str:
     given = args.work_dir or (args.cfg_options or {}).get('work_dir') or cfg.get('work_dir')
     if given:
         return str(given)
-    suffix = '_demo' if args.demo else ''
+    suffix = {'small': '_demo', 'full': '_demo_full'}.get(args.demo, '')
     if getattr(args, 'data', None):  # two sets under one config are two trainings
         path = Path(args.data).resolve()
         name = f'{path.parent.name}_{path.stem}' if path.is_file() else path.name
@@ -203,7 +173,7 @@ def _count_classes(cfg: Config) -> None:
         print_log(f'model.head.num_classes: the data has {count} classes')
 
 
-def _apply_demo(cfg: Config, overlays: Path, data_root: str | None) -> None:
+def _apply_demo(cfg: Config, data_root: str | None, full: bool) -> None:
     task = edit.find_task(cfg)
     make_data: Callable[[str], Path]
     if task == 'classification':
@@ -214,7 +184,9 @@ def _apply_demo(cfg: Config, overlays: Path, data_root: str | None) -> None:
         from ..datasets.demo.digits import make_demo_data
 
         make_data = make_demo_data
-    overlay = edit.load_config(overlays / f'demo_{task}.py')
+    overlay = edit.load_config(f'{PREFIX}_base_/demo_{task}.py')
+    if full or not edit.has_types_of(overlay.model, cfg.model):
+        overlay.pop('model')
     edit.put_over(cfg, overlay)
     edit.set_num_classes(cfg, len(overlay.classes))
     edit.use_random_weights(cfg)

@@ -1,7 +1,7 @@
 """Hold detectors on TResNet against real images: does each one build, learn, predict, evaluate?
 
-python tools/sweep_detectors.py --data-root data/coco            # all of configs/reuse
-python tools/sweep_detectors.py --data-root data/coco --arch m --size 512 --out benchmarks/reuse.csv
+python benchmarks/reuse_sweep.py --data-root data/coco            # all of configs/reuse
+python benchmarks/reuse_sweep.py --data-root data/coco --arch m --size 512 --out sweep.csv
 
 Every detector is its config's own, from random weights and with all stages learning, as the
 question is whether it runs. The images are scaled to --size; random croppings and mosaics are
@@ -26,8 +26,10 @@ from mmengine.logging import MessageHub, MMLogger
 from mmengine.registry import init_default_scope
 from torch import nn
 
+from tresnet_det import datasets, evaluation  # noqa: F401  (registers what a config may name)
+from tresnet_det.cli.failures import one_line
+from tresnet_det.cli.run import run_tool
 from tresnet_det.compat.mmcv_install import has_compiled_ops
-from tresnet_det.engine import command_line
 from tresnet_det.engine import config as edit
 from tresnet_det.engine.building import config_errors
 from tresnet_det.errors import InputError
@@ -118,7 +120,7 @@ def check_detector(
             try:
                 getattr(run, step)()
             except Exception as error:  # whatever a detector raises belongs into its cell
-                results[step] = f'{type(error).__name__}: {command_line.one_line(error)}'[:90]
+                results[step] = f'{type(error).__name__}: {one_line(error)}'[:90]
                 return results, error
             results[step] = YES
     return results, None
@@ -295,4 +297,4 @@ def write_csv(path: str, comment: str, rows: list[Row]) -> None:
 
 
 if __name__ == '__main__':
-    command_line.run_tool(main)
+    run_tool(main)

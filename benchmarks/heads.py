@@ -1,6 +1,6 @@
 """Measure the classification heads alone, beside timm's ML-Decoder: parameters and time.
 
-  python tools/benchmark_heads.py --classes 10000 --groups 100
+  python benchmarks/heads.py --classes 10000 --groups 100
 
 On the last feature map of a TResNet at 224 pixels, forward only, all heads in every round; ratios
 are to the linear head. timm's decoder has a loop that recent torch versions refuse: its one layer
@@ -14,7 +14,7 @@ import torch
 from torch import nn
 
 from tresnet_det import LinearClsHead, MLDecoderHead
-from tresnet_det.engine.command_line import run_tool
+from tresnet_det.cli.run import run_tool
 from tresnet_det.profiling.comparison import add_speeds
 from tresnet_det.profiling.report import Column, check_writable, describe, format_table, write_csv
 from tresnet_det.profiling.settings import Settings

@@ -1,6 +1,6 @@
 """Measure how long `import tresnet_det` takes beside the parts of the stack that it needs.
 
-  python tools/benchmark_import.py --rounds 15 --out benchmarks/import_time
+  python benchmarks/import_time.py --rounds 15 --out benchmarks/import_time
 
 Each import runs in a process of its own; both take turns, and are compared within their pair. What
 counts is CPU time, which others on the machine do not lengthen by waiting.
@@ -14,7 +14,7 @@ from pathlib import Path
 
 import torch
 
-from tresnet_det.engine.command_line import run_tool
+from tresnet_det.cli.run import run_tool
 from tresnet_det.profiling.comparison import flatten
 from tresnet_det.profiling.report import Column, check_writable, describe, format_table, write_csv
 from tresnet_det.profiling.settings import Settings
