@@ -10,16 +10,14 @@ from torchvision.transforms import v2
 
 from tresnet_det.datasets import decode_rgb
 from tresnet_det.inference import onnx_runner
-from tresnet_det.inference.onnx_runner import read_rgb, resize, resize_bilinear
+from tresnet_det.inference.onnx_runner import apply_step, read_rgb, resize, resize_bilinear
 
 
 @pytest.mark.parametrize('size', [(480, 640), (333, 500), (640, 427), (50, 40)], ids=str)
 def test_fitting_is_mmcvs_rescaling(size):
     image = np.random.default_rng(0).integers(256, size=(*size, 3), dtype=np.uint8)
     step = dict(type='fit', scale=[320, 200], resampling='opencv')
-    np.testing.assert_array_equal(
-        onnx_runner._STEPS['fit'](image, step), mmcv.imrescale(image, (320, 200))
-    )
+    np.testing.assert_array_equal(apply_step(image, step), mmcv.imrescale(image, (320, 200)))
 
 
 @pytest.mark.parametrize('size', [(37, 61), (200, 333), (90, 90)], ids=str)
@@ -53,7 +51,7 @@ def test_a_classifiers_steps_are_torchvisions_within_rounding(shape, transforms,
     image = np.random.default_rng(0).integers(256, size=(*shape, 3), dtype=np.uint8)
     expected = v2.Compose(transforms)(torch.from_numpy(image).permute(2, 0, 1))
     for step in steps:
-        image = onnx_runner._STEPS[step['type']](image, step)
+        image = apply_step(image, step)
     difference = image.astype(int) - expected.permute(1, 2, 0).numpy()
     # Noise is the worst case: bicubic weights add up to more than 1 in absolute value.
     assert np.abs(difference).max() <= (3 if steps[0]['resampling'] == 'bicubic' else 1)

@@ -41,11 +41,14 @@ def build_model(
     """
     init_default_scope(cfg.get('default_scope', 'mmdet'))
     edit.drop_pretrained(cfg)
-    with config_errors(), quiet():
+    with config_errors():
         model = MODELS.build(cfg.model)
+    if checkpoint is not None:
+        meta = _load(model, checkpoint, task)
+        return model.eval(), meta
+    with quiet():  # mmengine logs how every single parameter was initialised
         model.init_weights()
-    meta = {} if checkpoint is None else _load(model, checkpoint, task)
-    return model.eval(), meta
+    return model.eval(), {}
 
 
 def _load(model: nn.Module, checkpoint: str, task: str) -> Mapping[str, Any]:

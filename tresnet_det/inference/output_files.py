@@ -10,6 +10,7 @@ from typing import Any, TextIO
 import numpy as np
 
 from ..errors import InputError
+from ..whole_files import UNFINISHED
 
 LONGEST_NAME = 80  # characters of a drawn image's name
 MOST_BYTES = 200  # of it in UTF-8; file systems take 255, a number and the ending included
@@ -70,7 +71,8 @@ class JsonList:
     """A JSON file with a list that is written entry by entry.
 
     Args:
-        path: The file; it ends as valid JSON, whatever stops the writing.
+        path: The file. Its name stands for what it held before until the list ends, as it does
+            after an exception too: a process that is killed leaves no truncated list.
     """
 
     def __init__(self, path: Path) -> None:
@@ -78,7 +80,8 @@ class JsonList:
         self._file: TextIO  # while it is entered
 
     def __enter__(self) -> 'JsonList':
-        self._file = self.path.open('w', encoding='utf-8')
+        self._unfinished = self.path.with_name(self.path.name + UNFINISHED)
+        self._file = self._unfinished.open('w', encoding='utf-8')
         self._separator = '[\n'
         return self
 
@@ -90,6 +93,7 @@ class JsonList:
     def __exit__(self, *error: object) -> None:
         self._file.write('[]\n' if self._separator == '[\n' else '\n]\n')
         self._file.close()
+        os.replace(self._unfinished, self.path)
 
 
 class VideoWriter:

@@ -17,6 +17,7 @@ from ..evaluation import format_table
 from ..evaluation.classification_figures import judge_labels, judge_top
 from ..evaluation.figures import shorten
 from ..evaluation.single_image import draw_boxes, draw_classes
+from ..whole_files import write_whole
 from .inputs import InputImage, Source, Video
 from .output_files import JsonList, VideoWriter, make_folder, printable, safe_name, save_image
 
@@ -208,7 +209,8 @@ class PredictionWriter:
         if self._detects:
             categories = [dict(id=v, name=k) for k, v in self.ids.categories.items()]
             content = dict(images=self._images, categories=categories, annotations=[])
-            (self.folder / 'images.json').write_text(json.dumps(content, indent=1) + '\n')
+            text = json.dumps(content, indent=1) + '\n'
+            write_whole(self.folder / 'images.json', text.encode())
 
     def add(self, image: InputImage, sample: Any) -> None:
         """Take what :meth:`Predictor.stream` gives for one image.
