@@ -28,7 +28,7 @@ IDS = tuple(n + 1 + n // 8 for n in range(80))  # with gaps, as COCO's
 
 def parse_args() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument('--images', type=int, default=5000)
+    parser.add_argument('--num-images', type=int, default=5000)
     parser.add_argument('--detections', type=int, default=100, help='an image')
     parser.add_argument('--rounds', type=int, default=5)
     parser.add_argument('--seed', type=int, default=0)
@@ -44,7 +44,7 @@ def main() -> None:
     names = CONTESTANTS[: 3 - args.no_mmdet]
     with tempfile.TemporaryDirectory() as folder:
         ann_file = Path(folder) / 'truth.json'
-        samples = make_data(ann_file, args.images, args.detections, args.seed)
+        samples = make_data(ann_file, args.num_images, args.detections, args.seed)
         rows = measure(str(ann_file), samples, names, args.rounds)
     if args.out:
         write_csv(args.out, rows)

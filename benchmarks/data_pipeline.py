@@ -1,7 +1,7 @@
 """Measure images/s per core of the training pipelines, against torchvision's.
 
   python benchmarks/data_pipeline.py --data-root data/coco
-  python benchmarks/data_pipeline.py --data-root PHOTOS --images 200 --parts
+  python benchmarks/data_pipeline.py --data-root PHOTOS --num-images 200 --parts
 
 An image goes from its file to a uint8 tensor: one process, one thread, no batches. All sides read
 the same images in every round, in turns of 32; ratios are this project's speed to the other's,
@@ -28,6 +28,7 @@ from torchvision.datasets.folder import pil_loader
 from torchvision.io import ImageReadMode, decode_image
 from torchvision.transforms import v2
 
+from tresnet_det.cli.arguments import out_file, positive
 from tresnet_det.cli.run import run_tool
 from tresnet_det.datasets.classification import ClassificationDataset
 from tresnet_det.datasets.decode import decode_rgb
@@ -38,12 +39,10 @@ from tresnet_det.datasets.pipeline import (
     build_transforms,
 )
 from tresnet_det.datasets.rand_augment import RandAugment
-from tresnet_det.engine.work_dir import shell_path
-from tresnet_det.errors import InputError, MissingFileError
+from tresnet_det.errors import InputError, MissingFileError, shell_path
 from tresnet_det.profiling.comparison import flatten
 from tresnet_det.profiling.report import (
     Column,
-    check_writable,
     describe,
     format_table,
     write_csv,
@@ -73,7 +72,7 @@ def parse_args() -> argparse.Namespace:
         help='folder of JPEGs, at any depth; of COCO its train2017 (default: %(default)s)',
     )
     parser.add_argument(
-        '--images',
+        '--num-images',
         type=positive,
         default=500,
         metavar='N',
@@ -91,17 +90,11 @@ def parse_args() -> argparse.Namespace:
     return parser.parse_args()
 
 
-def positive(text: str) -> int:
-    if not text.isdigit() or int(text) < 1:
-        raise argparse.ArgumentTypeError(f'{text!r} is not a whole number above 0')
-    return int(text)
-
-
 def main() -> None:
     args = parse_args()
-    folder, names = find_images(Path(args.data_root), args.images)
+    folder, names = find_images(Path(args.data_root), args.num_images)
     if args.out:
-        check_writable(Path(args.out))
+        out_file(args.out)
     torch.set_num_threads(1)
     cv2.setNumThreads(1)
     header = describe_run(len(names), args.rounds)

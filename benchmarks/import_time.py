@@ -14,9 +14,10 @@ from pathlib import Path
 
 import torch
 
+from tresnet_det.cli.arguments import out_file
 from tresnet_det.cli.run import run_tool
 from tresnet_det.profiling.comparison import flatten
-from tresnet_det.profiling.report import Column, check_writable, describe, format_table, write_csv
+from tresnet_det.profiling.report import Column, describe, format_table, write_csv
 from tresnet_det.profiling.settings import Settings
 from tresnet_det.profiling.timing import Spread, order_of_round, ratios
 
@@ -41,7 +42,7 @@ def main() -> None:
     args = parse_args()
     settings = Settings(torch.device('cpu'), batch_size=1, rounds=args.rounds, min_seconds=0)
     if args.out:
-        check_writable(args.out)
+        out_file(args.out)
     seconds = [[] for _ in IMPORTS]
     for number in range(-1, args.rounds):  # the first fills the file cache
         for index in order_of_round(max(number, 0), len(IMPORTS)):

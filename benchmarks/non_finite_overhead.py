@@ -17,12 +17,13 @@ from types import SimpleNamespace
 
 import torch
 
+from tresnet_det.cli.arguments import out_file
 from tresnet_det.cli.run import run_tool
 from tresnet_det.engine import StopOnNonFiniteHook
 from tresnet_det.engine import config as edit
 from tresnet_det.profiling.comparison import flatten
 from tresnet_det.profiling.detectors import DetectorRun
-from tresnet_det.profiling.report import Column, check_writable, describe, format_table, write_csv
+from tresnet_det.profiling.report import Column, describe, format_table, write_csv
 from tresnet_det.profiling.settings import Settings
 from tresnet_det.profiling.timing import Spread, order_of_round
 
@@ -62,7 +63,7 @@ def main() -> None:
         fuse=False,
     )
     if args.out:
-        check_writable(args.out)
+        out_file(args.out)
     rows = []
     for gradients in ('clipped', 'not clipped'):
         cfg = edit.load_config(args.config)

@@ -56,7 +56,7 @@ def parse_args() -> argparse.Namespace:
         help='tiny: one block a stage, a quarter of the width; m: TResNet-M (default: tiny)',
     )
     parser.add_argument('--size', type=int, default=256, help='pixels of the longer side')
-    parser.add_argument('--images', type=int, default=2, help='to train on, and to evaluate')
+    parser.add_argument('--num-images', type=int, default=2, help='to train on, and to evaluate')
     parser.add_argument('--device', default='cuda' if torch.cuda.is_available() else 'cpu')
     parser.add_argument('--out', metavar='FILE', help='write the table as CSV')
     return parser.parse_args()
@@ -72,7 +72,7 @@ def main() -> None:
         cfg = edit.load_config(path)
         edit.set_data_root(cfg, args.data_root)
         set_arch(cfg, TINY if args.arch == 'tiny' else args.arch)
-        results, error = check_detector(cfg, args.size, args.images, args.device)
+        results, error = check_detector(cfg, args.size, args.num_images, args.device)
         rows.append(dict(detector=path.stem, **results))
         print(format_row(rows[-1]), flush=True)
         if error is not None:
@@ -270,7 +270,7 @@ def header(args: argparse.Namespace) -> str:
     operators = 'compiled mmcv' if has_compiled_ops() else 'mmcv without compiled operators'
     where = torch.cuda.get_device_name() if args.device.startswith('cuda') else 'CPU'
     return (
-        f'{args.images} images of {args.data_root} at {args.size} pixels, arch {args.arch}, '
+        f'{args.num_images} images of {args.data_root} at {args.size} pixels, arch {args.arch}, '
         f'random weights, {operators}, torch {torch.__version__}, {where}'
     )
 

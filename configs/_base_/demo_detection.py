@@ -3,8 +3,8 @@
 data_root = 'data/demo/'
 classes = tuple('0123456789')
 
-# Over FCOS on TResNet; any other model, and that of --demo-full, stays the config's own. 10.5 GFLOP a
-# step of 8 images, 7.9 TFLOP in all: TResNet-M with 256 channels costs twelve times that.
+# Over FCOS on TResNet; any other model, and that of --demo-full, stays the config's own. 10.5 GFLOP
+# a step of 8 images, 7.9 TFLOP in all: TResNet-M with 256 channels costs twelve times that.
 model = dict(
     type='FCOS',
     backbone=dict(type='TResNet', arch=dict(_delete_=True, depths=(2, 2, 3, 1), width_factor=0.5)),
@@ -71,7 +71,9 @@ test_evaluator = val_evaluator
 
 max_epochs = 6
 warmup_epochs = 1
-train_cfg = dict(_delete_=True, type='EpochBasedTrainLoop', max_epochs=max_epochs, val_interval=2)
+train_cfg = dict(
+    _delete_=True, type='ResumableEpochTrainLoop', max_epochs=max_epochs, val_interval=2
+)
 optim_wrapper = dict(
     _delete_=True,
     type='OptimWrapper',

@@ -18,7 +18,7 @@ from torch import nn
 from torchvision.ops import nms
 
 from tresnet_det.deploy import write_program
-from tresnet_det.deploy.check import FileCheck, read_photos
+from tresnet_det.deploy.check import FileCheck, prepare_images
 from tresnet_det.deploy.nms import ONNX_TRANSLATIONS, suppress
 from tresnet_det.inference import onnx_runner
 from tresnet_det.inference.onnx_runner import OnnxModel
@@ -40,9 +40,9 @@ assert not BANNED & {name.split('.')[0] for name in sys.modules}
 
 
 @pytest.fixture(scope='module')
-def check_detector(detector_file, photos):
+def check_detector(detector_file, files):
     file = detector_file
-    return FileCheck(file.path, file.model, file.module, read_photos(file.cfg, photos))
+    return FileCheck(file.path, file.model, file.module, prepare_images(file.cfg, files))
 
 
 def assert_same_boxes(found, expected):
@@ -114,23 +114,23 @@ def test_onnx_gives_a_classifiers_logits_and_scores_in_any_batch_and_size(kind, 
         np.testing.assert_allclose(scores, expected_scores, rtol=0, atol=1e-5)
 
 
-def test_a_classifiers_file_program_and_runner_agree_with_its_model(classifier_file, photos):
+def test_a_classifiers_file_program_and_runner_agree_with_its_model(classifier_file, files):
     file = classifier_file
-    check = FileCheck(file.path, file.model, file.module, read_photos(file.cfg, photos))
+    check = FileCheck(file.path, file.model, file.module, prepare_images(file.cfg, files))
     for agreements in (check.compare_onnx(), check.compare_program(file.program)):
         assert list(agreements) == ['logits', 'scores']
         assert all(agreement.is_same for agreement in agreements.values())
     assert not check.finds_nothing
     # Pillow and torchvision differ by one of 255 here and there.
     assert 0 <= check.image_difference() <= 1
-    for answer, expected in zip(check.runner.predict_all(photos), check.expected, strict=True):
+    for answer, expected in zip(check.runner.predict_all(files), check.expected, strict=True):
         scale = np.abs(expected['logits']).max()
         np.testing.assert_allclose(answer['logits'], expected['logits'], rtol=0, atol=0.02 * scale)
         assert answer['scores'].sum() == pytest.approx(1, abs=1e-5)
     assert check.runner.predict_all([]) == []
 
 
-def test_a_detectors_file_agrees_and_its_program_is_not_compared_on_smaller_photos(
+def test_a_detectors_file_agrees_and_its_program_is_not_compared_on_smaller_images(
     check_detector, detector_file
 ):
     assert check_detector.compare_program(detector_file.program) == {}
@@ -140,41 +140,41 @@ def test_a_detectors_file_agrees_and_its_program_is_not_compared_on_smaller_phot
     assert check_detector.image_difference() == 0
 
 
-def test_a_file_of_other_weights_is_told(detector_file, photos):
+def test_a_file_of_other_weights_is_told(detector_file, files):
     other = copy.deepcopy(detector_file.model)
     nn.init.normal_(other.bbox_head.conv_reg.weight, std=0.05)
-    read = read_photos(detector_file.cfg, photos[:1])
+    read = prepare_images(detector_file.cfg, files[:1])
     check = FileCheck(detector_file.path, other, detector_file.module, read)
     assert not check.compare_onnx()['boxes'].is_same
 
 
 def test_images_of_different_shapes_in_one_batch_are_padded_as_mmdetection_does(
-    detector_file, check_detector, photos
+    detector_file, check_detector, files
 ):
-    batches = [photo.batch for photo in check_detector.photos]
+    batches = [image.batch for image in check_detector.images]
     one_each = [{key: value[0] for key, value in batch.items()} for batch in batches]
     with torch.no_grad():
         samples = detector_file.model.test_step(pseudo_collate(one_each))
-    found = OnnxModel(detector_file.path).predict_all(photos)
+    found = OnnxModel(detector_file.path).predict_all(files)
     for answer, sample in zip(found, samples, strict=True):
         expected = {k: v.numpy() for k, v in sample.pred_instances.items()}
         assert_same_boxes(answer, dict(expected, boxes=expected['bboxes']))
 
 
-def test_without_opencv_images_differ_by_one_at_most(detector_file, photos, monkeypatch):
+def test_without_opencv_images_differ_by_one_at_most(detector_file, files, monkeypatch):
     model = OnnxModel(detector_file.path)
-    expected = [model.prepare([path])['images'] for path in photos]
+    expected = [model.prepare([path])['images'] for path in files]
     monkeypatch.setattr(onnx_runner, '_opencv', lambda: None)
-    for path, images in zip(photos, expected, strict=True):
+    for path, images in zip(files, expected, strict=True):
         assert np.abs(model.prepare([path])['images'] - images).max() <= 1
 
 
 def test_a_copy_of_the_runner_alone_prints_what_the_model_finds(
-    detector_file, check_detector, photos, project_root, tmp_path
+    detector_file, check_detector, files, project_root, tmp_path
 ):
     source = project_root / 'tresnet_det/inference/onnx_runner.py'
     (tmp_path / 'copy_of_runner.py').write_text(source.read_text())
-    arguments = ['copy_of_runner.py', detector_file.path, photos[0], '--score-thr', '0']
+    arguments = ['copy_of_runner.py', detector_file.path, files[0], '--score-thr', '0']
     result = subprocess.run(
         [sys.executable, '-c', ALONE, *map(str, arguments)],
         cwd=tmp_path,
@@ -184,7 +184,7 @@ def test_a_copy_of_the_runner_alone_prints_what_the_model_finds(
     )
     assert (result.returncode, result.stderr) == (0, '')
     first, *lines = result.stdout.splitlines()
-    assert first == str(photos[0])
+    assert first == str(files[0])
     rows = [line.split() for line in lines]
     expected = check_detector.expected[0]
     assert [name for _, name, *_ in rows] == ['abcdefghij'[label] for label in expected['labels']]
@@ -195,9 +195,9 @@ def test_a_copy_of_the_runner_alone_prints_what_the_model_finds(
 
 
 def test_the_runners_command_line_prints_five_classes_or_one_line_of_what_is_wrong(
-    classifier_file, photos, monkeypatch, capsys
+    classifier_file, files, monkeypatch, capsys
 ):
-    monkeypatch.setattr(sys, 'argv', ['onnx_runner.py', str(classifier_file.path), str(photos[0])])
+    monkeypatch.setattr(sys, 'argv', ['onnx_runner.py', str(classifier_file.path), str(files[0])])
     onnx_runner.main()
     assert len(capsys.readouterr().out.splitlines()) == 1 + 5
     monkeypatch.setattr(sys, 'argv', ['onnx_runner.py', 'none.onnx', 'x.png'])
@@ -207,7 +207,7 @@ def test_the_runners_command_line_prints_five_classes_or_one_line_of_what_is_wro
     assert capsys.readouterr().err == 'error: none.onnx: no such file\n'
 
 
-def test_what_the_runner_cannot_run_is_said_in_words(detector_file, photos, tmp_path):
+def test_what_the_runner_cannot_run_is_said_in_words(detector_file, files, tmp_path):
     broken = tmp_path / 'broken.onnx'
     broken.write_bytes(b'no model')
     with pytest.raises(ValueError, match='onnxruntime cannot read it'):
@@ -229,4 +229,4 @@ def test_what_the_runner_cannot_run_is_said_in_words(detector_file, photos, tmp_
         model.predict(np.zeros((4, 4, 3)))
     model.metadata.update(steps=None, why_no_steps='no Mosaic')
     with pytest.raises(ValueError, match='no Mosaic'):
-        model.predict(cv2.imread(str(photos[0])))
+        model.predict(cv2.imread(str(files[0])))

@@ -295,3 +295,22 @@ def test_fuzz_names_of_results_are_one_part_of_their_own(given_names, suffix):
         assert not set(part) & set('/\\:\0\n\r')
         assert part.endswith(suffix or ('.jpg', '.png'))
     assert len({part.lower() for part in found}) == len(found)
+
+
+@pytest.mark.parametrize('full', [False, True])
+def test_a_list_takes_its_name_when_it_is_whole(tmp_path, full):
+    path = tmp_path / 'list.json'
+    path.write_text('[]')
+
+    def write():
+        with JsonList(path) as entries:
+            entries.write(dict(image=1))
+            assert path.read_text() == '[]'  # what a kill here would leave
+            if full:
+                entries._file.close()  # a full disk: nothing more can be written
+            raise KeyboardInterrupt
+
+    with pytest.raises(ValueError if full else KeyboardInterrupt):
+        write()
+    assert json.loads(path.read_text()) == ([] if full else [dict(image=1)])
+    assert list(tmp_path.iterdir()) == [path]

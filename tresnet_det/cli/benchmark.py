@@ -16,17 +16,16 @@ from pathlib import Path
 import torch
 
 from ..compat.own_files import own_folder
-from ..engine.work_dir import shell_path
-from ..errors import InputError
+from ..errors import InputError, shell_path
 from ..profiling import modes
 from ..profiling.report import (
     caption,
-    check_writable,
     describe,
     format_table,
     write_csv,
 )
 from ..profiling.settings import PRECISIONS, Settings
+from .arguments import out_file, positive
 
 # By mode and device: (batch, pixels a side). A whole detector needs larger images, fewer at once.
 BATCH_SIZES = {'cpu': 8, 'cuda': 128}
@@ -125,18 +124,11 @@ def parse_args() -> argparse.Namespace:
     return parser.parse_args()
 
 
-def positive(text: str) -> int:
-    if not text.isdigit() or int(text) < 1:
-        raise argparse.ArgumentTypeError(f'{text!r} is not a whole number above 0')
-    return int(text)
-
-
 def main() -> None:
     args = parse_args()
     mode = chosen_mode(args)
     settings = build_settings(args)
-    prefix = Path(args.out or f'benchmarks/{mode}_{settings.device.type}')
-    check_writable(prefix)
+    prefix = out_file(args.out or f'benchmarks/{mode}_{settings.device.type}')
     torch.manual_seed(0)
     torch.backends.cudnn.benchmark = True  # as for any training at one image size
     header = describe(settings)

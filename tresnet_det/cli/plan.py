@@ -15,8 +15,7 @@ from pathlib import Path
 from mmengine.config import Config
 
 from ..engine import config as edit
-from ..engine.work_dir import shell_path
-from ..errors import InputError
+from ..errors import InputError, shell_path
 from ..profiling import charts
 from ..profiling.plan import (
     LINKS,
@@ -38,8 +37,9 @@ from ..profiling.plan_inputs import (
     read_speed,
     read_training,
 )
-from ..profiling.report import MIB, Column, check_writable, format_table, write_csv
-from .command_line import KeyValueAction
+from ..profiling.report import MIB, Column, format_table, write_csv
+from ..tasks import find_task
+from .arguments import add_cfg_options, out_file
 
 GIB = 2**30
 COLUMNS = (
@@ -99,15 +99,14 @@ def parse_args() -> argparse.Namespace:
         help="images of a step on all GPUs, to which each GPU's batch shrinks",
     )  # fmt: skip
     data = parser.add_argument_group('data')
-    data.add_argument('--images', type=int, metavar='N', help='of an epoch, in data of your own')
+    data.add_argument(
+        '--num-images', type=int, metavar='N', help='of an epoch, in data of your own'
+    )
     data.add_argument('--image-kb', type=float, metavar='KB', help='1000 bytes, of a mean file')
     data.add_argument(
         '--images-per-core', type=float, metavar='N', help='that a core reads and decodes'
     )
-    parser.add_argument(
-        '--cfg-options', nargs='+', default={}, action=KeyValueAction, metavar='KEY=VALUE',
-        help='change the config, as in train_dataloader.batch_size=64',
-    )  # fmt: skip
+    add_cfg_options(parser, 'train_dataloader.batch_size=64')
     parser.add_argument('--out', type=Path, metavar='PREFIX', help='write PREFIX.csv, PREFIX.png')
     return parser.parse_args()
 
@@ -117,8 +116,8 @@ def main() -> None:
     cfg = edit.load_config(args.config)
     edit.override(cfg, args.cfg_options)
     if args.out:
-        check_writable(args.out)
-    training = read_training(cfg, args.images, args.image_kb, args.images_per_core)
+        out_file(args.out)
+    training = read_training(cfg, args.num_images, args.image_kb, args.images_per_core)
     size = read_image_size(cfg)
     speed = find_speed(args, cfg, training, size)
     cluster = Cluster(parse_link(args.in_node), parse_link(args.between_nodes), args.gpus_per_node)
@@ -149,7 +148,7 @@ def find_speed(args: argparse.Namespace, cfg: Config, training: Training, size: 
         return Speed(args.images_per_second, args.source or 'as given by --images-per-second')
     names = [Path(args.config).stem]
     backbone = cfg.model.backbone
-    if edit.find_task(cfg) != 'detection' and backbone.type == 'TResNet':
+    if not find_task(cfg).detects and backbone.type == 'TResNet':
         names.append(f'tresnet_{backbone.get("arch", "m")}')
     return read_speed(args.speeds, names, training.batch_size, size.typical)
 

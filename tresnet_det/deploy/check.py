@@ -11,18 +11,18 @@ from mmengine.dataset import pseudo_collate
 from torch import nn
 from torch.export import ExportedProgram
 
-from ..engine import config as edit
 from ..errors import MissingFileError
 from ..inference.inputs import image_suffixes
 from ..inference.onnx_runner import OnnxModel
 from ..inference.pipeline import build_pipeline, find_test_dataset
+from ..tasks import find_task
 from .agreement import Agreement, compare
 from .fuse import fuse_norms
 from .modules import ExportModule
 from .programs import least_side
 
 
-class Photo(NamedTuple):
+class CheckImage(NamedTuple):
     """An image as the config's test pipeline gives it.
 
     Attributes:
@@ -38,7 +38,7 @@ class Photo(NamedTuple):
     batch: dict[str, Any]
 
 
-def find_photos(cfg: Config, folder: str | None, count: int) -> list[Path]:
+def find_images(cfg: Config, folder: str | None, count: int) -> list[Path]:
     """Return image files, evenly out of all that there are, by name.
 
     Args:
@@ -49,7 +49,7 @@ def find_photos(cfg: Config, folder: str | None, count: int) -> list[Path]:
     Raises:
         MissingFileError: There are none.
     """
-    root, where = Path(folder or ''), 'of --photos'
+    root, where = Path(folder or ''), 'of --images'
     if folder is None:
         dataset = find_test_dataset(cfg)
         prefix = (dataset.get('data_prefix') or {}).get('img', '')
@@ -57,41 +57,41 @@ def find_photos(cfg: Config, folder: str | None, count: int) -> list[Path]:
     found = sorted(p for p in root.rglob('*') if p.suffix.lower() in image_suffixes())
     if not found:
         raise MissingFileError(
-            f'no photo for the check in {root.absolute()}, the folder {where}: give --photos DIR, '
+            f'no image for the check in {root.absolute()}, the folder {where}: give --images DIR, '
             'or --no-check'
         )
     count = min(count, len(found))
     return [found[i * len(found) // count] for i in range(count)]
 
 
-def read_photos(cfg: Config, paths: Iterable[Path]) -> list[Photo]:
-    """Read image files by the test pipeline of a config.
+def prepare_images(cfg: Config, paths: Iterable[Path]) -> list[CheckImage]:
+    """Read image files and prepare them by the test pipeline of a config.
 
     Raises:
         InputError: One cannot be read.
     """
-    pipeline, is_bgr = build_pipeline(cfg), edit.find_task(cfg) == 'detection'
-    photos = []
+    pipeline, is_bgr = build_pipeline(cfg), find_task(cfg).detects
+    images = []
     for path in paths:
         pixels = pipeline.read(str(path))
         prepared = pipeline.prepare(pixels)
         inputs = prepared['inputs'].flip(0) if is_bgr else prepared['inputs']
         image = np.ascontiguousarray(inputs.permute(1, 2, 0).numpy())
         height, width = pixels.shape[:2]
-        photos.append(Photo(path, image, (height, width), pseudo_collate([prepared])))
-    return photos
+        images.append(CheckImage(path, image, (height, width), pseudo_collate([prepared])))
+    return images
 
 
 @torch.inference_mode()
-def run_model(model: Any, module: ExportModule, photo: Photo) -> dict[str, np.ndarray]:
-    """Return a PyTorch model's answer to a photo, in the form of ``onnx_runner.py``.
+def run_model(model: Any, module: ExportModule, image: CheckImage) -> dict[str, np.ndarray]:
+    """Return a PyTorch model's answer to an image, in the form of ``onnx_runner.py``.
 
     Args:
         model: In evaluation mode.
         module: What was exported of it: it says the task and the names of the outputs.
-        photo: Of :func:`read_photos`.
+        image: Of :func:`prepare_images`.
     """
-    data = model.data_preprocessor(photo.batch, False)
+    data = model.data_preprocessor(image.batch, False)
     outputs: Iterable[torch.Tensor]
     if module.task == 'detector':
         found = model(**data, mode='predict')[0].pred_instances
@@ -115,21 +115,21 @@ class FileCheck:
         path: The ``.onnx`` file.
         model: That it was made of, in evaluation mode.
         module: The exported module.
-        photos: To compare on, at least one.
+        images: To compare on, at least one.
     """
 
     def __init__(
-        self, path: str | Path, model: nn.Module, module: ExportModule, photos: list[Photo]
+        self, path: str | Path, model: nn.Module, module: ExportModule, images: list[CheckImage]
     ) -> None:
         self.runner = OnnxModel(path, torch.get_num_threads(), ['CPUExecutionProvider'])
-        self.model, self.module, self.photos = model, module, photos
-        self.inputs = [self.runner.collate([p.image], [p.original_size]) for p in photos]
-        self.expected = [run_model(model, module, photo) for photo in photos]
+        self.model, self.module, self.images = model, module, images
+        self.inputs = [self.runner.collate([p.image], [p.original_size]) for p in images]
+        self.expected = [run_model(model, module, image) for image in images]
         self._max_per_img: int | None = getattr(module, 'max_per_img', None)
 
     @property
     def finds_nothing(self) -> bool:
-        """Whether a detector has no box on any photo, so that nothing is compared."""
+        """Whether a detector has no box on any image, so that nothing is compared."""
         return self._max_per_img is not None and not any(len(a['scores']) for a in self.expected)
 
     def compare_onnx(self) -> dict[str, Agreement]:
@@ -138,7 +138,7 @@ class FileCheck:
         return compare(found, self.expected, self._max_per_img)
 
     def compare_program(self, program: ExportedProgram) -> dict[str, Agreement]:
-        """Return the same of a program of torch.export, on the photos that it takes."""
+        """Return the same of a program of torch.export, on the images that it takes."""
         run, side = program.module(), least_side(program)
         taken = [i for i, x in enumerate(self.inputs) if min(x['images'].shape[2:]) >= side]
         found = [self._run_program(run, self.inputs[i]) for i in taken]
@@ -162,21 +162,21 @@ class FileCheck:
         if self.runner.metadata['steps'] is None:
             return None
         differences = []
-        for photo, expected in zip(self.photos, self.inputs, strict=True):
-            images = self.runner.prepare([photo.path])['images']
-            if images.shape != expected['images'].shape:
+        for image, expected in zip(self.images, self.inputs, strict=True):
+            batch = self.runner.prepare([image.path])['images']
+            if batch.shape != expected['images'].shape:
                 return float('inf')
-            differences.append(float(np.abs(images - expected['images']).max()))
+            differences.append(float(np.abs(batch - expected['images']).max()))
         return max(differences)
 
     def contestants(self) -> dict[str, Callable[[], object]]:
-        """Return what runs the first photo: the model, the same folded, and the file.
+        """Return what runs the first image: the model, the same folded, and the file.
 
         The image is prepared already, post-processing is included.
         """
-        photo, batch, folded = self.photos[0], self.inputs[0], fuse_norms(self.model)
+        image, batch, folded = self.images[0], self.inputs[0], fuse_norms(self.model)
         return {
-            'PyTorch': lambda: run_model(self.model, self.module, photo),
-            'PyTorch, norms folded': lambda: run_model(folded, self.module, photo),
+            'PyTorch': lambda: run_model(self.model, self.module, image),
+            'PyTorch, norms folded': lambda: run_model(folded, self.module, image),
             'onnxruntime': lambda: self.runner.run(batch),
         }

@@ -14,6 +14,7 @@ from ..engine.building import config_errors
 from ..engine.key_match import match_keys
 from ..errors import InputError
 from ..inference.pipeline import find_classes, find_test_dataset
+from ..tasks import find_task
 from .modules import ExportModule
 from .programs import quiet
 from .steps import UnknownStepError, read_steps
@@ -83,7 +84,7 @@ def describe(
     """
     from .. import __version__
 
-    task = edit.find_task(cfg)
+    task = find_task(cfg).name
     try:
         steps, why = read_steps(find_test_dataset(cfg)['pipeline'], task), None
     except (UnknownStepError, InputError) as error:

@@ -11,7 +11,7 @@ import torch
 from torch.export import Dim, ExportedProgram
 
 from ..errors import InputError
-from ..whole_files import replacing
+from ..files import replacing
 from .modules import ExportModule
 from .nms import ONNX_TRANSLATIONS
 

@@ -17,9 +17,9 @@ from ..evaluation import format_table
 from ..evaluation.classification_figures import judge_labels, judge_top
 from ..evaluation.figures import shorten
 from ..evaluation.single_image import draw_boxes, draw_classes
-from ..whole_files import write_whole
+from ..files import write_whole
 from .inputs import InputImage, Source, Video
-from .output_files import JsonList, VideoWriter, make_folder, printable, safe_name, save_image
+from .output_files import JsonList, VideoWriter, printable, safe_name, save_image
 
 RESULTS = ('results.bbox.json', 'results.segm.json', 'images.json', 'results.json', 'results.csv')
 TABLE_ROWS = 20
@@ -177,10 +177,11 @@ class PredictionWriter:
         draw: bool = True,
         ids: CocoIds | None = None,
     ) -> None:
-        self.folder = make_folder(folder)
+        self.folder = Path(folder)
         self.task, self.classes, self.threshold, self.top = task, classes, threshold, top
         self.ids = ids or CocoIds(None, classes)
-        self.images = make_folder(self.folder / 'images') if draw else None
+        self.images = self.folder / 'images' if draw else None
+        (self.images or self.folder).mkdir(parents=True, exist_ok=True)
         self.count = 0
         self.results = self.folder / ('results.bbox.json' if self._detects else 'results.json')
         self._images: list[dict[str, Any]] = []

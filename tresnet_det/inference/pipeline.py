@@ -16,6 +16,7 @@ from ..datasets.transforms import LoadImage
 from ..engine import config as edit
 from ..errors import InputError
 from ..models import ClsDataSample
+from ..tasks import find_task
 
 
 class Pipeline(NamedTuple):
@@ -52,7 +53,7 @@ def build_pipeline(cfg: Config) -> Pipeline:
         InputError: The config has none, or it does not load images.
     """
     transforms = find_test_dataset(cfg)['pipeline']
-    build = _build_detection if edit.find_task(cfg) == 'detection' else _build_classification
+    build = _build_detection if find_task(cfg).detects else _build_classification
     return build(transforms)
 
 

@@ -30,6 +30,7 @@ from ..engine.key_match import match_keys
 from ..engine.work_dir import find_checkpoint
 from ..errors import InputError, MissingFileError
 from ..input_convention import compare, read_convention
+from ..tasks import find_task
 from .inputs import InputImage, Report
 from .pipeline import build_pipeline, find_classes
 
@@ -73,7 +74,7 @@ class Predictor:
         path = find_checkpoint(checkpoint)
         cfg = copy.deepcopy(config) if isinstance(config, Config) else edit.load_config(config)
         content = load_checkpoint_file(path)
-        self.task = edit.find_task(cfg)
+        self.task = find_task(cfg).name
         init_default_scope(cfg.get('default_scope') or 'mmdet')
         self.classes = self._name_classes(cfg, content.get('meta') or {}, path)
         edit.drop_pretrained(cfg)  # the checkpoint has all weights

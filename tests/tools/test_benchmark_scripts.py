@@ -1,24 +1,14 @@
-"""The data pipelines are compared on small JPEGs: all sides do the same work."""
+"""The scripts in benchmarks/ on little: what they write, and that all sides do the same work."""
 
 import csv
 import importlib.util
 
-import cv2
 import numpy as np
 import pytest
 import torch
 from PIL import Image
 
 OTHERS = ['pillow_v2', 'pillow_v1', 'tensors_v2']
-
-
-@pytest.fixture(autouse=True)
-def _threads():
-    """The tool measures one thread, which would stay so for the tests behind it."""
-    torch_threads, cv2_threads = torch.get_num_threads(), cv2.getNumThreads()
-    yield
-    torch.set_num_threads(torch_threads)
-    cv2.setNumThreads(cv2_threads)
 
 
 @pytest.fixture
@@ -45,6 +35,39 @@ def tool(project_root):
 def read_csv(path):
     lines = path.read_text().splitlines()
     return list(csv.DictReader(line for line in lines if not line.startswith('#')))
+
+
+@pytest.mark.parametrize(
+    ('script', 'options', 'column', 'values'),
+    [
+        (
+            'heads',
+            '--classes 12 --groups 3 --in-channels 8 --batch-size 2 --rounds 2 --min-seconds 0',
+            'head',
+            ['linear', 'ml_decoder', 'timm ml_decoder'],
+        ),
+        (
+            'non_finite_overhead',
+            '--config {config} --size 64 --rounds 2',
+            'gradients',
+            ['clipped', 'not clipped'],
+        ),
+        (
+            'coco_eval',
+            '--num-images 6 --detections 8 --rounds 1',
+            'who',
+            ['faster_coco_eval', 'pycocotools', 'mmdet'],
+        ),
+    ],
+)
+def test_a_row_is_written_for_each_side(
+    script, options, column, values, run, tiny_config, tmp_path
+):
+    words = options.format(config=tiny_config('detection')).split()
+    out = 'found.csv' if script == 'coco_eval' else 'found'
+    done = run(f'benchmarks/{script}', *words, '--out', out)
+    assert done.code == 0, done.err
+    assert [row[column] for row in read_csv(tmp_path / 'found.csv')] == values
 
 
 def test_it_prints_the_ratios_and_writes_a_row_for_each_round(run, photos, tmp_path):
