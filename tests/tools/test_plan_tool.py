@@ -24,7 +24,7 @@ def test_a_plan_is_printed_and_written(run, imagenet, tmp_path):
     assert done.code == 0, done.err
     assert '300 epochs of 1281167 images' in done.out
     assert 'as given by --images-per-second' in done.out
-    assert 'named ones are nominal figures, not measured' in done.out
+    assert 'named ones are nominal speeds, not measured' in done.out
     one, many = read_csv(tmp_path / 'a' / 'plan.csv')
     assert (one['gpus'], many['gpus']) == ('1', '64')
     # 300 x 10009 steps of 64 ms.
@@ -60,7 +60,7 @@ def test_speeds_come_from_a_benchmark_s_file(run, imagenet, project_root):
         ([*SPEED, '--speeds', 'a.csv'], 'how fast does one GPU train?'),
         (['--speeds', 'none.csv'], 'no measured speeds at'),
         ([*SPEED, '--in-node', 'string'], "unknown link 'string'"),
-        ([*SPEED, '--images', 0], '0 images'),
+        ([*SPEED, '--num-images', 0], '0 images'),
         ([*SPEED, '--image-kb', -1], '-1000 bytes'),
         ([*SPEED, '--gpus-per-node', 0], 'cannot train'),
         (['--images-per-second', -3], '-3 images/s'),

@@ -7,6 +7,8 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
+from mmengine.dist import is_main_process
+
 from ..errors import InputError, MissingFileError, few
 from .classes import Named, check_num_classes, compare_classes
 from .data import read_data
@@ -38,7 +40,7 @@ def check_detection(
     Raises:
         InputError: The first error in the config or the data.
     """
-    if os.environ.get('RANK', '0') != '0':  # by torchrun; asked before mmengine joins a group
+    if not is_main_process():
         return []
     findings = Findings(strict=True)
     sources = find_config_sources(cfg_dataset, name, name == 'train', findings, needs_truth)

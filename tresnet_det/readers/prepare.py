@@ -16,7 +16,7 @@ from typing import Any
 import numpy as np
 
 from ..errors import InputError
-from ..whole_files import replacing
+from ..files import replacing
 from .coco import read_json
 from .data import read_data
 from .findings import Findings
