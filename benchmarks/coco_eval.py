@@ -1,4 +1,4 @@
-"""Time COCO's twelve figures by both backends of the metric, on made-up predictions."""
+"""Time the 12 COCO metrics by both backends of the metric, on made-up predictions."""
 
 import argparse
 import csv
@@ -52,11 +52,11 @@ def main() -> None:
 
 
 def make_data(ann_file: Path, images: int, detections: int, seed: int) -> list[dict]:
-    """Write a truth like COCO's val2017 and return what a detector says of each image.
+    """Write a ground truth like COCO's val2017 and return what a detector says of each image.
 
     About 7 objects an image, of 80 classes of unequal frequency, a hundredth of them crowds. Of
-    the detections, up to half are displaced truths; the others lie anywhere, two in three with a
-    class that the image has.
+    the detections, up to half are displaced ground-truth boxes; the others are anywhere, two in
+    three with a class that the image has.
     """
     rng = np.random.default_rng(seed)
     frequency = 1 / np.arange(1, 81)
@@ -126,11 +126,11 @@ def measure(
     """Run every contestant in every round, the order turned round each time.
 
     Returns:
-        A row a run: ``round``, ``who``, ``whole`` (from the predictions' tensors to figures and
+        A row a run: ``round``, ``who``, ``whole`` (from the predictions' tensors to metrics and
         tables) and ``inner`` (the library's evaluate, accumulate and summarize), in seconds.
 
     Raises:
-        InputError: The figures of two contestants differ.
+        InputError: The metrics of two contestants differ.
     """
     MMLogger.get_instance('benchmark', log_level='WARNING')  # no tables between the times
     rows, figures = [], {}
@@ -154,8 +154,8 @@ def measure(
     quick, slow = figures[names[0]], figures[names[1]]
     worst = max(abs(quick[key] - slow[key]) for key in slow)
     if worst > 1e-9:
-        raise InputError(f'the figures of {names[0]} and {names[1]} differ by {worst:g}')
-    print(f'largest difference of the twelve figures: {worst:.1e}; mAP {slow["coco/bbox_mAP"]:.4f}')
+        raise InputError(f'the metrics of {names[0]} and {names[1]} differ by {worst:g}')
+    print(f'largest difference of the 12 metrics: {worst:.1e}; mAP {slow["coco/bbox_mAP"]:.4f}')
     return rows
 
 

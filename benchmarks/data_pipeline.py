@@ -1,7 +1,7 @@
 """Measure images/s per core of the training pipelines, against torchvision's.
 
   python benchmarks/data_pipeline.py --data-root data/coco
-  python benchmarks/data_pipeline.py --data-root PHOTOS --num-images 200 --parts
+  python benchmarks/data_pipeline.py --data-root IMAGES --num-images 200 --parts
 
 An image goes from its file to a uint8 tensor: one process, one thread, no batches. All sides read
 the same images in every round, in turns of 32; ratios are this project's speed to the other's,
@@ -123,7 +123,7 @@ def find_images(root: Path, count: int) -> tuple[Path, list[str]]:
         Their folder, and the files relative to it.
 
     Raises:
-        MissingFileError: The folder is not there.
+        MissingFileError: The folder does not exist.
         InputError: It has no JPEG.
     """
     if not root.is_dir():
@@ -144,7 +144,7 @@ def find_images(root: Path, count: int) -> tuple[Path, list[str]]:
 
 
 def describe_run(images: int, rounds: int) -> dict[str, str]:
-    """Return on what and how the figures are measured, one short text for each heading."""
+    """Return on what and how the speeds are measured, one short text for each heading."""
     known = describe(Settings(torch.device('cpu')))
     versions = f'{known["versions"]}, pillow {PIL.__version__}, opencv {cv2.__version__}'
     return {

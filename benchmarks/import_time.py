@@ -1,4 +1,4 @@
-"""Measure how long `import tresnet_det` takes beside the parts of the stack that it needs.
+"""Measure how long `import tresnet_det` takes compared with the parts of the stack that it needs.
 
   python benchmarks/import_time.py --rounds 15 --out benchmarks/import_time
 

@@ -1,7 +1,7 @@
 """Measure what StopOnNonFiniteHook costs a training step.
 
 A detector's training step with the hook and without takes turns in one process, and each is
-compared with the other of its pair. Beside it stands what the hook does in an iteration, timed
+compared with the other of its pair. With it is reported what the hook does in an iteration, timed
 alone, over the step: that is to be trusted where the machine is shared. Both for gradients that are
 clipped by their norm, which mmengine computes then, and for those whose norm the hook computes.
 On a CPU, times are those of the process itself, which others on the machine do not lengthen by

@@ -6,7 +6,7 @@ from torch import nn
 from tresnet_det import TResNet
 from tresnet_det.deploy import fuse_norms
 from tresnet_det.engine.config import load_config
-from tresnet_det.models.conv_norm import iterate_norms
+from tresnet_det.models.norms import iterate_norms
 
 
 @pytest.mark.parametrize('arch', ['m', 'v2_l'])

@@ -24,7 +24,7 @@ def test_a_plan_is_printed_and_written(run, imagenet, tmp_path):
     assert done.code == 0, done.err
     assert '300 epochs of 1281167 images' in done.out
     assert 'as given by --images-per-second' in done.out
-    assert 'named ones are nominal figures, not measured' in done.out
+    assert 'named ones are nominal speeds, not measured' in done.out
     one, many = read_csv(tmp_path / 'a' / 'plan.csv')
     assert (one['gpus'], many['gpus']) == ('1', '64')
     # 300 x 10009 steps of 64 ms.

@@ -1,8 +1,8 @@
-"""Measure models side by side: memory, multiply-adds, training and inference speed.
+"""Measure models side by side: memory, MACs, training and inference speed.
 
   python tools/benchmark.py                              the paper's table, TResNet and its rivals
   python tools/benchmark.py --models timm:resnet50 tresnet_m timm:tresnet_m --precision bf16
-  python tools/benchmark.py --no-speed                   bytes kept for backward, within a minute
+  python tools/benchmark.py --no-speed                   activation memory, within a minute
   python tools/benchmark.py --detector configs/fcos_resnet50.py configs/fcos_tresnet_m.py
 
 All models take turns in every round, so what disturbs the machine disturbs all of them; ratios are
@@ -48,7 +48,7 @@ def parse_args() -> argparse.Namespace:
     )
     what = what_group.add_mutually_exclusive_group()
     what.add_argument(
-        '--no-speed', action='store_true', help='counts only: parameters, multiply-adds, bytes kept'
+        '--no-speed', action='store_true', help='counts only: parameters, MACs, activation memory'
     )
     what.add_argument(
         '--family',
@@ -58,7 +58,7 @@ def parse_args() -> argparse.Namespace:
     what.add_argument(
         '--ablation',
         action='store_true',
-        help='TResNet-M with one refinement or code optimisation left out at a time',
+        help='TResNet-M with one refinement or code optimization removed at a time',
     )
     what.add_argument(
         '--detector', nargs='+', metavar='CONFIG', help='whole detectors, and loading their data'
@@ -71,7 +71,7 @@ def parse_args() -> argparse.Namespace:
         nargs='+',
         type=positive,
         metavar='N',
-        help='a training step in N processes of one thread, beside what a plan says of it',
+        help='a training step in N processes of one thread, with what a plan estimates for it',
     )
     what.add_argument(
         '--profile', action='store_true', help='share of convolutions, and the largest others'
@@ -172,7 +172,7 @@ def build_settings(args: argparse.Namespace) -> Settings:
     """Return what all modes share.
 
     Raises:
-        InputError: If the device is not there or does not fit.
+        InputError: If the device does not exist or does not fit.
     """
     try:
         device = torch.device(args.device)

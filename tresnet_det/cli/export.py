@@ -4,7 +4,7 @@ FCOS with its post-processing, a classifier, or any model's backbone, as ONNX fo
 size, the norms folded. The file is verified against PyTorch on images and both are timed. It says
 itself how images are prepared; tresnet_det/inference/onnx_runner.py runs it without PyTorch:
 
-  python tresnet_det/inference/onnx_runner.py FILE.onnx PHOTO
+  python tresnet_det/inference/onnx_runner.py FILE.onnx IMAGE
 """
 
 import argparse

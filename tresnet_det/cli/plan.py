@@ -4,7 +4,7 @@
   python tools/plan.py configs/fcos_tresnet_m.py --speeds benchmarks/detectors_cuda.csv
 
 Epochs, batch and image size come from the config, memory and gradients from its model. What the
-figures assume, and what is not in them: docs/scale.md. Nothing is downloaded, and no GPU is needed.
+estimates assume: docs/scale.md. Nothing is downloaded, and no GPU is needed.
 """
 
 import argparse
@@ -74,7 +74,7 @@ def parse_args() -> argparse.Namespace:
     speed.add_argument('--source', metavar='TEXT', help='where that speed comes from')
     speed.add_argument('--speeds', metavar='CSV', help='a file that tools/benchmark.py wrote')
     assumed = parser.add_argument_group('what is assumed')
-    links = f'{", ".join(LINKS)} (nominal figures), or GB/s:microseconds'
+    links = f'{", ".join(LINKS)} (nominal speeds), or GB/s:microseconds'
     assumed.add_argument(
         '--in-node', default='nvlink4', metavar='LINK', help=f'{links}; default: %(default)s'
     )
@@ -87,11 +87,11 @@ def parse_args() -> argparse.Namespace:
     )
     assumed.add_argument(
         '--overlap', type=float, default=0.5, metavar='SHARE',
-        help='of the backward pass beside which gradients travel; default: %(default)s',
+        help='of the backward pass that hides communication; default: %(default)s',
     )  # fmt: skip
     assumed.add_argument(
         '--workspace', type=float, default=0.2, metavar='SHARE',
-        help='of memory beside what is counted; default: %(default)s',
+        help='of memory for what is not counted; default: %(default)s',
     )  # fmt: skip
     assumed.add_argument('--gpu-memory', type=float, metavar='GIB', help='says what fits into it')
     assumed.add_argument(
@@ -173,7 +173,7 @@ def describe(
         'data': f'{training.file_bytes / 1000:.0f} kB an image; a core decodes '
         f'{training.images_per_core:g} images/s',
         'links': f'{args.in_node} inside a node of {args.gpus_per_node}, '
-        f'{args.between_nodes} between nodes; named ones are nominal figures, not measured',
+        f'{args.between_nodes} between nodes; named ones are nominal speeds, not measured',
         'assumed': f'{args.overlap:.0%} of the backward pass hides communication (in brackets: all '
         f'of it, none); {args.workspace:.0%} of memory for what is not counted',
         'command': shlex.join(['python', *sys.argv]),
