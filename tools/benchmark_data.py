@@ -27,6 +27,7 @@ from torchvision import transforms as v1
 from torchvision.datasets.folder import pil_loader
 from torchvision.io import ImageReadMode, decode_image
 from torchvision.transforms import v2
+from tresnet_det.profiling.comparison import flatten
 
 from tresnet_det.datasets.classification import ClassificationDataset
 from tresnet_det.datasets.decode import decode_rgb
@@ -40,7 +41,6 @@ from tresnet_det.datasets.rand_augment import RandAugment
 from tresnet_det.engine.command_line import run_tool
 from tresnet_det.engine.work_dir import shell_path
 from tresnet_det.errors import InputError, MissingFileError
-from tresnet_det.profiling.comparison import flatten
 from tresnet_det.profiling.report import (
     Column,
     check_writable,

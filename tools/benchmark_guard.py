@@ -16,11 +16,11 @@ from pathlib import Path
 from types import SimpleNamespace
 
 import torch
+from tresnet_det.profiling.comparison import flatten
 
 from tresnet_det.engine import StopOnNonFiniteHook
 from tresnet_det.engine import config as edit
 from tresnet_det.engine.command_line import run_tool
-from tresnet_det.profiling.comparison import flatten
 from tresnet_det.profiling.detectors import DetectorRun
 from tresnet_det.profiling.report import Column, check_writable, describe, format_table, write_csv
 from tresnet_det.profiling.settings import Settings

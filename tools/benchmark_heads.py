@@ -12,10 +12,10 @@ from pathlib import Path
 
 import torch
 from torch import nn
+from tresnet_det.profiling.comparison import add_speeds
 
 from tresnet_det import LinearClsHead, MLDecoderHead
 from tresnet_det.engine.command_line import run_tool
-from tresnet_det.profiling.comparison import add_speeds
 from tresnet_det.profiling.report import Column, check_writable, describe, format_table, write_csv
 from tresnet_det.profiling.settings import Settings
 from tresnet_det.profiling.timing import Task, measure_interleaved

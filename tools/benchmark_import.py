@@ -13,9 +13,9 @@ import sys
 from pathlib import Path
 
 import torch
+from tresnet_det.profiling.comparison import flatten
 
 from tresnet_det.engine.command_line import run_tool
-from tresnet_det.profiling.comparison import flatten
 from tresnet_det.profiling.report import Column, check_writable, describe, format_table, write_csv
 from tresnet_det.profiling.settings import Settings
 from tresnet_det.profiling.timing import Spread, order_of_round, ratios

@@ -13,6 +13,15 @@ import sys
 from pathlib import Path
 
 from mmengine.config import Config
+from tresnet_det.profiling.plan_inputs import (
+    ImageSize,
+    Speed,
+    count_model,
+    find_precision,
+    read_image_size,
+    read_speed,
+    read_training,
+)
 
 from tresnet_det.engine import config as edit
 from tresnet_det.engine.command_line import KeyValueAction, run_tool
@@ -29,15 +38,6 @@ from tresnet_det.profiling.plan import (
     parse_link,
     plan,
     remarks,
-)
-from tresnet_det.profiling.plan_inputs import (
-    ImageSize,
-    Speed,
-    count_model,
-    find_precision,
-    read_image_size,
-    read_speed,
-    read_training,
 )
 from tresnet_det.profiling.report import MIB, Column, check_writable, format_table, write_csv
 

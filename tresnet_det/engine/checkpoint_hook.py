@@ -16,7 +16,7 @@ from torch.utils.data import DataLoader
 from ..errors import InputError
 from ..whole_files import WholeFileBackend, remove_unfinished, write_whole
 from . import resume_state
-from .non_finite.step_guard import random_states
+from .random_states import random_states
 from .train_loops import ResumableEpochTrainLoop
 
 RECORD = 'last_checkpoint'  # in the work directory, mmengine's name for it

@@ -10,7 +10,7 @@ from mmengine.optim import OptimWrapper
 from mmengine.runner import EpochBasedTrainLoop, IterBasedTrainLoop, Runner
 from mmengine.utils import apply_to
 
-from .non_finite.step_guard import random_states, set_random_states
+from .random_states import random_states, set_random_states
 
 
 def collect_random_states(runner: Runner) -> list[dict[str, Any]]:

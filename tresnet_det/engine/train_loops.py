@@ -22,7 +22,7 @@ from mmengine.runner import BaseLoop, EpochBasedTrainLoop, IterBasedTrainLoop, R
 from torch import nn
 from torch.utils.data import BatchSampler, DataLoader, Dataset, Sampler, get_worker_info
 
-from .non_finite.step_guard import random_states, set_random_states
+from .random_states import random_states, set_random_states
 
 
 class NumberedBatch(list):
