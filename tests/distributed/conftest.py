@@ -15,7 +15,7 @@ from tresnet_det.engine import config as edit
 LIMIT = 60  # seconds until all processes must have ended
 LOADER = dict(batch_size=8, num_workers=0, persistent_workers=False)
 IMPORTS = [
-    'tresnet_det.engine.command_line',
+    'tresnet_det.cli.command_line',
     'mmdet.models',
     'mmdet.datasets',
     'matplotlib.pyplot',

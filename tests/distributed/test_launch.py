@@ -1,7 +1,6 @@
 """tools/launch.py and the shell scripts: what they start, and what they say when it fails."""
 
 import os
-import runpy
 import signal
 import socket
 import subprocess
@@ -10,6 +9,8 @@ from types import SimpleNamespace
 
 import pytest
 from distributed_children import run_tool
+
+from tresnet_det.cli import launch as launch_tool
 
 # A process that needs no import: what the launcher sees of any.
 # One write, which the other process's cannot come into.
@@ -23,19 +24,17 @@ SPEAKS = WAITS + 'import sys\nprint("error: rank 1: why", file=sys.stderr)\nsys.
 
 
 @pytest.fixture
-def launch(project_root, tmp_path):
+def launch(tmp_path):
     """Run tools/launch.py on a config that is not read; a script stands for the tool."""
 
     def call(*arguments, script=None, **environment):
-        folder = project_root / 'tools'
+        code = 'from pathlib import Path\nfrom tresnet_det.cli import launch, run\n'
         if script is not None:
-            folder = tmp_path / 'tools'
-            folder.mkdir()
-            (folder / 'launch.py').write_text((project_root / 'tools/launch.py').read_text())
-            (folder / 'train.py').write_text(script)
+            (tmp_path / 'train.py').write_text(script)
+            code += f'launch.own_folder = lambda name: Path({str(tmp_path)!r})\n'
         known = {key: value for key, value in os.environ.items() if 'MASTER' not in key}
         result = subprocess.run(
-            [sys.executable, str(folder / 'launch.py'), *map(str, arguments)],
+            [sys.executable, '-c', f'{code}run.run_tool(launch.main)', *map(str, arguments)],
             env=known | dict(PORT=str(free_port())) | environment,
             capture_output=True,
             text=True,
@@ -54,9 +53,9 @@ def free_port():
 
 
 @pytest.fixture
-def launcher(project_root):
+def launcher():
     """The launcher's functions, in this process."""
-    return SimpleNamespace(**runpy.run_path(str(project_root / 'tools/launch.py')))
+    return launch_tool
 
 
 def failure(code, timestamp=0):

@@ -6,8 +6,8 @@ import signal
 import pytest
 from distributed_children import run_tool
 
+from tresnet_det.cli.failures import explain
 from tresnet_det.engine import processes
-from tresnet_det.engine.failures import explain
 from tresnet_det.errors import InputError, MissingFileError
 
 GO_ON = '--resume goes on from the last checkpoint'

@@ -10,7 +10,6 @@ none.
 
 import argparse
 import contextlib
-import importlib.util
 import itertools
 import json
 import os
@@ -27,6 +26,8 @@ from mmengine.logging import HistoryBuffer
 from PIL import Image
 
 import tresnet_det  # noqa: F401  (prepares the stack)
+from tresnet_det.cli import train
+from tresnet_det.cli.run import run_tool
 from tresnet_det.compat.checkpoint_io import load_checkpoint_file
 from tresnet_det.engine import config as edit
 from tresnet_det.engine import resume
@@ -176,11 +177,8 @@ def start(config: Path, work_dir: Path, slow_writes: bool) -> int:
         if slow_writes:
             to_disk = os.fsync
             os.fsync = lambda file: (time.sleep(0.03), to_disk(file), time.sleep(0.03))
-        spec = importlib.util.spec_from_file_location('train_tool', ROOT / 'tools' / 'train.py')
-        tool = importlib.util.module_from_spec(spec)
-        spec.loader.exec_module(tool)
         sys.argv = ['train.py', str(config), '--work-dir', str(work_dir), '--resume']
-        tool.command_line.run_tool(tool.main)
+        run_tool(train.main)
         code = 0
     except SystemExit as stop:
         code = stop.code or 0

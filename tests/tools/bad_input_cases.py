@@ -132,7 +132,7 @@ def deep_image(at: BadPlace):
 
 def met(call):
     """Return what the tools would print of an error that the package raises."""
-    from tresnet_det.engine.command_line import one_line
+    from tresnet_det.cli.failures import one_line
     from tresnet_det.errors import InputError
 
     try:

@@ -1,8 +1,7 @@
 """A folder with small data in every layout, and the tools run on it in this process."""
 
 import contextlib
-import functools
-import importlib.util
+import importlib
 import io
 import json
 import logging
@@ -14,7 +13,7 @@ from pathlib import Path
 import torch
 from PIL import Image
 
-from tresnet_det.engine import command_line
+from tresnet_det.cli.run import run_tool
 
 ROOT = Path(__file__).resolve().parents[2]
 CONFIG = """
@@ -199,8 +198,7 @@ class BadPlace:
                 contextlib.suppress(SystemExit),
             ):
                 warnings.simplefilter('ignore')
-                main = _load(tool).main
-                command_line.run_tool(lambda: sys.exit(main()))
+                run_tool(importlib.import_module(f'tresnet_det.cli.{tool}').main)
         finally:
             sys.argv, logging.raiseExceptions = before[:2]
             os.chdir(before[2])
@@ -209,12 +207,3 @@ class BadPlace:
         assert told, output.getvalue()
         assert not any(line.startswith('Traceback') for line in lines), output.getvalue()
         return told[-1]
-
-
-@functools.cache
-def _load(tool):
-    path = ROOT / 'tools' / f'{tool}.py'
-    spec = importlib.util.spec_from_file_location(f'tools_{tool}', path)
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module

@@ -10,8 +10,8 @@ from types import SimpleNamespace
 
 import pytest
 
+from tresnet_det.cli.run import run_tool
 from tresnet_det.datasets.demo.digits import make_demo_data
-from tresnet_det.engine import command_line
 from tresnet_det.engine import config as edit
 
 LOADER = dict(batch_size=4, num_workers=0, persistent_workers=False)
@@ -75,10 +75,14 @@ def run(project_root, monkeypatch, capfd, tmp_path):
     """Run a tool in this process: ``run('train', CONFIG, ...)`` returns code, stdout, stderr."""
 
     def call(tool, *arguments):
-        path = project_root / 'tools' / f'{tool}.py'
-        spec = importlib.util.spec_from_file_location(f'tools_{tool}', path)
-        module = importlib.util.module_from_spec(spec)
-        spec.loader.exec_module(module)
+        if '/' in tool:
+            path = project_root / f'{tool}.py'
+            spec = importlib.util.spec_from_file_location(path.stem, path)
+            module = importlib.util.module_from_spec(spec)
+            spec.loader.exec_module(module)
+        else:
+            path = project_root / 'tools' / f'{tool}.py'
+            module = importlib.import_module(f'tresnet_det.cli.{tool}')
         monkeypatch.setattr(sys, 'argv', [str(path), *map(str, arguments)])
         monkeypatch.chdir(tmp_path)
         # Loggers of earlier runs in this process still hold the streams that pytest closed.
@@ -86,7 +90,7 @@ def run(project_root, monkeypatch, capfd, tmp_path):
         capfd.readouterr()
         code = 0
         try:
-            command_line.run_tool(module.main)
+            run_tool(module.main)
         except SystemExit as stop:
             code = stop.code
         output = capfd.readouterr()

@@ -1,11 +1,11 @@
-"""tools/benchmark_heads.py: what it prints and writes."""
+"""benchmarks/heads.py: what it prints and writes."""
 
 import csv
 
 
 def test_it_compares_the_heads_and_writes_a_row_for_each(run, tmp_path):
     sizes = ('--classes', 12, '--groups', 3, '--in-channels', 8, '--batch-size', 2)
-    done = run('benchmark_heads', *sizes, '--rounds', 2, '--min-seconds', 0, '--out', 'heads')
+    done = run('benchmarks/heads', *sizes, '--rounds', 2, '--min-seconds', 0, '--out', 'heads')
     assert done.code == 0, done.err
     assert '12 classes, 3 groups, 8 channels' in done.out
     lines = (tmp_path / 'heads.csv').read_text().splitlines()

@@ -6,7 +6,7 @@ import torch
 from mmdet.registry import MODELS
 
 from tresnet_det.engine import config as edit
-from tresnet_det.onnx_runner import OnnxModel
+from tresnet_det.inference.onnx_runner import OnnxModel
 
 # With 32 channels a group norm would have a single value on the coarsest level.
 WIDER = [
@@ -76,7 +76,7 @@ def test_a_classifiers_weights_come_from_the_checkpoint_with_its_classes(
 
 
 def test_a_file_that_differs_is_an_error(run, classifier_config, data, monkeypatch):
-    from tresnet_det.exporting import agreement
+    from tresnet_det.deploy import agreement
 
     monkeypatch.setattr(agreement, 'MAX_RELATIVE_DIFFERENCE', -1.0)
     result = run(

@@ -1,5 +1,4 @@
 import http.server
-import importlib.util
 import io
 import json
 import re
@@ -9,12 +8,11 @@ import zipfile
 from pathlib import Path
 
 import pytest
+from tool_results import error_of
 
 from tresnet_det.datasets import archives, coco_download
 from tresnet_det.datasets.coco_download import get_coco
 from tresnet_det.errors import InputError
-
-TOOL = Path(__file__).parents[2] / 'tools/get_coco.py'
 
 
 def make_zip(members: dict[str, bytes]) -> bytes:
@@ -366,14 +364,9 @@ def test_the_official_server_is_held_to_the_official_figures(server, tmp_path, m
     assert get_coco(tmp_path, base_url=server.url) == {'train2017': 3, 'val2017': 2}
 
 
-def test_the_tool_prints_what_came_or_one_line(server, tmp_path, capsys):
-    spec = importlib.util.spec_from_file_location('get_coco_tool', TOOL)
-    tool = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(tool)
-    argv = ['--out', str(tmp_path), '--splits', 'val', '--base-url', server.url]
-    assert tool.main(argv) == 0
-    assert 'val2017: 2 images' in capsys.readouterr().out
-    assert tool.main([*argv[:-1], 'nonsense', '--splits', 'train']) == 2
-    captured = capsys.readouterr()
-    assert captured.err.startswith('error: nonsense')
-    assert captured.err.count('\n') == 1
+def test_the_tool_prints_what_came_or_one_line(server, tmp_path, run):
+    options = ['--out', tmp_path, '--splits', 'val']
+    done = run('get_coco', *options, '--base-url', server.url)
+    assert done.code == 0, done.err
+    assert 'val2017: 2 images' in done.out
+    assert error_of(run('get_coco', *options, '--base-url', 'nonsense', '--splits', 'train'))

@@ -17,7 +17,7 @@ from mmdet.utils import register_all_modules
 from pycocotools.coco import COCO
 
 from tresnet_det.engine import config as edit
-from tresnet_det.prediction.predictor import Predictor
+from tresnet_det.inference.predictor import Predictor
 
 LOADER = dict(batch_size=4, num_workers=0, persistent_workers=False, pin_memory=False)
 DIGITS = list('0123456789')

@@ -32,15 +32,15 @@ _LEARNING_RATE = 1e-6  # hundreds of steps on one batch stay finite
 
 
 @contextlib.contextmanager
-def _quiet() -> Iterator[None]:
-    """Keep mmengine from a line for each parameter that it initialises or gives a decay."""
+def quiet(level: str = 'WARNING') -> Iterator[None]:
+    """Keep mmengine from a line for each parameter that it initializes or gives a decay."""
     logger = MMLogger.get_current_instance()
-    level = logger.level
-    logger.setLevel('WARNING')
+    before = logger.level
+    logger.setLevel(level)
     try:
         yield
     finally:
-        logger.setLevel(level)
+        logger.setLevel(before)
 
 
 class DetectorRun:
@@ -61,7 +61,7 @@ class DetectorRun:
         self.settings = settings
         init_default_scope(cfg.get('default_scope', 'mmdet'))
         edit.use_random_weights(cfg)
-        with config_errors(), _quiet():
+        with config_errors(), quiet():
             detector = MODELS.build(cfg.model)
             detector.init_weights()
         self.model = self._place(detector)
@@ -89,7 +89,7 @@ class DetectorRun:
         optim_wrapper.optimizer.lr = _LEARNING_RATE
         if self.settings.precision == 'fp16':  # the loss must be scaled
             optim_wrapper.type = 'AmpOptimWrapper'
-        with config_errors(), _quiet():
+        with config_errors(), quiet():
             return build_optim_wrapper(self.model, optim_wrapper)
 
     def _losses(self) -> dict[str, torch.Tensor]:

@@ -11,7 +11,7 @@ images per GPU, S images/s on one GPU, and G bytes of gradients:
 - step = computing + max(0, communication - overlap x backward).
 - hours = epochs x steps per epoch x step / 3600; cost = hours x N x price of a GPU hour.
 - memory = (4 bytes x [parameters and buffers, twice with EMA; for each trainable value a gradient,
-  the optimizer's values, and DDP's bucket] + b x activation memory) x (1 + workspace).
+  the optimizer's values, and DDP's bucket] + b x activation memory) x 1.2.
 - data rate = N b / step x bytes of an image file; CPU cores = N b / step / images/s of a core.
 
 Links are nominal values and the overlap is an assumption: only S and the counts are measured.
@@ -39,6 +39,9 @@ from .settings import autocast
 
 BACKWARD_SHARE = 2 / 3
 BUCKET_BYTES = 25 * 2**20
+# Share of memory for what is not counted: gradients of activations, cuDNN's work space, fragments.
+# Peaks on a CPU were 7 to 18 % above what is counted (benchmarks/models_cpu.csv).
+WORKSPACE = 0.2
 FLOAT_BYTES = 4  # gradients and optimizer states are float32 in mixed precision too
 # How far a linearly scaled learning rate is trusted. ImageNet: 8 x 1024 are the 8192 images of
 # Goyal et al. (arXiv 1706.02677). Elsewhere it is a caution.
@@ -183,13 +186,13 @@ class Footprint:
         model = (self.parameters + self.buffers) * (1 + self.averaged)
         return FLOAT_BYTES * (model + self.trainable * (1 + self.optimizer_values + distributed))
 
-    def memory_bytes(self, batch: int, distributed: bool, workspace: float) -> float:
-        """Return the memory of a step, with a share of ``workspace`` for what is not counted."""
-        return (self.state_bytes(distributed) + batch * self.kept_per_image) * (1 + workspace)
+    def memory_bytes(self, batch: int, distributed: bool) -> float:
+        """Return the memory of a step, with ``WORKSPACE`` for what is not counted."""
+        return (self.state_bytes(distributed) + batch * self.kept_per_image) * (1 + WORKSPACE)
 
-    def largest_batch(self, memory: float, distributed: bool, workspace: float) -> int:
+    def largest_batch(self, memory: float, distributed: bool) -> int:
         """Return how many images fit into ``memory`` bytes, 0 if none does."""
-        left = memory / (1 + workspace) - self.state_bytes(distributed)
+        left = memory / (1 + WORKSPACE) - self.state_bytes(distributed)
         return max(0, int(left // self.kept_per_image))
 
 
@@ -199,7 +202,6 @@ def plan(
     cluster: Cluster,
     speed: float,
     gpus: int,
-    workspace: float = 0.2,
     max_global_batch: int | None = None,
     price: float | None = None,
 ) -> Row:
@@ -211,8 +213,6 @@ def plan(
         cluster: How the GPUs are connected.
         speed: Images/s that one GPU trains on.
         gpus: How many.
-        workspace: Share of memory for what is not counted: gradients of activations, cuDNN's
-            work space, fragments.
         max_global_batch: Images per step over all GPUs, to which each GPU's batch shrinks.
         price: Of a GPU hour.
 
@@ -251,7 +251,7 @@ def plan(
         'hours': hours,
         'hours_max': training.epochs * steps * (compute + communication) / 3600,
         'gpu_hours': hours * gpus,
-        'memory_bytes': model.memory_bytes(batch, gpus > 1, workspace),
+        'memory_bytes': model.memory_bytes(batch, gpus > 1),
         'read_bytes_per_s': img_per_s * training.file_bytes,
         'cores': img_per_s / training.images_per_core,
     }
