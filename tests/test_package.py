@@ -18,7 +18,7 @@ def test_importing_leaves_the_heavy_parts_for_their_first_use():
 
 
 def test_importing_loads_no_package_that_its_base_does_not():
-    """What its time depends on, without a clock: benchmarks/import_time.py has one."""
+    """What its time depends on, without a clock."""
     loaded = [
         set(run(f'{code}\nimport sys\nprint(*sys.modules)').stdout.split())
         for code in ('import mmdet.registry, mmengine.model', 'import tresnet_det')

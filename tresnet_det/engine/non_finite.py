@@ -36,26 +36,15 @@ _MOST_SKIPPED = 20
 
 @dataclass
 class Report:
-    """What one process found when it ran its batch of the failed step again.
-
-    Attributes:
-        rank: Of the process.
-        files: The images of its batch.
-        bad_inputs: Those of them whose input tensor is not finite.
-        losses: By name; ``loss`` is their sum.
-        layer: The first layer, in the order of the forward pass, with a non-finite output.
-        parameter: The first parameter, in the order of the backward pass, with a non-finite
-            gradient.
-        error: Why the batch could not be run again.
-    """
+    """What one process found when it ran its batch of the failed step again."""
 
     rank: int
-    files: list[str]
-    bad_inputs: list[str]
-    losses: dict[str, float] = field(default_factory=dict)
-    layer: str | None = None
-    parameter: str | None = None
-    error: str | None = None
+    files: list[str]  # of its images
+    bad_inputs: list[str]  # those of them whose input is not finite
+    losses: dict[str, float] = field(default_factory=dict)  # ``loss``, the sum, first
+    layer: str | None = None  # the first in the forward pass with a non-finite output
+    parameter: str | None = None  # the first in the backward pass with a non-finite gradient
+    error: str | None = None  # why the batch could not be run again
 
     @property
     def is_finite(self) -> bool:
@@ -280,13 +269,10 @@ def _list_files(batch: Any) -> list[str]:
 def describe(reports: list[Report], iteration: int, of_several: bool) -> list[str]:
     """Return sentences: what is not finite, at which iteration, on which images, where it began."""
     first = reports[0]
-    total = first.losses.get('loss', math.nan)
-    bad = [f'{k} = {v:g}' for k, v in first.losses.items() if not math.isfinite(v) and k != 'loss']
-    if first.losses and all(map(math.isfinite, first.losses.values())):
-        parts = [f'The gradient is not finite at iteration {iteration} (loss = {total:g}).']
-    else:
-        reason = ', '.join(bad) or 'its parts are finite'
-        parts = [f'The loss is {total:g} at iteration {iteration} ({reason}).']
+    bad = [loss for loss in first.losses.values() if not math.isfinite(loss)]
+    what = f'loss is {bad[0]:g}' if bad else 'gradient is not finite'
+    losses = ', '.join(f'{name} = {loss:g}' for name, loss in first.losses.items())
+    parts = [f'The {what} at iteration {iteration} ({losses or "losses unknown"}).']
     for report in reports:
         more = len(report.files) - _MOST_FILES
         names = ', '.join(report.files[:_MOST_FILES]) + (f' and {more} more' if more > 0 else '')
