@@ -23,7 +23,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import torch
 from mmdet.registry import MODELS
@@ -36,6 +36,7 @@ from ..engine.building import config_errors
 from ..errors import InputError
 from .counts import count_parameters, kept_bytes
 from .settings import autocast
+from .timing import Row
 
 BACKWARD_SHARE = 2 / 3
 BUCKET_BYTES = 25 * 2**20
@@ -64,8 +65,6 @@ DATASETS: Mapping[object, tuple[int, float]] = {
     ('instances_train2014', True): (82081, 13510573713 / 82783),
 }
 _COCO_BYTES = 19336861798 / 118287
-
-Row = dict[str, Any]
 
 
 class Link(NamedTuple):
@@ -212,9 +211,9 @@ def plan(
         model: Its size.
         cluster: How the GPUs are connected.
         speed: Images/s that one GPU trains on.
-        gpus: How many.
+        gpus: How many of them.
         max_global_batch: Images per step over all GPUs, to which each GPU's batch shrinks.
-        price: Of a GPU hour.
+        price: Of a GPU hour; adds ``cost``.
 
     Raises:
         InputError: If so many GPUs cannot be, or leave no image for some.
@@ -235,13 +234,12 @@ def plan(
     step = compute + max(0.0, communication - cluster.overlap * BACKWARD_SHARE * compute)
     hours = training.epochs * steps * step / 3600
     img_per_s = gpus * batch / step
-    growth = gpus * batch / (training.base_batch_size or gpus * batch)
     row = {
         'gpus': gpus,
         'nodes': nodes,
         'batch_size': batch,
         'global_batch': gpus * batch,
-        'lr': training.lr * growth,
+        'lr': training.lr * gpus * batch / (training.base_batch_size or gpus * batch),
         'steps_per_epoch': steps,
         'compute_seconds': compute,
         'communication_seconds': communication,
