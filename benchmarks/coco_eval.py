@@ -40,7 +40,7 @@ def parse_args() -> argparse.Namespace:
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    parser.add_argument('--images', type=int, default=5000)
+    parser.add_argument('--num-images', type=int, default=5000)
     parser.add_argument('--detections', type=int, default=100, help='per image')
     parser.add_argument('--rounds', type=int, default=5)
     parser.add_argument('--seed', type=int, default=0)
@@ -134,7 +134,7 @@ def main() -> None:
     found = {}
     with tempfile.TemporaryDirectory() as folder:
         ann_file = Path(folder, 'annotations.json')
-        samples = make_data(ann_file, args.images, args.detections, args.seed)
+        samples = make_data(ann_file, args.num_images, args.detections, args.seed)
 
         def evaluate(who: str) -> None:
             with contextlib.redirect_stdout(io.StringIO()):
@@ -144,7 +144,7 @@ def main() -> None:
 
         names = (*BACKENDS, 'mmdet')
         contestants = [
-            {'evaluation': Task(lambda who=who: evaluate(who), args.images)} for who in names
+            {'evaluation': Task(lambda who=who: evaluate(who), args.num_images)} for who in names
         ]
         rows: list[dict] = [{'metric': who} for who in names]
         add_speeds(rows, measure_interleaved(contestants, args.rounds, min_seconds=0))

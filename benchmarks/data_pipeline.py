@@ -44,7 +44,9 @@ def parse_args() -> argparse.Namespace:
     )
     parser.add_argument('--data-root', type=Path, default=Path('data/coco'), metavar='DIR',
                         help='folder of JPEGs, at any depth')  # fmt: skip
-    parser.add_argument('--images', type=int, default=500, help='per round; default: %(default)s')
+    parser.add_argument(
+        '--num-images', type=int, default=500, help='per round; default: %(default)s'
+    )
     parser.add_argument('--rounds', type=int, default=9, help='default: %(default)s')
     parser.add_argument('--out', type=Path, metavar='FILE.csv')
     return parser.parse_args()
@@ -124,7 +126,7 @@ def measure(paths: Sequence[str], rounds: int) -> list[dict]:
 def main() -> None:
     """Measure, print the table and write it."""
     args = parse_args()
-    paths = find_images(args.data_root, args.images)
+    paths = find_images(args.data_root, args.num_images)
     torch.set_num_threads(1)
     cv2.setNumThreads(1)
     rows = measure(paths, args.rounds)

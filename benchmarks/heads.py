@@ -1,4 +1,4 @@
-"""Measure the classification heads alone, and timm's ML-Decoder: parameters and time.
+"""Measure the classification heads alone, beside timm's ML-Decoder: parameters and time.
 
   python benchmarks/heads.py --classes 10000 --groups 100
 
@@ -14,8 +14,9 @@ import torch
 from torch import nn
 
 from tresnet_det import LinearClsHead, MLDecoderHead
+from tresnet_det.cli.arguments import out_file
 from tresnet_det.cli.run import run_tool
-from tresnet_det.profiling.report import Column, check_writable, describe, format_table, write_csv
+from tresnet_det.profiling.report import Column, describe, format_table, write_csv
 from tresnet_det.profiling.settings import Settings
 from tresnet_det.profiling.timing import Task, add_speeds, measure_interleaved
 
@@ -70,7 +71,7 @@ def main() -> None:
         fuse=False,
     )
     if args.out:
-        check_writable(args.out)
+        out_file(args.out)
     heads = build_heads(args.in_channels, args.classes, args.groups)
     x = torch.rand(args.batch_size, args.in_channels, 7, 7, device=settings.device)
     rows, contestants = [], []

@@ -24,6 +24,7 @@ from mmengine.registry import init_default_scope
 from torch import nn
 
 from tresnet_det import datasets, evaluation  # noqa: F401  (registers what a config may name)
+from tresnet_det.cli.arguments import out_file
 from tresnet_det.cli.failures import one_line
 from tresnet_det.cli.run import run_tool
 from tresnet_det.compat.mmcv_install import has_compiled_ops
@@ -31,7 +32,7 @@ from tresnet_det.engine import config as edit
 from tresnet_det.engine.building import config_errors
 from tresnet_det.errors import InputError
 from tresnet_det.profiling.detectors import quiet
-from tresnet_det.profiling.report import check_writable, write_csv
+from tresnet_det.profiling.report import write_csv
 
 REUSE = Path(__file__).resolve().parents[1] / 'configs' / 'reuse'
 TINY = dict(depths=(1, 1, 1, 1), width_factor=0.25)
@@ -55,7 +56,7 @@ def parse_args() -> argparse.Namespace:
         help='tiny: one block a stage, a quarter of the width; m: TResNet-M (default: tiny)',
     )
     parser.add_argument('--size', type=int, default=256, help='pixels of the longer side')
-    parser.add_argument('--images', type=int, default=2, help='to train on, and to evaluate')
+    parser.add_argument('--num-images', type=int, default=2, help='to train on, and to evaluate')
     parser.add_argument('--device', default='cuda' if torch.cuda.is_available() else 'cpu')
     parser.add_argument('--out', metavar='FILE', help='write the table as CSV')
     return parser.parse_args()
@@ -65,7 +66,7 @@ def main() -> None:
     args = parse_args()
     paths = [Path(p) for p in args.configs] or sorted(REUSE.glob('*.py'))
     if args.out:
-        check_writable(Path(args.out))
+        out_file(args.out)
     rows = []
     print(header(args))
     print(format_row(dict(detector='detector', **{step: step for step in STEPS})), flush=True)
@@ -73,7 +74,7 @@ def main() -> None:
         cfg = edit.load_config(path)
         edit.set_data_root(cfg, args.data_root)
         set_arch(cfg, TINY if args.arch == 'tiny' else args.arch)
-        results, error = check_detector(cfg, args.size, args.images, args.device)
+        results, error = check_detector(cfg, args.size, args.num_images, args.device)
         rows.append(dict(detector=path.stem, **results))
         print(format_row(rows[-1]), flush=True)
         if error is not None:
@@ -259,7 +260,7 @@ def header(args: argparse.Namespace) -> str:
     operators = 'compiled mmcv' if has_compiled_ops() else 'mmcv without compiled operators'
     where = torch.cuda.get_device_name() if args.device.startswith('cuda') else 'CPU'
     return (
-        f'{args.images} images of {args.data_root} at {args.size} pixels, arch {args.arch}, '
+        f'{args.num_images} images of {args.data_root} at {args.size} pixels, arch {args.arch}, '
         f'random weights, {operators}, torch {torch.__version__}, {where}'
     )
 

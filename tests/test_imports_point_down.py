@@ -10,12 +10,13 @@ import tresnet_det
 PACKAGE = Path(tresnet_det.__file__).parent
 # From the ground up. What shares a floor does not know of each other.
 FLOORS = (
-    {'errors', 'input_convention', 'layers', 'whole_files'},
+    {'errors', 'input_convention', 'layers', 'files'},
     {'compat'},
     {'checkpoints', '__main__'},
     {'models', 'publishing'},
     {'datasets'},
     {'evaluation'},
+    {'tasks'},
     {'engine', 'inspection'},
     {'inference'},
     {'deploy'},

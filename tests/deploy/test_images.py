@@ -42,11 +42,11 @@ def test_the_configs_test_pipelines_are_known(project_root, name, task, steps):
 
 
 def test_every_config_has_a_known_test_pipeline(project_root):
-    from tresnet_det.engine.config import find_task
+    from tresnet_det.tasks import find_task
 
     for path in sorted((project_root / 'configs').glob('*.py')):
         cfg = load_config(path)
-        read_steps(find_test_dataset(cfg)['pipeline'], find_task(cfg))
+        read_steps(find_test_dataset(cfg)['pipeline'], find_task(cfg).name)
 
 
 @pytest.mark.parametrize(
@@ -106,7 +106,7 @@ def test_photos_come_evenly_out_of_a_folder_and_those_below(project_root, tmp_pa
     cfg.test_dataloader.dataset.update(data_root=str(tmp_path), data_prefix=dict(img='part_1/'))
     assert [path.stem for path in find_photos(cfg, None, 2)] == ['5', '7']
     cfg.test_dataloader.dataset.data_root = str(tmp_path / 'gone')
-    with pytest.raises(MissingFileError, match='give --photos DIR, or --no-check'):
+    with pytest.raises(MissingFileError, match='give --images DIR, or --no-check'):
         find_photos(cfg, None, 2)
 
 

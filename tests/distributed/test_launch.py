@@ -9,8 +9,10 @@ from types import SimpleNamespace
 
 import pytest
 from distributed_children import run_tool
+from process_start import free_port
 
 from tresnet_det.cli import launch as launch_tool
+from tresnet_det.errors import InputError
 
 # A process that needs no import: what the launcher sees of any.
 # One write, which the other process's cannot come into.
@@ -46,12 +48,6 @@ def launch(tmp_path):
     return call
 
 
-def free_port():
-    with socket.socket() as probe:
-        probe.bind(('127.0.0.1', 0))
-        return probe.getsockname()[1]
-
-
 @pytest.fixture
 def launcher():
     """The launcher's functions, in this process."""
@@ -81,16 +77,14 @@ def test_only_a_process_that_could_not_speak_is_spoken_for(launcher, capsys, fai
         assert part in printed
 
 
-def test_more_processes_than_gpus_are_one_line(launcher, monkeypatch, capsys):
+def test_more_processes_than_gpus_are_one_line(launcher, monkeypatch):
     monkeypatch.setattr('torch.cuda.device_count', lambda: 4)
     monkeypatch.setenv('CUDA_VISIBLE_DEVICES', '0,1,2,3')
     launcher.check_gpus(4)
-    with pytest.raises(SystemExit) as stop:
+    with pytest.raises(InputError) as stop:
         launcher.check_gpus(8)
-    assert stop.value.code == 2
-    line = capsys.readouterr().err
-    assert line == (
-        'error: GPUS is 8, and this machine has 4 (CUDA_VISIBLE_DEVICES=0,1,2,3): give 4 or fewer\n'
+    assert str(stop.value) == (
+        'GPUS is 8, and this machine has 4 (CUDA_VISIBLE_DEVICES=0,1,2,3): give 4 or fewer'
     )
 
 
@@ -105,31 +99,24 @@ def test_more_processes_than_gpus_are_one_line(launcher, monkeypatch, capsys):
     ],
 )
 def test_a_mistake_in_the_command_is_one_line(
-    launcher, monkeypatch, capsys, arguments, environment, message
+    launcher, monkeypatch, arguments, environment, message
 ):
     for name in ('NNODES', 'NODE_RANK', 'MASTER_ADDR', 'PORT'):
         monkeypatch.delenv(name, raising=False)
     for name, value in environment.items():
         monkeypatch.setenv(name, value)
     monkeypatch.setattr(sys, 'argv', ['launch.py', 'train', 'config.py', *arguments])
-    with pytest.raises(SystemExit) as stop:
+    with pytest.raises(InputError, match=message):
         launcher.main()
-    assert stop.value.code == 2
-    printed = capsys.readouterr().err
-    assert printed.startswith(f'error: {message}')
-    assert len(printed.splitlines()) == 1
 
 
-def test_a_port_that_is_taken_is_one_line(launcher, capsys):
+def test_a_port_that_is_taken_is_one_line(launcher):
     with socket.socket() as other:
         other.bind(('', 0))
         other.listen()
         port = other.getsockname()[1]
-        with pytest.raises(SystemExit):
+        with pytest.raises(InputError, match=f'port {port} is taken.*PORT=NUMBER'):
             launcher.check_port(port)
-    line = capsys.readouterr().err
-    assert line.startswith(f'error: port {port} is taken')
-    assert 'PORT=NUMBER' in line
     launcher.check_port(port)  # and free again
 
 

@@ -12,7 +12,7 @@ from pycocotools.coco import COCO
 
 from tresnet_det.errors import InputError, MissingFileError
 from tresnet_det.inference.inputs import InputImage, Source, Video
-from tresnet_det.inference.output_files import printable, safe_name
+from tresnet_det.inference.output_files import JsonList, printable, safe_name
 from tresnet_det.inference.outputs import CocoIds, PredictionWriter
 from tresnet_det.models import ClsDataSample
 
@@ -240,12 +240,6 @@ def test_what_an_earlier_run_left_in_the_folder_is_told_from_what_this_one_wrote
     assert writer.others() == [*files, *(drawn / name for name in ('a.png', 'b.png', 'c.png'))]
 
 
-def test_a_folder_that_cannot_be_made_is_named(tmp_path):
-    (tmp_path / 'file').touch()
-    with pytest.raises(InputError, match='--out .*file cannot be made'):
-        PredictionWriter(tmp_path / 'file', 'detection', NAMES, 0.3)
-
-
 @pytest.mark.parametrize(
     ('name', 'expected'),
     [
@@ -271,3 +265,22 @@ def test_equal_names_become_distinct_also_where_case_does_not_count():
 
 def test_a_name_cannot_steer_the_terminal():
     assert printable('a\x1b[31m\udcff.png') == 'a?[31m?.png'
+
+
+@pytest.mark.parametrize('full', [False, True])
+def test_a_list_takes_its_name_when_it_is_whole(tmp_path, full):
+    path = tmp_path / 'list.json'
+    path.write_text('[]')
+
+    def write():
+        with JsonList(path) as entries:
+            entries.write(dict(image=1))
+            assert path.read_text() == '[]'  # what a kill here would leave
+            if full:
+                entries._file.close()  # a full disk: nothing more can be written
+            raise KeyboardInterrupt
+
+    with pytest.raises(ValueError if full else KeyboardInterrupt):
+        write()
+    assert json.loads(path.read_text()) == ([] if full else [dict(image=1)])
+    assert list(tmp_path.iterdir()) == [path]

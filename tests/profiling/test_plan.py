@@ -149,7 +149,7 @@ def test_dataset_epochs_and_image_size_of_the_configs(project_root, name, images
 
 def test_custom_data_needs_its_size(project_root):
     cfg = read(project_root, 'bccd/fcos_tresnet_m_bccd')
-    with pytest.raises(InputError, match='give --images N'):
+    with pytest.raises(InputError, match='give --num-images N'):
         planning.read_training(cfg)
     training = planning.read_training(cfg, images=255, image_kb=20)
     assert (training.images, training.file_bytes) == (255, 20_000)

@@ -279,7 +279,7 @@ def odd_data(at: BadPlace):
 
 @case(OTHER, 'an address that is none', 'get_coco.py --base-url URL')
 def odd_address(at: BadPlace):
-    return at.run('get_coco', '--base-url', 'ftp://example.org', '--out', 'coco')
+    return at.run('get_coco', '--base-url', 'ftp://example.org', '--out-dir', 'coco')
 
 
 def archive(what, name, kind=0):

@@ -1,6 +1,5 @@
 import pytest
 from PIL import Image
-from tool_results import error_of
 
 
 def test_make_demo_data_makes_data_and_sheet_and_refuses_to_overwrite(run, tmp_path):
@@ -12,7 +11,7 @@ def test_make_demo_data_makes_data_and_sheet_and_refuses_to_overwrite(run, tmp_p
     with Image.open(tmp_path / 'sheet.png') as sheet:
         assert sheet.width > sheet.height
     done = run('make_demo_data', '--num-train', 4, '--num-val', 2)
-    assert error_of(done).startswith('error: data/demo holds other demo data')
+    assert done.error.startswith('error: data/demo holds other demo data')
 
 
 def test_make_demo_data_makes_class_folders_and_their_sheet(run, tmp_path):
@@ -23,9 +22,9 @@ def test_make_demo_data_makes_class_folders_and_their_sheet(run, tmp_path):
     assert len(list((tmp_path / 'data/demo_classes/val').iterdir())) == 10
     with Image.open(tmp_path / 'sheet.png') as sheet:
         assert sheet.width > sheet.height
-    assert 'size 32 (asked: 64)' in error_of(run('make_demo_data', '--classes'))
+    assert 'size 32 (asked: 64)' in run('make_demo_data', '--classes').error
     done = run('make_demo_data', '--classes', '--num-val', 5)
-    assert 'each digit is drawn once' in error_of(done)
+    assert 'each digit is drawn once' in done.error
 
 
 @pytest.mark.real
@@ -45,5 +44,5 @@ def test_voc_to_coco_prints_a_table_and_names_the_boxes_left_out(run, real_data)
 
 
 def test_voc_to_coco_names_a_wrong_folder_in_one_line(run):
-    error = error_of(run('voc_to_coco', 'nowhere', 'out'))
+    error = run('voc_to_coco', 'nowhere', 'out').error
     assert error.startswith('error: nowhere: has no folder')

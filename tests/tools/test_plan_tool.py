@@ -46,7 +46,7 @@ def test_a_plan_is_printed_and_written(run, imagenet, tmp_path):
         (['--gpus', 0, *SPEED], '0 GPUs cannot train'),
         ([], 'required: --images-per-second'),
         ([*SPEED, '--in-node', 'string'], "unknown link 'string'"),
-        ([*SPEED, '--images', 0], '0 images'),
+        ([*SPEED, '--num-images', 0], '0 images'),
         ([*SPEED, '--image-kb', -1], '-1000 bytes'),
         ([*SPEED, '--overlap', 2], 'an overlap of 2'),
         ([*SPEED, '--cfg-options', 'model.backbone.arch=n'], 'arch'),

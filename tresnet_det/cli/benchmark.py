@@ -17,18 +17,17 @@ from pathlib import Path
 import torch
 
 from ..compat.own_files import own_folder
-from ..engine.work_dir import shell_path
-from ..errors import InputError
+from ..errors import InputError, shell_path
 from ..profiling import modes
 from ..profiling.report import (
     caption,
-    check_writable,
     describe,
     format_table,
     write_csv,
 )
 from ..profiling.settings import PRECISIONS, Settings
 from ..profiling.timing import Row
+from .arguments import out_file, positive
 
 # By mode and device: (batch, pixels a side). A whole detector needs larger images, fewer at once.
 BATCH_SIZES = {'cpu': 8, 'cuda': 128}
@@ -117,12 +116,6 @@ def parse_args() -> argparse.Namespace:
     return parser.parse_args()
 
 
-def positive(text: str) -> int:
-    if not text.isdigit() or int(text) < 1:
-        raise argparse.ArgumentTypeError(f'{text!r} is not a whole number above 0')
-    return int(text)
-
-
 def main() -> None:
     """Measure one table."""
     args = parse_args()
@@ -186,7 +179,7 @@ def run_table(args: argparse.Namespace, mode: str, settings: Settings, prefix: P
 
     The CSV file has the rows as they come: a run that is stopped leaves what it had measured.
     """
-    check_writable(prefix)
+    out_file(prefix)
     # Not with_suffix: a point in PREFIX is part of the name.
     path, chart = (prefix.with_name(prefix.name + ending) for ending in ('.csv', '.png'))
     header = describe(settings)

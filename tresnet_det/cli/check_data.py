@@ -21,24 +21,17 @@ from dataclasses import replace
 from pathlib import Path
 
 from ..compat.own_files import config_name, tool_command
-from ..datasets.formats.layouts import KINDS
+from ..datasets.formats.layouts import KINDS, OF_TASK
 from ..engine import config as edit
-from ..engine.work_dir import shell_path
-from ..errors import InputError
+from ..errors import InputError, shell_path
 from ..evaluation.report import format_table
 from ..inspection.boxes import View, format_ranges
 from ..inspection.findings import ERROR, LEVELS, NOTE, WARNING, Finding, Findings
 from ..inspection.report import DataReport, inspect_data
 from ..inspection.sources import FILE_KINDS, Source, find_config_sources, find_sources
-from . import command_line
+from ..tasks import TASKS
+from .arguments import add_cfg_options, out_folder
 
-CONFIGS = {  # that train on a folder of that layout
-    'coco': 'fcos_tresnet_m.py',
-    'voc': 'fcos_tresnet_m.py',
-    'yolo': 'fcos_tresnet_m.py',
-    'csv': 'multilabel_tresnet_m_448.py',
-    'folders': 'transfer/tresnet_m_folders.py',
-}
 EXIT_FAULTY = 1
 MOST_CLASSES = 100  # in the printed table
 
@@ -60,14 +53,8 @@ def parse_args() -> argparse.Namespace:
     parser.add_argument(
         '--data-root', metavar='DIR', help="folder of a config's data, laid out like its own"
     )
-    parser.add_argument(
-        '--cfg-options',
-        nargs='+',
-        action=command_line.KeyValueAction,
-        metavar='KEY=VALUE',
-        help='override settings of a config',
-    )
-    parser.add_argument('--out', metavar='DIR', help='gets report.json and data.png')
+    add_cfg_options(parser, 'train_dataloader.batch_size=4')
+    parser.add_argument('--out-dir', metavar='DIR', help='gets report.json and data.png')
     parser.add_argument(
         '--workers',
         type=int,
@@ -97,7 +84,7 @@ def parse_args() -> argparse.Namespace:
 
 def main() -> None:
     args = parse_args()
-    out = None if args.out is None else make_folder(Path(args.out))
+    out = None if args.out_dir is None else out_folder(args.out_dir)
     findings = Findings()
     settings: dict = {}
     if args.data[0].endswith('.py'):
@@ -119,19 +106,6 @@ def main() -> None:
     print(f'next: {next_step(args, report)}')
     if report.failed:
         sys.exit(EXIT_FAULTY)
-
-
-def make_folder(path: Path) -> Path:
-    """Make the folder for the results before the work begins.
-
-    Raises:
-        InputError: It cannot be made.
-    """
-    try:
-        path.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise InputError(f'--out {path} cannot be made: {error.strerror}') from error
-    return path
 
 
 def read_config(args: argparse.Namespace, findings: Findings) -> tuple[list[Source], dict]:
@@ -236,7 +210,8 @@ def next_step(args: argparse.Namespace, report: DataReport) -> str:
         return f'{tool_command("train")} {shlex.quote(data)}{options}'
     if args.val or names_files(args):
         return 'name these files in a config, as "Your own data" in README.md shows'
-    config = config_name(CONFIGS[report.parts[0].split.source.kind])
+    kind = report.parts[0].split.source.kind
+    config = config_name(next(task.config for task in TASKS if kind in OF_TASK[task.name]))
     return f'{tool_command("train")} {config} --data {shlex.quote(data)}'
 
 
@@ -260,7 +235,7 @@ def print_classes(report: DataReport) -> None:
     table = [{column: row.get(column) for column in columns} for row in rows.values()]
     print_table(table[:MOST_CLASSES])
     if len(table) > MOST_CLASSES:
-        print(f'... {len(table)} classes in all; --out DIR writes all of them to report.json\n')
+        print(f'... {len(table)} classes in all; --out-dir DIR writes all of them to report.json\n')
 
 
 def print_levels(report: DataReport) -> None:

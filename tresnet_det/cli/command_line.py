@@ -4,35 +4,19 @@ import argparse
 import logging
 import os
 import re
-from collections.abc import Callable, Sequence
 from pathlib import Path
 
-from mmengine.config import Config, DictAction
+from mmengine.config import Config
 from mmengine.logging import print_log
 
 from .. import datasets, evaluation  # noqa: F401  (registers what --demo names)
-from ..compat.own_files import PREFIX
 from ..datasets.checks import check_dataloader_cfg
 from ..datasets.classification_checks import check_classes, count_classes
 from ..engine import config as edit
 from ..engine import own_data, processes
 from ..engine.work_dir import find_checkpoint
-
-
-class KeyValueAction(DictAction):
-    """mmengine's ``KEY=VALUE`` option, with argparse's own message where it is not of that form."""
-
-    def __call__(
-        self,
-        parser: argparse.ArgumentParser,
-        namespace: argparse.Namespace,
-        values: Sequence[str],
-        option_string: str | None = None,
-    ) -> None:
-        for value in values:
-            if '=' not in value:
-                parser.error(f'{option_string} takes KEY=VALUE, got {value!r}')
-        super().__call__(parser, namespace, values, option_string)
+from ..tasks import find_task
+from .arguments import add_cfg_options
 
 
 def add_config_options(parser: argparse.ArgumentParser) -> None:
@@ -48,18 +32,8 @@ def add_config_options(parser: argparse.ArgumentParser) -> None:
         help='your own data in the layout of COCO, Pascal VOC, YOLO (or its data.yaml), of CSV or '
         'class folders for classifiers: classes, splits and learning rate follow it',
     )
-    parser.add_argument(
-        '--demo',
-        action='store_true',
-        help='the embedded data (handwritten digits) and a schedule of minutes, from scratch',
-    )
-    parser.add_argument(
-        '--cfg-options',
-        nargs='+',
-        action=KeyValueAction,
-        metavar='KEY=VALUE',
-        help='override settings of the config, e.g. train_dataloader.batch_size=4',
-    )
+    add_demo_options(parser)
+    add_cfg_options(parser, 'train_dataloader.batch_size=4')
     parser.add_argument(
         '--launcher',
         choices=['none', 'pytorch', 'slurm', 'mpi'],
@@ -68,6 +42,25 @@ def add_config_options(parser: argparse.ArgumentParser) -> None:
     )
     # torch.distributed.launch passes it in either spelling.
     parser.add_argument('--local_rank', '--local-rank', type=int, default=0)
+
+
+def add_demo_options(parser: argparse._ActionsContainer) -> None:
+    """Add ``--demo`` and ``--demo-full``."""
+    demo = parser.add_mutually_exclusive_group()
+    demo.add_argument(
+        '--demo',
+        action='store_const',
+        const='small',
+        help='the embedded data (handwritten digits), a small network of the same kind and a '
+        'schedule of minutes, from scratch',
+    )
+    demo.add_argument(
+        '--demo-full',
+        action='store_const',
+        const='full',
+        dest='demo',
+        help="the same data with the config's own network: twelve times the work",
+    )
 
 
 def parse_options(parser: argparse.ArgumentParser) -> argparse.Namespace:
@@ -106,14 +99,14 @@ def prepare_config(
     os.environ.setdefault('LOCAL_RANK', str(args.local_rank))
     cfg = edit.load_config(args.config)
     cfg.launcher = args.launcher
-    options = (args.cfg_options or {}).items()
+    options = args.cfg_options.items()
     edit.override(cfg, {key: value for key, value in options if key.startswith('env_cfg')})
     processes.join(cfg)
     work_dir = _choose_work_dir(args, cfg)
     folder, data = getattr(args, 'data', None), None  # not an option of every tool
     with processes.first_on_machine_first():
         if args.demo:
-            _apply_demo(cfg, args.data_root)
+            _apply_demo(cfg, args.data_root, args.demo == 'full')
         elif folder:
             data = own_data.use_folder(cfg, folder, Path(work_dir, 'data'), checkpoint)
             own_data.print_lines(own_data.describe(data))
@@ -131,16 +124,16 @@ def prepare_config(
     edit.use_this_machine(cfg)
     _count_classes(cfg)
     if data is not None and checkpoint is None:
-        lines = own_data.fit_training(cfg, data, args.cfg_options or ())
+        lines = own_data.fit_training(cfg, data, args.cfg_options)
         own_data.print_lines([f'  {line}' for line in lines])
     return cfg
 
 
 def _choose_work_dir(args: argparse.Namespace, cfg: Config) -> str:
-    given = args.work_dir or (args.cfg_options or {}).get('work_dir') or cfg.get('work_dir')
+    given = args.work_dir or args.cfg_options.get('work_dir') or cfg.get('work_dir')
     if given:
         return str(given)
-    suffix = '_demo' if args.demo else ''
+    suffix = {'small': '_demo', 'full': '_demo_full'}.get(args.demo, '')
     if getattr(args, 'data', None):  # two sets under one config are two trainings
         path = Path(args.data).resolve()
         name = f'{path.parent.name}_{path.stem}' if path.is_file() else path.name
@@ -158,22 +151,15 @@ def _count_classes(cfg: Config) -> None:
         print_log(f'model.head.num_classes: the data has {count} classes')
 
 
-def _apply_demo(cfg: Config, data_root: str | None) -> None:
-    task = edit.find_task(cfg)
-    make_data: Callable[[str], Path]
-    if task == 'classification':
-        from ..datasets.demo.classes import make_demo_classes
-
-        make_data = make_demo_classes
-    else:
-        from ..datasets.demo.digits import make_demo_data
-
-        make_data = make_demo_data
-    overlay = edit.load_config(f'{PREFIX}_base_/demo_{task}.py')
+def _apply_demo(cfg: Config, data_root: str | None, full: bool) -> None:
+    task = find_task(cfg)
+    overlay = edit.load_config(task.overlay)
+    if full or not edit.has_types_of(overlay.model, cfg.model):
+        overlay.pop('model')
     edit.put_over(cfg, overlay)
     edit.set_num_classes(cfg, len(overlay.classes))
     edit.use_random_weights(cfg)
-    root = make_data(data_root or overlay.data_root)
+    root = task.make_demo(data_root or overlay.data_root)
     edit.set_data_root(cfg, root)
     print_log(f'--demo: embedded data at {root}')
 
@@ -190,7 +176,7 @@ def check_data(cfg: Config, loaders: tuple[str, ...]) -> None:
     """
     num_classes = edit.get_num_classes(cfg)
     loaders = tuple(filter(cfg.get, loaders))
-    if edit.find_task(cfg) != 'detection':
+    if not find_task(cfg).detects:
         check_classes({name: cfg[name]['dataset'] for name in loaders}, num_classes)
         return
     for name in loaders:

@@ -1,4 +1,4 @@
-"""Export a model: python tools/export.py CONFIG CHECKPOINT --out FILE.onnx [--photos DIR].
+"""Export a model: python tools/export.py CONFIG CHECKPOINT --out FILE.onnx [--images DIR].
 
 FCOS with its post-processing, a classifier, or any model's backbone, as ONNX for any batch and
 size, the norms folded. The file is held against PyTorch on photos and both are timed. It says
@@ -22,11 +22,12 @@ from ..deploy.images import find_photos, find_test_dataset, set_size
 from ..deploy.models import build_model, describe
 from ..deploy.photos import PhotoReader
 from ..deploy.programs import OPSET, least_side, require
-from ..engine import config as edit
-from ..engine.work_dir import find_checkpoint, shell_path
-from ..errors import InputError
+from ..engine.work_dir import find_checkpoint
+from ..errors import InputError, shell_path
 from ..profiling.timing import Spread, Task, measure_interleaved
+from ..tasks import find_task
 from . import command_line
+from .arguments import add_cfg_options, out_file, positive
 
 if TYPE_CHECKING:
     from ..deploy.check import FileCheck
@@ -71,36 +72,24 @@ def parse_args() -> argparse.Namespace:
     check = parser.add_argument_group('check')
     check.add_argument('--no-check', action='store_true', help='only write the file')
     check.add_argument(
-        '--photos',
+        '--images',
         metavar='DIR',
-        help="photos to compare on, at any depth (default: the config's test images)",
+        help="images to compare on, at any depth (default: the config's test images)",
     )
     check.add_argument(
-        '--num-photos', type=positive, default=20, metavar='N', help='default: %(default)s'
+        '--num-images', type=positive, default=20, metavar='N', help='default: %(default)s'
     )
     data = parser.add_argument_group('config')
     data.add_argument('--data-root', metavar='DIR', help="folder of the config's data")
-    data.add_argument('--demo', action='store_true', help='the model was trained with --demo')
-    data.add_argument(
-        '--cfg-options',
-        nargs='+',
-        action=command_line.KeyValueAction,
-        metavar='KEY=VALUE',
-        help='override settings of the config',
-    )
+    command_line.add_demo_options(data)
+    add_cfg_options(data, 'model.test_cfg.nms.iou_threshold=0.5')
     parser.set_defaults(work_dir=None, launcher='none', local_rank=0)
     return parser.parse_args()
 
 
-def positive(text: str) -> int:
-    if not text.isdigit() or int(text) < 1:
-        raise argparse.ArgumentTypeError(f'{text!r} is not a whole number above 0')
-    return int(text)
-
-
 def main() -> None:
     args = parse_args()
-    out = check_out(args.out)
+    out = out_file(args.out, '.onnx')
     require('onnx', 'onnxscript', *(() if args.no_check else ('onnxruntime',)))
     torch.manual_seed(0)
     if args.checkpoint != 'none' and '://' not in args.checkpoint:
@@ -110,12 +99,12 @@ def main() -> None:
         set_size(find_test_dataset(cfg)['pipeline'], *args.size)
     task = args.task
     if task == 'auto':
-        task = 'detector' if edit.find_task(cfg) == 'detection' else 'classifier'
+        task = 'detector' if find_task(cfg).detects else 'classifier'
     if args.score_thr is not None:
         if task != 'detector':
             raise InputError(f'--score-thr is for detectors: leave it out for a {task}')
         cfg.model.test_cfg.score_thr = args.score_thr
-    paths = [] if args.no_check else find_photos(cfg, args.photos, args.num_photos)
+    paths = [] if args.no_check else find_photos(cfg, args.images, args.num_images)
 
     checkpoint = None if args.checkpoint == 'none' else args.checkpoint
     model, meta = build_model(cfg, checkpoint, task)
@@ -138,24 +127,6 @@ def main() -> None:
         if not same:
             print('error: the file does not agree with PyTorch', file=sys.stderr)
             sys.exit(EXIT_DIFFERS)
-
-
-def check_out(path: str) -> Path:
-    """Return the file to write, once its folder is there.
-
-    Raises:
-        InputError: If it cannot be written, or is no ONNX file by its name.
-    """
-    out = Path(path)
-    if out.suffix != '.onnx':
-        raise InputError(f'--out {path}: give a file that ends in .onnx')
-    try:
-        out.parent.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise InputError(f'--out {path}: {out.parent}: {error.strerror}') from error
-    if out.is_dir() or not os.access(out.parent, os.W_OK):
-        raise InputError(f'--out {path} cannot be written')
-    return out
 
 
 def report_file(out: Path, module: Any, metadata: dict) -> None:

@@ -20,8 +20,8 @@ from torch.distributed.elastic.multiprocessing.errors import ChildFailedError, P
 from torch.distributed.launcher.api import LaunchConfig, elastic_launch
 
 from ..compat.own_files import own_folder
+from ..errors import InputError
 
-EXIT_USER_ERROR = 2
 WAIT = 900  # seconds for the other machines
 
 
@@ -50,9 +50,11 @@ def main() -> None:
     port = read_count('PORT', os.environ.get('PORT', '29500'))
     address = os.environ.get('MASTER_ADDR') or ('127.0.0.1' if nodes == 1 else '')
     if not address:
-        fail(f'NNODES={nodes} needs MASTER_ADDR: the address of the machine with NODE_RANK=0')
+        raise InputError(
+            f'NNODES={nodes} needs MASTER_ADDR: the address of the machine with NODE_RANK=0'
+        )
     if rank >= nodes:
-        fail(f'NODE_RANK={rank}, but NNODES={nodes}: the machines are numbered from 0')
+        raise InputError(f'NODE_RANK={rank}, but NNODES={nodes}: the machines are numbered from 0')
     check_gpus(gpus)
     if rank == 0:
         check_port(port)
@@ -66,14 +68,9 @@ def main() -> None:
     sys.exit(launch(command, gpus, nodes, rank, address, port))
 
 
-def fail(line: str) -> None:
-    print(f'error: {line}', file=sys.stderr)
-    sys.exit(EXIT_USER_ERROR)
-
-
 def read_count(name: str, text: str, least: int = 1) -> int:
     if not text.isdecimal() or int(text) < least:
-        fail(f'{name} must be a number from {least}, got {text!r}')
+        raise InputError(f'{name} must be a number from {least}, got {text!r}')
     return int(text)
 
 
@@ -86,7 +83,9 @@ def check_gpus(count: int) -> None:
     elif count > found:
         seen = os.environ.get('CUDA_VISIBLE_DEVICES')
         why = f' (CUDA_VISIBLE_DEVICES={seen})' if seen is not None else ''
-        fail(f'GPUS is {count}, and this machine has {found}{why}: give {found} or fewer')
+        raise InputError(
+            f'GPUS is {count}, and this machine has {found}{why}: give {found} or fewer'
+        )
 
 
 def check_port(port: int) -> None:
@@ -94,8 +93,10 @@ def check_port(port: int) -> None:
         probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         try:
             probe.bind(('', port))
-        except (OSError, OverflowError):
-            fail(f'port {port} is taken, by another training perhaps: choose another, PORT=NUMBER')
+        except (OSError, OverflowError) as error:
+            raise InputError(
+                f'port {port} is taken, by another training perhaps: choose another, PORT=NUMBER'
+            ) from error
 
 
 def launch(command: list[str], gpus: int, nodes: int, rank: int, address: str, port: int) -> int:
@@ -123,12 +124,10 @@ def launch(command: list[str], gpus: int, nodes: int, rank: int, address: str, p
             return 128 + stop.sigval
         except RuntimeError as error:  # of the meeting of the machines
             reason = str(error).splitlines()[0]
-            print(
-                f'error: the machines did not meet at {address}:{port} ({reason}): start all '
-                f'{nodes} within {WAIT} s, with the same NNODES, MASTER_ADDR and PORT',
-                file=sys.stderr,
-            )
-            return EXIT_USER_ERROR
+            raise InputError(
+                f'the machines did not meet at {address}:{port} ({reason}): start all '
+                f'{nodes} within {WAIT} s, with the same NNODES, MASTER_ADDR and PORT'
+            ) from error
     return 0
 
 

@@ -6,8 +6,8 @@ from ..datasets.demo.classes import make_demo_classes
 from ..datasets.demo.contact_sheet import draw_class_sheet, draw_contact_sheet
 from ..datasets.demo.digits import make_demo_data
 
-DETECTION = {'out': 'data/demo', 'num_train': 1000, 'num_val': 200, 'size': 96}
-CLASSES = {'out': 'data/demo_classes', 'size': 64}
+DETECTION = {'out_dir': 'data/demo', 'num_train': 1000, 'num_val': 200, 'size': 96}
+CLASSES = {'out_dir': 'data/demo_classes', 'size': 64}
 
 
 def parse_args() -> argparse.Namespace:
@@ -18,8 +18,8 @@ def parse_args() -> argparse.Namespace:
         help='class folders for classification: each of the 1797 digits alone on an image',
     )
     parser.add_argument(
-        '--out',
-        help=f'folder to make (default: {DETECTION["out"]}; with --classes {CLASSES["out"]})',
+        '--out-dir',
+        help=f'default: {DETECTION["out_dir"]}; with --classes {CLASSES["out_dir"]}',
     )
     parser.add_argument(
         '--num-train',
@@ -58,7 +58,7 @@ def main() -> None:
 
 
 def make_detection(args: argparse.Namespace) -> None:
-    out = make_demo_data(args.out, args.num_train, args.num_val, args.size, args.seed)
+    out = make_demo_data(args.out_dir, args.num_train, args.num_val, args.size, args.seed)
     print(f'{out}: {args.num_train} training, {args.num_val} validation images, 10 classes')
     if args.preview:
         ann_file = out / 'annotations/instances_val2017.json'
@@ -66,7 +66,7 @@ def make_detection(args: argparse.Namespace) -> None:
 
 
 def make_classes(args: argparse.Namespace) -> None:
-    out = make_demo_classes(args.out, args.size, args.seed)
+    out = make_demo_classes(args.out_dir, args.size, args.seed)
     train, val = (len(list((out / split).glob('*/*.png'))) for split in ('train', 'val'))
     print(f'{out}: {train} training, {val} validation images, 10 classes')
     if args.preview:

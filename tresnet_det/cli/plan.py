@@ -12,7 +12,7 @@ import sys
 from pathlib import Path
 
 from ..engine import config as edit
-from ..engine.work_dir import shell_path
+from ..errors import shell_path
 from ..profiling.plan import (
     LINKS,
     Cluster,
@@ -24,8 +24,8 @@ from ..profiling.plan import (
     read_training,
     warnings,
 )
-from ..profiling.report import MIB, Column, check_writable, format_table, write_csv
-from .command_line import KeyValueAction
+from ..profiling.report import MIB, Column, format_table, write_csv
+from .arguments import add_cfg_options, out_file
 
 GIB = 2**30
 COLUMNS = (
@@ -74,12 +74,9 @@ def parse_args() -> argparse.Namespace:
     )  # fmt: skip
     add('--gpu-memory', type=float, metavar='GIB', help='warns of what does not fit into it')
     add('--price', type=float, metavar='MONEY', help='of a GPU hour: adds the cost')
-    add('--images', type=int, metavar='N', help='per epoch, of custom data')
+    add('--num-images', type=int, metavar='N', help='per epoch, of custom data')
     add('--image-kb', type=float, metavar='KB', help='1000 bytes, of an average image file')
-    add(
-        '--cfg-options', nargs='+', default={}, action=KeyValueAction, metavar='KEY=VALUE',
-        help='change the config, as in train_dataloader.batch_size=64',
-    )  # fmt: skip
+    add_cfg_options(parser, 'train_dataloader.batch_size=64')
     add('--out', type=Path, metavar='FILE.csv', help='write the table')
     return parser.parse_args()
 
@@ -90,8 +87,8 @@ def main() -> None:
     cfg = edit.load_config(args.config)
     edit.override(cfg, args.cfg_options)
     if args.out:
-        check_writable(args.out)
-    training = read_training(cfg, args.images, args.image_kb)
+        out_file(args.out, '.csv')
+    training = read_training(cfg, args.num_images, args.image_kb)
     area = read_image_area(cfg)
     in_node, between = parse_link(args.in_node), parse_link(args.between_nodes)
     cluster = Cluster(in_node, between, args.gpus_per_node, args.overlap)

@@ -11,22 +11,23 @@ from pathlib import Path
 from tqdm import tqdm
 
 from ..engine import config as edit
-from ..engine.work_dir import find_checkpoint, shell_path
-from ..errors import InputError
+from ..engine.work_dir import find_checkpoint
+from ..errors import InputError, shell_path
 from ..inference.inputs import (
     count_images,
     find_sources,
     find_unsearched,
     read_images,
 )
-from ..inference.output_files import make_folder, printable
+from ..inference.output_files import printable
 from ..inference.outputs import CocoIds, PredictionWriter
 from ..inference.predictor import BATCH_SIZE, Predictor, find_run_config
+from ..tasks import find_task
 from . import command_line
+from .arguments import add_cfg_options, out_folder, positive, share
 from .failures import one_line
 
 EXIT_SKIPPED = 1  # all else was done
-THRESHOLDS = dict(detection=0.3, multilabel=0.5, classification=0.0)
 
 
 def parse_args() -> argparse.Namespace:
@@ -49,41 +50,35 @@ def parse_args() -> argparse.Namespace:
         'images',
     )
     parser.add_argument(
-        '--out',
+        '--out-dir',
         metavar='DIR',
         help="where the results go (otherwise predict/ in the checkpoint's work directory, or "
         'predictions/)',
     )
     parser.add_argument(
         '--score-thr',
-        type=_share,
+        type=share,
         metavar='SCORE',
         help='boxes and masks from this score (otherwise 0.3) and labels above it (otherwise 0.5) '
         "are shown; results.bbox.json and results.segm.json have all of the model's",
     )
     parser.add_argument(
-        '--top', type=_positive, default=3, help='of one label per image, list so many classes (3)'
+        '--top', type=positive, default=3, help='of one label per image, list so many classes (3)'
     )
     parser.add_argument(
-        '--batch-size', type=_positive, default=BATCH_SIZE, help=f'images at once ({BATCH_SIZE})'
+        '--batch-size', type=positive, default=BATCH_SIZE, help=f'images at once ({BATCH_SIZE})'
     )
     parser.add_argument('--device', help='cpu, cuda:0, ... (otherwise a GPU where there is one)')
     parser.add_argument('--no-images', action='store_true', help='draw nothing')
     parser.add_argument(
-        '--video-stride', type=_positive, default=1, metavar='N', help='every N-th frame (1)'
+        '--video-stride', type=positive, default=1, metavar='N', help='every N-th frame (1)'
     )
     parser.add_argument(
         '--ann-file',
         metavar='FILE',
         help="COCO annotations with the images' ids, so that boxes and masks can be evaluated",
     )
-    parser.add_argument(
-        '--cfg-options',
-        nargs='+',
-        action=command_line.KeyValueAction,
-        metavar='KEY=VALUE',
-        help='override settings of the config, e.g. model.test_cfg.score_thr=0.01',
-    )
+    add_cfg_options(parser, 'model.test_cfg.score_thr=0.01')
     args = parser.parse_args()
     if Path(args.config).is_dir() and args.checkpoint:
         args.inputs.insert(0, args.checkpoint)
@@ -103,17 +98,17 @@ def main() -> None:
     cfg = edit.load_config(args.config)
     if args.cfg_options:
         edit.override(cfg, args.cfg_options)
-    out = make_folder(args.out or _default_folder(Path(checkpoint).parent))
-    task = edit.find_task(cfg)
-    if args.ann_file and task != 'detection':
+    out = out_folder(args.out_dir or _default_folder(Path(checkpoint).parent))
+    task = find_task(cfg)
+    if args.ann_file and not task.detects:
         raise InputError('--ann-file is for detectors: leave it out')
     predictor = Predictor(cfg, checkpoint, args.device)
     ids = CocoIds(args.ann_file, predictor.classes)
     ids.check(sources)
-    threshold = THRESHOLDS[task] if args.score_thr is None else args.score_thr
+    threshold = task.threshold if args.score_thr is None else args.score_thr
 
     writer = PredictionWriter(
-        out, task, predictor.classes, threshold, args.top, not args.no_images, ids
+        out, task.name, predictor.classes, threshold, args.top, not args.no_images, ids
     )
     skipped = 0
     start = time.monotonic()
@@ -164,17 +159,3 @@ def summarize(
 def _default_folder(folder: Path) -> Path:
     """Beside a training's results, but not beside a file that merely lies somewhere."""
     return folder / 'predict' if (folder / 'last_checkpoint').is_file() else Path('predictions')
-
-
-def _positive(text: str) -> int:
-    value = int(text)
-    if value < 1:
-        raise argparse.ArgumentTypeError(f'{text} is not at least 1')
-    return value
-
-
-def _share(text: str) -> float:
-    value = float(text)
-    if not 0 <= value <= 1:
-        raise argparse.ArgumentTypeError(f'{text} is not between 0 and 1')
-    return value

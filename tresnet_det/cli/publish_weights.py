@@ -2,7 +2,7 @@
 
 import argparse
 
-from ..engine.work_dir import shell_path
+from ..errors import shell_path
 from ..publishing import SUFFIXES, WEIGHTS, publish
 
 

@@ -1,7 +1,6 @@
 """Measure a checkpoint: python tools/test.py configs/fcos_tresnet_m.py CHECKPOINT [--demo]."""
 
 import argparse
-import os
 import time
 from pathlib import Path
 
@@ -13,17 +12,12 @@ from ..compat.own_files import tool_command
 from ..engine import PredictionsImageHook
 from ..engine import config as edit
 from ..engine.building import build_runner, config_errors
-from ..engine.work_dir import find_checkpoint, read_seconds, shell_path
-from ..errors import InputError
+from ..engine.work_dir import find_checkpoint, read_seconds
+from ..errors import InputError, shell_path
 from ..evaluation import write_results_json
+from ..tasks import find_task
 from . import command_line
-
-HEADLINES = {
-    'bbox mAP': 'coco/bbox_mAP',
-    'segm mAP': 'coco/segm_mAP',
-    'mAP': 'multilabel/mAP',
-    'top-1, %': 'accuracy/top1',
-}
+from .arguments import out_file
 
 
 def parse_args() -> argparse.Namespace:
@@ -48,13 +42,8 @@ def parse_args() -> argparse.Namespace:
 def main() -> None:
     setup_cache_size_limit_of_dynamo()
     args = parse_args()
-    if args.out and not args.out.endswith(('.json', '.pkl', '.pickle')):
-        raise InputError(f'--out {args.out}: give a .json file for figures or .pkl for predictions')
     if args.out:
-        folder = Path(args.out).resolve().parent
-        folder.mkdir(parents=True, exist_ok=True)
-        if not os.access(folder, os.W_OK):
-            raise InputError(f'--out {args.out}: {folder} cannot be written to')
+        out_file(args.out, '.json', '.pkl', '.pickle')
     args.checkpoint = find_checkpoint(args.checkpoint)
     if not args.work_dir:  # beside the training, whose config and log stay as they are
         args.work_dir = str(Path(args.checkpoint).parent / 'test')
@@ -62,15 +51,13 @@ def main() -> None:
     cfg.load_from = args.checkpoint
     cfg.resume = False
     if args.show or args.show_dir:
-        if edit.find_task(cfg) != 'detection':
+        if not find_task(cfg).detects:
             raise InputError(
                 '--show and --show-dir draw boxes; what a classifier says is in predictions.png'
             )
-        cfg.default_hooks.visualization.update(
-            draw=True, show=args.show, wait_time=args.wait_time, test_out_dir=args.show_dir
-        )
+        edit.enable_drawing(cfg, args.show, args.wait_time, args.show_dir)
     if args.tta:
-        if edit.find_task(cfg) != 'detection':
+        if not find_task(cfg).detects:
             raise InputError('--tta is for detectors: leave it out')
         edit.enable_test_time_augmentation(cfg)
     command_line.check_data(cfg, ('test_dataloader',))
@@ -78,7 +65,7 @@ def main() -> None:
     runner = build_runner(cfg)
     runner.register_hook(PredictionsImageHook())
     if args.out and not args.out.endswith('.json'):
-        kind = 'DumpDetResults' if edit.find_task(cfg) == 'detection' else 'DumpResults'
+        kind = 'DumpDetResults' if find_task(cfg).detects else 'DumpResults'
         dump = METRICS.build(dict(type=kind, out_file_path=args.out))
         runner.test_evaluator.metrics.append(dump)
     start = time.monotonic()
@@ -103,9 +90,8 @@ def report(runner: Runner, args: argparse.Namespace, metrics: dict, seconds: flo
     count = len(runner.test_dataloader.dataset)
     tested = shell_path(args.checkpoint)
     print(f'\nTested {tested} on {count} images in {command_line.minutes(seconds)}')
-    for name, key in HEADLINES.items():
-        if key in metrics:
-            print(f'  {name:<14} {metrics[key]:.4f}')
+    for name, value in find_task(runner.cfg).summarize(metrics).items():
+        print(f'  {name:<14} {value:.4f}')
     training = read_seconds(Path(args.checkpoint).parent)
     if training:
         print(f'  trained in     {command_line.minutes(training)}')

@@ -9,11 +9,11 @@ from mmengine.logging import print_log
 from mmengine.runner import Runner
 
 from ..compat.own_files import tool_command
-from ..engine import ProgressBarHook, resume
+from ..engine import ProgressBarHook, SafeCheckpointHook, resume
 from ..engine import config as edit
 from ..engine.building import build_runner, config_errors
-from ..engine.work_dir import shell_path, write_summary
-from ..errors import InputError
+from ..engine.work_dir import write_summary
+from ..errors import InputError, shell_path
 from . import command_line
 
 
@@ -56,7 +56,8 @@ def main() -> None:
         edit.enable_amp(cfg)
     if args.auto_scale_lr:
         edit.enable_lr_scaling(cfg)
-    resume.make_resumable(cfg)
+    for change in edit.make_resumable(cfg):
+        print_log(f'for an exact resume: {change}')
     if args.resume and not resume.resume_from(cfg, args.resume):
         print_log(f'--resume: no checkpoint in {cfg.work_dir} yet, training starts anew')
     if cfg.get('load_from'):
@@ -95,10 +96,11 @@ def summarize(runner: Runner, config: str, seconds: float) -> None:
     best = info.get('best_score')
     if checkpoint is None:  # a config without CheckpointHook
         return
-    if not runner.cfg.get('resume'):  # the time since then is not the training's
-        write_summary(work_dir, checkpoint, best, seconds)
-    since = ' since the resume' if runner.cfg.get('resume') else ''
-    print(f'\nTrained {config} in {command_line.minutes(seconds)}{since}')
+    saving = [hook for hook in runner.hooks if isinstance(hook, SafeCheckpointHook)]
+    total = seconds + max((hook.seconds_before for hook in saving), default=0.0)
+    write_summary(work_dir, checkpoint, best, total)
+    since = f', {command_line.minutes(seconds)} since the resume' * bool(runner.cfg.get('resume'))
+    print(f'\nTrained {config} in {command_line.minutes(total)}{since}')
     if best is not None:
         print(f'  best {runner.cfg.default_hooks.checkpoint.save_best}  {best:.4f}')
     print(f'  checkpoint  {shell_path(checkpoint)}')

@@ -47,11 +47,11 @@ def find_photos(cfg: Config, folder: str | None, count: int) -> list[Path]:
         prefix = (dataset.get('data_prefix') or {}).get('img', '')
         root, where = Path(dataset.get('data_root') or '', prefix), 'of the config'
     else:
-        root, where = Path(folder), 'of --photos'
+        root, where = Path(folder), 'of --images'
     found = sorted(p for p in root.rglob('*') if p.suffix.lower() in SUFFIXES)
     if not found:
         raise MissingFileError(
-            f'no photo for the check in {root.absolute()}, the folder {where}: give --photos DIR, '
+            f'no photo for the check in {root.absolute()}, the folder {where}: give --images DIR, '
             'or --no-check'
         )
     count = min(count, len(found))

@@ -16,6 +16,7 @@ from ..engine import config as edit
 from ..engine.building import config_errors
 from ..engine.key_match import match_keys
 from ..errors import InputError
+from ..tasks import find_task
 from .images import UnknownStepError, find_test_dataset, read_steps
 
 FORMAT = 1  # of the metadata, which onnx_runner.py holds against what it knows
@@ -90,7 +91,7 @@ def describe(
     """
     from .. import __version__
 
-    task = edit.find_task(cfg)
+    task = find_task(cfg).name
     try:
         steps, why = read_steps(find_test_dataset(cfg)['pipeline'], task), None
     except (UnknownStepError, InputError) as error:

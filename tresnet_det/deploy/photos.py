@@ -11,7 +11,7 @@ from mmengine.dataset import Compose
 from torch import nn
 
 from ..datasets import build_transforms, decode_rgb
-from ..engine import config as edit
+from ..tasks import find_task
 from .images import find_test_dataset
 
 
@@ -40,7 +40,7 @@ class PhotoReader:
 
     def __init__(self, cfg: Config) -> None:
         pipeline = find_test_dataset(cfg)['pipeline']
-        self._detects = edit.find_task(cfg) == 'detection'
+        self._detects = find_task(cfg).detects
         if self._detects:  # photos have no annotations
             pipeline = [step for step in pipeline if step['type'] != 'LoadAnnotations']
             self._transforms = Compose(pipeline)

@@ -12,7 +12,7 @@ from torch import nn
 from torch.export import Dim, ExportedProgram
 
 from ..errors import InputError
-from ..whole_files import replacing
+from ..files import replacing
 from .nms import ONNX_TRANSLATIONS
 
 OPSET = 18

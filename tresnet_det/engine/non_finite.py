@@ -25,9 +25,8 @@ from torch import nn
 from torch.nn.parallel import DistributedDataParallel
 
 from ..compat.own_files import tool_command
-from ..errors import InputError
-from .random_states import random_states, set_random_states
-from .work_dir import shell_path
+from ..errors import InputError, shell_path
+from .resume_state import random_states, set_random_states
 
 _MOST_FILES = 8  # that a message names
 # A dynamic loss scale falls from 65536 to 1 within 16 skipped steps; a fixed one never does.

@@ -4,31 +4,17 @@ import json
 import os
 import re
 from collections.abc import Mapping
+from contextlib import ExitStack
 from pathlib import Path
 from typing import Any, TextIO
 
 import numpy as np
 
 from ..errors import InputError
+from ..files import replacing
 
 LONGEST_NAME = 80  # characters of a drawn image's name
 MOST_BYTES = 200  # of it in UTF-8; file systems take 255, a number and the ending included
-
-
-def make_folder(path: str | Path) -> Path:
-    """Make a folder where it is not there.
-
-    Raises:
-        InputError: It cannot be made.
-    """
-    path = Path(path)
-    try:
-        path.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise InputError(f'--out {path} cannot be made: {error.strerror}') from error
-    if not os.access(path, os.W_OK):
-        raise InputError(f'--out {path} cannot be written to')
-    return path
 
 
 def safe_name(name: str, taken: set[str], suffix: str | None = None) -> str:
@@ -69,16 +55,21 @@ def save_image(image: np.ndarray, path: Path) -> None:
 class JsonList:
     """A JSON file with a list that is written entry by entry.
 
+    Its name stands for the old content until the list is complete, and for a whole list then: that
+    of all entries so far where an exception or the keyboard ends the writing.
+
     Args:
-        path: The file; it ends as valid JSON, whatever stops the writing.
+        path: The file.
     """
 
     def __init__(self, path: Path) -> None:
         self.path = path
         self._file: TextIO  # while it is entered
+        self._closing = ExitStack()
 
     def __enter__(self) -> 'JsonList':
-        self._file = self.path.open('w', encoding='utf-8')
+        unfinished = self._closing.enter_context(replacing(self.path))
+        self._file = self._closing.enter_context(unfinished.open('w', encoding='utf-8'))
         self._separator = '[\n'
         return self
 
@@ -88,8 +79,8 @@ class JsonList:
         self._separator = ',\n'
 
     def __exit__(self, *error: object) -> None:
-        self._file.write('[]\n' if self._separator == '[\n' else '\n]\n')
-        self._file.close()
+        with self._closing:  # which sees the errors of this write alone, such as a full disk
+            self._file.write('[]\n' if self._separator == '[\n' else '\n]\n')
 
 
 class VideoWriter:

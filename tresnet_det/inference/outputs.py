@@ -17,8 +17,9 @@ from ..evaluation import format_table
 from ..evaluation.classification_figures import judge_labels, judge_top
 from ..evaluation.figures import shorten
 from ..evaluation.single_image import draw_boxes, draw_classes
+from ..files import write_whole
 from .inputs import InputImage, Source, Video
-from .output_files import JsonList, VideoWriter, make_folder, printable, safe_name, save_image
+from .output_files import JsonList, VideoWriter, printable, safe_name, save_image
 
 RESULTS = ('results.bbox.json', 'results.segm.json', 'images.json', 'results.json', 'results.csv')
 TABLE_ROWS = 20
@@ -176,10 +177,11 @@ class PredictionWriter:
         draw: bool = True,
         ids: CocoIds | None = None,
     ) -> None:
-        self.folder = make_folder(folder)
+        self.folder = Path(folder)
         self.task, self.classes, self.threshold, self.top = task, classes, threshold, top
         self.ids = ids or CocoIds(None, classes)
-        self.images = make_folder(self.folder / 'images') if draw else None
+        self.images = self.folder / 'images' if draw else None
+        (self.images or self.folder).mkdir(parents=True, exist_ok=True)
         self.count = 0
         self.results = self.folder / ('results.bbox.json' if self._detects else 'results.json')
         self._images: list[dict[str, Any]] = []
@@ -208,7 +210,8 @@ class PredictionWriter:
         if self._detects:
             categories = [dict(id=v, name=k) for k, v in self.ids.categories.items()]
             content = dict(images=self._images, categories=categories, annotations=[])
-            (self.folder / 'images.json').write_text(json.dumps(content, indent=1) + '\n')
+            text = json.dumps(content, indent=1) + '\n'
+            write_whole(self.folder / 'images.json', text.encode())
 
     def add(self, image: InputImage, sample: Any) -> None:
         """Take what :meth:`Predictor.stream` gives for one image.

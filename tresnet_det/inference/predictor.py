@@ -34,6 +34,7 @@ from ..engine.work_dir import find_checkpoint
 from ..errors import InputError, MissingFileError
 from ..input_convention import compare, read_convention
 from ..models import ClsDataSample
+from ..tasks import find_task
 from .inputs import InputImage, Report
 
 BATCH_SIZE = 8
@@ -76,7 +77,7 @@ class Predictor:
         path = find_checkpoint(checkpoint)
         cfg = copy.deepcopy(config) if isinstance(config, Config) else edit.load_config(config)
         content = load_checkpoint_file(path)
-        self.task = edit.find_task(cfg)
+        self.task = find_task(cfg).name
         init_default_scope(cfg.get('default_scope') or 'mmdet')
         self.classes = _find_classes(cfg, content, path)
         edit.drop_pretrained(cfg)  # the checkpoint has all weights

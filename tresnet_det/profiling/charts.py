@@ -8,7 +8,7 @@ from matplotlib.axes import Axes
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 
-from ..whole_files import replacing
+from ..files import replacing
 from .report import figure as figure_text
 
 _OURS, _OTHERS = '#0072B2', '#8C8C8C'

@@ -34,6 +34,7 @@ from mmengine.registry import init_default_scope
 from ..engine import config as edit
 from ..engine.building import config_errors
 from ..errors import InputError
+from ..tasks import find_task
 from .counts import count_parameters, kept_bytes
 from .settings import autocast
 from .timing import Row
@@ -301,7 +302,7 @@ def read_training(
     key = Path(dataset.get('ann_file') or '').stem, skips_empty
     known = DATASETS.get(key) or DATASETS.get(Path(dataset.get('data_root') or '').name)
     if known is None and images is None:
-        raise InputError("the size of the config's dataset is unknown: give --images N")
+        raise InputError("the size of the config's dataset is unknown: give --num-images N")
     count, file_bytes = known or (0, _COCO_BYTES)
     count = count if images is None else images
     file_bytes = file_bytes if image_kb is None else 1000 * image_kb
@@ -317,7 +318,7 @@ def read_training(
         base_batch_size=scaling.get('base_batch_size') if scaling.get('enable') else None,
         workers=loader.get('num_workers', 0),
         file_bytes=file_bytes,
-        images_per_core=IMAGES_PER_CORE[edit.find_task(cfg)],
+        images_per_core=IMAGES_PER_CORE[find_task(cfg).name],
     )
 
 
@@ -329,7 +330,7 @@ def read_image_area(cfg: Config) -> int:
     """
     for step in reversed(list(edit.iterate_dicts(cfg.train_dataloader.dataset.get('pipeline')))):
         size, scales = step.get('size'), step.get('scales') or step.get('scale')
-        if size and (step['type'] == 'Pad' or edit.find_task(cfg) != 'detection'):
+        if size and (step['type'] == 'Pad' or not find_task(cfg).detects):
             return math.prod(size) if isinstance(size, Sequence) else size * size
         if scales and 'Resize' in step['type']:
             scales = [scales] if isinstance(scales[0], int) else scales
@@ -385,7 +386,7 @@ def count_model(cfg: Config, area: float) -> Footprint:
         return [kept_bytes(partial(forward, batch), own) for batch in (1, 2)]
 
     try:
-        kept = count(losses if edit.find_task(cfg) == 'detection' else outputs)
+        kept = count(losses if find_task(cfg).detects else outputs)
     except Exception:  # some losses want a training under way, some real images
         kept = count(outputs)
     optimizer = cfg.optim_wrapper.optimizer['type']

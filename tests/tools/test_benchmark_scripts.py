@@ -1,4 +1,4 @@
-"""benchmarks/data_pipeline.py on small JPEGs: both sides do the same work; what it writes."""
+"""The scripts in benchmarks/ on little: what they write, and that all sides do the same work."""
 
 import csv
 import importlib.util
@@ -8,15 +8,6 @@ import numpy as np
 import pytest
 import torch
 from PIL import Image
-
-
-@pytest.fixture(autouse=True)
-def _threads():
-    """The tool measures one thread, which would stay so for the tests behind it."""
-    torch_threads, cv2_threads = torch.get_num_threads(), cv2.getNumThreads()
-    yield
-    torch.set_num_threads(torch_threads)
-    cv2.setNumThreads(cv2_threads)
 
 
 @pytest.fixture
@@ -30,15 +21,51 @@ def photos(tmp_path):
     return tmp_path / 'photos'
 
 
-def test_it_writes_a_row_for_each_pipeline_and_side(run, photos, tmp_path):
-    done = run('benchmarks/data_pipeline', '--data-root', photos, '--rounds', 2, '--out', 'out.csv')
+@pytest.fixture
+def _threads():
+    """The script measures one thread, which would stay so for the tests behind it."""
+    torch_threads, cv2_threads = torch.get_num_threads(), cv2.getNumThreads()
+    yield
+    torch.set_num_threads(torch_threads)
+    cv2.setNumThreads(cv2_threads)
+
+
+@pytest.mark.usefixtures('_threads')
+@pytest.mark.parametrize(
+    ('script', 'options', 'column', 'values'),
+    [
+        (
+            'heads',
+            '--classes 12 --groups 3 --in-channels 8 --batch-size 2 --rounds 2 --min-seconds 0',
+            'head',
+            ['linear', 'ml_decoder', 'timm ml_decoder'],
+        ),
+        (
+            'coco_eval',
+            '--num-images 6 --detections 8 --rounds 1',
+            'metric',
+            ['pycocotools', 'faster_coco_eval', 'mmdet'],
+        ),
+        (
+            'data_pipeline',
+            '--data-root {photos} --rounds 1',
+            'side',
+            ['torchvision', 'tresnet_det'] * 2,
+        ),
+    ],
+)
+def test_a_row_is_written_for_each_side(script, options, column, values, run, photos, tmp_path):
+    if script == 'coco_eval':
+        pytest.importorskip('faster_coco_eval')
+    out = 'found' if script == 'heads' else 'found.csv'
+    done = run(f'benchmarks/{script}', *options.format(photos=photos).split(), '--out', out)
     assert done.code == 0, done.err
-    lines = (tmp_path / 'out.csv').read_text().splitlines()
-    assert '# images: 3' in lines
+    lines = (tmp_path / 'found.csv').read_text().splitlines()
     rows = list(csv.DictReader(line for line in lines if not line.startswith('#')))
-    assert [row['side'] for row in rows] == ['torchvision', 'tresnet_det'] * 2
-    assert [float(row['reading_ratio']) for row in rows[::2]] == [1, 1]
-    assert all(float(row['reading_img_per_s']) > 0 for row in rows)
+    assert [row[column] for row in rows] == values
+    assert any('command' in line for line in lines)
+    for row in rows:
+        assert all(float(v) > 0 for k, v in row.items() if k.endswith(('_img_per_s', '_ratio')))
 
 
 def test_a_folder_without_images_is_one_line(run, tmp_path):

@@ -7,7 +7,7 @@ import signal
 
 import pytest
 
-from tresnet_det.whole_files import UNFINISHED, remove_unfinished, replacing, write_whole
+from tresnet_det.files import UNFINISHED, remove_unfinished, replacing, write_whole
 
 OLD, NEW = b'old' * 1000, b'new' * 2000
 
