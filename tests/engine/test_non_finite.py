@@ -93,7 +93,7 @@ def test_a_nan_loss_stops_before_the_step_and_names_images_losses_and_layer(
         'The loss is nan at iteration 3 (loss = nan, loss_cls = nan, loss_box = 0'
     )
     assert 'Images: img_4.jpg, img_5.jpg. Not finite before the model: img_5.jpg. ' in message
-    assert 'output: stem (Linear), whose input is not finite either. ' in message
+    assert 'output: data_preprocessor (BaseDataPreprocessor), whose input' in message
     assert 'gradient: head.' in message
     assert message.endswith('repeat the step from the last checkpoint: the training command with '
                             '--resume')  # fmt: skip
