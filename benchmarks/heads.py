@@ -1,4 +1,4 @@
-"""Measure the classification heads alone, beside timm's ML-Decoder: parameters and time.
+"""Measure the classification heads alone, with timm's ML-Decoder: parameters and time.
 
   python benchmarks/heads.py --classes 10000 --groups 100
 

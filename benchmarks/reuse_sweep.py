@@ -5,7 +5,7 @@ python benchmarks/reuse_sweep.py --data-root data/coco --arch m --size 512 --out
 
 Every detector is its config's own, from random weights and with all stages learning, as the
 question is whether it runs. The images are scaled to --size; random croppings and mosaics are
-left out. Where mmcv has no compiled operators, those of tresnet_det.compat are what is tested.
+skipped. Where mmcv has no compiled operators, those of tresnet_det.compat are what is tested.
 """
 
 import argparse
@@ -163,7 +163,7 @@ def prepare(cfg: Config, size: int, images: int) -> None:
 
 
 class DetectorRun:
-    """The steps of :data:`STEPS`; each one goes on from the one before.
+    """The steps of :data:`STEPS`; each one continues from the one before.
 
     Args:
         cfg: As :func:`prepare` left it.
@@ -229,7 +229,7 @@ def load(dataset: Config) -> dict:
 
 
 def check_gradients(backbone: nn.Module) -> None:
-    """Hold that every parameter has a finite gradient, and that one reaches the stem."""
+    """Check that every parameter has a finite gradient, and that one reaches the stem."""
     for name, parameter in backbone.named_parameters():
         require(parameter.grad is not None, f'{name} has no gradient')
         require(torch.isfinite(parameter.grad).all(), f'the gradient of {name} is not finite')
@@ -237,7 +237,7 @@ def check_gradients(backbone: nn.Module) -> None:
 
 
 def check_prediction(sample, with_masks: bool) -> None:
-    """Hold an image's predictions to MMDetection's form, in the original image's pixels."""
+    """Check an image's predictions for MMDetection's form, in the original image's pixels."""
     found = sample.pred_instances
     count = len(found)
     height, width = sample.ori_shape

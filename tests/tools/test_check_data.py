@@ -163,7 +163,7 @@ def test_all_faults_of_yolo_are_in_one_table_and_in_the_image(run, data, tmp_pat
         'train: images without a label file: 1 of 12 [missing-label-file]',
         'val: images that are in the training split, too: 1 of 7 [overlap]',
         'training would fail or mislead',
-        'next: mend the errors, then run this again',
+        'next: fix the errors, then run this again',
     ):
         assert line in result.out
     with Image.open(tmp_path / 'found/data.png') as found, Image.open('clean/data.png') as clean:

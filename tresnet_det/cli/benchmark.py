@@ -50,7 +50,7 @@ def parse_args() -> argparse.Namespace:
     )
     what = what_group.add_mutually_exclusive_group()
     what.add_argument(
-        '--no-speed', action='store_true', help='counts only: parameters, multiply-adds, bytes kept'
+        '--no-speed', action='store_true', help='counts only: parameters, MACs, activation memory'
     )
     what.add_argument(
         '--family',

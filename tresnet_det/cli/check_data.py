@@ -1,4 +1,4 @@
-"""Check a data set before training on it: all that is wrong, not just the first fault.
+"""Check a dataset before training on it: all that is wrong, not just the first fault.
 
   python tools/check_data.py CONFIG [--data-root DIR]       the data of a config
   python tools/check_data.py FOLDER                         what train.py --data FOLDER takes: COCO,
@@ -7,7 +7,7 @@
   python tools/check_data.py ANN_FILE IMG_DIR --val ANN_FILE IMG_DIR
   python tools/check_data.py TRAIN_FOLDER --val VAL_FOLDER  a folder for each class in both
 
-Exit status 1 where training would fail or its figures mislead, 0 otherwise (with warnings, too),
+Exit status 1 where training would fail or its metrics mislead, 0 otherwise (with warnings, too),
 2 for a mistake in the command line.
 """
 
@@ -62,7 +62,7 @@ def parse_args() -> argparse.Namespace:
         if hasattr(os, 'sched_getaffinity')
         else os.cpu_count(),
         metavar='N',
-        help='processes that read the images, 0 for none beside this one (default: %(default)s)',
+        help='processes that read the images, 0 for this one alone (default: %(default)s)',
     )
     parser.add_argument(
         '--no-decode',
@@ -109,7 +109,7 @@ def main() -> None:
 
 
 def read_config(args: argparse.Namespace, findings: Findings) -> tuple[list[Source], dict]:
-    """Return the data sets of a config's loaders, and what of its model matters to them."""
+    """Return the datasets of a config's loaders, and what of its model matters to them."""
     if len(args.data) > 1 or args.val:
         raise InputError(f'{args.data[0]} names its data itself: give a config alone')
     cfg = edit.load_config(args.data[0])
@@ -144,7 +144,7 @@ def read_config(args: argparse.Namespace, findings: Findings) -> tuple[list[Sour
 
 
 def read_paths(args: argparse.Namespace, findings: Findings) -> list[Source]:
-    """Return the data sets at the paths of the command line."""
+    """Return the datasets at the paths of the command line."""
     for option, value in (('--data-root', args.data_root), ('--cfg-options', args.cfg_options)):
         if value:
             raise InputError(f'{option} is for a config (.py), and {args.data[0]} is none')
@@ -200,7 +200,7 @@ def print_report(report: DataReport, limit: int) -> None:
 def next_step(args: argparse.Namespace, report: DataReport) -> str:
     """Return what to do now: the command that trains on what was checked, or what is missing."""
     if report.failed:
-        return 'mend the errors, then run this again'
+        return 'fix the errors, then run this again'
     data = args.data[0]
     if data.endswith('.py'):
         options = f' --data-root {shlex.quote(args.data_root)}' if args.data_root else ''
@@ -261,7 +261,7 @@ def print_levels(report: DataReport) -> None:
 
 
 def format_finding(finding: Finding, limit: int) -> list[str]:
-    """Return the lines of a finding: how many of what, where, and the mend."""
+    """Return the lines of a finding: how many of what, where, and the suggested fix."""
     facts = finding.as_dict()
     of = '' if finding.total is None else f' of {finding.total}'
     heading = f'{finding.split}: {facts["what"]}: {finding.count}{of} [{finding.code}]'

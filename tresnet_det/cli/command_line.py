@@ -91,7 +91,7 @@ def prepare_config(
         from_scratch: Whether to take the pretrained weights out.
         pretrained: What the backbone starts from: a file, a work directory for the best
             checkpoint in it, or ``timm://NAME``.
-        checkpoint: What is tested, None for a training: ``--data`` is held against its classes.
+        checkpoint: What is tested, None for a training: ``--data`` is checked against its classes.
 
     Raises:
         InputError: If the config, an option or the data does not fit.
@@ -153,13 +153,8 @@ def _count_classes(cfg: Config) -> None:
 
 def _apply_demo(cfg: Config, data_root: str | None, full: bool) -> None:
     task = find_task(cfg)
-    overlay = edit.load_config(task.overlay)
-    if full or not edit.has_types_of(overlay.model, cfg.model):
-        overlay.pop('model')
-    edit.put_over(cfg, overlay)
-    edit.set_num_classes(cfg, len(overlay.classes))
-    edit.use_random_weights(cfg)
-    root = task.make_demo(data_root or overlay.data_root)
+    edit.use_demo(cfg, edit.load_config(task.overlay), full)
+    root = task.make_demo(data_root or cfg.data_root)
     edit.set_data_root(cfg, root)
     print_log(f'--demo: embedded data at {root}')
 
@@ -169,7 +164,7 @@ def check_data(cfg: Config, loaders: tuple[str, ...]) -> None:
 
     Args:
         cfg: The config.
-        loaders: Keys of it, such as ``train_dataloader``; those that it does not have are left out.
+        loaders: Keys of it, such as ``train_dataloader``; those that it does not have are skipped.
 
     Raises:
         InputError: If they would stop training or make it pointless.
@@ -181,7 +176,7 @@ def check_data(cfg: Config, loaders: tuple[str, ...]) -> None:
         return
     for name in loaders:
         evaluator = cfg.get(name.replace('dataloader', 'evaluator'))
-        # Only writing results, as for a test server, needs no truth.
+        # Only writing results, as for a test server, needs no ground truth.
         needs_truth = not any(e.get('format_only') for e in edit.iterate_dicts(evaluator))
         for warning in check_dataloader_cfg(cfg[name]['dataset'], num_classes, needs_truth):
             print_log(f'{name}: {warning}', level=logging.WARNING)

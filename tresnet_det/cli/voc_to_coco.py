@@ -1,4 +1,4 @@
-"""Convert a Pascal VOC data set (XML files) to COCO's format, which the detection configs read."""
+"""Convert a Pascal VOC dataset (XML files) to COCO's format, which the detection configs read."""
 
 import argparse
 import os

@@ -1,4 +1,4 @@
-"""``--data FOLDER``: what a config becomes for a folder of one's own data."""
+"""``--data FOLDER``: what a config becomes for a folder of your own data."""
 
 import copy
 import math

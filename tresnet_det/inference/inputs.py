@@ -212,7 +212,7 @@ def _expand(text: str) -> list[Source]:
     if not sources:
         where = 'matches' if is_pattern else 'is in'
         raise InputError(
-            f'{text}: no image or video {where} it (wanted are {" ".join(_image_suffixes())} '
+            f'{text}: no image or video {where} it (wanted are {" ".join(image_suffixes())} '
             f"and videos); images in folders below: '{_below(text)}'"
         )
     return sources
@@ -232,10 +232,11 @@ def _kind_by_ending(name: str) -> str | None:
         return None
     if name.lower().endswith(VIDEO_SUFFIXES):
         return 'video'
-    return 'image' if name.lower().endswith(_image_suffixes()) else None
+    return 'image' if name.lower().endswith(image_suffixes()) else None
 
 
-def _image_suffixes() -> tuple[str, ...]:
+def image_suffixes() -> tuple[str, ...]:
+    """Return the endings of image files, in small letters."""
     from torchvision.datasets.folder import IMG_EXTENSIONS  # takes a second
 
     return IMG_EXTENSIONS

@@ -1,14 +1,9 @@
 """What a config's test pipeline does to an image, in the words of ``onnx_runner.py``."""
 
 from collections.abc import Mapping, Sequence
-from pathlib import Path
 
-from mmengine.config import Config
+from ..errors import InputError
 
-from ..engine import config as edit
-from ..errors import InputError, MissingFileError
-
-SUFFIXES = ('.jpg', '.jpeg', '.png', '.bmp', '.webp')
 # They do nothing to an image that is already read.
 _LOADING = ('LoadImage', 'LoadImageFromFile')
 _NO_CHANGE = ('LoadAnnotations', 'PackDetInputs')
@@ -16,46 +11,6 @@ _NO_CHANGE = ('LoadAnnotations', 'PackDetInputs')
 
 class UnknownStepError(Exception):
     """A transform that ``onnx_runner.py`` does not have."""
-
-
-def find_test_dataset(cfg: Config) -> dict:
-    """Return the config of the test dataset, or of the validation's, out of any wrapper.
-
-    Raises:
-        InputError: If the config has none with a pipeline.
-    """
-    for name in ('test_dataloader', 'val_dataloader'):
-        for dataset in edit.iterate_dicts((cfg.get(name) or {}).get('dataset')):
-            if dataset.get('pipeline') is not None:
-                return dataset
-    raise InputError('the config has no test_dataloader.dataset with a pipeline')
-
-
-def find_photos(cfg: Config, folder: str | None, count: int) -> list[Path]:
-    """Return image files, evenly out of all that there are, by name.
-
-    Args:
-        cfg: Of the model.
-        folder: Holds them, at any depth; None for the folder of the config's test images.
-        count: How many at most, from 1.
-
-    Raises:
-        MissingFileError: If there are none.
-    """
-    if folder is None:
-        dataset = find_test_dataset(cfg)
-        prefix = (dataset.get('data_prefix') or {}).get('img', '')
-        root, where = Path(dataset.get('data_root') or '', prefix), 'of the config'
-    else:
-        root, where = Path(folder), 'of --images'
-    found = sorted(p for p in root.rglob('*') if p.suffix.lower() in SUFFIXES)
-    if not found:
-        raise MissingFileError(
-            f'no photo for the check in {root.absolute()}, the folder {where}: give --images DIR, '
-            'or --no-check'
-        )
-    count = min(count, len(found))
-    return [found[i * len(found) // count] for i in range(count)]
 
 
 def set_size(pipeline: Sequence[dict], height: int, width: int) -> None:
@@ -83,8 +38,8 @@ def set_size(pipeline: Sequence[dict], height: int, width: int) -> None:
     elif not crops:
         resize['size'] = (height, width)
     else:
-        old = _pair(crops[0]['size'])
-        factor = max(height / old[0], width / old[1])
+        old_height, old_width = _pair(crops[0]['size'])
+        factor = max(height / old_height, width / old_width)
         size = resize['size']
         is_pair = isinstance(size, (list, tuple)) and len(size) == 2
         resize['size'] = [round(s * factor) for s in size] if is_pair else round(size * factor)
@@ -134,10 +89,10 @@ def _classification_step(entry: dict) -> dict:
     _allow(entry, kind, antialias=True)
     if resampling not in ('bilinear', 'bicubic'):
         raise UnknownStepError(f'{kind} with interpolation={resampling!r}')
-    if isinstance(size, int) or len(size) == 1:
-        size = size if isinstance(size, int) else size[0]
-        return dict(type='short_side', size=size, resampling=resampling)
-    return dict(type='stretch', size=list(size), resampling=resampling)
+    height, *width = (size,) if isinstance(size, int) else size
+    if not width:
+        return dict(type='short_side', size=height, resampling=resampling)
+    return dict(type='stretch', size=[height, *width], resampling=resampling)
 
 
 def _allow(entry: Mapping, kind: str, *whatever: str, **usual: object) -> None:
@@ -148,5 +103,5 @@ def _allow(entry: Mapping, kind: str, *whatever: str, **usual: object) -> None:
 
 
 def _pair(size: int | Sequence[int]) -> tuple[int, int]:
-    values = [size] if isinstance(size, int) else list(size)
-    return tuple(values * 2 if len(values) == 1 else values)
+    first, *rest = (size,) if isinstance(size, int) else size
+    return first, rest[0] if rest else first

@@ -1,16 +1,13 @@
-import copy
+"""A test pipeline in the words of the runner without PyTorch, and the images of the check."""
 
 import pytest
 
-from tresnet_det.deploy.images import (
-    UnknownStepError,
-    find_photos,
-    find_test_dataset,
-    read_steps,
-    set_size,
-)
+from tresnet_det.deploy.check import find_images
+from tresnet_det.deploy.steps import UnknownStepError, read_steps, set_size
 from tresnet_det.engine.config import load_config
 from tresnet_det.errors import InputError, MissingFileError
+from tresnet_det.inference.pipeline import find_test_dataset
+from tresnet_det.tasks import find_task
 
 
 @pytest.mark.parametrize(
@@ -42,8 +39,6 @@ def test_the_configs_test_pipelines_are_known(project_root, name, task, steps):
 
 
 def test_every_config_has_a_known_test_pipeline(project_root):
-    from tresnet_det.tasks import find_task
-
     for path in sorted((project_root / 'configs').glob('*.py')):
         cfg = load_config(path)
         read_steps(find_test_dataset(cfg)['pipeline'], find_task(cfg).name)
@@ -92,26 +87,26 @@ def test_another_size_reaches_resize_and_crop():
         set_size([dict(type='LoadImage')], 64, 64)
 
 
-def test_photos_come_evenly_out_of_a_folder_and_those_below(project_root, tmp_path):
+def test_images_come_evenly_out_of_a_folder_and_those_below(project_root, tmp_path):
     cfg = load_config(project_root / 'configs/fcos_tresnet_m.py')
     for i in range(10):
         folder = tmp_path / f'part_{i // 5}'
         folder.mkdir(exist_ok=True)
         (folder / f'{i}.JPG').touch()
     (tmp_path / 'notes.txt').touch()
-    found = find_photos(cfg, str(tmp_path), 5)
+    found = find_images(cfg, str(tmp_path), 5)
     assert [path.stem for path in found] == ['0', '2', '4', '6', '8']
-    assert len(find_photos(cfg, str(tmp_path), 99)) == 10
+    assert len(find_images(cfg, str(tmp_path), 99)) == 10
     # Without a folder: where the config's test images are.
     cfg.test_dataloader.dataset.update(data_root=str(tmp_path), data_prefix=dict(img='part_1/'))
-    assert [path.stem for path in find_photos(cfg, None, 2)] == ['5', '7']
+    assert [path.stem for path in find_images(cfg, None, 2)] == ['5', '7']
     cfg.test_dataloader.dataset.data_root = str(tmp_path / 'gone')
     with pytest.raises(MissingFileError, match='give --images DIR, or --no-check'):
-        find_photos(cfg, None, 2)
+        find_images(cfg, None, 2)
 
 
 def test_a_config_without_test_data_says_so(project_root):
-    cfg = copy.deepcopy(load_config(project_root / 'configs/fcos_tresnet_m.py'))
+    cfg = load_config(project_root / 'configs/fcos_tresnet_m.py')
     cfg.test_dataloader = cfg.val_dataloader = None
     with pytest.raises(InputError, match='no test_dataloader'):
         find_test_dataset(cfg)
