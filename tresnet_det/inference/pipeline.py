@@ -9,13 +9,13 @@ from mmdet.registry import DATASETS
 from mmengine.config import Config
 from mmengine.dataset import Compose
 
-from ..datasets.classification import resolve_classes
 from ..datasets.decode import decode_rgb
 from ..datasets.pipeline import build_transforms
 from ..datasets.transforms import LoadImage
 from ..engine import config as edit
 from ..errors import InputError
 from ..models import ClsDataSample
+from ..readers.config import resolve_classes
 from ..tasks import find_task
 
 

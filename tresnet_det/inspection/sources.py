@@ -13,7 +13,7 @@ from ..readers.split import Source
 
 
 def find_sources(
-    findings: Findings, path: Path, img_dir: Path | None = None, alone: bool = False
+    findings: Findings, path: Path, img_dir: Path | None = None, *, alone: bool = False
 ) -> list[Source]:
     """Recognise the data at a path that a user gave.
 
