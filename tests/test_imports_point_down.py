@@ -13,7 +13,7 @@ FLOORS = (
     {'errors', 'input_convention', 'layers', 'files'},
     {'compat'},
     {'checkpoints', '__main__'},
-    {'models', 'publishing'},
+    {'models', 'publishing', 'readers'},
     {'datasets'},
     {'evaluation'},
     {'tasks'},

@@ -11,7 +11,7 @@ from tresnet_det.cli.failures import explain
 from tresnet_det.engine import processes
 from tresnet_det.errors import InputError, MissingFileError
 
-GO_ON = '--resume goes on from the last checkpoint'
+GO_ON = '--resume continues from the last checkpoint'
 ALL = '--launcher', 'pytorch'
 
 

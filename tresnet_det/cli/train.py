@@ -43,7 +43,7 @@ def parse_args() -> argparse.Namespace:
         nargs='?',
         const='auto',
         metavar='CHECKPOINT',
-        help='go on from this checkpoint, or from the latest one in the work directory',
+        help='resume from this checkpoint, or from the latest one in the work directory',
     )
     return command_line.parse_options(parser)
 
@@ -59,7 +59,9 @@ def main() -> None:
     for change in edit.make_resumable(cfg):
         print_log(f'for an exact resume: {change}')
     if args.resume and not resume.resume_from(cfg, args.resume):
-        print_log(f'--resume: no checkpoint in {cfg.work_dir} yet, training starts anew')
+        print_log(
+            f'--resume: no checkpoint in {cfg.work_dir} yet, training starts from the beginning'
+        )
     if cfg.get('load_from'):
         edit.drop_pretrained(cfg)  # the checkpoint has all weights
     command_line.check_data(cfg, ('train_dataloader', 'val_dataloader'))
@@ -71,7 +73,7 @@ def main() -> None:
             runner.train()
     except KeyboardInterrupt:
         last = resume.find_last_checkpoint(runner.work_dir)
-        go_on = f'--resume goes on from {last}' if last else 'no checkpoint was saved yet'
+        go_on = f'--resume continues from {last}' if last else 'no checkpoint was saved yet'
         raise KeyboardInterrupt(go_on) from None
     except ValueError as error:
         if 'parameter group' in str(error):
