@@ -185,7 +185,7 @@ def _inner_clock() -> Iterator[list[float]]:
     from faster_coco_eval import COCOeval_faster
     from pycocotools.cocoeval import COCOeval
 
-    from tresnet_det.evaluation import coco_backends
+    from tresnet_det.evaluation import coco_metric
 
     spent = [0.0]
 
@@ -198,7 +198,7 @@ def _inner_clock() -> Iterator[list[float]]:
 
         return run
 
-    places = [(coco_backends, 'summarize'), (COCOeval, 'summarize')]
+    places = [(coco_metric, 'summarize'), (COCOeval, 'summarize')]
     for name in ('evaluate', 'accumulate'):
         places += [(COCOeval_faster, name), (COCOeval, name)]
     with ExitStack() as stack:
