@@ -9,8 +9,8 @@ import torch
 
 from .checkpoints import read_checkpoint, to_abn, to_ours, to_timm
 from .errors import InputError
+from .files import replacing
 from .input_convention import CONVENTION
-from .whole_files import replacing
 
 FORMATS = ('timm', 'ours')
 WEIGHTS = ('averaged', 'raw')

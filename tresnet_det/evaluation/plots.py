@@ -215,7 +215,7 @@ def _name_findings(report: Any, most: int = 8) -> str:
 def _plot_classes(axes: Axes, parts: Sequence[Any], looks: dict) -> None:
     what = 'labels' if parts[0].split.boxes is None else 'boxes'
     names = parts[0].split.classes
-    counts = {part.split.name: part.class_counts() for part in parts}
+    counts = {part.split.name: part.split.class_counts() for part in parts}
     title, x_label = f'{what.capitalize()} of each class', ''
     if len(names) <= 100 and all(part.split.classes == names for part in parts):
         width = 0.85 / len(parts)
