@@ -140,7 +140,8 @@ def make_listed():
 
 
 WRAPPED = {
-    'wrappers': lambda: ClassBalancedDataset(ConcatDataset([make_listed(), make_listed()]), 0.9),
+    'concatenated': lambda: ConcatDataset([make_listed(), make_listed()]),
+    'class-balanced': lambda: ClassBalancedDataset(make_listed(), 0.9),
     'a torch subset': lambda: Subset(make_listed(), [4, 3, 2, 1, 0, 1, 2]),
 }
 

@@ -88,7 +88,7 @@ def run_model(model: Any, module: ExportModule, image: CheckImage) -> dict[str, 
 
     Args:
         model: In evaluation mode.
-        module: What was exported of it: it says the task and the names of the outputs.
+        module: What was exported of it: it has the task and the names of the outputs.
         image: Of :func:`prepare_images`.
     """
     data = model.data_preprocessor(image.batch, False)

@@ -1,4 +1,4 @@
-"""A config's model with its weights, and what the file says of it."""
+"""A config's model with its weights, and the metadata of its file."""
 
 from collections.abc import Mapping
 from typing import Any

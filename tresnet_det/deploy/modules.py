@@ -112,7 +112,7 @@ class ExportedDetector(nn.Module):
     FCOS with MMDetection's post-processing (``BaseDenseHead.predict_by_feat``), of which it takes
     the points and the decoding; with the candidates of every image and level in a row of fixed
     length, so that a graph can hold it. The order of the operations is MMDetection's, down to how
-    classes are moved apart before the suppression, so that the boxes are the same.
+    classes are moved apart before NMS, so that the boxes are the same.
 
     Args:
         model: FCOS, its ``test_cfg`` with ``nms_pre`` and ``max_per_img`` from 1 and plain NMS.

@@ -82,7 +82,7 @@ def write_onnx(
     Args:
         program: What :func:`trace` made of the module.
         module: Names inputs and outputs.
-        path: The file; one that is there is replaced.
+        path: The file; an existing one is replaced.
         metadata: Plain values, which the file holds as JSON, each by its key.
 
     Raises:
@@ -117,7 +117,7 @@ def write_program(
 
     Args:
         program: What :func:`trace` made.
-        path: The file; one that is there is replaced.
+        path: The file; an existing one is replaced.
         metadata: Plain values, as JSON in the extra file ``metadata.json``.
     """
     with replacing(path) as temporary, quiet():
@@ -125,7 +125,7 @@ def write_program(
 
 
 def require(*packages: str) -> None:
-    """Raise an InputError that says what to install unless these packages are there."""
+    """Raise an InputError that says what to install unless these packages are installed."""
     for package in packages:
         try:
             __import__(package)

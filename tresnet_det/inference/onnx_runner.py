@@ -35,7 +35,7 @@ class OnnxModel:
     Args:
         path: The ``.onnx`` file.
         threads: Of the CPU; None for onnxruntime's own choice.
-        providers: Of onnxruntime; None for CUDA where it is there, and the CPU.
+        providers: Of onnxruntime; None for CUDA where it is available, and the CPU.
 
     Attributes:
         task: ``'detector'``, ``'classifier'`` or ``'backbone'``.

@@ -41,7 +41,7 @@ MOST_PIXELS = 16 << 20  # of all images in a batch with masks, each of which is 
 class Predictor:
     """A model with its weights, its classes and its test pipeline.
 
-    What it says of an image is what ``tools/test.py`` computes for it with one image a batch:
+    What it predicts for an image is what ``tools/test.py`` computes for it with one image a batch:
     the config's test pipeline, the averaged weights where the training kept an average (the
     checkpoint's ``state_dict`` holds them), the model's own threshold and NMS. A batch holds
     images of one padded size alone, so that nothing depends on which others are in it; images
@@ -90,10 +90,10 @@ class Predictor:
             BackboneSpeedHook(channels_last=True).before_run(SimpleNamespace(model=self.model))
 
     def read(self, path: str | os.PathLike) -> np.ndarray:
-        """Read an image file as the task's data sets do: ``(H, W, 3)`` of uint8 in RGB.
+        """Read an image file as the task's datasets do: ``(H, W, 3)`` of uint8 in RGB.
 
         Raises:
-            MissingFileError: It is not there.
+            MissingFileError: It does not exist.
             InputError: It is no image, or broken.
         """
         return self._pipeline.read(os.fspath(path))
