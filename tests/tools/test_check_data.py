@@ -166,7 +166,10 @@ def test_all_faults_of_yolo_are_in_one_table_and_in_the_image(run, data, tmp_pat
         'next: fix the errors, then run this again',
     ):
         assert line in result.out
-    with Image.open(tmp_path / 'found/data.png') as found, Image.open('clean/data.png') as clean:
+    with (
+        Image.open(tmp_path / 'found/data.png') as found,
+        Image.open(tmp_path / 'clean/data.png') as clean,
+    ):
         corners = [
             np.asarray(image.convert('RGB'))[-40:, image.width // 2 :] for image in (found, clean)
         ]
@@ -223,7 +226,7 @@ def test_the_command_that_comes_next_takes_the_folder_that_was_checked(
     python, tool, config, option, folder = shlex.split(line.removeprefix('next: '))
     assert (python, tool, option) == ('python', 'tools/train.py', '--data')
     cfg = edit.load_config(project_root / config)
-    trained = use_folder(cfg, folder, tmp_path / 'out', None)
+    trained = use_folder(cfg, tmp_path / folder, tmp_path / 'out', None)
     assert trained.layout.kind == layout
     assert trained.layout.root == own
 
@@ -256,7 +259,7 @@ def test_a_folder_without_training_data_is_an_error_and_validation_data_alone_is
     training = file.rename(data.folder.parent / 'train.json')
     result = run('check_data', data.folder, '--no-decode')
     assert result.code == 1
-    assert 'data sets without a part for training: 1 [no-training-split]' in result.out
+    assert 'datasets without a part for training: 1 [no-training-split]' in result.out
     pair = (training, data.folder / 'train2017')
     for arguments in (
         [data.folder / 'annotations/instances_val2017.json'], [*pair, '--val', data.folder]

@@ -40,7 +40,7 @@ def test_voc_to_coco_prints_a_table_and_names_the_boxes_left_out(run, real_data)
     assert [sum(table[s][i] for s in ('train', 'val', 'test')) for i in range(1, 5)] == [
         361, 4153, 372, 4886
     ]  # fmt: skip
-    assert 'warning: 2 boxes without area' in done.err
+    assert 'boxes without area, or a side below a pixel: 1 of 1138' in done.err
 
 
 def test_voc_to_coco_names_a_wrong_folder_in_one_line(run):
