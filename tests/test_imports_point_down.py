@@ -10,10 +10,10 @@ import tresnet_det
 PACKAGE = Path(tresnet_det.__file__).parent
 # From the ground up. What shares a floor does not know of each other.
 FLOORS = (
-    {'errors', 'input_convention', 'layers', 'onnx_runner', 'whole_files'},
+    {'errors', 'layers', 'onnx_runner', 'whole_files'},
     {'compat'},
     {'checkpoints', '__main__'},
-    {'models', 'publishing'},
+    {'models'},
     {'deploy', 'datasets'},
     {'evaluation'},
     {'engine', 'inspection'},

@@ -2,8 +2,8 @@
 
 import argparse
 
+from tresnet_det.checkpoints.publish import FORMATS, convert
 from tresnet_det.engine.command_line import run_tool
-from tresnet_det.publishing import FORMATS, convert
 
 
 def main() -> None:

@@ -117,9 +117,9 @@ def main() -> None:
     paths = [] if args.no_check else find_photos(cfg, args.photos, args.num_photos)
 
     checkpoint = None if args.checkpoint == 'none' else args.checkpoint
-    model, meta = build_model(cfg, checkpoint, task)
+    model, classes = build_model(cfg, checkpoint, task)
     module = build_export_module(model, task)
-    metadata = describe(cfg, module, meta, model)
+    metadata = describe(cfg, module, classes, model)
     program = trace(module)
     write_onnx(program, module, out, metadata)
     report_file(out, module, metadata)

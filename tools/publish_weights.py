@@ -2,15 +2,15 @@
 
 import argparse
 
+from tresnet_det.checkpoints.publish import SUFFIXES, WEIGHTS, publish
 from tresnet_det.engine.command_line import run_tool
 from tresnet_det.engine.work_dir import shell_path
-from tresnet_det.publishing import SUFFIXES, WEIGHTS, publish
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument('source', metavar='SRC', help='a checkpoint of tools/train.py')
-    parser.add_argument('--out-dir', metavar='DIR', help='default: beside SRC')
+    parser.add_argument('--out-dir', metavar='DIR', help='default: the folder of SRC')
     parser.add_argument(
         '--weights',
         choices=WEIGHTS,

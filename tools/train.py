@@ -5,7 +5,6 @@ import time
 from pathlib import Path
 
 from mmdet.utils import setup_cache_size_limit_of_dynamo
-from mmengine.logging import print_log
 from mmengine.runner import Runner
 
 from tresnet_det.compat.own_files import tool_command
@@ -57,10 +56,7 @@ def main() -> None:
     if args.auto_scale_lr:
         edit.enable_lr_scaling(cfg)
     resume.make_resumable(cfg)
-    if args.resume and not resume.resume_from(cfg, args.resume):
-        print_log(f'--resume: no checkpoint in {cfg.work_dir} yet, training starts anew')
-    if cfg.get('load_from'):
-        edit.drop_pretrained(cfg)  # the checkpoint has all weights
+    resume.choose_weights(cfg, args.resume, args.pretrained)
     command_line.check_data(cfg, ('train_dataloader', 'val_dataloader'))
 
     runner = build_runner(cfg)

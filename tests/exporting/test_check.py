@@ -45,8 +45,8 @@ def test_a_backbone_takes_its_weights_from_a_published_file(detector_cfg, detect
     torch.save(to_timm(detector.state_dict()), path)
     with pytest.raises(InputError, match='does not fit the model'):
         build_model(copy.deepcopy(detector_cfg), str(path), 'detector')
-    model, meta = build_model(copy.deepcopy(detector_cfg), str(path), 'backbone')
-    assert meta == {}
+    model, classes = build_model(copy.deepcopy(detector_cfg), str(path), 'backbone')
+    assert classes is None
     x = torch.rand(1, 3, 64, 64)
     with torch.no_grad():
         for ours, expected in zip(model.backbone(x), detector.backbone(x), strict=True):

@@ -10,7 +10,7 @@ from typing import Any
 from mmengine.config import Config, ConfigDict
 from mmengine.logging import print_log
 
-from ..compat.checkpoint_io import load_checkpoint_file
+from ..checkpoints import read_checkpoint
 from ..datasets.formats.layouts import KINDS, find_layout
 from ..datasets.formats.own_splits import prepare_splits
 from ..datasets.formats.ready import OwnData, ReadySplit
@@ -65,7 +65,7 @@ def use_folder(
     """
     task = edit.find_task(cfg)
     layout = find_layout(folder, task)
-    classes = None if checkpoint is None else _read_classes(checkpoint)
+    classes = None if checkpoint is None else read_checkpoint(checkpoint).classes
     data = prepare_splits(layout, task, out_dir, classes, testing=checkpoint is not None)
     _check_masks(cfg, data)
     if checkpoint is not None and classes is None:
@@ -152,14 +152,6 @@ def print_lines(lines: list[str]) -> None:
     """Print lines, on the first process only."""
     if os.environ.get('RANK', '0') == '0':
         print_log('\n'.join(lines))
-
-
-def _read_classes(checkpoint: str) -> tuple[str, ...] | None:
-    """Return the classes that a checkpoint was trained on, None where it does not say."""
-    meta = load_checkpoint_file(checkpoint).get('meta') or {}
-    of_data = {str(k).lower(): v for k, v in (meta.get('dataset_meta') or {}).items()}
-    classes = of_data.get('classes')
-    return tuple(map(str, classes)) if isinstance(classes, list | tuple) else None
 
 
 def _check_masks(cfg: Config, data: OwnData) -> None:

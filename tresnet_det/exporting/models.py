@@ -2,7 +2,7 @@
 
 import contextlib
 import logging
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 
 from mmdet.datasets import CocoDataset
 from mmdet.registry import MODELS
@@ -10,12 +10,12 @@ from mmengine.config import Config
 from mmengine.registry import init_default_scope
 from torch import nn
 
-from ..checkpoints import load_backbone_weights, read_checkpoint
+from ..checkpoints import load_backbone_weights, load_weights, read_checkpoint
 from ..datasets.classification import resolve_classes
 from ..engine import config as edit
 from ..engine.building import config_errors
-from ..engine.key_match import match_keys
 from ..errors import InputError
+from ..models import TResNet
 from .images import UnknownStepError, find_test_dataset, read_steps
 
 FORMAT = 1  # of the metadata, which onnx_runner.py holds against what it knows
@@ -23,7 +23,7 @@ FORMAT = 1  # of the metadata, which onnx_runner.py holds against what it knows
 
 def build_model(
     cfg: Config, checkpoint: str | None, task: str
-) -> tuple[nn.Module, Mapping[str, object]]:
+) -> tuple[nn.Module, Sequence[str] | None]:
     """Build the model of a config, in evaluation mode, and load its weights.
 
     Args:
@@ -33,7 +33,7 @@ def build_model(
         task: ``'detector'``, ``'classifier'`` or ``'backbone'``.
 
     Returns:
-        The model and the ``meta`` of the checkpoint.
+        The model and the checkpoint's classes, None where it does not say.
 
     Raises:
         MissingFileError: If there is no such checkpoint.
@@ -44,27 +44,14 @@ def build_model(
     with config_errors(), _quiet():
         model = MODELS.build(cfg.model)
         model.init_weights()
-    meta = {} if checkpoint is None else _load(model, checkpoint, task)
-    return model.eval(), meta
-
-
-def _load(model: nn.Module, checkpoint: str, task: str) -> Mapping[str, object]:
-    content = read_checkpoint(checkpoint)
-    meta = content.get('meta')
-    meta = meta if isinstance(meta, Mapping) else {}
-    weights = content.get('state_dict', content)
-    match = match_keys(model.state_dict(), weights)
-    if match.complete:
-        model.load_state_dict({k.removeprefix('module.'): v for k, v in weights.items()}, False)
-    elif task == 'backbone':
-        load_backbone_weights(model, content)
+    if checkpoint is None:
+        return model.eval(), None
+    weights = read_checkpoint(checkpoint)
+    if task == 'backbone' and isinstance(model.backbone, TResNet):
+        load_backbone_weights(model, weights)
     else:
-        raise InputError(
-            f'{checkpoint} does not fit the model: {len(match.missing)} tensors are missing and '
-            f'{len(match.reshaped)} of another shape; first: {match.first_problem}; give the '
-            'config that it was trained with'
-        )
-    return meta
+        load_weights(model, weights)
+    return model.eval(), weights.classes
 
 
 @contextlib.contextmanager
@@ -78,14 +65,14 @@ def _quiet() -> Iterator[None]:
 
 
 def describe(
-    cfg: Config, module: nn.Module, meta: Mapping[str, object], model: nn.Module
+    cfg: Config, module: nn.Module, trained_classes: Sequence[str] | None, model: nn.Module
 ) -> dict[str, object]:
     """Return the metadata of a file: plain values.
 
     Args:
         cfg: Of the model, as exported.
         module: What is exported.
-        meta: Of the checkpoint.
+        trained_classes: Of the checkpoint.
         model: That the module was made of.
     """
     from .. import __version__
@@ -107,7 +94,7 @@ def describe(
         network=network,
         input=f'images (N, 3, H, W): RGB in 0..255, not normalised, sides {sides}; the image at '
         'the left upper corner, the rest in the colour of border',
-        classes=_find_classes(cfg, meta),
+        classes=_find_classes(cfg, trained_classes),
         reader='opencv' if task == 'detection' else 'pillow',
         steps=steps,
         why_no_steps=why,
@@ -125,10 +112,10 @@ def describe(
     return described
 
 
-def _find_classes(cfg: Config, meta: Mapping[str, object]) -> Sequence[str] | None:
+def _find_classes(cfg: Config, trained: Sequence[str] | None) -> Sequence[str] | None:
     """Return the classes of the checkpoint, of the config or of MS-COCO, None if it is none."""
     count = edit.get_num_classes(cfg)
-    candidates = [(meta.get('dataset_meta') or {}).get('classes')]
+    candidates = [trained]
     try:
         dataset = find_test_dataset(cfg)
     except InputError:

@@ -9,7 +9,7 @@ from mmcv.cnn import build_norm_layer
 from torch import nn
 from torch.nn.modules.batchnorm import _BatchNorm
 
-from ..checkpoints import adapt_norm_notation
+from ..checkpoints.formats import adapt_norm_notation
 from ..errors import InputError
 from ..layers import BlurPool, InPlaceABN
 from ..layers.recompute import Recipe, convolve

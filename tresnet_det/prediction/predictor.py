@@ -1,7 +1,6 @@
 """A trained model applied to images: detection, classification and multi-label alike."""
 
 import copy
-import logging
 import math
 import os
 from collections.abc import Iterable, Iterator, Mapping, Sequence
@@ -17,22 +16,20 @@ from mmdet.structures.mask import encode_mask_results
 from mmengine.config import Config
 from mmengine.dataset import Compose, pseudo_collate
 from mmengine.device import get_device
-from mmengine.logging import print_log
-from mmengine.model import BaseModel, revert_sync_batchnorm
+from mmengine.model import revert_sync_batchnorm
 from mmengine.registry import init_default_scope
 from mmengine.structures import BaseDataElement
 
-from ..compat.checkpoint_io import load_checkpoint_file
+from ..checkpoints import load_weights, read_checkpoint
+from ..checkpoints.load import Checkpoint
 from ..datasets.decode import decode_rgb
 from ..datasets.pipeline import build_transforms
 from ..datasets.transforms import LoadImage
 from ..engine import config as edit
 from ..engine.backbone_speed import BackboneSpeedHook
 from ..engine.building import config_errors
-from ..engine.key_match import match_keys
 from ..engine.work_dir import find_checkpoint
 from ..errors import InputError, MissingFileError
-from ..input_convention import compare, read_convention
 from ..models import ClsDataSample
 from .inputs import InputImage, Report
 
@@ -75,17 +72,17 @@ class Predictor:
         self.device = _find_device(device)
         path = find_checkpoint(checkpoint)
         cfg = copy.deepcopy(config) if isinstance(config, Config) else edit.load_config(config)
-        content = load_checkpoint_file(path)
+        weights = read_checkpoint(path)
         self.task = edit.find_task(cfg)
         init_default_scope(cfg.get('default_scope') or 'mmdet')
-        self.classes = _find_classes(cfg, content, path)
+        self.classes = _find_classes(cfg, weights)
         edit.drop_pretrained(cfg)  # the checkpoint has all weights
         with config_errors():
             model = revert_sync_batchnorm(MODELS.build(cfg.model))
             self._pipeline = _build_pipeline(cfg, self.task)
         loaders = edit.iterate_dicts([cfg.get('train_dataloader'), cfg.get('test_dataloader')])
         self._has_masks = any(transform.get('with_mask') for transform in loaders)
-        _load_weights(model, content, path)
+        load_weights(model, weights)
         self.model = model.to(self.device).eval()
         if any(h.get('channels_last') for h in edit.iterate_dicts(cfg.get('custom_hooks'))):
             # The layout that the config tests in: on a GPU, another one may round otherwise.
@@ -295,14 +292,12 @@ def _find_device(name: str | None) -> torch.device:
     return device
 
 
-def _find_classes(cfg: Config, checkpoint: Mapping, path: str) -> tuple[str, ...]:
+def _find_classes(cfg: Config, checkpoint: Checkpoint) -> tuple[str, ...]:
     """Return a name for each output of the head, and tell a head that takes its number from data.
 
     Raises:
         InputError: Nothing says how many classes there are.
     """
-    meta = checkpoint.get('meta') or {}
-    of_data = {k.lower(): v for k, v in (meta.get('dataset_meta') or meta).items()}
     dataset = (cfg.get('test_dataloader') or {}).get('dataset')
     parts = list(edit.iterate_dicts(dataset))
     of_config = [part['metainfo'] for part in parts if part.get('metainfo')]
@@ -310,7 +305,7 @@ def _find_classes(cfg: Config, checkpoint: Mapping, path: str) -> tuple[str, ...
     kinds = [part['type'] for part in parts if 'ann_file' in part]
     kinds = [DATASETS.get(kind) if isinstance(kind, str) else kind for kind in kinds]
     of_kind = [getattr(kind, 'METAINFO', {}) for kind in kinds]
-    known = [info.get('classes') for info in (of_data, *of_config, *of_kind)]
+    known = [checkpoint.classes, *(info.get('classes') for info in (*of_config, *of_kind))]
     known = [tuple(map(str, names)) for names in known if isinstance(names, (list, tuple))]
     number = edit.get_num_classes(cfg)
     if number is None and known:
@@ -318,37 +313,10 @@ def _find_classes(cfg: Config, checkpoint: Mapping, path: str) -> tuple[str, ...
         edit.set_num_classes(cfg, number)
     if number is None:
         raise InputError(
-            f'{path} does not say what classes it knows: set the number in the head of the config '
-            '(model.head.num_classes)'
+            f'{checkpoint.source} does not say what classes it knows: set the number in the head '
+            'of the config (model.head.num_classes)'
         )
     return next((names for names in known if len(names) == number), tuple(map(str, range(number))))
-
-
-def _load_weights(model: BaseModel, checkpoint: Mapping, path: str) -> None:
-    """Load every tensor.
-
-    Raises:
-        InputError: One is missing or has another shape.
-    """
-    state = checkpoint.get('state_dict', checkpoint)
-    match = match_keys(model.state_dict(), state)
-    if not match.complete:
-        raise InputError(
-            f'{path} does not fit the model of the config: {len(match.matched)} tensors fit, '
-            f'{len(match.missing)} are missing, {len(match.reshaped)} have another shape; first: '
-            f'{match.first_problem}; give the config it was trained with, or its work directory '
-            'alone'
-        )
-    if match.unexpected:
-        message = f'{path}: {len(match.unexpected)} tensors not used ({match.unexpected[0]}, ...)'
-        print_log(message, level=logging.WARNING)
-    model.load_state_dict({k.removeprefix('module.'): v for k, v in state.items()}, strict=False)
-    trained_on = (checkpoint.get('meta') or {}).get('input')
-    if trained_on:
-        convention = read_convention(model.data_preprocessor)
-        warning = compare(convention, trained_on, f'the weights of {path}')
-        if warning:
-            print_log(warning, level=logging.WARNING)
 
 
 def _build_pipeline(cfg: Config, task: str) -> _DetectionPipeline | _ClassificationPipeline:
