@@ -10,15 +10,18 @@ import tresnet_det
 PACKAGE = Path(tresnet_det.__file__).parent
 # From the ground up. What shares a floor does not know of each other.
 FLOORS = (
-    {'errors', 'layers', 'onnx_runner', 'whole_files'},
+    {'errors', 'layers', 'files'},
     {'compat'},
     {'checkpoints', '__main__'},
     {'models'},
-    {'deploy', 'datasets'},
+    {'datasets'},
     {'evaluation'},
+    {'tasks'},
     {'engine', 'inspection'},
-    {'profiling', 'prediction'},
-    {'exporting'},
+    {'inference'},
+    {'deploy'},
+    {'profiling'},
+    {'cli'},
 )
 FLOOR = {room: number for number, rooms in enumerate(FLOORS) for room in rooms}
 FILES = sorted(PACKAGE.rglob('*.py'))

@@ -20,10 +20,10 @@ from tresnet_det.checkpoints import load_backbone_weights, read_checkpoint
 from tresnet_det.checkpoints.publish import convert, publish
 from tresnet_det.compat.checkpoint_io import load_checkpoint_file
 from tresnet_det.datasets import TorchvisionDataset
+from tresnet_det.deploy.models import build_model
 from tresnet_det.engine.own_data import use_folder
 from tresnet_det.errors import InputError, MissingFileError
-from tresnet_det.exporting.models import build_model
-from tresnet_det.prediction.predictor import Predictor
+from tresnet_det.inference.predictor import Predictor
 
 PIPELINE = [dict(type='LoadImage'), dict(type='PackDetInputs')]
 

@@ -68,9 +68,9 @@ def test_a_card_says_how_the_config_trains(config):
     assert told['Backbone'] == (f'TResNet-{arch.upper()}' if arch else 'ResNet-50')
     preprocessor = cfg.model.get('data_preprocessor') or cfg.data_preprocessor
     with DefaultScope.overwrite_default_scope('mmdet'):
-        convention = read_img_norm(MODELS.build(preprocessor))
-    unit_range = convention == dict(mean=[0.0] * 3, std=[255.0] * 3, bgr_to_rgb=True)
-    assert convention['bgr_to_rgb']
+        img_norm = read_img_norm(MODELS.build(preprocessor))
+    unit_range = img_norm == dict(mean=[0.0] * 3, std=[255.0] * 3, bgr_to_rgb=True)
+    assert img_norm['bgr_to_rgb']
     assert (told['Input'] == 'RGB in [0, 1]') == unit_range
 
 

@@ -8,7 +8,7 @@ import pytest
 import torch
 from mmengine.evaluator import BaseMetric
 
-from tresnet_det import whole_files
+from tresnet_det import files
 from tresnet_det.compat.checkpoint_io import load_checkpoint_file
 from tresnet_det.engine.resume import find_last_checkpoint
 from tresnet_det.errors import InputError
@@ -125,13 +125,13 @@ def fail_to_write(monkeypatch):
 
         def open_(path, *args, **kwargs):
             file = original(path, *args, **kwargs)
-            if Path(path).name.removesuffix(whole_files.UNFINISHED) in names:
+            if Path(path).name.removesuffix(files.UNFINISHED) in names:
                 file.write(b'half')
                 file.close()
                 raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
             return file
 
-        monkeypatch.setattr(whole_files, 'open', open_, raising=False)
+        monkeypatch.setattr(files, 'open', open_, raising=False)
 
     return prepare
 
@@ -143,7 +143,7 @@ def test_a_full_disk_ends_the_training_with_one_line(train, fail_to_write, tmp_p
     line = str(caught.value)
     work = tmp_path / 'work'
     assert line.startswith(f'{work}/epoch_2.pth cannot be written: No space left on device (0.')
-    assert line.endswith(f'; mend that, and --resume goes on from {work}/epoch_1.pth')
+    assert line.endswith(f'; fix that, and --resume continues from {work}/epoch_1.pth')
     assert ' MB free)' in line
     assert '\n' not in line
     assert find_last_checkpoint(work) == f'{work}/epoch_1.pth'
@@ -165,9 +165,9 @@ def test_a_training_that_is_told_to_go_on_does(train, fail_to_write, log, tmp_pa
     assert runner.iter == 8
     (line,) = (line for line in lines if 'cannot be written' in line)
     assert line.startswith(f'{work}/{file} cannot be written: No space left on device (')
-    assert line.endswith(f'; the training goes on, {work}/epoch_1.pth stays the last checkpoint')
+    assert line.endswith(f'; the training continues, {work}/epoch_1.pth stays the last checkpoint')
     assert find_last_checkpoint(work) == f'{work}/epoch_1.pth'
-    assert not list(work.glob('*' + whole_files.UNFINISHED))
+    assert not list(work.glob('*' + files.UNFINISHED))
 
 
 def test_what_was_not_written_is_not_taken_for_written_later(train, fail_to_write, tmp_path):

@@ -8,6 +8,7 @@ import torch
 from mmdet.registry import MODELS
 from mmengine.config import Config
 
+from tresnet_det.engine import reuse
 from tresnet_det.engine.reuse import use_tresnet
 from tresnet_det.errors import InputError
 
@@ -42,6 +43,23 @@ def with_model(**changes):
     return cfg
 
 
+@pytest.fixture(scope='module')
+def measure_once():
+    """Most configs have the same backbone, which is built and measured once."""
+    measured, probe = {}, reuse._probe
+
+    def remembered(backbone):
+        key = repr(backbone)
+        if key not in measured:
+            measured[key] = probe(backbone)
+        return measured[key]
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(reuse, '_probe', remembered)
+        yield
+
+
+@pytest.mark.usefixtures('measure_once')
 @pytest.mark.parametrize('path', REUSE, ids=[p.stem.removesuffix('_tresnet_m') for p in REUSE])
 def test_it_gives_the_config_of_the_file(path, tmp_path):
     (line,) = (line for line in path.read_text().splitlines() if line.startswith('_base_'))

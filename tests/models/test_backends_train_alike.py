@@ -17,7 +17,7 @@ from torch import nn
 
 from tresnet_det import TResNet
 from tresnet_det.layers import InPlaceABN
-from tresnet_det.models.conv_norm import iterate_norms
+from tresnet_det.models.norms import iterate_norms
 
 ITERATIONS = 20
 CLASSES = 5

@@ -13,7 +13,7 @@ from tresnet_det.checkpoints import load_backbone_weights
 from tresnet_det.checkpoints.img_norm import IMG_NORM_CFG, read_img_norm
 from tresnet_det.errors import InputError
 from tresnet_det.models import ClsDataPreprocessor, ClsDataSample
-from tresnet_det.models.conv_norm import iterate_norms
+from tresnet_det.models.norms import iterate_norms
 
 CLASSES = 5
 ARCH = dict(depths=(1, 1, 1, 1), width_factor=0.25)  # 512 channels at the end

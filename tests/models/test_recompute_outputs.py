@@ -5,7 +5,7 @@ import torch
 from torch import nn
 
 from tresnet_det import TResNet
-from tresnet_det.models.conv_norm import iterate_norms
+from tresnet_det.models.norms import iterate_norms
 from tresnet_det.profiling.counts import kept_bytes_per_image
 
 MIB = 2**20

@@ -11,7 +11,7 @@ from torch import nn
 
 from tresnet_det import TResNet
 from tresnet_det.layers import BlurPool, InPlaceABN
-from tresnet_det.models.conv_norm import iterate_norms
+from tresnet_det.models.norms import iterate_norms
 
 ARCHS = {'m': 31.4, 'l': 56.0, 'xl': 78.4}  # paper: million parameters with 1000 classes
 STRIDES = (4, 8, 16, 32)

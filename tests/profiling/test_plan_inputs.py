@@ -46,7 +46,7 @@ def test_keeping_images_without_annotations_keeps_all_of_coco(project_root):
 
 def test_data_of_one_s_own_needs_its_size(project_root):
     cfg = read(project_root, 'bccd/fcos_tresnet_m_bccd.py')
-    with pytest.raises(InputError, match='give --images N'):
+    with pytest.raises(InputError, match='give --num-images N'):
         plan_inputs.read_training(cfg)
     training = plan_inputs.read_training(cfg, images=255, image_kb=20)
     assert (training.images, training.file_bytes) == (255, 20_000)

@@ -2,7 +2,6 @@ import csv
 
 import pytest
 
-from tresnet_det.errors import InputError
 from tresnet_det.profiling import charts, report
 
 
@@ -65,12 +64,6 @@ def test_what_fails_half_way_leaves_the_old_file(tmp_path):
         write_half()
     assert path.read_text() == 'old'
     assert [p.name for p in tmp_path.iterdir()] == ['figures.csv']
-
-
-def test_a_place_that_cannot_be_written_is_named_before_anything_is_measured(tmp_path):
-    (tmp_path / 'file').touch()
-    with pytest.raises(InputError, match='--out .*file/figures'):
-        report.check_writable(tmp_path / 'file' / 'figures')
 
 
 def test_the_header_says_what_the_figures_depend_on(settings):

@@ -6,6 +6,7 @@ import shutil
 
 import numpy as np
 import pytest
+from own_layouts import write_yolo
 from PIL import Image
 
 from tresnet_det.engine import config as edit
@@ -13,7 +14,7 @@ from tresnet_det.engine.own_data import use_folder
 
 
 def test_data_without_fault_exits_with_0_and_leaves_report_and_image(run, data, tmp_path):
-    result = run('check_data', data.folder, '--workers', 0, '--out', 'found')
+    result = run('check_data', data.folder, '--workers', 0, '--out-dir', 'found')
     assert result.code == 0, result.err
     assert '0 errors' in result.out
     assert 'after the resize to 1333 x 800 (the default)' in result.out
@@ -38,7 +39,7 @@ def test_faults_exit_with_1_and_are_shown_with_examples_and_mend(run, data, tmp_
     for image in images[:5]:
         image.unlink()
     data.edit('val', lambda content: content['images'][0].update(width=999))
-    result = run('check_data', data.folder, '--workers', 0, '--limit', 2, '--out', 'found')
+    result = run('check_data', data.folder, '--workers', 0, '--limit', 2, '--out-dir', 'found')
     assert result.code == 1
     assert result.err == ''
     (start,) = [i for i, line in enumerate(result.out.splitlines()) if '[missing-image]' in line]
@@ -113,7 +114,7 @@ def test_class_folders_are_drawn_without_boxes(run, tmp_path):
         folder.mkdir(parents=True)
         pixels = np.random.default_rng(seed).integers(256, size=(9, 9, 3), dtype=np.uint8)
         Image.fromarray(pixels).resize((32, 32)).save(folder / 'a.png')
-    result = run('check_data', 'set', '--workers', 0, '--out', 'found')
+    result = run('check_data', 'set', '--workers', 0, '--out-dir', 'found')
     assert result.code == 0, result.out
     assert 'train labels' in result.out
     assert 'levels' not in result.out
@@ -122,27 +123,6 @@ def test_class_folders_are_drawn_without_boxes(run, tmp_path):
 
 # ---------------------------------------------------------------------------------------------
 # YOLO, and what comes next
-
-
-def write_yolo(root, out):
-    """The demo data as YOLO keeps it."""
-    for split in ('train', 'val'):
-        content = json.loads((root / f'annotations/instances_{split}2017.json').read_text())
-        shutil.copytree(root / f'{split}2017', out / f'images/{split}')
-        (out / f'labels/{split}').mkdir(parents=True)
-        for image in content['images']:
-            width, height = image['width'], image['height']
-            rows = [
-                f'{a["category_id"] - 1} {(x + w / 2) / width:.6f} {(y + h / 2) / height:.6f} '
-                f'{w / width:.6f} {h / height:.6f}'
-                for a in content['annotations']
-                if a['image_id'] == image['id']
-                for x, y, w, h in [a['bbox']]
-            ]
-            stem = image['file_name'].rpartition('.')[0]
-            (out / f'labels/{split}/{stem}.txt').write_text('\n'.join(rows))
-    names = ', '.join(repr(str(number)) for number in range(10))
-    (out / 'data.yaml').write_text(f'train: images/train\nval: images/val\nnames: [{names}]\n')
 
 
 def test_yolo_is_checked_as_the_coco_files_that_it_was_made_of(run, data, tmp_path):
@@ -160,7 +140,7 @@ def test_yolo_is_checked_as_the_coco_files_that_it_was_made_of(run, data, tmp_pa
 def test_all_faults_of_yolo_are_in_one_table_and_in_the_image(run, data, tmp_path):
     own = tmp_path / 'own'
     write_yolo(data.folder, own)
-    assert run('check_data', 'own', '--workers', 0, '--out', 'clean').code == 0
+    assert run('check_data', 'own', '--workers', 0, '--out-dir', 'clean').code == 0
     labels = sorted((own / 'labels/train').iterdir())
     labels[0].write_text('0 48 30 20 20\n')
     labels[1].write_text('17 0.5 0.5 0.2 0.2\n0 0.5 0.5 0.2\n')
@@ -171,7 +151,7 @@ def test_all_faults_of_yolo_are_in_one_table_and_in_the_image(run, data, tmp_pat
     (own / 'labels/val/more.txt').write_text('')
     text = (own / 'data.yaml').read_text()
     (own / 'data.yaml').write_text(text + 'nc: 11\n')
-    result = run('check_data', 'own', '--workers', 0, '--out', 'found')
+    result = run('check_data', 'own', '--workers', 0, '--out-dir', 'found')
     assert result.code == 1
     assert result.err == ''
     for line in (

@@ -1,5 +1,4 @@
 import http.server
-import importlib.util
 import io
 import json
 import re
@@ -13,8 +12,6 @@ import pytest
 from tresnet_det.datasets import archives, coco_download
 from tresnet_det.datasets.coco_download import get_coco
 from tresnet_det.errors import InputError
-
-TOOL = Path(__file__).parents[2] / 'tools/get_coco.py'
 
 
 def make_zip(members: dict[str, bytes]) -> bytes:
@@ -148,35 +145,26 @@ def test_archives_are_kept_on_request_and_used_again(server, tmp_path):
     assert len(server.requests) == before
 
 
-def test_a_partial_download_goes_on_where_it_ended(server, tmp_path):
-    data = server.files['/zips/val2017.zip']
-    (tmp_path / 'val2017.zip.part').write_bytes(data[:1234])
-    get_coco(tmp_path, splits=['val'], base_url=server.url)
-    assert ('/zips/val2017.zip', 'bytes=1234-') in server.requests
+@pytest.mark.parametrize(
+    ('behaviour', 'part', 'asked'),
+    [
+        ('', slice(1234), 'bytes=1234-'),
+        ('', slice(None), None),  # complete: nothing is asked for
+        ('', b'x' * 10**6, None),  # longer than the file
+        ('no ranges', b'x' * 1234, 'bytes=1234-'),
+        ('no length', b'x' * 10, None),
+    ],
+)
+def test_a_partial_download_is_completed_or_started_over(server, tmp_path, behaviour, part, asked):
+    path = '/zips/val2017.zip'
+    server.behaviour[path] = behaviour
+    part = server.files[path][part] if isinstance(part, slice) else part
+    (tmp_path / 'val2017.zip.part').write_bytes(part)
+    assert get_coco(tmp_path, splits=['val'], base_url=server.url) == {'val2017': 2}
     assert names(tmp_path / 'val2017') == ['0.jpg', '1.jpg']
-
-
-def test_a_complete_part_is_not_fetched_again(server, tmp_path):
-    (tmp_path / 'val2017.zip.part').write_bytes(server.files['/zips/val2017.zip'])
-    get_coco(tmp_path, splits=['val'], base_url=server.url)
-    assert '/zips/val2017.zip' not in [path for path, _ in server.requests]
-
-
-def test_a_server_without_ranges_starts_over(server, tmp_path):
-    server.behaviour['/zips/val2017.zip'] = 'no ranges'
-    (tmp_path / 'val2017.zip.part').write_bytes(b'x' * 1234)
-    assert get_coco(tmp_path, splits=['val'], base_url=server.url) == {'val2017': 2}
-
-
-def test_a_part_longer_than_the_file_starts_over(server, tmp_path):
-    (tmp_path / 'val2017.zip.part').write_bytes(b'x' * 10**6)
-    assert get_coco(tmp_path, splits=['val'], base_url=server.url) == {'val2017': 2}
-
-
-def test_a_server_that_says_no_length_is_believed_to_its_end(server, tmp_path):
-    server.behaviour['/zips/val2017.zip'] = 'no length'
-    (tmp_path / 'val2017.zip.part').write_bytes(b'x' * 10)
-    assert get_coco(tmp_path, splits=['val'], base_url=server.url) == {'val2017': 2}
+    if asked:
+        assert (path, asked) in server.requests
+    assert (path in dict(server.requests)) == (part != server.files[path])
 
 
 def test_a_connection_that_breaks_is_taken_up_again(server, tmp_path):
@@ -205,12 +193,6 @@ def test_a_corrupt_member_is_found_and_nothing_half_unpacked(server, tmp_path):
         get_coco(tmp_path, splits=['val'], base_url=server.url)
     assert not (tmp_path / 'val2017').exists()
     assert not list(tmp_path.glob('.unpack*'))
-
-
-def test_what_is_no_zip_is_named(server, tmp_path):
-    server.files['/zips/val2017.zip'] = b'<html>log in to the hotel</html>'
-    with pytest.raises(InputError, match=r'val2017\.zip: corrupt'):
-        get_coco(tmp_path, splits=['val'], base_url=server.url)
 
 
 def evil_zips() -> dict[str, bytes]:
@@ -282,26 +264,33 @@ def test_what_a_killed_run_left_is_removed(server, tmp_path):
     assert not (tmp_path / '.unpack-dead').exists()
 
 
-def test_empty_images_are_named(server, tmp_path):
+@pytest.mark.parametrize('change', [Path.unlink, lambda path: path.write_bytes(b'')])
+def test_images_deleted_or_emptied_later_are_named(server, tmp_path, change):
     get_coco(tmp_path, base_url=server.url)
-    (tmp_path / 'train2017/1.jpg').write_bytes(b'')
-    with pytest.raises(InputError, match=r'lacks 1 of 3 images .* empty.* the first is 1\.jpg'):
+    change(tmp_path / 'train2017/1.jpg')
+    with pytest.raises(InputError, match=r'lacks 1 of 3 images .* the first is 1\.jpg'):
         get_coco(tmp_path, base_url=server.url)
 
 
-def test_the_address_that_answered_is_named_with_the_options(server, tmp_path):
-    server.behaviour['/zips/val2017.zip'] = 'moved'
-    with pytest.raises(InputError, match='/elsewhere: the server answers 404') as caught:
-        get_coco(tmp_path, base_url=server.url)
-    assert '--base-url names another server' in str(caught.value)
-    assert '--year another year' in str(caught.value)
+VAL = '/zips/val2017.zip'
 
 
-def test_a_missing_file_on_the_server_is_named(server, tmp_path):
-    del server.files['/zips/val2017.zip']
-    with pytest.raises(InputError, match=r'zips/val2017\.zip: the server answers 404'):
-        get_coco(tmp_path / 'coco', base_url=server.url)
-    assert not (tmp_path / 'coco').exists()  # found before anything was downloaded
+@pytest.mark.parametrize(
+    ('change', 'message'),
+    [
+        (lambda s: s.files.update({VAL: b'<html>log in</html>'}), r'val2017\.zip: corrupt'),
+        (lambda s: s.files.pop(VAL), r'zips/val2017\.zip: the server answers 404'),
+        (lambda s: s.behaviour.update({VAL: 'moved'}),
+         '/elsewhere: the server answers 404.*--base-url names .*--year another year'),
+        (lambda s: s.files.update({VAL: make_zip(images('val', 1))}),
+         r'lacks 1 of 2 images .* the first is 1\.jpg'),
+    ],
+)  # fmt: skip
+def test_what_the_server_does_wrong_is_named(server, tmp_path, change, message):
+    change(server)
+    with pytest.raises(InputError, match=message):
+        get_coco(tmp_path, splits=['val'], base_url=server.url)
+    assert not (tmp_path / 'val2017').exists()
 
 
 def test_no_server_is_one_line(tmp_path, monkeypatch):
@@ -332,20 +321,6 @@ def test_a_disk_that_fills_up_is_one_line(tmp_path):
         raise OSError(errno.ENOSPC, 'No space left on device')
 
 
-def test_images_that_the_archive_lacks_are_named(server, tmp_path):
-    server.files['/zips/val2017.zip'] = make_zip(images('val', 1))
-    with pytest.raises(InputError, match=r'lacks 1 of 2 images .* the first is 1\.jpg'):
-        get_coco(tmp_path, splits=['val'], base_url=server.url)
-    assert not (tmp_path / 'val2017').exists()
-
-
-def test_images_deleted_later_are_named(server, tmp_path):
-    get_coco(tmp_path, base_url=server.url)
-    (tmp_path / 'train2017/1.jpg').unlink()
-    with pytest.raises(InputError, match=r'lacks 1 of 3 images .* the first is 1\.jpg'):
-        get_coco(tmp_path, base_url=server.url)
-
-
 def test_annotations_of_ones_own_are_not_overwritten(server, tmp_path):
     (tmp_path / 'annotations').mkdir()
     (tmp_path / 'annotations/captions_val2017.json').write_text('mine')
@@ -366,14 +341,9 @@ def test_the_official_server_is_held_to_the_official_figures(server, tmp_path, m
     assert get_coco(tmp_path, base_url=server.url) == {'train2017': 3, 'val2017': 2}
 
 
-def test_the_tool_prints_what_came_or_one_line(server, tmp_path, capsys):
-    spec = importlib.util.spec_from_file_location('get_coco_tool', TOOL)
-    tool = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(tool)
-    argv = ['--out', str(tmp_path), '--splits', 'val', '--base-url', server.url]
-    assert tool.main(argv) == 0
-    assert 'val2017: 2 images' in capsys.readouterr().out
-    assert tool.main([*argv[:-1], 'nonsense', '--splits', 'train']) == 2
-    captured = capsys.readouterr()
-    assert captured.err.startswith('error: nonsense')
-    assert captured.err.count('\n') == 1
+def test_the_tool_prints_what_came_or_one_line(server, tmp_path, run):
+    options = ['--out-dir', tmp_path, '--splits', 'val']
+    done = run('get_coco', *options, '--base-url', server.url)
+    assert done.code == 0, done.err
+    assert 'val2017: 2 images' in done.out
+    assert run('get_coco', *options, '--base-url', 'nonsense', '--splits', 'train').error

@@ -60,7 +60,7 @@ def test_speeds_come_from_a_benchmark_s_file(run, imagenet, project_root):
         ([*SPEED, '--speeds', 'a.csv'], 'how fast does one GPU train?'),
         (['--speeds', 'none.csv'], 'no measured speeds at'),
         ([*SPEED, '--in-node', 'string'], "unknown link 'string'"),
-        ([*SPEED, '--images', 0], '0 images'),
+        ([*SPEED, '--num-images', 0], '0 images'),
         ([*SPEED, '--image-kb', -1], '-1000 bytes'),
         ([*SPEED, '--gpus-per-node', 0], 'cannot train'),
         (['--images-per-second', -3], '-3 images/s'),

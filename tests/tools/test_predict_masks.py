@@ -139,7 +139,6 @@ def by_image(rows):
     ('name', 'threshold'),
     [
         ('mask_rcnn', 'model.test_cfg.rcnn.score_thr'),
-        ('condinst', 'model.test_cfg.score_thr'),
         ('solov2', 'model.test_cfg.score_thr'),
     ],
 )
@@ -151,7 +150,7 @@ def test_the_masks_are_those_that_test_computes(
     result = run('test', *arguments, '--out', kept, '--work-dir', tmp_path / 'test')
     assert result.code == 0, result.err
     expected = {sample['img_id']: sample['pred_instances'] for sample in mmengine.load(kept)}
-    options = ('--out', out, '--ann-file', shapes / 'truth.json', '--score-thr', 0)
+    options = ('--out-dir', out, '--ann-file', shapes / 'truth.json', '--score-thr', 0)
     # In a batch, rounding may turn a pixel at the very threshold, and give the last place that
     # max_per_img leaves to another one.
     for batch_size, share, compared in ((1, 0, None), (4, 1e-3, -1)):
@@ -222,7 +221,7 @@ def test_pycocotools_measures_the_file_as_test_does(
     result = run('test', *arguments, '--out', figures, '--work-dir', tmp_path / 'test')
     assert result.code == 0, result.err
     options = ('--ann-file', shapes / 'truth.json', '--no-images')
-    assert run('predict', *arguments, shapes / 'images', '--out', out, *options).code == 0
+    assert run('predict', *arguments, shapes / 'images', '--out-dir', out, *options).code == 0
 
     tested = read(figures)['metrics']
     for part in ('bbox', 'segm'):

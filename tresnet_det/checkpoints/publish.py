@@ -8,7 +8,7 @@ from pathlib import Path
 import torch
 
 from ..errors import InputError
-from ..whole_files import replacing
+from ..files import replacing
 from .formats import check_tresnet, state_dict_of, to_abn, to_ours, to_timm
 from .img_norm import IMG_NORM_CFG
 from .load import read_checkpoint

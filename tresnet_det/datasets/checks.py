@@ -11,6 +11,8 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
+from mmengine.dist import is_main_process
+
 from ..compat.own_files import tool_command
 from ..errors import InputError, MissingFileError, few, shown
 from .formats.coco_content import check_annotations, check_categories, check_images, read_instances
@@ -93,7 +95,7 @@ def check_dataloader_cfg(
         InputError: See `check_coco_data`; also training data without annotations, and a config
             that MMDetection would misread.
     """
-    if os.environ.get('RANK', '0') != '0':  # by torchrun; asked before mmengine joins a group
+    if not is_main_process():
         return []
     kind = cfg_dataset.get('type')
     kind = (kind if isinstance(kind, str) else getattr(kind, '__name__', '')).split('.')[-1]

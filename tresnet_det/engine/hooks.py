@@ -66,7 +66,7 @@ class CurvesHook(Hook):
 
     @staticmethod
     def _logs(runner: Runner) -> list[Path]:
-        """This run's log, after those of the runs that a resumed training goes on from."""
+        """This run's log, after those of the runs that a resumed training continues."""
         own = Path(runner.log_dir) / 'vis_data' / 'scalars.json'
         if not runner._resume:
             return [own]

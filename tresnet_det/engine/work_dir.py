@@ -1,11 +1,10 @@
 """What a training leaves in its work directory, and how to find it again."""
 
 import json
-import shlex
 from pathlib import Path
 
 from ..errors import MissingFileError
-from ..whole_files import write_whole
+from ..files import write_whole
 from .resume import find_last_checkpoint
 
 SUMMARY = 'summary.json'
@@ -18,7 +17,7 @@ def write_summary(work_dir: Path, checkpoint: str, best: float | None, seconds: 
         work_dir: Of the training.
         checkpoint: The best checkpoint, or the last one.
         best: The best validation's figure, None without validation.
-        seconds: The training's duration.
+        seconds: The training's duration, that of runs that it was resumed from included.
     """
     summary = dict(checkpoint=checkpoint, best=best, seconds=seconds)
     write_whole(work_dir / SUMMARY, (json.dumps(summary, indent=2) + '\n').encode())
@@ -50,11 +49,3 @@ def find_checkpoint(path: str | Path) -> str:
             f'no checkpoint at {path.resolve()}: name a file, or a work directory that has one'
         )
     return last
-
-
-def shell_path(path: str | Path) -> str:
-    """Return a path as it can be pasted into a shell here: short where it lies below."""
-    path = Path(path).resolve()
-    return shlex.quote(
-        str(path.relative_to(Path.cwd()) if path.is_relative_to(Path.cwd()) else path)
-    )

@@ -12,9 +12,8 @@ from torch import nn
 
 from ..engine.config import load_config
 from ..layers import BlurPool, SqueezeExcite
-from ..layers.recompute import Recipe
 from ..models import TResNet
-from ..models.blocks import ResidualBlock
+from ..models.blocks import BLOCKS
 from .models import ModelSpec, TResNetClassifier
 
 FULL = 'full'
@@ -57,20 +56,15 @@ def without_in_place(model: nn.Module) -> nn.Module:
     """
     changed = copy.deepcopy(model)
     for module in changed.modules():
-        if isinstance(module, ResidualBlock):
-            vars(module).update(forward=types.MethodType(_out_of_place_block, module))
+        if isinstance(module, tuple(BLOCKS.values())):
+            vars(module).update(add_and_relu=_add_and_relu)
         elif isinstance(module, (nn.LeakyReLU, nn.ReLU)):
             module.inplace = False
     return changed
 
 
-def _out_of_place_block(
-    self: ResidualBlock, x: torch.Tensor, recipe: Recipe | None = None
-) -> torch.Tensor:
-    shortcut = x if self.downsample is None else self.downsample(x)
-    x = self.convolve(x, recipe)
-    branch = self.last_norm(x) if self.last_se is None else self.last_se(x, self.last_norm)
-    return F.relu(self.drop_path(branch) + shortcut)
+def _add_and_relu(branch: torch.Tensor, shortcut: torch.Tensor) -> torch.Tensor:
+    return F.relu(branch + shortcut)
 
 
 def without_fused_blur(model: nn.Module) -> nn.Module:

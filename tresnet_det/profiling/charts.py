@@ -9,7 +9,7 @@ from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 from matplotlib.ticker import FixedLocator, NullLocator
 
-from ..whole_files import replacing
+from ..files import replacing
 from .report import figure as figure_text
 
 # Okabe and Ito's palette, told apart with every kind of colour vision.

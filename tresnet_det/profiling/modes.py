@@ -46,7 +46,7 @@ class Result:
         rows: Of the CSV.
         columns: Of the printed tables.
         tables: The printed tables' rows, by title.
-        draw: Draws the chart to a path under a title; None where there is none.
+        draw: Draws the chart to a path, with ``title`` and ``caption``; None where there is none.
         chart_title: What the chart shows, before machine and settings.
         remarks: To print under the tables.
     """
@@ -54,7 +54,7 @@ class Result:
     rows: list[Row]
     columns: Sequence[Column]
     tables: dict[str, list[Row]]
-    draw: Callable[[Path, str], None] | None = None
+    draw: Callable[..., None] | None = None
     chart_title: str = ''
     remarks: list[str] = field(default_factory=list)
 

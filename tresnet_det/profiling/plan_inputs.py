@@ -20,6 +20,7 @@ from torch._subclasses.fake_tensor import FakeTensorMode
 from ..engine import config as edit
 from ..engine.building import config_errors
 from ..errors import InputError, MissingFileError
+from ..tasks import find_task
 from .counts import count_parameters, kept_bytes
 from .plan import Footprint, Training
 from .settings import autocast
@@ -114,7 +115,7 @@ def read_training(
     known = _find_data_set(loader['dataset'])
     if images is None:
         if known is None:
-            raise InputError("the size of the config's data set is unknown: give --images N")
+            raise InputError("the size of the config's data set is unknown: give --num-images N")
         images = known.images
     optimizer = cfg.optim_wrapper.optimizer
     scaling = cfg.get('auto_scale_lr') or {}
@@ -129,7 +130,7 @@ def read_training(
         warmup_steps=max((s['end'] for s in warmups if not s.get('by_epoch', True)), default=0),
         workers=loader.get('num_workers', 0),
         file_bytes=(known or _UNKNOWN).file_bytes if image_kb is None else 1000 * image_kb,
-        images_per_core=IMAGES_PER_CORE[edit.find_task(cfg)]
+        images_per_core=IMAGES_PER_CORE[find_task(cfg).name]
         if images_per_core is None
         else images_per_core,
     )
@@ -150,7 +151,7 @@ def read_image_size(cfg: Config) -> ImageSize:
         InputError: If no step of it says so.
     """
     pipeline = cfg.train_dataloader.dataset.get('pipeline') or []
-    if edit.find_task(cfg) != 'detection':
+    if not find_task(cfg).detects:
         sizes = [step['size'] for step in pipeline if 'size' in step]
         if sizes:
             height, width = sizes[-1] if isinstance(sizes[-1], Sequence) else [sizes[-1]] * 2
@@ -200,7 +201,7 @@ def count_model(cfg: Config, size: ImageSize) -> Footprint:
     cfg = copy.deepcopy(cfg)
     edit.drop_pretrained(cfg)
     init_default_scope(cfg.get('default_scope', 'mmdet'))
-    count = _kept_by_detector if edit.find_task(cfg) == 'detection' else _kept_by_classifier
+    count = _kept_by_detector if find_task(cfg).detects else _kept_by_classifier
     once, per_image, model = count(cfg.model, find_precision(cfg), size)
     optimizer = cfg.optim_wrapper.optimizer['type']
     return Footprint(

@@ -13,8 +13,7 @@ from typing import Any, NamedTuple
 
 import torch
 
-from ..errors import InputError
-from ..whole_files import replacing
+from ..files import replacing
 from .settings import Settings
 
 MIB = 2**20
@@ -158,18 +157,3 @@ def write_csv(path: Path, rows: Sequence[Mapping[str, Any]], header: Mapping[str
 
 def _rounded(value: object) -> object:
     return float(f'{value:.10g}') if isinstance(value, float) else value
-
-
-def check_writable(prefix: Path) -> None:
-    """Make the folder of the results, before minutes are spent on them.
-
-    Raises:
-        InputError: If nothing can be written there.
-    """
-    folder = prefix.parent
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise InputError(f'--out {prefix}: {folder}: {error.strerror}') from error
-    if not os.access(folder, os.W_OK):
-        raise InputError(f'--out {prefix}: {folder} cannot be written to')

@@ -21,7 +21,7 @@ from tresnet_det.engine.non_finite.plain_batch import (
     to_plain,
 )
 from tresnet_det.engine.non_finite.replay import replay, run_again
-from tresnet_det.engine.non_finite.step_guard import random_states, set_random_states
+from tresnet_det.engine.resume_state import random_states, set_random_states
 from tresnet_det.errors import InputError
 from tresnet_det.models import ClsDataSample
 

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from ...errors import InputError
-from ...whole_files import replacing
+from ...files import replacing
 
 SHARE = 0.1  # of the training images
 SEED = 0

@@ -18,11 +18,11 @@ from torch import nn
 
 from ...compat.checkpoint_io import load_checkpoint_file
 from ...errors import InputError
-from ...whole_files import write_whole
+from ...files import write_whole
 from .. import config as edit
 from ..building import config_errors
+from ..resume_state import random_states, set_random_states
 from .plain_batch import find_files, find_non_finite, from_plain
-from .step_guard import random_states, set_random_states
 
 _KEYS = ('iteration', 'files', 'losses', 'batch', 'state_dict', 'random_states', 'autocast')
 

@@ -8,7 +8,7 @@ from typing import Any
 import torch
 
 from ...compat.own_files import tool_command
-from ..work_dir import shell_path
+from ...errors import shell_path
 from .replay import Findings
 
 _MOST_FILES = 8  # of a batch, or a list, that a message names
