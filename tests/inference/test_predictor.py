@@ -157,7 +157,7 @@ def test_names_may_come_from_the_kind_of_data_set(project_root, detector):
 
 
 def test_a_checkpoint_of_another_model_is_refused(detector, save_classifier):
-    with pytest.raises(InputError, match=r'does not fit .* tensors fit'):
+    with pytest.raises(InputError, match=r'tensors loaded, .* does not fit the model'):
         Predictor(find_run_config(detector), save_classifier(), 'cpu')
 
 

@@ -25,7 +25,7 @@ from typing import Any
 import torch
 from torch import is_tensor
 
-from ..errors import InputError, few
+from ..errors import InputError
 
 StateDict = Mapping[str, torch.Tensor]
 
@@ -102,7 +102,7 @@ def to_ours(weights: StateDict, source: str = 'state dict') -> tuple[str, StateD
     if source_format is None:
         raise InputError(
             f'{source} holds no TResNet in the official, timm or own format; it begins with '
-            f'{few(weights, 3) or "nothing"}'
+            f'{", ".join(list(weights)[:3]) or "nothing"}'
         )
     if source_format == 'ours':
         return source_format, _backbone_of(weights)

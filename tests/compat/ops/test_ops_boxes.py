@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 import torch
-from mmcv.ops import batched_nms, nms, soft_nms
+from mmcv.ops import batched_nms, nms
 
 
 def iou(a, b, offset=0):
@@ -101,9 +101,3 @@ def test_soft_nms_in_batched_nms_returns_the_lowered_scores():
     dets, keep = batched_nms(boxes, scores, torch.tensor([0, 0, 1]), cfg)
     assert keep.tolist() == [0, 2, 1]
     torch.testing.assert_close(dets[:, 4], torch.tensor([0.8, 0.4, 0.3]))
-
-
-def test_soft_nms_of_nothing_is_nothing():
-    dets, kept = soft_nms(torch.zeros(0, 4), torch.zeros(0))
-    assert dets.shape == (0, 5)
-    assert kept.shape == (0,)
