@@ -13,7 +13,7 @@ FLOORS = (
     {'errors', 'layers', 'files'},
     {'compat'},
     {'checkpoints', '__main__'},
-    {'models'},
+    {'models', 'readers'},
     {'datasets'},
     {'evaluation'},
     {'tasks'},

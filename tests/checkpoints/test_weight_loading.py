@@ -111,6 +111,7 @@ UNSOUND = {
     'state_dict is None (NoneType), not a dict': dict(state_dict=None),
     "meta is 'text' (str), not a dict": dict(state_dict={}, meta='text'),
     "meta['dataset_meta'] is 3 (int), not a dict": dict(state_dict={}, meta=dict(dataset_meta=3)),
+    'the key 1 of meta is no text': dict(state_dict={}, meta=dict(dataset_meta={1: 'a'})),
     "meta['input'] is [1] (list), not a dict": dict(state_dict={}, meta=dict(input=[1])),
     "'w' of the state dict is 1 (int), not a tensor": dict(state_dict=dict(w=1)),
     'the key 0 of a tensor is no text': {0: torch.ones(1)},

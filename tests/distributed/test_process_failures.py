@@ -11,7 +11,7 @@ from tresnet_det.cli.failures import explain
 from tresnet_det.engine import processes
 from tresnet_det.errors import InputError, MissingFileError
 
-GO_ON = '--resume goes on from the last checkpoint'
+GO_ON = '--resume continues from the last checkpoint'
 ALL = '--launcher', 'pytorch'
 
 
@@ -189,7 +189,7 @@ def test_only_what_is_known_is_explained(tmp_path):
         explain(PermissionError(13, 'Permission denied', 'f.json')) == 'f.json: Permission denied'
     )
     # The folder is there: it is this image that is missing.
-    line = f'{tmp_path}/1.jpg: the image is not there; mend it'
+    line = f'{tmp_path}/1.jpg: the image is not there; fix it'
     assert explain(MissingFileError(line)) == line
 
 

@@ -20,7 +20,7 @@ SETTINGS = [
 
 
 class Detector(BaseModel):
-    """A backbone and the least of a head; images are points of the runner's data set."""
+    """A backbone and the least of a head; images are points of the runner's dataset."""
 
     def __init__(self, arch):
         super().__init__()
@@ -170,7 +170,7 @@ def test_wrapped_model_is_changed_inside(detector, tmp_path):
         wrapped = changed(MMDistributedDataParallel(detector), channels_last=True, compile=EAGER)
         points = [torch.full((2,), 0.1 * n) for n in range(1, 4)]
         for model in (wrapped, plain):
-            for _ in range(2):  # DDP arranges its buckets anew after the first
+            for _ in range(2):  # DDP arranges its buckets again after the first
                 model.zero_grad()
                 model(points)['loss'].backward()
         assert detector.layouts == [True, True]

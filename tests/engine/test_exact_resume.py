@@ -22,7 +22,7 @@ from tresnet_det.errors import InputError, MissingFileError
 
 @pytest.fixture
 def run(tmp_path):
-    """Train in a folder of that name; return runner, model and the data set that was read."""
+    """Train in a folder of that name; return runner, model and the dataset that was read."""
 
     def call(folder, *args, **kwargs):
         runner, model = stoppable.run(tmp_path / folder, *args, **kwargs)

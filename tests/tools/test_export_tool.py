@@ -20,7 +20,7 @@ def test_a_detector_is_written_checked_and_timed(run, config, data, tmp_path):
     assert (result.code, result.err) == (0, '')
     assert 'new/fcos.onnx: FCOS of TResNet, ' in result.out
     assert 'onnxruntime, boxes: 40 boxes the same, 0 not' in result.out
-    assert 'torch.export: not compared, the photos are smaller' in result.out
+    assert 'torch.export: not compared, the images are smaller' in result.out
     assert "onnx_runner.py's images differ in nothing" in result.out
     for name in ('PyTorch', 'PyTorch, norms folded', 'onnxruntime'):
         assert f'\n  {name:<22} ' in result.out
@@ -70,7 +70,7 @@ def test_mistakes_are_one_line(run, config, classifier_config, tmp_path):
         ((config, 'none', '--out', 'x.pt'), '--out x.pt: give a file that ends in .onnx'),
         ((config, 'gone.pth', *out), 'no checkpoint at'),
         ((config, weights, *out, '--no-check'), 'does not fit the model'),
-        ((config, 'none', *out, '--images', 'empty'), 'no photo for the check in'),
+        ((config, 'none', *out, '--images', 'empty'), 'no image for the check in'),
         ((config, 'none', *out, '--task', 'classifier'), 'FCOS is no ImageClassifier'),
         (
             (classifier_config, 'none', *out, '--score-thr', '0.1'),

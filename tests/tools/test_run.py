@@ -11,6 +11,8 @@ from tresnet_det.errors import InputError
 
 
 def interrupt():
+    # A shell starts what is in the background with SIGINT ignored.
+    signal.signal(signal.SIGINT, signal.default_int_handler)
     os.kill(os.getpid(), signal.SIGINT)
 
 

@@ -12,13 +12,14 @@ from tool_runs import ROOT, logged, run_here
 
 from tresnet_det import TResNet
 from tresnet_det.checkpoints import to_timm
+from tresnet_det.compat.checkpoint_io import load_checkpoint_file
 from tresnet_det.engine import config as edit
-from tresnet_det.engine.work_dir import find_checkpoint
+from tresnet_det.engine.work_dir import find_checkpoint, read_seconds
 from tresnet_det.errors import MissingFileError
 from tresnet_det.tasks import find_task
 
 DIGITS = list('0123456789')
-ONE_STEP = ['--cfg-options', 'train_cfg.max_epochs=1', 'train_dataloader.dataset.indices=4']
+ONE_EPOCH = ['--cfg-options', 'train_cfg.max_epochs=1']
 
 
 def unreachable(*arguments):
@@ -110,6 +111,11 @@ def test_resume_takes_a_work_directory_and_ends_where_the_config_says(trained, r
     assert result.code == 0, result.err
     assert 'resumed epoch: 2' in result.printed
     assert 'since the resume' in result.out
+    before, last = (
+        load_checkpoint_file(path)['resume']['seconds']
+        for path in (done.work_dir / 'epoch_2.pth', tmp_path / 'second/epoch_3.pth')
+    )
+    assert read_seconds(tmp_path / 'second') >= last > before > 0  # of all runs
     assert (tmp_path / 'second/epoch_3.pth').is_file()
     assert not (tmp_path / 'second/epoch_1.pth').exists()
 
@@ -119,12 +125,12 @@ def test_resume_needs_no_pretrained_weights_and_an_empty_folder_starts_anew(
 ):
     monkeypatch.setattr('huggingface_hub.hf_hub_download', unreachable)
     config = tiny_config('detection')
-    result = run('train', config, '--work-dir', 'work', '--resume', *ONE_STEP)
+    result = run('train', config, '--work-dir', 'work', '--resume', *ONE_EPOCH)
     assert result.code == 0, result.err
     assert 'no checkpoint in work yet' in result.printed
     init = dict(_delete_=True, type='Pretrained', checkpoint='timm://no_such')
     pretrained = tiny_config('detection', model=dict(backbone=dict(init_cfg=init)))
-    again = (*ONE_STEP, 'train_cfg.max_epochs=2')
+    again = (*ONE_EPOCH, 'train_cfg.max_epochs=2')
     result = run('train', pretrained, '--work-dir', 'work', '--resume', *again)
     assert result.code == 0, result.err
     assert (tmp_path / 'work/epoch_2.pth').is_file()
@@ -199,7 +205,7 @@ def test_pretrained_weights_of_timms_format_are_loaded_and_reported(
     torch.save(to_timm(backbone.state_dict()), file)
     init = dict(type='Pretrained', checkpoint=str(file))
     config = tiny_config('detection', model=dict(backbone=dict(init_cfg=init)))
-    result = run('train', config, '--work-dir', 'work', *ONE_STEP)
+    result = run('train', config, '--work-dir', 'work', *ONE_EPOCH)
     assert result.code == 0, result.err
     count = len(backbone.state_dict())
     report = f'{file} (timm format): {count} tensors loaded, 0 missing, 0 unexpected'
@@ -212,7 +218,7 @@ def test_a_classifiers_training_is_what_another_starts_from(
 ):
     first = trained('classification')
     # With a learning rate of 0 the backbone stays as it was loaded.
-    still = [*ONE_STEP, 'optim_wrapper.optimizer.lr=0']
+    still = [*ONE_EPOCH, 'optim_wrapper.optimizer.lr=0']
     options = ('--work-dir', 'next', '--pretrained', first.work_dir, *still)
     result = run('train', tiny_config(task), *options)
     assert result.code == 0, result.err
@@ -229,7 +235,7 @@ def test_init_cfg_takes_a_classifiers_checkpoint_for_head_and_backbone(
     first = trained('classification')
     init = dict(init_cfg=dict(type='Pretrained', checkpoint=str(first.checkpoint)))
     config = tiny_config('classification', model=dict(backbone=init, head=init))
-    options = ('--work-dir', 'next', *ONE_STEP, 'optim_wrapper.optimizer.lr=0')
+    options = ('--work-dir', 'next', *ONE_EPOCH, 'optim_wrapper.optimizer.lr=0')
     result = run('train', config, *options)
     assert result.code == 0, result.err
     taken = torch.load(tmp_path / 'next/epoch_1.pth', weights_only=True)['state_dict']

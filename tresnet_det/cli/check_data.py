@@ -1,4 +1,4 @@
-"""Check a data set before training on it: all that is wrong, not just the first fault.
+"""Check a dataset before training on it: all that is wrong, not just the first fault.
 
   python tools/check_data.py CONFIG [--data-root DIR]       the data of a config
   python tools/check_data.py FOLDER                         what train.py --data FOLDER takes: COCO,
@@ -7,7 +7,7 @@
   python tools/check_data.py ANN_FILE IMG_DIR --val ANN_FILE IMG_DIR
   python tools/check_data.py TRAIN_FOLDER --val VAL_FOLDER  a folder for each class in both
 
-Exit status 1 where training would fail or its figures mislead, 0 otherwise (with warnings, too),
+Exit status 1 where training would fail or its metrics mislead, 0 otherwise (with warnings, too),
 2 for a mistake in the command line.
 """
 
@@ -21,14 +21,17 @@ from dataclasses import replace
 from pathlib import Path
 
 from ..compat.own_files import config_name, tool_command
-from ..datasets.formats.layouts import KINDS, OF_TASK
 from ..engine import config as edit
 from ..errors import InputError, shell_path
 from ..evaluation.report import format_table
-from ..inspection.boxes import View, format_ranges
-from ..inspection.findings import ERROR, LEVELS, NOTE, WARNING, Finding, Findings
+from ..inspection.levels import View, format_ranges
 from ..inspection.report import DataReport, inspect_data
-from ..inspection.sources import FILE_KINDS, Source, find_config_sources, find_sources
+from ..inspection.sources import find_sources
+from ..readers.config import FILE_KINDS, find_config_sources
+from ..readers.findings import Finding, Findings
+from ..readers.kinds import ERROR, LEVELS, NOTE, WARNING
+from ..readers.layouts import KINDS, OF_TASK
+from ..readers.split import Source
 from ..tasks import TASKS
 from .arguments import add_cfg_options, out_folder
 
@@ -62,7 +65,7 @@ def parse_args() -> argparse.Namespace:
         if hasattr(os, 'sched_getaffinity')
         else os.cpu_count(),
         metavar='N',
-        help='processes that read the images, 0 for none beside this one (default: %(default)s)',
+        help='processes that read the images, 0 for this one alone (default: %(default)s)',
     )
     parser.add_argument(
         '--no-decode',
@@ -109,7 +112,7 @@ def main() -> None:
 
 
 def read_config(args: argparse.Namespace, findings: Findings) -> tuple[list[Source], dict]:
-    """Return the data sets of a config's loaders, and what of its model matters to them."""
+    """Return the datasets of a config's loaders, and what of its model matters to them."""
     if len(args.data) > 1 or args.val:
         raise InputError(f'{args.data[0]} names its data itself: give a config alone')
     cfg = edit.load_config(args.data[0])
@@ -144,15 +147,11 @@ def read_config(args: argparse.Namespace, findings: Findings) -> tuple[list[Sour
 
 
 def read_paths(args: argparse.Namespace, findings: Findings) -> list[Source]:
-    """Return the data sets at the paths of the command line."""
+    """Return the datasets at the paths of the command line."""
     for option, value in (('--data-root', args.data_root), ('--cfg-options', args.cfg_options)):
         if value:
             raise InputError(f'{option} is for a config (.py), and {args.data[0]} is none')
-    sources = find_sources(findings, *map(Path, args.data))
-    whole = not (args.val or names_files(args) or findings.count(ERROR))
-    if whole and not any(source.training for source in sources):
-        there = ', '.join(source.name for source in sources)
-        findings.add(args.data[0], 'no-training-split', [f'there is {there}'])
+    sources = find_sources(findings, *map(Path, args.data), alone=not args.val)
     if args.val:
         measured = find_sources(findings, *map(Path, args.val))
         # With both given, their place says what they are for, whatever their names.
@@ -200,7 +199,7 @@ def print_report(report: DataReport, limit: int) -> None:
 def next_step(args: argparse.Namespace, report: DataReport) -> str:
     """Return what to do now: the command that trains on what was checked, or what is missing."""
     if report.failed:
-        return 'mend the errors, then run this again'
+        return 'fix the errors, then run this again'
     data = args.data[0]
     if data.endswith('.py'):
         options = f' --data-root {shlex.quote(args.data_root)}' if args.data_root else ''
@@ -225,7 +224,9 @@ def print_classes(report: DataReport) -> None:
     rows: dict[str, dict] = {}
     for part in report.parts:
         what = 'labels' if part.split.boxes is None else 'boxes'
-        triples = zip(part.split.classes, part.class_counts(), part.class_images(), strict=True)
+        triples = zip(
+            part.split.classes, part.split.class_counts(), part.class_images(), strict=True
+        )
         for name, count, images in triples:
             row = rows.setdefault(name, {'class': name})
             row[f'{part.split.name} {what}'] = int(count)
@@ -261,7 +262,7 @@ def print_levels(report: DataReport) -> None:
 
 
 def format_finding(finding: Finding, limit: int) -> list[str]:
-    """Return the lines of a finding: how many of what, where, and the mend."""
+    """Return the lines of a finding: how many of what, where, and the suggested fix."""
     facts = finding.as_dict()
     of = '' if finding.total is None else f' of {finding.total}'
     heading = f'{finding.split}: {facts["what"]}: {finding.count}{of} [{finding.code}]'
@@ -270,7 +271,9 @@ def format_finding(finding: Finding, limit: int) -> list[str]:
     lines += [f'         - {where}' for where in examples]
     if examples and finding.count > len(examples):
         lines.append(f'         - ... {finding.count - len(examples)} more')
-    return [*lines, f'         {"" if finding.level == NOTE else "-> "}{facts["mend"]}']
+    if facts['fix']:
+        lines.append(f'         {"" if finding.level == NOTE else "-> "}{facts["fix"]}')
+    return lines
 
 
 def write(report: DataReport, out: Path, title: str) -> None:

@@ -6,7 +6,7 @@ from pathlib import Path
 
 from ..errors import InputError, MissingFileError
 
-GO_ON = '--resume goes on from the last checkpoint'
+GO_ON = '--resume continues from the last checkpoint'
 
 _MEMORY = (
     'mostly because memory ran out: lower train_dataloader.num_workers or batch_size; ' + GO_ON

@@ -75,7 +75,7 @@ def read_count(name: str, text: str, least: int = 1) -> int:
 
 
 def check_gpus(count: int) -> None:
-    """Hold the number of processes against the GPUs; without any, they run on the CPU."""
+    """Compare the number of processes with the GPUs; without any, they run on the CPU."""
     found = torch.cuda.device_count()
     if not found:
         cores = max(1, (os.cpu_count() or 1) // count)
@@ -147,7 +147,7 @@ def report(failures: Mapping[int, ProcessFailure]) -> int:
         int(signal.SIGTERM): 'was told to end (SIGTERM)',
     }.get(-failure.exitcode, f'crashed ({failure.signal_name()}): its log says where')
     print(
-        f'error: rank {rank} {what}; --resume goes on from the last checkpoint (its log: '
+        f'error: rank {rank} {what}; --resume continues from the last checkpoint (its log: '
         f'processes/rank_{rank}.log in the work directory)',
         file=sys.stderr,
     )

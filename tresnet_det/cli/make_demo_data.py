@@ -1,4 +1,4 @@
-"""Make the demo data, in seconds: handwritten digits on photographs, as COCO or class folders."""
+"""Make the demo data, in seconds: handwritten digits on photos, as COCO or class folders."""
 
 import argparse
 

@@ -63,7 +63,10 @@ def parse_args() -> argparse.Namespace:
         "are shown; results.bbox.json and results.segm.json have all of the model's",
     )
     parser.add_argument(
-        '--top', type=positive, default=3, help='of one label per image, list so many classes (3)'
+        '--top',
+        type=positive,
+        default=3,
+        help='of single-label classification, list the top-k classes (3)',
     )
     parser.add_argument(
         '--batch-size', type=positive, default=BATCH_SIZE, help=f'images at once ({BATCH_SIZE})'
@@ -157,5 +160,5 @@ def summarize(
 
 
 def _default_folder(folder: Path) -> Path:
-    """Beside a training's results, but not beside a file that merely lies somewhere."""
+    """Next to the results of a training, but not next to any other file."""
     return folder / 'predict' if (folder / 'last_checkpoint').is_file() else Path('predictions')

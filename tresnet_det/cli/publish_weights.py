@@ -9,7 +9,7 @@ from ..errors import shell_path
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument('source', metavar='SRC', help='a checkpoint of tools/train.py')
-    parser.add_argument('--out-dir', metavar='DIR', help='default: beside SRC')
+    parser.add_argument('--out-dir', metavar='DIR', help='default: next to SRC')
     parser.add_argument(
         '--weights',
         choices=WEIGHTS,

@@ -29,7 +29,7 @@ def parse_args() -> argparse.Namespace:
     parser.add_argument(
         '--out',
         metavar='FILE',
-        help='.json: the figures, unrounded, and the per-class table (otherwise metrics.json in '
+        help='.json: the metrics, unrounded, and the per-class table (otherwise metrics.json in '
         'the work directory); .pkl: the predictions',
     )
     parser.add_argument('--show', action='store_true', help='show each prediction in a window')
@@ -45,7 +45,7 @@ def main() -> None:
     if args.out:
         out_file(args.out, '.json', '.pkl', '.pickle')
     args.checkpoint = find_checkpoint(args.checkpoint)
-    if not args.work_dir:  # beside the training, whose config and log stay as they are
+    if not args.work_dir:  # next to the training, whose config and log stay as they are
         args.work_dir = str(Path(args.checkpoint).parent / 'test')
     cfg = command_line.prepare_config(args, checkpoint=args.checkpoint)
     cfg.load_from = args.checkpoint
@@ -76,27 +76,28 @@ def main() -> None:
 
 
 def report(runner: Runner, args: argparse.Namespace, metrics: dict, seconds: float) -> None:
-    """Write the figures, and print where they and the images are."""
+    """Write the metrics, and print where they and the images are."""
     work_dir = Path(runner.work_dir)
-    figures = (
-        Path(args.out) if args.out and args.out.endswith('.json') else work_dir / 'metrics.json'
-    )
+    file = Path(args.out) if args.out and args.out.endswith('.json') else work_dir / 'metrics.json'
     per_class = [
         row for m in runner.test_evaluator.metrics for row in getattr(m, 'per_class', None) or []
     ]
     write_results_json(
-        figures, metrics, per_class, dict(config=args.config, checkpoint=args.checkpoint)
+        file, metrics, per_class, dict(config=args.config, checkpoint=args.checkpoint)
     )
     count = len(runner.test_dataloader.dataset)
     tested = shell_path(args.checkpoint)
     print(f'\nTested {tested} on {count} images in {command_line.minutes(seconds)}')
     for name, value in find_task(runner.cfg).summarize(metrics).items():
         print(f'  {name:<14} {value:.4f}')
+    if runner.cfg.get('demo_range'):
+        low, high = runner.cfg.demo_range
+        print(f'  expected       {low:g} to {high:g}, depending on seed and processor')
     training = read_seconds(Path(args.checkpoint).parent)
     if training:
         print(f'  trained in     {command_line.minutes(training)}')
     for name, path in (
-        ('figures', figures),
+        ('metrics', file),
         ('predictions', work_dir / 'predictions.png'),
         ('curves', Path(args.checkpoint).parent / 'curves.png'),
     ):

@@ -43,7 +43,7 @@ def parse_args() -> argparse.Namespace:
         nargs='?',
         const='auto',
         metavar='CHECKPOINT',
-        help='go on from this checkpoint, or from the latest one in the work directory',
+        help='resume from this checkpoint, or from the latest one in the work directory',
     )
     return command_line.parse_options(parser)
 
@@ -68,7 +68,7 @@ def main() -> None:
             runner.train()
     except KeyboardInterrupt:
         last = resume.find_last_checkpoint(runner.work_dir)
-        go_on = f'--resume goes on from {last}' if last else 'no checkpoint was saved yet'
+        go_on = f'--resume continues from {last}' if last else 'no checkpoint was saved yet'
         raise KeyboardInterrupt(go_on) from None
     except ValueError as error:
         if 'parameter group' in str(error):

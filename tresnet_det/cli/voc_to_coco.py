@@ -1,10 +1,10 @@
-"""Convert a Pascal VOC data set (XML files) to COCO's format, which the detection configs read."""
+"""Convert a Pascal VOC dataset (XML files) to COCO's format, which the detection configs read."""
 
 import argparse
 import os
 import sys
 
-from ..datasets.formats.voc import voc_to_coco
+from ..readers.voc_to_coco import voc_to_coco
 
 
 def parse_args() -> argparse.Namespace:

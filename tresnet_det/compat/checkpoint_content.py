@@ -48,6 +48,9 @@ def check_content(content: Any, source: str) -> dict[str, Any]:
         for key in _OF_META:
             if meta.get(key) is not None:
                 _as_dict(meta[key], f'meta[{key!r}]', source)
+        for key in [*meta, *(meta.get('dataset_meta') or ())]:
+            if not isinstance(key, str):
+                raise InputError(f'{source}: the key {shown(key)} of meta is no text')
         checked['meta'] = meta
     return checked
 

@@ -1,30 +1,30 @@
-"""A config's model with its weights, and what the file says of it."""
+"""A config's model with its weights, and the metadata of its file."""
 
-import contextlib
-import logging
-from collections.abc import Iterator, Sequence
+from collections.abc import Mapping
+from typing import Any
 
-from mmdet.datasets import CocoDataset
 from mmdet.registry import MODELS
 from mmengine.config import Config
 from mmengine.registry import init_default_scope
 from torch import nn
 
 from ..checkpoints import load_backbone_weights, load_weights, read_checkpoint
-from ..datasets.classification import resolve_classes
 from ..engine import config as edit
 from ..engine.building import config_errors
 from ..errors import InputError
+from ..inference.pipeline import find_classes, find_test_dataset
 from ..models import TResNet
 from ..tasks import find_task
-from .images import UnknownStepError, find_test_dataset, read_steps
+from .modules import ExportModule
+from .programs import quiet
+from .steps import UnknownStepError, read_steps
 
 FORMAT = 1  # of the metadata, which onnx_runner.py holds against what it knows
 
 
 def build_model(
     cfg: Config, checkpoint: str | None, task: str
-) -> tuple[nn.Module, Sequence[str] | None]:
+) -> tuple[nn.Module, Mapping[str, Any]]:
     """Build the model of a config, in evaluation mode, and load its weights.
 
     Args:
@@ -34,7 +34,7 @@ def build_model(
         task: ``'detector'``, ``'classifier'`` or ``'backbone'``.
 
     Returns:
-        The model and the checkpoint's classes, None where it does not say.
+        The model and the ``meta`` of the checkpoint.
 
     Raises:
         MissingFileError: If there is no such checkpoint.
@@ -42,38 +42,29 @@ def build_model(
     """
     init_default_scope(cfg.get('default_scope', 'mmdet'))
     edit.drop_pretrained(cfg)
-    with config_errors(), _quiet():
+    with config_errors():
         model = MODELS.build(cfg.model)
+    if checkpoint is not None:
+        weights = read_checkpoint(checkpoint)
+        if task == 'backbone' and isinstance(model.backbone, TResNet):
+            load_backbone_weights(model, weights)
+        else:
+            load_weights(model, weights)
+        return model.eval(), weights.meta
+    with quiet():  # mmengine logs how every single parameter was initialised
         model.init_weights()
-    if checkpoint is None:
-        return model.eval(), None
-    weights = read_checkpoint(checkpoint)
-    if task == 'backbone' and isinstance(model.backbone, TResNet):
-        load_backbone_weights(model, weights)
-    else:
-        load_weights(model, weights)
-    return model.eval(), weights.classes
-
-
-@contextlib.contextmanager
-def _quiet() -> Iterator[None]:
-    """Keep mmengine from logging how every single parameter was initialised."""
-    logging.disable(logging.INFO)
-    try:
-        yield
-    finally:
-        logging.disable(logging.NOTSET)
+    return model.eval(), {}
 
 
 def describe(
-    cfg: Config, module: nn.Module, trained_classes: Sequence[str] | None, model: nn.Module
+    cfg: Config, module: ExportModule, meta: Mapping[str, Any], model: nn.Module
 ) -> dict[str, object]:
     """Return the metadata of a file: plain values.
 
     Args:
         cfg: Of the model, as exported.
         module: What is exported.
-        trained_classes: Of the checkpoint.
+        meta: Of the checkpoint.
         model: That the module was made of.
     """
     from .. import __version__
@@ -95,7 +86,7 @@ def describe(
         network=network,
         input=f'images (N, 3, H, W): RGB in 0..255, not normalised, sides {sides}; the image at '
         'the left upper corner, the rest in the colour of border',
-        classes=_find_classes(cfg, trained_classes),
+        classes=find_classes(cfg, meta),
         reader='opencv' if task == 'detection' else 'pillow',
         steps=steps,
         why_no_steps=why,
@@ -111,17 +102,3 @@ def describe(
             max_per_img=module.max_per_img,
         )
     return described
-
-
-def _find_classes(cfg: Config, trained: Sequence[str] | None) -> Sequence[str] | None:
-    """Return the classes of the checkpoint, of the config or of MS-COCO, None if it is none."""
-    count = edit.get_num_classes(cfg)
-    candidates = [trained]
-    try:
-        dataset = find_test_dataset(cfg)
-    except InputError:
-        dataset = {}
-    candidates.append(resolve_classes(dataset.get('metainfo')))
-    if dataset.get('type') == 'CocoDataset':
-        candidates.append(CocoDataset.METAINFO['classes'])
-    return next((list(c) for c in candidates if c is not None and len(c) == count), None)

@@ -70,7 +70,7 @@ def choose_weights(cfg: Config, resume: str | None, pretrained: str | None) -> N
             'too; drop --pretrained, or add --cfg-options load_from=None'
         )
     if resume and not resume_from(cfg, resume):
-        print_log(f'--resume: no checkpoint in {cfg.work_dir} yet, training starts from epoch 1')
+        print_log(f'--resume: no checkpoint in {cfg.work_dir} yet, starting from the beginning')
     if cfg.get('load_from'):
         chosen = '--resume' if cfg.get('resume') else 'load_from'
         for change in drop_pretrained(cfg, str(cfg.load_from)):
@@ -130,11 +130,11 @@ def _find_problem(path: Path) -> str | None:
     try:
         if zipfile.is_zipfile(path):
             with zipfile.ZipFile(path) as archive:
-                broken = archive.testzip()
-            return f'damaged (the checksum of {broken} does not fit)' if broken else None
+                damaged = archive.testzip()
+            return f'damaged (the checksum of {damaged} does not fit)' if damaged else None
         load_checkpoint_file(path)
     except PermissionError:
         raise
-    except Exception as error:  # a broken archive can fail in any way at all
+    except Exception as error:  # a corrupt archive can fail in any way at all
         return str(error).removeprefix(f'{path}: ').split(';')[0]
     return None

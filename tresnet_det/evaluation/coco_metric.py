@@ -13,8 +13,9 @@ from mmdet.datasets.api_wrappers import COCO
 from mmdet.evaluation import CocoMetric
 from mmengine.logging import print_log
 
-from ..datasets.formats.coco_content import check_categories
 from ..errors import InputError
+from ..readers.coco import compare_categories
+from ..readers.findings import Findings
 from .coco_backends import (
     Detections,
     Scores,
@@ -130,8 +131,11 @@ class CocoTwelveMetric(CocoMetric):
                 self._coco_api = self._truth_of_samples(gts)
         if self.cat_ids is None:
             if self.ann_file is not None:
-                content = {'annotations': [], **self._coco_api.dataset}  # test-dev has none
-                for warning in check_categories(self.ann_file, content, list(classes)):
+                names = [category['name'] for category in self._coco_api.dataset['categories']]
+                findings = Findings(strict=True)
+                add = findings.about('test', self.ann_file)
+                compare_categories(names, classes, True, add)
+                for warning in findings.warnings():
                     print_log(warning, 'current', logging.WARNING)
             # By the file's order, as MMDetection's datasets number labels; the file may lack the
             # last classes, whose detections then count for nothing.

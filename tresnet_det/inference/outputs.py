@@ -27,7 +27,7 @@ VIDEO_LINES = 5  # for the labels beneath a frame, whose number changes
 
 
 class Labels(NamedTuple):
-    """What a classifier finds in one image, the surest first.
+    """What a classifier finds in one image, by falling score.
 
     Attributes:
         labels: ``(N,)``, class numbers.
@@ -39,13 +39,13 @@ class Labels(NamedTuple):
 
 
 class Objects(NamedTuple):
-    """What a detector finds in one image, the surest first.
+    """What a detector finds in one image, by falling score.
 
     Attributes:
         labels: ``(N,)``, class numbers.
         scores: ``(N,)``, in [0, 1].
         boxes: ``(N, 4)``, x1 y1 x2 y2 in the image's pixels.
-        masks: N codes of pycocotools; None of what has boxes alone.
+        masks: N codes of pycocotools; None where there are boxes only.
     """
 
     labels: np.ndarray
@@ -54,7 +54,7 @@ class Objects(NamedTuple):
     masks: Sequence[dict[str, Any]] | None = None
 
     def first(self, count: int) -> 'Objects':
-        """Return the ``count`` surest ones."""
+        """Return the ``count`` of the highest scores."""
         masks = None if self.masks is None else self.masks[:count]
         return Objects(self.labels[:count], self.scores[:count], self.boxes[:count], masks)
 
@@ -71,7 +71,7 @@ class CocoIds:
         categories: The number of each class.
 
     Raises:
-        MissingFileError: The file is not there.
+        MissingFileError: The file does not exist.
         InputError: It is no such file, or lacks a class.
     """
 
@@ -144,16 +144,16 @@ class PredictionWriter:
     ``results.segm.json``, row for row the masks of the same objects where the model has them, and
     ``images.json``, the images and classes behind the numbers in both (a COCO file without
     annotations). Of a classifier: ``results.json`` and ``results.csv`` with the classes that are
-    shown, which are the surest ones, or all labels above the threshold. And ``images/``, where
+    shown, the top-k, or all labels above the threshold. And ``images/``, where
     nothing has a name that leaves it and none overwrites another of the same run.
 
     Args:
-        folder: Made where it is not there.
+        folder: Made where it does not exist.
         task: ``'detection'``, ``'classification'`` or ``'multilabel'``.
         classes: Their names.
         threshold: Boxes and labels are drawn and listed from this score; of a detector, the JSON
             has all.
-        top: Of one label per image, this many of the surest classes are shown.
+        top: Of one label per image, this many classes are shown.
         draw: Whether to draw.
         ids: Of a detector; None to count images and classes from 1.
 
@@ -222,7 +222,7 @@ class PredictionWriter:
         self.count += 1
         if self._detects:
             found = self._read_objects(sample)
-            # The surest are first.
+            # They are sorted by score.
             shown = found.first(int(np.count_nonzero(found.scores >= self.threshold)))
             self._write_objects(image, found, self._draw(image, shown))
             self._list(image, shown)

@@ -13,7 +13,7 @@ from matplotlib.ticker import FuncFormatter, LogLocator, NullFormatter
 
 from ..errors import InputError
 from ..evaluation.figures import DPI, add_head_and_legend, shorten
-from .findings import ERROR, WARNING
+from ..readers.kinds import ERROR, WARNING
 from .part import Part
 from .report import DataReport
 
@@ -106,7 +106,7 @@ def _name_findings(report: DataReport) -> str:
 def _draw_classes(axes: Axes, parts: Sequence[Part], looks: dict) -> None:
     what = 'labels' if parts[0].split.boxes is None else 'boxes'
     names = parts[0].split.classes
-    counts = {part.split.name: part.class_counts() for part in parts}
+    counts = {part.split.name: part.split.class_counts() for part in parts}
     if len(names) <= _NAMED_CLASSES and all(part.split.classes == names for part in parts):
         width = 0.85 / len(parts)
         for i, (split, values) in enumerate(counts.items()):

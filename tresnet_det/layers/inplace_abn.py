@@ -68,7 +68,7 @@ class InPlaceABN(nn.Module):
             for those of ``triton_norm.py`` on CUDA tensors (and torch's for what they do not take:
             float64, CPU tensors, shared statistics), ``'inplace_abn'`` for the compiled package of
             that name, where it is installed, ``'auto'`` for the best that needs no compiler: now
-            torch's, as the Triton kernels are off by default until measured on a GPU.
+            torch's, as the Triton kernels are experimental: never yet run on a GPU.
 
     Raises:
         ValueError: If an argument is out of its range, the input has other channels, or a training

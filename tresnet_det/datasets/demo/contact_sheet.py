@@ -8,7 +8,8 @@ from pathlib import Path
 import numpy as np
 
 from ...errors import InputError
-from ..classification import find_class_images
+from ...readers.config import label_source
+from ...readers.data import read_strictly
 
 TILE = 288  # side of a tile in pixels
 COLOUR = (0, 255, 255)  # BGR
@@ -66,7 +67,8 @@ def draw_class_sheet(
     Raises:
         InputError: An image cannot be read, or there is none.
     """
-    names, labels, classes = find_class_images(Path(img_dir), None)
+    split, _ = read_strictly(label_source(str(img_dir), '', None, None, several=False))
+    names, labels, classes = split.files, split.labels.tolist(), split.classes
     earlier: Counter[int] = Counter()
     turns = []  # how many images of its class come before each
     for label in labels:
