@@ -145,7 +145,6 @@ ENTRIES = {
 ENTRIES |= {
     'load_checkpoint_file': lambda evil, tmp_path, arch: load_checkpoint_file(evil),
     'read_checkpoint': lambda evil, tmp_path, arch: read_checkpoint(evil),
-    'read_file_url': lambda evil, tmp_path, arch: read_checkpoint(f'file://{evil}'),
     'load_backbone_weights': lambda evil, tmp_path, arch: load_backbone_weights(
         TResNet(arch), evil
     ),
