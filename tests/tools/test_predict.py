@@ -298,7 +298,7 @@ def test_mmdetections_inferencer_takes_config_and_checkpoint_and_finds_the_same(
         (['{detector}', '{images}', '--out-dir', '{file}'], 'cannot be made'),
         (
             ['{detector}', '{images}', '--cfg-options', 'model.bbox_head.num_classes=3'],
-            'does not fit the model of the config',
+            'does not fit the model: it was trained for another number of classes',
         ),
     ],
 )
