@@ -111,7 +111,8 @@ def test_without_validation_a_part_of_the_training_is_written_for_it(one_split):
 
 def test_one_image_cannot_be_parted(data):
     write(data.root / 'annotations.json', coco(3, empty=2))
-    save(data.root / '1.png')
+    for i in (1, 2, 3):
+        save(data.root / f'{i}.png')
     with pytest.raises(InputError, match='1 image with boxes or labels is too few to hold one out'):
         data.ready()
     assert not data.out.exists()
@@ -148,7 +149,7 @@ def test_roboflows_category_of_the_project_is_no_class(data):
 
 
 def test_data_without_training_serves_a_test_only(data):
-    write(data.root / 'test.json', coco(3))
+    write(data.root / 'test.json', coco(1))
     save(data.root / '1.png')
     with pytest.raises(InputError, match="nothing in it is for training, there is 'test'"):
         data.ready()

@@ -101,7 +101,7 @@ KINDS = {
     'broken-xml': Kind(ERROR, 'XML files that cannot be used', 'export them again'),
     'repeated-row': Kind(ERROR, 'images that are listed again', 'remove one of the rows'),
     'bad-row': Kind(
-        ERROR, 'rows of another form than the others', 'separate cells as the header does'
+        ERROR, 'rows of another form than the others', 'write each row like the others'
     ),
     'bad-label': Kind(
         ERROR, 'labels that are none', "write 1, 0 or -1 (unknown), or a class's name"

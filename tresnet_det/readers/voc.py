@@ -189,7 +189,7 @@ def _read_objects(root: Element) -> list[tuple]:
         try:
             corners = [_read_number(element, f'bndbox/{side}') for side in SIDES]
         except InputError as error:
-            fault = str(error)
+            fault = fault or str(error)
         objects.append((number, name, corners, difficult, fault))
     return objects
 
