@@ -77,12 +77,12 @@ def photo(tmp_path):
 
 @pytest.mark.parametrize('truth', [True, False])
 def test_first_images_of_a_test_are_drawn(run_test, photo, truth, monkeypatch):
-    from tresnet_det.evaluation import figures
+    from tresnet_det.evaluation import sheets
 
     calls = []
-    draw = figures.draw_predictions
+    draw = sheets.draw_predictions
     monkeypatch.setattr(
-        figures, 'draw_predictions', lambda *args, **more: calls.append(args) or draw(*args, **more)
+        sheets, 'draw_predictions', lambda *args, **more: calls.append(args) or draw(*args, **more)
     )
     path, lines = run_test([sample(photo, truth=truth)] * 5)
     assert not any('could not be drawn' in line for line in lines)
@@ -133,7 +133,7 @@ def test_image_that_cannot_be_drawn_is_a_warning(run_test, samples, why):
 @pytest.fixture
 def drawn(monkeypatch):
     """What the hook asks to be drawn of a classifier, by argument; it is drawn, too."""
-    from tresnet_det.evaluation import classification_figures as module
+    from tresnet_det.evaluation import sheets as module
 
     calls = []
     draw = module.draw_classifications
@@ -180,24 +180,24 @@ def test_images_of_a_classifier_are_from_first_to_last(run_test, tmp_path, drawn
     assert drawn[0]['image_paths'] == [str(paths[i]) for i in (0, 4, 8)]  # from 0, 11/3, 22/3 on
 
 
-@pytest.mark.parametrize('count', [1, 11])
+@pytest.mark.parametrize('count', [1, 9])
 def test_limit_none_draws_24_of_a_classifier_and_12_of_a_detector(run_test, photo, drawn, count):
     from tresnet_det.engine import PredictionsImageHook
 
     hook = PredictionsImageHook()
-    run_test([scored(photo, [0.9, 0.1], 0)] * 5 * count, hook)
-    assert len(drawn[0]['image_paths']) == min(24, 5 * count)
+    run_test([scored(photo, [0.9, 0.1], 0)] * 3 * count, hook)
+    assert len(drawn[0]['image_paths']) == min(24, 3 * count)
     run_test([sample(photo)] * 2 * count, hook)
     assert len(hook.samples) == min(12, 2 * count)
 
 
 @pytest.mark.parametrize(('given', 'of_detector', 'of_classifier'), [(None, 0.3, 0.5), (0, 0, 0)])
 def test_score_thr(run_test, photo, drawn, monkeypatch, given, of_detector, of_classifier):
-    from tresnet_det.evaluation import figures
+    from tresnet_det.evaluation import sheets
 
     thresholds = []
     monkeypatch.setattr(
-        figures, 'draw_predictions', lambda *args, score_thr, **more: thresholds.append(score_thr)
+        sheets, 'draw_predictions', lambda *args, score_thr, **more: thresholds.append(score_thr)
     )
     run_test([sample(photo)], {**HOOK, 'score_thr': given})
     run_test([scored(photo, [0.4, 0.1], [1, 0])], {**HOOK, 'score_thr': given}, multi_label=True)

@@ -82,13 +82,13 @@ def drawn(out):
     return sorted(path.name for path in (out / 'images').iterdir())
 
 
-def test_the_boxes_are_those_that_test_computes(detector, images, run, tmp_path):
-    kept = tmp_path / 'kept.pkl'
+def test_the_boxes_are_those_that_test_computes(detector, demo_data, run, tmp_path):
+    kept, images = tmp_path / 'kept.pkl', demo_data / 'val2017'
     config, checkpoint = detector / 'tiny.py', detector / 'epoch_2.pth'
     result = run('test', config, checkpoint, '--out', kept, '--work-dir', tmp_path / 'test')
     assert result.code == 0, result.err
     out = tmp_path / 'out'
-    result = run('predict', config, checkpoint, images, '--out-dir', out, '--batch-size', 3)
+    result = run('predict', config, checkpoint, images, '--out-dir', out, '--batch-size', 4)
     assert (result.code, result.err) == (0, '')
     found = by_image(out)
     assert len(found) == 6

@@ -72,7 +72,7 @@ def test_a_folder_trains_and_tests_as_the_config_written_by_hand_does(
         '  train   12 images, ',
         "  classes 10: '0', '1', ",
         'base_own/data; nothing in the data folder is changed',
-        '2 epochs of 3 steps, batch 4, learning rate 0.00025 (0.001 for a batch of 16)',
+        '2 epochs of 3 steps, batch 4, learning rate 0.0005 (0.001 for a batch of 8)',
         'best checkpoint by coco/bbox_mAP, averaged weights (EMA), stops after 5 validations',
     ):
         assert line in own.out
@@ -118,7 +118,7 @@ def test_without_validation_a_part_of_the_training_becomes_it(base, data, run, t
 
 
 def test_class_folders_without_validation_train_and_test(tiny_config, class_folders, run, tmp_path):
-    config = tiny_config('classification', tmp_path / 'nowhere', train_dataloader=BATCH_64)
+    config = tiny_config('classification', tmp_path, train_dataloader=BATCH_64)
     options = ('--data', class_folders / 'train', '--work-dir', 'work')
     result = run('train', config, *options, '--cfg-options', 'train_cfg.max_epochs=1')
     assert result.code == 0, result.err
@@ -136,7 +136,7 @@ def test_class_folders_without_validation_train_and_test(tiny_config, class_fold
 
 
 def test_several_labels_train_on_yolo_too(tiny_config, data, run, tmp_path):
-    config = tiny_config('multilabel', tmp_path / 'nowhere', model=dict(head=dict(num_classes=80)))
+    config = tiny_config('multilabel', tmp_path, model=dict(head=dict(num_classes=80)))
     write_yolo(data.folder, tmp_path / 'own')
     options = ('--work-dir', 'work', '--cfg-options', 'train_cfg.max_epochs=1')
     result = run('train', config, '--data', 'own/data.yaml', *options)

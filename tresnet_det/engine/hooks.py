@@ -47,7 +47,7 @@ class CurvesHook(Hook):
             return
         try:
             # Here, since matplotlib takes its time and may be absent.
-            from ..evaluation.curves import draw_curves, read_records
+            from ..evaluation.plots import draw_curves, read_records
 
             records: list[dict[str, Any]] = []
             for log in self._logs(runner):

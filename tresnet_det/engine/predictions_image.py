@@ -88,7 +88,7 @@ def _count_images(runner: Runner) -> int:
 
 
 def _draw_detector(samples: list, classes: Sequence[str], path: Path, score_thr: float) -> None:
-    from ..evaluation.figures import draw_predictions
+    from ..evaluation.sheets import draw_predictions
 
     has_truth = all('gt_instances' in sample for sample in samples)
     draw_predictions(
@@ -105,7 +105,7 @@ def _draw_detector(samples: list, classes: Sequence[str], path: Path, score_thr:
 def _draw_classifier(
     samples: list, classes: Sequence[str], path: Path, multi_label: bool, score_thr: float
 ) -> None:
-    from ..evaluation.classification_figures import draw_classifications
+    from ..evaluation.sheets import draw_classifications
 
     scores = torch.stack([sample.pred_score for sample in samples]).float().cpu()
     labels = None

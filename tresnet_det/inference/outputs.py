@@ -14,9 +14,8 @@ from pycocotools import mask as masks_of_coco
 
 from ..errors import InputError, MissingFileError
 from ..evaluation import format_table
-from ..evaluation.classification_figures import judge_labels, judge_top
-from ..evaluation.figures import shorten
-from ..evaluation.single_image import draw_boxes, draw_classes
+from ..evaluation.draw import Line, class_colour, draw_classes, draw_objects
+from ..evaluation.report import shorten
 from ..files import write_whole
 from .inputs import InputImage, Source, Video
 from .output_files import JsonList, VideoWriter, printable, safe_name, save_image
@@ -276,23 +275,24 @@ class PredictionWriter:
 
     def _read_labels(self, sample: Any) -> Labels:
         scores = sample.pred_score.float().numpy()
-        if self.task == 'multilabel':
-            lines = judge_labels(scores, None, self.threshold)
+        labels = np.argsort(-scores, kind='stable')
+        if self.task == 'multilabel':  # in the precision of the scores, as MultiLabelMetric has it
+            labels = labels[scores[labels] > np.float32(self.threshold)]
         else:
-            lines = judge_top(scores, None, self.top)
-        return Labels(np.array([x.label for x in lines], int), np.array([x.score for x in lines]))
+            labels = labels[: self.top]
+        return Labels(labels, scores[labels])
 
     def _draw(self, image: InputImage, found: Objects | Labels) -> str | None:
         """Draw an image or a frame, if so wished, and return the file below the folder."""
         if self.images is None:
             return None
+        names = [self.classes[label] for label in found.labels]
+        lines = [Line(*pair) for pair in zip(names, found.scores.tolist(), strict=True)]
         if isinstance(found, Objects):
-            drawn = draw_boxes(
-                image.pixels, found.boxes, found.labels, found.scores, self.classes, found.masks
-            )
+            names = [f'{line.text} {line.score:.2f}' for line in lines]
+            colours = [class_colour(label) for label in found.labels]
+            drawn = draw_objects(image.pixels, found.boxes, names, colours, found.masks)
         else:
-            names = [self.classes[label] for label in found.labels]
-            lines = list(zip(names, found.scores.tolist(), strict=True))
             rows = VIDEO_LINES if self.task == 'multilabel' else len(lines)
             drawn = draw_classes(image.pixels, lines, rows if image.video else None)
         if image.video:

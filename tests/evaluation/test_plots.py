@@ -5,7 +5,7 @@ from PIL import Image
 
 from tresnet_det.errors import InputError, MissingFileError
 from tresnet_det.evaluation import draw_curves
-from tresnet_det.evaluation.curves import read_records
+from tresnet_det.evaluation.plots import read_records
 
 TRAIN = [
     {'lr': 0.01, 'loss': 2 / n, 'loss_cls': 1 / n, 'epoch': n, 'iter': 10 * n, 'step': 10 * n}
@@ -49,7 +49,7 @@ def test_best_validation_is_named_with_its_step(unit, tmp_path, figures):
     records = [*VAL, {'coco/bbox_mAP': 0.25, 'step': 5}]
     draw_curves(records, tmp_path / 'curves.png', val_unit=unit)
     axes = figures[0].axes[1]
-    assert axes.get_title() == f'Validation: best coco/bbox_mAP 0.400 at {unit} 4'
+    assert axes.get_title('left') == f'Validation: best coco/bbox_mAP 0.400 at {unit} 4'
     assert axes.get_xlabel() == unit
 
 
