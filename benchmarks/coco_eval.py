@@ -1,62 +1,59 @@
-"""Time the 12 COCO metrics by both backends of the metric, on made-up predictions."""
+"""Time the COCO metric by each of its backends, and MMDetection's, on random predictions.
+
+  python benchmarks/coco_eval.py --out benchmarks/coco_eval.csv
+
+A run is the whole metric, from the predictions' tensors to the 12 numbers and the tables. All take
+turns in every round; ratios are to pycocotools' speed, round by round.
+"""
 
 import argparse
-import csv
-import gc
+import contextlib
 import io
 import json
-import statistics
 import tempfile
-import time
-from collections.abc import Callable, Iterator
-from contextlib import ExitStack, contextmanager, redirect_stdout
 from pathlib import Path
-from unittest import mock
+from typing import Any
 
 import numpy as np
 import torch
+from mmdet.evaluation import CocoMetric
 from mmengine.logging import MMLogger
 
-import tresnet_det  # noqa: F401  (prepares the stack before MMDetection is imported)
 from tresnet_det.cli.run import run_tool
 from tresnet_det.errors import InputError
+from tresnet_det.evaluation import CocoTwelveMetric
+from tresnet_det.profiling.report import Column, describe, format_table, write_csv
+from tresnet_det.profiling.settings import Settings
+from tresnet_det.profiling.timing import Task, add_speeds, measure_interleaved
 
-CONTESTANTS = ('faster_coco_eval', 'pycocotools', 'mmdet')
+BACKENDS = ('pycocotools', 'faster_coco_eval')
 CLASSES = tuple(f'class {n}' for n in range(80))
 IDS = tuple(n + 1 + n // 8 for n in range(80))  # with gaps, as COCO's
+COLUMNS = (
+    Column('metric', 'metric'),
+    Column('img/s', 'evaluation_img_per_s'),
+    Column('to the first', 'evaluation_ratio'),
+)
 
 
 def parse_args() -> argparse.Namespace:
-    parser = argparse.ArgumentParser(description=__doc__)
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument('--num-images', type=int, default=5000)
-    parser.add_argument('--detections', type=int, default=100, help='an image')
+    parser.add_argument('--detections', type=int, default=100, help='per image')
     parser.add_argument('--rounds', type=int, default=5)
     parser.add_argument('--seed', type=int, default=0)
-    parser.add_argument('--out', help='CSV file of the times of each round, in seconds')
-    parser.add_argument(
-        '--no-mmdet', action='store_true', help="leave MMDetection's own CocoMetric out"
-    )
+    parser.add_argument('--out', type=Path, metavar='FILE.csv')
     return parser.parse_args()
 
 
-def main() -> None:
-    args = parse_args()
-    names = CONTESTANTS[: 3 - args.no_mmdet]
-    with tempfile.TemporaryDirectory() as folder:
-        ann_file = Path(folder) / 'truth.json'
-        samples = make_data(ann_file, args.num_images, args.detections, args.seed)
-        rows = measure(str(ann_file), samples, names, args.rounds)
-    if args.out:
-        write_csv(args.out, rows)
-    print(format_table(rows, names))
-
-
 def make_data(ann_file: Path, images: int, detections: int, seed: int) -> list[dict]:
-    """Write a ground truth like COCO's val2017 and return what a detector says of each image.
+    """Write ground truth like COCO's val2017 and return what a detector says of each image.
 
     About 7 objects an image, of 80 classes of unequal frequency, a hundredth of them crowds. Of
-    the detections, up to half are displaced ground-truth boxes; the others are anywhere, two in
-    three with a class that the image has.
+    the detections, up to half are displaced ground truth; of the others, two in three have a
+    class that the image has.
     """
     rng = np.random.default_rng(seed)
     frequency = 1 / np.arange(1, 81)
@@ -120,111 +117,46 @@ def _boxes(rng: np.random.Generator, count: int) -> np.ndarray:
     return np.round(np.concatenate([low, low + sides], axis=1), 2)
 
 
-def measure(
-    ann_file: str, samples: list[dict], names: tuple[str, ...], rounds: int
-) -> list[dict[str, str | int | float]]:
-    """Run every contestant in every round, the order turned round each time.
-
-    Returns:
-        A row a run: ``round``, ``who``, ``whole`` (from the predictions' tensors to metrics and
-        tables) and ``inner`` (the library's evaluate, accumulate and summarize), in seconds.
-
-    Raises:
-        InputError: The metrics of two contestants differ.
-    """
-    MMLogger.get_instance('benchmark', log_level='WARNING')  # no tables between the times
-    rows, figures = [], {}
-    for number in range(rounds):
-        for who in names[:: -1 if number % 2 else 1]:
-            with _inner_clock() as inner, redirect_stdout(io.StringIO()):
-                metric = _build(who, ann_file)
-                gc.collect()
-                start = time.perf_counter()
-                metric.process({}, samples)
-                figures[who] = metric.evaluate(size=len(samples))
-                whole = time.perf_counter() - start
-            rows.append(
-                {'round': number + 1, 'who': who, 'whole': round(whole, 4),
-                 'inner': round(inner[0], 4)}
-            )  # fmt: skip
-            print(
-                f'round {number + 1}, {who}: whole {whole:.2f} s, inner {inner[0]:.2f} s',
-                flush=True,
-            )
-    quick, slow = figures[names[0]], figures[names[1]]
-    worst = max(abs(quick[key] - slow[key]) for key in slow)
-    if worst > 1e-9:
-        raise InputError(f'the metrics of {names[0]} and {names[1]} differ by {worst:g}')
-    print(f'largest difference of the 12 metrics: {worst:.1e}; mAP {slow["coco/bbox_mAP"]:.4f}')
-    return rows
-
-
-def _build(who: str, ann_file: str):
+def build_metric(who: str, ann_file: str) -> Any:
+    """Return a metric: MMDetection's own, or ours by a backend."""
     if who == 'mmdet':
-        from mmdet.evaluation import CocoMetric
-
         metric = CocoMetric(ann_file=ann_file, proposal_nums=(1, 10, 100), classwise=True)
     else:
-        from tresnet_det.evaluation import CocoTwelveMetric
-
         metric = CocoTwelveMetric(ann_file=ann_file, backend=who)
     metric.dataset_meta = {'classes': CLASSES}
     return metric
 
 
-@contextmanager
-def _inner_clock() -> Iterator[list[float]]:
-    """Add up the time in what computes: both libraries' methods, and the means of our twelve."""
-    from faster_coco_eval import COCOeval_faster
-    from pycocotools.cocoeval import COCOeval
+def main() -> None:
+    """Measure, compare the results, print the table and write it."""
+    args = parse_args()
+    MMLogger.get_instance('benchmark', log_level='WARNING')  # no tables between the times
+    found = {}
+    with tempfile.TemporaryDirectory() as folder:
+        ann_file = Path(folder, 'annotations.json')
+        samples = make_data(ann_file, args.num_images, args.detections, args.seed)
 
-    from tresnet_det.evaluation import coco_backends
+        def evaluate(who: str) -> None:
+            with contextlib.redirect_stdout(io.StringIO()):
+                metric = build_metric(who, str(ann_file))
+                metric.process({}, samples)
+                found[who] = metric.evaluate(size=len(samples))
 
-    spent = [0.0]
-
-    def timed(function: Callable) -> Callable:
-        def run(*args):
-            start = time.perf_counter()
-            result = function(*args)
-            spent[0] += time.perf_counter() - start
-            return result
-
-        return run
-
-    places = [(coco_backends, 'summarize'), (COCOeval, 'summarize')]
-    for name in ('evaluate', 'accumulate'):
-        places += [(COCOeval_faster, name), (COCOeval, name)]
-    with ExitStack() as stack:
-        for place, name in places:
-            stack.enter_context(mock.patch.object(place, name, timed(getattr(place, name))))
-        yield spent
-
-
-def write_csv(path: str, rows: list[dict]) -> None:
-    """Write a line for each run."""
-    with open(path, 'w', newline='', encoding='utf-8') as file:
-        writer = csv.DictWriter(file, list(rows[0]), lineterminator='\n')
-        writer.writeheader()
-        writer.writerows(rows)
-
-
-def format_table(rows: list[dict], names: tuple[str, ...]) -> str:
-    """Lay out medians, and how often the quick one fits in, with the spread over the rounds."""
-    lines = [f'{"":18}{"whole metric, s":>16}{"ratio":>24}{"inner call, s":>16}{"ratio":>24}']
-    times = {
-        (who, what): [row[what] for row in rows if row['who'] == who]
-        for who in names
-        for what in ('whole', 'inner')
-    }
-    for who in names:
-        line = f'{who:18}'
-        for what in ('whole', 'inner'):
-            quick = times[names[0], what]
-            ratios = [a / b for a, b in zip(times[who, what], quick, strict=True)]
-            spread = f'{statistics.median(ratios):.1f} ({min(ratios):.1f} to {max(ratios):.1f})'
-            line += f'{statistics.median(times[who, what]):16.2f}{spread:>24}'
-        lines.append(line)
-    return '\n'.join(lines)
+        names = (*BACKENDS, 'mmdet')
+        contestants = [
+            {'evaluation': Task(lambda who=who: evaluate(who), args.num_images)} for who in names
+        ]
+        rows: list[dict] = [{'metric': who} for who in names]
+        add_speeds(rows, measure_interleaved(contestants, args.rounds, min_seconds=0))
+    first, second = (found[who] for who in BACKENDS)
+    worst = max(abs(first[key] - second[key]) for key in first)
+    if worst > 1e-9:
+        raise InputError(f'the results of {" and ".join(BACKENDS)} differ by {worst:g}')
+    print(f'largest difference of the 12 metrics: {worst:.1e}\n{format_table(rows, COLUMNS)}')
+    if args.out:
+        known = describe(Settings(torch.device('cpu')))
+        header = {name: known[name] for name in ('machine', 'versions', 'date', 'command')}
+        write_csv(args.out, rows, header)
 
 
 if __name__ == '__main__':

@@ -1,4 +1,4 @@
-"""Try detectors on TResNet with real images: does each one build, learn, predict, evaluate?
+"""Check detectors on TResNet with real images: does each one build, learn, predict, evaluate?
 
 python benchmarks/reuse_sweep.py --data-root data/coco            # all of configs/reuse
 python benchmarks/reuse_sweep.py --data-root data/coco --arch m --size 512 --out sweep.csv
@@ -10,29 +10,29 @@ skipped. Where mmcv has no compiled operators, those of tresnet_det.compat are w
 
 import argparse
 import contextlib
-import csv
 import io
-import logging
 import sys
 import traceback
-from collections.abc import Iterator
 from pathlib import Path
 
 import torch
 from mmdet.registry import DATASETS, METRICS, MODELS
 from mmengine.config import Config
 from mmengine.dataset import pseudo_collate
-from mmengine.logging import MessageHub, MMLogger
+from mmengine.logging import MessageHub
 from mmengine.registry import init_default_scope
 from torch import nn
 
 from tresnet_det import datasets, evaluation  # noqa: F401  (registers what a config may name)
+from tresnet_det.cli.arguments import out_file
 from tresnet_det.cli.failures import one_line
 from tresnet_det.cli.run import run_tool
 from tresnet_det.compat.mmcv_install import has_compiled_ops
 from tresnet_det.engine import config as edit
 from tresnet_det.engine.building import config_errors
 from tresnet_det.errors import InputError
+from tresnet_det.profiling.detectors import quiet
+from tresnet_det.profiling.report import write_csv
 
 REUSE = Path(__file__).resolve().parents[1] / 'configs' / 'reuse'
 TINY = dict(depths=(1, 1, 1, 1), width_factor=0.25)
@@ -65,6 +65,8 @@ def parse_args() -> argparse.Namespace:
 def main() -> None:
     args = parse_args()
     paths = [Path(p) for p in args.configs] or sorted(REUSE.glob('*.py'))
+    if args.out:
+        out_file(args.out)
     rows = []
     print(header(args))
     print(format_row(dict(detector='detector', **{step: step for step in STEPS})), flush=True)
@@ -78,7 +80,7 @@ def main() -> None:
         if error is not None:
             traceback.print_exception(error)
     if args.out:
-        write_csv(args.out, header(args), rows)
+        write_csv(Path(args.out), rows, {'setup': header(args)})
     if any(row[step] != YES for row in rows for step in STEPS):
         sys.exit(1)
 
@@ -115,7 +117,8 @@ def check_detector(
     torch.manual_seed(0)
     prepare(cfg, size, images)
     run = DetectorRun(cfg, device)
-    with quiet():
+    # What the stack prints about reading, initializing and evaluating.
+    with quiet('ERROR'), contextlib.redirect_stdout(io.StringIO()):
         for step in STEPS:
             try:
                 getattr(run, step)()
@@ -253,19 +256,6 @@ def require(holds: bool | torch.Tensor, message: str) -> None:
         raise AssertionError(message)
 
 
-@contextlib.contextmanager
-def quiet() -> Iterator[None]:
-    """Keep from the table what the stack prints about reading, initialising and evaluating."""
-    logger = MMLogger.get_current_instance()
-    level = logger.level
-    logger.setLevel(logging.ERROR)
-    try:
-        with contextlib.redirect_stdout(io.StringIO()):
-            yield
-    finally:
-        logger.setLevel(level)
-
-
 def header(args: argparse.Namespace) -> str:
     operators = 'compiled mmcv' if has_compiled_ops() else 'mmcv without compiled operators'
     where = torch.cuda.get_device_name() if args.device.startswith('cuda') else 'CPU'
@@ -277,23 +267,6 @@ def header(args: argparse.Namespace) -> str:
 
 def format_row(row: Row) -> str:
     return f'{row["detector"]:28}' + '  '.join(f'{row[step]:10}' for step in STEPS)
-
-
-def write_csv(path: str, comment: str, rows: list[Row]) -> None:
-    """Write the table, below a comment on how it was made.
-
-    Raises:
-        InputError: If the file cannot be written.
-    """
-    try:
-        Path(path).parent.mkdir(parents=True, exist_ok=True)
-        with open(path, 'w', newline='', encoding='utf-8') as file:
-            file.write(f'# {comment}\n')
-            writer = csv.DictWriter(file, ['detector', *STEPS], lineterminator='\n')
-            writer.writeheader()
-            writer.writerows(rows)
-    except OSError as error:
-        raise InputError(f'--out {path}: {error.strerror}') from error
 
 
 if __name__ == '__main__':

@@ -16,7 +16,7 @@ from tresnet_det import TResNet
 from tresnet_det.checkpoints import load_backbone_weights, to_abn, to_ours, to_timm
 from tresnet_det.errors import InputError, MissingFileError
 from tresnet_det.layers import InPlaceABN
-from tresnet_det.models.conv_norm import iterate_norms
+from tresnet_det.models.norms import iterate_norms
 
 ARCH = dict(depths=(1, 2, 1, 1), width_factor=0.25)
 

@@ -1,6 +1,7 @@
 """No part of the package imports one that stands above it, nor tools and configs."""
 
 import ast
+import graphlib
 from pathlib import Path
 
 import pytest
@@ -13,7 +14,7 @@ FLOORS = (
     {'errors', 'input_convention', 'layers', 'files'},
     {'compat'},
     {'checkpoints', '__main__'},
-    {'models', 'publishing'},
+    {'models', 'publishing', 'readers'},
     {'datasets'},
     {'evaluation'},
     {'tasks'},
@@ -60,3 +61,16 @@ def test_it_imports_only_from_below(path):
         return
     for other in set(imported_rooms(path)) - {room, '__version__'}:
         assert FLOOR[other] < FLOOR[room], f'{room} imports {other}'
+
+
+def test_inside_the_engine_imports_form_no_circle():
+    files = {path.stem: path for path in (PACKAGE / 'engine').glob('*.py')}
+    graph = {}
+    for name, path in files.items():
+        nodes = ast.walk(ast.parse(path.read_text(encoding='utf-8')))
+        own = [n for n in nodes if isinstance(n, ast.ImportFrom) and n.level == 1]
+        graph[name] = {
+            part for n in own for part in ([n.module] if n.module else [a.name for a in n.names])
+        }
+    order = list(graphlib.TopologicalSorter(graph).static_order())  # a CycleError names the circle
+    assert set(order) == set(files)

@@ -3,7 +3,7 @@ import sys
 
 import pytest
 
-# What the time of an import depends on, without a clock; benchmarks/import_time.py has one.
+# What the time of an import depends on, without a clock.
 BASE = 'import mmdet.registry, mmengine.model'
 
 

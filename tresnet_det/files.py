@@ -14,7 +14,7 @@ UNFINISHED = '.unfinished'  # the ending of a file that is being written
 def write_whole(path: str | Path, content: bytes) -> None:
     """Write a file so that at any moment its name stands for the old content or the new one.
 
-    The content goes into a file of another name beside it, to the disk, and takes the name then.
+    The content goes into a file of another name next to it, to the disk, and takes the name then.
 
     Raises:
         OSError: It cannot be written; ``strerror`` says how much is needed and free. What had the
@@ -50,8 +50,8 @@ def write_whole(path: str | Path, content: bytes) -> None:
 def replacing(path: str | Path) -> Iterator[Path]:
     """Give the name of a file to write, which takes the place of ``path`` once it is whole.
 
-    For what writes by itself; bytes that are at hand are for :func:`write_whole`. The name lies
-    beside ``path`` and has the same ending; after an exception there is no such file.
+    For what writes by itself; bytes that are at hand are for :func:`write_whole`. The name is
+    next to ``path`` and has the same ending; after an exception there is no such file.
     """
     path = Path(path)
     temporary = path.with_name(f'.{path.stem}.{os.getpid()}{path.suffix}')

@@ -11,6 +11,7 @@ model = dict(
     neck=dict(type='FPN', in_channels=[64, 512, 1024], out_channels=96),
     bbox_head=dict(type='FCOSHead', in_channels=96, feat_channels=96, stacked_convs=2),
 )
+demo_range = (0.6, 0.8)  # of the headline metric
 
 train_pipeline = [
     dict(type='LoadImage', on_error='raise'),

@@ -41,6 +41,7 @@ def write_config(digits, project_root, tmp_path_factory):
         hooks = dict(logger=dict(interval=1), checkpoint=dict(interval=1))
         train = dict(max_epochs=1, val_interval=1)
         base = dict(model=dict(backbone=backbone, **MODELS[task]), train_cfg=train)
+        base |= dict(auto_scale_lr=dict(enable=True, base_batch_size=16))
         for change in (dict(base, default_hooks=hooks, **loaders), *changes):
             cfg.merge_from_dict(change)
         for name in loaders:

@@ -50,7 +50,7 @@ OTHER_META = {
     'mmengine_version',
 }  # the last: with git's hash
 OTHER_SCALARS = {'train/time', 'train/data_time', 'val/time', 'val/data_time'}
-NO_FIGURES = {'time', 'data_time', 'memory'}
+NO_METRICS = {'time', 'data_time', 'memory'}
 
 
 def write_config(task: str, saving: str, workers: int, data: Path, path: Path) -> None:
@@ -250,7 +250,7 @@ def read_comparable(path: Path) -> dict:
     return content
 
 
-def read_figures(work_dir: Path) -> dict[tuple, dict]:
+def read_metrics(work_dir: Path) -> dict[tuple, dict]:
     """Return what the logs of all runs say, by kind and step; what is said twice must agree."""
     said: dict[tuple, dict] = {}
     for log in sorted(work_dir.glob('*/vis_data/scalars.json')):
@@ -259,9 +259,9 @@ def read_figures(work_dir: Path) -> dict[tuple, dict]:
                 record = json.loads(line)
             except json.JSONDecodeError:  # the kill's
                 continue
-            figures = {k: v for k, v in record.items() if k not in NO_FIGURES}
+            metrics = {k: v for k, v in record.items() if k not in NO_METRICS}
             key = ('lr' in record, record['step'])
-            assert said.setdefault(key, figures) == figures, f'step {key} is logged otherwise'
+            assert said.setdefault(key, metrics) == metrics, f'step {key} is logged otherwise'
     return said
 
 
@@ -271,7 +271,7 @@ def compare_folders(work_dir: Path, reference: Path) -> int:
     assert sorted(path.name for path in work_dir.glob('*.pth')) == names
     assert not list(work_dir.glob('*' + UNFINISHED))
     assert Path((work_dir / RECORD).read_text()).name == Path((reference / RECORD).read_text()).name
-    assert read_figures(work_dir) == read_figures(reference)
+    assert read_metrics(work_dir) == read_metrics(reference)
     tensors = 0
     for name in names:
         one, other = (read_comparable(folder / name) for folder in (work_dir, reference))
@@ -347,7 +347,7 @@ def main() -> None:
     print(
         f'{counts["trainings"]} trainings, killed {counts["kills"]} times, '
         f'{counts["in_writes"]} of them in a write: all ended as the one that was left alone '
-        f'({counts["tensors"]} tensors and all logged figures equal)'
+        f'({counts["tensors"]} tensors and all logged metrics equal)'
     )
 
 

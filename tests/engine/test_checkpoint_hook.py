@@ -16,34 +16,34 @@ from tresnet_det.errors import InputError
 LOGGER = {'type': 'LoggerHook', 'interval': 2}
 
 
-class Figures(BaseMetric):
-    """The figures of the validations, given beforehand."""
+class Given(BaseMetric):
+    """The metrics of the validations, given beforehand."""
 
     default_prefix = 'coco'
 
-    def __init__(self, figures):
+    def __init__(self, values):
         super().__init__()
-        self.figures = iter(figures)
+        self.values = iter(values)
 
     def process(self, data_batch, data_samples):
         self.results.append(0)
 
     def compute_metrics(self, results):
-        return dict(next(self.figures))
+        return dict(next(self.values))
 
 
-def figures(*maps):
-    return [Figures([{'bbox_mAP': value, 'loss': value} for value in maps])]
+def given(*maps):
+    return [Given([{'bbox_mAP': value, 'loss': value} for value in maps])]
 
 
 @pytest.fixture
 def train(build):
-    """Train with the hook under test; ``best`` gives the figure of each validation."""
+    """Train with the hook under test; ``best`` gives the metric of each validation."""
 
     def call(best=(), epochs=4, custom=(), **hook):
         settings = {'save_best': 'coco/bbox_mAP', 'rule': 'greater'} if best else {}
         hook = {'type': 'SafeCheckpointHook', 'interval': 1, **settings, **hook}
-        more = {'val_evaluator': figures(*best)} if best else {}
+        more = {'val_evaluator': given(*best)} if best else {}
         runner = build(
             list(custom),
             epochs=epochs,
@@ -105,7 +105,7 @@ def test_the_last_checkpoint_knows_the_validation_at_its_step(train, tmp_path):
         assert saved['resume']['validated'] == saved['meta']['iter'] == 4 * epoch
 
 
-def test_each_of_several_figures_has_its_best_checkpoint(train, tmp_path):
+def test_each_of_several_metrics_has_its_best_checkpoint(train, tmp_path):
     train(
         best=(0.2, 0.1, 0.3),
         epochs=3,

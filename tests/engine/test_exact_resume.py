@@ -22,7 +22,7 @@ from tresnet_det.errors import InputError, MissingFileError
 
 @pytest.fixture
 def run(tmp_path):
-    """Train in a folder of that name; return runner, model and the data set that was read."""
+    """Train in a folder of that name; return runner, model and the dataset that was read."""
 
     def call(folder, *args, **kwargs):
         runner, model = stoppable.run(tmp_path / folder, *args, **kwargs)
@@ -140,7 +140,8 @@ def make_listed():
 
 
 WRAPPED = {
-    'wrappers': lambda: ClassBalancedDataset(ConcatDataset([make_listed(), make_listed()]), 0.9),
+    'concatenated': lambda: ConcatDataset([make_listed(), make_listed()]),
+    'class-balanced': lambda: ClassBalancedDataset(make_listed(), 0.9),
     'a torch subset': lambda: Subset(make_listed(), [4, 3, 2, 1, 0, 1, 2]),
 }
 

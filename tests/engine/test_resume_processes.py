@@ -1,4 +1,4 @@
-"""Checkpoints of two gloo processes: both go on exactly, and both know what was not written."""
+"""Checkpoints of two gloo processes: both resume exactly, and both know what was not written."""
 
 import errno
 import json

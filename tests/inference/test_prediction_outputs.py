@@ -1,10 +1,14 @@
 """Names, files and tables that a prediction leaves behind."""
 
 import json
+import os
+from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
+from hypothesis import given
+from hypothesis import strategies as st
 from mmengine.structures import InstanceData
 from PIL import Image
 from pycocotools import mask as masks_of_coco
@@ -71,6 +75,8 @@ def test_boxes_become_cocos_results_with_all_scores_and_the_drawing_has_the_sure
     assert drawn == ['a.png', 'a_2.png']
     loaded = COCO(tmp_path / 'out' / 'images.json').loadRes(str(writer.results))
     assert [a['area'] for a in loaded.loadAnns(loaded.getAnnIds())] == [200, 25]
+    assert writer.masks is None
+    assert not (tmp_path / 'out' / 'results.segm.json').exists()
 
 
 def encode(rows, columns):
@@ -105,13 +111,6 @@ def test_masks_have_a_file_of_their_own_row_for_row_with_the_boxes(tmp_path):
     drawn = np.asarray(Image.open(tmp_path / 'out' / 'images' / 'a.png'))
     assert drawn[70, 35].any()  # in the middle of the cat, in an image seven times as large
     assert not drawn[10:30, 370:400].any()  # the dog's score is below the threshold
-
-
-def test_without_masks_there_is_no_file_of_them(tmp_path):
-    with PredictionWriter(tmp_path, 'detection', NAMES, 0.3, draw=False) as writer:
-        writer.add(InputImage('a.png', PIXELS), Sample(CAT))
-    assert writer.masks is None
-    assert not (tmp_path / 'results.segm.json').exists()
 
 
 def test_where_boxes_are_zeros_the_masks_bounds_are_the_boxes(tmp_path):
@@ -222,6 +221,14 @@ def test_files_are_whole_also_of_a_run_that_was_stopped(tmp_path):
     assert len(json.loads((tmp_path / 'images.json').read_text())['images']) == 1
 
 
+def test_a_killed_run_leaves_no_truncated_list_under_its_name(tmp_path):
+    with JsonList(tmp_path / 'a.json') as written:
+        written.write(dict(a=1))
+    with JsonList(tmp_path / 'a.json') as written:
+        written.write(dict(a=2))
+        assert (tmp_path / 'a.json').read_text() == '[\n{"a": 1}\n]\n'
+
+
 def test_what_an_earlier_run_left_in_the_folder_is_told_from_what_this_one_wrote(tmp_path):
     code, _ = encode(slice(2, 22), slice(0, 9))
     (tmp_path / 'photo.txt').touch()  # somebody's own
@@ -265,6 +272,29 @@ def test_equal_names_become_distinct_also_where_case_does_not_count():
 
 def test_a_name_cannot_steer_the_terminal():
     assert printable('a\x1b[31m\udcff.png') == 'a?[31m?.png'
+
+
+PARTS = (
+    '..', '.', '/', '\\', '~', 'C:', '\0', '\n', '%2e%2e', '?', '#', '://', 'con', 'a.jpg',
+    '𝒜' * 90, '中' * 90, '\udcff', '\u202e', ' ', '-', '.png',
+)  # fmt: skip
+names = st.one_of(st.text(), st.lists(st.sampled_from(PARTS), max_size=6).map(''.join))
+
+
+@given(st.lists(names, min_size=1, max_size=5), st.sampled_from([None, '.mp4']))
+def test_fuzz_names_of_results_are_one_part_of_their_own(given_names, suffix):
+    taken, found = set(), []
+    for name in given_names:
+        found.append(safe_name(name, taken, suffix))
+        part = found[-1]
+        assert Path('out', part).resolve() == Path('out').resolve() / part
+        assert len(Path(part).parts) == 1
+        assert part not in ('.', '..')
+        assert not part.startswith('.')
+        assert len(os.fsencode(part)) <= 255
+        assert not set(part) & set('/\\:\0\n\r')
+        assert part.endswith(suffix or ('.jpg', '.png'))
+    assert len({part.lower() for part in found}) == len(found)
 
 
 @pytest.mark.parametrize('full', [False, True])

@@ -15,6 +15,7 @@ from tresnet_det.engine import config as edit
 from tresnet_det.errors import InputError, MissingFileError
 from tresnet_det.inference import predictor as predictor_module
 from tresnet_det.inference.inputs import find_sources, read_images
+from tresnet_det.inference.pipeline import find_classes
 from tresnet_det.inference.predictor import Predictor, find_run_config
 
 TINY = dict(_delete_=True, depths=(1, 1, 1, 1), width_factor=0.25)
@@ -43,29 +44,33 @@ def save(cfg, folder, **meta):
     return folder
 
 
-@pytest.fixture
-def detector(project_root, tmp_path):
+@pytest.fixture(scope='module')
+def detector(project_root, tmp_path_factory):
     cfg = edit.load_config(project_root / 'configs' / 'fcos_tresnet_m.py')
     cfg.merge_from_dict(copy.deepcopy(DETECTOR))
-    resize = cfg.test_dataloader.dataset.pipeline[1]
-    resize.scale = (128, 128)
-    return save(cfg, tmp_path / 'detector', dataset_meta=dict(classes=NAMES))
+    cfg.test_dataloader.dataset.pipeline[1].scale = (128, 128)
+    return save(cfg, tmp_path_factory.mktemp('d') / 'detector', dataset_meta=dict(classes=NAMES))
 
 
-@pytest.fixture
-def save_classifier(project_root, tmp_path):
-    def make(size=(64, 64), num_classes=3, **meta):
-        cfg = edit.load_config(project_root / 'configs' / 'imagenet_tresnet_m.py')
-        head = dict(in_channels=512, num_classes=num_classes)
-        cfg.merge_from_dict(dict(model=dict(backbone=dict(arch=dict(TINY)), head=head)))
-        cfg.test_dataloader.dataset.pipeline = [dict(type='Resize', size=size)]
-        return save(cfg, tmp_path / 'classifier', **meta)
-
-    return make
+@pytest.fixture(scope='module')
+def predictor(detector):
+    return Predictor(find_run_config(detector), detector, 'cpu')
 
 
-def load(folder):
-    return Predictor(find_run_config(folder), folder, 'cpu')
+@pytest.fixture(scope='module')
+def classifier(project_root, tmp_path_factory):
+    cfg = edit.load_config(project_root / 'configs' / 'imagenet_tresnet_m.py')
+    head = dict(in_channels=512, num_classes=3)
+    cfg.merge_from_dict(dict(model=dict(backbone=dict(arch=dict(TINY)), head=head)))
+    # The shorter side; no crop.
+    cfg.test_dataloader.dataset.pipeline = [dict(type='Resize', size=64)]
+    folder = tmp_path_factory.mktemp('c') / 'classifier'
+    return save(cfg, folder, dataset_meta=dict(classes=NAMES))
+
+
+@pytest.fixture(scope='module')
+def classify(classifier):
+    return Predictor(find_run_config(classifier), classifier, 'cpu')
 
 
 def noise(height, width, seed=0):
@@ -82,8 +87,7 @@ def boxes(sample):
     return torch.cat([found.bboxes, found.scores[:, None], found.labels[:, None]], 1)
 
 
-def test_a_file_and_its_pixels_give_the_same_boxes_in_the_images_own_pixels(detector, tmp_path):
-    predictor = load(detector)
+def test_a_file_and_its_pixels_give_the_same_boxes_in_the_images_own_pixels(predictor, tmp_path):
     assert (predictor.task, predictor.classes) == ('detection', NAMES)
     image = noise(60, 100)
     of_file, of_pixels = predictor.predict([write(tmp_path / 'a.png', image), image])
@@ -94,8 +98,7 @@ def test_a_file_and_its_pixels_give_the_same_boxes_in_the_images_own_pixels(dete
     assert largest[2] > 80  # and not in those of the resized image, or of a part
 
 
-def test_what_is_said_of_an_image_does_not_depend_on_the_others_in_its_batch(detector):
-    predictor = load(detector)
+def test_what_is_said_of_an_image_does_not_depend_on_the_others_in_its_batch(predictor):
     images = [noise(60, 100, 1), noise(100, 60, 2), noise(100, 100, 3), noise(60, 100, 4)]
     together = predictor.predict(images, batch_size=4)
     for image, sample in zip(images, together, strict=True):
@@ -103,62 +106,58 @@ def test_what_is_said_of_an_image_does_not_depend_on_the_others_in_its_batch(det
         torch.testing.assert_close(boxes(sample), boxes(alone), rtol=1e-5, atol=1e-4)
 
 
-def test_the_channels_reach_the_network_as_rgb(detector):
-    predictor = load(detector)
-    seen = []
-    predictor.model.backbone.register_forward_pre_hook(lambda _, inputs: seen.append(inputs[0]))
+def test_the_channels_reach_the_network_as_rgb(predictor):
+    seen, backbone = [], predictor.model.backbone
     red = np.zeros((128, 128, 3), np.uint8)
     red[..., 0] = 255
-    predictor.predict([red])
+    with backbone.register_forward_pre_hook(lambda _, inputs: seen.append(inputs[0])):
+        predictor.predict([red])
     assert seen[0].amax((0, 2, 3)).tolist() == [1, 0, 0]
 
 
-def test_a_classifiers_scores_are_those_of_its_model(save_classifier, tmp_path):
-    predictor = load(save_classifier(dataset_meta=dict(classes=NAMES)))
-    assert (predictor.task, predictor.classes) == ('classification', NAMES)
+def test_a_classifiers_scores_are_those_of_its_model(classify, tmp_path):
+    assert (classify.task, classify.classes) == ('classification', NAMES)
     image = noise(64, 64)
-    (sample,) = predictor.predict([write(tmp_path / 'a.png', image)])
+    (sample,) = classify.predict([write(tmp_path / 'a.png', image)])
     inputs = torch.from_numpy(image).permute(2, 0, 1)[None] / 255
     with torch.no_grad():
-        expected = predictor.model(inputs).softmax(1)[0]
+        expected = classify.model(inputs).softmax(1)[0]
     torch.testing.assert_close(sample.pred_score, expected, rtol=1e-5, atol=1e-6)
 
 
-def test_images_of_different_sizes_can_be_in_one_batch_of_a_classifier_too(save_classifier):
-    predictor = load(save_classifier(size=64))  # the shorter side; no crop
-    samples = predictor.predict([noise(64, 80), noise(80, 64), noise(64, 80)], batch_size=3)
+def test_images_of_different_sizes_can_be_in_one_batch_of_a_classifier_too(classify):
+    samples = classify.predict([noise(64, 80), noise(80, 64), noise(64, 80)], batch_size=3)
     assert len(samples) == 3
     torch.testing.assert_close(samples[0].pred_score, samples[2].pred_score)
 
 
-def test_a_head_that_counts_its_classes_from_data_takes_them_from_the_checkpoint(
-    save_classifier, tmp_path
-):
-    folder = save_classifier(dataset_meta=dict(classes=NAMES))
-    cfg = edit.load_config(find_run_config(folder))
+def test_a_head_that_counts_its_classes_from_data_takes_them_from_the_checkpoint(classifier):
+    cfg = edit.load_config(find_run_config(classifier))
     cfg.model.head.num_classes = None
-    assert Predictor(cfg, folder, 'cpu').classes == NAMES
+    assert Predictor(cfg, classifier, 'cpu').classes == NAMES
     assert cfg.model.head.num_classes is None  # the caller's config is as it was
 
 
-def test_without_names_the_classes_are_numbers(save_classifier):
-    assert load(save_classifier()).classes == ('0', '1', '2')
-
-
-def test_names_may_come_from_the_kind_of_data_set(project_root, detector):
-    weights = torch.load(detector / 'epoch_1.pth', weights_only=True)['state_dict']
+def test_names_come_from_the_checkpoint_the_config_or_the_kind_of_dataset(detector):
     cfg = edit.load_config(find_run_config(detector))
-    for key in ('weight', 'bias'):
-        name = f'bbox_head.conv_cls.{key}'
-        weights[name] = weights[name][:1].expand(80, *weights[name].shape[1:]).clone()
-    torch.save(weights, detector / 'epoch_1.pth')  # a bare state dict, as of a safetensors file
+    assert find_classes(cfg, dict(dataset_meta=dict(classes=NAMES))) == NAMES
+    assert find_classes(cfg, dict(CLASSES=NAMES)) == NAMES  # MMDetection 2's
+    assert find_classes(cfg, dict(dataset_meta=dict(classes=NAMES[:2]))) is None
+    cfg.test_dataloader.dataset.metainfo = dict(classes=NAMES[::-1])
+    assert find_classes(cfg, {}) == NAMES[::-1]
     edit.set_num_classes(cfg, 80)
-    assert Predictor(cfg, detector, 'cpu').classes[:2] == ('person', 'bicycle')
+    assert find_classes(cfg, {})[:2] == ('person', 'bicycle')
 
 
-def test_a_checkpoint_of_another_model_is_refused(detector, save_classifier):
+def test_without_names_the_classes_are_numbers(classifier, tmp_path):
+    bare = tmp_path / 'bare.pth'  # a state dict alone, as of a safetensors file
+    torch.save(torch.load(classifier / 'epoch_1.pth', weights_only=True)['state_dict'], bare)
+    assert Predictor(find_run_config(classifier), bare, 'cpu').classes == ('0', '1', '2')
+
+
+def test_a_checkpoint_of_another_model_is_refused(detector, classifier):
     with pytest.raises(InputError, match=r'does not fit .* tensors fit'):
-        Predictor(find_run_config(detector), save_classifier(), 'cpu')
+        Predictor(find_run_config(detector), classifier, 'cpu')
 
 
 def test_pretrained_weights_of_the_config_are_not_fetched(detector, monkeypatch):
@@ -174,8 +173,7 @@ def test_a_device_that_is_not_there_is_named(detector, device):
         Predictor(find_run_config(detector), detector, device)
 
 
-def test_an_image_that_the_pipeline_cannot_take_is_an_input_error(detector):
-    predictor = load(detector)
+def test_an_image_that_the_pipeline_cannot_take_is_an_input_error(predictor):
     with pytest.raises(InputError, match='5000x1 pixels'):
         predictor.prepare(noise(1, 5000))
     with pytest.raises(InputError, match=r'\(H, W, 3\) of uint8'):
@@ -193,8 +191,7 @@ def test_a_work_directory_that_is_not_there_or_has_no_or_several_configs_is_name
         find_run_config(tmp_path)
 
 
-def test_stream_holds_no_more_than_a_batch(detector, tmp_path):
-    predictor = load(detector)
+def test_stream_holds_no_more_than_a_batch(predictor, tmp_path):
     paths = [str(write(tmp_path / f'{i}.png', noise(64, 64, i))) for i in range(5)]
     read = []
 

@@ -7,6 +7,7 @@ from timm.layers import SEModule
 from torch import nn
 
 from tresnet_det.layers import BlurPool, InPlaceABN, SqueezeExcite
+from tresnet_det.layers.squeeze_excite import norm_and_gate
 
 
 def test_values_are_those_of_timms_module():
@@ -37,7 +38,7 @@ def test_the_fused_form_equals_norm_then_squeeze_excite(training):
         parameters = [x, *norm.parameters(), *se.parameters()]
         return torch.autograd.grad((y * weight).sum(), parameters)
 
-    fused, plain = se(x, norm), se(norm(x))
+    fused, plain = norm_and_gate(x, norm, se), se(norm(x))
     torch.testing.assert_close(fused, plain)
     for ours, expected in zip(gradients(fused), gradients(plain), strict=True):
         torch.testing.assert_close(ours, expected, rtol=1e-10, atol=1e-12)
@@ -46,7 +47,7 @@ def test_the_fused_form_equals_norm_then_squeeze_excite(training):
 def test_gradcheck_of_the_fused_form():
     norm, se = norm_and_se()
     x = torch.randn(2, 6, 3, 3, dtype=torch.float64, requires_grad=True)
-    assert torch.autograd.gradcheck(lambda x: se(x, norm), x)
+    assert torch.autograd.gradcheck(lambda x: norm_and_gate(x, norm, se), x)
 
 
 @pytest.mark.parametrize('dtype', [torch.bfloat16, torch.float16])
@@ -58,7 +59,7 @@ def test_the_fused_form_is_exact_at_the_zero_initialisation_in_half_precision(dt
     x = torch.randn(4, 6, 8, 8).to(dtype)
     weight = torch.randn(4, 6, 8, 8).to(dtype)
     se.to(dtype)
-    (se(x, norm) * weight).sum().backward()
+    (norm_and_gate(x, norm, se) * weight).sum().backward()
     norm64, se64 = norm_and_se()
     norm64.load_state_dict({k: v.double() for k, v in norm.state_dict().items()})
     se64.load_state_dict({k: v.double() for k, v in se.state_dict().items()})
@@ -77,20 +78,14 @@ def test_the_fused_form_keeps_one_large_tensor():
         return t
 
     with torch.autograd.graph.saved_tensors_hooks(pack, lambda t: t):
-        se(x, norm)
+        norm_and_gate(x, norm, se)
     assert sum(t.numel() == x.numel() for t in kept.values()) == 1
 
 
-def test_an_ordinary_norm_is_served_too():
-    norm, se = nn.BatchNorm2d(6), SqueezeExcite(6, 4)
-    x = torch.randn(2, 6, 4, 4)
-    torch.testing.assert_close(se(x, norm), se(norm(x)))
-
-
-def test_a_norm_with_an_activation_is_called_as_it_is():
-    norm, se = InPlaceABN(4), SqueezeExcite(4, 2)
-    x = torch.rand(2, 4, 3, 3)
-    torch.testing.assert_close(se(x, norm), se(norm(x)), rtol=0, atol=0)
+@pytest.mark.parametrize('norm', [nn.BatchNorm2d(6), InPlaceABN(6)])
+def test_other_norms_are_called_as_they_are(norm):
+    se, x = SqueezeExcite(6, 4), torch.randn(2, 6, 4, 4)
+    torch.testing.assert_close(norm_and_gate(x, norm, se), se(norm(x)), rtol=0, atol=0)
 
 
 @pytest.mark.parametrize('layer', [lambda: BlurPool('cuda'), lambda: SqueezeExcite(4, 2, 'cuda')])

@@ -6,8 +6,10 @@ import pytest
 import torch
 from torch import distributed as dist
 from torch import multiprocessing as mp
+from torch.utils._python_dispatch import TorchDispatchMode
 
 from tresnet_det.layers import InPlaceABN, SqueezeExcite
+from tresnet_det.layers.squeeze_excite import norm_and_gate
 
 # The processes' parts of the batch need not be equal; one may have none.
 SHARES = ((3, 5), (8, 0))
@@ -29,7 +31,7 @@ def build(case, sync):
 def forward_backward(case, sync, x, grad):
     norm, se = build(case, sync)
     x = x.clone().requires_grad_()
-    y = se(x, norm) if case == 'squeeze_excite' else norm(x)
+    y = norm_and_gate(x, norm, se) if case == 'squeeze_excite' else norm(x)
     y.backward(grad)
     return {
         'y': y.detach(),
@@ -47,6 +49,21 @@ def batch():
     return x, torch.randn_like(x)
 
 
+class NoHostWait(TorchDispatchMode):
+    """Raise where a value is read on the host, for which a GPU would have to be waited."""
+
+    def __torch_dispatch__(self, func, types, args=(), kwargs=None):
+        name = str(func)
+        if '_local_scalar_dense' in name or 'nonzero' in name:
+            raise AssertionError(f'{name} reads a value on the host')
+        return func(*args, **kwargs or {})
+
+
+def test_the_guard_sees_a_value_that_is_read():
+    with NoHostWait(), pytest.raises(AssertionError, match='reads a value on the host'):
+        torch.ones(1).sum().item()
+
+
 def run_process(rank, folder):
     store = dist.FileStore(f'{folder}/store', PROCESSES)
     timeout = timedelta(minutes=1)  # of a process that waits for one which takes no part
@@ -54,7 +71,12 @@ def run_process(rank, folder):
     results = {}
     for shares in SHARES:
         x, grad = (t.split(shares)[rank] for t in batch())
-        results |= {(case, shares): forward_backward(case, True, x, grad) for case in CASES}
+        with NoHostWait():
+            results |= {(case, shares): forward_backward(case, True, x, grad) for case in CASES}
+    x, _ = (t.split(SHARES[0])[rank] for t in batch())
+    norm = build('leaky_relu', True)[0].float()
+    norm(x.bfloat16())
+    results['bfloat16'] = norm.running_mean, norm.running_var
     torch.save(results, f'{folder}/{rank}.pth')
     dist.destroy_process_group()
 
@@ -79,6 +101,16 @@ def test_two_processes_give_what_one_gives_for_the_whole_batch(case, shares, par
     for key in ('running_mean', 'running_var'):
         torch.testing.assert_close(first[key], expected[key])
         assert torch.equal(first[key], second[key])
+
+
+def test_the_statistics_of_half_precision_are_taken_in_float32(parts):
+    x = batch()[0].bfloat16().double()
+    var, mean = torch.var_mean(x, (0, 2, 3))
+    for running_mean, running_var in (part['bfloat16'] for part in parts):
+        # Sums of 160 values, each step rounding relative to the sum of their sizes.
+        bound = 160 * torch.finfo(torch.float32).eps
+        torch.testing.assert_close(running_mean.double(), 0.1 * mean, rtol=0, atol=bound * 5)
+        torch.testing.assert_close(running_var.double(), 0.9 + 0.1 * var, rtol=bound, atol=0)
 
 
 def test_without_other_processes_sync_is_the_plain_norm():

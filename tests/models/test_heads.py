@@ -76,11 +76,6 @@ def test_a_multi_label_loss_is_logged_by_its_sum_and_its_mean_whatever_the_reduc
     assert {'sum_of_labels', 'mean_of_labels'} < set(logged)
 
 
-def test_a_loss_may_be_a_module():
-    loss = AsymmetricLoss(reduction='mean')
-    assert linear(loss).loss_module is loss
-
-
 def test_dropout_works_in_training_only():
     head, x = linear(dropout=0.5), torch.randn(2, 16, 4, 4)
     assert not torch.equal(head(x), head(x))
@@ -155,6 +150,7 @@ def test_a_head_that_does_not_fit_is_named_in_one_line(tmp_path):
     [
         (dict(num_classes=0), 'num_classes of LinearClsHead must be at least 1, got 0'),
         (dict(in_channels=0), 'in_channels of LinearClsHead must be at least 1'),
+        (dict(init_cfg=dict(checkpoint='x.pth')), 'init_cfg must be a dict with a type'),
         (dict(dropout=1.0), r'dropout must be in \[0, 1\), got 1.0'),
         (dict(loss=nn.CrossEntropyLoss()), 'CrossEntropyLoss is no loss for LinearClsHead: use'),
     ],

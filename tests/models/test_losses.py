@@ -59,43 +59,39 @@ def test_asl_by_hand():
     assert loss.item() == pytest.approx(expected, rel=1e-6)
 
 
-@pytest.mark.parametrize('preset', ['bce', 'focal', 'asl'])
+@pytest.mark.parametrize(
+    ('loss', 'labels'),
+    [
+        *(
+            (dict(type='MultiLabelLoss', preset=p, detach_focal_weight=d), [[1, 1, 0, 0, 1]])
+            for p in ('bce', 'focal', 'asl')
+            for d in (True, False)
+        ),
+        (dict(type='SoftmaxCrossEntropyLoss', label_smoothing=0.1), [1]),
+        (dict(type='SingleLabelAsymmetricLoss'), [1]),
+    ],
+    ids=str,
+)
 @pytest.mark.parametrize('dtype', HALVES)
-@pytest.mark.parametrize('detach', [True, False])
-def test_multi_label_losses_are_finite_at_logits_of_50_in_half_precision(preset, dtype, detach):
+def test_losses_are_finite_at_logits_of_50_in_half_precision(loss, labels, dtype):
     logits = torch.tensor([[50.0, -50.0, 50.0, -50.0, 0.0]], dtype=dtype, requires_grad=True)
-    labels = torch.tensor([[1, 1, 0, 0, 1]])
-    cfg = dict(type='MultiLabelLoss', preset=preset, detach_focal_weight=detach)
     with torch.autocast('cpu', dtype=torch.bfloat16):
-        loss = MODELS.build(cfg)(logits, labels)
-    assert loss.dtype == torch.float32
-    loss.backward()
-    assert torch.isfinite(loss)
-    assert torch.isfinite(logits.grad).all()
-
-
-@pytest.mark.parametrize('loss', [SoftmaxCrossEntropyLoss(0.1), SingleLabelAsymmetricLoss()])
-@pytest.mark.parametrize('dtype', HALVES)
-def test_single_label_losses_are_finite_at_logits_of_50_in_half_precision(loss, dtype):
-    logits = torch.tensor([[50.0, -50.0], [-50.0, 50.0]], dtype=dtype, requires_grad=True)
-    with torch.autocast('cpu', dtype=torch.bfloat16):
-        value = loss(logits, torch.tensor([0, 0]))
+        value = MODELS.build(loss)(logits, torch.tensor(labels))
     assert value.dtype == torch.float32
     value.backward()
     assert torch.isfinite(value)
     assert torch.isfinite(logits.grad).all()
 
 
-def test_a_power_under_one_has_no_infinite_gradient_at_certainty():
+@pytest.mark.parametrize(
+    'loss',
+    [AsymmetricLoss(0.5, 0.5, clip=0.05, detach_focal_weight=False), AsymmetricLoss(clip=1e-8)],
+    ids=['power under one', 'shift that float32 cannot show'],
+)
+@pytest.mark.parametrize('labels', [[1, 0], [0, 1]])
+def test_no_gradient_is_infinite_at_certainty(loss, labels):
     logits = torch.tensor([[200.0, -200.0]], requires_grad=True)
-    loss = AsymmetricLoss(0.5, 0.5, clip=0.05, detach_focal_weight=False)
-    loss(logits, torch.tensor([[1, 0]])).backward()
-    assert torch.isfinite(logits.grad).all()
-
-
-def test_a_shift_that_float32_cannot_show_has_no_infinite_gradient_at_certainty():
-    logits = torch.tensor([[200.0, -200.0]], requires_grad=True)
-    AsymmetricLoss(clip=1e-8)(logits, torch.tensor([[0, 1]])).backward()
+    loss(logits, torch.tensor([labels])).backward()
     assert torch.isfinite(logits.grad).all()
 
 
@@ -211,12 +207,6 @@ def test_single_label_asl_has_the_value_and_gradient_of_its_formula(
     expected.backward()
     torch.testing.assert_close(loss.double(), expected, rtol=1e-6, atol=0)
     torch.testing.assert_close(logits.grad.double(), exact.grad, rtol=1e-5, atol=1e-7)
-
-
-def test_single_label_asl_without_gammas_is_cross_entropy_with_label_smoothing():
-    logits, labels = torch.randn(5, 4), torch.tensor([0, 3, 1, 1, 2])
-    ours = SingleLabelAsymmetricLoss(gamma_pos=0, gamma_neg=0)(logits, labels)
-    torch.testing.assert_close(ours, F.cross_entropy(logits, labels, label_smoothing=0.1))
 
 
 @pytest.mark.parametrize('smoothing', [0.0, 0.1])

@@ -1,4 +1,5 @@
 import copy
+import inspect
 import math
 
 import pytest
@@ -10,10 +11,11 @@ from mmengine.optim import build_optim_wrapper
 from torch import nn
 
 from tresnet_det import TResNet
+from tresnet_det.errors import InputError
 from tresnet_det.layers import BlurPool, InPlaceABN
-from tresnet_det.models.conv_norm import iterate_norms
+from tresnet_det.models.norms import iterate_norms
+from tresnet_det.profiling.counts import kept_bytes_per_image
 
-ARCHS = {'m': 31.4, 'l': 56.0, 'xl': 78.4}  # paper: million parameters with 1000 classes
 STRIDES = (4, 8, 16, 32)
 
 
@@ -36,32 +38,27 @@ def loss_of(outputs):
     return sum((y * y).mean() for y in outputs)
 
 
-@pytest.mark.parametrize('arch', ['m', 'l', 'xl'])
-def test_parameters_are_the_papers(arch):
-    backbone = TResNet(arch=arch)
-    parameters = sum(p.numel() for p in backbone.parameters())
-    with_classifier = parameters + (backbone.out_channels[-1] + 1) * 1000
-    assert round(with_classifier / 1e6, 1) == ARCHS[arch]
-
-
 @pytest.mark.parametrize(
-    ('arch', 'channels'),
+    ('arch', 'channels', 'parameters'),
     [
-        ('m', (64, 128, 1024, 2048)),
-        ('l', (76, 152, 1216, 2432)),
-        ('xl', (83, 166, 1328, 2656)),
-        ('v2_l', (256, 512, 1024, 2048)),
+        ('m', (64, 128, 1024, 2048), 31.4),
+        ('l', (76, 152, 1216, 2432), 56.0),
+        ('xl', (83, 166, 1328, 2656), 78.4),
+        ('v2_l', (256, 512, 1024, 2048), None),
     ],
 )
-def test_outputs_have_the_declared_channels_at_the_declared_strides(arch, channels):
-    backbone = TResNet(arch=arch).eval()
+def test_sizes_are_the_papers_and_outputs_are_as_declared(arch, channels, parameters):
+    with torch.device('meta'):
+        backbone = TResNet(arch=arch).eval()
+        outputs = backbone(torch.rand(1, 3, 64, 64))
     assert backbone.out_channels == channels
     assert backbone.out_strides == STRIDES
-    with torch.no_grad():
-        outputs = backbone(torch.rand(1, 3, 64, 64))
     assert [y.shape for y in outputs] == [
         (1, c, 64 // s, 64 // s) for c, s in zip(channels, STRIDES, strict=True)
     ]
+    if parameters:  # the paper's million, with 1000 classes
+        count = sum(p.numel() for p in backbone.parameters()) + (channels[-1] + 1) * 1000
+        assert round(count / 1e6, 1) == parameters
 
 
 @pytest.mark.parametrize('size', [(32, 32), (33, 47), (64, 33), (35, 100), (63, 61)])
@@ -92,9 +89,24 @@ def test_the_paper_refinements_can_be_left_out(fields):
     assert backbone.conv1.conv.kernel_size == ((7, 7) if 'stem' in fields else (3, 3))
 
 
-def test_images_under_32_pixels_are_an_error():
-    with pytest.raises(ValueError, match='at least 32 pixels a side, got 31x64'):
-        tiny()(torch.rand(1, 3, 31, 64))
+@pytest.mark.parametrize(
+    ('images', 'message'),
+    [
+        (torch.rand(1, 3, 31, 64), 'at least 32 pixels a side, got 31x64'),
+        (torch.rand(3, 64, 64), r'takes images of \(N, 3, H, W\), got \(3, 64, 64\)'),
+        (torch.rand(1, 1, 3, 64, 64), r'got \(1, 1, 3, 64, 64\)'),
+        (torch.rand(1, 4, 64, 64), r'got \(1, 4, 64, 64\)'),
+        (torch.zeros(1, 3, 64, 64, dtype=torch.uint8), r'got torch.uint8: divide .* by 255'),
+        (torch.zeros(1, 3, 64, 64, dtype=torch.int64), 'got torch.int64'),
+    ],
+    ids=['small', '3d', '5d', 'channels', 'uint8', 'int64'],
+)
+def test_an_input_that_does_not_fit_is_named_in_one_line(images, message):
+    with torch.device('meta'):
+        backbone = tiny()
+    with pytest.raises(InputError, match=message) as caught:
+        backbone(images)
+    assert '\n' not in str(caught.value)
 
 
 def timm_model(arch):
@@ -131,7 +143,13 @@ def test_timms_weights_give_timms_four_feature_maps(arch, norm):
         assert (y - reference).abs().max() <= 1e-4 * reference.abs().max()
 
 
-@pytest.mark.parametrize('arch', ['m', 'l', 'xl', 'v2_l'])
+BOTTLENECKS = dict(depths=(2, 1, 2, 1), width_factor=0.25, block_types=('bottleneck',) * 4)
+BOTH_KINDS = pytest.mark.parametrize(
+    'arch', [dict(depths=(2, 1, 2, 1), width_factor=0.25), BOTTLENECKS], ids=['m', 'v2_l']
+)
+
+
+@BOTH_KINDS
 def test_every_parameter_gets_a_finite_gradient_that_is_not_zero(arch):
     backbone = randomize_norms(TResNet(arch=arch)).train()
     loss_of(backbone(torch.rand(2, 3, 64, 64))).backward()
@@ -140,17 +158,16 @@ def test_every_parameter_gets_a_finite_gradient_that_is_not_zero(arch):
         assert parameter.grad.abs().sum() > 0, name
 
 
-@pytest.mark.parametrize('arch', ['m', 'v2_l'])
+@BOTH_KINDS
 @pytest.mark.parametrize('norm', ['InPlaceABN', 'BN'])
 def test_each_branchs_last_norm_leaves_its_zero_initialisation(arch, norm):
     backbone = TResNet(arch=arch, norm_cfg=dict(type=norm)).train()
     last_norms = [block.last_norm for stage in backbone.stages for block in stage]
     assert all((n.weight == 0).all() for n in last_norms)
     loss_of(backbone(torch.rand(2, 3, 64, 64))).backward()
-    torch.optim.SGD(backbone.parameters(), lr=0.1).step()
-    for index, last in enumerate(last_norms):
+    for last in last_norms:
         assert torch.isfinite(last.weight.grad).all()
-        assert (last.weight != 0).any(), f'block {index} is switched off for ever'
+        assert (last.weight.grad != 0).any()
 
 
 @pytest.mark.parametrize('out_indices', [(0,), (2,), (1, 3), (0, 1, 2)])
@@ -215,20 +232,11 @@ def test_with_cp_changes_neither_gradients_nor_statistics(norm, drop_path_rate):
 
 
 def test_with_cp_keeps_less_for_backward():
-    def kept_bytes(backbone):
-        kept = {}
-
-        def pack(t):
-            kept[t.untyped_storage().data_ptr()] = t
-            return t
-
-        with torch.autograd.graph.saved_tensors_hooks(pack, lambda t: t):
-            backbone(torch.rand(2, 3, 64, 64))
-        return sum(t.untyped_storage().nbytes() for t in kept.values())
-
     arch = dict(depths=(2, 2, 2, 2), width_factor=0.25)
-    plain, checkpointed = tiny(arch=arch).train(), tiny(arch=arch, with_cp=True).train()
-    assert kept_bytes(checkpointed) < kept_bytes(plain) / 2
+    plain, checkpointed = (
+        kept_bytes_per_image(tiny(arch=arch, with_cp=c), 64) for c in (False, True)
+    )
+    assert checkpointed < plain / 2
 
 
 def test_no_weight_decay_on_norms_and_biases_by_flat_decay_mult():
@@ -369,9 +377,7 @@ def test_compiled_backbone_gives_the_same_outputs_and_gradients():
 @pytest.mark.parametrize(
     ('arguments', 'message'),
     [
-        (dict(arch='s'), "unknown arch 's'"),
         (dict(arch=dict(depth=(1, 1, 1, 1))), "unknown field 'depth'"),
-        (dict(arch=dict(depths=(1, 1, 1))), "'depths' needs one value for each of the 4 stages"),
         (dict(arch=dict(block_types=('basic',) * 3 + ('wide',))), "unknown block type 'wide'"),
         (dict(out_indices=(0, 4)), 'from 0 to 3'),
         (dict(out_indices=(-1,)), 'from 0 to 3'),
@@ -383,19 +389,69 @@ def test_compiled_backbone_gives_the_same_outputs_and_gradients():
         (dict(norm_cfg=dict(type='InPlaceABN', backend='cuda')), "backend 'cuda'"),
         (dict(norm_cfg=dict(type='InPlaceABN', activation='identity')), "argument 'activation'"),
         (dict(norm_cfg=dict(type='InPlaceABN', activation_param=0.2)), "'activation_param'"),
-        (dict(drop_path_rate=1.0), 'drop_path_rate'),
-        (dict(arch=None), 'unknown arch None'),
-        (dict(arch=dict(depths=3)), "'depths' needs one value"),
-        (dict(arch=dict(depths=(1, 1, 0, 1))), 'whole numbers from 1'),
-        (dict(arch=dict(width_factor=0)), "'width_factor' is too small"),
-        (dict(arch=dict(slope=0.0)), "'slope' is too small"),
+        (dict(norm_cfg=None), 'norm_cfg must be a dict'),
+        (dict(norm_cfg=dict(type=['BN'])), 'does not fit'),
+        (dict(norm_cfg=dict(type='BN', eps='x')), "'eps' in norm_cfg must be a number"),
+        (dict(norm_cfg=dict(type='BN', num_groups=4)), 'num_groups'),
+        (dict(norm_cfg=dict(type='InPlaceABN', momentum=2)), "'momentum' in norm_cfg"),
+        (dict(norm_cfg=dict(type='InPlaceABN', sync='yes')), "'sync' in norm_cfg must be True"),
+        (dict(norm_cfg=dict(type='InPlaceABN', num_features=4)), 'num_features'),
+        (dict(init_cfg=dict(checkpoint='a.pth')), 'init_cfg must be a dict with a type'),
+        (dict(init_cfg=[dict(type='Constant'), 'a.pth']), "dicts: got 'a.pth'"),
+        (dict(init_cfg='a.pth'), "dicts: got 'a.pth'"),
         (dict(out_indices=3), 'increasing stage numbers'),
-        (dict(in_channels=0), 'in_channels'),
+        (dict(out_indices=(False, 1)), 'increasing stage numbers'),
+        (dict(out_indices=('0',)), 'increasing stage numbers'),
         (dict(arch=dict(stem='patch')), "unknown stem 'patch' in arch"),
     ],
 )
 def test_wrong_arguments_are_named_in_one_line(arguments, message):
-    with pytest.raises(ValueError, match=message) as caught:
+    with pytest.raises(InputError, match=message) as caught, torch.device('meta'):
+        TResNet(**arguments)
+    assert '\n' not in str(caught.value)
+
+
+WRONG = {
+    'arch': ['s', None, 3, ['m'], {1: 2}],
+    'in_channels': [0, -1, '3', 3.0, True, None],
+    'frozen_stages': [-2, 5, '1', 1.0, True, None],
+    'drop_path_rate': [1.0, -0.1, '0', float('nan'), None, True],
+    'norm_eval': ['yes', 1, None],
+    'with_cp': ['yes', 1, None],
+    'recompute_outputs': ['yes', 1, None],
+}
+WRONG_FIELDS = {
+    'depths': [3, '3333', (1, 1, 1), (1, 1, 0, 1), (1, 1, '1', 1), (1.0,) * 4, (True,) * 4, None],
+    'width_factor': ['1', 0, -1, None, True, [1], float('nan'), float('inf')],
+    'block_types': ['basic', (['basic'],) * 4, (None,) * 4, ('basic',) * 3],
+    'se_stages': [True, (1, 1, 1, 0), ('yes',) * 4, (None,) * 4],
+    'anti_alias': ['yes', 1, None],
+    'stem': [None, ['conv'], 1],
+    'stem_slope': ['0.01', 0.0, -1, None, True, float('nan'), float('inf')],
+    'slope': ['0.01', 0.0, -1, None, True, float('nan'), float('inf')],
+}
+
+
+def test_every_field_and_argument_of_a_simple_type_is_in_the_tables():
+    assert WRONG_FIELDS.keys() == TResNet.arch_settings['m'].keys()
+    others = {'self', 'out_indices', 'norm_cfg', 'init_cfg'}  # above
+    assert WRONG.keys() | others == inspect.signature(TResNet.__init__).parameters.keys()
+
+
+@pytest.mark.parametrize(
+    ('name', 'arguments'),
+    [
+        *((name, {name: value}) for name, values in WRONG.items() for value in values),
+        *((n, dict(arch={n: value})) for n, values in WRONG_FIELDS.items() for value in values),
+    ],
+    ids=str,
+)
+def test_a_wrong_type_or_value_is_named_in_one_line(name, arguments):
+    # block_types names a block type, and stem a stem.
+    with (
+        pytest.raises(InputError, match=name.removesuffix('s').replace('_type', '.type')) as caught,
+        torch.device('meta'),
+    ):
         TResNet(**arguments)
     assert '\n' not in str(caught.value)
 

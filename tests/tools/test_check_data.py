@@ -34,7 +34,7 @@ def test_data_without_fault_exits_with_0_and_leaves_report_and_image(run, data, 
         assert len(np.unique(np.asarray(image.convert('L')))) > 50
 
 
-def test_faults_exit_with_1_and_are_shown_with_examples_and_mend(run, data, tmp_path):
+def test_faults_exit_with_1_and_are_shown_with_examples_and_fix(run, data, tmp_path):
     images = sorted((data.folder / 'train2017').iterdir())
     for image in images[:5]:
         image.unlink()
@@ -64,7 +64,7 @@ def test_a_config_is_checked_with_its_resize_classes_and_data_root(run, config, 
         'check_data', config, '--no-decode', '--cfg-options', 'model.bbox_head.num_classes=3'
     )
     assert result.code == 1
-    assert 'num_classes is 3, the data has 10 classes' in result.out
+    assert 'num_classes of the head is 3, the data has 10 classes' in result.out
     assert 'The images were not read' in result.out
 
 
@@ -156,8 +156,8 @@ def test_all_faults_of_yolo_are_in_one_table_and_in_the_image(run, data, tmp_pat
     assert result.err == ''
     for line in (
         'own/: names of classes or paths that cannot be used: 1 [bad-layout]',
-        f'train: rows of label files with pixels in place of fractions: 1 of {rows} [pixel-row]',
-        "-> divide x and width by the image's width, y and height by its height",
+        f'train: label rows with pixels in place of fractions: 1 of {rows} [pixel-row]',
+        '-> divide by the width or height of the image',
         f'with a class that has no name: 1 of {rows} [unknown-class-number]',
         f'that are neither a box nor a polygon: 1 of {rows} [bad-label-row]',
         'train: images without a label file: 1 of 12 [missing-label-file]',

@@ -8,11 +8,9 @@ import pytest
 
 TOOLS = (
     'train', 'test', 'predict', 'export', 'check_data', 'benchmark', 'plan', 'convert_weights',
-    'publish_weights', 'get_coco', 'make_demo_data', 'voc_to_coco', 'launch', 'replay',
+    'publish_weights', 'get_coco', 'make_demo_data', 'voc_to_coco', 'launch',
 )  # fmt: skip
-BENCHMARKS = (
-    'coco_eval', 'data_pipeline', 'heads', 'import_time', 'non_finite_overhead', 'reuse_sweep',
-)  # fmt: skip
+BENCHMARKS = ('coco_eval', 'data_pipeline', 'heads', 'reuse_sweep')
 # Each file in a fork of a process that has imported what is not of this project, to save its time.
 FORKS = """
 import contextlib, io, json, os, runpy, sys

@@ -70,7 +70,7 @@ def test_mistakes_are_one_line(run, config, classifier_config, tmp_path):
         ((config, 'none', '--out', 'x.pt'), '--out x.pt: give a file that ends in .onnx'),
         ((config, 'gone.pth', *out), 'no checkpoint at'),
         ((config, weights, *out, '--no-check'), 'does not fit the model'),
-        ((config, 'none', *out, '--images', 'empty'), 'no photo for the check in'),
+        ((config, 'none', *out, '--images', 'empty'), 'no image for the check in'),
         ((config, 'none', *out, '--task', 'classifier'), 'FCOS is no ImageClassifier'),
         (
             (classifier_config, 'none', *out, '--score-thr', '0.1'),

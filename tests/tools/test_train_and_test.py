@@ -12,8 +12,9 @@ from tool_runs import ROOT, logged, run_here
 
 from tresnet_det import TResNet
 from tresnet_det.checkpoints import to_timm
+from tresnet_det.compat.checkpoint_io import load_checkpoint_file
 from tresnet_det.engine import config as edit
-from tresnet_det.engine.work_dir import find_checkpoint
+from tresnet_det.engine.work_dir import find_checkpoint, read_seconds
 from tresnet_det.errors import MissingFileError
 from tresnet_det.tasks import find_task
 
@@ -110,6 +111,11 @@ def test_resume_takes_a_work_directory_and_ends_where_the_config_says(trained, r
     assert result.code == 0, result.err
     assert 'resumed epoch: 2' in result.printed
     assert 'since the resume' in result.out
+    before, last = (
+        load_checkpoint_file(path)['resume']['seconds']
+        for path in (done.work_dir / 'epoch_2.pth', tmp_path / 'second/epoch_3.pth')
+    )
+    assert read_seconds(tmp_path / 'second') >= last > before > 0  # of all runs
     assert (tmp_path / 'second/epoch_3.pth').is_file()
     assert not (tmp_path / 'second/epoch_1.pth').exists()
 

@@ -111,7 +111,7 @@ def test_without_validation_a_part_of_the_training_becomes_it(base, data, run, t
     options = ['--cfg-options', 'train_cfg.max_epochs=1']
     result = run('train', base, '--data', folder, '--work-dir', 'work', *options)
     assert result.code == 0, result.err
-    assert 'no validation split: 1 of the 12 training images are kept apart' in result.out
+    assert 'no validation split: 1 of the 12 training images are held out' in result.out
     result = run('test', 'work/base.py', 'work')
     assert result.code == 0, result.err
     assert 'on 1 images' in result.out
@@ -124,7 +124,7 @@ def test_class_folders_without_validation_train_and_test(tiny_config, class_fold
     assert result.code == 0, result.err
     for line in (
         "  classes 3: 'blue', 'green', 'red'",
-        '3 of the 12 training images are kept apart',  # one of each class
+        '3 of the 12 training images are held out',  # one of each class
         'batch of 9 instead of 64: there are no more',
         'best accuracy/top1',
     ):

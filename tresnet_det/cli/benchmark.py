@@ -11,6 +11,7 @@ to the first model named, round by round. Tables are printed; CSV and chart go t
 
 import argparse
 import sys
+from collections.abc import Sequence
 from pathlib import Path
 
 import torch
@@ -25,6 +26,7 @@ from ..profiling.report import (
     write_csv,
 )
 from ..profiling.settings import PRECISIONS, Settings
+from ..profiling.timing import Row
 from .arguments import out_file, positive
 
 # By mode and device: (batch, pixels a side). A whole detector needs larger images, fewer at once.
@@ -58,20 +60,10 @@ def parse_args() -> argparse.Namespace:
     what.add_argument(
         '--ablation',
         action='store_true',
-        help='TResNet-M with one refinement or code optimization removed at a time',
+        help='TResNet-M with one refinement removed at a time',
     )
     what.add_argument(
         '--detector', nargs='+', metavar='CONFIG', help='whole detectors, and loading their data'
-    )
-    what.add_argument(
-        '--scaling', action='store_true', help='cost against resolution, and against batch size'
-    )
-    what.add_argument(
-        '--processes',
-        nargs='+',
-        type=positive,
-        metavar='N',
-        help='a training step in N processes of one thread, with what a plan estimates for it',
     )
     what.add_argument(
         '--profile', action='store_true', help='share of convolutions, and the largest others'
@@ -125,20 +117,13 @@ def parse_args() -> argparse.Namespace:
 
 
 def main() -> None:
+    """Measure one table."""
     args = parse_args()
     mode = chosen_mode(args)
     settings = build_settings(args)
-    prefix = out_file(args.out or f'benchmarks/{mode}_{settings.device.type}')
     torch.manual_seed(0)
     torch.backends.cudnn.benchmark = True  # as for any training at one image size
-    header = describe(settings)
-    try:
-        result = measure(args, mode, settings)
-    except torch.cuda.OutOfMemoryError as error:
-        raise InputError(
-            'the memory of the GPU does not do: give a smaller --batch-size, or fewer models'
-        ) from error
-    report(result, header, prefix, settings)
+    run_table(args, mode, settings, Path(args.out or f'benchmarks/{mode}_{settings.device.type}'))
 
 
 def chosen_mode(args: argparse.Namespace) -> str:
@@ -147,39 +132,35 @@ def chosen_mode(args: argparse.Namespace) -> str:
     Raises:
         InputError: If an option does not go with it.
     """
-    switches = {
+    modes_by_option = {
         'counts': args.no_speed,
         'family': args.family,
         'ablation': args.ablation,
         'detectors': args.detector,
-        'scaling': args.scaling,
-        'processes': args.processes,
         'profile': args.profile,
     }
-    mode = next((name for name, is_on in switches.items() if is_on), 'models')
+    mode = next((name for name, chosen in modes_by_option.items() if chosen), 'models')
     if args.models and mode in ('family', 'ablation', 'detectors'):
         raise InputError(f'--models does not go with {mode}, which has models of its own')
-    if args.size and mode in ('family', 'scaling'):
-        raise InputError(f'--size does not go with --{mode}, which has sizes of its own')
+    if args.size and mode == 'family':
+        raise InputError('--size does not go with --family, which has sizes of its own')
     if args.data_root and mode != 'detectors':
         raise InputError('--data-root goes with --detector only')
-    if args.processes and (args.device != 'cpu' or args.compile or args.threads):
-        raise InputError('--processes runs eagerly on the CPU, a thread each: --device cpu alone')
     return mode
 
 
 def build_settings(args: argparse.Namespace) -> Settings:
-    """Return what all modes share.
+    """Return how the models run.
 
     Raises:
-        InputError: If the device does not exist or does not fit.
+        InputError: If the device is not found or does not fit.
     """
     try:
         device = torch.device(args.device)
     except RuntimeError as error:
         raise InputError(f'--device {args.device}: use cpu, cuda or cuda:N') from error
-    if args.threads or args.processes:
-        torch.set_num_threads(args.threads or 1)
+    if args.threads:
+        torch.set_num_threads(args.threads)
     defaults = DETECTOR_BATCH_SIZES if args.detector else BATCH_SIZES
     return Settings(
         device=device,
@@ -189,48 +170,50 @@ def build_settings(args: argparse.Namespace) -> Settings:
         batch_size=args.batch_size or defaults.get(device.type, 1),
         rounds=args.rounds,
         min_seconds=args.min_seconds,
-        fuse=not (args.no_fuse or args.processes),
+        fuse=not args.no_fuse,
     )
 
 
-def measure(args: argparse.Namespace, mode: str, settings: Settings) -> modes.Result:
+def run_table(args: argparse.Namespace, mode: str, settings: Settings, prefix: Path) -> None:
+    """Measure a table, print it, and write ``PREFIX.csv`` and the chart ``PREFIX.png``.
+
+    The CSV file has the rows as they come: a run that is stopped leaves what it had measured.
+    """
+    out_file(prefix)
+    # Not with_suffix: a point in PREFIX is part of the name.
+    path, chart = (prefix.with_name(prefix.name + ending) for ending in ('.csv', '.png'))
+    header = describe(settings)
+
+    def save(rows: Sequence[Row]) -> None:
+        write_csv(path, rows, header)
+        print(f'{path.name}: {len(rows)} rows', file=sys.stderr, flush=True)
+
     size = args.size or (DETECTOR_SIZE if mode == 'detectors' else SIZE)
-    if mode == 'family':
-        return modes.run_family(settings, progress)
-    if mode == 'ablation':
-        configs = own_folder('configs')
-        base = configs / 'fcos_tresnet_m.py'
-        return modes.run_ablation(base, configs / 'ablation', size, settings, progress)
-    if mode == 'detectors':
-        return modes.run_detectors(args.detector, size, settings, args.data_root, progress)
-    if mode == 'scaling':
-        return modes.run_scaling(args.models, settings, progress)
-    if mode == 'processes':
-        return modes.run_processes(args.models, size, args.processes, settings)
-    if mode == 'profile':
-        return modes.run_profile(args.models, size, settings, progress)
-    return modes.run_models(args.models, size, settings, progress, speed=mode == 'models')
-
-
-def progress(line: str) -> None:
-    print(line, file=sys.stderr, flush=True)
-
-
-def report(result: modes.Result, header: dict[str, str], prefix: Path, settings: Settings) -> None:
-    """Print the tables; write the CSV file and the chart."""
+    try:
+        if mode == 'family':
+            result = modes.run_family(settings, save)
+        elif mode == 'ablation':
+            configs = own_folder('configs')
+            base, folder = configs / 'fcos_tresnet_m.py', configs / 'ablation'
+            result = modes.run_ablation(base, folder, size, settings, save)
+        elif mode == 'detectors':
+            result = modes.run_detectors(args.detector, size, settings, args.data_root, save)
+        elif mode == 'profile':
+            result = modes.run_profile(args.models, size, settings, save)
+        else:
+            result = modes.run_models(args.models, size, settings, save, speed=mode == 'models')
+    except torch.cuda.OutOfMemoryError as error:
+        raise InputError(
+            'the GPU is out of memory: give a smaller --batch-size, or fewer models'
+        ) from error
     for name, text in header.items():
         print(f'{name:<13} {text}')
     for title, rows in result.tables.items():
         print(f'\n{title}\n{format_table(rows, result.columns)}')
-    if result.remarks:
-        print()
     for remark in result.remarks:
         print(f'note: {remark}')
-    # Not with_suffix: a point in PREFIX is part of the name.
-    paths = [prefix.with_name(prefix.name + ending) for ending in ('.csv', '.png')]
-    write_csv(paths[0], result.rows, header)
-    if result.draw is None:
-        del paths[1]
-    else:
-        result.draw(paths[1], title=result.chart_title, caption=caption(settings))
-    print('\nwritten: ' + ', '.join(shell_path(path) for path in paths))
+    written = [path]
+    if result.draw is not None:
+        result.draw(chart, title=result.title, caption=caption(settings))
+        written.append(chart)
+    print('\nwritten: ' + ', '.join(map(shell_path, written)))

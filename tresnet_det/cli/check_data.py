@@ -21,14 +21,17 @@ from dataclasses import replace
 from pathlib import Path
 
 from ..compat.own_files import config_name, tool_command
-from ..datasets.formats.layouts import KINDS, OF_TASK
 from ..engine import config as edit
 from ..errors import InputError, shell_path
 from ..evaluation.report import format_table
-from ..inspection.boxes import View, format_ranges
-from ..inspection.findings import ERROR, LEVELS, NOTE, WARNING, Finding, Findings
+from ..inspection.levels import View, format_ranges
 from ..inspection.report import DataReport, inspect_data
-from ..inspection.sources import FILE_KINDS, Source, find_config_sources, find_sources
+from ..inspection.sources import find_sources
+from ..readers.config import FILE_KINDS, find_config_sources
+from ..readers.findings import Finding, Findings
+from ..readers.kinds import ERROR, LEVELS, NOTE, WARNING
+from ..readers.layouts import KINDS, OF_TASK
+from ..readers.split import Source
 from ..tasks import TASKS
 from .arguments import add_cfg_options, out_folder
 
@@ -148,11 +151,7 @@ def read_paths(args: argparse.Namespace, findings: Findings) -> list[Source]:
     for option, value in (('--data-root', args.data_root), ('--cfg-options', args.cfg_options)):
         if value:
             raise InputError(f'{option} is for a config (.py), and {args.data[0]} is none')
-    sources = find_sources(findings, *map(Path, args.data))
-    whole = not (args.val or names_files(args) or findings.count(ERROR))
-    if whole and not any(source.training for source in sources):
-        there = ', '.join(source.name for source in sources)
-        findings.add(args.data[0], 'no-training-split', [f'there is {there}'])
+    sources = find_sources(findings, *map(Path, args.data), alone=not args.val)
     if args.val:
         measured = find_sources(findings, *map(Path, args.val))
         # With both given, their place says what they are for, whatever their names.
@@ -225,7 +224,9 @@ def print_classes(report: DataReport) -> None:
     rows: dict[str, dict] = {}
     for part in report.parts:
         what = 'labels' if part.split.boxes is None else 'boxes'
-        triples = zip(part.split.classes, part.class_counts(), part.class_images(), strict=True)
+        triples = zip(
+            part.split.classes, part.split.class_counts(), part.class_images(), strict=True
+        )
         for name, count, images in triples:
             row = rows.setdefault(name, {'class': name})
             row[f'{part.split.name} {what}'] = int(count)
@@ -270,12 +271,14 @@ def format_finding(finding: Finding, limit: int) -> list[str]:
     lines += [f'         - {where}' for where in examples]
     if examples and finding.count > len(examples):
         lines.append(f'         - ... {finding.count - len(examples)} more')
-    return [*lines, f'         {"" if finding.level == NOTE else "-> "}{facts["mend"]}']
+    if facts['fix']:
+        lines.append(f'         {"" if finding.level == NOTE else "-> "}{facts["fix"]}')
+    return lines
 
 
 def write(report: DataReport, out: Path, title: str) -> None:
     """Write all of it as JSON, and an image where there is something to draw."""
-    from ..inspection.figures import draw_data
+    from ..evaluation.plots import draw_data
 
     path = out / 'report.json'
     path.write_text(json.dumps(report.as_dict(), indent=1) + '\n', encoding='utf-8')

@@ -10,11 +10,10 @@ from mmengine.config import Config
 from mmengine.logging import print_log
 
 from .. import datasets, evaluation  # noqa: F401  (registers what --demo names)
-from ..datasets.checks import check_dataloader_cfg
-from ..datasets.classification_checks import check_classes, count_classes
 from ..engine import config as edit
 from ..engine import own_data, processes
 from ..engine.work_dir import find_checkpoint
+from ..readers.config import check_classification, check_detection, read_classes
 from ..tasks import find_task
 from .arguments import add_cfg_options
 
@@ -146,20 +145,15 @@ def _count_classes(cfg: Config) -> None:
     head = cfg.model.get('head')
     if isinstance(head, dict) and 'num_classes' in head and head['num_classes'] is None:
         loader = next(filter(None, map(cfg.get, edit.LOADERS)))
-        count = count_classes(loader['dataset'])
+        count = len(read_classes(loader['dataset']))
         edit.set_num_classes(cfg, count)
         print_log(f'model.head.num_classes: the data has {count} classes')
 
 
 def _apply_demo(cfg: Config, data_root: str | None, full: bool) -> None:
     task = find_task(cfg)
-    overlay = edit.load_config(task.overlay)
-    if full or not edit.has_types_of(overlay.model, cfg.model):
-        overlay.pop('model')
-    edit.put_over(cfg, overlay)
-    edit.set_num_classes(cfg, len(overlay.classes))
-    edit.use_random_weights(cfg)
-    root = task.make_demo(data_root or overlay.data_root)
+    edit.use_demo(cfg, edit.load_config(task.overlay), full)
+    root = task.make_demo(data_root or cfg.data_root)
     edit.set_data_root(cfg, root)
     print_log(f'--demo: embedded data at {root}')
 
@@ -177,13 +171,15 @@ def check_data(cfg: Config, loaders: tuple[str, ...]) -> None:
     num_classes = edit.get_num_classes(cfg)
     loaders = tuple(filter(cfg.get, loaders))
     if not find_task(cfg).detects:
-        check_classes({name: cfg[name]['dataset'] for name in loaders}, num_classes)
+        names = {name.removesuffix('_dataloader'): cfg[name]['dataset'] for name in loaders}
+        check_classification(names, num_classes)
         return
     for name in loaders:
         evaluator = cfg.get(name.replace('dataloader', 'evaluator'))
         # Only writing results, as for a test server, needs no ground truth.
         needs_truth = not any(e.get('format_only') for e in edit.iterate_dicts(evaluator))
-        for warning in check_dataloader_cfg(cfg[name]['dataset'], num_classes, needs_truth):
+        split, dataset = name.removesuffix('_dataloader'), cfg[name]['dataset']
+        for warning in check_detection(dataset, split, num_classes, needs_truth):
             print_log(f'{name}: {warning}', level=logging.WARNING)
 
 

@@ -1,7 +1,7 @@
 """Export a model: python tools/export.py CONFIG CHECKPOINT --out FILE.onnx [--images DIR].
 
 FCOS with its post-processing, a classifier, or any model's backbone, as ONNX for any batch and
-size, the norms folded. The file is compared with PyTorch on images and both are timed. It says
+size, the norms folded. The file is verified against PyTorch on images and both are timed. It says
 itself how images are prepared; tresnet_det/inference/onnx_runner.py runs it without PyTorch:
 
   python tresnet_det/inference/onnx_runner.py FILE.onnx IMAGE
@@ -14,16 +14,15 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import torch
-from torch import nn
 from torch.export import ExportedProgram
 
 from ..deploy import TASKS, build_export_module, trace, write_onnx, write_program
-from ..deploy.images import find_photos, find_test_dataset, set_size
 from ..deploy.models import build_model, describe
-from ..deploy.photos import PhotoReader
 from ..deploy.programs import OPSET, least_side, require
+from ..deploy.steps import set_size
 from ..engine.work_dir import find_checkpoint
 from ..errors import InputError, shell_path
+from ..inference.pipeline import find_test_dataset
 from ..profiling.timing import Spread, Task, measure_interleaved
 from ..tasks import find_task
 from . import command_line
@@ -104,7 +103,10 @@ def main() -> None:
         if task != 'detector':
             raise InputError(f'--score-thr is for detectors: leave it out for a {task}')
         cfg.model.test_cfg.score_thr = args.score_thr
-    paths = [] if args.no_check else find_photos(cfg, args.images, args.num_images)
+    if not args.no_check:
+        from ..deploy.check import FileCheck, find_images, prepare_images
+
+        paths = find_images(cfg, args.images, args.num_images)
 
     checkpoint = None if args.checkpoint == 'none' else args.checkpoint
     model, meta = build_model(cfg, checkpoint, task)
@@ -118,10 +120,7 @@ def main() -> None:
         side = least_side(program)
         print(f'{shell_path(out.with_suffix(".pt2"))}: sides from {side} pixels')
     if not args.no_check:
-        from ..deploy.check import FileCheck  # needs onnxruntime
-
-        read = PhotoReader(cfg)
-        check = FileCheck(out, model, module, [read(path) for path in paths])
+        check = FileCheck(out, model, module, prepare_images(cfg, paths))
         same = report_check(check, module, program if args.torch_export else None)
         report_speed(check)
         if not same:
@@ -139,10 +138,10 @@ def report_file(out: Path, module: Any, metadata: dict) -> None:
         print(f'  note: {metadata["why_no_steps"]}: give it prepared images')
 
 
-def report_check(check: 'FileCheck', module: nn.Module, program: ExportedProgram | None) -> bool:
+def report_check(check: 'FileCheck', module: Any, program: ExportedProgram | None) -> bool:
     """Print how the file agrees with the model; True where all is the same."""
-    folder = shell_path(os.path.commonpath([p.path.parent for p in check.photos]))
-    print(f'\ncompared with PyTorch, norms not folded, on {len(check.photos)} images in {folder}')
+    folder = shell_path(os.path.commonpath([p.path.parent for p in check.images]))
+    print(f'\nagainst PyTorch, norms not folded, on {len(check.images)} images in {folder}')
     results = {'onnxruntime': check.compare_onnx()}
     if program is not None:
         results['torch.export'] = check.compare_program(program)
@@ -164,7 +163,7 @@ def report_speed(check: 'FileCheck') -> None:
     """Print how quick both are."""
     height, width = check.inputs[0]['images'].shape[2:]
     print(
-        f'\nimages/s, batch size 1, {height}x{width}, post-processing included, '
+        f'\nimages/s, one of {height}x{width} at a time, post-processing included, '
         f'{torch.get_num_threads()} CPU threads: median of the rounds (range)'
     )
     tasks = [{name: Task(run, images=1)} for name, run in check.contestants().items()]

@@ -1,10 +1,15 @@
 """Make the demo data, in seconds: handwritten digits on photos, as COCO or class folders."""
 
 import argparse
+import json
+from collections import Counter
+from pathlib import Path
+from typing import Any
 
 from ..datasets.demo.classes import make_demo_classes
-from ..datasets.demo.contact_sheet import draw_class_sheet, draw_contact_sheet
 from ..datasets.demo.digits import make_demo_data
+from ..readers.config import label_source
+from ..readers.data import read_strictly
 
 DETECTION = {'out_dir': 'data/demo', 'num_train': 1000, 'num_val': 200, 'size': 96}
 CLASSES = {'out_dir': 'data/demo_classes', 'size': 64}
@@ -61,8 +66,7 @@ def make_detection(args: argparse.Namespace) -> None:
     out = make_demo_data(args.out_dir, args.num_train, args.num_val, args.size, args.seed)
     print(f'{out}: {args.num_train} training, {args.num_val} validation images, 10 classes')
     if args.preview:
-        ann_file = out / 'annotations/instances_val2017.json'
-        print(f'contact sheet: {draw_contact_sheet(ann_file, out / "val2017", args.preview)}')
+        preview_objects(out / 'annotations/instances_val2017.json', out / 'val2017', args.preview)
 
 
 def make_classes(args: argparse.Namespace) -> None:
@@ -70,4 +74,39 @@ def make_classes(args: argparse.Namespace) -> None:
     train, val = (len(list((out / split).glob('*/*.png'))) for split in ('train', 'val'))
     print(f'{out}: {train} training, {val} validation images, 10 classes')
     if args.preview:
-        print(f'contact sheet: {draw_class_sheet(out / "val", args.preview)}')
+        preview_classes(out / 'val', args.preview)
+
+
+def preview_objects(ann_file: Path, folder: Path, out_file: str, count: int = 12) -> None:
+    """Draw the first images of a COCO file with their boxes and class names."""
+    from ..evaluation import draw_predictions
+
+    content = json.loads(ann_file.read_text(encoding='utf-8'))
+    classes = {category['id']: category['name'] for category in content['categories']}
+    labels = {category_id: label for label, category_id in enumerate(classes)}
+    images = content['images'][:count]
+    truth: dict[int, dict[str, list]] = {i['id']: dict(bboxes=[], labels=[]) for i in images}
+    for annotation in content['annotations']:
+        if annotation['image_id'] in truth:
+            x, y, w, h = annotation['bbox']
+            truth[annotation['image_id']]['bboxes'].append([x, y, x + w, y + h])
+            truth[annotation['image_id']]['labels'].append(labels[annotation['category_id']])
+    paths = [folder / image['file_name'] for image in images]
+    draw_predictions(paths, None, list(truth.values()), list(classes.values()), out_file)
+    print(f'preview: {out_file}')
+
+
+def preview_classes(folder: Path, out_file: str, count: int = 12) -> None:
+    """Draw images of class folders with their classes: one of each, then a second one, ..."""
+    from ..evaluation import draw_classifications
+
+    split, _ = read_strictly(label_source(str(folder), '', None, None, several=False))
+    earlier: Counter[int] = Counter()
+    turns = []  # how many images of its class come before each
+    for label in split.labels.tolist():
+        turns.append(earlier[label])
+        earlier[label] += 1
+    order: Any = sorted(range(len(turns)), key=lambda n: (turns[n], split.labels[n]))[:count]
+    paths = [folder / split.files[n] for n in order]
+    draw_classifications(paths, None, split.labels[order], split.classes, out_file, False)
+    print(f'preview: {out_file}')

@@ -90,6 +90,9 @@ def report(runner: Runner, args: argparse.Namespace, metrics: dict, seconds: flo
     print(f'\nTested {tested} on {count} images in {command_line.minutes(seconds)}')
     for name, value in find_task(runner.cfg).summarize(metrics).items():
         print(f'  {name:<14} {value:.4f}')
+    if runner.cfg.get('demo_range'):
+        low, high = runner.cfg.demo_range
+        print(f'  expected       {low:g} to {high:g}, depending on seed and processor')
     training = read_seconds(Path(args.checkpoint).parent)
     if training:
         print(f'  trained in     {command_line.minutes(training)}')

@@ -4,7 +4,7 @@ import argparse
 import os
 import sys
 
-from ..datasets.formats.voc import voc_to_coco
+from ..readers.voc_to_coco import voc_to_coco
 
 
 def parse_args() -> argparse.Namespace:

@@ -13,7 +13,9 @@ from mmdet.registry import DATASETS
 from mmengine.dist import barrier, is_distributed
 
 from ..errors import InputError, MissingFileError, few
-from .classification import LabelledImages, resolve_classes, suggest
+from ..readers.classes import suggest
+from ..readers.config import resolve_classes
+from .classification import LabelledImages
 from .decode import decode_rgb, to_tensor
 from .pipeline import TEST_PIPELINE, TRAIN_PIPELINE
 

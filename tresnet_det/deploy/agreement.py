@@ -1,6 +1,6 @@
-"""How far two answers to the same photos agree, boxes or arrays."""
+"""How far two models' answers to the same images agree, boxes or arrays."""
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from typing import NamedTuple
 
 import numpy as np
@@ -17,7 +17,7 @@ MAX_RELATIVE_DIFFERENCE = 1e-3  # of logits and feature maps, to their largest v
 
 
 class BoxAgreement(NamedTuple):
-    """How two lists of boxes agree.
+    """How the boxes in some images agree.
 
     Attributes:
         same: Pairs of one class that agree: IoU above 0.99, scores within 1e-4.
@@ -36,38 +36,6 @@ class BoxAgreement(NamedTuple):
     def is_same(self) -> bool:
         return self.different == 0
 
-    @classmethod
-    def of(cls, found: Answer, expected: Answer, max_per_img: int) -> 'BoxAgreement':
-        """Pair the boxes of two answers."""
-        ious = box_iou(*(torch.from_numpy(a['boxes']).double() for a in (found, expected))).numpy()
-        differences = np.abs(found['scores'][:, None] - expected['scores'].astype(float))
-        pairs = (
-            (found['labels'][:, None] == expected['labels'])
-            & (ious > MIN_IOU)
-            & (differences < MAX_SCORE_DIFFERENCE)
-        )
-        rows, columns = linear_sum_assignment(np.where(pairs, 1 - ious + differences, 1e3))
-        is_pair = pairs[rows, columns]
-        rows, columns = rows[is_pair], columns[is_pair]
-        different = 0
-        for answer, paired in ((found, rows), (expected, columns)):
-            scores = np.delete(answer['scores'], paired)
-            if len(answer['scores']) == max_per_img:
-                scores = scores[scores > answer['scores'].min() + MAX_SCORE_DIFFERENCE]
-            different += len(scores)
-        return cls(
-            len(rows),
-            different,
-            float(ious[rows, columns].min(initial=1)),
-            float(differences[rows, columns].max(initial=0)),
-        )
-
-    @classmethod
-    def total(cls, parts: Iterable['BoxAgreement']) -> 'BoxAgreement':
-        """Put the agreements on several photos together."""
-        same, different, ious, differences = zip(*parts, strict=True)
-        return cls(sum(same), sum(different), min(ious), max(differences))
-
     def __str__(self) -> str:
         return (
             f'{self.same} boxes the same, {self.different} not; least IoU {self.least_iou:.6f}, '
@@ -76,12 +44,7 @@ class BoxAgreement(NamedTuple):
 
 
 class ArrayAgreement(NamedTuple):
-    """How two arrays agree.
-
-    Attributes:
-        difference: The largest.
-        size: The largest absolute value of the expected array.
-    """
+    """How arrays agree: their largest difference, and the largest absolute value expected."""
 
     difference: float
     size: float
@@ -89,19 +52,6 @@ class ArrayAgreement(NamedTuple):
     @property
     def is_same(self) -> bool:
         return self.difference <= MAX_RELATIVE_DIFFERENCE * self.size
-
-    @classmethod
-    def of(cls, found: Answer, expected: Answer) -> dict[str, 'ArrayAgreement']:
-        """Compare every array of two answers, by name."""
-        return {
-            name: cls(float(np.abs(found[name] - value).max()), float(np.abs(value).max()))
-            for name, value in expected.items()
-        }
-
-    @classmethod
-    def total(cls, parts: Iterable['ArrayAgreement']) -> 'ArrayAgreement':
-        """Put the agreements on several photos together."""
-        return cls(*(max(values) for values in zip(*parts, strict=True)))
 
     def __str__(self) -> str:
         return f'largest difference {self.difference:.1e}, of values up to {self.size:.3g}'
@@ -113,19 +63,50 @@ Agreement = BoxAgreement | ArrayAgreement
 def compare(
     found: Sequence[Answer], expected: Sequence[Answer], max_per_img: int | None
 ) -> dict[str, Agreement]:
-    """Compare answers to the same photos.
+    """Compare answers to the same images, one answer per image.
 
     Args:
-        found: One a photo.
+        found: Of a detector ``boxes`` ``(n, 4)``, ``scores`` and ``labels`` ``(n,)``; of others
+            arrays by name.
         expected: Likewise.
         max_per_img: A detector's; None for others.
 
     Returns:
-        The agreement of all photos together, by the name of what was compared.
+        The agreement over all images, by the name of what was compared.
     """
     pairs = list(zip(found, expected, strict=True))
     if max_per_img is not None:
-        parts = [BoxAgreement.of(*pair, max_per_img) for pair in pairs]
-        return {'boxes': BoxAgreement.total(parts)}
-    parts = [ArrayAgreement.of(*pair) for pair in pairs]
-    return {name: ArrayAgreement.total(part[name] for part in parts) for name in expected[0]}
+        same, different, ious, differences = zip(
+            *(_compare_boxes(*pair, max_per_img) for pair in pairs), strict=True
+        )
+        return {'boxes': BoxAgreement(sum(same), sum(different), min(ious), max(differences))}
+    return {
+        name: ArrayAgreement(
+            max(float(np.abs(f[name] - e[name]).max()) for f, e in pairs),
+            max(float(np.abs(e[name]).max()) for _, e in pairs),
+        )
+        for name in expected[0]
+    }
+
+
+def _compare_boxes(found: Answer, expected: Answer, max_per_img: int) -> BoxAgreement:
+    ious = box_iou(*(torch.from_numpy(a['boxes']).double() for a in (found, expected))).numpy()
+    differences = np.abs(found['scores'][:, None] - expected['scores'].astype(float))
+    pairs = (
+        (found['labels'][:, None] == expected['labels'])
+        & (ious > MIN_IOU)
+        & (differences < MAX_SCORE_DIFFERENCE)
+    )
+    rows, columns = linear_sum_assignment(np.where(pairs, 1 - ious + differences, 1e3))
+    is_pair = pairs[rows, columns]
+    rows, columns = rows[is_pair], columns[is_pair]
+    different = 0
+    for answer, paired in ((found, rows), (expected, columns)):
+        scores = np.delete(answer['scores'], paired)
+        if len(answer['scores']) == max_per_img:
+            scores = scores[scores > answer['scores'].min() + MAX_SCORE_DIFFERENCE]
+        different += len(scores)
+    least_iou = float(ious[rows, columns].min(initial=1))
+    return BoxAgreement(
+        len(rows), different, least_iou, float(differences[rows, columns].max(initial=0))
+    )

@@ -1,30 +1,30 @@
-"""A config's model with its weights, and what the file says of it."""
+"""A config's model with its weights, and the metadata of its file."""
 
-import contextlib
-import logging
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping
+from typing import Any
 
-from mmdet.datasets import CocoDataset
 from mmdet.registry import MODELS
 from mmengine.config import Config
 from mmengine.registry import init_default_scope
 from torch import nn
 
 from ..checkpoints import load_backbone_weights, read_checkpoint
-from ..datasets.classification import resolve_classes
 from ..engine import config as edit
 from ..engine.building import config_errors
 from ..engine.key_match import match_keys
 from ..errors import InputError
+from ..inference.pipeline import find_classes, find_test_dataset
 from ..tasks import find_task
-from .images import UnknownStepError, find_test_dataset, read_steps
+from .modules import ExportModule
+from .programs import quiet
+from .steps import UnknownStepError, read_steps
 
 FORMAT = 1  # of the metadata, which onnx_runner.py holds against what it knows
 
 
 def build_model(
     cfg: Config, checkpoint: str | None, task: str
-) -> tuple[nn.Module, Mapping[str, object]]:
+) -> tuple[nn.Module, Mapping[str, Any]]:
     """Build the model of a config, in evaluation mode, and load its weights.
 
     Args:
@@ -42,14 +42,17 @@ def build_model(
     """
     init_default_scope(cfg.get('default_scope', 'mmdet'))
     edit.drop_pretrained(cfg)
-    with config_errors(), _quiet():
+    with config_errors():
         model = MODELS.build(cfg.model)
+    if checkpoint is not None:
+        meta = _load(model, checkpoint, task)
+        return model.eval(), meta
+    with quiet():  # mmengine logs how every single parameter was initialised
         model.init_weights()
-    meta = {} if checkpoint is None else _load(model, checkpoint, task)
-    return model.eval(), meta
+    return model.eval(), {}
 
 
-def _load(model: nn.Module, checkpoint: str, task: str) -> Mapping[str, object]:
+def _load(model: nn.Module, checkpoint: str, task: str) -> Mapping[str, Any]:
     content = read_checkpoint(checkpoint)
     meta = content.get('meta')
     meta = meta if isinstance(meta, Mapping) else {}
@@ -68,18 +71,8 @@ def _load(model: nn.Module, checkpoint: str, task: str) -> Mapping[str, object]:
     return meta
 
 
-@contextlib.contextmanager
-def _quiet() -> Iterator[None]:
-    """Keep mmengine from logging how every single parameter was initialised."""
-    logging.disable(logging.INFO)
-    try:
-        yield
-    finally:
-        logging.disable(logging.NOTSET)
-
-
 def describe(
-    cfg: Config, module: nn.Module, meta: Mapping[str, object], model: nn.Module
+    cfg: Config, module: ExportModule, meta: Mapping[str, Any], model: nn.Module
 ) -> dict[str, object]:
     """Return the metadata of a file: plain values.
 
@@ -108,7 +101,7 @@ def describe(
         network=network,
         input=f'images (N, 3, H, W): RGB in 0..255, not normalised, sides {sides}; the image at '
         'the left upper corner, the rest in the colour of border',
-        classes=_find_classes(cfg, meta),
+        classes=find_classes(cfg, meta),
         reader='opencv' if task == 'detection' else 'pillow',
         steps=steps,
         why_no_steps=why,
@@ -124,17 +117,3 @@ def describe(
             max_per_img=module.max_per_img,
         )
     return described
-
-
-def _find_classes(cfg: Config, meta: Mapping[str, object]) -> Sequence[str] | None:
-    """Return the classes of the checkpoint, of the config or of MS-COCO, None if it is none."""
-    count = edit.get_num_classes(cfg)
-    candidates = [(meta.get('dataset_meta') or {}).get('classes')]
-    try:
-        dataset = find_test_dataset(cfg)
-    except InputError:
-        dataset = {}
-    candidates.append(resolve_classes(dataset.get('metainfo')))
-    if dataset.get('type') == 'CocoDataset':
-        candidates.append(CocoDataset.METAINFO['classes'])
-    return next((list(c) for c in candidates if c is not None and len(c) == count), None)

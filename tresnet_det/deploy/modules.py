@@ -6,6 +6,7 @@ else; the normalisation of the model's data preprocessor is in the graph.
 
 import math
 from collections.abc import Mapping
+from typing import Any
 
 import torch
 import torch.nn.functional as F
@@ -29,6 +30,9 @@ class Normalization(nn.Module):
     Args:
         data_preprocessor: MMDetection's ``DetDataPreprocessor``, or a ``ClsDataPreprocessor``.
     """
+
+    mean: Tensor
+    std: Tensor
 
     def __init__(self, data_preprocessor: nn.Module) -> None:
         super().__init__()
@@ -62,7 +66,7 @@ class ExportedBackbone(nn.Module):
     task = 'backbone'
     input_names = ('images',)
 
-    def __init__(self, model: nn.Module) -> None:
+    def __init__(self, model: Any) -> None:
         super().__init__()
         self.normalization = Normalization(model.data_preprocessor)
         padding = getattr(model.data_preprocessor, 'pad_size_divisor', 1)
@@ -89,7 +93,7 @@ class ExportedClassifier(nn.Module):
     output_names = ('logits', 'scores')
     divisor = _STEM_STRIDE
 
-    def __init__(self, model: ImageClassifier) -> None:
+    def __init__(self, model: Any) -> None:
         super().__init__()
         self.normalization = Normalization(model.data_preprocessor)
         self.backbone = model.backbone
@@ -108,7 +112,7 @@ class ExportedDetector(nn.Module):
     FCOS with MMDetection's post-processing (``BaseDenseHead.predict_by_feat``), of which it takes
     the points and the decoding; with the candidates of every image and level in a row of fixed
     length, so that a graph can hold it. The order of the operations is MMDetection's, down to how
-    classes are moved apart before the suppression, so that the boxes are the same.
+    classes are moved apart before NMS, so that the boxes are the same.
 
     Args:
         model: FCOS, its ``test_cfg`` with ``nms_pre`` and ``max_per_img`` from 1 and plain NMS.
@@ -121,17 +125,19 @@ class ExportedDetector(nn.Module):
     input_names = ('images', 'sizes', 'original_sizes')
     output_names = ('boxes', 'scores', 'labels', 'num')
 
-    def __init__(self, model: SingleStageDetector) -> None:
+    def __init__(self, model: Any) -> None:
         super().__init__()
         head = model.bbox_head
         self.normalization = Normalization(model.data_preprocessor)
         self.divisor = model.data_preprocessor.pad_size_divisor
         self.backbone, self.neck, self.head = model.backbone, model.neck, head
         settings = read_post_processing(head.test_cfg)
-        self.nms_pre, self.max_per_img = settings['nms_pre'], settings['max_per_img']
-        self.score_thr, self.min_size = settings['score_thr'], settings['min_bbox_size']
-        self.iou_threshold = settings['iou_threshold']
-        self.class_agnostic = settings['class_agnostic']
+        self.nms_pre: int = settings['nms_pre']
+        self.max_per_img: int = settings['max_per_img']
+        self.score_thr: float = settings['score_thr']
+        self.min_size: float = settings['min_bbox_size']
+        self.iou_threshold: float = settings['iou_threshold']
+        self.class_agnostic: bool = settings['class_agnostic']
 
     def forward(
         self, images: Tensor, sizes: Tensor, original_sizes: Tensor
@@ -217,13 +223,17 @@ class ExportedDetector(nn.Module):
         )
 
 
-def read_post_processing(test_cfg: Mapping[str, object]) -> dict[str, object]:
+ExportModule = ExportedBackbone | ExportedClassifier | ExportedDetector
+
+
+def read_post_processing(test_cfg: Mapping[str, Any]) -> dict[str, Any]:
     """Return what the post-processing of a ``test_cfg`` is set to, all of it.
 
     Raises:
         InputError: If it has a setting that the export does not know, or no such value.
     """
-    settings = dict(dict(score_thr=0.0, min_bbox_size=-1), **test_cfg)
+    settings: dict[str, Any] = dict(score_thr=0.0, min_bbox_size=-1, class_agnostic=False)
+    settings |= test_cfg
     nms = dict(settings.pop('nms', None) or {})
     if nms.pop('type', 'nms') != 'nms' or 'iou_threshold' not in nms:
         raise InputError(
@@ -231,12 +241,9 @@ def read_post_processing(test_cfg: Mapping[str, object]) -> dict[str, object]:
             "dict(type='nms', iou_threshold=0.6)"
         )
     nms.pop('split_thr', None)  # how mmcv divides the work, not what comes out
-    settings.update(dict(class_agnostic=False), **nms)
-    known = {
-        'nms_pre', 'score_thr', 'min_bbox_size', 'max_per_img', 'iou_threshold', 'class_agnostic'
-    }  # fmt: skip
-    unknown = sorted(set(settings) - known)
-    if unknown:
+    settings |= nms
+    known = {'nms_pre', 'score_thr', 'min_bbox_size', 'max_per_img', 'iou_threshold'}
+    if unknown := sorted(set(settings) - known - {'class_agnostic'}):
         raise InputError(f'test_cfg.{unknown[0]} is not in the export: leave it out')
     for key in ('nms_pre', 'max_per_img'):
         value = settings.get(key)
@@ -245,7 +252,7 @@ def read_post_processing(test_cfg: Mapping[str, object]) -> dict[str, object]:
     return settings
 
 
-def build_export_module(model: nn.Module, task: str) -> nn.Module:
+def build_export_module(model: Any, task: str) -> ExportModule:
     """Return the module to export: of an inference copy of the model, its norms folded.
 
     Args:
@@ -262,7 +269,7 @@ def build_export_module(model: nn.Module, task: str) -> nn.Module:
         if not isinstance(model, ImageClassifier):
             raise InputError(f'--task classifier: {kind} is no ImageClassifier')
         return ExportedClassifier(fuse_norms(model)).eval()
-    head = getattr(model, 'bbox_head', None)
+    head: Any = getattr(model, 'bbox_head', None)
     exact = type(head) is FCOSHead and head.use_sigmoid_cls and model.with_neck
     if not (isinstance(model, SingleStageDetector) and exact):
         raise InputError(

@@ -7,6 +7,9 @@ that holds it needs ``import tresnet_det.deploy`` before it is loaded; in an ONN
 standard NonMaxSuppression.
 """
 
+from collections.abc import Callable
+from typing import Any
+
 import torch
 from torch import Tensor
 from torchvision.ops import nms
@@ -36,20 +39,17 @@ def _(boxes: Tensor, scores: Tensor, iou_threshold: float, max_boxes: int) -> Te
     return torch.empty_like(scores)
 
 
-def onnx_suppress(boxes, scores, iou_threshold: float, max_boxes: int):
-    """Build :func:`suppress` out of ONNX operators; onnxscript calls it while it translates."""
-    from onnxscript import opset18 as op
+def _onnx_suppress(boxes: Any, scores: Any, iou_threshold: float, max_boxes: int) -> Any:
+    """Build :func:`suppress` out of ONNX operators; torch.onnx calls it while it translates."""
+    from onnxscript import opset18
 
-    chosen = op.NonMaxSuppression(
-        boxes,
-        op.Unsqueeze(scores, op.Constant(value_ints=[1])),
-        op.Constant(value_int=max_boxes),
-        op.Constant(value_float=iou_threshold),
-        op.Constant(value_float=0.0),
-    )  # (boxes left in the whole batch, 3): image, class, box
-    places = op.Gather(chosen, op.Constant(value_ints=[0, 2]), axis=1)
-    nothing = op.Expand(op.Constant(value_float=0.0), op.Shape(scores))
-    return op.ScatterND(nothing, places, op.GatherND(scores, places))
+    op: Any = opset18
+    # (boxes left in the whole batch, 3): image, class, box
+    chosen = op.NonMaxSuppression(boxes, op.Unsqueeze(scores, [1]), max_boxes, iou_threshold, 0.0)
+    places = op.Gather(chosen, [0, 2], axis=1)
+    return op.ScatterND(op.Expand(0.0, op.Shape(scores)), places, op.GatherND(scores, places))
 
 
-ONNX_TRANSLATIONS = {torch.ops.tresnet_det.suppress.default: onnx_suppress}
+ONNX_TRANSLATIONS: dict[Callable, Callable] = {
+    torch.ops.tresnet_det.suppress.default: _onnx_suppress
+}

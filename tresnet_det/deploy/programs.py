@@ -8,11 +8,11 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 
 import torch
-from torch import nn
 from torch.export import Dim, ExportedProgram
 
 from ..errors import InputError
 from ..files import replacing
+from .modules import ExportModule
 from .nms import ONNX_TRANSLATIONS
 
 OPSET = 18
@@ -20,7 +20,7 @@ _TRACED_SIZE = 320, 448  # nothing is computed while tracing, so that the size c
 _LEAST_SIDE = 32  # of TResNet
 
 
-def trace(module: nn.Module) -> ExportedProgram:
+def trace(module: ExportModule) -> ExportedProgram:
     """Trace a module of ``modules.py`` for any batch, and any sides that ``divisor`` divides.
 
     Args:
@@ -37,7 +37,7 @@ def trace(module: nn.Module) -> ExportedProgram:
     }
     inputs = tuple(examples[name] for name in module.input_names)
     try:
-        with _quiet(), torch.no_grad():
+        with quiet(), torch.no_grad():
             program = torch.export.export(
                 module, inputs, dynamic_shapes=_dynamic_shapes(module), strict=False
             )
@@ -49,7 +49,7 @@ def trace(module: nn.Module) -> ExportedProgram:
     return program
 
 
-def _dynamic_shapes(module: nn.Module) -> dict[str, dict]:
+def _dynamic_shapes(module: ExportModule) -> dict[str, dict]:
     batch = Dim('batch', min=1)
     least = -(-_LEAST_SIDE // module.divisor)
     height, width = (module.divisor * Dim(name, min=least) for name in ('height', 'width'))
@@ -75,14 +75,14 @@ def least_side(program: ExportedProgram) -> int:
 
 
 def write_onnx(
-    program: ExportedProgram, module: nn.Module, path: str | Path, metadata: Mapping[str, object]
+    program: ExportedProgram, module: ExportModule, path: str | Path, metadata: Mapping[str, object]
 ) -> None:
     """Write a traced module as ONNX, whole or not at all.
 
     Args:
         program: What :func:`trace` made of the module.
         module: Names inputs and outputs.
-        path: The file; one that is there is replaced.
+        path: The file; an existing one is replaced.
         metadata: Plain values, which the file holds as JSON, each by its key.
 
     Raises:
@@ -91,7 +91,7 @@ def write_onnx(
     require('onnx', 'onnxscript')
     from onnx_ir.passes.common import ClearMetadataAndDocStringPass
 
-    with _quiet():
+    with quiet():
         onnx_program = torch.onnx.export(
             program,
             input_names=module.input_names,
@@ -102,6 +102,7 @@ def write_onnx(
             dynamo=True,
             verbose=False,
         )
+    assert onnx_program is not None  # which it is without dynamo only
     # Of each node: what it was made from.
     ClearMetadataAndDocStringPass()(onnx_program.model)
     onnx_program.model.metadata_props.update({k: json.dumps(v) for k, v in metadata.items()})
@@ -116,15 +117,15 @@ def write_program(
 
     Args:
         program: What :func:`trace` made.
-        path: The file; one that is there is replaced.
+        path: The file; an existing one is replaced.
         metadata: Plain values, as JSON in the extra file ``metadata.json``.
     """
-    with replacing(path) as temporary, _quiet():
+    with replacing(path) as temporary, quiet():
         torch.export.save(program, temporary, extra_files={'metadata.json': json.dumps(metadata)})
 
 
 def require(*packages: str) -> None:
-    """Raise an InputError that says what to install unless these packages are there."""
+    """Raise an InputError that says what to install unless these packages are installed."""
     for package in packages:
         try:
             __import__(package)
@@ -135,16 +136,12 @@ def require(*packages: str) -> None:
 
 
 @contextlib.contextmanager
-def _quiet() -> Iterator[None]:
-    """Keep the exporter's remarks on itself from the user."""
-    loggers = [logging.getLogger(name) for name in ('torch.onnx', 'onnxscript', 'onnx_ir')]
-    levels = [logger.level for logger in loggers]
-    for logger in loggers:
-        logger.setLevel(logging.ERROR)
+def quiet() -> Iterator[None]:
+    """Keep what the stack below remarks on itself from the user."""
+    logging.disable(logging.WARNING)
     try:
         with warnings.catch_warnings():
             warnings.simplefilter('ignore')
             yield
     finally:
-        for logger, level in zip(loggers, levels, strict=True):
-            logger.setLevel(level)
+        logging.disable(logging.NOTSET)

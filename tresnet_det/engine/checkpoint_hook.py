@@ -62,7 +62,7 @@ class SafeCheckpointHook(CheckpointHook):
         self.seconds_before = 0.0  # that the training took up to the checkpoint it is resumed from
         self._start = time.monotonic()
         self._validated = 0  # the last iteration with a validation after it
-        self._extra = 0  # iterations beside whole epochs, where an epoch's length has changed
+        self._extra = 0  # iterations besides whole epochs, where an epoch's length has changed
 
     def after_load_checkpoint(self, runner: Runner, checkpoint: dict[str, Any]) -> None:
         """Keep what is put back when everything is built."""

@@ -193,14 +193,29 @@ def get_num_classes(cfg: Config) -> int | None:
     return next((m['num_classes'] for m in iterate_dicts(cfg.model) if 'num_classes' in m), None)
 
 
-def has_types_of(part: Mapping, whole: Mapping) -> bool:
+def use_demo(cfg: Config, overlay: Config, full: bool) -> None:
+    """Put the demo's data, schedule and small network over a config, with nothing pretrained.
+
+    Args:
+        cfg: Changed in place.
+        overlay: One of ``configs/_base_/demo_*.py``. Its network goes over one of the same types.
+        full: Whether the config keeps its own network.
+    """
+    if full or not _has_types_of(overlay.model, cfg.model):
+        del overlay._cfg_dict['model'], overlay._cfg_dict['demo_range']
+    put_over(cfg, overlay)
+    set_num_classes(cfg, len(overlay.classes))
+    use_random_weights(cfg)
+
+
+def _has_types_of(part: Mapping, whole: Mapping) -> bool:
     """Return whether each ``type`` that ``part`` names, at any depth, is that of ``whole``."""
     return all(
-        isinstance(whole.get(key), Mapping) and has_types_of(value, whole[key])
+        isinstance(whole.get(key), Mapping) and _has_types_of(value, whole[key])
         if isinstance(value, Mapping)
         else key != 'type' or value == whole.get('type')
         for key, value in part.items()
-        if key != 'arch'
+        if key != 'arch'  # a name, or a dict
     )
 
 
@@ -291,7 +306,7 @@ def enable_test_time_augmentation(cfg: Config) -> None:
         pack = dict(dataset.pipeline[-1])
         keys = pack.get('meta_keys', ('img_id', 'img_path', 'ori_shape', 'img_shape'))
         pack['meta_keys'] = (*keys, 'scale_factor', 'flip', 'flip_direction')
-        # As it is first: the merged result has the truth of its first view.
+        # As it is first: the merged result has the ground truth of its first view.
         flips = [dict(type='RandomFlip', prob=0.0), dict(type='RandomFlip', prob=1.0)]
         augment = dict(type='TestTimeAug', transforms=[flips, [pack]])
         cfg.tta_pipeline = [*dataset.pipeline[:-1], augment]

@@ -1,4 +1,4 @@
-"""``--data FOLDER``: what a config becomes for a folder of one's own data."""
+"""``--data FOLDER``: what a config becomes for a folder of your own data."""
 
 import copy
 import math
@@ -15,10 +15,9 @@ from mmengine.registry import Registry
 
 from ..compat.checkpoint_io import load_checkpoint_file
 from ..datasets import MultiLabelDataset
-from ..datasets.formats.layouts import KINDS, find_layout
-from ..datasets.formats.own_splits import prepare_splits
-from ..datasets.formats.ready import OwnData, ReadySplit
 from ..errors import InputError, few
+from ..readers.layouts import KINDS, find_layout
+from ..readers.prepare import OwnData, ReadySplit, prepare_splits
 from ..tasks import Task, built_type, find_task, metric_prefixes
 from . import config as edit
 
@@ -47,7 +46,7 @@ def use_folder(
 
     Args:
         cfg: Changed in place.
-        folder: See :func:`~tresnet_det.datasets.formats.layouts.find_layout`.
+        folder: See :func:`~tresnet_det.readers.layouts.find_layout`.
         out_dir: Gets annotations that must be converted.
         checkpoint: What is tested, None for a training. The data must have no class that it does
             not know.

@@ -89,7 +89,7 @@ def take_place(launcher: str) -> None:
 
 
 def check_place(launcher: str) -> None:
-    """Hold that the launcher of the command line is the one that started this process.
+    """Check that the launcher of the command line is the one that started this process.
 
     Raises:
         InputError: It is not, or the first machine's address is not known.

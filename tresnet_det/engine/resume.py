@@ -104,11 +104,11 @@ def _find_problem(path: Path) -> str | None:
     try:
         if zipfile.is_zipfile(path):
             with zipfile.ZipFile(path) as archive:
-                broken = archive.testzip()
-            return f'damaged (the checksum of {broken} does not fit)' if broken else None
+                damaged = archive.testzip()
+            return f'damaged (the checksum of {damaged} does not fit)' if damaged else None
         load_checkpoint_file(path)
     except PermissionError:
         raise
-    except Exception as error:  # a broken archive can fail in any way at all
+    except Exception as error:  # a corrupt archive can fail in any way at all
         return str(error).removeprefix(f'{path}: ').split(';')[0]
     return None

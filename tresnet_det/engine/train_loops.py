@@ -44,7 +44,7 @@ class NumberedBatchSampler(BatchSampler):
     Args:
         sampler: Of the data loader.
         batch_size: Images a batch.
-        drop_last: Whether a last batch that is not full is left out.
+        drop_last: Whether a last batch that is not full is skipped.
         batch_sampler: Config of the other one, None for torch's own.
     """
 
@@ -69,7 +69,7 @@ class NumberedBatchSampler(BatchSampler):
 
         Args:
             number: Of the first batch, the training's iteration.
-            skip: How many batches are left out before it.
+            skip: How many batches are skipped before it.
             seed: Of the run.
         """
         self._number, self._skip, self._seed = number, skip, seed

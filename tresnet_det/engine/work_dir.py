@@ -1,4 +1,4 @@
-"""What a training leaves in its work directory, and how to find it again."""
+"""What a training leaves in its work directory: the summary, and the best checkpoint."""
 
 import json
 from pathlib import Path
@@ -11,12 +11,12 @@ SUMMARY = 'summary.json'
 
 
 def write_summary(work_dir: Path, checkpoint: str, best: float | None, seconds: float) -> None:
-    """Keep what a training came to beside its checkpoints.
+    """Keep what a training came to next to its checkpoints.
 
     Args:
         work_dir: Of the training.
         checkpoint: The best checkpoint, or the last one.
-        best: The best validation's figure, None without validation.
+        best: The best validation's metric, None without validation.
         seconds: The training's duration, that of runs that it was resumed from included.
     """
     summary = dict(checkpoint=checkpoint, best=best, seconds=seconds)

@@ -62,7 +62,7 @@ class InputImage(NamedTuple):
 def find_sources(inputs: Sequence[str]) -> list[Source]:
     """Find what the user named, without opening any of it.
 
-    A folder stands for the images and videos directly in it, by name; so does a pattern (``*``,
+    A folder means the images and videos directly in it, by name; so does a pattern (``*``,
     ``?``, ``[...]``, ``**`` for folders at any depth) for those that match. A file that is named
     is taken whatever its ending. What is named twice is taken once.
 
@@ -108,7 +108,7 @@ def read_images(
         sources: Of :func:`find_sources`.
         read: Returns an image file as ``(H, W, 3)`` of uint8 in RGB, or raises InputError.
         report: Called with the name and the reason for each that cannot be read.
-        stride: Take every so manieth frame of a video, from the first.
+        stride: Take every ``stride``-th frame of a video, from the first.
     """
     for source in sources:
         try:
@@ -130,7 +130,7 @@ def read_frames(path: str, stride: int = 1) -> Iterator[InputImage]:
         stride: At least 1.
 
     Yields:
-        The frames; those that cannot be decoded are left out.
+        The frames; those that cannot be decoded are skipped.
 
     Raises:
         InputError: It is no video that can be decoded.
@@ -160,7 +160,7 @@ def download(url: str, largest: int = LARGEST_DOWNLOAD, wait: float = LONGEST_WA
         wait: Seconds after which it is given up.
 
     Raises:
-        InputError: It cannot be had, is too large, or takes too long.
+        InputError: It cannot be downloaded, is too large, or takes too long.
     """
     from .. import __version__
 
@@ -212,7 +212,7 @@ def _expand(text: str) -> list[Source]:
     if not sources:
         where = 'matches' if is_pattern else 'is in'
         raise InputError(
-            f'{text}: no image or video {where} it (wanted are {" ".join(_image_suffixes())} '
+            f'{text}: no image or video {where} it (expected are {" ".join(image_suffixes())} '
             f"and videos); images in folders below: '{_below(text)}'"
         )
     return sources
@@ -232,10 +232,11 @@ def _kind_by_ending(name: str) -> str | None:
         return None
     if name.lower().endswith(VIDEO_SUFFIXES):
         return 'video'
-    return 'image' if name.lower().endswith(_image_suffixes()) else None
+    return 'image' if name.lower().endswith(image_suffixes()) else None
 
 
-def _image_suffixes() -> tuple[str, ...]:
+def image_suffixes() -> tuple[str, ...]:
+    """Return the endings of image files, in small letters."""
     from torchvision.datasets.folder import IMG_EXTENSIONS  # takes a second
 
     return IMG_EXTENSIONS

@@ -1,15 +1,15 @@
 """Run a file of tools/export.py with onnxruntime alone, from image to boxes or scores.
 
-    python onnx_runner.py FILE.onnx PHOTO [PHOTO ...]
+    python onnx_runner.py FILE.onnx IMAGE [IMAGE ...]
 
 This file stands by itself: copy it. It needs numpy and onnxruntime, and OpenCV or Pillow for a
 detector, Pillow for a classifier; neither PyTorch nor MMDetection nor the rest of this package,
 which ``import tresnet_det.inference.onnx_runner`` would bring along.
 
-What is done to an image is written in the file's metadata, and is what the config's test pipeline
-does: a detector's images are the same to the bit with OpenCV. Without it they are read by Pillow
-and resized by numpy, which differs by one of 255 here and there. So do a classifier's images,
-which Pillow resizes here and torchvision there (by up to three with bicubic interpolation).
+What is done to an image is in the file's metadata, and is what the config's test pipeline does: a
+detector's images are the same to the bit with OpenCV. Without it, Pillow reads and numpy resizes
+them, and they differ by one of 255 here and there. So do a classifier's images, which Pillow
+resizes here and torchvision there (by up to three with bicubic interpolation).
 """
 
 import argparse
@@ -35,7 +35,7 @@ class OnnxModel:
     Args:
         path: The ``.onnx`` file.
         threads: Of the CPU; None for onnxruntime's own choice.
-        providers: Of onnxruntime; None for CUDA where it is there, and the CPU.
+        providers: Of onnxruntime; None for CUDA where it is available, and the CPU.
 
     Attributes:
         task: ``'detector'``, ``'classifier'`` or ``'backbone'``.
@@ -43,8 +43,8 @@ class OnnxModel:
         metadata: All that the file says of itself.
 
     Raises:
-        FileNotFoundError: If the file is not there.
-        ValueError: If onnxruntime cannot read it, or it is not of tools/export.py.
+        FileNotFoundError: The file does not exist.
+        ValueError: onnxruntime cannot read it, or it is not of tools/export.py.
 
     Example:
         model = OnnxModel('fcos.onnx')
@@ -64,10 +64,11 @@ class OnnxModel:
         options = onnxruntime.SessionOptions()
         if threads is not None:
             options.intra_op_num_threads = threads
+        if providers is None:
+            known = onnxruntime.get_available_providers()
+            providers = [p for p in ('CUDAExecutionProvider', 'CPUExecutionProvider') if p in known]
         try:
-            self.session = onnxruntime.InferenceSession(
-                str(path), options, providers or _default_providers()
-            )
+            self.session = onnxruntime.InferenceSession(str(path), options, providers)
         except Exception as error:  # onnxruntime has a type for every kind of broken file
             reason = ' '.join(str(error).split())
             raise ValueError(f'{path}: onnxruntime cannot read it ({reason})') from error
@@ -80,27 +81,11 @@ class OnnxModel:
         self._outputs = [output.name for output in self.session.get_outputs()]
 
     def predict(self, image: InputImage) -> Answer:
-        """Return what is in an image: see :meth:`run`.
-
-        Args:
-            image: A file, or ``(H, W, 3)`` of uint8 in RGB.
-
-        Raises:
-            FileNotFoundError: As :meth:`prepare`.
-            ValueError: As :meth:`prepare`.
-        """
+        """Return what is in an image, a file or ``(H, W, 3)`` of uint8 in RGB: see :meth:`run`."""
         return self.predict_all([image])[0]
 
     def predict_all(self, images: Sequence[InputImage]) -> list[Answer]:
-        """Return what is in each image, all in one batch: see :meth:`run`.
-
-        Args:
-            images: As for :meth:`predict`; none give no answer.
-
-        Raises:
-            FileNotFoundError: As :meth:`prepare`.
-            ValueError: As :meth:`prepare`.
-        """
+        """Return what is in each image, all in one batch: see :meth:`run`."""
         return self.run(self.prepare(images)) if len(images) else []
 
     def prepare(self, images: Sequence[InputImage]) -> dict[str, np.ndarray]:
@@ -110,9 +95,9 @@ class OnnxModel:
             images: As for :meth:`predict`, one at least.
 
         Raises:
-            FileNotFoundError: If a file is not there.
-            ValueError: If an image cannot be read or is no RGB array, or if the file does not
-                know what to do to images.
+            FileNotFoundError: A file does not exist.
+            ValueError: An image cannot be read or is no RGB array, or the model's file does not
+                say what to do to images.
         """
         steps = self.metadata['steps']
         if steps is None:
@@ -122,30 +107,17 @@ class OnnxModel:
             )
         resized, original_sizes = [], []
         for image in images:
-            pixels = self.read(image)
-            original_sizes.append(pixels.shape[:2])
+            if not isinstance(image, np.ndarray):
+                image = read_rgb(image, prefer_opencv=self.metadata['reader'] == 'opencv')
+            elif image.dtype != np.uint8 or image.ndim != 3 or image.shape[2] != 3:
+                raise ValueError(
+                    f'an image must be (H, W, 3) of uint8 in RGB, got {image.dtype} {image.shape}'
+                )
+            original_sizes.append(image.shape[:2])
             for step in steps:
-                pixels = _STEPS[step['type']](pixels, step)
-            resized.append(pixels)
+                image = apply_step(image, step)
+            resized.append(image)
         return self.collate(resized, original_sizes)
-
-    def read(self, image: InputImage) -> np.ndarray:
-        """Return an image as ``(H, W, 3)`` of uint8 in RGB, turned as its EXIF header says.
-
-        Args:
-            image: As for :meth:`predict`.
-
-        Raises:
-            FileNotFoundError: If the file is not there.
-            ValueError: If it cannot be decoded, or the array is none of that kind.
-        """
-        if not isinstance(image, np.ndarray):
-            return read_rgb(image, prefer_opencv=self.metadata['reader'] == 'opencv')
-        if image.dtype != np.uint8 or image.ndim != 3 or image.shape[2] != 3:
-            raise ValueError(
-                f'an image must be (H, W, 3) of uint8 in RGB, got {image.dtype} {image.shape}'
-            )
-        return image
 
     def collate(
         self, images: Sequence[np.ndarray], original_sizes: Sequence[Sequence[int]]
@@ -192,15 +164,6 @@ class OnnxModel:
             for i, count in enumerate(counts)
         ]
 
-    def name(self, label: int) -> str:
-        """Return the name of a class, or its number where the file knows no names."""
-        return str(label) if self.classes is None else self.classes[label]
-
-
-def _default_providers() -> list[str]:
-    there = onnxruntime.get_available_providers()
-    return [p for p in ('CUDAExecutionProvider', 'CPUExecutionProvider') if p in there]
-
 
 def read_rgb(path: str | PathLike, prefer_opencv: bool) -> np.ndarray:
     """Return an image file as ``(H, W, 3)`` of uint8 in RGB, turned as its EXIF header says.
@@ -210,8 +173,8 @@ def read_rgb(path: str | PathLike, prefer_opencv: bool) -> np.ndarray:
         prefer_opencv: Whether OpenCV decodes where it is installed; otherwise it is Pillow.
 
     Raises:
-        FileNotFoundError: If the file is not there.
-        ValueError: If it cannot be decoded.
+        FileNotFoundError: The file does not exist.
+        ValueError: It cannot be decoded.
     """
     if not Path(path).is_file():
         raise FileNotFoundError(f'{path}: no such image')
@@ -283,80 +246,66 @@ def _neighbours(old: int, new: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]
     return before, np.minimum(before + 1, old - 1), (centres - before).astype(np.float32)
 
 
-def _fit(image: np.ndarray, step: Mapping) -> np.ndarray:
-    """Resize to the largest size, in proportion, within a long and a short side."""
-    height, width = image.shape[:2]
-    short, long = sorted(step['scale'])
-    factor = min(long / max(height, width), short / min(height, width))
-    new_height, new_width = int(height * factor + 0.5), int(width * factor + 0.5)
-    return resize(image, new_height, new_width, step['resampling'])
+def apply_step(image: np.ndarray, step: Mapping) -> np.ndarray:
+    """Return an image, ``(H, W, 3)`` of uint8, after a step of the metadata.
 
+    ``fit`` resizes to the largest size, in proportion, within a long and a short side;
+    ``short_side`` in proportion until the short side has that many pixels; ``stretch`` to a height
+    and a width; ``center_crop`` cuts those out.
 
-def _stretch(image: np.ndarray, step: Mapping) -> np.ndarray:
-    height, width = step['size']
-    return resize(image, height, width, step['resampling'])
-
-
-def _short_side(image: np.ndarray, step: Mapping) -> np.ndarray:
-    """Resize in proportion, until the short side has that many pixels."""
-    height, width = image.shape[:2]
-    long = int(step['size'] * max(height, width) / min(height, width))
-    new_height, new_width = (step['size'], long) if height <= width else (long, step['size'])
-    return resize(image, new_height, new_width, step['resampling'])
-
-
-def _center_crop(image: np.ndarray, step: Mapping) -> np.ndarray:
-    (height, width), (old_height, old_width) = step['size'], image.shape[:2]
-    if height > old_height or width > old_width:
-        raise ValueError(f'an image of {old_height}x{old_width} is too small for {step["size"]}')
-    top = int(round((old_height - height) / 2.0))
-    left = int(round((old_width - width) / 2.0))
-    return image[top : top + height, left : left + width]
-
-
-_STEPS = {
-    'fit': _fit,
-    'stretch': _stretch,
-    'short_side': _short_side,
-    'center_crop': _center_crop,
-}
+    Raises:
+        ValueError: The image is too small for its crop.
+    """
+    kind, (height, width) = step['type'], image.shape[:2]
+    if kind == 'center_crop':
+        new_height, new_width = step['size']
+        if new_height > height or new_width > width:
+            raise ValueError(f'an image of {height}x{width} is too small for {step["size"]}')
+        top, left = (int(round((a - b) / 2)) for a, b in ((height, new_height), (width, new_width)))
+        return image[top : top + new_height, left : left + new_width]
+    if kind == 'fit':
+        short, long = sorted(step['scale'])
+        factor = min(long / max(height, width), short / min(height, width))
+        size = int(height * factor + 0.5), int(width * factor + 0.5)
+    elif kind == 'short_side':
+        long = int(step['size'] * max(height, width) / min(height, width))
+        size = (step['size'], long) if height <= width else (long, step['size'])
+    else:
+        size = step['size']
+    return resize(image, *size, step['resampling'])
 
 
 def describe(model: OnnxModel, answer: Answer, score_thr: float) -> list[str]:
-    """Return an answer in words, a line a box, a class or a feature map.
-
-    Args:
-        model: That answered.
-        answer: As :meth:`OnnxModel.predict` returns it.
-        score_thr: Least score of a box, in [0, 1].
-    """
+    """Return a line for each box from a score in [0, 1], for the top 5 classes or a feature map."""
     if model.task == 'backbone':
         return [f'{name}  {value.shape}' for name, value in answer.items()]
-    lines = []
+    scores = answer['scores']
     if model.task == 'classifier':
-        for label in np.argsort(-answer['scores'])[:5]:
-            lines.append(f'{answer["scores"][label]:.3f}  {model.name(label)}')
-        return lines
-    for box, score, label in zip(*(answer[k] for k in ('boxes', 'scores', 'labels')), strict=True):
-        if score >= score_thr:
-            lines.append(f'{score:.3f}  {model.name(label)}  {" ".join(f"{v:.1f}" for v in box)}')
+        rows = [(scores[label], label, '') for label in np.argsort(-scores)[:5]]
+    else:
+        boxes = ('  ' + ' '.join(f'{side:.1f}' for side in box) for box in answer['boxes'])
+        rows = [r for r in zip(scores, answer['labels'], boxes, strict=True) if r[0] >= score_thr]
+    lines = []
+    for score, label, box in rows:
+        name = label if model.classes is None else model.classes[label]
+        lines.append(f'{score:.3f}  {name}{box}')
     return lines or [f'nothing above {score_thr}']
 
 
 def main() -> None:
-    """Print what the command line's model finds in its photos."""
+    """Print what the command line's model finds in its images."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument('model', metavar='FILE.onnx', help='what tools/export.py has written')
-    parser.add_argument('photos', nargs='+', metavar='PHOTO')
+    parser.add_argument('images', nargs='+', metavar='IMAGE')
     parser.add_argument(
         '--score-thr', type=float, default=0.3, help='least score of a box (default: %(default)s)'
     )
     args = parser.parse_args()
     try:
         model = OnnxModel(args.model)
-        for photo in args.photos:
-            print(photo)
-            for line in describe(model, model.predict(photo), args.score_thr):
+        for image in args.images:
+            print(image)
+            for line in describe(model, model.predict(image), args.score_thr):
                 print(f'  {line}')
     except (OSError, ValueError) as error:
         print(f'error: {error}', file=sys.stderr)

@@ -14,9 +14,8 @@ from pycocotools import mask as masks_of_coco
 
 from ..errors import InputError, MissingFileError
 from ..evaluation import format_table
-from ..evaluation.classification_figures import judge_labels, judge_top
-from ..evaluation.figures import shorten
-from ..evaluation.single_image import draw_boxes, draw_classes
+from ..evaluation.draw import Line, class_colour, draw_classes, draw_objects
+from ..evaluation.report import shorten
 from ..files import write_whole
 from .inputs import InputImage, Source, Video
 from .output_files import JsonList, VideoWriter, printable, safe_name, save_image
@@ -27,7 +26,7 @@ VIDEO_LINES = 5  # for the labels beneath a frame, whose number changes
 
 
 class Labels(NamedTuple):
-    """What a classifier finds in one image, the surest first.
+    """What a classifier finds in one image, by falling score.
 
     Attributes:
         labels: ``(N,)``, class numbers.
@@ -39,13 +38,13 @@ class Labels(NamedTuple):
 
 
 class Objects(NamedTuple):
-    """What a detector finds in one image, the surest first.
+    """What a detector finds in one image, by falling score.
 
     Attributes:
         labels: ``(N,)``, class numbers.
         scores: ``(N,)``, in [0, 1].
         boxes: ``(N, 4)``, x1 y1 x2 y2 in the image's pixels.
-        masks: N codes of pycocotools; None of what has boxes alone.
+        masks: N codes of pycocotools; None where there are boxes only.
     """
 
     labels: np.ndarray
@@ -54,7 +53,7 @@ class Objects(NamedTuple):
     masks: Sequence[dict[str, Any]] | None = None
 
     def first(self, count: int) -> 'Objects':
-        """Return the ``count`` surest ones."""
+        """Return the ``count`` of the highest scores."""
         masks = None if self.masks is None else self.masks[:count]
         return Objects(self.labels[:count], self.scores[:count], self.boxes[:count], masks)
 
@@ -71,7 +70,7 @@ class CocoIds:
         categories: The number of each class.
 
     Raises:
-        MissingFileError: The file is not there.
+        MissingFileError: The file does not exist.
         InputError: It is no such file, or lacks a class.
     """
 
@@ -144,16 +143,16 @@ class PredictionWriter:
     ``results.segm.json``, row for row the masks of the same objects where the model has them, and
     ``images.json``, the images and classes behind the numbers in both (a COCO file without
     annotations). Of a classifier: ``results.json`` and ``results.csv`` with the classes that are
-    shown, which are the surest ones, or all labels above the threshold. And ``images/``, where
+    shown, the top-k, or all labels above the threshold. And ``images/``, where
     nothing has a name that leaves it and none overwrites another of the same run.
 
     Args:
-        folder: Made where it is not there.
+        folder: Made where it does not exist.
         task: ``'detection'``, ``'classification'`` or ``'multilabel'``.
         classes: Their names.
         threshold: Boxes and labels are drawn and listed from this score; of a detector, the JSON
             has all.
-        top: Of one label per image, this many of the surest classes are shown.
+        top: Of one label per image, this many classes are shown.
         draw: Whether to draw.
         ids: Of a detector; None to count images and classes from 1.
 
@@ -222,7 +221,7 @@ class PredictionWriter:
         self.count += 1
         if self._detects:
             found = self._read_objects(sample)
-            # The surest are first.
+            # They are sorted by score.
             shown = found.first(int(np.count_nonzero(found.scores >= self.threshold)))
             self._write_objects(image, found, self._draw(image, shown))
             self._list(image, shown)
@@ -276,23 +275,24 @@ class PredictionWriter:
 
     def _read_labels(self, sample: Any) -> Labels:
         scores = sample.pred_score.float().numpy()
-        if self.task == 'multilabel':
-            lines = judge_labels(scores, None, self.threshold)
+        labels = np.argsort(-scores, kind='stable')
+        if self.task == 'multilabel':  # in the precision of the scores, as MultiLabelMetric has it
+            labels = labels[scores[labels] > np.float32(self.threshold)]
         else:
-            lines = judge_top(scores, None, self.top)
-        return Labels(np.array([x.label for x in lines], int), np.array([x.score for x in lines]))
+            labels = labels[: self.top]
+        return Labels(labels, scores[labels])
 
     def _draw(self, image: InputImage, found: Objects | Labels) -> str | None:
         """Draw an image or a frame, if so wished, and return the file below the folder."""
         if self.images is None:
             return None
+        names = [self.classes[label] for label in found.labels]
+        lines = [Line(*pair) for pair in zip(names, found.scores.tolist(), strict=True)]
         if isinstance(found, Objects):
-            drawn = draw_boxes(
-                image.pixels, found.boxes, found.labels, found.scores, self.classes, found.masks
-            )
+            names = [f'{line.text} {line.score:.2f}' for line in lines]
+            colours = [class_colour(label) for label in found.labels]
+            drawn = draw_objects(image.pixels, found.boxes, names, colours, found.masks)
         else:
-            names = [self.classes[label] for label in found.labels]
-            lines = list(zip(names, found.scores.tolist(), strict=True))
             rows = VIDEO_LINES if self.task == 'multilabel' else len(lines)
             drawn = draw_classes(image.pixels, lines, rows if image.video else None)
         if image.video:

@@ -12,10 +12,10 @@ from types import SimpleNamespace
 import cv2
 import numpy as np
 import torch
-from mmdet.registry import DATASETS, MODELS
+from mmdet.registry import MODELS
 from mmdet.structures.mask import encode_mask_results
 from mmengine.config import Config
-from mmengine.dataset import Compose, pseudo_collate
+from mmengine.dataset import pseudo_collate
 from mmengine.device import get_device
 from mmengine.logging import print_log
 from mmengine.model import BaseModel, revert_sync_batchnorm
@@ -23,9 +23,6 @@ from mmengine.registry import init_default_scope
 from mmengine.structures import BaseDataElement
 
 from ..compat.checkpoint_io import load_checkpoint_file
-from ..datasets.decode import decode_rgb
-from ..datasets.pipeline import build_transforms
-from ..datasets.transforms import LoadImage
 from ..engine import config as edit
 from ..engine.backbone_speed import BackboneSpeedHook
 from ..engine.building import config_errors
@@ -33,9 +30,9 @@ from ..engine.key_match import match_keys
 from ..engine.work_dir import find_checkpoint
 from ..errors import InputError, MissingFileError
 from ..input_convention import compare, read_convention
-from ..models import ClsDataSample
 from ..tasks import find_task
 from .inputs import InputImage, Report
+from .pipeline import build_pipeline, find_classes
 
 BATCH_SIZE = 8
 MOST_PIXELS = 16 << 20  # of all images in a batch with masks, each of which is a byte a pixel
@@ -44,7 +41,7 @@ MOST_PIXELS = 16 << 20  # of all images in a batch with masks, each of which is 
 class Predictor:
     """A model with its weights, its classes and its test pipeline.
 
-    What it says of an image is what ``tools/test.py`` computes for it with one image a batch:
+    What it predicts for an image is what ``tools/test.py`` computes for it with one image a batch:
     the config's test pipeline, the averaged weights where the training kept an average (the
     checkpoint's ``state_dict`` holds them), the model's own threshold and NMS. A batch holds
     images of one padded size alone, so that nothing depends on which others are in it; images
@@ -79,11 +76,11 @@ class Predictor:
         content = load_checkpoint_file(path)
         self.task = find_task(cfg).name
         init_default_scope(cfg.get('default_scope') or 'mmdet')
-        self.classes = _find_classes(cfg, content, path)
+        self.classes = self._name_classes(cfg, content.get('meta') or {}, path)
         edit.drop_pretrained(cfg)  # the checkpoint has all weights
         with config_errors():
             model = revert_sync_batchnorm(MODELS.build(cfg.model))
-            self._pipeline = _build_pipeline(cfg, self.task)
+            self._pipeline = build_pipeline(cfg)
         loaders = edit.iterate_dicts([cfg.get('train_dataloader'), cfg.get('test_dataloader')])
         self._has_masks = any(transform.get('with_mask') for transform in loaders)
         _load_weights(model, content, path)
@@ -93,10 +90,10 @@ class Predictor:
             BackboneSpeedHook(channels_last=True).before_run(SimpleNamespace(model=self.model))
 
     def read(self, path: str | os.PathLike) -> np.ndarray:
-        """Read an image file as the task's data sets do: ``(H, W, 3)`` of uint8 in RGB.
+        """Read an image file as the task's datasets do: ``(H, W, 3)`` of uint8 in RGB.
 
         Raises:
-            MissingFileError: It is not there.
+            MissingFileError: It does not exist.
             InputError: It is no image, or broken.
         """
         return self._pipeline.read(os.fspath(path))
@@ -176,18 +173,17 @@ class Predictor:
             report: Called with the name and the reason for each that the pipeline cannot take.
             batch_size: Most images at once.
         """
-        for batch in _batches(self._prepare_each(images, report), batch_size):
+
+        def prepare_each() -> Iterator[tuple[InputImage, dict]]:
+            for image in images:
+                try:
+                    yield image, self.prepare(image.pixels)
+                except InputError as error:
+                    report(image.name, InputError(f'{image.name}: {error}'))
+
+        for batch in _batches(prepare_each(), batch_size):
             samples = self.infer([prepared for _, prepared in batch], batch_size)
             yield from zip((image for image, _ in batch), samples, strict=True)
-
-    def _prepare_each(
-        self, images: Iterable[InputImage], report: Report
-    ) -> Iterator[tuple[InputImage, dict]]:
-        for image in images:
-            try:
-                yield image, self.prepare(image.pixels)
-            except InputError as error:
-                report(image.name, InputError(f'{image.name}: {error}'))
 
     def _at_once(self, prepared: Sequence[dict], batch_size: int) -> int:
         if not self._has_masks:
@@ -199,6 +195,21 @@ class Predictor:
         divisor = getattr(self.model.data_preprocessor, 'pad_size_divisor', 1)
         return tuple(-(-side // divisor) * divisor for side in inputs.shape[-2:])
 
+    @staticmethod
+    def _name_classes(cfg: Config, meta: Mapping, path: str) -> tuple[str, ...]:
+        """Name each output of the head, and tell a head that takes its number from data."""
+        names = find_classes(cfg, meta)
+        count = edit.get_num_classes(cfg)
+        if count is None:
+            if names is None:
+                raise InputError(
+                    f'{path} does not name the classes of the model: set their number in the '
+                    'config (model.head.num_classes)'
+                )
+            count = len(names)
+            edit.set_num_classes(cfg, count)
+        return names or tuple(map(str, range(count)))
+
     @torch.no_grad()
     def _run(self, batch: dict) -> list[BaseDataElement]:
         try:
@@ -208,59 +219,6 @@ class Predictor:
                 f'{self.device} has too little memory for {len(batch["inputs"])} images: give a '
                 'smaller --batch-size'
             ) from error
-
-
-class _DetectionPipeline:
-    """MMDetection's transforms, without annotations, on images that are in memory.
-
-    Args:
-        transforms: The config's test pipeline.
-
-    Raises:
-        InputError: No transform in it loads the image.
-    """
-
-    def __init__(self, transforms: Sequence[Mapping]) -> None:
-        steps = [dict(t) for t in transforms if _kind(t) != 'LoadAnnotations']
-        loaders = [t for t in steps if _kind(t) in ('LoadImage', 'LoadImageFromFile')]
-        if not loaders:
-            raise InputError(
-                "test_dataloader's pipeline loads no image: put dict(type='LoadImage') first"
-            )
-        (loader, *_) = loaders
-        options = {k: v for k, v in loader.items() if k not in ('type', 'on_error')}
-        self._loader = _Loader(**options)
-        loader.clear()
-        loader.update(options, type='mmdet.LoadImageFromNDArray')
-        self._transforms = Compose(steps)
-
-    def read(self, path: str) -> np.ndarray:
-        return self._loader.read(path)
-
-    def prepare(self, image: np.ndarray) -> dict:
-        # A detector's pipeline works on BGR, as OpenCV reads it.
-        return self._transforms(dict(img=image[..., ::-1], img_id=0))
-
-
-class _Loader(LoadImage):
-    def read(self, path: str) -> np.ndarray:
-        """Return ``(H, W, 3)`` in RGB, or say what is wrong with the file and no more."""
-        return self._decode(path, self._read(path))[..., ::-1]
-
-
-class _ClassificationPipeline:
-    """torchvision's transforms, as the classification data sets apply them."""
-
-    def __init__(self, transforms: Sequence[Mapping]) -> None:
-        self._transforms = build_transforms(transforms, "test_dataloader's pipeline")
-
-    def read(self, path: str) -> np.ndarray:
-        return decode_rgb(path).permute(1, 2, 0).numpy()
-
-    def prepare(self, image: np.ndarray) -> dict:
-        # In channels-last layout, as the decoder gives it.
-        tensor = torch.from_numpy(np.ascontiguousarray(image)).permute(2, 0, 1)
-        return dict(inputs=self._transforms(tensor), data_samples=ClsDataSample())
 
 
 def find_run_config(work_dir: str | Path) -> Path:
@@ -296,35 +254,6 @@ def _find_device(name: str | None) -> torch.device:
     return device
 
 
-def _find_classes(cfg: Config, checkpoint: Mapping, path: str) -> tuple[str, ...]:
-    """Return a name for each output of the head, and tell a head that takes its number from data.
-
-    Raises:
-        InputError: Nothing says how many classes there are.
-    """
-    meta = checkpoint.get('meta') or {}
-    of_data = {k.lower(): v for k, v in (meta.get('dataset_meta') or meta).items()}
-    dataset = (cfg.get('test_dataloader') or {}).get('dataset')
-    parts = list(edit.iterate_dicts(dataset))
-    of_config = [part['metainfo'] for part in parts if part.get('metainfo')]
-    # What the data set's class knows by itself, as CocoDataset does.
-    kinds = [part['type'] for part in parts if 'ann_file' in part]
-    kinds = [DATASETS.get(kind) if isinstance(kind, str) else kind for kind in kinds]
-    of_kind = [getattr(kind, 'METAINFO', {}) for kind in kinds]
-    known = [info.get('classes') for info in (of_data, *of_config, *of_kind)]
-    known = [tuple(map(str, names)) for names in known if isinstance(names, (list, tuple))]
-    number = edit.get_num_classes(cfg)
-    if number is None and known:
-        number = len(known[0])
-        edit.set_num_classes(cfg, number)
-    if number is None:
-        raise InputError(
-            f'{path} does not say what classes it knows: set the number in the head of the config '
-            '(model.head.num_classes)'
-        )
-    return next((names for names in known if len(names) == number), tuple(map(str, range(number))))
-
-
 def _load_weights(model: BaseModel, checkpoint: Mapping, path: str) -> None:
     """Load every tensor.
 
@@ -352,26 +281,12 @@ def _load_weights(model: BaseModel, checkpoint: Mapping, path: str) -> None:
             print_log(warning, level=logging.WARNING)
 
 
-def _build_pipeline(cfg: Config, task: str) -> _DetectionPipeline | _ClassificationPipeline:
-    dataset = (cfg.get('test_dataloader') or {}).get('dataset')
-    found = [d['pipeline'] for d in edit.iterate_dicts(dataset) if 'pipeline' in d]
-    if not found:
-        raise InputError('the config has no test_dataloader.dataset.pipeline, which prepares them')
-    return (_DetectionPipeline if task == 'detection' else _ClassificationPipeline)(found[0])
-
-
 def _encode_masks(sample: BaseDataElement) -> None:
     """Put codes in the place of masks, one after the other: a hundred large ones are a gigabyte."""
     found = getattr(sample, 'pred_instances', None)
     if found is not None and 'masks' in found:
         codes = encode_mask_results(mask.cpu().numpy() for mask in found.masks)
         found.masks = [dict(code, counts=code['counts'].decode()) for code in codes]
-
-
-def _kind(transform: Mapping) -> str:
-    """The name of a transform's class, whether the config has the name or the class."""
-    kind = transform['type']
-    return (kind if isinstance(kind, str) else kind.__name__).rpartition('.')[2]
 
 
 def _batches(items: Iterable, size: int) -> Iterator[list]:

@@ -7,7 +7,7 @@ import torch.nn.functional as F
 from torch import nn
 from torch.autograd.function import Function, once_differentiable
 
-from .tracing import is_tracing
+from .inplace_abn import is_tracing
 from .triton_kernels import check_backend, is_available
 
 _PADDING = (1, 1, 1, 1)
@@ -22,7 +22,8 @@ class BlurPool(nn.Module):
     and keeps nothing for the backward pass: the operation is linear and fixed.
 
     Args:
-        backend: ``'torch'``, or ``'triton'`` for the kernels of ``triton_blur.py`` on CUDA tensors.
+        backend: ``'torch'``, or ``'triton'`` for the kernels of ``triton_blur.py`` on CUDA tensors
+            (experimental).
 
     Raises:
         ValueError: If a side is shorter than two pixels, or there is no such backend.
@@ -33,7 +34,8 @@ class BlurPool(nn.Module):
 
     def __init__(self, backend: str = 'torch') -> None:
         super().__init__()
-        check_backend(backend)
+        if backend != 'torch':
+            check_backend(backend)
         self.backend = backend
         row = torch.tensor([1.0, 2.0, 1.0]) / 4
         # A constant, not a weight: published checkpoints do not have it.

@@ -16,7 +16,7 @@ It then multiplies by ``weight * invstd`` where ``g * r`` is due, hence ``weight
 """
 
 from types import ModuleType
-from typing import Any, NamedTuple
+from typing import Any
 
 import torch
 import torch.nn.functional as F
@@ -24,8 +24,7 @@ from torch import nn
 from torch.autograd.function import Function, once_differentiable
 
 from .sync_statistics import SyncNorm, sync_world_size
-from .tracing import is_tracing
-from .triton_kernels import is_available, require_triton
+from .triton_kernels import check_backend, is_available
 
 ACTIVATIONS = ('leaky_relu', 'identity')
 BACKENDS = ('auto', 'torch', 'triton', 'inplace_abn')
@@ -36,43 +35,17 @@ BACKENDS = ('auto', 'torch', 'triton', 'inplace_abn')
 _MIN_FLOAT16_SLOPE = 1e-4
 
 
-class Normalized(NamedTuple):
-    """A norm's output and what it is recomputed from: ``y = (x - mean) * invstd * scale + bias``.
+def is_tracing() -> bool:
+    """Tell whether ``torch.compile``, ``torch.export`` or the ONNX exporter is at work.
 
-    Attributes:
-        y: ``(N, C, H, W)``.
-        x: ``(N, C, H, W)``, the norm's input.
-        mean: ``(C,)``.
-        invstd: ``(C,)``, the inverse standard deviation, eps included.
-        scale: ``(C,)``, ``|weight| + eps``.
-        bias: ``(C,)``.
+    The compiler decides by itself what to keep for backward, and exporters know standard operators
+    only, so the layers then use the plain operators instead of their memory-saving functions.
     """
-
-    y: torch.Tensor
-    x: torch.Tensor
-    mean: torch.Tensor
-    invstd: torch.Tensor
-    scale: torch.Tensor
-    bias: torch.Tensor
-
-    @property
-    def sources(self) -> tuple[torch.Tensor, ...]:
-        """All but ``y``, as :func:`renormalize` takes them."""
-        return self[1:]
-
-
-def renormalize(
-    x: torch.Tensor,
-    mean: torch.Tensor,
-    invstd: torch.Tensor,
-    scale: torch.Tensor,
-    bias: torch.Tensor,
-) -> torch.Tensor:
-    """Return the output of :class:`Normalized` again, in one pass over ``x``."""
-    factor = invstd * scale  # (C,)
-    shift = bias - mean * factor
-    y = torch.addcmul(shift[:, None, None], x, factor[:, None, None])
-    return y.to(x.dtype)  # half precision meets the statistics in theirs
+    return (
+        torch.compiler.is_compiling()
+        or torch.jit.is_tracing()  # the TorchScript-based ONNX exporter
+        or torch.onnx.is_in_onnx_export()
+    )
 
 
 class InPlaceABN(nn.Module):
@@ -95,7 +68,7 @@ class InPlaceABN(nn.Module):
             for those of ``triton_norm.py`` on CUDA tensors (and torch's for what they do not take:
             float64, CPU tensors, shared statistics), ``'inplace_abn'`` for the compiled package of
             that name, where it is installed, ``'auto'`` for the best that needs no compiler: now
-            torch's, as the Triton kernels are off by default until measured on a GPU.
+            torch's, as the Triton kernels are experimental: never yet run on a GPU.
 
     Raises:
         ValueError: If an argument is out of its range, the input has other channels, or a training
@@ -141,7 +114,7 @@ class InPlaceABN(nn.Module):
         self.register_buffer('running_var', torch.ones(num_features))
         # A missing package: say so when the model is built, not at its first batch.
         if backend == 'triton':
-            require_triton()
+            check_backend(backend)
         if backend == 'inplace_abn':
             _compiled_package()
 
@@ -167,11 +140,11 @@ class InPlaceABN(nn.Module):
         if x.numel() == 0 and not self._uses_global_statistics():
             return self._forward_plain(x)
         if self.activation == 'identity':
-            return self._forward_identity(x).y
+            return self._forward_identity(x)[0]
         if self.backend == 'inplace_abn':
             return self._forward_compiled(x)
         if self._uses_global_statistics():
-            return self._forward_sync(x, self.activation_param).y
+            return self._forward_sync(x, self.activation_param)[0]
         if x.dtype == torch.float16 and self.activation_param < _MIN_FLOAT16_SLOPE:
             return self._forward_plain(x)
         arguments = (
@@ -183,11 +156,17 @@ class InPlaceABN(nn.Module):
             return inplace_abn(*arguments)
         return _InPlaceABN.apply(*arguments)
 
-    def normalize(self, x: torch.Tensor) -> Normalized:
-        """Return the output together with what recomputes it, for an identity activation.
+    def normalize(self, x: torch.Tensor) -> tuple[torch.Tensor, ...]:
+        """Return the output and what :func:`renormalize` computes it from again.
+
+        For an identity activation.
 
         Args:
             x: ``(N, C, H, W)``.
+
+        Returns:
+            ``y``; ``x`` itself; mean and inverse standard deviation (eps included), scale and bias,
+            each ``(C,)``.
 
         Raises:
             ValueError: If the activation is not the identity, or as for :meth:`forward`.
@@ -229,7 +208,7 @@ class InPlaceABN(nn.Module):
         z = F.batch_norm(x, mean, var, self.scale, self.bias, training, momentum, eps)
         return z if self.activation == 'identity' else F.leaky_relu(z, self.activation_param)
 
-    def _forward_identity(self, x: torch.Tensor) -> Normalized:
+    def _forward_identity(self, x: torch.Tensor) -> tuple[torch.Tensor, ...]:
         if self._uses_global_statistics():
             return self._forward_sync(x, slope=1.0)
         scale = self.scale
@@ -237,15 +216,15 @@ class InPlaceABN(nn.Module):
         y, mean, invstd = torch.native_batch_norm(x, scale, self.bias, *arguments)
         if not self.training:
             mean, invstd = self.running_mean, (self.running_var + self.eps).rsqrt()
-        return Normalized(y, x, mean, invstd, scale, self.bias)
+        return y, x, mean, invstd, scale, self.bias
 
-    def _forward_sync(self, x: torch.Tensor, slope: float) -> Normalized:
+    def _forward_sync(self, x: torch.Tensor, slope: float) -> tuple[torch.Tensor, ...]:
         scale = self.scale
         running_mean, running_var, _, momentum, eps = self._statistics_arguments()
         y, mean, invstd = SyncNorm.apply(
             x, scale, self.bias, running_mean, running_var, momentum, eps, slope
         )
-        return Normalized(y, x, mean, invstd, scale, self.bias)
+        return y, x, mean, invstd, scale, self.bias
 
     def _forward_compiled(self, x: torch.Tensor) -> torch.Tensor:
         functions = _compiled_package().functions
@@ -328,3 +307,17 @@ def invert_leaky_relu(
         grad_y = grad_y.contiguous(memory_format=torch.channels_last)
     z = F.leaky_relu(y, 1 / slope)
     return z, torch.ops.aten.leaky_relu_backward(grad_y, y, slope, True)
+
+
+def renormalize(
+    x: torch.Tensor,
+    mean: torch.Tensor,
+    invstd: torch.Tensor,
+    scale: torch.Tensor,
+    bias: torch.Tensor,
+) -> torch.Tensor:
+    """Return ``(x - mean) * invstd * scale + bias``, an output of :meth:`InPlaceABN.normalize`."""
+    factor = invstd * scale  # (C,)
+    shift = bias - mean * factor
+    y = torch.addcmul(shift[:, None, None], x, factor[:, None, None])
+    return y.to(x.dtype)  # half precision meets the statistics in theirs

@@ -1,7 +1,8 @@
 """Batch norm whose statistics are those of all processes, on any device and process group.
 
 torch's own ``SyncBatchNorm`` runs on CUDA only and its kernels take the norm's input, not its
-output, so the reductions are done here with ``torch.distributed``.
+output, so the reductions are done here with ``torch.distributed``. All of them stay on the device,
+the count of values too: reading it would make the host wait in every norm.
 """
 
 from typing import Any
@@ -21,12 +22,9 @@ class SyncNorm(Function):
     """Training-mode batch norm with global statistics, then a leaky ReLU of the given slope.
 
     A slope of 1 is the identity: then the input is kept for backward, otherwise the output.
-    Takes ``x`` of ``(N, C, ...)`` and per-channel ``(C,)`` figures; returns ``(y, mean, invstd)``,
+    Takes ``x`` of ``(N, C, ...)`` and per-channel ``(C,)`` tensors; returns ``(y, mean, invstd)``,
     the last two ``(C,)`` and without gradient. Every process of the group must take part; ``x`` may
     be empty (``N`` is 0) in some.
-
-    Raises:
-        ValueError: If all processes together have one value per channel.
     """
 
     @staticmethod
@@ -41,17 +39,16 @@ class SyncNorm(Function):
         eps: float,
         slope: float,
     ) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
-        count, mean, var = _global_statistics(x)
+        count, mean, var = _global_statistics(x, scale, bias)
         invstd = (var + eps).rsqrt()
         y = F.batch_norm(x, mean, var, scale, bias, training=False, eps=eps)
         if slope != 1.0:
             y = F.leaky_relu_(y, slope)
-        unbiased = var * (count / (count - 1))
+        unbiased = var * (count / (count - 1).clamp(min=1))
         running_mean.lerp_(mean.to(running_mean.dtype), momentum)
         running_var.lerp_(unbiased.to(running_var.dtype), momentum)
         ctx.slope = slope
-        ctx.count = count
-        ctx.save_for_backward(x if slope == 1.0 else y, scale, bias, mean, invstd)
+        ctx.save_for_backward(x if slope == 1.0 else y, scale, bias, mean, invstd, count)
         ctx.mark_non_differentiable(mean, invstd)
         return y, mean, invstd
 
@@ -60,7 +57,7 @@ class SyncNorm(Function):
     def backward(
         ctx: Any, grad_y: torch.Tensor, _grad_mean: None, _grad_invstd: None
     ) -> tuple[torch.Tensor | None, ...]:
-        kept, scale, bias, mean, invstd = ctx.saved_tensors
+        kept, scale, bias, mean, invstd, count = ctx.saved_tensors
         if ctx.slope == 1.0:
             grad_z = grad_y
             xhat = (kept - _per_channel(mean, kept)) * _per_channel(invstd, kept)
@@ -75,7 +72,7 @@ class SyncNorm(Function):
         # belong to all processes, so what flows through them is summed over all.
         sums = torch.cat([grad_bias, grad_scale])
         dist.all_reduce(sums)
-        mean_grad, mean_grad_xhat = (sums / ctx.count).chunk(2)
+        mean_grad, mean_grad_xhat = (sums / count).chunk(2)
         centred = grad_z - _per_channel(mean_grad, kept) - xhat * _per_channel(mean_grad_xhat, kept)
         grad_x = (centred * _per_channel(scale * invstd, kept)).to(kept.dtype)
         return grad_x, grad_scale, grad_bias, None, None, None, None, None
@@ -85,26 +82,32 @@ def _per_channel(values: torch.Tensor, like: torch.Tensor) -> torch.Tensor:
     return values.view(1, -1, *[1] * (like.dim() - 2))
 
 
-def _global_statistics(x: torch.Tensor) -> tuple[float, torch.Tensor, torch.Tensor]:
-    """Return the count of values per channel over all processes, their mean and biased variance.
-
-    Raises:
-        ValueError: If all processes together have one value per channel.
-    """
-    axes = [d for d in range(x.dim()) if d != 1]
-    exact = x if x.dtype == torch.float64 else x.float()
-    if x.numel():
-        var, mean = torch.var_mean(exact, axes, correction=0)
-    else:  # those of nothing are NaN, which a weight of 0 does not take out of a sum
-        var = mean = exact.new_zeros(x.shape[1])
-    mine = torch.cat([mean.new_tensor([x.numel() / x.shape[1]]), mean, var])
+def _global_statistics(
+    x: torch.Tensor, scale: torch.Tensor, bias: torch.Tensor
+) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
+    """Return the count of a channel's values in all processes, ``(1,)``, mean, biased variance."""
+    mean, var = _own_statistics(x, scale, bias)
+    mine = torch.cat([mean.new_full((1,), x.numel() / x.shape[1]), mean, var])
     everyone = [torch.empty_like(mine) for _ in range(sync_world_size())]
     dist.all_gather(everyone, mine)
     counts, means, variances = torch.stack(everyone).split([1, len(mean), len(mean)], dim=1)
-    count = counts.sum().item()
-    if count < 2:
-        raise ValueError('a training batch needs more than 1 value per channel over all processes')
+    count = counts.sum(0)
     # Chan's parallel formula: within-process variance plus the spread of the processes' means.
     mean = (counts * means).sum(0) / count
     var = (counts * (variances + (means - mean).square())).sum(0) / count
     return count, mean, var
+
+
+def _own_statistics(
+    x: torch.Tensor, scale: torch.Tensor, bias: torch.Tensor
+) -> tuple[torch.Tensor, torch.Tensor]:
+    """Return this process's mean and biased variance, ``(C,)`` of float32 or float64."""
+    if x.numel() == 0:  # those of nothing are NaN, which a weight of 0 does not take out of a sum
+        zeros = scale.new_zeros(x.shape[1])
+        return zeros, zeros
+    if x.element_size() >= 4:
+        var, mean = torch.var_mean(x, [d for d in range(x.dim()) if d != 1], correction=0)
+        return mean, var
+    # torch's norm sums half precision in float32 without a copy of the map; its output is unused.
+    _, mean, invstd = torch.native_batch_norm(x, scale, bias, None, None, True, 0.0, 0.0)
+    return mean, invstd.square().reciprocal()

@@ -1,5 +1,7 @@
 """The blur of ``blur_pool.py`` and its transpose in Triton, one kernel each.
 
+Experimental: tested in Triton's interpreter and compiled for a GPU, but never run on one.
+
 Each value of the result gathers what it is made of, so nothing is padded and nothing is added to
 twice. Contiguous maps are taken for ``N * C`` images of one channel.
 """

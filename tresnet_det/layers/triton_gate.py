@@ -1,5 +1,7 @@
 """Squeeze-and-excitation's product of a map and a gate per channel and image, in Triton.
 
+Experimental: tested in Triton's interpreter and compiled for a GPU, but never run on one.
+
 Forward reads and writes the map once. So does backward, where torch needs a pass for each factor's
 gradient and another for the second's sum.
 """

@@ -1,5 +1,7 @@
 """When the Triton kernels may run, and how they cut a feature map into tiles.
 
+Experimental: opt-in, tested in Triton's interpreter and compiled for a GPU, never run on one.
+
 The kernels are in ``triton_norm.py``, ``triton_blur.py`` and ``triton_gate.py``, which need the
 package ``triton`` and are imported on first use. This module needs torch alone. Without a GPU the
 kernels run in Triton's interpreter, where ``TRITON_INTERPRET=1`` was set before Python started.

@@ -1,5 +1,7 @@
 """In-Place ABN in Triton: the function of ``inplace_abn.py`` in two passes each way.
 
+Experimental: tested in Triton's interpreter and compiled for a GPU, but never run on one.
+
 torch's kernels write the norm's output before its activation, and in backward recover it and the
 gradient there. Counted in maps read or written, they move 5 forward and 10 backward; the kernels of
 ``triton_norm_kernels.py`` move 3 and 5. The notation is that of ``inplace_abn.py``.

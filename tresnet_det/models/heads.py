@@ -12,6 +12,7 @@ from torch import nn
 
 from ..checkpoints import StateDict, open_source, tensors_in
 from ..errors import InputError
+from .arguments import check_init_cfg
 
 LossConfig = Mapping[str, Any] | nn.Module
 HEAD = 'head.'  # where every published file keeps its head
@@ -39,6 +40,7 @@ class ClsHead(BaseModule):
         loss: LossConfig,
         init_cfg: Mapping[str, Any] | None = None,
     ) -> None:
+        check_init_cfg(init_cfg)
         super().__init__(init_cfg=init_cfg)
         for name, value in (('in_channels', in_channels), ('num_classes', num_classes)):
             if not isinstance(value, int) or value < 1:

@@ -13,12 +13,20 @@ from torch import nn
 from torch.utils.checkpoint import checkpoint
 
 from ..checkpoints import load_backbone_weights
-from ..errors import InputError
+from ..errors import InputError, shown
 from ..input_convention import warn_unless_unit_range
-from ..layers import SpaceToDepth
-from ..layers.tracing import is_tracing
-from .blocks import BLOCKS
-from .conv_norm import ConvNorm, NormConfig, iterate_norms, keep_running_statistics
+from ..layers import InPlaceABN, SpaceToDepth
+from ..layers.inplace_abn import is_tracing
+from .arguments import (
+    check_flag,
+    check_init_cfg,
+    check_norm_cfg,
+    check_number,
+    check_whole,
+    resolve_arch,
+)
+from .blocks import BLOCKS, ConvNorm, NormConfig
+from .norms import iterate_norms, keep_running_statistics
 
 MIN_SIDE = 32  # at stride 16 the last blur still needs two rows to reflect
 STEMS = ('space_to_depth', 'conv')
@@ -109,25 +117,30 @@ class TResNet(BaseModule):
         init_cfg: Mapping[str, Any] | Sequence[Mapping[str, Any]] | None = None,
         recompute_outputs: bool = False,
     ) -> None:
+        check_init_cfg(init_cfg)
         super().__init__(init_cfg=init_cfg)
-        settings = self._resolve_arch(arch)
+        settings = resolve_arch(
+            arch, self.arch_settings, {'block type': list(BLOCKS), 'stem': STEMS}
+        )
         depths = settings['depths']
         _check_out_indices(out_indices, len(depths))
-        if in_channels < 1:
-            raise InputError(f'in_channels must be at least 1, got {in_channels}')
-        if not 0 <= drop_path_rate < 1:
-            raise InputError(f'drop_path_rate must be in [0, 1), got {drop_path_rate}')
+        num_stages = out_indices[-1] + 1
+        check_whole('in_channels', in_channels, 1)
+        check_whole('frozen_stages', frozen_stages, -1, num_stages, ' (the stages that are built)')
+        check_number('drop_path_rate', drop_path_rate, 0, 1)
+        for name, flag in (
+            ('norm_eval', norm_eval),
+            ('with_cp', with_cp),
+            ('recompute_outputs', recompute_outputs),
+        ):
+            check_flag(name, flag)
+        check_norm_cfg(norm_cfg)
         if recompute_outputs and norm_cfg.get('type') != 'InPlaceABN':
             raise InputError(
                 "recompute_outputs=True needs norm_cfg type 'InPlaceABN', "
                 f'got {norm_cfg.get("type")!r}'
             )
-        num_stages = out_indices[-1] + 1
-        if not -1 <= frozen_stages <= num_stages:
-            raise InputError(
-                f'frozen_stages must be from -1 to {num_stages} (the stages that are built), '
-                f'got {frozen_stages}'
-            )
+        self.in_channels = in_channels
         self.out_indices = tuple(out_indices)
         self.frozen_stages = frozen_stages
         self.norm_eval = norm_eval
@@ -175,41 +188,6 @@ class TResNet(BaseModule):
         self.reset_parameters()
         self._freeze()
 
-    @classmethod
-    def _resolve_arch(cls, arch: str | Mapping[str, Any]) -> dict[str, Any]:
-        if not isinstance(arch, Mapping):
-            if arch not in cls.arch_settings:
-                raise InputError(
-                    f'unknown arch {arch!r}: use one of {sorted(cls.arch_settings)}, or a dict'
-                )
-            return cls.arch_settings[arch]
-        unknown = sorted(set(arch) - set(cls.arch_settings['m']))
-        if unknown:
-            raise InputError(
-                f'unknown field {unknown[0]!r} in arch: the fields are '
-                f'{list(cls.arch_settings["m"])}'
-            )
-        settings = dict(cls.arch_settings['m'], **arch)
-        for field in ('depths', 'block_types', 'se_stages'):
-            value = settings[field]
-            if not isinstance(value, (list, tuple)) or len(value) != 4:
-                raise InputError(
-                    f'arch field {field!r} needs one value for each of the 4 stages, got {value!r}'
-                )
-        if settings['stem'] not in STEMS:
-            raise InputError(f'unknown stem {settings["stem"]!r} in arch: use one of {STEMS}')
-        wrong = sorted(set(settings['block_types']) - set(BLOCKS))
-        if wrong:
-            raise InputError(f'unknown block type {wrong[0]!r} in arch: use {sorted(BLOCKS)}')
-        if any(not isinstance(d, int) or d < 1 for d in settings['depths']):
-            raise InputError(
-                f'arch field depths needs whole numbers from 1, got {settings["depths"]}'
-            )
-        for field, least in (('width_factor', 1 / 64), ('stem_slope', 1e-9), ('slope', 1e-9)):
-            if not settings[field] >= least:
-                raise InputError(f'arch field {field!r} is too small: {settings[field]}')
-        return settings
-
     @property
     def stages(self) -> list[Any]:
         """The stages that are built, in order: each an ``nn.Sequential`` of residual blocks."""
@@ -224,7 +202,8 @@ class TResNet(BaseModule):
                     nn.init.zeros_(module.bias)
         for stage in self.stages:
             for block in stage:
-                nn.init.zeros_(block.last_norm.weight)
+                if block.last_norm.weight is not None:  # with affine=False there is none
+                    nn.init.zeros_(block.last_norm.weight)
 
     def init_weights(self) -> None:
         """Load the weights that ``init_cfg`` names, or keep those drawn at construction.
@@ -268,13 +247,10 @@ class TResNet(BaseModule):
             ``s`` in ``out_strides``.
 
         Raises:
-            InputError: If a side is shorter than 32 pixels.
+            InputError: If it is no such batch, or a side is shorter than 32 pixels.
         """
-        height, width = x.shape[-2:]
-        if min(height, width) < MIN_SIDE:
-            raise InputError(
-                f'TResNet needs images of at least {MIN_SIDE} pixels a side, got {height}x{width}'
-            )
+        self._check_input(x)
+        height, width = x.shape[2:]
         if self._checks_next_input and x.numel() and not is_tracing():
             self._checks_next_input = False
             warn_unless_unit_range(x)
@@ -288,8 +264,26 @@ class TResNet(BaseModule):
                 outputs.append(x)
         return tuple(outputs)
 
+    def _check_input(self, x: torch.Tensor) -> None:
+        if x.dim() != 4 or (x.shape[1] != self.in_channels and not is_tracing()):
+            raise InputError(
+                f'TResNet takes images of (N, {self.in_channels}, H, W), got {tuple(x.shape)}'
+            )
+        if not x.is_floating_point():
+            raise InputError(
+                f'TResNet takes images of floats in [0, 1], got {x.dtype}: divide 8-bit images by '
+                '255, as a data preprocessor with std=[255, 255, 255] does'
+            )
+        height, width = x.shape[2:]
+        if min(height, width) < MIN_SIDE:
+            raise InputError(
+                f'TResNet needs images of at least {MIN_SIDE} pixels a side, got {height}x{width}'
+            )
+
     def _run_stage(self, stage: Any, x: torch.Tensor) -> torch.Tensor:
-        if self.with_cp and self.training and torch.is_grad_enabled() and not is_tracing():
+        if not torch.is_grad_enabled() or is_tracing():
+            return stage(x)
+        if self.with_cp and self.training:
             for block in stage:
                 x = _run_checkpointed(block, x)
             return x
@@ -297,7 +291,7 @@ class TResNet(BaseModule):
         for block in stage:
             # The last output is kept by whatever comes after the stage.
             drops = self.recompute_outputs and recipe is None and block is not stage[-1]
-            if drops and block.can_recompute and x.numel():
+            if drops and _can_recompute(block) and x.numel():
                 x, recipe = block.forward_with_recipe(x)
             else:
                 x, recipe = block(x, recipe), None
@@ -321,6 +315,11 @@ class TResNet(BaseModule):
                 parameter.requires_grad = False
 
 
+def _can_recompute(block: Any) -> bool:
+    """Tell whether stochastic depth is off and the last norm still there, not folded."""
+    return isinstance(block.drop_path, nn.Identity) and isinstance(block.last_norm, InPlaceABN)
+
+
 def _run_checkpointed(block: nn.Module, x: torch.Tensor) -> torch.Tensor:
     return checkpoint(
         block,
@@ -330,10 +329,15 @@ def _run_checkpointed(block: nn.Module, x: torch.Tensor) -> torch.Tensor:
     )
 
 
-def _check_out_indices(out_indices: Sequence[int], num_stages: int) -> None:
-    valid = isinstance(out_indices, (list, tuple)) and len(out_indices) > 0
-    if not valid or list(out_indices) != [i for i in range(num_stages) if i in out_indices]:
+def _check_out_indices(out_indices: object, num_stages: int) -> None:
+    is_valid = (
+        isinstance(out_indices, (list, tuple))
+        and len(out_indices) > 0
+        and not any(isinstance(i, bool) for i in out_indices)
+        and list(out_indices) == [i for i in range(num_stages) if i in out_indices]
+    )
+    if not is_valid:
         raise InputError(
             f'out_indices must be increasing stage numbers from 0 to {num_stages - 1}, '
-            f'got {out_indices!r}'
+            f'got {shown(out_indices)}'
         )
