@@ -226,7 +226,10 @@ def test_a_url_is_fetched_and_one_that_fails_is_passed_over(detector, images, se
     assert drawn(out) == ['000001.png', '000001_2.png']
 
 
-def test_the_classes_of_a_classifier_are_those_that_test_computes(work_dir, images, run, tmp_path):
+def test_the_classes_of_a_classifier_are_those_that_test_computes(
+    work_dir, demo_data, run, tmp_path
+):
+    images = demo_data / 'val2017'
     work, kept, out = work_dir('multilabel'), tmp_path / 'kept.pkl', tmp_path / 'out'
     options = ['--out', kept, '--work-dir', tmp_path / 'test']
     result = run('test', work / 'tiny.py', work, *options)
