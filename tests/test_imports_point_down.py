@@ -11,10 +11,10 @@ import tresnet_det
 PACKAGE = Path(tresnet_det.__file__).parent
 # From the ground up. What shares a floor does not know of each other.
 FLOORS = (
-    {'errors', 'input_convention', 'layers', 'files'},
+    {'errors', 'layers', 'files'},
     {'compat'},
     {'checkpoints', '__main__'},
-    {'models', 'publishing', 'readers'},
+    {'models', 'readers'},
     {'datasets'},
     {'evaluation'},
     {'tasks'},

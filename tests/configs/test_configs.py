@@ -12,9 +12,9 @@ from mmdet.registry import MODELS
 from mmdet.utils import register_all_modules
 from mmengine.registry import PARAM_SCHEDULERS
 
+from tresnet_det.checkpoints.img_norm import IMG_NORM_CFG, read_img_norm
 from tresnet_det.datasets import build_transforms
 from tresnet_det.engine import config as edit
-from tresnet_det.input_convention import CONVENTION, read_convention
 from tresnet_det.tasks import find_task
 
 CONFIGS = Path(__file__).resolve().parents[2] / 'configs'
@@ -64,7 +64,7 @@ def test_the_classifier_builds_and_its_head_takes_what_the_backbone_gives(name):
         assert model(torch.rand(1, 3, 64, 64)).shape == (1, cfg.model.head.num_classes)
     if cfg.model.backbone.type == 'TResNet':
         # The data sets read RGB: nothing is swapped.
-        assert read_convention(model.data_preprocessor) == CONVENTION
+        assert read_img_norm(model.data_preprocessor) == IMG_NORM_CFG
     assert model.head.multi_label == (name in MULTI_LABEL)
 
 

@@ -13,6 +13,7 @@ import onnxruntime
 import pytest
 import torch
 from mmengine.dataset import pseudo_collate
+from mmengine.registry import init_default_scope
 from onnx import TensorProto, helper
 from torch import nn
 from torchvision.ops import nms
@@ -41,6 +42,7 @@ assert not BANNED & {name.split('.')[0] for name in sys.modules}
 
 @pytest.fixture(scope='module')
 def check_detector(detector_file, files):
+    init_default_scope('mmdet')  # which is set before each test, but after this fixture
     file = detector_file
     return FileCheck(file.path, file.model, file.module, prepare_images(file.cfg, files))
 

@@ -7,11 +7,11 @@ from tresnet_det.engine import config as edit
 
 LOADER = dict(batch_size=8, num_workers=0, persistent_workers=False)
 SOURCES = dict(detection='fcos_tresnet_m', multilabel='multilabel_tresnet_m_448')
-# 32 channels: group norm has 32 groups.
+# 64 channels: group norm has 32 groups, and an image one pixel at the last level.
 MODELS = dict(
     detection=dict(
         neck=dict(in_channels=[32, 256, 512], out_channels=32),
-        bbox_head=dict(in_channels=32, feat_channels=32, stacked_convs=1),
+        bbox_head=dict(in_channels=32, feat_channels=64, stacked_convs=1),
     ),
     multilabel=dict(head=dict(in_channels=512)),
 )

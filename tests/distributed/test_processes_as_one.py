@@ -59,6 +59,8 @@ def test_gradients_and_steps_are_those_of_one_process_with_all_images(two, confi
     compared = [('gradients', times)] + [('state', 1)] * (name != 'sum')
     # Sums of up to 2 ** 20 products, in another order.
     bound = 2**20 * torch.finfo(torch.float64).eps
+    if name == 'fcos':  # MMDetection adds this to each loss's denominator, which is above 1 here
+        bound += torch.finfo(torch.float32).eps
     for losses in zip(*(part['losses'][:steps] for part in parts), one['losses'], strict=False):
         *shares, whole = losses
         assert sum(shares) / 2 * times == pytest.approx(whole, rel=bound)

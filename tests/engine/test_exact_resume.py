@@ -16,7 +16,6 @@ from torch.utils.data import BatchSampler, Subset
 
 from tresnet_det.compat.checkpoint_io import load_checkpoint_file
 from tresnet_det.engine import resume
-from tresnet_det.engine.train_loops import NumberedBatchSampler
 from tresnet_det.errors import InputError, MissingFileError
 
 
@@ -291,12 +290,6 @@ def test_a_damaged_last_checkpoint_is_named_and_the_newest_whole_one_taken(saved
     )
 
 
-def test_torch_itself_does_not_see_a_changed_bit(saved):
-    """Which is why the checksums are looked at."""
-    flip_a_bit(saved / 'epoch_3.pth')
-    torch.load(saved / 'epoch_3.pth', weights_only=True)
-
-
 @pytest.mark.parametrize('record', ['', None])
 def test_an_empty_or_missing_record_is_made_up_for(saved, record, capsys):
     path = saved / 'last_checkpoint'
@@ -347,16 +340,3 @@ def test_a_damaged_file_that_is_named_is_refused_with_the_newest_whole_one(saved
     line = str(caught.value)
     assert line.startswith(f'--resume: {saved}/epoch_3.pth is damaged (the checksum')
     assert line.endswith(f'; the newest whole one next to it is {saved}/epoch_2.pth')
-
-
-def test_numbered_batches_are_the_samplers_own_in_number_and_order():
-    sampler = NumberedBatchSampler(range(7), batch_size=3)
-    assert [list(batch) for batch in sampler] == [[0, 1, 2], [3, 4, 5], [6]]
-    assert len(sampler) == 3
-    first = [batch.seed for batch in sampler]
-    sampler.begin(number=4, skip=1, seed=0)
-    assert [list(batch) for batch in sampler] == [[3, 4, 5], [6]]
-    sampler.begin(number=3, skip=0, seed=0)
-    assert [batch.seed for batch in sampler] == first  # by number and seed alone
-    sampler.begin(number=3, skip=0, seed=1)
-    assert not {batch.seed for batch in sampler} & set(first)

@@ -156,7 +156,7 @@ def test_without_names_the_classes_are_numbers(classifier, tmp_path):
 
 
 def test_a_checkpoint_of_another_model_is_refused(detector, classifier):
-    with pytest.raises(InputError, match=r'does not fit .* tensors fit'):
+    with pytest.raises(InputError, match=r'tensors loaded, .* does not fit the model'):
         Predictor(find_run_config(detector), classifier, 'cpu')
 
 

@@ -135,7 +135,7 @@ def read(project_root, name):
         ('imagenet21k_tresnet_l', 11_797_632, 80, 224 * 224),
         ('fcos_tresnet_m', 117_266, 12, 1344 * 800),  # 1333 padded to a multiple of 32
         ('fcos_tresnet_m_70e', 117_266, 70, 1344 * 960),
-        ('reuse/dino_tresnet_m', 117_266, 12, 1344 * 800),
+        ('reuse/dino_tresnet_m', 118_287, 12, 1344 * 800),
         ('reuse/rtmdet_tresnet_m', 117_266, 300, 640 * 640),
         ('multilabel_tresnet_l_448', 82_081, 40, 448 * 448),
     ],

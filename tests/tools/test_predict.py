@@ -226,7 +226,10 @@ def test_a_url_is_fetched_and_one_that_fails_is_passed_over(detector, images, se
     assert drawn(out) == ['000001.png', '000001_2.png']
 
 
-def test_the_classes_of_a_classifier_are_those_that_test_computes(work_dir, images, run, tmp_path):
+def test_the_classes_of_a_classifier_are_those_that_test_computes(
+    work_dir, demo_data, run, tmp_path
+):
+    images = demo_data / 'val2017'
     work, kept, out = work_dir('multilabel'), tmp_path / 'kept.pkl', tmp_path / 'out'
     options = ['--out', kept, '--work-dir', tmp_path / 'test']
     result = run('test', work / 'tiny.py', work, *options)
@@ -298,7 +301,7 @@ def test_mmdetections_inferencer_takes_config_and_checkpoint_and_finds_the_same(
         (['{detector}', '{images}', '--out-dir', '{file}'], 'cannot be made'),
         (
             ['{detector}', '{images}', '--cfg-options', 'model.bbox_head.num_classes=3'],
-            'does not fit the model of the config',
+            'does not fit the model: it was trained for another number of classes',
         ),
     ],
 )

@@ -143,7 +143,7 @@ def test_predictions_are_kept_with_out_pkl_and_options_are_followed(trained, run
     result = run('test', done.config, done.checkpoint, *options)
     assert result.code == 0, result.err
     assert len(mmengine.load(out)) == 6
-    assert 'were trained on another input' in result.printed
+    assert 'were trained with another image normalization' in result.printed
 
 
 def test_the_losses_are_the_same_from_another_data_root(trained, data, run, tmp_path):

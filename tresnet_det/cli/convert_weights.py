@@ -2,7 +2,7 @@
 
 import argparse
 
-from ..publishing import FORMATS, convert
+from ..checkpoints.publish import FORMATS, convert
 
 
 def main() -> None:

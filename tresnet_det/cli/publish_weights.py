@@ -2,8 +2,8 @@
 
 import argparse
 
+from ..checkpoints.publish import SUFFIXES, WEIGHTS, publish
 from ..errors import shell_path
-from ..publishing import SUFFIXES, WEIGHTS, publish
 
 
 def main() -> None:

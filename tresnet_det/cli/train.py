@@ -58,12 +58,7 @@ def main() -> None:
         edit.enable_lr_scaling(cfg)
     for change in edit.make_resumable(cfg):
         print_log(f'for an exact resume: {change}')
-    if args.resume and not resume.resume_from(cfg, args.resume):
-        print_log(
-            f'--resume: no checkpoint in {cfg.work_dir} yet, training starts from the beginning'
-        )
-    if cfg.get('load_from'):
-        edit.drop_pretrained(cfg)  # the checkpoint has all weights
+    resume.choose_weights(cfg, args.resume, args.pretrained)
     command_line.check_data(cfg, ('train_dataloader', 'val_dataloader'))
 
     runner = build_runner(cfg)

@@ -8,12 +8,12 @@ from mmengine.config import Config
 from mmengine.registry import init_default_scope
 from torch import nn
 
-from ..checkpoints import load_backbone_weights, read_checkpoint
+from ..checkpoints import load_backbone_weights, load_weights, read_checkpoint
 from ..engine import config as edit
 from ..engine.building import config_errors
-from ..engine.key_match import match_keys
 from ..errors import InputError
 from ..inference.pipeline import find_classes, find_test_dataset
+from ..models import TResNet
 from ..tasks import find_task
 from .modules import ExportModule
 from .programs import quiet
@@ -45,30 +45,15 @@ def build_model(
     with config_errors():
         model = MODELS.build(cfg.model)
     if checkpoint is not None:
-        meta = _load(model, checkpoint, task)
-        return model.eval(), meta
+        weights = read_checkpoint(checkpoint)
+        if task == 'backbone' and isinstance(model.backbone, TResNet):
+            load_backbone_weights(model, weights)
+        else:
+            load_weights(model, weights)
+        return model.eval(), weights.meta
     with quiet():  # mmengine logs how every single parameter was initialised
         model.init_weights()
     return model.eval(), {}
-
-
-def _load(model: nn.Module, checkpoint: str, task: str) -> Mapping[str, Any]:
-    content = read_checkpoint(checkpoint)
-    meta = content.get('meta')
-    meta = meta if isinstance(meta, Mapping) else {}
-    weights = content.get('state_dict', content)
-    match = match_keys(model.state_dict(), weights)
-    if match.complete:
-        model.load_state_dict({k.removeprefix('module.'): v for k, v in weights.items()}, False)
-    elif task == 'backbone':
-        load_backbone_weights(model, content)
-    else:
-        raise InputError(
-            f'{checkpoint} does not fit the model: {len(match.missing)} tensors are missing and '
-            f'{len(match.reshaped)} of another shape; first: {match.first_problem}; give the '
-            'config that it was trained with'
-        )
-    return meta
 
 
 def describe(

@@ -14,8 +14,8 @@ from mmdet.models.dense_heads import FCOSHead
 from mmdet.models.detectors import SingleStageDetector
 from torch import Tensor, nn
 
+from ..checkpoints.img_norm import read_img_norm
 from ..errors import InputError
-from ..input_convention import read_convention
 from ..models import ImageClassifier
 from .fuse import fuse_norms
 from .nms import suppress
@@ -36,11 +36,11 @@ class Normalization(nn.Module):
 
     def __init__(self, data_preprocessor: nn.Module) -> None:
         super().__init__()
-        convention = read_convention(data_preprocessor)
-        self.gives_bgr = not convention['bgr_to_rgb']
+        img_norm = read_img_norm(data_preprocessor)
+        self.gives_bgr = not img_norm['bgr_to_rgb']
         self.pad_value = float(getattr(data_preprocessor, 'pad_value', 0))
         for name in ('mean', 'std'):
-            values = torch.tensor(convention[name], dtype=torch.float32)
+            values = torch.tensor(img_norm[name], dtype=torch.float32)
             self.register_buffer(name, values[:, None, None], persistent=False)
 
     def forward(self, images: Tensor) -> Tensor:

@@ -118,8 +118,12 @@ def _move(path: str, old_roots: set[str], new_root: Path, where: str) -> str:
     )
 
 
-def drop_pretrained(cfg: Config) -> list[str]:
-    """Take the pretrained weights out of ``cfg.model``, as where a checkpoint brings all weights.
+def drop_pretrained(cfg: Config, instead: str = 'random weights') -> list[str]:
+    """Take the pretrained weights out of ``cfg.model``, as where a checkpoint has all weights.
+
+    Args:
+        cfg: Changed in place.
+        instead: What the model begins with, for the lines.
 
     Returns:
         What was changed, one line each.
@@ -135,7 +139,7 @@ def drop_pretrained(cfg: Config) -> list[str]:
         if module.get('pretrained'):  # the older notation of MMDetection 2
             dropped.append(module['pretrained'])
             module['pretrained'] = None
-        changes += [f'{module.get("type")}: random weights instead of {d}' for d in dropped]
+        changes += [f'{module.get("type")}: {instead} instead of {d}' for d in dropped]
     return changes
 
 

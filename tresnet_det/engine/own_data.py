@@ -13,7 +13,7 @@ from mmengine.dist import get_world_size, is_main_process
 from mmengine.logging import print_log
 from mmengine.registry import Registry
 
-from ..compat.checkpoint_io import load_checkpoint_file
+from ..checkpoints import read_checkpoint
 from ..datasets import MultiLabelDataset
 from ..errors import InputError, few
 from ..readers.layouts import KINDS, find_layout
@@ -59,7 +59,7 @@ def use_folder(
     """
     task = find_task(cfg)
     layout = find_layout(folder, task.name)
-    classes = None if checkpoint is None else _read_classes(checkpoint)
+    classes = None if checkpoint is None else read_checkpoint(checkpoint).classes
     data = prepare_splits(layout, task.name, out_dir, classes, testing=checkpoint is not None)
     _check_masks(cfg, data)
     if checkpoint is not None and classes is None:
@@ -146,14 +146,6 @@ def print_lines(lines: list[str]) -> None:
     """Print lines, on the first process only."""
     if is_main_process():
         print_log('\n'.join(lines))
-
-
-def _read_classes(checkpoint: str) -> tuple[str, ...] | None:
-    """Return the classes that a checkpoint was trained on, None where it does not say."""
-    meta = load_checkpoint_file(checkpoint).get('meta') or {}
-    of_data = {str(k).lower(): v for k, v in (meta.get('dataset_meta') or {}).items()}
-    classes = of_data.get('classes')
-    return tuple(map(str, classes)) if isinstance(classes, list | tuple) else None
 
 
 def _check_masks(cfg: Config, data: OwnData) -> None:

@@ -47,8 +47,34 @@ def resume_from(cfg: Config, checkpoint: str) -> str | None:
         raise MissingFileError(f'--resume: no checkpoint at {Path(checkpoint).resolve()}')
     cfg.resume = True
     cfg.load_from = checkpoint
-    drop_pretrained(cfg)
     return checkpoint
+
+
+def choose_weights(cfg: Config, resume: str | None, pretrained: str | None) -> None:
+    """Decide what a training begins with: ``--resume``, then ``load_from``, then ``init_cfg``.
+
+    Each has all the weights of those after it, which are dropped with a line that says so.
+
+    Args:
+        cfg: With its ``work_dir``, and ``pretrained`` in its backbone's ``init_cfg``.
+        resume: See :func:`resume_from`; None for a training that is not resumed.
+        pretrained: What ``--pretrained`` names.
+
+    Raises:
+        MissingFileError: If there is no such checkpoint.
+        InputError: If it is corrupt, or ``--pretrained`` and ``load_from`` are both given.
+    """
+    if pretrained and cfg.get('load_from'):
+        raise InputError(
+            f'--pretrained {pretrained}: load_from={cfg.load_from} has the weights of the backbone '
+            'too; drop --pretrained, or add --cfg-options load_from=None'
+        )
+    if resume and not resume_from(cfg, resume):
+        print_log(f'--resume: no checkpoint in {cfg.work_dir} yet, starting from the beginning')
+    if cfg.get('load_from'):
+        chosen = '--resume' if cfg.get('resume') else 'load_from'
+        for change in drop_pretrained(cfg, str(cfg.load_from)):
+            print_log(f'{chosen}: {change}')
 
 
 def find_last_checkpoint(work_dir: str | Path) -> str | None:

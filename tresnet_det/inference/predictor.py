@@ -1,7 +1,6 @@
 """A trained model applied to images: detection, classification and multi-label alike."""
 
 import copy
-import logging
 import math
 import os
 from collections.abc import Iterable, Iterator, Mapping, Sequence
@@ -17,19 +16,16 @@ from mmdet.structures.mask import encode_mask_results
 from mmengine.config import Config
 from mmengine.dataset import pseudo_collate
 from mmengine.device import get_device
-from mmengine.logging import print_log
-from mmengine.model import BaseModel, revert_sync_batchnorm
+from mmengine.model import revert_sync_batchnorm
 from mmengine.registry import init_default_scope
 from mmengine.structures import BaseDataElement
 
-from ..compat.checkpoint_io import load_checkpoint_file
+from ..checkpoints import load_weights, read_checkpoint
 from ..engine import config as edit
 from ..engine.backbone_speed import BackboneSpeedHook
 from ..engine.building import config_errors
-from ..engine.key_match import match_keys
 from ..engine.work_dir import find_checkpoint
 from ..errors import InputError, MissingFileError
-from ..input_convention import compare, read_convention
 from ..tasks import find_task
 from .inputs import InputImage, Report
 from .pipeline import build_pipeline, find_classes
@@ -73,17 +69,17 @@ class Predictor:
         self.device = _find_device(device)
         path = find_checkpoint(checkpoint)
         cfg = copy.deepcopy(config) if isinstance(config, Config) else edit.load_config(config)
-        content = load_checkpoint_file(path)
+        weights = read_checkpoint(path)
         self.task = find_task(cfg).name
         init_default_scope(cfg.get('default_scope') or 'mmdet')
-        self.classes = self._name_classes(cfg, content.get('meta') or {}, path)
+        self.classes = self._name_classes(cfg, weights.meta, path)
         edit.drop_pretrained(cfg)  # the checkpoint has all weights
         with config_errors():
             model = revert_sync_batchnorm(MODELS.build(cfg.model))
             self._pipeline = build_pipeline(cfg)
         loaders = edit.iterate_dicts([cfg.get('train_dataloader'), cfg.get('test_dataloader')])
         self._has_masks = any(transform.get('with_mask') for transform in loaders)
-        _load_weights(model, content, path)
+        load_weights(model, weights)
         self.model = model.to(self.device).eval()
         if any(h.get('channels_last') for h in edit.iterate_dicts(cfg.get('custom_hooks'))):
             # The layout that the config tests in: on a GPU, another one may round otherwise.
@@ -252,33 +248,6 @@ def _find_device(name: str | None) -> torch.device:
         there = torch.cuda.device_count()
         raise InputError(f'--device {name}: {there or "no"} GPU is visible: give another, or cpu')
     return device
-
-
-def _load_weights(model: BaseModel, checkpoint: Mapping, path: str) -> None:
-    """Load every tensor.
-
-    Raises:
-        InputError: One is missing or has another shape.
-    """
-    state = checkpoint.get('state_dict', checkpoint)
-    match = match_keys(model.state_dict(), state)
-    if not match.complete:
-        raise InputError(
-            f'{path} does not fit the model of the config: {len(match.matched)} tensors fit, '
-            f'{len(match.missing)} are missing, {len(match.reshaped)} have another shape; first: '
-            f'{match.first_problem}; give the config it was trained with, or its work directory '
-            'alone'
-        )
-    if match.unexpected:
-        message = f'{path}: {len(match.unexpected)} tensors not used ({match.unexpected[0]}, ...)'
-        print_log(message, level=logging.WARNING)
-    model.load_state_dict({k.removeprefix('module.'): v for k, v in state.items()}, strict=False)
-    trained_on = (checkpoint.get('meta') or {}).get('input')
-    if trained_on:
-        convention = read_convention(model.data_preprocessor)
-        warning = compare(convention, trained_on, f'the weights of {path}')
-        if warning:
-            print_log(warning, level=logging.WARNING)
 
 
 def _encode_masks(sample: BaseDataElement) -> None:

@@ -65,7 +65,6 @@ DATASETS: Mapping[object, tuple[int, float]] = {
     ('instances_train2014', False): (82783, 13510573713 / 82783),
     ('instances_train2014', True): (82081, 13510573713 / 82783),
 }
-_COCO_BYTES = 19336861798 / 118287
 
 
 class Link(NamedTuple):
@@ -217,7 +216,7 @@ def plan(
         price: Of a GPU hour; adds ``cost``.
 
     Raises:
-        InputError: If so many GPUs cannot be, or leave no image for some.
+        InputError: So many GPUs cannot be, or leave no image for some.
     """
     if not 0 < speed < math.inf:
         raise InputError(f'{speed:g} images/s: give a speed above 0')
@@ -303,11 +302,11 @@ def read_training(
     known = DATASETS.get(key) or DATASETS.get(Path(dataset.get('data_root') or '').name)
     if known is None and images is None:
         raise InputError("the size of the config's dataset is unknown: give --num-images N")
-    count, file_bytes = known or (0, _COCO_BYTES)
+    count, file_bytes = known or DATASETS['instances_train2017', False]
     count = count if images is None else images
     file_bytes = file_bytes if image_kb is None else 1000 * image_kb
     if min(count, file_bytes) <= 0:
-        raise InputError(f'{count} images of {file_bytes:g} bytes: both must be above 0')
+        raise InputError(f'{count} images of {file_bytes:g} bytes: give more than 0')
     scaling = cfg.get('auto_scale_lr') or {}
     return Training(
         images=count,

@@ -7,10 +7,11 @@ from pathlib import Path
 
 import torch
 
-from .checkpoints import read_checkpoint, to_abn, to_ours, to_timm
-from .errors import InputError
-from .files import replacing
-from .input_convention import CONVENTION
+from ..errors import InputError
+from ..files import replacing
+from .formats import check_tresnet, state_dict_of, to_abn, to_ours, to_timm
+from .img_norm import IMG_NORM_CFG
+from .load import read_checkpoint
 
 FORMATS = ('timm', 'ours')
 WEIGHTS = ('averaged', 'raw')
@@ -23,7 +24,7 @@ def convert(source: str | Path, target: str | Path, to: str = 'ours') -> int:
     Args:
         source: A file in the official, timm's or this project's format, a whole detector's
             checkpoint, or ``timm://NAME``.
-        target: The file to write, ``.pth`` or ``.safetensors``; one that is there is replaced.
+        target: The file to write, ``.pth`` or ``.safetensors``; one that exists is replaced.
         to: ``'timm'``, or ``'ours'`` with In-Place ABN norms.
 
     Returns:
@@ -35,12 +36,11 @@ def convert(source: str | Path, target: str | Path, to: str = 'ours') -> int:
             format.
     """
     _check_choice('to', to, FORMATS)
-    content = read_checkpoint(source)
-    _, weights = to_ours(content, str(source))
+    checkpoint = read_checkpoint(source)
+    _, weights = to_ours(checkpoint.weights, checkpoint.source)
+    check_tresnet(weights, checkpoint.source)
     weights = to_timm(weights) if to == 'timm' else to_abn(weights)
-    meta = content.get('meta')
-    meta = meta if isinstance(meta, Mapping) else {}
-    write_weights(weights, target, {'input': meta.get('input', CONVENTION)})
+    write_weights(weights, target, {'input': checkpoint.meta.get('input') or IMG_NORM_CFG})
     return len(weights)
 
 
@@ -52,12 +52,12 @@ def publish(
 ) -> Path:
     """Write a training's checkpoint without what only training needs, named by its content.
 
-    The model's weights, the classes, the config's text and the input convention stay; optimiser,
+    The model's weights, the classes, the config's text and the image normalization stay; optimizer,
     schedulers, message hub and the other of averaged and raw weights go.
 
     Args:
         source: A checkpoint of tools/train.py.
-        out_dir: Where to write; None for beside ``source``.
+        out_dir: Where to write; None for the folder of ``source``.
         weights: ``'averaged'`` (those of the EMA hook where there was one, the model's where
             not) or ``'raw'``.
         suffix: ``'.pth'`` or ``'.safetensors'``.
@@ -74,18 +74,18 @@ def publish(
     _check_choice('suffix', suffix, SUFFIXES)
     source = Path(source)
     checkpoint = read_checkpoint(source)
-    if not isinstance(checkpoint.get('state_dict'), Mapping):
+    if 'state_dict' not in checkpoint.content:
         raise InputError(f'{source} has no state_dict: give a checkpoint of tools/train.py')
-    tensors = checkpoint['state_dict']
+    tensors = checkpoint.weights
     if weights == 'raw':
-        if 'ema_state_dict' not in checkpoint:
+        if 'ema_state_dict' not in checkpoint.content:
             raise InputError(
-                f'{source} has no raw weights beside averaged ones: leave --weights out'
+                f'{source} has no raw weights next to averaged ones: drop --weights raw'
             )
         # mmengine keeps there what the averaging model wraps, and its step counter.
-        shadow = checkpoint['ema_state_dict']
-        tensors = {k.removeprefix('module.'): v for k, v in shadow.items() if k != 'steps'}
-    meta = checkpoint.get('meta') or {}
+        raw = {k: v for k, v in checkpoint.content['ema_state_dict'].items() if k != 'steps'}
+        tensors = state_dict_of(raw)
+    meta = checkpoint.meta
     kept = {k: meta[k] for k in ('dataset_meta', 'cfg', 'input', 'epoch', 'iter') if k in meta}
     folder = Path(out_dir) if out_dir else source.parent
     folder.mkdir(parents=True, exist_ok=True)
@@ -103,7 +103,7 @@ def _check_choice(name: str, value: str, choices: Sequence[str]) -> None:
 def write_weights(
     weights: Mapping[str, torch.Tensor], target: str | Path, meta: Mapping[str, object]
 ) -> None:
-    """Write tensors and what is known of them, whole or not at all.
+    """Write tensors and what is known of them, all or nothing.
 
     Args:
         weights: By key.
@@ -117,6 +117,10 @@ def write_weights(
     target = Path(target)
     if target.suffix not in SUFFIXES:
         raise InputError(f'{target}: give a file that ends in {" or ".join(SUFFIXES)}')
+    try:
+        texts = {k: json.dumps(v) for k, v in meta.items()}
+    except (TypeError, ValueError) as error:
+        raise InputError(f'{target}: meta holds what is no plain value ({error})') from error
     # Each tensor its own memory: formats store views whole, and safetensors refuses shared ones.
     tensors = {k: v.detach().cpu().contiguous().clone() for k, v in weights.items()}
     with replacing(target) as temporary:
@@ -125,4 +129,4 @@ def write_weights(
         else:
             from safetensors.torch import save_file
 
-            save_file(tensors, temporary, {k: json.dumps(v) for k, v in meta.items()})
+            save_file(tensors, temporary, texts)
