@@ -20,6 +20,7 @@ train_pipeline = [
 ]
 test_pipeline = [dict(type='Resize', size=(64, 64))]
 train_dataloader = dict(
+    batch_size=16,
     collate_fn=dict(type='stack_samples'),
     drop_last=True,
     dataset=dict(
@@ -51,7 +52,7 @@ test_dataloader = val_dataloader
 val_evaluator = [dict(type='MultiLabelMetric')]
 test_evaluator = val_evaluator
 
-max_epochs = 12
+max_epochs = 16
 warmup_epochs = 2
 train_cfg = dict(max_epochs=max_epochs, val_interval=4)
 param_scheduler = [
