@@ -10,38 +10,47 @@ DEMO := work_dirs/fcos_tresnet_m_demo
 # work where something else takes a core: with one of two cores busy, a step was ten times slower.
 export GOMP_SPINCOUNT := 1000
 
-.PHONY: install demo test test-slow test-all lint format clean
+# A process for each core, each with one torch thread.
+PYTEST := env OMP_NUM_THREADS=$(or $(OMP_NUM_THREADS),1) $(BIN)/python -m pytest -n auto --maxprocesses 8
 
-install: $(INSTALLED)
+.PHONY: help install demo test test-slow test-all coverage lint format clean
 
-# Wheels only: nothing is compiled. constraints.txt holds the versions that the tests ran on.
+help:
+	@sed -n 's/^\([a-z-]*\):.*## /\1 /p' Makefile | while read -r name text; do printf 'make %-11s %s\n' "$$name" "$$text"; done
+
+install: $(INSTALLED)  ## make .venv/ with the versions of constraints.txt, from wheels alone
+
+# uv takes a third of pip's time; pip serves where the package index does not have it.
 $(INSTALLED): setup.py pyproject.toml constraints.txt
 	$(PYTHON) -m venv $(VENV)
-	$(BIN)/python -m pip install --quiet --only-binary :all: -c constraints.txt -e '.[lite,test]'
+	if $(BIN)/python -m pip install --quiet --only-binary :all: uv; \
+	then installer='-m uv pip install --python $(BIN)/python'; else installer='-m pip install'; fi; \
+	$(BIN)/python $$installer --quiet --only-binary :all: -c constraints.txt -e '.[lite,test]'
 	touch $@
 
-# Train FCOS on TResNet-M on the embedded digits, then measure and draw what it learned.
-demo: $(INSTALLED)
+demo: $(INSTALLED)  ## train a small FCOS-TResNet on embedded data, measure it, draw what it finds
 	$(BIN)/python tools/train.py $(CONFIG) --demo --work-dir $(DEMO)
 	$(BIN)/python tools/test.py $(CONFIG) $(DEMO) --demo
 
-test: $(INSTALLED)
-	$(BIN)/python -m pytest -m 'not slow and not real' --cov --cov-fail-under=90
+test: $(INSTALLED)  ## the tests, in minutes
+	$(PYTEST) -m 'not slow and not real' $(ARGS)
 
-# What takes minutes or needs the real photographs (TRESNET_DET_DATA).
-test-slow: $(INSTALLED)
-	$(BIN)/python -m pytest -m 'slow or real'
+test-slow: $(INSTALLED)  ## what takes minutes, or needs the real photos (TRESNET_DET_DATA)
+	$(PYTEST) -m 'slow or real' $(ARGS)
 
-test-all: lint test test-slow
+coverage:  ## the tests, with at least 90 % of the package's lines run
+	$(MAKE) test ARGS='--cov --cov-fail-under=90'
 
-lint: $(INSTALLED)
-	$(BIN)/ruff check .
-	$(BIN)/ruff format --check .
-	$(BIN)/mypy
+test-all: lint coverage test-slow  ## all of that
 
-format: $(INSTALLED)
-	$(BIN)/ruff check --fix .
-	$(BIN)/ruff format .
+lint: $(INSTALLED)  ## ruff, the format, and mypy over the package
+	$(BIN)/python -m ruff check .
+	$(BIN)/python -m ruff format --check .
+	$(BIN)/python -m mypy
 
-clean:
+format: $(INSTALLED)  ## fix what ruff can fix
+	$(BIN)/python -m ruff check --fix .
+	$(BIN)/python -m ruff format .
+
+clean:  ## remove build products and caches, but not .venv/, data/ and work_dirs/
 	rm -rf build dist *.egg-info .coverage .mypy_cache .pytest_cache .ruff_cache

@@ -63,6 +63,8 @@ setup(
             'hypothesis',
             'pytest',
             'pytest-cov',
+            'pytest-randomly',
+            'pytest-xdist',
             'mypy',
             'ruff',
             'timm',

@@ -1,13 +1,41 @@
+"""Fixtures for all tests; those that train do it once, for all tests and all of xdist's processes.
+
+Only read what these give; a test that changes files makes a copy first (``data``, ``tiny_config``):
+
+    demo_data        COCO data of handwritten digits: 12 training, 6 validation images, 64 pixels
+    class_folders    train/ and val/ with four images of each of three classes
+    trained(TASK)    a miniature that was trained for two epochs by tools/train.py, as a `Trained`:
+                     .config .work_dir .checkpoint .as_run .data_root .result .logged(KEY). TASK is
+                     'detection', 'multilabel' (both on demo_data) or 'classification' (on
+                     class_folders). About 5 s where it is asked for first
+
+For a test alone:
+
+    run(TOOL, ...)   a tool in this process, in tmp_path: `Result` with .code .out .err .printed and
+                     .error, the one line of a user's mistake. It leaves no scope, logger, message
+                     hub, visualizer, thread count, environment or folder behind. Take a subprocess
+                     only where a process is the point: signals, pipes, exit, imports
+    data             a copy of demo_data that may be damaged: .folder, .edit(SPLIT, FUNCTION)
+    tiny_config(TASK, data_root=..., **CHANGES)
+                     writes the config of `trained` into tmp_path, changed; returns its path
+    tiny_arch        one block a stage, a quarter of the width
+"""
+
 import hashlib
+import json
 import os
 import pickle
+import shutil
 from pathlib import Path
+from types import SimpleNamespace
 
+import cv2
 import numpy as np
 import pytest
+import tool_runs
 import torch
 from hypothesis import HealthCheck, settings
-from mmengine.registry import DefaultScope
+from process_start import start  # noqa: F401  (a fixture)
 
 import tresnet_det  # noqa: F401  (prepares the stack before a test imports MMDetection)
 
@@ -22,9 +50,6 @@ settings.load_profile('fast')
 
 ROOT = Path(__file__).resolve().parents[1]
 
-# One block a stage, a quarter of the width: the mechanics, at a price that a test can pay.
-TINY_ARCH = dict(depths=(1, 1, 1, 1), width_factor=0.25)
-
 CIFAR10_NAMES = (
     'airplane', 'automobile', 'bird', 'cat', 'deer', 'dog', 'frog', 'horse', 'ship', 'truck',
 )  # fmt: skip
@@ -36,11 +61,11 @@ def _seed():
 
 
 @pytest.fixture(autouse=True)
-def _default_scope():
-    """Begin and end without the default scope that a runner leaves to the whole process."""
-    DefaultScope._instance_dict.clear()
+def _no_other_run():
+    """Begin and end without what mmengine keeps of a run for the whole process."""
+    tool_runs.forget_runs()
     yield
-    DefaultScope._instance_dict.clear()
+    tool_runs.forget_runs()
 
 
 @pytest.fixture(scope='session')
@@ -59,7 +84,78 @@ def real_data() -> Path:
 
 @pytest.fixture
 def tiny_arch() -> dict:
-    return dict(TINY_ARCH)
+    return dict(tool_runs.TINY_ARCH)
+
+
+@pytest.fixture(scope='session')
+def demo_data(tmp_path_factory) -> Path:
+    from tresnet_det.datasets.demo.digits import make_demo_data
+
+    def make(folder: Path) -> None:
+        make_demo_data(folder / 'data', num_train=12, num_val=6, size=64)
+
+    return tool_runs.made_once(tmp_path_factory.getbasetemp(), 'demo', make) / 'data'
+
+
+@pytest.fixture(scope='session')
+def class_folders(tmp_path_factory) -> Path:
+    def make(folder: Path) -> None:
+        rng = np.random.default_rng(0)
+        for split in ('train', 'val'):
+            for number, name in enumerate(('blue', 'green', 'red')):
+                (folder / split / name).mkdir(parents=True)
+                for index in range(4):
+                    image = rng.integers(0, 80, (64, 64, 3), np.uint8)
+                    image[..., number] += 120
+                    cv2.imwrite(str(folder / split / name / f'{index}.png'), image)
+
+    return tool_runs.made_once(tmp_path_factory.getbasetemp(), 'class_folders', make)
+
+
+@pytest.fixture(scope='session')
+def trained(tmp_path_factory, demo_data, class_folders):
+    def call(task: str) -> tool_runs.Trained:
+        data_root = class_folders if task == 'classification' else demo_data
+        folder = tool_runs.made_once(
+            tmp_path_factory.getbasetemp(),
+            f'trained_{task}',
+            lambda folder: tool_runs.train_once(task, folder, data_root),
+        )
+        return tool_runs.read_trained(folder, data_root)
+
+    return call
+
+
+@pytest.fixture
+def run(tmp_path):
+    def call(tool: str, *arguments: object) -> tool_runs.Result:
+        return tool_runs.run_here(tool, *arguments, cwd=tmp_path)
+
+    return call
+
+
+@pytest.fixture
+def data(demo_data, tmp_path):
+    folder = tmp_path / 'data'
+    shutil.copytree(demo_data, folder)
+
+    def edit(split, change):
+        path = folder / f'annotations/instances_{split}2017.json'
+        content = json.loads(path.read_text())
+        change(content)
+        path.write_text(json.dumps(content))
+
+    return SimpleNamespace(folder=folder, edit=edit)
+
+
+@pytest.fixture
+def tiny_config(demo_data, class_folders, tmp_path):
+    def write(task: str, data_root: Path | None = None, **changes: dict) -> Path:
+        data_root = data_root or (class_folders if task == 'classification' else demo_data)
+        path = tmp_path / f'tiny_{len(list(tmp_path.glob("tiny_*.py")))}.py'
+        return tool_runs.write_config(task, path, data_root, **changes)
+
+    return write
 
 
 @pytest.fixture

@@ -1,6 +1,7 @@
 """No part of the package imports one that stands above it, nor tools and configs."""
 
 import ast
+import graphlib
 from pathlib import Path
 
 import pytest
@@ -10,15 +11,18 @@ import tresnet_det
 PACKAGE = Path(tresnet_det.__file__).parent
 # From the ground up. What shares a floor does not know of each other.
 FLOORS = (
-    {'errors', 'input_convention', 'layers', 'onnx_runner', 'whole_files'},
+    {'errors', 'layers', 'files'},
     {'compat'},
     {'checkpoints', '__main__'},
-    {'models', 'publishing'},
-    {'deploy', 'datasets'},
+    {'models', 'readers'},
+    {'datasets'},
     {'evaluation'},
+    {'tasks'},
     {'engine', 'inspection'},
-    {'profiling', 'prediction'},
-    {'exporting'},
+    {'inference'},
+    {'deploy'},
+    {'profiling'},
+    {'cli'},
 )
 FLOOR = {room: number for number, rooms in enumerate(FLOORS) for room in rooms}
 FILES = sorted(PACKAGE.rglob('*.py'))
@@ -57,3 +61,16 @@ def test_it_imports_only_from_below(path):
         return
     for other in set(imported_rooms(path)) - {room, '__version__'}:
         assert FLOOR[other] < FLOOR[room], f'{room} imports {other}'
+
+
+def test_inside_the_engine_imports_form_no_circle():
+    files = {path.stem: path for path in (PACKAGE / 'engine').glob('*.py')}
+    graph = {}
+    for name, path in files.items():
+        nodes = ast.walk(ast.parse(path.read_text(encoding='utf-8')))
+        own = [n for n in nodes if isinstance(n, ast.ImportFrom) and n.level == 1]
+        graph[name] = {
+            part for n in own for part in ([n.module] if n.module else [a.name for a in n.names])
+        }
+    order = list(graphlib.TopologicalSorter(graph).static_order())  # a CycleError names the circle
+    assert set(order) == set(files)

@@ -118,3 +118,49 @@ def test_a_tool_called_by_name_takes_a_config_by_name(run):
     assert result.returncode == 2
     assert result.stderr.count('\n') == 1
     assert 'nowhere' in result.stderr
+
+
+def find_python(version: str) -> str | None:
+    """Return an interpreter of this version that starts, on the path or of pyenv."""
+    pyenv = Path(os.environ.get('PYENV_ROOT', Path.home() / '.pyenv'), 'versions')
+    for python in (f'python{version}', *pyenv.glob(f'{version}.*/bin/python')):
+        try:
+            subprocess.run([python, '-c', 'import venv'], check=True, capture_output=True)
+        except (OSError, subprocess.CalledProcessError):
+            continue
+        return str(python)
+    return None
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    'version', sorted({'3.11', '3.12', '3.13'} - {f'3.{sys.version_info.minor}'})
+)
+def test_it_installs_and_trains_on_every_python_that_the_readme_names(
+    version, wheel, project_root, tmp_path
+):
+    """The suite itself runs on one Python: here the wheel trains a few steps on the others."""
+    python = find_python(version)
+    if python is None:
+        pytest.skip(f'no Python {version} here')
+
+    def run_all(*command, **options):
+        result = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, **options)
+        assert result.returncode == 0, result.stdout[-2000:] + result.stderr[-2000:]
+        return result.stdout
+
+    run_all(python, '-m', 'venv', 'venv')
+    python = str(tmp_path / 'venv/bin/python')
+    pip = [python, '-m', 'pip', 'install', '--quiet', '--only-binary', ':all:']
+    if subprocess.run([*pip, 'uv'], cwd=tmp_path).returncode:
+        pytest.skip('no package index can be reached')
+    run_all(
+        python, '-m', 'uv', 'pip', 'install', '--only-binary', ':all:', '--python', python,
+        '-c', project_root / 'constraints.txt', f'{wheel}[lite]',
+    )  # fmt: skip
+    output = run_all(
+        python, '-m', 'tresnet_det', 'train', 'tresnet_det::fcos_tresnet_m.py', '--demo',
+        '--cfg-options', 'train_cfg.max_epochs=1', 'train_cfg.val_interval=1',
+        'train_dataloader.dataset.indices=16', 'val_dataloader.dataset.indices=8',
+    )  # fmt: skip
+    assert 'Trained tresnet_det::fcos_tresnet_m.py' in output

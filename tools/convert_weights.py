@@ -1,24 +1,7 @@
-"""Convert TResNet weights: python tools/convert_weights.py SRC DST [--to timm|ours]."""
+"""Run tresnet_det/cli/convert_weights.py; the same as ``python -m tresnet_det convert_weights``."""
 
-import argparse
-
-from tresnet_det.engine.command_line import run_tool
-from tresnet_det.publishing import FORMATS, convert
-
-
-def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument(
-        'source',
-        metavar='SRC',
-        help="a file in the official, timm's or this project's format, or timm://NAME",
-    )
-    parser.add_argument('target', metavar='DST', help='the file to write: .pth or .safetensors')
-    parser.add_argument('--to', choices=FORMATS, default='ours', help='default: ours')
-    args = parser.parse_args()
-    count = convert(args.source, args.target, args.to)
-    print(f'{args.target}: {count} tensors in the format of {args.to}')
-
+from tresnet_det.cli.convert_weights import main
+from tresnet_det.cli.run import run_tool
 
 if __name__ == '__main__':
     run_tool(main)

@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
 # Train on several GPUs: tools/dist_train.sh CONFIG GPUS [options of tools/train.py]
-# On several machines, run it on each with NNODES, NODE_RANK, MASTER_ADDR (and PORT) set:
-# docs/several_machines.md
+# Multi-node: run it on each node with NNODES, NODE_RANK, MASTER_ADDR (and PORT) set:
+# docs/multi_node.md
 exec "${PYTHON:-python}" "$(dirname "$0")/launch.py" train "$@"

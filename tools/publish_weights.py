@@ -1,26 +1,7 @@
-"""Strip a checkpoint for others and name it by its content: python tools/publish_weights.py SRC."""
+"""Run tresnet_det/cli/publish_weights.py; the same as ``python -m tresnet_det publish_weights``."""
 
-import argparse
-
-from tresnet_det.engine.command_line import run_tool
-from tresnet_det.engine.work_dir import shell_path
-from tresnet_det.publishing import SUFFIXES, WEIGHTS, publish
-
-
-def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument('source', metavar='SRC', help='a checkpoint of tools/train.py')
-    parser.add_argument('--out-dir', metavar='DIR', help='default: beside SRC')
-    parser.add_argument(
-        '--weights',
-        choices=WEIGHTS,
-        default='averaged',
-        help='the averaged weights, which are what was validated (default), or the raw ones',
-    )
-    parser.add_argument('--format', choices=[s[1:] for s in SUFFIXES], default='pth')
-    args = parser.parse_args()
-    print(shell_path(publish(args.source, args.out_dir, args.weights, f'.{args.format}')))
-
+from tresnet_det.cli.publish_weights import main
+from tresnet_det.cli.run import run_tool
 
 if __name__ == '__main__':
     run_tool(main)

@@ -1,57 +1,7 @@
-"""Convert a Pascal VOC data set (XML files) to COCO's format, which the detection configs read."""
+"""Run tresnet_det/cli/voc_to_coco.py; the same as ``python -m tresnet_det voc_to_coco``."""
 
-import argparse
-import os
-import sys
-
-from tresnet_det.datasets.formats.voc import voc_to_coco
-from tresnet_det.errors import InputError
-
-
-def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
-    """Read the command line."""
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument('voc_root', help='folder with Annotations, ImageSets/Main and JPEGImages')
-    parser.add_argument('out_dir', help='gets annotations/instances_<split>.json')
-    parser.add_argument('--splits', nargs='+', help='lists in ImageSets/Main (default: all)')
-    parser.add_argument(
-        '--classes', nargs='+', help='names in the order of the labels (default: alphabetical)'
-    )
-    return parser.parse_args(argv)
-
-
-def main(argv: list[str] | None = None) -> int:
-    """Convert and print what was found, or one line that says why not; returns the exit code."""
-    args = parse_args(argv)
-    try:
-        result = voc_to_coco(args.voc_root, args.out_dir, args.splits, args.classes)
-    except (InputError, OSError) as error:
-        print(f'error: {error}', file=sys.stderr)
-        return 2
-    for line in result['warnings']:
-        print(f'warning: {line}', file=sys.stderr)
-    print(format_table(result))
-    images = os.path.abspath(os.path.join(args.voc_root, 'JPEGImages'))
-    print(f'In a config: data_root={os.path.abspath(args.out_dir)!r},')
-    print(f'  data_prefix=dict(img={images!r}), metainfo=dict(classes={tuple(result["classes"])})')
-    return 0
-
-
-def format_table(result: dict) -> str:
-    """Lay out what `voc_to_coco` returns: a row a split, a column a class."""
-    rows = [('split', 'images', *result['classes'], 'boxes')]
-    for split, found in result['splits'].items():
-        boxes = found['boxes']
-        numbers = (found['images'], *boxes.values(), sum(boxes.values()))
-        rows.append((split, *map(str, numbers)))
-    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
-    lines = []
-    for row in rows:
-        cells = [row[0].ljust(widths[0])]
-        cells += [cell.rjust(width) for cell, width in zip(row[1:], widths[1:], strict=True)]
-        lines.append('  '.join(cells))
-    return '\n'.join(lines)
-
+from tresnet_det.cli.run import run_tool
+from tresnet_det.cli.voc_to_coco import main
 
 if __name__ == '__main__':
-    sys.exit(main())
+    run_tool(main)

@@ -1,7 +1,9 @@
 """The one kind of error that the tools turn into one line, and how such a line quotes things."""
 
 import reprlib
+import shlex
 from collections.abc import Iterable
+from pathlib import Path
 
 _SHORT = reprlib.Repr()  # also of values that refer to each other a billion times over
 _SHORT.maxstring = _SHORT.maxother = _SHORT.maxlong = 80
@@ -40,3 +42,11 @@ def shown(value: object) -> str:
     except ValueError:  # Python writes no integer of 5000 digits
         text = f'a long {type(value).__name__}'
     return text if len(text) <= 80 else f'{text[:77]}...'
+
+
+def shell_path(path: str | Path) -> str:
+    """Return a path as it can be pasted into a shell here: short where it lies below."""
+    path = Path(path).resolve()
+    return shlex.quote(
+        str(path.relative_to(Path.cwd()) if path.is_relative_to(Path.cwd()) else path)
+    )

@@ -1,6 +1,6 @@
 # 12 epochs of SGD at 16 images per step; auto_scale_lr is on: the learning rate follows the real
 # number of images per step, and is printed.
-train_cfg = dict(type='EpochBasedTrainLoop', max_epochs=12, val_interval=1)
+train_cfg = dict(type='ResumableEpochTrainLoop', max_epochs=12, val_interval=1)
 val_cfg = dict(type='ValLoop')
 test_cfg = dict(type='TestLoop')
 

@@ -2,7 +2,7 @@
 max_epochs = 12
 warmup_epochs = 2
 
-train_cfg = dict(type='EpochBasedTrainLoop', max_epochs=max_epochs, val_interval=3)
+train_cfg = dict(type='ResumableEpochTrainLoop', max_epochs=max_epochs, val_interval=3)
 val_cfg = dict(type='ValLoop')
 test_cfg = dict(type='TestLoop')
 

@@ -17,13 +17,13 @@ from mmengine.runner.checkpoint import CheckpointLoader, load_checkpoint
 import tresnet_det.engine  # noqa: F401  (registers what the configs name)
 from tresnet_det import MLDecoderHead, TResNet
 from tresnet_det.checkpoints import load_backbone_weights, read_checkpoint
+from tresnet_det.checkpoints.publish import convert, publish
 from tresnet_det.compat.checkpoint_io import load_checkpoint_file
 from tresnet_det.datasets import TorchvisionDataset
+from tresnet_det.deploy.models import build_model
 from tresnet_det.engine.own_data import use_folder
 from tresnet_det.errors import InputError, MissingFileError
-from tresnet_det.exporting.models import build_model
-from tresnet_det.prediction.predictor import Predictor
-from tresnet_det.publishing import convert, publish
+from tresnet_det.inference.predictor import Predictor
 
 PIPELINE = [dict(type='LoadImage'), dict(type='PackDetInputs')]
 
@@ -145,7 +145,6 @@ ENTRIES = {
 ENTRIES |= {
     'load_checkpoint_file': lambda evil, tmp_path, arch: load_checkpoint_file(evil),
     'read_checkpoint': lambda evil, tmp_path, arch: read_checkpoint(evil),
-    'read_file_url': lambda evil, tmp_path, arch: read_checkpoint(f'file://{evil}'),
     'load_backbone_weights': lambda evil, tmp_path, arch: load_backbone_weights(
         TResNet(arch), evil
     ),
@@ -155,32 +154,37 @@ ENTRIES |= {
 }
 
 
-@pytest.fixture(params=['zip', 'pickle'])
-def evil(request, tmp_path):
-    """A file that makes the folder ``made`` beside it where it is loaded by the letter."""
+def refusal(entry, content, tmp_path, arch, zipped=True):
+    """The line with which an entry refuses a file of this content."""
     path = tmp_path / 'evil.pth'
-    content = dict(state_dict=MakesFolder(tmp_path / 'made'), meta=dict(epoch=1, iter=1))
-    zipped = request.param == 'zip'
     torch.save(content, path, _use_new_zipfile_serialization=zipped)
-    return str(path)
-
-
-def test_the_planted_file_does_what_it_says(evil, tmp_path):
-    torch.load(evil, weights_only=False)
-    assert (tmp_path / 'made').is_dir()
-
-
-@pytest.mark.filterwarnings('ignore')
-@pytest.mark.parametrize('entry', ENTRIES)
-def test_no_entry_runs_what_a_file_carries(entry, evil, tmp_path, tiny_arch, monkeypatch):
-    # Users set this for stacks that know no better; it must not reach us.
-    monkeypatch.setenv('TORCH_FORCE_NO_WEIGHTS_ONLY_LOAD', '1')
     with pytest.raises(InputError) as caught:
-        ENTRIES[entry](evil, tmp_path, tiny_arch)
-    assert not (tmp_path / 'made').exists()
+        ENTRIES[entry](str(path), tmp_path, arch)
     message = str(caught.value)
     assert 'evil.pth' in message
     assert '\n' not in message
+    return message
+
+
+@pytest.mark.filterwarnings('ignore')
+@pytest.mark.parametrize('zipped', [True, False])
+@pytest.mark.parametrize('entry', ENTRIES)
+def test_no_entry_runs_what_a_file_carries(entry, zipped, tmp_path, tiny_arch, monkeypatch):
+    made = tmp_path / 'made'
+    content = dict(state_dict=MakesFolder(made), meta=dict(epoch=1, iter=1))
+    # Users set this for stacks that know no better; it must not reach us.
+    monkeypatch.setenv('TORCH_FORCE_NO_WEIGHTS_ONLY_LOAD', '1')
+    refusal(entry, content, tmp_path, tiny_arch, zipped)
+    assert not made.exists()
+    torch.load(tmp_path / 'evil.pth', weights_only=False)
+    assert made.is_dir()  # the file does what it says
+
+
+@pytest.mark.filterwarnings('ignore')
+@pytest.mark.parametrize('entry', sorted(set(ENTRIES) - {'infer_without_a_config', 'word_vectors'}))
+def test_every_entry_names_the_file_and_the_weight_that_is_not_finite(entry, tmp_path, tiny_arch):
+    content = dict(state_dict={'neck.w': torch.tensor(float('nan'))}, meta=dict(epoch=1, iter=1))
+    assert "'neck.w' is not finite" in refusal(entry, content, tmp_path, tiny_arch)
 
 
 @pytest.mark.parametrize('where', ['meta', 'message_hub'])

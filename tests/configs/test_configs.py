@@ -12,9 +12,10 @@ from mmdet.registry import MODELS
 from mmdet.utils import register_all_modules
 from mmengine.registry import PARAM_SCHEDULERS
 
+from tresnet_det.checkpoints.img_norm import IMG_NORM_CFG, read_img_norm
 from tresnet_det.datasets import build_transforms
 from tresnet_det.engine import config as edit
-from tresnet_det.input_convention import CONVENTION, read_convention
+from tresnet_det.tasks import find_task
 
 CONFIGS = Path(__file__).resolve().parents[2] / 'configs'
 ALL = sorted(
@@ -22,9 +23,7 @@ ALL = sorted(
     for p in CONFIGS.rglob('*.py')
     if not p.parent.name.startswith('_') and p.parent.name != 'reuse'  # test_reuse.py
 )
-CLASSIFIERS = [
-    name for name in ALL if edit.find_task(edit.load_config(CONFIGS / name)) != 'detection'
-]
+CLASSIFIERS = [name for name in ALL if not find_task(edit.load_config(CONFIGS / name)).detects]
 DETECTORS = [name for name in ALL if name not in CLASSIFIERS]
 MULTI_LABEL = [name for name in CLASSIFIERS if name.startswith(('multilabel_', 'ml_decoder_'))]
 
@@ -65,7 +64,7 @@ def test_the_classifier_builds_and_its_head_takes_what_the_backbone_gives(name):
         assert model(torch.rand(1, 3, 64, 64)).shape == (1, cfg.model.head.num_classes)
     if cfg.model.backbone.type == 'TResNet':
         # The data sets read RGB: nothing is swapped.
-        assert read_convention(model.data_preprocessor) == CONVENTION
+        assert read_img_norm(model.data_preprocessor) == IMG_NORM_CFG
     assert model.head.multi_label == (name in MULTI_LABEL)
 
 
@@ -237,7 +236,7 @@ def test_the_demo_overlay_fits_every_detector(name):
 
 def test_what_the_demo_names_is_registered_for_a_users_config_too():
     code = (
-        'import tresnet_det.engine.command_line; from mmdet.registry import METRICS, TRANSFORMS;'
+        'import tresnet_det.cli.command_line; from mmdet.registry import METRICS, TRANSFORMS;'
         "print('CocoTwelveMetric' in METRICS, 'LoadImage' in TRANSFORMS)"
     )
     result = subprocess.run(

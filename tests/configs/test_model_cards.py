@@ -9,7 +9,7 @@ from mmdet.registry import MODELS
 from mmengine.config import Config
 from mmengine.registry import DefaultScope
 
-from tresnet_det.input_convention import read_convention
+from tresnet_det.checkpoints.img_norm import read_img_norm
 from tresnet_det.profiling.counts import count_multiply_adds, count_parameters, kept_bytes
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -68,9 +68,9 @@ def test_a_card_says_how_the_config_trains(config):
     assert told['Backbone'] == (f'TResNet-{arch.upper()}' if arch else 'ResNet-50')
     preprocessor = cfg.model.get('data_preprocessor') or cfg.data_preprocessor
     with DefaultScope.overwrite_default_scope('mmdet'):
-        convention = read_convention(MODELS.build(preprocessor))
-    unit_range = convention == dict(mean=[0.0] * 3, std=[255.0] * 3, bgr_to_rgb=True)
-    assert convention['bgr_to_rgb']
+        img_norm = read_img_norm(MODELS.build(preprocessor))
+    unit_range = img_norm == dict(mean=[0.0] * 3, std=[255.0] * 3, bgr_to_rgb=True)
+    assert img_norm['bgr_to_rgb']
     assert (told['Input'] == 'RGB in [0, 1]') == unit_range
 
 

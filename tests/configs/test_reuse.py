@@ -17,8 +17,8 @@ from mmengine.optim import build_optim_wrapper
 from torch import nn
 
 from tresnet_det import TResNet
+from tresnet_det.cli.run import run_tool
 from tresnet_det.engine import config as edit
-from tresnet_det.engine.command_line import run_tool
 
 ROOT = Path(__file__).resolve().parents[2]
 REUSE = sorted((ROOT / 'configs' / 'reuse').glob('*.py'))
@@ -40,7 +40,7 @@ SIZE = 64
 @pytest.fixture(scope='module')
 def sweep():
     """The tool as a module."""
-    spec = importlib.util.spec_from_file_location('sweep', ROOT / 'tools' / 'sweep_detectors.py')
+    spec = importlib.util.spec_from_file_location('sweep', ROOT / 'benchmarks' / 'reuse_sweep.py')
     module = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(module)
     return module

@@ -75,15 +75,18 @@ def test_coco_classes_are_restricted_and_ordered_by_metainfo(images):
     [
         (
             dict(annotations=[(10, 3, 0), (10, 4, 0)]),
-            '1 of 2 annotations .* that is not there, .* id 2 with category_id 4',
+            '1 of 2, first annotation id 2: category_id 4',
         ),
         (
             dict(annotations=[(99, 3, 0)]),
-            '1 of 1 annotations .* that is not there, .* id 1 with image_id 99',
+            '1 of 1, first annotation id 1: image_id 99',
         ),
-        (dict(annotations=[]), 'no image has a label'),
-        (dict(annotations=ANNOTATIONS, classes=('cats',)), r"no category 'cats': .* mean 'cat'\?"),
-        (dict(annotations=[], categories=((1, 'cat'), (2, 'cat'))), "2 times a category 'cat'"),
+        (dict(annotations=[]), 'no image has a usable box or label'),
+        (
+            dict(annotations=ANNOTATIONS, classes=('cats',)),
+            "the classes are 'cats', the file has 'cat', 'dog'",
+        ),
+        (dict(annotations=[], categories=((1, 'cat'), (2, 'cat'))), "name of another: name 'cat'"),
     ],
 )
 def test_coco_that_contradicts_itself_is_named(images, settings, message):
@@ -93,10 +96,12 @@ def test_coco_that_contradicts_itself_is_named(images, settings, message):
 
 
 def test_coco_files_and_images_that_are_missing_are_named(images):
-    with pytest.raises(MissingFileError, match=r'annotation file .*no\.json is not there'):
+    with pytest.raises(MissingFileError, match=r'annotation file .*no\.json not found'):
         MultiLabelDataset(str(images), 'no.json', dict(img='img'))
     (images / 'img/b.png').unlink()
-    with pytest.raises(MissingFileError, match=r"ann\.json: the image 'b\.png' .*1 of 4 are not"):
+    with pytest.raises(
+        MissingFileError, match=r'ann\.json: images that are not .*: 1 of 4, first b\.png'
+    ):
         from_coco(images, ANNOTATIONS)
     (images / 'ann.json').write_text('{"images": [')
     with pytest.raises(InputError, match=r'ann\.json: no valid JSON at line 1'):
@@ -155,7 +160,7 @@ def test_what_was_left_out_is_logged(images, monkeypatch):
     lines = []
     monkeypatch.setattr('tresnet_det.datasets.multilabel.print_log', lambda t, _: lines.append(t))
     from_csv(images, LIST)
-    assert 'left out 1 of 3 images' in lines[0]
+    assert 'skipped 1 of 3 images' in lines[0]
     assert 'filter_empty=False keeps them' in lines[0]
     from_csv(images, LIST, filter_empty=False)
     assert len(lines) == 1
@@ -168,17 +173,17 @@ def test_what_was_left_out_is_logged(images, monkeypatch):
         ('file;label\na.png;cat\n', None, r":1: no header but 'file;label'"),
         ('', None, ': empty: write a header'),
         ('file,label\n', None, ': no image after the header'),
-        ('file,label\na.png,cat\nb.png,cat,dog\n', None, ':3: 3 cells where the header has 2'),
-        ('file,label\na.png,cat\n\na.png,dog\n', None, r":4: the image 'a\.png' was in row 2"),
-        ('file,label\na.png,cat\nx.png,dog\n', None, r":3: the image 'x\.png' is not in .*/img"),
-        ('file,label\na.png,cat;dgo\n', ('cat', 'dog'), r":2: the label 'dgo' .*mean 'dog'\?"),
-        ('file,cat,dog\na.png,1,0\nb.png,1,yes\n', None, r":3: 'dog' is 'yes'; it must be 1, 0"),
-        ('file,cat,dog\na.png,1,\n', None, r":2: 'dog' is ''; it must be 1, 0 or -1"),
-        ('file,tags\na.png,cat dog\n', None, r":2: 'tags' is 'cat dog'; .*call the only column"),
-        ('file,cat\na.png,1\n', ('dog',), r": has no column 'dog': known are 'cat'"),
-        ('file,cat,cat\na.png,1,0\n', None, r": has 2 times a column 'cat': rename one"),
-        ('file,label\na.png,"cat\n', None, r':2: no CSV \(.*\): mend the row'),
-        ('file,label\na.png,\n', None, ': no image has a label of the classes'),
+        ('file,label\na.png,cat\nb.png,cat,dog\n', None, '.*csv:3: 3 cells where the header has 2'),
+        ('file,label\na.png,cat\n\na.png,dog\n', None, r".*csv:4: 'a\.png' was in row 2"),
+        ('file,label\na.png,cat\nx.png,dog\n', None, r".*: 1 of 2, first x\.png\."),
+        ('file,label\na.png,cat;dgo\n', ('cat', 'dog'), r".*csv:2: 'dgo' is no .*mean 'dog'\?"),
+        ('file,cat,dog\na.png,1,0\nb.png,1,yes\n', None, r".*csv:3: 'dog' is 'yes'\. Write 1, 0"),
+        ('file,cat,dog\na.png,1,\n', None, r".*csv:2: 'dog' is ''\. Write 1, 0 or -1"),
+        ('file,tags\na.png,cat dog\n', None, r".*csv:2: 'tags' is 'cat dog'; .*only column"),
+        ('file,cat\na.png,1\n', ('dog',), r": .*'dog': known are 'cat'"),
+        ('file,cat,cat\na.png,1,0\n', None, r": .*column 'cat'"),
+        ('file,label\na.png,"cat\n', None, r':2: no CSV \(.*\): fix the row'),
+        ('file,label\na.png,\n', None, ': no image has a usable box or label of the classes'),
     ],
 )  # fmt: skip
 def test_a_broken_csv_is_named_with_its_row(images, text, classes, message):
@@ -190,7 +195,7 @@ def test_a_broken_csv_is_named_with_its_row(images, text, classes, message):
 def test_csv_that_is_missing_or_no_text_is_named(images):
     with pytest.raises(InputError, match='no text at byte .*save it as UTF-8'):
         from_csv(images, 'file,label\na.png,Käfer\n', encoding='latin-1')
-    with pytest.raises(MissingFileError, match=r'label file .*no\.csv is not there'):
+    with pytest.raises(MissingFileError, match=r'label file .*no\.csv not found'):
         MultiLabelDataset(str(images), 'no.csv', dict(img='img'))
     with pytest.raises(InputError, match=r'labels\.txt must be a \.json .* or \.csv'):
         MultiLabelDataset(str(images), 'labels.txt', dict(img='img'))
@@ -216,7 +221,9 @@ def test_an_image_in_several_folders_has_all_their_labels(folders):
 
 def test_different_images_of_one_name_are_refused(folders):
     Image.new('RGB', (8, 6), (9, 9, 9)).save(folders / 'dog/a.png')
-    with pytest.raises(InputError, match=r'cat/a\.png and dog/a\.png have the same name and are'):
+    with pytest.raises(
+        InputError, match=r'different images of the same name: cat/a\.png and dog/a\.png'
+    ):
         MultiLabelDataset(str(folders))
 
 

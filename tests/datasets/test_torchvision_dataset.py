@@ -307,6 +307,7 @@ def test_one_process_of_a_machine_downloads_and_the_others_wait(
 
     monkeypatch.setattr(datasets.CIFAR10, 'download', download)
     monkeypatch.setattr(torchvision_dataset, 'barrier', lambda: order.append('barrier'))
+    monkeypatch.setattr(torchvision_dataset, 'is_distributed', lambda: True)
     for rank in ('0', '1'):
         monkeypatch.setenv('LOCAL_RANK', rank)
         TorchvisionDataset('CIFAR10', str(tmp_path / 'data'), download=True)

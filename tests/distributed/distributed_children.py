@@ -3,46 +3,39 @@
 import json
 import multiprocessing
 import os
-import runpy
 import shutil
 import signal
 import sys
 import time
+from importlib import import_module
 from pathlib import Path
 
 import torch
-from mmdet.registry import HOOKS
+from mmdet.registry import DATASETS, HOOKS, MODELS
 from mmengine.config import Config
+from mmengine.dataset import pseudo_collate
 from mmengine.hooks import Hook
+from mmengine.model import MMDistributedDataParallel
+from mmengine.registry import init_default_scope
 from mmengine.runner import Runner
 from torch.utils.data import Dataset
 
+from tresnet_det.cli import run
+from tresnet_det.datasets import stack_samples
+from tresnet_det.engine import config as edit
 from tresnet_det.engine import processes
 from tresnet_det.evaluation import AccuracyMetric, CocoTwelveMetric, MultiLabelMetric
-
-TOOLS = Path(__file__).resolve().parents[2] / 'tools'
-
-
-def run_child(place, files, folder, function, arguments):
-    """Run a function in the environment of a launcher, its output in files."""
-    os.environ.update(place)
-    os.chdir(folder)
-    for descriptor, file in enumerate(files, 1):
-        os.dup2(os.open(file, os.O_WRONLY | os.O_CREAT), descriptor)
-    torch.set_num_threads(1)
-    multiprocessing.set_start_method('fork', force=True)  # for data loaders; it is the server's
-    processes.LINGER = 1
-    function(*arguments)
+from tresnet_det.tasks import find_task
 
 
 def run_tool(name, *arguments):
-    sys.argv = [str(TOOLS / f'{name}.py'), *map(str, arguments)]
-    runpy.run_path(sys.argv[0], run_name='__main__')
+    sys.argv = [f'{name}.py', *map(str, arguments)]
+    run.run_tool(import_module(f'tresnet_det.cli.{name}').main)
 
 
 @HOOKS.register_module()
 class RecordHook(Hook):
-    """Write each process's steps (losses, learning rate, files) and the validated statistics."""
+    """Write each process's steps (files, scaled learning rate) and the validated statistics."""
 
     priority = 'LOWEST'
 
@@ -50,10 +43,9 @@ class RecordHook(Hook):
         self.steps = []
 
     def after_train_iter(self, runner, batch_idx, data_batch=None, outputs=None):
-        losses = {key: float(value.detach()) for key, value in outputs.items()}
-        files = sorted(sample.img_path for sample in data_batch['data_samples'])
-        rate = runner.optim_wrapper.get_lr()['lr'][0]
-        self.steps.append(dict(losses=losses, files=files, rate=rate))
+        files = [Path(sample.img_path).name for sample in data_batch['data_samples']]
+        rate = runner.optim_wrapper.optimizer.param_groups[0]['initial_lr']
+        self.steps.append(dict(files=files, rate=rate))
 
     def before_val_epoch(self, runner):
         state = {k: v for k, v in runner.model.state_dict().items() if 'running_' in k}
@@ -66,17 +58,17 @@ class RecordHook(Hook):
 
 @HOOKS.register_module()
 class TroubleHook(Hook):
-    """Let something fail in one process at the seventh iteration."""
+    """Let something fail in one process at the second iteration."""
 
     def __init__(self, kind, rank=1, path=None):
         self.kind, self.rank, self.path = kind, rank, path
 
     def after_train_iter(self, runner, batch_idx, data_batch=None, outputs=None):
-        if runner.iter == 6 and runner.rank == self.rank:
+        if runner.iter == 1 and runner.rank == self.rank:
             getattr(self, self.kind)()
 
     def exception(self):
-        raise ZeroDivisionError('the seventh step')
+        raise ZeroDivisionError('the second step')
 
     def kill(self):
         os.kill(os.getpid(), signal.SIGKILL)
@@ -91,10 +83,35 @@ class TroubleHook(Hook):
         time.sleep(20)
 
 
-def join_group():
-    """Take part in the group of a launcher's processes, as the tools do; alone, do nothing."""
-    processes.take_place('pytorch')
-    processes.join(Config())
+def take_steps(config, rank=0, count=1):
+    """Train three steps in float64 on a process's share of eight images.
+
+    Returns:
+        The losses; the gradients of the first step, averaged over the processes; the last state.
+    """
+    cfg = edit.load_config(config)
+    init_default_scope('mmdet')
+    torch.manual_seed(0)
+    model = MODELS.build(cfg.model)
+    model.init_weights()
+    model.double().train()
+    dataset = DATASETS.build(cfg.train_dataloader.dataset)
+    collate = pseudo_collate if find_task(cfg).detects else stack_samples
+    data = model.data_preprocessor(collate([dataset[i] for i in range(rank, 8, count)]), True)
+    network = MMDistributedDataParallel(model, broadcast_buffers=False) if count > 1 else model
+    optimizer = torch.optim.SGD(model.parameters(), lr=1e-3, momentum=0.9)
+    losses = []
+    for _ in range(3):
+        optimizer.zero_grad()
+        loss, _ = model.parse_losses(
+            network(data['inputs'].double(), data['data_samples'], mode='loss')
+        )
+        loss.backward()
+        losses.append(loss.item())
+        if len(losses) == 1:
+            gradients = {name: p.grad.clone() for name, p in model.named_parameters()}
+        optimizer.step()
+    return dict(losses=losses, gradients=gradients, state=model.state_dict())
 
 
 class Numbers(Dataset):
@@ -111,7 +128,7 @@ class Numbers(Dataset):
 
 
 def evaluate(count, ann_file):
-    """Return the figures of every metric on ``count`` images, of this process's share of them."""
+    """Return the results of every metric on ``count`` images, of this process's share of them."""
     loader = Runner.build_dataloader(
         dict(
             dataset=Numbers(count),
@@ -126,14 +143,14 @@ def evaluate(count, ann_file):
         'multilabel': MultiLabelMetric(best_thresholds=True),
         'accuracy': AccuracyMetric(),
     }
-    figures = {}
+    results = {}
     for name, metric in metrics.items():
         metric.dataset_meta = dict(classes=tuple('0123456789'))
         for batch in loader:
             metric.process(None, [predict(name, index) for index in batch])
-        figures |= metric.evaluate(count)
-        figures[f'{name} table'] = getattr(metric, 'per_class', None)
-    return figures
+        results |= metric.evaluate(count)
+        results[f'{name} table'] = getattr(metric, 'per_class', None)
+    return json.loads(json.dumps(results))
 
 
 def predict(metric, index):
@@ -151,19 +168,24 @@ def predict(metric, index):
     return dict(img_id=index + 1, ori_shape=(64, 64), pred_instances=instances)
 
 
-def evaluate_together(count, ann_file, out):
-    join_group()
-    figures = evaluate(count, ann_file)
-    Path(f'{out}_{os.environ["RANK"]}.json').write_text(json.dumps(figures))
-    processes.leave()
+def work_together(folder, configs, ann_files):
+    """Join the group as the tools do; take steps, evaluate, and make a file that all read.
 
-
-def make_then_read(path):
-    """The first process takes its time over a file, which the others then read."""
-    join_group()
+    Args:
+        folder: Gets ``RANK.pth``.
+        configs: By name, for :func:`take_steps`.
+        ann_files: By number of images, for :func:`evaluate`.
+    """
+    processes.take_place('pytorch')
+    processes.join(Config())
+    rank, count = int(os.environ['RANK']), int(os.environ['WORLD_SIZE'])
+    found = {name: take_steps(config, rank, count) for name, config in configs.items()}
+    found |= {images: evaluate(images, file) for images, file in ann_files.items()}
     with processes.first_on_machine_first():
-        if os.environ['RANK'] == '0':
-            time.sleep(0.5)
-            Path(path).write_text('whole')
-        assert Path(path).read_text() == 'whole'
+        file = Path(folder, 'made')
+        if rank == 0:
+            time.sleep(0.3)
+            file.write_text('whole')
+        found['read'] = file.read_text()
+    torch.save(found, Path(folder, f'{rank}.pth'))
     processes.leave()

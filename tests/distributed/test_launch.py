@@ -1,7 +1,6 @@
 """tools/launch.py and the shell scripts: what they start, and what they say when it fails."""
 
 import os
-import runpy
 import signal
 import socket
 import subprocess
@@ -10,6 +9,10 @@ from types import SimpleNamespace
 
 import pytest
 from distributed_children import run_tool
+from process_start import free_port
+
+from tresnet_det.cli import launch as launch_tool
+from tresnet_det.errors import InputError
 
 # A process that needs no import: what the launcher sees of any.
 # One write, which the other process's cannot come into.
@@ -23,19 +26,17 @@ SPEAKS = WAITS + 'import sys\nprint("error: rank 1: why", file=sys.stderr)\nsys.
 
 
 @pytest.fixture
-def launch(project_root, tmp_path):
+def launch(tmp_path):
     """Run tools/launch.py on a config that is not read; a script stands for the tool."""
 
     def call(*arguments, script=None, **environment):
-        folder = project_root / 'tools'
+        code = 'from pathlib import Path\nfrom tresnet_det.cli import launch, run\n'
         if script is not None:
-            folder = tmp_path / 'tools'
-            folder.mkdir()
-            (folder / 'launch.py').write_text((project_root / 'tools/launch.py').read_text())
-            (folder / 'train.py').write_text(script)
+            (tmp_path / 'train.py').write_text(script)
+            code += f'launch.own_folder = lambda name: Path({str(tmp_path)!r})\n'
         known = {key: value for key, value in os.environ.items() if 'MASTER' not in key}
         result = subprocess.run(
-            [sys.executable, str(folder / 'launch.py'), *map(str, arguments)],
+            [sys.executable, '-c', f'{code}run.run_tool(launch.main)', *map(str, arguments)],
             env=known | dict(PORT=str(free_port())) | environment,
             capture_output=True,
             text=True,
@@ -47,16 +48,10 @@ def launch(project_root, tmp_path):
     return call
 
 
-def free_port():
-    with socket.socket() as probe:
-        probe.bind(('127.0.0.1', 0))
-        return probe.getsockname()[1]
-
-
 @pytest.fixture
-def launcher(project_root):
+def launcher():
     """The launcher's functions, in this process."""
-    return SimpleNamespace(**runpy.run_path(str(project_root / 'tools/launch.py')))
+    return launch_tool
 
 
 def failure(code, timestamp=0):
@@ -82,16 +77,14 @@ def test_only_a_process_that_could_not_speak_is_spoken_for(launcher, capsys, fai
         assert part in printed
 
 
-def test_more_processes_than_gpus_are_one_line(launcher, monkeypatch, capsys):
+def test_more_processes_than_gpus_are_one_line(launcher, monkeypatch):
     monkeypatch.setattr('torch.cuda.device_count', lambda: 4)
     monkeypatch.setenv('CUDA_VISIBLE_DEVICES', '0,1,2,3')
     launcher.check_gpus(4)
-    with pytest.raises(SystemExit) as stop:
+    with pytest.raises(InputError) as stop:
         launcher.check_gpus(8)
-    assert stop.value.code == 2
-    line = capsys.readouterr().err
-    assert line == (
-        'error: GPUS is 8, and this machine has 4 (CUDA_VISIBLE_DEVICES=0,1,2,3): give 4 or fewer\n'
+    assert str(stop.value) == (
+        'GPUS is 8, and this machine has 4 (CUDA_VISIBLE_DEVICES=0,1,2,3): give 4 or fewer'
     )
 
 
@@ -106,31 +99,24 @@ def test_more_processes_than_gpus_are_one_line(launcher, monkeypatch, capsys):
     ],
 )
 def test_a_mistake_in_the_command_is_one_line(
-    launcher, monkeypatch, capsys, arguments, environment, message
+    launcher, monkeypatch, arguments, environment, message
 ):
     for name in ('NNODES', 'NODE_RANK', 'MASTER_ADDR', 'PORT'):
         monkeypatch.delenv(name, raising=False)
     for name, value in environment.items():
         monkeypatch.setenv(name, value)
     monkeypatch.setattr(sys, 'argv', ['launch.py', 'train', 'config.py', *arguments])
-    with pytest.raises(SystemExit) as stop:
+    with pytest.raises(InputError, match=message):
         launcher.main()
-    assert stop.value.code == 2
-    printed = capsys.readouterr().err
-    assert printed.startswith(f'error: {message}')
-    assert len(printed.splitlines()) == 1
 
 
-def test_a_port_that_is_taken_is_one_line(launcher, capsys):
+def test_a_port_that_is_taken_is_one_line(launcher):
     with socket.socket() as other:
         other.bind(('', 0))
         other.listen()
         port = other.getsockname()[1]
-        with pytest.raises(SystemExit):
+        with pytest.raises(InputError, match=f'port {port} is taken.*PORT=NUMBER'):
             launcher.check_port(port)
-    line = capsys.readouterr().err
-    assert line.startswith(f'error: port {port} is taken')
-    assert 'PORT=NUMBER' in line
     launcher.check_port(port)  # and free again
 
 

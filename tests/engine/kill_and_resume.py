@@ -1,4 +1,4 @@
-"""Kill trainings at random moments, and hold what they come to against one that was left alone.
+"""Kill trainings at random moments, and compare what they come to with one that was left alone.
 
     python tests/engine/kill_and_resume.py --task fcos --times 20
 
@@ -10,7 +10,6 @@ none.
 
 import argparse
 import contextlib
-import importlib.util
 import itertools
 import json
 import os
@@ -24,21 +23,23 @@ from pathlib import Path
 import numpy as np
 import torch
 from mmengine.logging import HistoryBuffer
-from PIL import Image
 
 import tresnet_det  # noqa: F401  (prepares the stack)
+from tresnet_det.cli import train
+from tresnet_det.cli.run import run_tool
 from tresnet_det.compat.checkpoint_io import load_checkpoint_file
+from tresnet_det.datasets.demo.digits import make_demo_data
 from tresnet_det.engine import config as edit
 from tresnet_det.engine import resume
 from tresnet_det.engine.checkpoint_hook import RECORD, STATE
-from tresnet_det.whole_files import UNFINISHED
+from tresnet_det.files import UNFINISHED
+from tresnet_det.tasks import find_task
 
 ROOT = Path(__file__).resolve().parents[2]
 TASKS = dict(fcos='fcos_tresnet_m.py', multilabel='multilabel_tresnet_m_448.py')
 SAVING = ('by epoch', 'by iteration', 'without epochs')
 EPOCHS, BATCH, IMAGES = 4, 4, (22, 8)  # of training and validation: the last batch has two
 SIDE = 64
-CLASSES = ('dark', 'light')
 PATIENT = 600  # seconds until a training that hangs is an error
 # Of wall time, or of the folder; everything else must be equal.
 OTHER_META = {
@@ -49,66 +50,46 @@ OTHER_META = {
     'mmengine_version',
 }  # the last: with git's hash
 OTHER_SCALARS = {'train/time', 'train/data_time', 'val/time', 'val/data_time'}
-NO_FIGURES = {'time', 'data_time', 'memory'}
-
-
-def write_data(folder: Path) -> None:
-    """Write noise with a dark or a light rectangle or two, in COCO's format."""
-    rng = np.random.default_rng(0)
-    for split, count in zip(('train', 'val'), IMAGES, strict=True):
-        images, boxes = [], []
-        (folder / split).mkdir(parents=True)
-        for number in range(count):
-            image = rng.integers(80, 176, (SIDE, SIDE, 3), dtype=np.uint8)
-            for kind in rng.permutation(2)[: rng.integers(1, 3)]:
-                (x, y), (w, h) = rng.integers(0, SIDE // 2, 2), rng.integers(12, SIDE // 2, 2)
-                image[y : y + h, x : x + w] = 255 * kind
-                box = dict(id=len(boxes) + 1, image_id=number, category_id=int(kind), iscrowd=0)
-                boxes.append(dict(box, bbox=[int(v) for v in (x, y, w, h)], area=int(w * h)))
-            name = f'{number}.png'
-            Image.fromarray(image).save(folder / split / name)
-            images.append(dict(id=number, file_name=name, width=SIDE, height=SIDE))
-        categories = [dict(id=i, name=name) for i, name in enumerate(CLASSES)]
-        content = dict(images=images, annotations=boxes, categories=categories)
-        (folder / f'{split}.json').write_text(json.dumps(content))
+NO_METRICS = {'time', 'data_time', 'memory'}
 
 
 def write_config(task: str, saving: str, workers: int, data: Path, path: Path) -> None:
     """Write a config of the project in miniature: a block a stage, all that is random on."""
     cfg = edit.load_config(ROOT / 'configs' / TASKS[task])
-    for name, split in (('train', 'train'), ('val', 'val'), ('test', 'val')):
-        loader = cfg[f'{name}_dataloader']
-        loader.update(
-            batch_size=BATCH, num_workers=workers, persistent_workers=workers > 0, pin_memory=False
-        )
-        loader.dataset.update(
-            data_root=str(data),
-            ann_file=f'{split}.json',
-            data_prefix=dict(img=f'{split}/'),
-            metainfo=dict(classes=CLASSES),
-        )
-    cfg.train_dataloader.drop_last = False
-    cfg.model.backbone.update(
-        arch=dict(depths=(1, 1, 1, 1), width_factor=0.25),
-        drop_path_rate=0.2,
-        frozen_stages=-1,
-        norm_eval=False,
-        init_cfg=None,
+    detects = find_task(cfg).detects
+    edit.put_over(cfg, edit.load_config(find_task(cfg).overlay))
+    edit.use_random_weights(cfg)
+    edit.set_num_classes(cfg, 10)
+    edit.set_data_root(cfg, data)
+    loader = dict(
+        batch_size=BATCH, num_workers=workers, persistent_workers=workers > 0, pin_memory=False
     )
-    edit.set_num_classes(cfg, len(CLASSES))
-    _shrink = dict(fcos=_shrink_fcos, multilabel=_shrink_multilabel)[task]
-    _shrink(cfg, data)
-    cfg.test_evaluator = cfg.val_evaluator
+    for name in ('train', 'val', 'test'):
+        cfg[f'{name}_dataloader'].update(loader)
+        for step in cfg[f'{name}_dataloader'].dataset.pipeline if detects else ():
+            if step.type == 'Resize':
+                step.scale = (SIDE, SIDE)
+    cfg.train_dataloader.drop_last = False
+    cfg.model.backbone.update(arch=dict(depths=(1, 1, 1, 1), width_factor=0.25), drop_path_rate=0.2)
+    steps = cfg.train_dataloader.dataset.pipeline
+    if detects:
+        cfg.model.neck.update(in_channels=[32, 256, 512], out_channels=32)
+        cfg.model.bbox_head.update(in_channels=32, feat_channels=32, stacked_convs=1)
+        steps[-1:-1] = [dict(type='PhotoMetricDistortion'), dict(type='RandomFlip', prob=0.5)]
+    else:
+        cfg.model.head.in_channels = 512
+        steps += [dict(type='Cutout', ratio=0.5), dict(type='RandAugment')]
     warm = dict(type='LinearLR', start_factor=0.1, by_epoch=False, begin=0, end=7)
     cfg.param_scheduler = [
         warm,
         dict(type='LinearMomentum', start_factor=1, end_factor=0.9, by_epoch=False, end=15),
         dict(type='MultiStepLR', by_epoch=True, milestones=[2, 3]),
     ]
-    per_epoch = -(-IMAGES[0] // BATCH)
+    cfg.optim_wrapper.optimizer = dict(type='SGD', lr=0.01, momentum=0.9)
     cfg.train_cfg = dict(by_epoch=True, max_epochs=EPOCHS, val_interval=1)
     if saving == 'without epochs':
-        cfg.train_cfg = dict(by_epoch=False, max_iters=EPOCHS * per_epoch, val_interval=5)
+        length = EPOCHS * -(-IMAGES[0] // BATCH)
+        cfg.train_cfg = dict(by_epoch=False, max_iters=length, val_interval=5)
         cfg.train_dataloader.sampler = dict(type='InfiniteSampler', shuffle=True)
         cfg.log_processor.by_epoch = False
         cfg.default_hooks.logger.log_metric_by_epoch = False
@@ -126,41 +107,6 @@ def write_config(task: str, saving: str, workers: int, data: Path, path: Path) -
     cfg.dump(path)
 
 
-def _shrink_fcos(cfg, data):
-    cfg.model.neck.update(in_channels=[32, 256, 512], out_channels=32)
-    cfg.model.bbox_head.update(in_channels=32, feat_channels=32, stacked_convs=1)
-    cfg.train_dataloader.dataset.pipeline = [
-        dict(type='LoadImage', on_error='raise'),
-        dict(type='LoadAnnotations', with_bbox=True),
-        dict(type='PhotoMetricDistortion'),
-        dict(type='RandomChoiceResize', scales=[(64, 64), (80, 80)], keep_ratio=True),
-        dict(type='RandomCrop', crop_size=(48, 48)),
-        dict(type='RandomFlip', prob=0.5),
-        dict(type='PackDetInputs'),
-    ]
-    _set_scale(cfg.val_dataloader.dataset.pipeline)
-    cfg.optim_wrapper.optimizer.lr = 0.08
-    cfg.val_evaluator.ann_file = str(data / 'val.json')
-
-
-def _set_scale(pipeline):
-    for transform in pipeline:
-        if transform.type == 'Resize':
-            transform.scale = (SIDE, SIDE)
-
-
-def _shrink_multilabel(cfg, data):
-    cfg.model.head.in_channels = 512
-    cfg.optim_wrapper.optimizer.lr = 0.003
-    cfg.train_dataloader.dataset.pipeline = [
-        dict(type='RandomResizedCrop', size=SIDE, scale=(0.5, 1.0)),
-        dict(type='RandomHorizontalFlip'),
-        dict(type='Cutout', ratio=0.5),
-        dict(type='RandAugment'),
-    ]
-    cfg.val_dataloader.dataset.pipeline = [dict(type='Resize', size=(SIDE, SIDE))]
-
-
 def start(config: Path, work_dir: Path, slow_writes: bool) -> int:
     """Fork a process that trains; return its number, which is its group's too."""
     sys.stdout.flush()
@@ -176,11 +122,8 @@ def start(config: Path, work_dir: Path, slow_writes: bool) -> int:
         if slow_writes:
             to_disk = os.fsync
             os.fsync = lambda file: (time.sleep(0.03), to_disk(file), time.sleep(0.03))
-        spec = importlib.util.spec_from_file_location('train_tool', ROOT / 'tools' / 'train.py')
-        tool = importlib.util.module_from_spec(spec)
-        spec.loader.exec_module(tool)
         sys.argv = ['train.py', str(config), '--work-dir', str(work_dir), '--resume']
-        tool.command_line.run_tool(tool.main)
+        run_tool(train.main)
         code = 0
     except SystemExit as stop:
         code = stop.code or 0
@@ -248,7 +191,7 @@ def in_a_write(work_dir: Path, count: int, delay: float):
 
 
 def check_folder(work_dir: Path, had: set[str]) -> None:
-    """Hold what a killed training leaves against what is promised.
+    """Check that a killed training leaves what is promised.
 
     Args:
         work_dir: Its folder.
@@ -270,7 +213,7 @@ def check_folder(work_dir: Path, had: set[str]) -> None:
 
 
 def compare(got, expected, where: str) -> int:
-    """Hold two parts of checkpoints against each other, bit for bit; return the tensors in them."""
+    """Compare two parts of checkpoints, bit for bit; return the number of tensors in them."""
     if isinstance(expected, HistoryBuffer):
         for one, other in zip(got.data, expected.data, strict=True):
             assert np.array_equal(one, other, equal_nan=True), where
@@ -303,10 +246,11 @@ def read_comparable(path: Path) -> dict:
         for k, v in info.items()
         if k not in OTHER_META | {'epoch', 'iter'}  # mmengine's counts of where a run began
     }
+    content.get(STATE, {}).pop('seconds', None)
     return content
 
 
-def read_figures(work_dir: Path) -> dict[tuple, dict]:
+def read_metrics(work_dir: Path) -> dict[tuple, dict]:
     """Return what the logs of all runs say, by kind and step; what is said twice must agree."""
     said: dict[tuple, dict] = {}
     for log in sorted(work_dir.glob('*/vis_data/scalars.json')):
@@ -315,19 +259,19 @@ def read_figures(work_dir: Path) -> dict[tuple, dict]:
                 record = json.loads(line)
             except json.JSONDecodeError:  # the kill's
                 continue
-            figures = {k: v for k, v in record.items() if k not in NO_FIGURES}
+            metrics = {k: v for k, v in record.items() if k not in NO_METRICS}
             key = ('lr' in record, record['step'])
-            assert said.setdefault(key, figures) == figures, f'step {key} is logged otherwise'
+            assert said.setdefault(key, metrics) == metrics, f'step {key} is logged otherwise'
     return said
 
 
 def compare_folders(work_dir: Path, reference: Path) -> int:
-    """Hold all files of a training against another's; return how many tensors were compared."""
+    """Compare all files of a training with another's; return how many tensors were compared."""
     names = sorted(path.name for path in reference.glob('*.pth'))
     assert sorted(path.name for path in work_dir.glob('*.pth')) == names
     assert not list(work_dir.glob('*' + UNFINISHED))
     assert Path((work_dir / RECORD).read_text()).name == Path((reference / RECORD).read_text()).name
-    assert read_figures(work_dir) == read_figures(reference)
+    assert read_metrics(work_dir) == read_metrics(reference)
     tensors = 0
     for name in names:
         one, other = (read_comparable(folder / name) for folder in (work_dir, reference))
@@ -345,7 +289,7 @@ def run(folder: Path, task: str, times: int, seed: int) -> dict[str, int]:
     """
     torch.set_num_threads(1)  # a pool of threads does not outlive a fork
     rng = random.Random(seed)
-    write_data(folder / 'data')
+    make_demo_data(folder / 'data', *IMAGES, size=SIDE)
     references: dict[str, tuple[Path, float]] = {}
     counts = dict(trainings=0, kills=0, in_writes=0, tensors=0)
     kinds = zip(itertools.cycle(SAVING), itertools.cycle((2, 0)))  # all pairs, in six trainings
@@ -403,7 +347,7 @@ def main() -> None:
     print(
         f'{counts["trainings"]} trainings, killed {counts["kills"]} times, '
         f'{counts["in_writes"]} of them in a write: all ended as the one that was left alone '
-        f'({counts["tensors"]} tensors and all logged figures equal)'
+        f'({counts["tensors"]} tensors and all logged metrics equal)'
     )
 
 

@@ -76,7 +76,7 @@ ITERATIONS = {'type': 'ResumableIterTrainLoop', 'max_iters': 12, 'val_interval':
 
 
 class Constant(BaseMetric):
-    """A figure that never gets better."""
+    """A metric that never gets better."""
 
     default_prefix = 'coco'
 
@@ -94,7 +94,7 @@ def run(
     work_dir, stop=None, file=None, train=EPOCHS, interval=1, workers=0, hooks=(), dataset=None,
     validate=False, seed=3, optim_wrapper=PLAIN, on_error='raise', more=None, **loader,
 ):  # fmt: skip
-    """Train, or go on from a file in the work folder if one is named; return runner and model.
+    """Train, or resume from a file in the work folder if one is named; return runner and model.
 
     ``interval`` is of the checkpoints: iterations, or ``'epoch'``. ``more`` is the runner's, and
     what else is given the training loader's.

@@ -8,7 +8,7 @@ import pytest
 import torch
 from mmengine.evaluator import BaseMetric
 
-from tresnet_det import whole_files
+from tresnet_det import files
 from tresnet_det.compat.checkpoint_io import load_checkpoint_file
 from tresnet_det.engine.resume import find_last_checkpoint
 from tresnet_det.errors import InputError
@@ -16,34 +16,34 @@ from tresnet_det.errors import InputError
 LOGGER = {'type': 'LoggerHook', 'interval': 2}
 
 
-class Figures(BaseMetric):
-    """The figures of the validations, given beforehand."""
+class Given(BaseMetric):
+    """The metrics of the validations, given beforehand."""
 
     default_prefix = 'coco'
 
-    def __init__(self, figures):
+    def __init__(self, values):
         super().__init__()
-        self.figures = iter(figures)
+        self.values = iter(values)
 
     def process(self, data_batch, data_samples):
         self.results.append(0)
 
     def compute_metrics(self, results):
-        return dict(next(self.figures))
+        return dict(next(self.values))
 
 
-def figures(*maps):
-    return [Figures([{'bbox_mAP': value, 'loss': value} for value in maps])]
+def given(*maps):
+    return [Given([{'bbox_mAP': value, 'loss': value} for value in maps])]
 
 
 @pytest.fixture
 def train(build):
-    """Train with the hook under test; ``best`` gives the figure of each validation."""
+    """Train with the hook under test; ``best`` gives the metric of each validation."""
 
     def call(best=(), epochs=4, custom=(), **hook):
         settings = {'save_best': 'coco/bbox_mAP', 'rule': 'greater'} if best else {}
         hook = {'type': 'SafeCheckpointHook', 'interval': 1, **settings, **hook}
-        more = {'val_evaluator': figures(*best)} if best else {}
+        more = {'val_evaluator': given(*best)} if best else {}
         runner = build(
             list(custom),
             epochs=epochs,
@@ -105,7 +105,7 @@ def test_the_last_checkpoint_knows_the_validation_at_its_step(train, tmp_path):
         assert saved['resume']['validated'] == saved['meta']['iter'] == 4 * epoch
 
 
-def test_each_of_several_figures_has_its_best_checkpoint(train, tmp_path):
+def test_each_of_several_metrics_has_its_best_checkpoint(train, tmp_path):
     train(
         best=(0.2, 0.1, 0.3),
         epochs=3,
@@ -125,13 +125,13 @@ def fail_to_write(monkeypatch):
 
         def open_(path, *args, **kwargs):
             file = original(path, *args, **kwargs)
-            if Path(path).name.removesuffix(whole_files.UNFINISHED) in names:
+            if Path(path).name.removesuffix(files.UNFINISHED) in names:
                 file.write(b'half')
                 file.close()
                 raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
             return file
 
-        monkeypatch.setattr(whole_files, 'open', open_, raising=False)
+        monkeypatch.setattr(files, 'open', open_, raising=False)
 
     return prepare
 
@@ -143,7 +143,7 @@ def test_a_full_disk_ends_the_training_with_one_line(train, fail_to_write, tmp_p
     line = str(caught.value)
     work = tmp_path / 'work'
     assert line.startswith(f'{work}/epoch_2.pth cannot be written: No space left on device (0.')
-    assert line.endswith(f'; mend that, and --resume goes on from {work}/epoch_1.pth')
+    assert line.endswith(f'; fix that, and --resume continues from {work}/epoch_1.pth')
     assert ' MB free)' in line
     assert '\n' not in line
     assert find_last_checkpoint(work) == f'{work}/epoch_1.pth'
@@ -165,9 +165,9 @@ def test_a_training_that_is_told_to_go_on_does(train, fail_to_write, log, tmp_pa
     assert runner.iter == 8
     (line,) = (line for line in lines if 'cannot be written' in line)
     assert line.startswith(f'{work}/{file} cannot be written: No space left on device (')
-    assert line.endswith(f'; the training goes on, {work}/epoch_1.pth stays the last checkpoint')
+    assert line.endswith(f'; the training continues, {work}/epoch_1.pth stays the last checkpoint')
     assert find_last_checkpoint(work) == f'{work}/epoch_1.pth'
-    assert not list(work.glob('*' + whole_files.UNFINISHED))
+    assert not list(work.glob('*' + files.UNFINISHED))
 
 
 def test_what_was_not_written_is_not_taken_for_written_later(train, fail_to_write, tmp_path):

@@ -1,13 +1,22 @@
+import copy
+
 import pytest
 from mmengine.config import Config
+from mmengine.hooks import CheckpointHook
+from mmengine.runner import IterBasedTrainLoop
 
 from tresnet_det.engine import config as edit
 from tresnet_det.errors import InputError, MissingFileError
 
 
-@pytest.fixture
-def fcos(project_root):
+@pytest.fixture(scope='module')
+def read(project_root):
     return edit.load_config(project_root / 'configs/fcos_tresnet_m.py')
+
+
+@pytest.fixture
+def fcos(read):
+    return copy.deepcopy(read)
 
 
 def test_data_root_moves_every_dataset_and_evaluator(fcos, tmp_path):
@@ -74,6 +83,16 @@ def test_test_time_augmentation_looks_at_the_image_as_it_is_first(fcos):
     assert {'flip', 'flip_direction', 'scale_factor'} <= set(pack.meta_keys)
 
 
+@pytest.mark.parametrize('hooks', [None, {}, dict(visualization=None)])
+def test_drawing_needs_no_hook_in_the_config(hooks):
+    cfg = Config(dict(default_hooks=hooks, visualizer=None))
+    edit.enable_drawing(cfg, show=False, wait_time=1.0, out_dir='drawn')
+    assert cfg.default_hooks.visualization == dict(
+        type='DetVisualizationHook', draw=True, show=False, wait_time=1.0, test_out_dir='drawn'
+    )
+    assert cfg.visualizer.type == 'DetLocalVisualizer'
+
+
 def test_num_classes_is_set_in_every_head():
     heads = [dict(num_classes=80), dict(num_classes=80)]
     cfg = Config(dict(model=dict(roi_head=dict(bbox_head=heads))))
@@ -118,3 +137,44 @@ def test_random_weights_need_norms_that_learn():
     (change,) = edit.use_random_weights(cfg)
     assert change == 'TResNet: norm_cfg.requires_grad False -> True'
     assert cfg.model.backbone.norm_cfg.requires_grad is True
+
+
+@pytest.mark.parametrize(
+    ('train', 'loop', 'told'),
+    [
+        (dict(type='EpochBasedTrainLoop'), 'ResumableEpochTrainLoop', True),
+        (dict(type=IterBasedTrainLoop), 'ResumableIterTrainLoop', True),
+        (dict(by_epoch=True), 'ResumableEpochTrainLoop', True),
+        (dict(by_epoch=False), 'ResumableIterTrainLoop', True),
+        (dict(type='MyLoop'), 'MyLoop', False),
+    ],
+)
+def test_mmengines_loops_become_those_that_resume_and_a_users_own_stays(train, loop, told):
+    cfg = Config(dict(train_cfg=dict(train, max_epochs=3)))
+    changes = edit.make_resumable(cfg)
+    assert cfg.train_cfg == dict(type=loop, max_epochs=3)
+    assert any('train_cfg' in line for line in changes) == told
+    assert cfg.default_hooks.checkpoint == dict(type='SafeCheckpointHook', interval=1)
+    assert cfg.custom_imports.imports == ['tresnet_det.engine']
+
+
+@pytest.mark.parametrize('kind', ['CheckpointHook', CheckpointHook])
+def test_every_checkpoint_hook_of_mmengine_is_replaced_with_its_arguments(kind):
+    more = dict(type=kind, interval=100, by_epoch=False)
+    cfg = Config(dict(default_hooks=dict(checkpoint=dict(type=kind, save_best='auto'))))
+    cfg.custom_hooks = [dict(type='EMAHook'), more]
+    changes = edit.make_resumable(cfg)
+    assert cfg.default_hooks.checkpoint == dict(type='SafeCheckpointHook', save_best='auto')
+    assert cfg.custom_hooks[0] == dict(type='EMAHook')
+    assert cfg.custom_hooks[1] == dict(type='SafeCheckpointHook', interval=100, by_epoch=False)
+    assert changes[1] == 'custom_hooks.1: SafeCheckpointHook instead of CheckpointHook'
+
+
+def test_a_config_that_saves_nothing_still_saves_nothing():
+    cfg = Config(dict(default_hooks=dict(checkpoint=None)))
+    assert edit.make_resumable(cfg) == []
+    assert cfg.default_hooks.checkpoint is None
+
+
+def test_the_projects_own_configs_name_what_resumes(fcos):
+    assert edit.make_resumable(fcos) == []

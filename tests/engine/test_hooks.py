@@ -30,7 +30,7 @@ def test_image_that_fails_is_a_warning_and_training_goes_on(build, log, monkeypa
     def fail(*args, **kwargs):
         raise OSError('no space left')
 
-    monkeypatch.setattr('tresnet_det.evaluation.curves.draw_curves', fail)
+    monkeypatch.setattr('tresnet_det.evaluation.plots.draw_curves', fail)
     runner = build([{'type': 'CurvesHook'}])
     lines = log(runner)
     runner.train()
@@ -43,7 +43,7 @@ def drawn(monkeypatch):
     """What the hook gives to be drawn: records and settings."""
     calls = []
     monkeypatch.setattr(
-        'tresnet_det.evaluation.curves.draw_curves',
+        'tresnet_det.evaluation.plots.draw_curves',
         lambda records, path, **settings: calls.append((records, settings)),
     )
     return calls

@@ -10,6 +10,7 @@ from mmengine.structures import InstanceData
 from PIL import Image
 
 from tresnet_det.models.data_sample import ClsDataSample
+from tresnet_det.tasks import DETECTION, MULTI_LABEL, SINGLE_LABEL
 
 BOX = torch.tensor([[8.0, 8, 40, 40]])
 HOOK = {'type': 'PredictionsImageHook', 'limit': 3}
@@ -39,10 +40,15 @@ def scored(path, scores, label=None):
 
 
 @pytest.fixture
-def run_test(build, toy, log, tmp_path):
+def run_test(build, toy, log, tmp_path, monkeypatch):
     """Test with a model that returns these samples; give the image's path and the log."""
 
-    def run(samples, hook=HOOK):
+    def run(samples, hook=HOOK, multi_label=False):
+        classifies = isinstance(samples[0], ClsDataSample)
+        task = (MULTI_LABEL if multi_label else SINGLE_LABEL) if classifies else DETECTION
+        module = 'tresnet_det.engine.predictions_image'
+        monkeypatch.setattr(f'{module}.find_model_task', lambda model: task)
+
         class Finder(toy):
             def forward(self, inputs, data_samples=None, mode='loss'):
                 return list(data_samples)
@@ -71,12 +77,12 @@ def photo(tmp_path):
 
 @pytest.mark.parametrize('truth', [True, False])
 def test_first_images_of_a_test_are_drawn(run_test, photo, truth, monkeypatch):
-    from tresnet_det.evaluation import figures
+    from tresnet_det.evaluation import sheets
 
     calls = []
-    draw = figures.draw_predictions
+    draw = sheets.draw_predictions
     monkeypatch.setattr(
-        figures, 'draw_predictions', lambda *args, **more: calls.append(args) or draw(*args, **more)
+        sheets, 'draw_predictions', lambda *args, **more: calls.append(args) or draw(*args, **more)
     )
     path, lines = run_test([sample(photo, truth=truth)] * 5)
     assert not any('could not be drawn' in line for line in lines)
@@ -127,7 +133,7 @@ def test_image_that_cannot_be_drawn_is_a_warning(run_test, samples, why):
 @pytest.fixture
 def drawn(monkeypatch):
     """What the hook asks to be drawn of a classifier, by argument; it is drawn, too."""
-    from tresnet_det.evaluation import classification_figures as module
+    from tresnet_det.evaluation import sheets as module
 
     calls = []
     draw = module.draw_classifications
@@ -152,7 +158,7 @@ def drawn(monkeypatch):
     ],
 )
 def test_what_a_classifier_says_is_drawn(run_test, photo, drawn, scores, label, multi_label):
-    path, lines = run_test([scored(photo, scores, label)] * 2)
+    path, lines = run_test([scored(photo, scores, label)] * 2, multi_label=multi_label)
     assert not any('could not be drawn' in line for line in lines)
     (call,) = drawn
     assert call['image_paths'] == [str(photo)] * 2
@@ -161,7 +167,7 @@ def test_what_a_classifier_says_is_drawn(run_test, photo, drawn, scores, label, 
     assert label is None or call['labels'].tolist() == [label] * 2
     assert call['class_names'] == ('cat', 'dog')
     assert call['multi_label'] == multi_label
-    assert call['threshold'] == 0.5
+    assert call['threshold'] == (0.5 if multi_label else 0.0)
     pixels = np.asarray(Image.open(path))[..., :3]
     assert (pixels == 90).all(-1).sum() > 10_000
 
@@ -174,27 +180,27 @@ def test_images_of_a_classifier_are_from_first_to_last(run_test, tmp_path, drawn
     assert drawn[0]['image_paths'] == [str(paths[i]) for i in (0, 4, 8)]  # from 0, 11/3, 22/3 on
 
 
-@pytest.mark.parametrize('count', [1, 11])
+@pytest.mark.parametrize('count', [1, 9])
 def test_limit_none_draws_24_of_a_classifier_and_12_of_a_detector(run_test, photo, drawn, count):
     from tresnet_det.engine import PredictionsImageHook
 
     hook = PredictionsImageHook()
-    run_test([scored(photo, [0.9, 0.1], 0)] * 5 * count, hook)
-    assert len(drawn[0]['image_paths']) == min(24, 5 * count)
+    run_test([scored(photo, [0.9, 0.1], 0)] * 3 * count, hook)
+    assert len(drawn[0]['image_paths']) == min(24, 3 * count)
     run_test([sample(photo)] * 2 * count, hook)
     assert len(hook.samples) == min(12, 2 * count)
 
 
 @pytest.mark.parametrize(('given', 'of_detector', 'of_classifier'), [(None, 0.3, 0.5), (0, 0, 0)])
 def test_score_thr(run_test, photo, drawn, monkeypatch, given, of_detector, of_classifier):
-    from tresnet_det.evaluation import figures
+    from tresnet_det.evaluation import sheets
 
     thresholds = []
     monkeypatch.setattr(
-        figures, 'draw_predictions', lambda *args, score_thr, **more: thresholds.append(score_thr)
+        sheets, 'draw_predictions', lambda *args, score_thr, **more: thresholds.append(score_thr)
     )
     run_test([sample(photo)], {**HOOK, 'score_thr': given})
-    run_test([scored(photo, [0.4, 0.1], [1, 0])], {**HOOK, 'score_thr': given})
+    run_test([scored(photo, [0.4, 0.1], [1, 0])], {**HOOK, 'score_thr': given}, multi_label=True)
     assert thresholds == [of_detector]
     assert drawn[0]['threshold'] == of_classifier
 

@@ -1,21 +1,19 @@
-"""Checkpoints of two gloo processes: both go on exactly, and both know what was not written."""
+"""Checkpoints of two gloo processes: both resume exactly, and both know what was not written."""
 
 import errno
 import json
 import os
-from datetime import timedelta
 from pathlib import Path
 
 import pytest
-import torch
+from mmengine.config import Config
+from mmengine.dist import get_rank
 from stoppable import PullThePlug, run
-from torch import distributed as dist
-from torch import multiprocessing as mp
 
-from tresnet_det import whole_files
+from tresnet_det import files
+from tresnet_det.engine import processes
 from tresnet_det.errors import InputError
 
-PROCESSES = 2
 MORE = {
     'launcher': 'pytorch',
     # Otherwise mmengine names a GPU to DDP.
@@ -24,12 +22,12 @@ MORE = {
 
 
 def be_full_for(name):
-    def write(path, content, original=whole_files.write_whole):
+    def write(path, content, original=files.write_whole):
         if Path(path).name == name:
             raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), str(path))
         original(path, content)
 
-    whole_files.write_whole = write
+    files.write_whole = write
 
 
 def train_all(folder):
@@ -56,14 +54,12 @@ def train_all(folder):
     return found
 
 
-def run_process(rank, folder):
-    torch.set_num_threads(1)
-    os.environ.update(RANK=str(rank), WORLD_SIZE=str(PROCESSES), LOCAL_RANK=str(rank))
-    store = dist.FileStore(f'{folder}/store', PROCESSES)
-    wait = timedelta(seconds=60)  # for another process: a test that hangs is one that fails
-    dist.init_process_group('gloo', timeout=wait, store=store, rank=rank, world_size=PROCESSES)
-    Path(folder, f'{rank}.json').write_text(json.dumps(train_all(Path(folder))))
-    dist.destroy_process_group()
+def find(folder):
+    processes.take_place('pytorch')
+    processes.join(Config())
+    found = train_all(Path(folder))
+    Path(folder, f'{get_rank()}.json').write_text(json.dumps(found))
+    processes.leave()
 
 
 @pytest.fixture(scope='module')
@@ -72,10 +68,11 @@ def folder(tmp_path_factory):
 
 
 @pytest.fixture(scope='module')
-def found(folder):
+def found(folder, start):
     """What each process found."""
-    mp.spawn(run_process, (str(folder),), nprocs=PROCESSES)
-    return [json.loads((folder / f'{rank}.json').read_text()) for rank in range(PROCESSES)]
+    results = start(2, find, str(folder))
+    assert [result.code for result in results] == [0, 0], results[0].err + results[1].err
+    return [json.loads((folder / f'{rank}.json').read_text()) for rank in (0, 1)]
 
 
 def test_each_process_goes_on_with_its_own_images_and_random_numbers(found):

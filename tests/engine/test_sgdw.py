@@ -34,16 +34,6 @@ def test_it_steps_as_timms_does(nesterov):
         torch.testing.assert_close(a, b, rtol=1e-12, atol=1e-12)
 
 
-def test_a_decayed_weight_without_gradient_of_the_loss_shrinks_by_lr_times_decay_a_step():
-    weight = nn.Parameter(torch.tensor([2.0], dtype=torch.float64))
-    optimizer = SGDW([weight], lr=0.1, momentum=0.9, weight_decay=0.5)
-    for _ in range(3):
-        optimizer.zero_grad()
-        (weight * 0).sum().backward()
-        optimizer.step()
-    assert weight.item() == pytest.approx(2 * (1 - 0.1 * 0.5) ** 3, abs=1e-15)
-
-
 def test_without_decay_it_is_torchs_sgd_and_a_weight_that_has_no_gradient_stays():
     first, second = make_model(), make_model()
     ours = train(SGDW(first.parameters(), lr=0.05, momentum=0.9), first)

@@ -1,10 +1,10 @@
-"""A log to look into, the metric by both backends, and the figure behind an image."""
+"""A log to look into, the metric by both backends, and the figure behind a chart."""
 
 import logging
 from functools import partial
 
 import pytest
-from matplotlib.backends.backend_agg import FigureCanvasAgg
+from matplotlib.figure import Figure
 from mmengine.logging import MMLogger
 
 
@@ -40,11 +40,11 @@ def build(backend):
 def figures(monkeypatch):
     """The figures that were written as images, whose artists say what was drawn."""
     written = []
-    write = FigureCanvasAgg.print_png
+    write = Figure.savefig
 
-    def record(canvas, *args, **kwargs):
-        written.append(canvas.figure)
-        write(canvas, *args, **kwargs)
+    def record(figure, *args, **kwargs):
+        written.append(figure)
+        write(figure, *args, **kwargs)
 
-    monkeypatch.setattr(FigureCanvasAgg, 'print_png', record)
+    monkeypatch.setattr(Figure, 'savefig', record)
     return written

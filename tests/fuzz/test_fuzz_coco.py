@@ -12,13 +12,14 @@ from hypothesis import given
 from hypothesis import strategies as st
 from mmdet.datasets import CocoDataset
 
-from tresnet_det.datasets.checks import check_coco_data
-from tresnet_det.datasets.formats.layouts import find_layout
-from tresnet_det.datasets.formats.multilabel_readers import read_coco
-from tresnet_det.datasets.formats.own_splits import prepare_splits
-from tresnet_det.inspection.findings import Findings
 from tresnet_det.inspection.report import inspect_data
 from tresnet_det.inspection.sources import find_sources
+from tresnet_det.readers.config import check_detection
+from tresnet_det.readers.data import read_strictly
+from tresnet_det.readers.findings import Findings
+from tresnet_det.readers.layouts import find_layout
+from tresnet_det.readers.prepare import prepare_splits
+from tresnet_det.readers.split import Source
 
 CLASSES = ('cat', 'dog')
 BOXES = (  # id, image, category, box, crowd
@@ -67,14 +68,19 @@ def reference(data):
     ]
 
 
+def config(file, classes=CLASSES):
+    return dict(
+        type='CocoDataset',
+        ann_file=str(file),
+        data_prefix=dict(img=str(file.parent.parent / 'train')),
+        metainfo=dict(classes=classes),
+    )
+
+
 def count_left_out(warnings):
-    """Return how many boxes the warnings say are left out, and how many clipped."""
-    found = [
-        re.search(r': (\d+) of \d+ boxes .*: they are (left out|clipped)', w) for w in warnings
-    ]
-    return {
-        way: sum(int(f[1]) for f in found if f and f[2] == way) for way in ('left out', 'clipped')
-    }
+    """Return how many boxes the warnings say are left out."""
+    pattern = r'boxes (?:without area|wholly outside)[^:]*: (\d+) of'
+    return sum(int(found[1]) for w in warnings if (found := re.search(pattern, w)))
 
 
 @given(files(), st.sampled_from(PLACE_FAULTS), st.booleans())
@@ -82,7 +88,7 @@ def test_fuzz_what_passes_the_check_is_what_mmdetection_reads(data, how, test_mo
     with folder() as root:
         file = lay_out(root, data, how)
         warnings = attempt(
-            lambda: check_coco_data(file, root / 'train', CLASSES, 2, True, test_mode),
+            lambda: check_detection(config(file), 'val' if test_mode else 'train', 2),
             file,
             root / 'train',
         )
@@ -112,17 +118,18 @@ def test_fuzz_what_passes_the_check_is_what_mmdetection_reads(data, how, test_mo
             (f, c, tuple(np.array(b, float).round(6)), crowd) for f, c, b, crowd in expected
         )
         assert found <= wanted
-        assert (wanted - found).total() == min(count_left_out(warnings)['left out'], len(expected))
+        assert (wanted - found).total() == min(count_left_out(warnings), len(expected))
 
 
 @given(files(), st.sampled_from(PLACE_FAULTS))
 def test_fuzz_labels_of_images(data, how):
     with folder() as root:
         file = lay_out(root, data, how)
-        result = attempt(lambda: read_coco(file, root / 'train', None), file, root / 'train')
+        source = Source('train', 'coco', file, root / 'train')
+        result = attempt(lambda: read_strictly(source), file, root / 'train')
         if result is None:
             return
-        names, labels, classes = result
+        names, labels, classes = result[0].files, result[0].matrix(), result[0].classes
         found = {(names[i], classes[j]) for i, j in zip(*(labels == 1).nonzero(), strict=True)}
         assert found == {row[:2] for row in reference(data)}
         assert set(np.unique(labels)) <= {0, 1}
@@ -159,6 +166,6 @@ def test_fuzz_the_check_of_data_finds_what_would_stop_a_training(data, how):
             return
         found = json.dumps(report.as_dict()['findings'])
         classes = report.parts[0].split.classes if report.parts else CLASSES
-        check = (file, root / 'train', classes, None, True, False)
-        trains = attempt(lambda: check_coco_data(*check), file, root / 'train') is not None
+        cfg = config(file, classes)
+        trains = attempt(lambda: check_detection(cfg, 'train'), file, root / 'train') is not None
         assert trains or report.failed, found

@@ -11,9 +11,9 @@ from hypothesis import strategies as st
 from PIL import Image
 
 from tresnet_det.datasets.decode import decode_rgb
-from tresnet_det.datasets.formats.voc import image_size
 from tresnet_det.datasets.transforms import LoadImage
-from tresnet_det.prediction.inputs import find_sources, read_images
+from tresnet_det.inference.inputs import find_sources, read_images
+from tresnet_det.readers.files import image_size
 
 
 def encode(mode, kind, **options):

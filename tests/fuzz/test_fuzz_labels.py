@@ -10,15 +10,15 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from tresnet_det.datasets import ImageFolderDataset, MultiLabelDataset
-from tresnet_det.datasets.classification_checks import check_classes
-from tresnet_det.datasets.formats.layouts import find_layout
-from tresnet_det.datasets.formats.multilabel_readers import read_csv, read_folders
-from tresnet_det.datasets.formats.own_splits import prepare_splits
-from tresnet_det.datasets.image_folder import read_label_list
 from tresnet_det.errors import InputError
-from tresnet_det.inspection.findings import Findings
 from tresnet_det.inspection.report import inspect_data
 from tresnet_det.inspection.sources import find_sources
+from tresnet_det.readers.config import check_classification
+from tresnet_det.readers.data import read_strictly
+from tresnet_det.readers.findings import Findings
+from tresnet_det.readers.layouts import find_layout
+from tresnet_det.readers.prepare import prepare_splits
+from tresnet_det.readers.split import Source
 
 LISTS = b'file,label\na.png,cat;dog\nb.png,\nsub/c.png,dog\n'
 COLUMNS = b'file,cat,dog\na.png,1,0\nb.png,-1,1\nsub/c.png,0,0\n'
@@ -76,6 +76,11 @@ def reference_csv(data):
     }
 
 
+def read(kind, file, root):
+    split, _ = read_strictly(Source('train', kind, file, root, several=kind != 'list'))
+    return split.files, split.matrix(), split.classes
+
+
 def triples(names, labels, classes):
     return {
         (names[i], classes[j], int(labels[i, j])) for i, j in zip(*labels.nonzero(), strict=True)
@@ -86,14 +91,12 @@ def triples(names, labels, classes):
 def test_fuzz_csv(data, how):
     with folder() as root:
         file = lay_out(root, 'train.csv', data, how)
-        result = attempt(lambda: read_csv(file, root, None), file)
+        result = attempt(lambda: read('csv', file, root), file)
         report = inspect(root, file)
         settings = dict(
             type='MultiLabelDataset', data_root=str(root), ann_file='train.csv', filter_empty=False
         )
-        attempt(
-            lambda: check_classes({'train_dataloader': settings}, None), file, 'MultiLabelDataset'
-        )
+        attempt(lambda: check_classification(dict(train=settings), None), file, 'MultiLabelDataset')
         if result is None:
             assert report is None or report.failed
             return
@@ -117,9 +120,9 @@ def test_fuzz_csv_in_a_folder_of_ones_own(data, how):
             return
         found = set()
         for split in result.splits.values():
-            read = read_csv(split.ann_file, split.folder, None)
-            assert read[2] == result.classes
-            found |= triples(*read)
+            labels = read('csv', split.ann_file, split.folder)
+            assert labels[2] == result.classes
+            found |= triples(*labels)
         assert found == reference_csv(data)[1]
 
 
@@ -127,7 +130,7 @@ def test_fuzz_csv_in_a_folder_of_ones_own(data, how):
 def test_fuzz_list_of_labels(data, how):
     with folder() as root:
         file = lay_out(root, 'val.txt', data, how)
-        result = attempt(lambda: read_label_list(file, root, None), file)
+        result = attempt(lambda: read('list', file, root), file)
         report = inspect(root, file)
         attempt(lambda: ImageFolderDataset(str(root), 'val.txt', pipeline=[]), file)
         if result is None:
@@ -139,7 +142,7 @@ def test_fuzz_list_of_labels(data, how):
             for line in data.decode('utf-8-sig').splitlines()
             if line.strip()
         ]
-        assert [(n, classes[label]) for n, label in zip(names, labels, strict=True)] == [
+        assert [(n, classes[label]) for n, label in zip(names, labels.argmax(1), strict=True)] == [
             (name.strip(), str(int(label)) if classes[0] == '0' and label.isdecimal() else label)
             for name, label in rows
         ]
@@ -176,7 +179,7 @@ def test_fuzz_class_folders(places, links, distinct):
             }
             assert len(one) == len(found)
             assert found == {(c, str(root / c / name)) for c, name in images}
-        several = attempt(lambda: read_folders(root, None), root)
+        several = attempt(lambda: read('folders', root, root), root)
         if several is not None:
             names, labels, classes = several
             found = {(c, n.partition('/')[2]) for n, c, _ in triples(*several)}

@@ -9,12 +9,12 @@ from fuzz_mutations import IMAGE, PLACE_FAULTS, attempt, broken_bytes, broken_tr
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tresnet_det.datasets.formats.layouts import find_layout
-from tresnet_det.datasets.formats.own_splits import prepare_splits
 from tresnet_det.errors import InputError
-from tresnet_det.inspection.findings import Findings
 from tresnet_det.inspection.report import inspect_data
 from tresnet_det.inspection.sources import find_sources
+from tresnet_det.readers.findings import Findings
+from tresnet_det.readers.layouts import find_layout
+from tresnet_det.readers.prepare import prepare_splits
 
 ROWS = b'0 0.5 0.5 1 1\n1 0.25 0.5 0.5 0.2\n0 0.1 0.1 0.9 0.1 0.9 0.9\n'
 YAML = {'path': '.', 'train': 'images/train', 'val': 'images/val', 'nc': 2, 'names': ['cat', 'dog']}

@@ -1,4 +1,4 @@
-"""A small data set in COCO's format without a fault, and faults to plant into it."""
+"""Small datasets in COCO's format without a fault, and faults to plant into them."""
 
 import json
 import math
@@ -6,10 +6,6 @@ import shutil
 
 import numpy as np
 from PIL import Image
-
-from tresnet_det.inspection.findings import Findings
-from tresnet_det.inspection.report import inspect_data
-from tresnet_det.inspection.sources import find_sources
 
 WIDTH, HEIGHT = 48, 40
 BOXES = ([2, 3, 20, 18], [10, 12, 30, 24], [25, 6, 20, 30])  # of each image
@@ -61,7 +57,10 @@ def plant(code, count=1, split='train', both=False):
 
     def register(function):
         where = ('train', 'val') if both else (split,)
-        PLANTS[function.__name__] = (function, {(name, code): count for name in where})
+        PLANTS[function.__name__.replace('_', ' ')] = (
+            function,
+            {(name, code): count for name in where},
+        )
         return function
 
     return register
@@ -187,7 +186,7 @@ def spell_a_class_in_two_ways(coco):
         content['annotations'][0]['category_id'] = 9
 
 
-@plant('classes-differ', split='val')
+@plant('class-order', split='val')
 def give_the_splits_categories_in_another_order(coco):
     coco.val['categories'].reverse()
 
@@ -260,10 +259,18 @@ def annotate_nothing(coco):
     coco.train['annotations'].clear()
 
 
-def inspect_path(path, **options):
-    findings = Findings()
-    return inspect_data(find_sources(findings, path), findings, **options)
+@plant('class-without-category', split='val')
+def leave_a_category_out_of_the_validation(coco):
+    coco.val['categories'].pop()
+    coco.val['annotations'] = [a for a in coco.val['annotations'] if a['category_id'] == 3]
 
 
-def codes(report):
-    return {(f.split, f.code): f.count for f in report.findings.sorted()}
+@plant('unreadable-annotations', split='val')
+def lose_a_list(coco):
+    del coco.val['categories']
+
+
+@plant('bad-id', both=True)
+def call_a_category_by_a_list(coco):
+    for content in (coco.train, coco.val):
+        content['categories'].append(dict(id=9, name=['dog']))

@@ -1,23 +1,81 @@
-"""A small data set in Pascal VOC's layout without a fault."""
+"""A small dataset in Pascal VOC's layout without a fault, and faults to plant into it."""
+
+from xml.etree import ElementTree
 
 from planted_coco import HEIGHT, WIDTH, save_image
 
 
-def write_voc(root):
-    """Two images to learn from, one to measure on."""
-    lists = dict(train=['a', 'b'], val=['c'], trainval=['a', 'b', 'c'])
-    (root / 'ImageSets/Main').mkdir(parents=True)
-    (root / 'Annotations').mkdir()
-    for split, names in lists.items():
-        (root / f'ImageSets/Main/{split}.txt').write_text('\n'.join(names))
-    for seed, name in enumerate('abc'):
-        save_image(root / f'JPEGImages/{name}.jpg', seed)
-        objects = ''.join(
-            f'<object><name>{label}</name><bndbox><xmin>{x}</xmin><ymin>3</ymin>'
-            f'<xmax>{x + 9}</xmax><ymax>12</ymax></bndbox></object>'
-            for label, x in (('cat', 1), ('dog', 30))
-        )
-        (root / f'Annotations/{name}.xml').write_text(
-            f'<annotation><filename>{name}.jpg</filename><size><width>{WIDTH}</width>'
-            f'<height>{HEIGHT}</height></size>{objects}</annotation>'
-        )
+class Voc:
+    """Two images to learn from, one to measure on; two classes; two boxes per image."""
+
+    def __init__(self, root):
+        self.root = root
+        lists = dict(train=['a', 'b'], val=['c'], trainval=['a', 'b', 'c'])
+        (root / 'ImageSets/Main').mkdir(parents=True)
+        (root / 'Annotations').mkdir()
+        for split, names in lists.items():
+            (root / f'ImageSets/Main/{split}.txt').write_text('\n'.join(names))
+        for seed, name in enumerate('abc'):
+            save_image(root / f'JPEGImages/{name}.jpg', seed)
+            objects = ''.join(
+                f'<object><name>{label}</name><bndbox><xmin>{x}</xmin><ymin>3</ymin>'
+                f'<xmax>{x + 9}</xmax><ymax>12</ymax></bndbox></object>'
+                for label, x in (('cat', 1), ('dog', 30))
+            )
+            (root / f'Annotations/{name}.xml').write_text(
+                f'<annotation><filename>{name}.jpg</filename><size><width>{WIDTH}</width>'
+                f'<height>{HEIGHT}</height></size>{objects}</annotation>'
+            )
+
+    def write(self):
+        pass
+
+    def change(self, name, path, text):
+        file = self.root / f'Annotations/{name}.xml'
+        tree = ElementTree.parse(file)
+        tree.find(path).text = text
+        tree.write(file)
+
+    def list(self, split, text):
+        (self.root / f'ImageSets/Main/{split}.txt').write_text(text)
+
+
+PLANTS = {
+    'clean': (lambda voc: None, {}),
+    'no XML file': (
+        lambda voc: (voc.root / 'Annotations/b.xml').unlink(), {('train', 'missing-annotation'): 1}
+    ),
+    'truncated XML file': (
+        lambda voc: (voc.root / 'Annotations/b.xml').write_text('<annotation><obj'),
+        {('train', 'broken-xml'): 1},
+    ),
+    'no image': (
+        lambda voc: (voc.root / 'JPEGImages/c.jpg').unlink(), {('val', 'missing-image'): 1}
+    ),
+    'web page': (
+        lambda voc: (voc.root / 'JPEGImages/c.jpg').write_text('<html>'),
+        {('val', 'undecodable-image'): 1},
+    ),
+    'listed twice': (lambda voc: voc.list('train', 'a\nb\na\n'), {('train', 'repeated-row'): 1}),
+    'out of the folder': (lambda voc: voc.list('train', 'a\nb\n../a'), {('train', 'bad-row'): 1}),
+    'in both lists': (lambda voc: voc.list('val', 'c\na\n'), {('val', 'overlap'): 1}),
+    'another size': (
+        lambda voc: voc.change('a', 'size/width', '99'), {('train', 'size-differs'): 1}
+    ),
+    'coordinate in words': (
+        lambda voc: voc.change('a', 'object/bndbox/xmin', 'one'), {('train', 'bad-object'): 1}
+    ),
+    'no name': (lambda voc: voc.change('a', 'object/name', ' '), {('train', 'bad-object'): 1}),
+    'click in place of a box': (
+        lambda voc: voc.change('a', 'object/bndbox/xmax', '1'),
+        {('train', 'box-without-area'): 1},
+    ),
+    'over the border': (
+        lambda voc: voc.change('a', 'object/bndbox/xmin', '0'),
+        {('train', 'box-partly-outside'): 1},
+    ),
+    'class in no other image': (
+        lambda voc: voc.change('c', 'object/name', 'cow'),
+        {('train', 'unused-category'): 1, ('val', 'unused-category'): 1},
+    ),
+}  # fmt: skip

@@ -4,86 +4,58 @@ import json
 import shutil
 
 import pytest
-from planted_coco import Coco, codes, inspect_path, save_image
-from planted_voc import write_voc
+from planted import codes, inspect_path
+from planted_coco import Coco, save_image
+from planted_labels import Folders
+from planted_voc import Voc
+from planted_yolo import Yolo
 
-from tresnet_det.datasets.formats.layouts import find_layout
-from tresnet_det.datasets.formats.own_splits import prepare_splits
 from tresnet_det.errors import InputError, MissingFileError
-
-
-def write_yolo(root):
-    for split in ('train', 'val'):
-        save_image(root / f'images/{split}/a.jpg', len(split))
-        (root / f'labels/{split}').mkdir(parents=True)
-        (root / f'labels/{split}/a.txt').write_text('0 0.5 0.5 0.2 0.2\n1 0.3 0.3 0.2 0.2\n')
-    (root / 'classes.txt').write_text('cat\ndog\n')
+from tresnet_det.inspection.report import inspect_data
+from tresnet_det.inspection.sources import find_sources
+from tresnet_det.readers.config import find_config_sources
+from tresnet_det.readers.findings import Findings
+from tresnet_det.readers.layouts import find_layout
+from tresnet_det.readers.prepare import prepare_splits
+from tresnet_det.readers.split import Source
 
 
 def write_coco(root):
     Coco(root).write()
 
 
-def write_roboflow(root):
-    write_coco(root)
-    for split in ('train', 'val'):
-        file = root / f'annotations/instances_{split}.json'
-        file.rename(root / split / '_annotations.coco.json')
+def name_sources(root):
+    sources = find_sources(Findings(), root)
+    return [(s.name, s.kind, s.training, s.ann_file.name) for s in sources]
 
 
-def write_images_below(root):
-    write_coco(root)
-    for split in ('train', 'val'):
-        (root / 'images').mkdir(exist_ok=True)
-        (root / split).rename(root / f'images/{split}')
+def test_usual_layouts_of_coco_files_are_recognised(tmp_path):
+    write_coco(tmp_path)
+    annotations = tmp_path / 'annotations'
+    (annotations / 'captions_train.json').write_text('{}')
+    (tmp_path / 'results.csv').write_text('epoch,loss\n1,0.5\n')
+    expected = [('train', 'coco', True), ('val', 'coco', False)]
+    assert [source[:3] for source in name_sources(tmp_path)] == expected
+    for split in ('train', 'val'):  # next to the folders of the images, with others
+        (annotations / f'instances_{split}.json').rename(tmp_path / f'{split}.json')
+    (tmp_path / 'info.json').write_text('{"images": []}')
+    shutil.rmtree(annotations)
+    assert [source[:3] for source in name_sources(tmp_path)] == expected
+    assert codes(inspect_path(tmp_path, decode=False)) == {}
+    (tmp_path / 'info.json').unlink()
+    for split in ('train', 'val'):  # among the images, as Roboflow exports
+        (tmp_path / f'{split}.json').rename(tmp_path / split / '_annotations.coco.json')
+    assert [source[:3] for source in name_sources(tmp_path)] == expected
+    assert codes(inspect_path(tmp_path, decode=False)) == {}
 
 
-def write_csv(root):
-    for seed, split in enumerate(('train', 'val')):
-        (root / f'{split}.csv').write_text(f'file,label\n{split}.png,cat;dog\n')
-        save_image(root / f'images/{split}.png', seed)
-
-
-def write_folders(root):
-    for seed, name in enumerate(('train/cat', 'train/dog', 'val/cat', 'val/dog')):
-        save_image(root / name / 'a.png', seed)
-
-
-def write_results_beside(root):
-    write_coco(root)
-    (root / 'results.csv').write_text('epoch,loss\n1,0.5\n')
-
-
-LAYOUTS = {
-    'coco': (write_coco, 'detection'),
-    'coco and a table that is no data': (write_results_beside, 'detection'),
-    'coco beside the images': (write_roboflow, 'detection'),
-    'coco, images elsewhere': (write_images_below, 'detection'),
-    'voc': (write_voc, 'detection'),
-    'voc two folders down': (lambda root: write_voc(root / 'VOCdevkit/VOC2012'), 'detection'),
-    'yolo': (write_yolo, 'detection'),
-    'csv': (write_csv, 'multilabel'),
-    'folders': (write_folders, 'classification'),
-}
-
-
-@pytest.mark.parametrize('name', list(LAYOUTS))
-def test_the_check_reads_the_very_parts_that_a_training_does(tmp_path, name):
-    write, task = LAYOUTS[name]
-    root = tmp_path / 'set'
-    root.mkdir()
-    write(root)
-    layout = find_layout(root, task)
-    ready = prepare_splits(layout, task, tmp_path / 'out').splits
-    report = inspect_path(root)
-    assert codes(report) == {}
-    found = {part.split.name: part.split for part in report.parts}
-    assert list(found) == list(ready)
-    for role, split in found.items():
-        assert split.source.kind == layout.kind
-        assert split.folder == ready[role].folder
-        assert len(split.files) == ready[role].images
-        assert len(split.labels) == ready[role].objects
+def test_class_folders_are_recognised_with_and_without_splits(tmp_path):
+    Folders(tmp_path)
+    (tmp_path / 'info.json').write_text('{"images": [{"file_name": "train/cat/0.png"}]}')
+    assert name_sources(tmp_path) == [
+        ('train', 'folders', True, 'train'), ('val', 'folders', False, 'val')
+    ]  # fmt: skip
+    assert name_sources(tmp_path / 'train') == [('train', 'folders', True, 'train')]
 
 
 def write_two_files(root):
@@ -95,23 +67,23 @@ def write_two_files(root):
 REFUSED = {
     'empty': (lambda root: None, 'it is empty'),
     'images alone': (lambda root: save_image(root / 'a.png', 0), "wanted is COCO's JSON"),
-    'two layouts': (lambda root: (write_coco(root), write_yolo(root)), 'has several layouts'),
+    'two layouts': (lambda root: (write_coco(root), Yolo(root)), 'has several layouts'),
     'two years': (
-        lambda root: [write_voc(root / f'VOC{year}') for year in (2007, 2012)], 'has 2 data sets'
+        lambda root: [Voc(root / f'VOC{year}') for year in (2007, 2012)], 'has 2 datasets'
     ),
     'two files for a split': (write_two_files, 'could all be for train'),
     'voc without lists': (
-        lambda root: (write_voc(root), shutil.rmtree(root / 'ImageSets')),
+        lambda root: (Voc(root), shutil.rmtree(root / 'ImageSets')),
         'has no folder ImageSets/Main, as Pascal VOC is laid out',
     ),
     'voc under other names': (  # as it is often shared
-        lambda root: (write_voc(root), shutil.rmtree(root / 'ImageSets'),
+        lambda root: (Voc(root), shutil.rmtree(root / 'ImageSets'),
                       (root / 'Annotations').rename(root / 'annotations'),
                       (root / 'JPEGImages').rename(root / 'images')),
         'has no folder Annotations, as Pascal VOC is laid out',
     ),
     'voc with an empty folder of lists': (
-        lambda root: (write_voc(root), [f.unlink() for f in root.glob('ImageSets/Main/*')]),
+        lambda root: (Voc(root), [f.unlink() for f in root.glob('ImageSets/Main/*')]),
         'has no list of images, such as train.txt',
     ),
     'broken data.yaml': (
@@ -167,3 +139,61 @@ def test_an_instances_file_that_is_cut_short_is_not_passed_over(tmp_path):
     file.write_text(file.read_text()[:10])
     assert list(find_layout(tmp_path, 'detection').splits) == ['train', 'val']
     assert codes(inspect_path(tmp_path)) == {('val', 'unreadable-annotations'): 1}
+
+
+@pytest.mark.parametrize(
+    ('text', 'classes', 'expected'),
+    [
+        ('a.png cat\nb c.png dog\n', None, {}),
+        ('a.png 0\nb c.png 1\n', ('cat', 'dog'), {}),
+        ('a.png 0\nb c.png 2\n', ('cat', 'dog'), {'bad-label': 1, 'unused-category': 1}),
+        ('a.png 1\nalone.png\n', ('0', '1'), {'bad-row': 1, 'unused-category': 1}),
+    ],
+)
+def test_faults_in_a_label_list_are_found(tmp_path, text, classes, expected):
+    (tmp_path / 'train.txt').write_text(text)
+    for seed, name in enumerate(('a.png', 'b c.png')):
+        save_image(tmp_path / 'train' / name, seed)
+    source = Source('train', 'list', tmp_path / 'train.txt', tmp_path / 'train', classes=classes)
+    found = {code: count for (_, code), count in codes(inspect_data([source])).items()}
+    found.pop('unused-file', None)  # of the row that is none
+    assert found == expected
+
+
+def check_config(**cfg):
+    findings = Findings()
+    return inspect_data(find_config_sources(cfg, 'train', True, findings), findings, decode=False)
+
+
+def test_class_folders_of_a_config_are_those_of_its_classes(tmp_path):
+    Folders(tmp_path)
+    cfg = dict(type='ImageFolderDataset', data_root=str(tmp_path), data_prefix=dict(img='train'))
+    report = check_config(**cfg, metainfo=dict(classes=('cat', 'dog', 'cow')))
+    assert codes(report) == {('train', 'missing-class'): 1}
+    report = check_config(**cfg, metainfo=dict(classes=('cat',)))
+    assert codes(report) == {('train', 'folder-no-class'): 1}
+
+
+def test_folders_that_a_config_of_pascal_voc_names_are_read(tmp_path):
+    Voc(tmp_path)
+    (tmp_path / 'Annotations').rename(tmp_path / 'boxes')
+    (tmp_path / 'JPEGImages').rename(tmp_path / 'images')
+    report = check_config(
+        type='XMLDataset',
+        data_root=str(tmp_path),
+        ann_file='ImageSets/Main/trainval.txt',
+        img_subdir='images',
+        ann_subdir='boxes',
+        metainfo=dict(classes=('cat', 'dog')),
+    )
+    assert codes(report) == {}
+    assert report.parts[0].split.class_counts().tolist() == [3, 3]
+
+
+@pytest.mark.real
+def test_real_voc_has_two_boxes_without_area_and_no_other_fault(real_data):
+    report = inspect_path(real_data / 'bccd')
+    assert {(f.code, e.split()[0]) for f in report.findings.sorted() for e in f.examples} == {
+        ('box-without-area', 'BloodImage_00338.xml'),
+        ('box-without-area', 'BloodImage_00343.xml'),
+    }

@@ -10,8 +10,8 @@ from torch import nn
 import tresnet_det
 from tresnet_det import ImageClassifier
 from tresnet_det.checkpoints import load_backbone_weights
+from tresnet_det.checkpoints.img_norm import IMG_NORM_CFG, read_img_norm
 from tresnet_det.errors import InputError
-from tresnet_det.input_convention import CONVENTION, read_convention
 from tresnet_det.models import ClsDataPreprocessor, ClsDataSample
 from tresnet_det.models.norms import iterate_norms
 
@@ -120,7 +120,7 @@ def test_it_is_built_from_mmdets_registry_and_from_modules():
     model = MODELS.build(dict(cfg, data_preprocessor=dict(bgr_to_rgb=True)))
     assert cfg == before
     assert isinstance(model.data_preprocessor, ClsDataPreprocessor)
-    assert read_convention(model.data_preprocessor) == CONVENTION
+    assert read_img_norm(model.data_preprocessor) == IMG_NORM_CFG
     other = ImageClassifier(model.backbone, model.head, model.data_preprocessor)
     assert other.backbone is model.backbone
     for name in ('ImageClassifier', 'LinearClsHead', 'MLDecoderHead', 'AsymmetricLoss'):

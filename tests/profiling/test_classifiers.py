@@ -5,9 +5,10 @@ import torch
 from torch import nn
 
 from tresnet_det.errors import InputError
-from tresnet_det.profiling import comparison
-from tresnet_det.profiling.classifiers import ClassifierRun, count, measure_memory
+from tresnet_det.profiling import classifiers, modes
+from tresnet_det.profiling.classifiers import ClassifierRun, compare, count, measure_memory
 from tresnet_det.profiling.models import ModelSpec
+from tresnet_det.profiling.report import format_table
 from tresnet_det.profiling.settings import Settings
 
 
@@ -35,21 +36,36 @@ def test_ours_infers_folded_unless_asked_not_to(tiny_spec, settings):
     assert 'InPlaceABN' in kinds[1]
 
 
-def test_the_models_are_compared_with_the_first(tiny_spec, settings):
-    twin = dataclasses.replace(tiny_spec, name='twin')
-    rows = comparison.compare([tiny_spec, twin], settings, lambda line: None)
-    assert [row['model'] for row in rows] == ['tiny', 'twin']
+def test_the_models_are_compared_with_the_first_and_saved_as_they_come(tiny_spec, settings):
+    saved = []
+    other = dataclasses.replace(tiny_spec, name='other')
+    rows = compare([tiny_spec, other], settings, lambda rows: saved.append(str(rows)))
+    assert [row['model'] for row in rows] == ['tiny', 'other']
     assert rows[1]['kept_ratio'] == 1
     assert rows[0]['training_ratio_min'] == rows[0]['training_ratio_max'] == 1
     for row in rows:
         assert row['training_img_per_s_min'] <= row['training_img_per_s']
         assert row['inference_img_per_s'] > 0
+    assert len(saved) == 4  # two counts and two rounds
+    assert 'other' not in saved[0]
+    assert 'img_per_s' not in saved[1]
+    assert saved[3] == str(rows)
 
 
 def test_counts_alone_take_no_time(tiny_spec, settings):
-    (row,) = comparison.compare([tiny_spec], settings, lambda line: None, speed=False)
+    (row,) = compare([tiny_spec], settings, print, speed=False)
     assert not any('img_per_s' in key or 'peak' in key for key in row)
     assert row['parameters'] > 0
+
+
+def test_family_puts_published_accuracy_next_to_measured_speed(settings, monkeypatch, tmp_path):
+    published = {'tresnet_m@32': 80.8, 'timm:efficientnet_b0@32': 77.1}
+    for module in (modes.models, classifiers):
+        monkeypatch.setattr(module, 'PUBLISHED_TOP1', published)
+    result = modes.run_family(dataclasses.replace(settings, rounds=1), print)
+    assert '77.1 %' in format_table(result.rows, result.columns)
+    result.draw(tmp_path / 'family.png', title='Title', caption='machine')
+    assert (tmp_path / 'family.png').read_bytes().startswith(b'\x89PNG')
 
 
 def test_a_model_that_refuses_the_size_is_an_error_of_the_user(tiny_spec, settings):
@@ -81,17 +97,3 @@ def test_peak_memory_is_not_measured_for_compiled_models(tiny_spec, settings):
 def test_settings_that_cannot_be_are_refused(options, message):
     with pytest.raises(InputError, match=message):
         Settings(**options)
-
-
-def test_scaling_varies_one_at_a_time(settings, monkeypatch):
-    monkeypatch.setattr(comparison, 'SIZES', (64, 96))
-    monkeypatch.setattr(comparison, 'BATCHES', (1, 2))
-    monkeypatch.setattr(comparison, '_SCALING_SIZE', 64)
-    rows = comparison.scale(['timm:resnet18', 'torchvision:resnet18'], settings, lambda line: None)
-    assert [(r['varies'], r['size'], r['batch_size']) for r in rows[::2]] == [
-        ('size', 64, 2),
-        ('size', 96, 2),
-        ('batch_size', 64, 1),
-        ('batch_size', 64, 2),
-    ]
-    assert all(row['training_ratio'] == 1 for row in rows[::2])

@@ -33,7 +33,9 @@ def test_a_wrong_name_is_told_what_comes_close(name, message):
 def test_all_named_tables_resolve_and_tresnet_m_is_the_published_size():
     for name in (*models.PAPER_TABLE, *models.BYTES_TABLE, *models.PUBLISHED_TOP1):
         models.resolve(name, 224)
-    assert count_parameters(models.resolve('tresnet_m', 224).build()) == 31_389_032
+    with torch.device('meta'):
+        model = models.resolve('tresnet_m', 224).build()
+    assert count_parameters(model) == 31_389_032
 
 
 @pytest.mark.parametrize('name', ['timm:resnet18', 'torchvision:resnet18'])
@@ -42,12 +44,31 @@ def test_other_libraries_models_give_a_thousand_logits(name):
 
 
 def test_variants_of_ours_are_built_with_their_option():
-    backbones = {
-        ending: models.resolve(f'tresnet_m_{ending}', 64).build().backbone
-        for ending in ('recompute', 'cp', 'triton')
-    }
+    with torch.device('meta'):
+        backbones = {
+            ending: models.resolve(f'tresnet_m_{ending}', 64).build().backbone
+            for ending in ('recompute', 'cp', 'triton')
+        }
     assert backbones['recompute'].recompute_outputs
     assert backbones['cp'].with_cp
     assert backbones['triton'].conv1.norm.backend == 'triton'
     assert backbones['triton'].layer1[0].se.backend == 'triton'
     assert backbones['triton'].layer2[0].conv1.blur.backend == 'triton'
+
+
+def test_the_ablation_is_that_of_the_configs_from_scratch(project_root):
+    configs = project_root / 'configs'
+    specs = models.ablation_specs(configs / 'fcos_tresnet_m.py', configs / 'ablation', size=64)
+    assert [spec.name for spec in specs] == [
+        'full',
+        'no_anti_aliasing',
+        'no_basic_blocks',
+        'no_inplace_abn',
+        'no_space_to_depth',
+        'no_squeeze_excite',
+    ]
+    with torch.device('meta'):
+        full, *others = (spec.build() for spec in specs)
+    assert all(p.requires_grad for p in full.parameters())
+    assert not full.backbone.norm_eval
+    assert count_parameters(others[-1]) < count_parameters(full)

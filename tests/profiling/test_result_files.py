@@ -2,7 +2,6 @@ import csv
 
 import pytest
 
-from tresnet_det.errors import InputError
 from tresnet_det.profiling import charts, report
 
 
@@ -52,27 +51,6 @@ def test_the_csv_has_the_header_as_comments_and_replaces_the_old_one(tmp_path):
     assert [p.name for p in tmp_path.iterdir()] == ['figures.csv']
 
 
-def test_what_fails_half_way_leaves_the_old_file(tmp_path):
-    path = tmp_path / 'figures.csv'
-    path.write_text('old')
-
-    def write_half():
-        with report.replacing(path) as temporary:
-            temporary.write_text('half')
-            raise KeyboardInterrupt
-
-    with pytest.raises(KeyboardInterrupt):
-        write_half()
-    assert path.read_text() == 'old'
-    assert [p.name for p in tmp_path.iterdir()] == ['figures.csv']
-
-
-def test_a_place_that_cannot_be_written_is_named_before_anything_is_measured(tmp_path):
-    (tmp_path / 'file').touch()
-    with pytest.raises(InputError, match='--out .*file/figures'):
-        report.check_writable(tmp_path / 'file' / 'figures')
-
-
 def test_the_header_says_what_the_figures_depend_on(settings):
     header = report.describe(settings)
     assert {'machine', 'device', 'versions', 'precision', 'layout', 'compile', 'date'} <= set(
@@ -94,24 +72,3 @@ def test_bars_are_drawn_where_a_figure_is_missing(tmp_path):
     path = tmp_path / 'bars.png'
     charts.draw_bars(rows, panels, path, 'Title', 'machine', highlighted=['a'])
     assert path.read_bytes().startswith(b'\x89PNG')
-
-
-def test_family_and_scaling_charts_are_drawn(tmp_path):
-    speeds = {'training_img_per_s': 2.0, 'inference_img_per_s': 9.0}
-    family = [
-        {'model': model, 'size': size, 'published_top1': top1, **speeds}
-        for model, size, top1 in (
-            ('tresnet_m@224', 224, 80.8),
-            ('tresnet_m@448', 448, 83.2),
-            ('timm:efficientnet_b1@240', 240, 79.1),
-        )
-    ]
-    charts.draw_family(family, tmp_path / 'family.png', 'Title', 'machine')
-    scaling = [
-        {'varies': varies, 'model': 'a', 'size': 64 * n, 'batch_size': n, **speeds}
-        for varies in ('size', 'batch_size')
-        for n in (1, 2)
-    ]
-    charts.draw_scaling(scaling, tmp_path / 'scaling.png', 'Title', 'machine')
-    for name in ('family', 'scaling'):
-        assert (tmp_path / f'{name}.png').read_bytes().startswith(b'\x89PNG')

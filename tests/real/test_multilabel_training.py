@@ -78,8 +78,8 @@ def test_the_recipe_runs_at_448_and_prints_its_metrics_and_a_table_of_80_classes
     (validated,) = (record for record in records if 'multilabel/mAP' in record)
     assert 0 < validated['multilabel/mAP'] < 1
     assert {'multilabel/CF1', 'multilabel/OF1_top3'} <= set(validated)
-    assert 'left out 3 of 343 images' in log
-    assert 'left out 2 of 206 images' in log
+    assert 'skipped 3 of 343 images' in log
+    assert 'skipped 2 of 206 images' in log
     table = log[log.index('name ') :].splitlines()
     assert sum(line.startswith(('person ', 'toothbrush ')) for line in table) == 2
 

@@ -132,7 +132,7 @@ def deep_image(at: BadPlace):
 
 def met(call):
     """Return what the tools would print of an error that the package raises."""
-    from tresnet_det.engine.command_line import one_line
+    from tresnet_det.cli.failures import one_line
     from tresnet_det.errors import InputError
 
     try:
@@ -279,7 +279,7 @@ def odd_data(at: BadPlace):
 
 @case(OTHER, 'an address that is none', 'get_coco.py --base-url URL')
 def odd_address(at: BadPlace):
-    return at.run('get_coco', '--base-url', 'ftp://example.org', '--out', 'coco')
+    return at.run('get_coco', '--base-url', 'ftp://example.org', '--out-dir', 'coco')
 
 
 def archive(what, name, kind=0):

@@ -1,22 +1,12 @@
 """A folder with small data in every layout, and the tools run on it in this process."""
 
-import contextlib
-import functools
-import importlib.util
-import io
 import json
-import logging
-import os
-import sys
-import warnings
 from pathlib import Path
 
 import torch
 from PIL import Image
+from tool_runs import run_here
 
-from tresnet_det.engine import command_line
-
-ROOT = Path(__file__).resolve().parents[2]
 CONFIG = """
 custom_imports = dict(imports=['tresnet_det.engine', 'tresnet_det.datasets'])
 default_scope = 'mmdet'
@@ -125,8 +115,7 @@ class BadPlace:
 
     def config(self, text=CONFIG, **values):
         text = text.format(**values) if values else text
-        # A name of its own: mmengine keeps runs of the same second apart by it.
-        return self.write('config.py', f'{text}experiment_name = {self.root.name!r}\n')
+        return self.write('config.py', text)
 
     def coco(self, change=None, raw=None):
         """COCO data, with a change to its content or to the bytes of its file."""
@@ -187,34 +176,9 @@ class BadPlace:
         Raises:
             AssertionError: It tells nothing, or shows a traceback.
         """
-        output = io.StringIO()
-        before = sys.argv, logging.raiseExceptions, os.getcwd()
-        sys.argv, logging.raiseExceptions = [f'{tool}.py', *map(str, arguments)], False
-        os.chdir(self.root)
-        try:
-            with (
-                contextlib.redirect_stdout(output),
-                contextlib.redirect_stderr(output),
-                warnings.catch_warnings(),
-                contextlib.suppress(SystemExit),
-            ):
-                warnings.simplefilter('ignore')
-                main = _load(tool).main
-                command_line.run_tool(lambda: sys.exit(main()))
-        finally:
-            sys.argv, logging.raiseExceptions = before[:2]
-            os.chdir(before[2])
-        lines = output.getvalue().splitlines()
-        told = [line for line in lines if line.startswith(('error: ', 'skipped ', f'{tool}.py: '))]
-        assert told, output.getvalue()
-        assert not any(line.startswith('Traceback') for line in lines), output.getvalue()
+        result = run_here(tool, *arguments, cwd=self.root)
+        starts = ('error: ', 'skipped ', f'{tool}.py: ')
+        told = [line for line in result.printed.splitlines() if line.startswith(starts)]
+        assert told, result.printed
+        assert 'Traceback' not in result.printed
         return told[-1]
-
-
-@functools.cache
-def _load(tool):
-    path = ROOT / 'tools' / f'{tool}.py'
-    spec = importlib.util.spec_from_file_location(f'tools_{tool}', path)
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module

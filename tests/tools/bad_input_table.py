@@ -3,6 +3,7 @@
 import itertools
 import logging
 import re
+import sys
 import tempfile
 from pathlib import Path
 
@@ -65,8 +66,7 @@ def _cell(line: str) -> str:
 
 
 if __name__ == '__main__':
-    import tresnet_det  # noqa: F401  (prepares the stack before MMDetection is imported)
-
+    sys.path.append(str(Path(__file__).resolve().parents[1]))
     logging.disable(logging.CRITICAL)
     rows = lines()
     PAGE.write_text(page(rows), encoding='utf-8')

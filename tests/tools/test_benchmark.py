@@ -43,8 +43,8 @@ def test_detectors_with_and_without_their_data(run, config, tmp_path):
     assert 'instances_none2017.json' in done.out or 'instances_none.json' in done.out
     assert 'INFO' not in done.out + done.err
     first, second = read_csv(tmp_path / 'figures.csv')
-    assert 0 < float(first['loading_share']) < 1
-    assert second['loading_share'] == ''
+    assert float(first['loading_img_per_s']) > 0
+    assert second['loading_img_per_s'] == ''
     assert float(second['kept_ratio']) == 1
 
 
@@ -64,7 +64,7 @@ def test_profile(run, tmp_path):
         (['--precision', 'fp16', '--device', 'cpu'], 'use bf16'),
         (['--device', 'warp'], '--device warp'),
         (['--family', '--models', 'tresnet_m'], '--models does not go with'),
-        (['--scaling', '--size', '64'], '--size does not go with'),
+        (['--family', '--size', '64'], '--size does not go with'),
         (['--data-root', '.'], '--data-root goes with --detector only'),
         (['--detector', 'none.py'], 'no config at'),
     ],

@@ -6,6 +6,7 @@ import shutil
 
 import numpy as np
 import pytest
+from own_layouts import write_yolo
 from PIL import Image
 
 from tresnet_det.engine import config as edit
@@ -13,7 +14,7 @@ from tresnet_det.engine.own_data import use_folder
 
 
 def test_data_without_fault_exits_with_0_and_leaves_report_and_image(run, data, tmp_path):
-    result = run('check_data', data.folder, '--workers', 0, '--out', 'found')
+    result = run('check_data', data.folder, '--workers', 0, '--out-dir', 'found')
     assert result.code == 0, result.err
     assert '0 errors' in result.out
     assert 'after the resize to 1333 x 800 (the default)' in result.out
@@ -33,12 +34,12 @@ def test_data_without_fault_exits_with_0_and_leaves_report_and_image(run, data, 
         assert len(np.unique(np.asarray(image.convert('L')))) > 50
 
 
-def test_faults_exit_with_1_and_are_shown_with_examples_and_mend(run, data, tmp_path):
+def test_faults_exit_with_1_and_are_shown_with_examples_and_fix(run, data, tmp_path):
     images = sorted((data.folder / 'train2017').iterdir())
     for image in images[:5]:
         image.unlink()
     data.edit('val', lambda content: content['images'][0].update(width=999))
-    result = run('check_data', data.folder, '--workers', 0, '--limit', 2, '--out', 'found')
+    result = run('check_data', data.folder, '--workers', 0, '--limit', 2, '--out-dir', 'found')
     assert result.code == 1
     assert result.err == ''
     (start,) = [i for i, line in enumerate(result.out.splitlines()) if '[missing-image]' in line]
@@ -63,7 +64,7 @@ def test_a_config_is_checked_with_its_resize_classes_and_data_root(run, config, 
         'check_data', config, '--no-decode', '--cfg-options', 'model.bbox_head.num_classes=3'
     )
     assert result.code == 1
-    assert 'num_classes is 3, the data has 10 classes' in result.out
+    assert 'num_classes of the head is 3, the data has 10 classes' in result.out
     assert 'The images were not read' in result.out
 
 
@@ -113,7 +114,7 @@ def test_class_folders_are_drawn_without_boxes(run, tmp_path):
         folder.mkdir(parents=True)
         pixels = np.random.default_rng(seed).integers(256, size=(9, 9, 3), dtype=np.uint8)
         Image.fromarray(pixels).resize((32, 32)).save(folder / 'a.png')
-    result = run('check_data', 'set', '--workers', 0, '--out', 'found')
+    result = run('check_data', 'set', '--workers', 0, '--out-dir', 'found')
     assert result.code == 0, result.out
     assert 'train labels' in result.out
     assert 'levels' not in result.out
@@ -122,27 +123,6 @@ def test_class_folders_are_drawn_without_boxes(run, tmp_path):
 
 # ---------------------------------------------------------------------------------------------
 # YOLO, and what comes next
-
-
-def write_yolo(root, out):
-    """The demo data as YOLO keeps it."""
-    for split in ('train', 'val'):
-        content = json.loads((root / f'annotations/instances_{split}2017.json').read_text())
-        shutil.copytree(root / f'{split}2017', out / f'images/{split}')
-        (out / f'labels/{split}').mkdir(parents=True)
-        for image in content['images']:
-            width, height = image['width'], image['height']
-            rows = [
-                f'{a["category_id"] - 1} {(x + w / 2) / width:.6f} {(y + h / 2) / height:.6f} '
-                f'{w / width:.6f} {h / height:.6f}'
-                for a in content['annotations']
-                if a['image_id'] == image['id']
-                for x, y, w, h in [a['bbox']]
-            ]
-            stem = image['file_name'].rpartition('.')[0]
-            (out / f'labels/{split}/{stem}.txt').write_text('\n'.join(rows))
-    names = ', '.join(repr(str(number)) for number in range(10))
-    (out / 'data.yaml').write_text(f'train: images/train\nval: images/val\nnames: [{names}]\n')
 
 
 def test_yolo_is_checked_as_the_coco_files_that_it_was_made_of(run, data, tmp_path):
@@ -160,7 +140,7 @@ def test_yolo_is_checked_as_the_coco_files_that_it_was_made_of(run, data, tmp_pa
 def test_all_faults_of_yolo_are_in_one_table_and_in_the_image(run, data, tmp_path):
     own = tmp_path / 'own'
     write_yolo(data.folder, own)
-    assert run('check_data', 'own', '--workers', 0, '--out', 'clean').code == 0
+    assert run('check_data', 'own', '--workers', 0, '--out-dir', 'clean').code == 0
     labels = sorted((own / 'labels/train').iterdir())
     labels[0].write_text('0 48 30 20 20\n')
     labels[1].write_text('17 0.5 0.5 0.2 0.2\n0 0.5 0.5 0.2\n')
@@ -171,22 +151,25 @@ def test_all_faults_of_yolo_are_in_one_table_and_in_the_image(run, data, tmp_pat
     (own / 'labels/val/more.txt').write_text('')
     text = (own / 'data.yaml').read_text()
     (own / 'data.yaml').write_text(text + 'nc: 11\n')
-    result = run('check_data', 'own', '--workers', 0, '--out', 'found')
+    result = run('check_data', 'own', '--workers', 0, '--out-dir', 'found')
     assert result.code == 1
     assert result.err == ''
     for line in (
         'own/: names of classes or paths that cannot be used: 1 [bad-layout]',
-        f'train: rows of label files with pixels in place of fractions: 1 of {rows} [pixel-row]',
-        "-> divide x and width by the image's width, y and height by its height",
+        f'train: label rows with pixels in place of fractions: 1 of {rows} [pixel-row]',
+        '-> divide by the width or height of the image',
         f'with a class that has no name: 1 of {rows} [unknown-class-number]',
         f'that are neither a box nor a polygon: 1 of {rows} [bad-label-row]',
         'train: images without a label file: 1 of 12 [missing-label-file]',
         'val: images that are in the training split, too: 1 of 7 [overlap]',
         'training would fail or mislead',
-        'next: mend the errors, then run this again',
+        'next: fix the errors, then run this again',
     ):
         assert line in result.out
-    with Image.open(tmp_path / 'found/data.png') as found, Image.open('clean/data.png') as clean:
+    with (
+        Image.open(tmp_path / 'found/data.png') as found,
+        Image.open(tmp_path / 'clean/data.png') as clean,
+    ):
         corners = [
             np.asarray(image.convert('RGB'))[-40:, image.width // 2 :] for image in (found, clean)
         ]
@@ -243,7 +226,7 @@ def test_the_command_that_comes_next_takes_the_folder_that_was_checked(
     python, tool, config, option, folder = shlex.split(line.removeprefix('next: '))
     assert (python, tool, option) == ('python', 'tools/train.py', '--data')
     cfg = edit.load_config(project_root / config)
-    trained = use_folder(cfg, folder, tmp_path / 'out', None)
+    trained = use_folder(cfg, tmp_path / folder, tmp_path / 'out', None)
     assert trained.layout.kind == layout
     assert trained.layout.root == own
 
@@ -276,7 +259,7 @@ def test_a_folder_without_training_data_is_an_error_and_validation_data_alone_is
     training = file.rename(data.folder.parent / 'train.json')
     result = run('check_data', data.folder, '--no-decode')
     assert result.code == 1
-    assert 'data sets without a part for training: 1 [no-training-split]' in result.out
+    assert 'datasets without a part for training: 1 [no-training-split]' in result.out
     pair = (training, data.folder / 'train2017')
     for arguments in (
         [data.folder / 'annotations/instances_val2017.json'], [*pair, '--val', data.folder]

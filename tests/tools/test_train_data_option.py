@@ -2,82 +2,16 @@
 
 import json
 import shutil
-from xml.sax.saxutils import escape
 
-import numpy as np
 import pytest
 import torch
-from PIL import Image
-from tool_results import error_of
+from own_layouts import write_voc, write_yolo
+from tool_runs import logged
 
 from tresnet_det.engine import config as edit
 
 NAMES = tuple('0123456789')
-SPLITS = {'train2017': 'train', 'val2017': 'val'}
-
-
-def read_demo(root):
-    """Yield split, image and its boxes (number, x, y, w, h) of the demo's COCO files."""
-    for old, split in SPLITS.items():
-        content = json.loads((root / f'annotations/instances_{old}.json').read_text())
-        for image in content['images']:
-            boxes = [
-                (a['category_id'] - 1, *a['bbox'])
-                for a in content['annotations']
-                if a['image_id'] == image['id']
-            ]
-            yield split, root / old / image['file_name'], image, boxes
-
-
-def write_yolo(root, out):
-    """The demo data as YOLO keeps it, with a data.yaml."""
-    for split, file, image, boxes in read_demo(root):
-        width, height = image['width'], image['height']
-        target = out / f'images/{split}/{file.name}'
-        labels = out / f'labels/{split}/{file.stem}.txt'
-        for path in (target, labels):
-            path.parent.mkdir(parents=True, exist_ok=True)
-        shutil.copy(file, target)
-        rows = [
-            f'{n} {(x + w / 2) / width:.6f} {(y + h / 2) / height:.6f} {w / width:.6f} '
-            f'{h / height:.6f}\n'
-            for n, x, y, w, h in boxes
-        ]
-        labels.write_text(''.join(rows))
-    names = ', '.join(f"'{name}'" for name in NAMES)
-    (out / 'data.yaml').write_text(f'train: images/train\nval: images/val\nnames: [{names}]\n')
-
-
-def write_voc(root, out):
-    """The demo data as Pascal VOC keeps it, below a folder of its own."""
-    out = out / 'VOCdevkit/VOC2012'
-    for part in ('Annotations', 'ImageSets/Main', 'JPEGImages'):
-        (out / part).mkdir(parents=True)
-    lists = {}
-    for split, file, image, boxes in read_demo(root):
-        name = f'{split}_{file.stem}'
-        lists.setdefault(split, []).append(name)
-        shutil.copy(file, out / f'JPEGImages/{name}.png')
-        objects = ''.join(
-            f'<object><name>{escape(NAMES[n])}</name><bndbox><xmin>{x + 1}</xmin><ymin>{y + 1}'
-            f'</ymin><xmax>{x + w}</xmax><ymax>{y + h}</ymax></bndbox></object>'
-            for n, x, y, w, h in boxes
-        )
-        size = f'<size><width>{image["width"]}</width><height>{image["height"]}</height></size>'
-        text = f'<annotation>{size}{objects}</annotation>'
-        (out / f'Annotations/{name}.xml').write_text(text)
-    for split, members in lists.items():
-        (out / f'ImageSets/Main/{split}.txt').write_text('\n'.join(members))
-
-
-def figures(work):
-    """Losses and validations of a training, from the log that mmengine writes."""
-    (scalars,) = work.glob('*/vis_data/scalars.json')
-    records = [json.loads(line) for line in scalars.read_text().splitlines()]
-    return {
-        key: [r[key] for r in records if key in r]
-        for key in ('loss', 'loss_bbox', 'lr', 'coco/bbox_mAP', 'coco/bbox_mAP_50')
-    }
+BATCH_64 = dict(batch_size=64)
 
 
 def weights(work):
@@ -109,23 +43,19 @@ def base(config):
 
 @pytest.mark.parametrize('write', [write_yolo, write_voc])
 def test_a_folder_trains_and_tests_as_the_config_written_by_hand_does(
-    write, config, base, data, run, tmp_path
+    write, trained, base, data, run, tmp_path
 ):
-    options = ['--cfg-options', 'default_hooks.logger.interval=1', 'model.test_cfg.score_thr=0']
-    hand = run('train', config, '--work-dir', 'hand', *options, 'experiment_name=hand')
-    assert hand.code == 0, hand.err
-    folder = tmp_path / 'own'
+    hand, folder = trained('detection'), tmp_path / 'own'
     write(data.folder, folder)
     before = sorted(folder.rglob('*'))
-    own = run('train', base, '--data', folder, *options, 'experiment_name=own')
+    own = run('train', base, '--data', folder)
     assert own.code == 0, own.err
 
     work = tmp_path / 'work_dirs/base_own'  # of the folder's name
-    expected = figures(tmp_path / 'hand')
-    assert len(expected['loss']) == 6
-    assert figures(work) == expected
-    # So short a training finds nothing: that as much is measured is seen by weights and truth.
-    first, second = (weights(path) for path in (tmp_path / 'hand', work))
+    assert len(hand.logged('loss')) == 6
+    for key in ('loss', 'loss_bbox', 'lr', 'coco/bbox_mAP', 'coco/bbox_mAP_50'):
+        assert logged(work, key) == hand.logged(key)
+    first, second = (weights(path) for path in (hand.work_dir, work))
     assert first.keys() == second.keys()
     assert all(torch.equal(first[key], second[key]) for key in first)
     assert truth(work / 'data/instances_val.json') == truth(
@@ -142,37 +72,35 @@ def test_a_folder_trains_and_tests_as_the_config_written_by_hand_does(
         '  train   12 images, ',
         "  classes 10: '0', '1', ",
         'base_own/data; nothing in the data folder is changed',
-        '2 epochs of 3 steps, batch 4, learning rate 0.00025 (0.001 for a batch of 16)',
+        '2 epochs of 3 steps, batch 4, learning rate 0.0005 (0.001 for a batch of 8)',
         'best checkpoint by coco/bbox_mAP, averaged weights (EMA), stops after 5 validations',
     ):
         assert line in own.out
-    as_run = edit.load_config(work / 'base.py')
-    assert as_run.model.bbox_head.num_classes == 10
-
-    # What the training printed as the next command, and --data with the config it began with.
-    for arguments in ([work / 'base.py', work], [base, work, '--data', folder]):
-        out = tmp_path / 'figures.json'
-        result = run('test', *arguments, '--out', out, *options)
-        assert result.code == 0, result.err
-        metrics = json.loads(out.read_text())['metrics']
-        assert metrics['coco/bbox_mAP'] == max(expected['coco/bbox_mAP'])
-        assert 'on 6 images' in result.out
-    assert f'--data {folder.name}' in result.out
+    assert edit.load_config(work / 'base.py').model.bbox_head.num_classes == 10
+    # What the training printed as the next command, or --data with the config it began with.
+    arguments = [work / 'base.py', work] if write is write_voc else [base, work, '--data', folder]
+    result = run('test', *arguments, '--out', tmp_path / 'figures.json')
+    assert result.code == 0, result.err
+    metrics = json.loads((tmp_path / 'figures.json').read_text())['metrics']
+    assert metrics['coco/bbox_mAP'] == max(hand.logged('coco/bbox_mAP'))
+    assert 'on 6 images' in result.out
+    assert (f'--data {folder.name}' in result.out) == (write is write_yolo)
 
 
-def test_a_checkpoint_is_not_measured_on_classes_that_it_does_not_know(base, data, run, tmp_path):
-    folder = tmp_path / 'own'
+def test_a_checkpoint_is_not_measured_on_classes_that_it_does_not_know(
+    trained, base, data, run, tmp_path
+):
+    folder, done = tmp_path / 'own', trained('detection')
     write_yolo(data.folder, folder)
-    options = ['--cfg-options', 'train_cfg.max_epochs=1']
-    assert run('train', base, '--data', folder, '--work-dir', 'work', *options).code == 0
     text = (folder / 'data.yaml').read_text()
     (folder / 'data.yaml').write_text(text.replace("'9'", "'nine'"))
-    line = error_of(run('test', base, 'work', '--data', folder))
+    arguments = ('test', base, done.checkpoint, '--data', folder, '--work-dir', 'test')
+    line = run(*arguments).error
     assert "has the classes 'nine', which the checkpoint does not know" in line
     # The same names in another order are put into the checkpoint's.
     (folder / 'data.yaml').write_text(text.replace("'0', '1'", "'1', '0'"))
-    assert run('test', base, 'work', '--data', folder).code == 0
-    written = json.loads((tmp_path / 'work/test/data/instances_val.json').read_text())
+    assert run(*arguments).code == 0
+    written = json.loads((tmp_path / 'test/data/instances_val.json').read_text())
     assert [c['name'] for c in written['categories']] == list(NAMES)
 
 
@@ -180,66 +108,41 @@ def test_without_validation_a_part_of_the_training_becomes_it(base, data, run, t
     folder = tmp_path / 'own'
     shutil.copytree(data.folder / 'train2017', folder / 'images')
     shutil.copy(data.folder / 'annotations/instances_train2017.json', folder / 'labels.json')
-    # A group norm of one channel a group needs more than one image at a level of 1 x 1.
-    options = ['--cfg-options', 'train_cfg.max_epochs=1', 'model.bbox_head.feat_channels=64']
+    options = ['--cfg-options', 'train_cfg.max_epochs=1']
     result = run('train', base, '--data', folder, '--work-dir', 'work', *options)
     assert result.code == 0, result.err
-    assert 'no validation split: 1 of the 12 training images are kept apart' in result.out
+    assert 'no validation split: 1 of the 12 training images are held out' in result.out
     result = run('test', 'work/base.py', 'work')
     assert result.code == 0, result.err
     assert 'on 1 images' in result.out
 
 
-def test_class_folders_without_validation_train_and_test(project_root, run, tmp_path):
-    cfg = edit.load_config(project_root / 'configs/transfer/tresnet_m_folders.py')
-    edit.drop_pretrained(cfg)
-    for loader in edit.LOADERS:
-        cfg[loader].dataset.pipeline = [dict(type='Resize', size=(64, 64))]
-        cfg[loader].update(num_workers=0, persistent_workers=False, pin_memory=False)
-    cfg.model.backbone.arch = dict(depths=(1, 1, 1, 1), width_factor=0.25)
-    cfg.model.head.in_channels = 512
-    cfg.train_cfg.update(max_epochs=1, val_interval=1)
-    cfg.param_scheduler = [dict(type='ConstantLR', factor=1.0, by_epoch=True, end=1)]
-    cfg.dump(tmp_path / 'tiny.py')
-    rng = np.random.default_rng(0)
-    for number, name in enumerate(('blue', 'green', 'red')):
-        for i in range(4):
-            path = tmp_path / f'own/{name}/{i}.png'
-            path.parent.mkdir(parents=True, exist_ok=True)
-            image = rng.integers(0, 80, (64, 64, 3), np.uint8)
-            image[..., 2 - number] += 120
-            Image.fromarray(image).save(path)
-    result = run('train', 'tiny.py', '--data', 'own', '--work-dir', 'work')
+def test_class_folders_without_validation_train_and_test(tiny_config, class_folders, run, tmp_path):
+    config = tiny_config('classification', tmp_path, train_dataloader=BATCH_64)
+    options = ('--data', class_folders / 'train', '--work-dir', 'work')
+    result = run('train', config, *options, '--cfg-options', 'train_cfg.max_epochs=1')
     assert result.code == 0, result.err
     for line in (
         "  classes 3: 'blue', 'green', 'red'",
-        '3 of the 12 training images are kept apart',  # one of each class
+        '3 of the 12 training images are held out',  # one of each class
         'batch of 9 instead of 64: there are no more',
         'best accuracy/top1',
     ):
         assert line in result.out
-    assert edit.load_config(tmp_path / 'work/tiny.py').train_dataloader.drop_last is False
-    result = run('test', 'tiny.py', 'work', '--data', 'own')
+    assert edit.load_config(tmp_path / 'work' / config.name).train_dataloader.drop_last is False
+    result = run('test', config, 'work', '--data', class_folders / 'train')
     assert result.code == 0, result.err
     assert 'on 3 images' in result.out
 
 
-def test_several_labels_train_on_yolo_too(project_root, data, run, tmp_path):
-    cfg = edit.load_config(project_root / 'configs/multilabel_tresnet_m_448.py')
-    edit.drop_pretrained(cfg)
-    for loader in edit.LOADERS:
-        cfg[loader].dataset.pipeline = [dict(type='Resize', size=(64, 64))]
-        cfg[loader].update(num_workers=0, persistent_workers=False, pin_memory=False)
-    cfg.model.backbone.arch = dict(depths=(1, 1, 1, 1), width_factor=0.25)
-    cfg.model.head.in_channels = 512
-    cfg.train_cfg.update(max_epochs=1, val_interval=1)
-    cfg.param_scheduler = [dict(type='ConstantLR', factor=1.0, by_epoch=True, end=1)]
-    cfg.dump(tmp_path / 'tiny.py')
+def test_several_labels_train_on_yolo_too(tiny_config, data, run, tmp_path):
+    config = tiny_config('multilabel', tmp_path, model=dict(head=dict(num_classes=80)))
     write_yolo(data.folder, tmp_path / 'own')
-    result = run('train', 'tiny.py', '--data', 'own/data.yaml', '--work-dir', 'work')
+    options = ('--work-dir', 'work', '--cfg-options', 'train_cfg.max_epochs=1')
+    result = run('train', config, '--data', 'own/data.yaml', *options)
     assert result.code == 0, result.err
     assert 'best multilabel/mAP' in result.out
-    assert edit.load_config(tmp_path / 'work/tiny.py').model.head.num_classes == 10
+    assert edit.load_config(tmp_path / 'work' / config.name).model.head.num_classes == 10
 
 
 # ---------------------------------------------------------------------------------------------
@@ -250,7 +153,7 @@ def test_several_labels_train_on_yolo_too(project_root, data, run, tmp_path):
 def test_data_excludes_the_other_ways_to_name_data(base, run, other):
     for tool in ('train', 'test'):
         arguments = [base] + ['x.pth'] * (tool == 'test')
-        line = error_of(run(tool, *arguments, '--data', 'x', *other))
+        line = run(tool, *arguments, '--data', 'x', *other).error
         assert f'argument {other[0]}: not allowed with argument --data' in line
 
 
@@ -258,14 +161,14 @@ def test_no_folder_an_empty_one_an_unknown_layout_and_two_at_once_are_named(
     base, data, run, tmp_path
 ):
     folder = tmp_path / 'own'
-    assert f'{folder}: no folder there' in error_of(run('train', base, '--data', folder))
+    assert f'{folder}: no folder there' in run('train', base, '--data', folder).error
     folder.mkdir()
-    assert 'it is empty' in error_of(run('train', base, '--data', folder))
+    assert 'it is empty' in run('train', base, '--data', folder).error
     (folder / 'notes.txt').write_text('')
-    assert "wanted is COCO's JSON" in error_of(run('train', base, '--data', folder))
+    assert "wanted is COCO's JSON" in run('train', base, '--data', folder).error
     shutil.copytree(data.folder, folder, dirs_exist_ok=True)
     write_yolo(data.folder, folder)
-    line = error_of(run('train', base, '--data', folder))
+    line = run('train', base, '--data', folder).error
     assert "has several layouts, COCO's JSON" in line
     assert not (tmp_path / 'work_dirs').exists()
 
@@ -276,7 +179,7 @@ def test_a_bad_row_of_a_label_file_is_named_before_anything_is_written(base, dat
     file = sorted((folder / 'labels/train').iterdir())[2]
     file.write_text(file.read_text() + '12 0.5 0.5 0.1 0.1\n')
     row = len(file.read_text().splitlines())
-    line = error_of(run('train', base, '--data', folder))
+    line = run('train', base, '--data', folder).error
     assert f'{file}:{row}: the class 12, and' in line
     assert not (tmp_path / 'work_dirs').exists()
 
@@ -284,5 +187,5 @@ def test_a_bad_row_of_a_label_file_is_named_before_anything_is_written(base, dat
 def test_a_work_directory_that_is_a_file_is_named(base, data, run, tmp_path):
     write_yolo(data.folder, tmp_path / 'own')
     (tmp_path / 'file').write_text('')
-    line = error_of(run('train', base, '--data', 'own', '--work-dir', 'file'))
+    line = run('train', base, '--data', 'own', '--work-dir', 'file').error
     assert 'file/data/instances_train.json cannot be written: Not a directory' in line

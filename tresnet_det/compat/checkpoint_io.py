@@ -2,10 +2,10 @@
 
 Everything goes through ``torch.load(weights_only=True)``: our own
 :func:`load_checkpoint_file`, and every scheme of mmengine's ``CheckpointLoader`` (its downloads
-ask torch for the unsafe way by default, on every torch). ``Runner.resume`` would execute the text
-in ``meta['config']``, so that key is left out; mmengine never writes it. Inferencers would execute
-``meta['cfg']`` where no config is given: :mod:`.inferencers` refuses that. What a user names as a
-config is a program, and is run.
+ask torch for the unsafe way by default, on every torch). What was read goes through
+:func:`~.checkpoint_content.check_content`. Inferencers would execute ``meta['cfg']`` where no
+config is given: :mod:`.inferencers` refuses that. What a user names as a config is a program, and
+is run.
 """
 
 import contextlib
@@ -23,6 +23,7 @@ from typing import Any
 import torch
 
 from ..errors import InputError, MissingFileError
+from .checkpoint_content import check_content
 
 MapLocation = str | torch.device | Callable | dict | None
 
@@ -51,8 +52,13 @@ def load_checkpoint_file(
 
     Raises:
         MissingFileError: there is no such file.
-        InputError: the file is truncated, no checkpoint, or needs what is not allowed.
+        InputError: the file is truncated, no checkpoint, needs what is not allowed, or holds
+            weights that are none.
     """
+    return check_content(_read_file(path, map_location), os.fspath(path))
+
+
+def _read_file(path: str | os.PathLike, map_location: MapLocation) -> Any:
     path = Path(path).expanduser()
     if path.is_dir():
         raise InputError(f'{path} is a folder; name a checkpoint file in it')
@@ -61,14 +67,11 @@ def load_checkpoint_file(
     if path.suffix == '.safetensors':
         return _load_safetensors(path, map_location)
     try:
-        content = torch.load(path, map_location=map_location, weights_only=True)
+        return torch.load(path, map_location=map_location, weights_only=True)
     except Exception as error:  # a broken pickle can fail in any way at all
         if _is_machines_fault(error):
             raise
         raise InputError(f'{path}: {_reason(path, error)}') from error
-    if not isinstance(content, dict):
-        raise InputError(f'{path}: not a checkpoint (a {type(content).__name__}, not a dict)')
-    return content
 
 
 def allow_mmengine_types() -> None:
@@ -81,8 +84,8 @@ def allow_mmengine_types() -> None:
 def guard_mmengine_loader() -> None:
     """Make mmengine's ``CheckpointLoader`` read with ``weights_only=True``, whatever the scheme.
 
-    Local files go to :func:`load_checkpoint_file`. The other schemes keep their loaders, which
-    run with torch's own switch for the safe way.
+    Local files are read as by :func:`load_checkpoint_file`. The other schemes keep their loaders,
+    which run with torch's own switch for the safe way.
     """
     from mmengine.runner.checkpoint import CheckpointLoader
 
@@ -97,21 +100,22 @@ def guard_mmengine_loader() -> None:
     ) -> dict[str, Any]:
         with _weights_only_forced():
             try:
-                return _without_code(unguarded(cls, filename, map_location, logger))
+                content = unguarded(cls, filename, map_location, logger)
             except InputError:
                 raise  # of a local file
             except (OSError, EOFError, RuntimeError, pickle.UnpicklingError) as error:
                 if _is_machines_fault(error):
                     raise
                 raise InputError(f'{filename}: {_download_reason(error)}') from error
+        return check_content(content, filename)
 
     vars(load_checkpoint).update(weights_only=True)
     CheckpointLoader.load_checkpoint = classmethod(load_checkpoint)
 
 
-def load_from_local(filename: str, map_location: MapLocation = None) -> dict[str, Any]:
+def load_from_local(filename: str, map_location: MapLocation = None) -> Any:
     """The scheme for local files; mmengine makes its log line from this function's name."""
-    return load_checkpoint_file(filename, map_location)
+    return _read_file(filename, map_location)
 
 
 @contextlib.contextmanager
@@ -125,15 +129,6 @@ def _weights_only_forced() -> Iterator[None]:
         finally:
             del os.environ[_FORCE]
             os.environ.update({name: value for name, value in before.items() if value is not None})
-
-
-def _without_code(checkpoint: Any) -> Any:
-    """Leave out ``meta['config']``, which ``Runner.resume`` would execute."""
-    # By dict's own methods: a file can put others into the attributes of an OrderedDict.
-    meta = dict.get(checkpoint, 'meta') if isinstance(checkpoint, dict) else None
-    if not isinstance(meta, dict) or not dict.__contains__(meta, 'config'):
-        return checkpoint
-    return {**checkpoint, 'meta': {k: v for k, v in dict.items(meta) if k != 'config'}}
 
 
 def _is_machines_fault(error: Exception) -> bool:
@@ -178,17 +173,17 @@ def _reason(path: Path, error: Exception) -> str:
 
 
 def _download_reason(error: Exception) -> str:
-    """Return why what another scheme than the local one fetches could not be had, or read."""
+    """Return why what another scheme than the local one fetches could not be downloaded or read."""
     refusal = _refusal(error)
     if refusal is not None:
         return refusal
     if isinstance(error, urllib.error.HTTPError):
         return f'{error.url}: the server answers {error.code} {error.reason}'
     if isinstance(error, OSError):
-        return f'cannot be had ({getattr(error, "reason", None) or error})'
+        return f'cannot be downloaded ({getattr(error, "reason", None) or error})'
     return (
         f'truncated or no checkpoint ({_detail(error)}); delete the file that was downloaded to '
-        f'{torch.hub.get_dir()}/checkpoints, then it is fetched anew'
+        f'{torch.hub.get_dir()}/checkpoints, then it is downloaded again'
     )
 
 

@@ -1,10 +1,9 @@
-"""Data sets: the demo digits, readers and converters, checks.
+"""Datasets and transforms that configs name, and the demo data.
 
 Importing it registers `LoadImage`, `ImageFolderDataset`, `MultiLabelDataset`, `TorchvisionDataset`
-and `stack_samples`.
+and `stack_samples`. What is on disk is read by :mod:`tresnet_det.readers`.
 
-The converters and checks are imported from their modules, so that this stays light; so does
-torchvision, which takes a second, until an image or a transform needs it.
+Torchvision, whose import takes a second, is imported where an image or a transform needs it.
 """
 
 from .collate import stack_samples

@@ -1,14 +1,15 @@
 """Several labels per image: COCO's JSON, CSV or class folders."""
 
+import logging
 from collections.abc import Mapping, Sequence
-from pathlib import Path
 
 from mmdet.registry import DATASETS
 from mmengine.logging import print_log
 
 from ..errors import InputError
-from .classification import ClassificationDataset, resolve_classes, resolve_folder
-from .formats.multilabel_readers import read_coco, read_csv, read_folders
+from ..readers.config import label_source
+from ..readers.data import nothing_usable, read_strictly
+from .classification import ClassificationDataset
 from .pipeline import MULTI_LABEL_TEST_PIPELINE, MULTI_LABEL_TRAIN_PIPELINE
 
 
@@ -17,7 +18,7 @@ class MultiLabelDataset(ClassificationDataset):
     """Images with any number of labels each.
 
     Read from a COCO instances file (``.json``), a CSV file (``.csv``) or, without ``ann_file``, a
-    folder for each class, as :mod:`tresnet_det.datasets.formats.multilabel_readers` describes them.
+    folder for each class, as the readers of :mod:`tresnet_det.readers` describe them.
     A label of -1 in a CSV file is unknown: the losses and the metric pass over it.
 
     Args:
@@ -49,29 +50,23 @@ class MultiLabelDataset(ClassificationDataset):
         test_mode: bool = False,
         filter_empty: bool = True,
     ) -> None:
-        folder = resolve_folder(data_root, data_prefix)
-        classes = resolve_classes(metainfo)
-        path = Path(data_root, ann_file)
-        kind = path.suffix.lower() if ann_file else ''
-        if kind not in ('', '.json', '.csv'):
-            raise InputError(f'ann_file {path} must be a .json (COCO) or .csv file')
-        if kind == '':
-            names, labels, classes = read_folders(folder, classes)
-        else:
-            read = read_coco if kind == '.json' else read_csv
-            names, labels, classes = read(path, folder, classes)
+        source = label_source(data_root, ann_file, data_prefix, metainfo, several=True)
+        split, warnings = read_strictly(source)
+        for line in warnings:
+            print_log(line, 'current', logging.WARNING)
+        names, labels = split.files, split.matrix()
         if filter_empty:
             kept = (labels == 1).any(1).nonzero()[0]
             dropped = len(names) - len(kept)
             if dropped:
                 print_log(
-                    f'{path}: left out {dropped} of {len(names)} images, of which no class is '
-                    'known to be there (filter_empty=False keeps them)',
+                    f'{source.ann_file}: skipped {dropped} of {len(names)} images, of which no '
+                    'class is known to be there (filter_empty=False keeps them)',
                     'current',
                 )
             names, labels = [names[i] for i in kept], labels[kept]
         if not names:
-            raise InputError(f'{path}: no image has a label of the classes: nothing to learn')
+            raise InputError(nothing_usable(source.ann_file))
         if pipeline is None:
             pipeline = MULTI_LABEL_TEST_PIPELINE if test_mode else MULTI_LABEL_TRAIN_PIPELINE
-        super().__init__(folder, names, labels, classes, pipeline)
+        super().__init__(split.folder, names, labels, split.classes, pipeline)

@@ -10,10 +10,12 @@ from typing import Any
 import numpy as np
 import torch
 from mmdet.registry import DATASETS
-from mmengine.dist import barrier
+from mmengine.dist import barrier, is_distributed
 
 from ..errors import InputError, MissingFileError, few
-from .classification import LabelledImages, resolve_classes, suggest
+from ..readers.classes import suggest
+from ..readers.config import resolve_classes
+from .classification import LabelledImages
 from .decode import decode_rgb, to_tensor
 from .pipeline import TEST_PIPELINE, TRAIN_PIPELINE
 
@@ -163,7 +165,7 @@ def _build(name: str, data_root: str, kwargs: Mapping) -> Any:
     if 'loader' in takes:
         arguments.setdefault('loader', decode_rgb)
     # All processes of a machine share its disk: the first downloads, then the others look.
-    first = os.environ.get('LOCAL_RANK', '0') == '0'
+    first = not is_distributed() or os.environ.get('LOCAL_RANK', '0') == '0'
     if download and not first:
         barrier()
     try:

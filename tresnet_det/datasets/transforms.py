@@ -2,7 +2,6 @@
 
 import hashlib
 import logging
-import os
 from typing import Any
 
 import cv2
@@ -12,6 +11,7 @@ import torch
 from mmcv.transforms import LoadImageFromFile
 from mmdet.registry import TRANSFORMS
 from mmengine import fileio
+from mmengine.dist import is_main_process
 from mmengine.logging import print_log
 
 from ..errors import InputError, MissingFileError
@@ -121,8 +121,7 @@ class LoadImage(LoadImageFromFile):
             number = self.num_skipped
             files = f'{number} file{"s" * (number > 1)} skipped so far on this process'
             # Beyond the first process mmengine's loggers pass nothing below an error.
-            first = os.environ.get('RANK', '0') == '0'
-            level = logging.WARNING if first else logging.ERROR
+            level = logging.WARNING if is_main_process() else logging.ERROR
             print_log(f'skipped {error}; {files}', logger='current', level=level)
 
     def __repr__(self) -> str:

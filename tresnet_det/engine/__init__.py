@@ -4,7 +4,7 @@ from .backbone_speed import BackboneSpeedHook
 from .checkpoint_guard import CheckpointGuardHook
 from .checkpoint_hook import SafeCheckpointHook
 from .hooks import CurvesHook, ProgressBarHook
-from .non_finite.hook import StopOnNonFiniteHook
+from .non_finite import StopOnNonFiniteHook
 from .predictions_image import PredictionsImageHook
 from .sgdw import SGDW
 from .shared_statistics import ShareStatisticsHook

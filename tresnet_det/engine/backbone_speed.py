@@ -20,7 +20,7 @@ class BackboneSpeedHook(Hook):
     testing. The model is changed in place before anything is loaded, so that names and values of
     its state stay as they are; checkpoints hold ordinary contiguous tensors. The head and the
     neck take the backbone's features in whatever layout they come. Under DDP, torch warns once of
-    strides that changed: it arranges its buckets anew after the first iteration.
+    strides that changed: it arranges its buckets again after the first iteration.
 
     Args:
         channels_last: Keep the weights of the convolutions in channels-last layout and bring the

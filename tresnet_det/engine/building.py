@@ -71,7 +71,7 @@ def _check_work_dir(path: Path) -> None:
 
 
 def _check_neck(cfg: Config, runner: Runner) -> None:
-    """Hold the neck against what the backbone declares, which PyTorch would report as a shape."""
+    """Compare the neck with what the backbone declares, which PyTorch would report as a shape."""
     given = _given_channels(runner)
     neck = cfg.model.get('neck') or {}
     first = neck[0] if isinstance(neck, (list, tuple)) else neck  # ATSS with DyHead has two
@@ -90,7 +90,7 @@ def _given_channels(runner: Runner) -> object:
 
 
 def _check_head(cfg: Config, runner: Runner) -> None:
-    """Hold a classifier's head against the backbone's last channels, likewise."""
+    """Compare a classifier's head with the backbone's last channels, likewise."""
     given = _given_channels(runner)
     taken = (cfg.model.get('head') or {}).get('in_channels')
     if isinstance(given, tuple) and taken is not None and taken != given[-1]:

@@ -4,13 +4,14 @@ from typing import Any
 
 from mmdet.registry import HOOKS
 from mmengine.hooks import Hook
-from mmengine.model import is_model_wrapper
+from mmengine.model import BaseTTAModel, is_model_wrapper
 from mmengine.runner import BaseLoop, Runner, find_latest_checkpoint
+from mmengine.runner.checkpoint import get_state_dict
 from torch import nn
 
+from ..checkpoints.img_norm import read_img_norm, warn_of_other_img_norm
+from ..checkpoints.load import Checkpoint, fit_weights
 from ..errors import InputError
-from ..input_convention import compare, read_convention
-from .key_match import KeyMatch, match_keys
 
 
 @HOOKS.register_module()
@@ -21,10 +22,10 @@ class CheckpointGuardHook(Hook):
     AP of nearly 0 and no error. Testing and resuming need every tensor; for ``load_from``, the
     start of a fine-tuning, a share of ``min_share`` is enough, in which the parts of a head
     that depend on the number of classes do not count. Checkpoints that it is there to save hold
-    the model's input convention; loading one under another is a warning.
+    the model's image normalization; loading one under another is a warning.
 
     Args:
-        min_share: The share of the model's tensors, in [0, 1], that ``load_from`` must bring.
+        min_share: The share of the model's tensors, in [0, 1], that ``load_from`` needs.
     """
 
     priority = 'HIGH'  # before the EMA hook, which loads the weights itself
@@ -33,53 +34,50 @@ class CheckpointGuardHook(Hook):
         self.min_share = min_share
 
     def before_save_checkpoint(self, runner: Runner, checkpoint: dict[str, Any]) -> None:
-        """Write down what the weights were trained on, in ``meta['input']``."""
+        """Write down what the weights were trained with, in ``meta['input']``."""
         preprocessor = getattr(_unwrapped(runner.model), 'data_preprocessor', None)
         if preprocessor is not None:
-            checkpoint['meta']['input'] = read_convention(preprocessor)
+            checkpoint['meta']['input'] = read_img_norm(preprocessor)
 
     def after_load_checkpoint(self, runner: Runner, checkpoint: dict[str, Any]) -> None:
         """Compare, when the file is read and before its weights go into the model.
 
+        mmengine then loads the model's own state dict with everything in it that fits, and has
+        nothing to report itself.
+
         Raises:
             InputError: The checkpoint does not fit.
         """
-        self._compare_input(runner, checkpoint)
-        match = match_keys(runner.model.state_dict(), checkpoint.get('state_dict', checkpoint))
-        file = _checkpoint_name(runner)
-        needs_all = _needs_all(runner)
-        if match.complete if needs_all else match.share >= self.min_share:
-            if not (match.complete and not match.unexpected):
-                runner.logger.warning(f'{file}: {_count(match)}.')
-            else:
-                runner.logger.info(f'{file}: all {len(match.matched)} tensors fit.')
-            return
-        aim, go_on = 'test or resume needs every tensor', ''
-        if not needs_all:
-            aim = f'load_from needs {self.min_share:.0%} of the tensors'
-            go_on = (
-                f'; to train on all the same, set min_share (now {self.min_share:g}) of '
+        found = Checkpoint(_checkpoint_name(runner), checkpoint)
+        report, state_dict = fit_weights(get_state_dict(runner.model), found.weights, found.source)
+        if _needs_all(runner):
+            if not report.complete:
+                raise report.refuse()
+        elif report.share < self.min_share:
+            raise InputError(
+                f'{report.refuse()}. load_from needs {self.min_share:.0%} of the tensors; to '
+                f'train all the same, set min_share (now {self.min_share:g}) of '
                 'CheckpointGuardHook in custom_hooks lower'
             )
-        raise InputError(
-            f'{file} does not fit the model ({aim}): {_count(match)}; first: '
-            f'{match.first_problem}; {_advice(match)}{go_on}.'
-        )
-
-    @staticmethod
-    def _compare_input(runner: Runner, checkpoint: dict[str, Any]) -> None:
-        trained_on = (checkpoint.get('meta') or {}).get('input')
-        preprocessor = getattr(_unwrapped(runner.model), 'data_preprocessor', None)
-        if trained_on is None or preprocessor is None:
-            return
-        name = f'the weights of {_checkpoint_name(runner)}'
-        warning = compare(read_convention(preprocessor), trained_on, name)
-        if warning:
-            runner.logger.warning(warning)
+        if runner._resume:
+            for key in ('epoch', 'iter'):
+                if not isinstance(found.meta.get(key), int):
+                    raise InputError(f'{found.source}: meta has no {key!r}: nothing to resume')
+        report.log()
+        warn_of_other_img_norm(_unwrapped(runner.model), found.meta.get('input'), found.source)
+        checkpoint['state_dict'] = state_dict
+        if 'ema_state_dict' in checkpoint:  # the EMA hook swaps the two by their keys
+            checkpoint['ema_state_dict'] = {
+                k: v
+                for k, v in checkpoint['ema_state_dict'].items()
+                if k == 'steps' or k.removeprefix('module.') in state_dict
+            }
 
 
 def _unwrapped(model: Any) -> nn.Module:
-    return model.module if is_model_wrapper(model) else model
+    while is_model_wrapper(model) or isinstance(model, BaseTTAModel):
+        model = model.module
+    return model
 
 
 def _needs_all(runner: Runner) -> bool:
@@ -97,31 +95,3 @@ def _needs_all(runner: Runner) -> bool:
 def _checkpoint_name(runner: Runner) -> str:
     latest = find_latest_checkpoint(runner.work_dir) if runner._resume else None
     return str(runner._load_from or latest or 'The checkpoint')
-
-
-def _count(match: KeyMatch) -> str:
-    listed = {
-        'missing': match.missing,
-        'of another shape': list(match.reshaped),
-        'not used': match.unexpected,
-    }
-    parts = [f'{len(match.matched)} tensors fit']
-    for what, keys in listed.items():
-        if keys:
-            more = ', ...' if len(keys) > 3 else ''
-            parts.append(f'{len(keys)} {what} ({", ".join(keys[:3])}{more})')
-    return ', '.join(parts)
-
-
-def _advice(match: KeyMatch) -> str:
-    if not match.missing and len(match.class_count) == len(match.reshaped):
-        return (
-            'it was trained for another number of classes: give the config it was trained with, '
-            'or use it as load_from to train on'
-        )
-    if not match.matched:
-        return (
-            'it holds another kind of model; weights of a backbone alone belong into '
-            'model.backbone.init_cfg'
-        )
-    return 'it looks like a checkpoint of another arch: give the config it was trained with'

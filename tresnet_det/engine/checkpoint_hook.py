@@ -1,5 +1,6 @@
-"""Checkpoints that are written whole, and from which a training goes on exactly."""
+"""Checkpoints that are written whole, and from which a training resumes exactly."""
 
+import time
 from collections import deque
 from collections.abc import Mapping
 from pathlib import Path
@@ -14,9 +15,9 @@ from torch import Generator
 from torch.utils.data import DataLoader
 
 from ..errors import InputError
-from ..whole_files import WholeFileBackend, remove_unfinished, write_whole
+from ..files import WholeFileBackend, remove_unfinished, write_whole
 from . import resume_state
-from .non_finite.step_guard import random_states
+from .resume_state import random_states
 from .train_loops import ResumableEpochTrainLoop
 
 RECORD = 'last_checkpoint'  # in the work directory, mmengine's name for it
@@ -28,15 +29,15 @@ class SafeCheckpointHook(CheckpointHook):
     """mmengine's ``CheckpointHook``, safe against kills and full disks, for an exact resume.
 
     Whatever kills the process, and whenever: the file that ``last_checkpoint`` names is there and
-    whole, and so is the best checkpoint that this one knows of. Files are written beside their
+    whole, and so is the best checkpoint that this one knows of. Files are written next to their
     names, then renamed; what a new one replaces is removed last, so that the disk needs room for
     one checkpoint more than are kept. A checkpoint is saved once more after a validation at its
-    step, when the early stopping and the best figure know of it; a run that was killed before
+    step, when the early stopping and the best metric know of it; a run that was killed before
     makes up for the validation. Only files of the local disk are written so.
 
     Args:
         on_error: ``'raise'`` ends the training when a checkpoint cannot be written, ``'warn'``
-            goes on without it; the last one that was written stays either way.
+            continues without it; the last one that was written stays either way.
         **kwargs: mmengine's.
 
     Raises:
@@ -58,8 +59,10 @@ class SafeCheckpointHook(CheckpointHook):
         self._random_states: list[dict[str, Any]] | None = None
         self._replaced: list[str] = []  # names of files that are to be removed
         self._best_is_new = False
+        self.seconds_before = 0.0  # that the training took up to the checkpoint it is resumed from
+        self._start = time.monotonic()
         self._validated = 0  # the last iteration with a validation after it
-        self._extra = 0  # iterations beside whole epochs, where an epoch's length has changed
+        self._extra = 0  # iterations besides whole epochs, where an epoch's length has changed
 
     def after_load_checkpoint(self, runner: Runner, checkpoint: dict[str, Any]) -> None:
         """Keep what is put back when everything is built."""
@@ -68,6 +71,7 @@ class SafeCheckpointHook(CheckpointHook):
     def before_train(self, runner: Runner) -> None:
         """Prepare the folder; where a training is resumed, bring it to where it stood."""
         super().before_train(runner)
+        self._start = time.monotonic()
         if type(self.file_backend) is LocalBackend and not self.backend_args:
             self.file_backend = WholeFileBackend()
             self.backend_args = dict(backend='whole_files')
@@ -84,6 +88,7 @@ class SafeCheckpointHook(CheckpointHook):
 
     def _resume(self, runner: Runner, state: dict[str, Any]) -> None:
         resume_state.restore(runner, state)
+        self.seconds_before = state.get('seconds', 0.0)  # older checkpoints have none
         self.last_ckpt = runner.message_hub.get_info('last_ckpt')
         self._validated = state['validated']
         # A kill may have come first. Checkpoints alone: a file must not name others.
@@ -97,7 +102,7 @@ class SafeCheckpointHook(CheckpointHook):
             if length != length_then:
                 why = f'an epoch has {length} batches now'
             runner.logger.warning(
-                f'epoch {runner.epoch + 1}, of which {done} batches were done, begins anew: {why}'
+                f'epoch {runner.epoch + 1}, of which {done} batches were done, begins again: {why}'
             )
             done = 0
         self._extra = runner.iter - done - runner.epoch * length
@@ -136,6 +141,7 @@ class SafeCheckpointHook(CheckpointHook):
             random_states=self._random_states or [random_states(runner.model)],
             epoch_batches=(done, length),
             validated=self._validated,
+            seconds=self.seconds_before + time.monotonic() - self._start,
             replaced=self._replaced,
         )
 
@@ -234,9 +240,9 @@ class SafeCheckpointHook(CheckpointHook):
         last = self.last_ckpt
         if self.on_error == 'warn':
             kept = f', {last} stays the last checkpoint' if last else ''
-            runner.logger.warning(f'{message}; the training goes on{kept}')
+            runner.logger.warning(f'{message}; the training continues{kept}')
             return
-        go_on = f'mend that, and --resume goes on from {last}' if last else 'none was saved yet'
+        go_on = f'fix that, and --resume continues from {last}' if last else 'none was saved yet'
         raise InputError(f'{message}; {go_on}')
 
 
@@ -252,7 +258,7 @@ def _checkpoints(info: Mapping[str, Any]) -> dict[str, str]:
 
 
 def _take_back(info: dict[str, Any], before: Mapping[str, Any], unwritten: str) -> None:
-    """Forget a best checkpoint and its figure; of several figures, others may be saved."""
+    """Forget a best checkpoint and its metric; of several metrics, others may be saved."""
     for key, path in _checkpoints(info).items():
         if str(Path(path)) == unwritten:
             for name in (key, key.replace('ckpt', 'score', 1)):

@@ -7,17 +7,23 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 
 import torch
-from mmengine.config import Config
+from mmengine.config import Config, ConfigDict
 from mmengine.device import get_device
+from mmengine.hooks import CheckpointHook
 from mmengine.logging import print_log
-from mmengine.runner import Runner
+from mmengine.runner import EpochBasedTrainLoop, IterBasedTrainLoop, Runner
 
 from ..compat.own_files import locate_config
 from ..errors import InputError, MissingFileError
 
 LOADERS = ('train_dataloader', 'val_dataloader', 'test_dataloader')
 EVALUATORS = ('val_evaluator', 'test_evaluator')
-MULTI_LABEL_LOSSES = ('AsymmetricLoss', 'MultiLabelLoss')
+# What make_resumable puts in the place of mmengine's.
+RESUMABLE = {
+    EpochBasedTrainLoop: 'ResumableEpochTrainLoop',
+    IterBasedTrainLoop: 'ResumableIterTrainLoop',
+    CheckpointHook: 'SafeCheckpointHook',
+}
 
 
 def load_config(path: str | Path) -> Config:
@@ -57,15 +63,6 @@ def override(cfg: Config, options: Mapping[str, object]) -> None:
 def _name_and_message(error: Exception) -> str:
     lines = str(error).strip().splitlines() or ['']
     return f'{type(error).__name__}: {lines[0]}'
-
-
-def find_task(cfg: Config) -> str:
-    """Return ``'detection'``, ``'classification'`` (one label per image) or ``'multilabel'``."""
-    model = cfg.model
-    if model.get('type') != 'ImageClassifier':
-        return 'detection'
-    loss = (model.get('head') or {}).get('loss') or {}
-    return 'multilabel' if loss.get('type') in MULTI_LABEL_LOSSES else 'classification'
 
 
 def iterate_dicts(node: object) -> Iterator[dict]:
@@ -121,8 +118,12 @@ def _move(path: str, old_roots: set[str], new_root: Path, where: str) -> str:
     )
 
 
-def drop_pretrained(cfg: Config) -> list[str]:
-    """Take the pretrained weights out of ``cfg.model``, as where a checkpoint brings all weights.
+def drop_pretrained(cfg: Config, instead: str = 'random weights') -> list[str]:
+    """Take the pretrained weights out of ``cfg.model``, as where a checkpoint has all weights.
+
+    Args:
+        cfg: Changed in place.
+        instead: What the model begins with, for the lines.
 
     Returns:
         What was changed, one line each.
@@ -138,7 +139,7 @@ def drop_pretrained(cfg: Config) -> list[str]:
         if module.get('pretrained'):  # the older notation of MMDetection 2
             dropped.append(module['pretrained'])
             module['pretrained'] = None
-        changes += [f'{module.get("type")}: random weights instead of {d}' for d in dropped]
+        changes += [f'{module.get("type")}: {instead} instead of {d}' for d in dropped]
     return changes
 
 
@@ -196,9 +197,73 @@ def get_num_classes(cfg: Config) -> int | None:
     return next((m['num_classes'] for m in iterate_dicts(cfg.model) if 'num_classes' in m), None)
 
 
+def use_demo(cfg: Config, overlay: Config, full: bool) -> None:
+    """Put the demo's data, schedule and small network over a config, with nothing pretrained.
+
+    Args:
+        cfg: Changed in place.
+        overlay: One of ``configs/_base_/demo_*.py``. Its network goes over one of the same types.
+        full: Whether the config keeps its own network.
+    """
+    if full or not _has_types_of(overlay.model, cfg.model):
+        del overlay._cfg_dict['model'], overlay._cfg_dict['demo_range']
+    put_over(cfg, overlay)
+    set_num_classes(cfg, len(overlay.classes))
+    use_random_weights(cfg)
+
+
+def _has_types_of(part: Mapping, whole: Mapping) -> bool:
+    """Return whether each ``type`` that ``part`` names, at any depth, is that of ``whole``."""
+    return all(
+        isinstance(whole.get(key), Mapping) and _has_types_of(value, whole[key])
+        if isinstance(value, Mapping)
+        else key != 'type' or value == whole.get('type')
+        for key, value in part.items()
+        if key != 'arch'  # a name, or a dict
+    )
+
+
 def put_over(cfg: Config, overlay: Config) -> None:
     """Merge ``overlay`` into ``cfg``; ``_delete_=True`` in it replaces instead of merging."""
     cfg.merge_from_dict(overlay.to_dict())
+
+
+def make_resumable(cfg: Config) -> list[str]:
+    """Put this project's children of mmengine's checkpoint hook and training loops in their place.
+
+    The project's own configs name them; this is for users' configs, and the only place where a
+    class of a config is replaced. They take the same arguments. A hook or loop of the config's own
+    stays, and so does ``checkpoint=None``.
+
+    Returns:
+        What was changed, one line each.
+    """
+    changes: list[str] = []
+    train = cfg.get('train_cfg')
+    if train:
+        if 'type' not in train:  # mmengine's short form
+            by_epoch = train.pop('by_epoch', True)
+            train['type'] = 'EpochBasedTrainLoop' if by_epoch else 'IterBasedTrainLoop'
+        _replace_type(train, 'train_cfg', changes)
+    if not cfg.get('default_hooks'):
+        cfg.default_hooks = dict()
+    hooks = cfg.default_hooks
+    hooks.setdefault('checkpoint', ConfigDict(type='CheckpointHook', interval=1))  # mmengine's own
+    _replace_type(hooks.checkpoint, 'default_hooks.checkpoint', changes)
+    for number, hook in enumerate(cfg.get('custom_hooks') or []):
+        _replace_type(hook, f'custom_hooks.{number}', changes)
+    # For what reads the config that is kept in the work directory.
+    imports = cfg.setdefault('custom_imports', ConfigDict(imports=[], allow_failed_imports=False))
+    if 'tresnet_det.engine' not in imports['imports']:
+        imports['imports'] = [*imports['imports'], 'tresnet_det.engine']
+    return changes
+
+
+def _replace_type(part: object, where: str, changes: list[str]) -> None:
+    for old, new in RESUMABLE.items():
+        if isinstance(part, dict) and part.get('type') in (old, old.__name__):
+            part['type'] = new
+            changes.append(f'{where}: {new} instead of {old.__name__}')
 
 
 def enable_amp(cfg: Config) -> None:
@@ -245,12 +310,34 @@ def enable_test_time_augmentation(cfg: Config) -> None:
         pack = dict(dataset.pipeline[-1])
         keys = pack.get('meta_keys', ('img_id', 'img_path', 'ori_shape', 'img_shape'))
         pack['meta_keys'] = (*keys, 'scale_factor', 'flip', 'flip_direction')
-        # As it is first: the merged result has the truth of its first view.
+        # As it is first: the merged result has the ground truth of its first view.
         flips = [dict(type='RandomFlip', prob=0.0), dict(type='RandomFlip', prob=1.0)]
         augment = dict(type='TestTimeAug', transforms=[flips, [pack]])
         cfg.tta_pipeline = [*dataset.pipeline[:-1], augment]
     cfg.model = dict(cfg.tta_model, module=cfg.model)
     dataset.pipeline = cfg.tta_pipeline
+
+
+def enable_drawing(cfg: Config, show: bool, wait_time: float, out_dir: str | None) -> None:
+    """Draw each tested image with its boxes, into a window, a folder, or both.
+
+    Args:
+        cfg: Of a detector; the hook and the visualizer that draw are added where it has none.
+        show: Whether to show a window.
+        wait_time: Seconds that a window stays.
+        out_dir: The folder.
+    """
+    if not cfg.get('default_hooks'):
+        cfg.default_hooks = dict()
+    if not cfg.default_hooks.get('visualization'):
+        cfg.default_hooks['visualization'] = ConfigDict(type='DetVisualizationHook')
+    if not cfg.get('visualizer'):  # mmengine's own draws no boxes
+        cfg.visualizer = dict(
+            type='DetLocalVisualizer', vis_backends=[dict(type='LocalVisBackend')]
+        )
+    cfg.default_hooks.visualization.update(
+        draw=True, show=show, wait_time=wait_time, test_out_dir=out_dir
+    )
 
 
 def use_this_machine(cfg: Config) -> None:

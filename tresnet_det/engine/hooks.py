@@ -19,7 +19,7 @@ from mmengine.runner import BaseLoop, Runner
 
 @HOOKS.register_module()
 class CurvesHook(Hook):
-    """Keep ``curves.png`` in the work folder: losses, validation figures, learning rate.
+    """Keep ``curves.png`` in the work folder: losses, validation metrics, learning rate.
 
     It is drawn after each validation and at the end of the training. An image that fails is a
     warning and never the end of a training.
@@ -28,7 +28,7 @@ class CurvesHook(Hook):
         file_name: The image's name in the work folder.
     """
 
-    priority = 'LOWEST'  # after the logger hook wrote the figures and the checkpoint is saved
+    priority = 'LOWEST'  # after the logger hook wrote the metrics and the checkpoint is saved
 
     def __init__(self, file_name: str = 'curves.png') -> None:
         self.file_name = file_name
@@ -47,7 +47,7 @@ class CurvesHook(Hook):
             return
         try:
             # Here, since matplotlib takes its time and may be absent.
-            from ..evaluation.curves import draw_curves, read_records
+            from ..evaluation.plots import draw_curves, read_records
 
             records: list[dict[str, Any]] = []
             for log in self._logs(runner):
@@ -66,7 +66,7 @@ class CurvesHook(Hook):
 
     @staticmethod
     def _logs(runner: Runner) -> list[Path]:
-        """This run's log, after those of the runs that a resumed training goes on from."""
+        """This run's log, after those of the runs that a resumed training continues."""
         own = Path(runner.log_dir) / 'vis_data' / 'scalars.json'
         if not runner._resume:
             return [own]

@@ -1,4 +1,4 @@
-"""``--data FOLDER``: what a config becomes for a folder of one's own data."""
+"""``--data FOLDER``: what a config becomes for a folder of your own data."""
 
 import copy
 import math
@@ -7,26 +7,20 @@ from collections.abc import Collection, Mapping
 from pathlib import Path
 from typing import Any
 
+from mmdet.registry import DATASETS, METRICS
 from mmengine.config import Config, ConfigDict
+from mmengine.dist import get_world_size, is_main_process
 from mmengine.logging import print_log
+from mmengine.registry import Registry
 
-from ..compat.checkpoint_io import load_checkpoint_file
-from ..datasets.formats.layouts import KINDS, find_layout
-from ..datasets.formats.own_splits import prepare_splits
-from ..datasets.formats.ready import OwnData, ReadySplit
+from ..checkpoints import read_checkpoint
+from ..datasets import MultiLabelDataset
 from ..errors import InputError, few
+from ..readers.layouts import KINDS, find_layout
+from ..readers.prepare import OwnData, ReadySplit, prepare_splits
+from ..tasks import Task, built_type, find_task, metric_prefixes
 from . import config as edit
 
-DATASETS = {
-    'detection': 'CocoDataset',
-    'multilabel': 'MultiLabelDataset',
-    'classification': 'ImageFolderDataset',
-}
-HEADLINES = {
-    'detection': 'coco/bbox_mAP',
-    'multilabel': 'multilabel/mAP',
-    'classification': 'accuracy/top1',
-}
 KEPT = ('pipeline', 'filter_cfg', 'test_mode')  # of a dataset of another type
 EMA = dict(
     type='EMAHook',
@@ -52,7 +46,7 @@ def use_folder(
 
     Args:
         cfg: Changed in place.
-        folder: See :func:`~tresnet_det.datasets.formats.layouts.find_layout`.
+        folder: See :func:`~tresnet_det.readers.layouts.find_layout`.
         out_dir: Gets annotations that must be converted.
         checkpoint: What is tested, None for a training. The data must have no class that it does
             not know.
@@ -63,10 +57,10 @@ def use_folder(
     Raises:
         InputError: The data is not recognised, is wrong, or does not fit the config or checkpoint.
     """
-    task = edit.find_task(cfg)
-    layout = find_layout(folder, task)
-    classes = None if checkpoint is None else _read_classes(checkpoint)
-    data = prepare_splits(layout, task, out_dir, classes, testing=checkpoint is not None)
+    task = find_task(cfg)
+    layout = find_layout(folder, task.name)
+    classes = None if checkpoint is None else read_checkpoint(checkpoint).classes
+    data = prepare_splits(layout, task.name, out_dir, classes, testing=checkpoint is not None)
     _check_masks(cfg, data)
     if checkpoint is not None and classes is None:
         data.notes.append(f'{checkpoint} does not say what its classes are: they are not compared')
@@ -77,7 +71,7 @@ def use_folder(
     for role, split in chosen.items():
         if cfg.get(f'{role}_dataloader'):
             _set_dataset(cfg, role, task, split, data)
-    if task == 'detection':
+    if task.detects:
         for role in ('val', 'test'):
             if cfg.get(f'{role}_evaluator'):
                 _set_evaluator(cfg, f'{role}_evaluator', str(chosen[role].ann_file))
@@ -104,7 +98,7 @@ def fit_training(cfg: Config, data: OwnData, options: Collection[str]) -> list[s
     Returns:
         What was changed and what holds for the training, a line each.
     """
-    world = int(os.environ.get('WORLD_SIZE', '1'))
+    world = get_world_size()
     split, loader = data.splits['train'], cfg.train_dataloader
     dataset = _own_dataset(loader['dataset'])
     count = split.images
@@ -150,16 +144,8 @@ def describe(data: OwnData) -> list[str]:
 
 def print_lines(lines: list[str]) -> None:
     """Print lines, on the first process only."""
-    if os.environ.get('RANK', '0') == '0':
+    if is_main_process():
         print_log('\n'.join(lines))
-
-
-def _read_classes(checkpoint: str) -> tuple[str, ...] | None:
-    """Return the classes that a checkpoint was trained on, None where it does not say."""
-    meta = load_checkpoint_file(checkpoint).get('meta') or {}
-    of_data = {str(k).lower(): v for k, v in (meta.get('dataset_meta') or {}).items()}
-    classes = of_data.get('classes')
-    return tuple(map(str, classes)) if isinstance(classes, list | tuple) else None
 
 
 def _check_masks(cfg: Config, data: OwnData) -> None:
@@ -193,17 +179,17 @@ def _repeats(dataset: Mapping) -> int:
     return times * _repeats(inner) if inner else times
 
 
-def _set_dataset(cfg: Config, role: str, task: str, split: ReadySplit, data: OwnData) -> None:
+def _set_dataset(cfg: Config, role: str, task: Task, split: ReadySplit, data: OwnData) -> None:
     # Most configs test on the very loader that they validate with: one object under two names.
     cfg[f'{role}_dataloader'] = copy.deepcopy(cfg[f'{role}_dataloader'])
     dataset = _own_dataset(cfg[f'{role}_dataloader']['dataset'])
-    if _kind(dataset) != DATASETS[task]:
+    if not _reads(dataset, task):
         kept = {key: dataset[key] for key in KEPT if key in dataset}
-        if task != 'detection':
+        if not task.detects:
             kept.pop('filter_cfg', None)
         dataset.clear()
         dataset.update(kept)
-        dataset['type'] = DATASETS[task]
+        dataset['type'] = task.dataset
     root = data.layout.root
     dataset['data_root'] = str(root)
     dataset['ann_file'] = '' if split.ann_file is None else _relative(split.ann_file, root)
@@ -211,6 +197,21 @@ def _set_dataset(cfg: Config, role: str, task: str, split: ReadySplit, data: Own
     dataset['metainfo'] = ConfigDict(classes=data.classes)
     if role != 'train':
         dataset['test_mode'] = True
+
+
+def _reads(dataset: Mapping, task: Task) -> bool:
+    """Whether a dataset is the task's own, or a user's child of it, which reads what it reads.
+
+    MMDetection's own children of its ``CocoDataset`` read other formats.
+    """
+    own, kind = built_type(DATASETS, dict(type=task.dataset)), built_type(DATASETS, dataset)
+    if own is None or kind is None or not issubclass(kind, own):
+        return False
+    return kind is own or not _is_mmdets(DATASETS, dataset)
+
+
+def _is_mmdets(registry: Registry, part: Mapping) -> bool:
+    return getattr(built_type(registry, part), '__module__', '').startswith('mmdet.')
 
 
 def _kind(part: Mapping) -> str:
@@ -228,13 +229,14 @@ def _set_evaluator(cfg: Config, name: str, ann_file: str) -> None:
     own = [part for part in edit.iterate_dicts(cfg[name]) if 'ann_file' in part]
     for part in own:
         part['ann_file'] = os.path.abspath(ann_file)
-    if not own:  # the metric of another format, such as VOC's
+    if not own and all(_is_mmdets(METRICS, part) for part in edit.iterate_dicts(cfg[name])):
+        # The metric of another format, such as VOC's.
         cfg[name] = ConfigDict(
             type='CocoTwelveMetric', metric='bbox', ann_file=os.path.abspath(ann_file)
         )
 
 
-def _add_hooks(cfg: Config, task: str) -> None:
+def _add_hooks(cfg: Config, task: Task) -> None:
     hooks = list(cfg.get('custom_hooks') or [])
     kinds = set(map(_kind, hooks))
     if 'EMAHook' not in kinds:
@@ -243,19 +245,19 @@ def _add_hooks(cfg: Config, task: str) -> None:
         if not cfg.get('default_hooks'):
             cfg.default_hooks = dict()
         if not cfg.default_hooks.get('checkpoint'):
-            cfg.default_hooks['checkpoint'] = ConfigDict(type='CheckpointHook', interval=1)
+            cfg.default_hooks['checkpoint'] = ConfigDict(type='SafeCheckpointHook', interval=1)
         saving = cfg.default_hooks['checkpoint']
-        metrics = set(map(_kind, edit.iterate_dicts(cfg.val_evaluator)))
-        best = saving.get('save_best')
-        if not best or (str(best).startswith('pascal_voc/') and 'VOCMetric' not in metrics):
-            saving.update(save_best=HEADLINES[task], rule='greater')
+        known = task.measures_headline(cfg.val_evaluator)
+        if not saving.get('save_best') or _measures_no_longer(cfg, saving['save_best']):
+            # Of a metric of the user's own, mmengine takes the first number.
+            saving.update(save_best=task.headline if known else 'auto', rule='greater')
         best = saving['save_best']
         best = best if isinstance(best, str) else best[0]
-        if 'EarlyStoppingHook' not in kinds:
+        if 'EarlyStoppingHook' not in kinds and (known or best != 'auto'):
             hooks.append(
                 ConfigDict(
                     type='EarlyStoppingHook',
-                    monitor=HEADLINES[task] if best == 'auto' else best,
+                    monitor=task.headline if best == 'auto' else best,
                     rule='less' if saving.get('rule') == 'less' else 'greater',
                     # 0, since a detector's first validations may all give 0.
                     min_delta=0.0,
@@ -265,6 +267,12 @@ def _add_hooks(cfg: Config, task: str) -> None:
     cfg.custom_hooks = hooks
 
 
+def _measures_no_longer(cfg: Config, best: object) -> bool:
+    """Whether a metric is of an evaluator that was replaced, such as VOC's."""
+    prefix, slash, _ = str(best).partition('/')
+    return bool(slash) and prefix not in metric_prefixes(cfg.val_evaluator)
+
+
 def _count_validations(cfg: Config) -> int:
     train = cfg.get('train_cfg') or {}
     length = train.get('max_epochs') or train.get('max_iters') or 0
@@ -272,7 +280,7 @@ def _count_validations(cfg: Config) -> int:
 
 
 def _leaves_empty_out(dataset: Mapping) -> bool:
-    if _kind(dataset) == 'MultiLabelDataset':
+    if issubclass(built_type(DATASETS, dataset) or object, MultiLabelDataset):
         return dataset.get('filter_empty', True)
     return bool((dataset.get('filter_cfg') or {}).get('filter_empty_gt'))
 

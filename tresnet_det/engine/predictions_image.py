@@ -1,4 +1,4 @@
-"""An image of what a detector finds or a classifier says, kept with the figures of a test."""
+"""An image of what a detector finds or a classifier says, kept with the metrics of a test."""
 
 from collections.abc import Sequence
 from pathlib import Path
@@ -10,21 +10,22 @@ from mmengine.dist import is_main_process
 from mmengine.hooks import Hook
 from mmengine.runner import Runner
 
+from ..tasks import MULTI_LABEL, find_model_task
+
 
 @HOOKS.register_module()
 class PredictionsImageHook(Hook):
-    """Draw images of a test with the truth beside the prediction.
+    """Draw images of a test with the ground truth next to the prediction.
 
-    Of a detector, the first images. Of a classifier, whose samples have a ``pred_score``,
-    images from the first to the last at equal distances: class folders are read one after the
-    other, and the first images would show one class. An image that fails is a warning and never
-    the end of a test.
+    Of a detector, the first images. Of a classifier, images from the first to the last at equal
+    distances: class folders are read one after the other, and the first images would show one
+    class. An image that fails is a warning and never the end of a test.
 
     Args:
-        limit: How many images; None for 12 of a detector, 24 of a classifier.
-        score_thr: In [0, 1]. Boxes with a lower score are not drawn, labels not predicted; of one
-            label per image, the surest are listed whatever their score. None for 0.3 of a
-            detector, 0.5 of a classifier, the threshold of ``MultiLabelMetric``.
+        limit: How many images; None for the number of the model's task.
+        score_thr: In [0, 1]. Boxes with a lower score are not drawn, labels not predicted; of
+            single-label classification, the top classes are listed whatever their score. None for
+            the threshold of the model's task.
         file_name: The image's name in the work folder.
     """
 
@@ -42,6 +43,7 @@ class PredictionsImageHook(Hook):
 
     def before_test_epoch(self, runner: Runner) -> None:
         """Forget the samples of an earlier test."""
+        self.task = find_model_task(runner.model)
         self.samples = []
         self.seen = 0
 
@@ -49,14 +51,11 @@ class PredictionsImageHook(Hook):
         self, runner: Runner, batch_idx: int, data_batch: Any = None, outputs: Sequence = ()
     ) -> None:
         """Keep those of the batch's samples that are to be drawn."""
+        limit = self.task.drawn if self.limit is None else self.limit
+        # Of a classifier, `limit` numbers below the total, at equal distances; all where few.
+        total = max(1, limit, 0 if self.task.detects else _count_images(runner))
         for sample in outputs:
-            if hasattr(sample, 'pred_score'):
-                limit, total = _or(self.limit, 24), _count_images(runner)
-                # true of `limit` numbers below the total, at equal distances; of all where few
-                is_turn = self.seen * limit % max(total, limit) < limit
-            else:
-                limit, is_turn = _or(self.limit, 12), True
-            if is_turn and len(self.samples) < limit:
+            if self.seen * limit % total < limit and len(self.samples) < limit:
                 self.samples.append(sample)
             self.seen += 1
 
@@ -67,16 +66,14 @@ class PredictionsImageHook(Hook):
         try:
             classes = runner.test_dataloader.dataset.metainfo['classes']
             path = Path(runner.work_dir) / self.file_name
-            if hasattr(self.samples[0], 'pred_score'):
-                _draw_classifier(self.samples, classes, path, _or(self.score_thr, 0.5))
+            threshold = self.task.threshold if self.score_thr is None else self.score_thr
+            if self.task.detects:
+                _draw_detector(self.samples, classes, path, threshold)
             else:
-                _draw_detector(self.samples, classes, path, _or(self.score_thr, 0.3))
-        except Exception as error:  # whatever it is, the figures matter more
+                multi_label = self.task is MULTI_LABEL
+                _draw_classifier(self.samples, classes, path, multi_label, threshold)
+        except Exception as error:  # whatever it is, the metrics matter more
             runner.logger.warning(f'{self.file_name} could not be drawn: {error}')
-
-
-def _or(value: float | None, default: float) -> float:
-    return default if value is None else value
 
 
 def _count_images(runner: Runner) -> int:
@@ -91,7 +88,7 @@ def _count_images(runner: Runner) -> int:
 
 
 def _draw_detector(samples: list, classes: Sequence[str], path: Path, score_thr: float) -> None:
-    from ..evaluation.figures import draw_predictions
+    from ..evaluation.sheets import draw_predictions
 
     has_truth = all('gt_instances' in sample for sample in samples)
     draw_predictions(
@@ -105,16 +102,15 @@ def _draw_detector(samples: list, classes: Sequence[str], path: Path, score_thr:
     )
 
 
-def _draw_classifier(samples: list, classes: Sequence[str], path: Path, score_thr: float) -> None:
-    from ..evaluation.classification_figures import draw_classifications
+def _draw_classifier(
+    samples: list, classes: Sequence[str], path: Path, multi_label: bool, score_thr: float
+) -> None:
+    from ..evaluation.sheets import draw_classifications
 
     scores = torch.stack([sample.pred_score for sample in samples]).float().cpu()
     labels = None
-    # Without truth, the scores of one label per image are known by their sum.
-    multi_label = not torch.allclose(scores.sum(1), torch.ones(len(scores)), atol=1e-3)
     if all('gt_label' in sample for sample in samples):
         labels = torch.stack([sample.gt_label for sample in samples]).cpu().numpy()
-        multi_label = labels.ndim == 2
     draw_classifications(
         [sample.img_path for sample in samples],
         scores.numpy(),

@@ -28,7 +28,6 @@ from torch import distributed as dist
 from torch.distributed.elastic.multiprocessing.errors import get_error_handler
 
 from ..errors import InputError
-from .failures import explain, lost_another, one_line
 
 TIMEOUT = 600  # seconds; torch's own is 1800 between CPUs
 LINGER = 5  # seconds in which torchrun or Slurm ends the processes that outlive one
@@ -90,7 +89,7 @@ def take_place(launcher: str) -> None:
 
 
 def check_place(launcher: str) -> None:
-    """Hold that the launcher of the command line is the one that started this process.
+    """Check that the launcher of the command line is the one that started this process.
 
     Raises:
         InputError: It is not, or the first machine's address is not known.
@@ -198,31 +197,36 @@ def are_several() -> bool:
     return _place is not None and _place.count > 1
 
 
-def tell_failure(error: Exception) -> None:
+def tell_failure(error: Exception, line: str, explained: bool, lost_another: bool) -> None:
     """Say in one line why this process ends; of several that fail together, one does.
 
     A process that only misses another one waits first: whoever started them ends it meanwhile. The
     traceback goes to the log.
+
+    Args:
+        error: What ended it.
+        line: What is said of it.
+        explained: Whether the line says all; the traceback follows where there is no log either.
+        lost_another: Whether it only misses another process.
     """
     assert _place is not None
     details = ''.join(traceback.format_exception(error))
     if _place.log:
         _place.log.write(details.encode())
     get_error_handler().record_exception(error)  # for torchrun
-    if lost_another(error):
+    if lost_another:
         time.sleep(LINGER)
     if _speaks_first(_place):
-        _speak(_place, error, details)
+        _speak(_place, line, '' if explained else details)
     keeps_store = _place.rank == 0 and os.environ.get('TORCHELASTIC_USE_AGENT_STORE') != 'True'
     if keeps_store and is_distributed():
         time.sleep(LINGER)  # the others ask it whether they are to speak
 
 
-def _speak(place: Place, error: Exception, details: str) -> None:
-    line = explain(error) or f'{type(error).__name__}: {one_line(error)}'
+def _speak(place: Place, line: str, details: str) -> None:
     if place.log:
         line += f' (its log: {place.log.name})'
-    elif explain(error) is None:
+    elif details:
         line += f'\n{details}'
     bar = '\n' if os.isatty(place.console) else ''  # that of the first process
     os.write(place.console, f'{bar}error: rank {place.rank}: {line}\n'.encode())

@@ -1,16 +1,48 @@
 """What a training's future depends on besides what mmengine saves, as plain values."""
 
+import random
 from collections.abc import Mapping
 from typing import Any
 
+import numpy as np
 import torch
 from mmengine.dist import all_gather_object, get_rank, get_world_size
 from mmengine.hooks import EarlyStoppingHook
 from mmengine.optim import OptimWrapper
 from mmengine.runner import EpochBasedTrainLoop, IterBasedTrainLoop, Runner
 from mmengine.utils import apply_to
+from torch import nn
 
-from .non_finite.step_guard import random_states, set_random_states
+
+def random_states(model: nn.Module) -> dict[str, Any]:
+    """Return the states of all that the model may draw random numbers from, as plain values.
+
+    Args:
+        model: On the device whose generator counts beside the CPU's.
+    """
+    numpy = np.random.get_state(legacy=False)
+    keys = torch.from_numpy(numpy['state']['key'].astype(np.int64))
+    rest = (numpy['state']['pos'], numpy['has_gauss'], numpy['gauss'])
+    states = {
+        'python': random.getstate(),
+        'numpy': (numpy['bit_generator'], keys, *rest),
+        'torch': torch.get_rng_state(),
+    }
+    device = next((p.device for p in model.parameters()), torch.device('cpu'))
+    if device.type == 'cuda':  # on the host: nothing waits for the device
+        states['cuda'] = torch.cuda.get_rng_state(device)
+    return states
+
+
+def set_random_states(states: Mapping[str, Any]) -> None:
+    """Go back to states of :func:`random_states`; the device's where there is one here."""
+    version, keys, gauss = states['python']
+    random.setstate((version, tuple(keys), gauss))
+    name, keys, *rest = states['numpy']
+    np.random.set_state((name, keys.numpy().astype(np.uint32), *rest))
+    torch.set_rng_state(states['torch'])
+    if 'cuda' in states and torch.cuda.is_available():
+        torch.cuda.set_rng_state(states['cuda'])
 
 
 def collect_random_states(runner: Runner) -> list[dict[str, Any]]:
@@ -54,7 +86,7 @@ def restore(runner: Runner, state: Mapping[str, Any]) -> None:
         set_random_states(state['random_states'][get_rank()])
     else:
         runner.logger.warning(
-            f'{get_world_size()} processes go on from {len(state["random_states"])}: the '
+            f'{get_world_size()} processes resume a training of {len(state["random_states"])}: the '
             'training is as good, but not the one that it would have been'
         )
 
@@ -71,7 +103,7 @@ def _restore_stopping(runner: Runner, hook: EarlyStoppingHook, saved: list[dict]
             runner.train_loop.stop_training = True
             runner.logger.info(
                 f'the training was stopped early, by {hook.monitor}: raise patience (now '
-                f'{hook.patience}) of EarlyStoppingHook to go on'
+                f'{hook.patience}) of EarlyStoppingHook to continue'
             )
 
 

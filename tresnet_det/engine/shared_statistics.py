@@ -15,7 +15,7 @@ class ShareStatisticsHook(Hook):
 
     A norm that does not share its statistics at each step has measured its own process's images
     only. Without this hook the processes validate with different models, of which the first one's
-    is saved: a test of the checkpoint then gives another figure than the validation did.
+    is saved: a test of the checkpoint then gives another metric than the validation did.
 
     It works at the end of each epoch and before a validation; checkpoints that an iteration-based
     training saves without one are the first process's. MMEngine's ``SyncBuffersHook`` does this to

@@ -1,10 +1,16 @@
 """Training loops that a resumed run enters where the interrupted one stood.
 
-mmengine's loop over epochs begins an epoch anew that was interrupted in its middle, its loop over
+mmengine's loop over epochs begins an epoch again that was interrupted in its middle, its loop over
 iterations reads all images of the past once more, and the random numbers of its workers depend on
 when they were started. Here each batch has a number, the iteration that it is for: a run can begin
 at any of them, and a batch is read under random numbers that depend on the run's seed and on its
 own number alone, however many workers there are.
+
+Two things look odd and are needed for that. ``BaseLoop.__init__`` runs twice: once to build the
+loader, and once within mmengine's constructor, which must find a loader that is built and gives
+nothing, since it starts the workers before the run's place is known. And ``__getitems__``, by which
+torch reads a batch, is set on the dataset from outside: only there is the batch's number known in a
+worker, whatever class the dataset is of.
 """
 
 import contextlib
@@ -22,7 +28,7 @@ from mmengine.runner import BaseLoop, EpochBasedTrainLoop, IterBasedTrainLoop, R
 from torch import nn
 from torch.utils.data import BatchSampler, DataLoader, Dataset, Sampler, get_worker_info
 
-from .non_finite.step_guard import random_states, set_random_states
+from .resume_state import random_states, set_random_states
 
 
 class NumberedBatch(list):
@@ -38,7 +44,7 @@ class NumberedBatchSampler(BatchSampler):
     Args:
         sampler: Of the data loader.
         batch_size: Images a batch.
-        drop_last: Whether a last batch that is not full is left out.
+        drop_last: Whether a last batch that is not full is skipped.
         batch_sampler: Config of the other one, None for torch's own.
     """
 
@@ -63,7 +69,7 @@ class NumberedBatchSampler(BatchSampler):
 
         Args:
             number: Of the first batch, the training's iteration.
-            skip: How many batches are left out before it.
+            skip: How many batches are skipped before it.
             seed: Of the run.
         """
         self._number, self._skip, self._seed = number, skip, seed
@@ -89,7 +95,7 @@ class _SeededReading:
         self.read = getattr(dataset, '__getitems__', None)
 
     def __call__(self, batch: list[int]) -> list[Any]:
-        # Without workers, the model's random numbers go on as if nothing had been read.
+        # Without workers, the model's random numbers continue as if nothing had been read.
         before = random_states(nn.Identity()) if get_worker_info() is None else None
         if isinstance(batch, NumberedBatch):
             random.seed(batch.seed)

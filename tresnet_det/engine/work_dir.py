@@ -1,24 +1,23 @@
-"""What a training leaves in its work directory, and how to find it again."""
+"""What a training leaves in its work directory: the summary, and the best checkpoint."""
 
 import json
-import shlex
 from pathlib import Path
 
 from ..errors import MissingFileError
-from ..whole_files import write_whole
+from ..files import write_whole
 from .resume import find_last_checkpoint
 
 SUMMARY = 'summary.json'
 
 
 def write_summary(work_dir: Path, checkpoint: str, best: float | None, seconds: float) -> None:
-    """Keep what a training came to beside its checkpoints.
+    """Keep what a training came to next to its checkpoints.
 
     Args:
         work_dir: Of the training.
         checkpoint: The best checkpoint, or the last one.
-        best: The best validation's figure, None without validation.
-        seconds: The training's duration.
+        best: The best validation's metric, None without validation.
+        seconds: The training's duration, that of runs that it was resumed from included.
     """
     summary = dict(checkpoint=checkpoint, best=best, seconds=seconds)
     write_whole(work_dir / SUMMARY, (json.dumps(summary, indent=2) + '\n').encode())
@@ -50,11 +49,3 @@ def find_checkpoint(path: str | Path) -> str:
             f'no checkpoint at {path.resolve()}: name a file, or a work directory that has one'
         )
     return last
-
-
-def shell_path(path: str | Path) -> str:
-    """Return a path as it can be pasted into a shell here: short where it lies below."""
-    path = Path(path).resolve()
-    return shlex.quote(
-        str(path.relative_to(Path.cwd()) if path.is_relative_to(Path.cwd()) else path)
-    )

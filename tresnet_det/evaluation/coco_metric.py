@@ -1,45 +1,49 @@
-"""COCO's twelve figures, unrounded, with a per-class table."""
+"""COCO's twelve metrics, unrounded, with a per-class table, by faster-coco-eval or pycocotools."""
 
 import contextlib
+import gc
 import io
 import logging
 import os.path as osp
+import tempfile
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from importlib import metadata
 from typing import Any
 
 import numpy as np
-from mmdet.datasets.api_wrappers import COCO
+from mmdet.datasets.api_wrappers import COCO, COCOeval, COCOevalMP
 from mmdet.evaluation import CocoMetric
 from mmengine.logging import print_log
+from mmengine.utils import digit_version
+from pycocotools import mask as masks_of_coco
 
-from ..datasets.formats.coco_content import check_categories
 from ..errors import InputError
-from .coco_backends import (
-    Detections,
-    Scores,
-    choose_backend,
-    describe,
-    evaluate,
-    mean_of_measured,
-    suits_faster,
-)
+from ..readers.coco import compare_categories
+from ..readers.findings import Findings
 from .report import TWELVE, format_table, format_twelve
+
+BACKENDS = {'faster_coco_eval': 'faster-coco-eval', 'pycocotools': 'pycocotools'}
+OLDEST = '1.8.0'  # the oldest faster-coco-eval whose metrics were compared with pycocotools'
+# Positions in COCO's arrays.
+_IOUS = {'0.50:0.95': slice(None), '0.50': slice(0, 1), '0.75': slice(5, 6)}
+_AREAS = ('all', 'small', 'medium', 'large')
+_COUNTS = (1, 10, 100)
 
 
 class CocoTwelveMetric(CocoMetric):
     """COCO's detection metric exactly as COCO defines it.
 
-    MMDetection's ``CocoMetric`` counts up to 1000 detections an image in its recalls, rounds to
-    three decimals and returns six figures. This one keeps COCO's (1, 10, 100) detections and
-    returns all twelve figures unrounded: ``bbox_mAP``, ``bbox_mAP_50``, ``_75``, ``_s``, ``_m``,
-    ``_l``, ``bbox_AR@1``, ``@10``, ``@100``, ``bbox_AR_s@100``, ``_m@100``, ``_l@100`` (and the
-    same with ``segm``). They lie in [0, 1]; -1 means that there is no such ground truth. With no
-    detection at all they are 0, so that saving the best checkpoint goes on.
+    MMDetection's ``CocoMetric`` counts up to 1000 detections per image in its recalls, rounds to
+    three decimals and returns six metrics. This one keeps COCO's (1, 10, 100) detections and
+    returns all twelve unrounded: ``bbox_mAP``, ``bbox_mAP_50``, ``_75``, ``_s``, ``_m``, ``_l``,
+    ``bbox_AR@1``, ``@10``, ``@100``, ``bbox_AR_s@100``, ``_m@100``, ``_l@100`` (and the same with
+    ``segm``). They are in [0, 1]; -1 means that there is no such ground truth. With no detection
+    at all they are 0, so that saving the best checkpoint continues.
 
-    The figures come from faster-coco-eval where it is installed (``pip install
-    'tresnet_det[fast]'``) and from pycocotools elsewhere; they are the same to 1e-9, and the log
-    says which. Predictions go there in memory, not through files.
+    They are computed by faster-coco-eval where it is installed (``pip install
+    'tresnet_det[fast]'``) and by pycocotools elsewhere; both agree to 1e-9, and the log says
+    which. Predictions go there in memory, not through files.
 
     Registered as ``CocoTwelveMetric``; the definition is at
     https://cocodataset.org/#detection-eval.
@@ -47,13 +51,12 @@ class CocoTwelveMetric(CocoMetric):
     Args:
         ann_file: COCO annotation file; None takes the ground truth from the data samples.
         metric: ``bbox``, ``segm`` or both.
-        backend: ``faster_coco_eval``, ``pycocotools``, or ``auto`` for the quick one where it is
+        backend: ``faster_coco_eval``, ``pycocotools``, or ``auto`` for the faster one where it is
             installed. Predictions that are not finite are always left to pycocotools.
         **kwargs: MMDetection's other arguments (``format_only``, ``outfile_prefix``,
             ``classwise``, ``backend_args``, ``collect_device``, ``prefix``, ``use_mp_eval``,
-            ``sort_categories``). ``classwise`` adds ``<class>_precision`` to the figures; the
-            table is there without it. ``use_mp_eval`` is for pycocotools; the quick backend
-            needs no processes.
+            ``sort_categories``). ``classwise`` adds ``<class>_precision`` to the metrics; the
+            table is there without it. ``use_mp_eval`` is for pycocotools.
 
     Attributes:
         per_class: After an evaluation, on the main process, a dict for each class and kind of
@@ -81,7 +84,7 @@ class CocoTwelveMetric(CocoMetric):
         kinds = list(metric) if isinstance(metric, list | tuple) else [metric]
         if fixed or not set(kinds) <= {'bbox', 'segm'}:
             what = f'{fixed[0]} cannot be set' if fixed else f'metric={kinds} is not bbox or segm'
-            raise InputError(f'CocoTwelveMetric: {what}; use CocoMetric for other figures.')
+            raise InputError(f'CocoTwelveMetric: {what}; use CocoMetric for other metrics.')
         self.backend = choose_backend(backend)
         super().__init__(ann_file, kinds, proposal_nums=(1, 10, 100), **kwargs)
         self.ann_file = ann_file
@@ -91,10 +94,10 @@ class CocoTwelveMetric(CocoMetric):
         """Evaluate what was collected from all processes.
 
         Args:
-            results: Pairs of ground truth and prediction, one an image, as ``process`` makes.
+            results: Pairs of ground truth and prediction, one per image, as ``process`` makes.
 
         Returns:
-            Twelve figures for each kind of overlap; empty with ``format_only``.
+            Twelve metrics for each kind of overlap; empty with ``format_only``.
 
         Raises:
             InputError: The predictions or the classes do not belong to the annotation file.
@@ -112,15 +115,17 @@ class CocoTwelveMetric(CocoMetric):
             return {}
         if 'segm' in self.metrics and 'masks' not in predictions[0]:
             raise InputError('The model predicts no segm: leave it out of `metric`.')
-        found = {kind: self._gather(predictions, kind) for kind in self.metrics}
-        fits = all(suits_faster(detections) for detections in found.values())
-        backend = self.backend if fits else 'pycocotools'
+        scores = np.concatenate([p['scores'] for p in predictions])
+        boxes = np.concatenate([p['bboxes'].reshape(-1, 4) for p in predictions])
+        finite = np.isfinite(scores).all() and np.isfinite(boxes).all()
+        backend = self.backend if finite else 'pycocotools'
         note = '' if backend == self.backend else ', since a box or a score is not finite'
-        print_log(f'COCO figures by {describe(backend)}{note}', 'current')
-        figures: dict[str, float] = {}
-        for kind, detections in found.items():
-            figures.update(self._evaluate(kind, detections, backend))
-        return figures
+        package = BACKENDS[backend]
+        print_log(f'COCO metrics by {package} {metadata.version(package)}{note}', 'current')
+        found: dict[str, float] = {}
+        for kind in self.metrics:
+            found.update(self._evaluate(kind, predictions, backend))
+        return found
 
     def _open_ground_truth(self, gts: Sequence[dict]) -> None:
         """Set the COCO index, the category of each label and the image ids, once."""
@@ -130,8 +135,11 @@ class CocoTwelveMetric(CocoMetric):
                 self._coco_api = self._truth_of_samples(gts)
         if self.cat_ids is None:
             if self.ann_file is not None:
-                content = {'annotations': [], **self._coco_api.dataset}  # test-dev has none
-                for warning in check_categories(self.ann_file, content, list(classes)):
+                names = [category['name'] for category in self._coco_api.dataset['categories']]
+                findings = Findings(strict=True)
+                add = findings.about('test', self.ann_file)
+                compare_categories(names, classes, True, add)
+                for warning in findings.warnings():
                     print_log(warning, 'current', logging.WARNING)
             # By the file's order, as MMDetection's datasets number labels; the file may lack the
             # last classes, whose detections then count for nothing.
@@ -142,22 +150,9 @@ class CocoTwelveMetric(CocoMetric):
 
     def _truth_of_samples(self, gts: Sequence[dict]) -> COCO:
         """The ground truth that came with the images, as MMDetection writes it to a file."""
-        if self.outfile_prefix:
-            return COCO(self.gt_to_coco_json(gts, self.outfile_prefix))
-        truth = COCO()
-        truth.dataset = {
-            'images': [
-                {'id': gt['img_id'], 'width': gt['width'], 'height': gt['height']} for gt in gts
-            ],
-            'categories': [
-                {'id': i, 'name': name} for i, name in enumerate(self.dataset_meta['classes'])
-            ],
-            'annotations': [_annotation(gt['img_id'], row) for gt in gts for row in gt['anns']],
-        }
-        for n, annotation in enumerate(truth.dataset['annotations'], 1):
-            annotation['id'] = n
-        truth.createIndex()
-        return truth
+        with tempfile.TemporaryDirectory() as folder:
+            prefix = self.outfile_prefix or osp.join(folder, 'truth')
+            return COCO(self.gt_to_coco_json(gts, prefix))
 
     def _check_predictions(self, predictions: Sequence[dict]) -> None:
         highest = max(int(p['labels'].max(initial=-1)) for p in predictions)
@@ -181,100 +176,187 @@ class CocoTwelveMetric(CocoMetric):
                 logging.WARNING,
             )
 
-    def _gather(self, predictions: Sequence[dict], kind: str) -> Detections:
-        """All predictions of a kind as arrays, without those of classes that the file lacks."""
-        images = {image_id: i for i, image_id in enumerate(self._sorted_images())}
-        columns = {category_id: k for k, category_id in enumerate(self._sorted_categories())}
-        column = np.array([columns.get(cat_id, -1) for cat_id in self.cat_ids])
-        scores = [p.get('mask_scores', p['scores']) if kind == 'segm' else p['scores']
-                  for p in predictions]  # fmt: skip
-        counts = [len(p['labels']) for p in predictions]
-        categories = column[np.concatenate([p['labels'] for p in predictions]).astype(int)]
-        known = np.flatnonzero(categories >= 0)
-        # In double precision before the subtraction, as COCO's files hold them.
-        boxes = np.concatenate([p['bboxes'].reshape(-1, 4) for p in predictions]).astype(float)
-        boxes[:, 2:] -= boxes[:, :2]
-        masks = None
-        if kind == 'segm':
-            masks = [mask for p in predictions for mask in p['masks']]
-            masks = [masks[i] for i in known]
-        return Detections(
-            np.repeat([images[p['img_id']] for p in predictions], counts)[known],
-            categories[known],
-            boxes[known],
-            np.concatenate(scores).astype(float)[known],
-            masks,
-        )
+    def _evaluate(self, kind: str, predictions: Sequence[dict], backend: str) -> dict[str, float]:
+        """Evaluate one kind of overlap, log its tables and keep its rows per class.
 
-    def _sorted_images(self) -> list:
-        return np.unique(self.img_ids).tolist()
-
-    def _sorted_categories(self) -> list:
-        return np.unique([cat_id for cat_id in self.cat_ids if cat_id is not None]).tolist()
-
-    def _evaluate(self, kind: str, detections: Detections, backend: str) -> dict[str, float]:
-        if not len(detections.scores):
+        Images and categories get numbers in COCO's order, since faster-coco-eval takes no other
+        ids; arrays over the categories have that order, too.
+        """
+        images = {image_id: n for n, image_id in enumerate(np.unique(self.img_ids).tolist())}
+        known = [cat_id for cat_id in self.cat_ids if cat_id is not None]
+        columns = {cat_id: n for n, cat_id in enumerate(np.unique(known).tolist())}
+        labels = {label: columns.get(cat_id) for label, cat_id in enumerate(self.cat_ids)}
+        entries = self._coco_api.imgs
+        shared = {
+            'images': [{**entries[image_id], 'id': n} for image_id, n in images.items()],
+            'categories': [{'id': n} for n in columns.values()],
+        }
+        truth = _number_truth(self._coco_api, kind, images, columns)
+        found = _number_predictions(predictions, kind, images, labels)
+        if not found:
             print_log(
-                f'No {kind} was detected in any image, so every {kind} figure is 0. Expected '
+                f'No {kind} was detected in any image, so every {kind} metric is 0. Expected '
                 'early in a training from scratch; otherwise check the weights and the score '
                 'threshold.',
                 'current',
                 logging.WARNING,
             )
-        scores = evaluate(
-            self._coco_api,
-            detections,
-            kind,
-            self._sorted_images(),
-            self._sorted_categories(),
-            backend,
-            self.use_mp_eval,
-        )
-        figures = {
-            f'{kind}_{key}': value for (key, *_), value in zip(TWELVE, scores.twelve, strict=True)
-        }
-        rows = self._per_class_rows(kind, scores)
+        content = {**shared, 'annotations': truth}, {**shared, 'annotations': found}
+        precision, recall = _run(*content, kind, backend, self.use_mp_eval)
+        metrics = {f'{kind}_{k}': v for k, v in summarize(precision, recall).items()}
+        counts = Counter(row['category_id'] for row in truth if not row['iscrowd'])
+        rows = []
+        for label, name in enumerate(self.dataset_meta['classes']):
+            k = labels[label]
+            row = {'name': name, 'iou_type': kind, **_class_metrics(precision, recall, k)}
+            rows.append({**row, 'num_gt': counts[k]})
         self.per_class += rows
         if self.classwise:
-            figures |= {
-                f'{r["name"]}_precision': -1.0 if r['AP'] is None else r['AP'] for r in rows
-            }
-        print_log(f'\n{format_table(rows)}\n\n{format_twelve(figures, kind)}', 'current')
-        return figures
-
-    def _per_class_rows(self, kind: str, scores: Scores) -> list[dict[str, Any]]:
-        precision, recall = scores.precision, scores.recall
-        column = {cat_id: k for k, cat_id in enumerate(self._sorted_categories())}
-        boxes = [ann for ann in self._coco_api.anns.values() if not ann.get('iscrowd', 0)]
-        counts = Counter(ann['category_id'] for ann in boxes)
-        rows = []
-        for name, cat_id in zip(self.dataset_meta['classes'], self.cat_ids, strict=True):
-            k = column.get(cat_id)
-            whole: Any = None if k is None else precision[:, :, k, 0, -1]
-            rows.append(
-                {
-                    'name': name,
-                    'iou_type': kind,
-                    'AP': None if k is None else mean_of_measured(whole),
-                    'AP50': None if k is None else mean_of_measured(whole[0]),
-                    'AP75': None if k is None else mean_of_measured(whole[5]),
-                    'AR100': None if k is None else mean_of_measured(recall[:, k, 0, -1]),
-                    'num_gt': counts[cat_id],
-                }
-            )
-        return rows
+            aps = {row['name']: -1.0 if row['AP'] is None else row['AP'] for row in rows}
+            metrics |= {f'{name}_precision': ap for name, ap in aps.items()}
+        print_log(f'\n{format_table(rows)}\n\n{format_twelve(metrics, kind)}', 'current')
+        return metrics
 
 
-def _annotation(image_id: Any, instance: dict) -> dict[str, Any]:
-    """COCO's annotation, but for the id, of an instance as MMDetection's datasets hold it."""
-    x1, y1, x2, y2 = (float(side) for side in instance['bbox'])
-    annotation = {
-        'image_id': image_id,
-        'category_id': int(instance['bbox_label']),
-        'bbox': [x1, y1, x2 - x1, y2 - y1],
-        'area': (x2 - x1) * (y2 - y1),
-        'iscrowd': int(instance.get('ignore_flag', 0)),
-    }
-    if instance.get('mask') is not None:
-        annotation['segmentation'] = instance['mask']
-    return annotation
+def choose_backend(name: str) -> str:
+    """Return the backend that a setting means on this machine.
+
+    Args:
+        name: ``faster_coco_eval``, ``pycocotools``, or ``auto`` for the faster one where it is
+            installed.
+
+    Raises:
+        InputError: It is not installed, or no backend has this name.
+    """
+    if name not in ('auto', *BACKENDS):
+        raise InputError(f'backend={name!r} is not one of auto, {", ".join(BACKENDS)}.')
+    if name == 'pycocotools':
+        return name
+    try:
+        import faster_coco_eval  # noqa: F401  (its binaries may not load here)
+
+        if digit_version(metadata.version('faster-coco-eval')) >= digit_version(OLDEST):
+            return 'faster_coco_eval'
+    except (ImportError, metadata.PackageNotFoundError):
+        pass
+    if name == 'auto':
+        return 'pycocotools'
+    raise InputError(
+        f"backend='faster_coco_eval' needs faster-coco-eval {OLDEST} or newer, which was not "
+        f"found: pip install 'faster-coco-eval>={OLDEST}'"
+    )
+
+
+def _number_truth(
+    truth: COCO, kind: str, images: Mapping[Any, int], columns: Mapping[Any, int]
+) -> list[dict[str, Any]]:
+    """Return copies of the annotations that count, with numbers for ids."""
+    rows = []
+    for n, listed in enumerate(truth.dataset.get('annotations', []), 1):
+        ann = truth.anns[listed['id']]  # as pycocotools finds it, where an id is there twice
+        if ann['image_id'] not in images or ann['category_id'] not in columns:
+            continue
+        row = {
+            'id': n if ann['id'] != 0 else 0,  # COCO takes an object of id 0 for never found
+            'image_id': images[ann['image_id']],
+            'category_id': columns[ann['category_id']],
+            'area': ann['area'],
+            'iscrowd': int(ann['iscrowd']),
+            'bbox': ann['bbox'],
+        }
+        if kind == 'segm':
+            row['segmentation'] = truth.annToRLE(ann)
+        rows.append(row)
+    return rows
+
+
+def _number_predictions(
+    predictions: Sequence[dict], kind: str, images: Mapping[Any, int], labels: Mapping[int, Any]
+) -> list[dict[str, Any]]:
+    """Return COCO's annotations of all detections but those of classes that the file lacks."""
+    rows: list[dict[str, Any]] = []
+    for prediction in predictions:
+        scores = prediction['scores']
+        # In double precision before the subtraction, as COCO's files hold them.
+        boxes = prediction['bboxes'].reshape(-1, 4).astype(float)
+        boxes[:, 2:] -= boxes[:, :2]
+        areas, shapes = (boxes[:, 2] * boxes[:, 3]).tolist(), boxes.tolist()
+        if kind == 'segm':
+            # Without a box: with one there, COCO takes the box's area for the mask's size.
+            scores = prediction.get('mask_scores', scores)
+            shapes = prediction['masks']
+            areas = [masks_of_coco.area(mask) for mask in shapes]
+        columns = shapes, areas, scores.astype(float).tolist(), prediction['labels'].tolist()
+        for shape, area, score, label in zip(*columns, strict=True):
+            if labels[int(label)] is not None:
+                rows.append(
+                    {
+                        'id': len(rows) + 1,
+                        'image_id': images[prediction['img_id']],
+                        'category_id': labels[int(label)],
+                        'bbox' if kind == 'bbox' else 'segmentation': shape,
+                        'area': area,
+                        'score': score,
+                    }
+                )
+    return rows
+
+
+def _run(
+    truth: dict, found: dict, kind: str, backend: str, processes: bool
+) -> tuple[np.ndarray, np.ndarray]:
+    """Evaluate the content of two COCO files.
+
+    Returns:
+        Precision (10 IoU, 101 recall, classes, 4 area, 3 detections) and recall (10 IoU, classes,
+        4 area, 3 detections); -1 marks what has no ground truth.
+    """
+    index: Any = COCO
+    evaluator: Any = COCOevalMP if processes else COCOeval
+    if backend == 'faster_coco_eval':
+        import faster_coco_eval
+
+        index, evaluator = faster_coco_eval.COCO, faster_coco_eval.COCOeval_faster
+    was_on = gc.isenabled()
+    gc.disable()  # its search for cycles would go through half a million dicts over and over
+    try:
+        # Both print their progress; our tables go to the log, where they stay.
+        with contextlib.redirect_stdout(io.StringIO()):
+            pair = []
+            for content in (truth, found):
+                pair.append(index())  # not by loadRes, which looks at the first of perhaps none
+                pair[-1].dataset = content
+                pair[-1].createIndex()
+            run = evaluator(*pair, kind)
+            run.evaluate()
+            run.accumulate()
+    finally:
+        if was_on:
+            gc.enable()
+    return run.eval['precision'], run.eval['recall']
+
+
+def summarize(precision: np.ndarray, recall: np.ndarray) -> dict[str, float]:
+    """Return COCO's twelve metrics by name: means of what was measured; -1 where nothing was."""
+    metrics = {}
+    for key, kind, iou, area, count in TWELVE:
+        values = precision if kind == 'AP' else recall
+        mean = _mean(values[_IOUS[iou], ..., _AREAS.index(area), _COUNTS.index(count)])
+        metrics[key] = -1.0 if mean is None else mean
+    return metrics
+
+
+def _class_metrics(
+    precision: np.ndarray, recall: np.ndarray, column: int | None
+) -> dict[str, float | None]:
+    if column is None:  # the annotation file lacks the class
+        return dict.fromkeys(('AP', 'AP50', 'AP75', 'AR100'))
+    by_iou = precision[:, :, column, 0, -1]
+    means = _mean(by_iou), _mean(by_iou[0]), _mean(by_iou[5]), _mean(recall[:, column, 0, -1])
+    return dict(zip(('AP', 'AP50', 'AP75', 'AR100'), means, strict=True))
+
+
+def _mean(values: np.ndarray) -> float | None:
+    """Mean of what was measured; COCO marks the rest with -1."""
+    measured = values[values > -1]
+    return float(measured.mean()) if measured.size else None

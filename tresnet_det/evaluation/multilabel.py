@@ -23,18 +23,22 @@ from .report import format_table
 def average_precisions(scores: np.ndarray, labels: np.ndarray) -> np.ndarray:
     """Return the average precision of each class, ``(classes,)``, in [0, 1].
 
-    As scikit-learn's ``average_precision_score``: the sum over the distinct scores, from the
+    By scikit-learn's ``average_precision_score``: the sum over the distinct scores, from the
     highest, of the precision down to it times the gain in recall; equal scores count as one step.
-    It is NaN for a class that is known to be there in no image.
+    Other than there, images whose label is unknown are left out of a class, a class without a
+    positive label is NaN instead of 0, and an infinite score is a score.
 
     Raises:
         InputError: A score is NaN.
     """
+    from sklearn.metrics import average_precision_score  # takes a while to import
+
     check_not_nan(scores)
+    scores = np.nan_to_num(scores.astype(np.float64))
     found = np.full(scores.shape[1], np.nan)
-    for column, (_, hits, taken) in _curves(scores, labels):
-        gain = np.diff(hits, prepend=0)
-        found[column] = (gain * (hits / taken)).sum() / hits[-1]
+    for column in np.flatnonzero((labels == 1).any(0)):
+        known = labels[:, column] >= 0
+        found[column] = average_precision_score(labels[known, column] == 1, scores[known, column])
     return found
 
 
@@ -42,7 +46,9 @@ def best_f1_thresholds(scores: np.ndarray, labels: np.ndarray) -> tuple[np.ndarr
     """Find the threshold of each class that gives the best F1 on these very images.
 
     A label is predicted where its score is above the threshold, which lies half-way between two
-    scores, or just below the lowest, in float32 too; of equally good ones, the highest.
+    scores, or just below the lowest, in float32 too; of equally good ones, the highest. By hand:
+    scikit-learn's ``precision_recall_curve`` gives no counts, and an F1 of its rounded precision
+    and recall would break ties by chance.
 
     Returns:
         The thresholds, and the F1 there, ``(classes,)`` each; NaN for a class that is known to be
@@ -106,7 +112,10 @@ class PrecisionRecall(NamedTuple):
 
 
 def precision_recall(predicted: np.ndarray, labels: np.ndarray) -> PrecisionRecall:
-    """Compare predicted labels with the truth.
+    """Compare predicted labels with the ground truth.
+
+    scikit-learn's ``precision_score`` and ``recall_score`` agree where every label is known and
+    there are two classes or more; they take no unknown labels, and one class for a binary task.
 
     CP and CR are means over the classes that are known to be there in an image, those of the mAP:
     a recall of others is not defined, and a precision of 0 would say nothing on the model. What is

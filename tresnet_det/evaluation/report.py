@@ -2,12 +2,12 @@
 
 import json
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from ..errors import InputError
-from ..whole_files import write_whole
+from ..files import write_whole
 
 # COCO's twelve figures in COCO's order: our key, precision or recall, IoU, area, detections.
 # Key names follow MMDetection; source: https://cocodataset.org/#detection-eval
@@ -28,6 +28,21 @@ TWELVE = (
 _LONG = {'AP': 'Average Precision (AP)', 'AR': 'Average Recall    (AR)'}
 # COCO's bounds, in pixels of the ground truth's area.
 _SIZES = {'small': 'under 32x32 pixels', 'medium': '32x32 to 96x96', 'large': 'over 96x96'}
+
+
+def shorten(text: str, longest: float = 32, measure: Callable[[str], float] = len) -> str:
+    """Cut the middle out of a text that is too long: names differ at either end.
+
+    Args:
+        text: A file's name, a class, a split.
+        longest: How long it may be.
+        measure: Returns the length of a text, such as a font's in pixels.
+    """
+    short, keep = text, len(text)
+    while measure(short) > longest and keep > 1:
+        keep -= 1
+        short = f'{text[: (keep + 1) // 2]}...{text[len(text) - keep // 2 :]}'
+    return short
 
 
 def format_twelve(metrics: Mapping[str, float], iou_type: str = 'bbox', prefix: str = '') -> str:

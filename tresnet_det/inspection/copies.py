@@ -5,10 +5,10 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from .findings import Findings
+from ..readers.data import ONE_LABEL
+from ..readers.findings import Findings
 from .part import Part
 from .scan import find_like, find_same
-from .sources import NO_CLASS, ONE_LABEL
 
 
 def find_copies(part: Part, findings: Findings) -> None:
@@ -24,9 +24,8 @@ def find_copies(part: Part, findings: Findings) -> None:
     again = ((digests != 0) & (first != np.arange(len(first)))).nonzero()[0]
     again = np.array([i for i in again if split.files[i] != split.files[first[i]]], np.int64)
     contradicts = np.zeros(len(again), bool)
-    if split.source.kind in ONE_LABEL:
-        label_of = np.full(len(split.files), NO_CLASS)
-        label_of[split.rows] = split.labels
+    if split.source.kind in ONE_LABEL and not split.source.several:
+        label_of = split.single_labels()
         contradicts = label_of[again] != label_of[first[again]]
     for code, rows in (
         ('duplicate-image', again[~contradicts]),
@@ -34,6 +33,7 @@ def find_copies(part: Part, findings: Findings) -> None:
     ):
         findings.add(
             split.name,
+            split.source.ann_file,
             code,
             rows,
             lambda i: f'{split.files[i]} = {split.files[first[i]]}',
@@ -70,7 +70,7 @@ def find_overlap(part: Part, others: Sequence[Part], findings: Findings) -> None
             return f'{split.files[row]} = {other.files[place]} of {other.name}'
 
         rows = np.flatnonzero(found >= 0).tolist()
-        findings.add(split.name, code, rows, describe, len(split.files))
+        findings.add(split.name, split.source.ann_file, code, rows, describe, len(split.files))
 
     add('overlap', same)
     add('near-copy', like)

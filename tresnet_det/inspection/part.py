@@ -1,12 +1,12 @@
-"""A split that was read, its images looked at and its boxes held against them."""
+"""A split that was read, its images looked at and where its boxes fall."""
 
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 
+from ..readers.split import Split
 from .scan import Scan
-from .sources import Split
 
 
 @dataclass
@@ -18,20 +18,13 @@ class Part:
         scan: Of its ``N`` images.
         sizes: ``(N, 2)``, width and height in pixels as annotated or else as read; NaN where
             neither is.
-        usable: ``(M,)``, whether an object is learnt.
         sides: ``(K, 2)``, width and height of the usable boxes in pixels after the resize.
     """
 
     split: Split
     scan: Scan
     sizes: np.ndarray
-    usable: np.ndarray
     sides: np.ndarray
-
-    def class_counts(self) -> np.ndarray:
-        """Return how many objects each class has, ``(classes,)``."""
-        labels = self.split.labels
-        return np.bincount(labels[labels >= 0], minlength=len(self.split.classes))
 
     def class_images(self) -> np.ndarray:
         """Return in how many images each class is, ``(classes,)``."""

@@ -1,40 +1,33 @@
-"""Everything that is wrong with the splits of a data set, before anything is trained on them.
+"""Everything that is wrong with the splits of a dataset, before anything is trained on them.
 
-`tresnet_det.datasets.checks` stops at the first fault, in a training's way; this goes on to the
-last, reads every image, and compares the splits.
+To what :mod:`tresnet_det.readers.data` finds, as a training does, this adds what only a look at
+all images and a comparison of the splits can find.
 """
 
 import functools
 import os
+import re
 from collections import defaultdict
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 
-from ..datasets.formats.multilabel_readers import SUFFIXES
-from ..errors import InputError
-from .boxes import View, check_boxes, count_levels
-from .classes import check_classes, check_similar_names, compare_classes
-from .coco import read_coco_split
+from ..errors import InputError, few
+from ..readers.boxes import find_duplicates
+from ..readers.data import read_data
+from ..readers.files import SUFFIXES, list_folder
+from ..readers.findings import Findings
+from ..readers.kinds import ERROR, LEVELS
+from ..readers.split import Source, Split
 from .copies import find_copies, find_overlap
-from .findings import ERROR, LEVELS, Findings
-from .labels import read_csv_split, read_folders_split, read_list_split
+from .levels import View, count_levels
 from .part import Part
 from .scan import Scan, scan_images
-from .sources import NO_CLASS, Source, Split
-from .voc import read_voc_split
-from .yolo import read_yolo_split
 
-READERS = {
-    'coco': read_coco_split,
-    'voc': read_voc_split,
-    'yolo': read_yolo_split,
-    'csv': read_csv_split,
-    'list': read_list_split,
-    'folders': read_folders_split,
-}
+# A class without example is no news where these were found.
+EXPLAINS_UNUSED = ('no-known-class', 'duplicate-category', 'nothing-to-learn')
 
 
 @dataclass
@@ -67,7 +60,7 @@ class DataReport:
         """Return all of it for JSON."""
         splits = []
         for part in self.parts:
-            source, counts = part.split.source, part.class_counts().tolist()
+            source, counts = part.split.source, part.split.class_counts().tolist()
             images = part.class_images().tolist()
             places = dict(annotations=str(source.ann_file), folder=str(part.split.folder))
             triples = zip(part.split.classes, counts, images, strict=True)
@@ -94,15 +87,15 @@ def inspect_data(
     workers: int = 0,
     progress: bool = False,
 ) -> DataReport:
-    """Look for all that is wrong with the splits of a data set.
+    """Look for all that is wrong with the splits of a dataset.
 
     Args:
-        sources: Where the splits lie.
+        sources: Where the splits are.
         findings: What was found already; gets what is found now.
         view: How the detector sees boxes; None for FCOS with MMDetection's usual resize.
         num_classes: Of the model's head; None where it is not known.
-        decode: Whether to read every image; without it, broken ones, their real sizes and
-            copies are not found.
+        decode: Whether to read every image; without it, corrupt ones, wrong sizes in COCO's files
+            and copies are not found.
         workers: Processes that decode; 0 for this one.
         progress: Whether to show a bar on stderr.
 
@@ -110,137 +103,80 @@ def inspect_data(
         InputError: No folder is found for the images of any split.
     """
     findings, view = findings or Findings(), view or View()
-    read = (READERS[source.kind](source, findings) for source in sources)
-    splits = _share_voc_classes([split for split in read if split is not None])
-    lost = [f for f in findings.sorted() if f.code == 'images-not-found']
+    splits = read_data(sources, findings, num_classes)
+    lost = [f for f in findings if f.code == 'images-not-found']
     if lost and len(lost) == len(splits):  # annotations alone, as in a training's work directory
-        raise InputError(lost[0].examples[0])
-    scans = _scan(splits, _locate(splits, findings), decode, workers, progress)
+        raise InputError(lost[0].message)
+    _find_unused_files(splits, findings)
+    scans = _scan(splits, decode, workers, progress)
     parts = []
     for split, scan in zip(splits, scans, strict=True):
-        sizes = np.where(
-            np.isnan(split.sizes), np.where(scan.sizes, scan.sizes, np.nan), split.sizes
-        )
-        usable, sides = split.labels >= 0, np.zeros((0, 2))
+        seen = np.where(scan.sizes, scan.sizes, np.nan)
+        sizes = np.where(np.isnan(split.sizes), seen, split.sizes)
+        sides = np.zeros((0, 2))
         if split.boxes is not None:
-            usable = check_boxes(split, split.boxes, sizes, findings)
+            usable = split.usable
             sides = view.resize(split.boxes.xywh[usable], sizes[split.rows[usable]])
             sides = sides[~np.isnan(sides).any(1)]
-        parts.append(Part(split, scan, sizes, usable, sides))
-    _check_usable(parts, findings)
+            again = find_duplicates(split, split.boxes).nonzero()[0]
+            add = findings.about(split.name, split.source.ann_file)
+            add('duplicate-box', again, split.name_object, len(split.rows))
+        parts.append(Part(split, scan, sizes, sides))
     for part in parts:
         _check_images(part, findings)
-        check_classes(part, num_classes, findings)
-    check_similar_names(splits, findings)
-    compare_classes(splits, findings)
+        _find_unused_classes(part.split, findings)
+    _find_similar_names(splits, findings)
     for part in parts:
         if not part.split.source.training:
             find_overlap(part, [p for p in parts if p.split.source.training], findings)
     return DataReport(findings, parts, view, decode)
 
 
-def _share_voc_classes(splits: list[Split]) -> list[Split]:
-    """Number VOC's classes by the names in all splits, as `voc_to_coco` does."""
-    own = [s for s in splits if s.source.kind == 'voc' and s.source.classes is None]
-    classes = tuple(sorted({name for split in own for name in split.classes}))
-    number = {name: i for i, name in enumerate(classes)}
-    shared = []
-    for split in splits:
-        if split in own:
-            new = np.array([number[name] for name in split.classes] + [NO_CLASS], np.int64)
-            split = replace(split, classes=classes, labels=new[split.labels])
-        shared.append(split)
-    return shared
-
-
-def _locate(splits: list[Split], findings: Findings) -> list[np.ndarray]:
-    """Return for each split ``(N,)``, whether an image is there; each folder is listed once."""
-    listed: dict[str, set[str]] = {}  # by folder
+def _find_unused_files(splits: Sequence[Split], findings: Findings) -> None:
+    """Find images that no split names, in folders where one does; each folder is listed once."""
     named: defaultdict[str, set[str]] = defaultdict(set)
-    owner: dict[str, str] = {}
-    found: list[np.ndarray] = []
+    owner: dict[str, Split] = {}
     for split in splits:
-        if split.source.kind == 'folders':  # listed already
-            found.append(np.ones(len(split.files), bool))
+        if split.source.kind == 'folders' or not split.folder.is_dir():
             continue
-        if not split.folder.is_dir():
-            findings.add(split.name, 'missing-folder', [split.folder])
-        if findings.has(split.name, 'missing-folder', 'images-not-found'):
-            found.append(np.zeros(len(split.files), bool))
-            continue
-        pairs = [os.path.split(file) for file in split.files]
         for part, name in map(os.path.split, split.named):
             named[os.path.join(split.folder, part)].add(name)
-        for place in {os.path.join(split.folder, part) for part, _ in pairs}:
-            if place not in listed:
-                listed[place] = set(os.listdir(place)) if os.path.isdir(place) else set()
-                owner[place] = split.name
-        there = {part: listed[os.path.join(split.folder, part)] for part, _ in pairs}
-        found.append(np.array([name in there[part] for part, name in pairs], bool))
-        lost = np.flatnonzero(~found[-1]).tolist()
-        findings.add(split.name, 'missing-image', lost, _lost_namer(split, there), len(pairs))
-    for place, names in listed.items():
-        unused = sorted(n for n in names - named[place] if n.lower().endswith(SUFFIXES))
-        findings.add(owner[place], 'unused-file', [os.path.join(place, name) for name in unused])
-    return found
+        for part in {os.path.split(file)[0] for file in split.files}:
+            owner.setdefault(os.path.join(split.folder, part), split)
+    unused: defaultdict[Split, list[str]] = defaultdict(list)
+    for place, split in owner.items():
+        try:
+            rest = list_folder(place) - named[place]
+        except InputError:  # a finding already
+            continue
+        files = sorted(name for name in rest if name.lower().endswith(SUFFIXES))
+        unused[split] += [os.path.join(place, name) for name in files]
+    for split, files in unused.items():
+        findings.add(split.name, split.source.ann_file, 'unused-file', files)
 
 
-def _lost_namer(split: Split, there: Mapping[str, set[str]]) -> Callable[[int], str]:
-    """Return what names a lost image, and the file whose name differs by case alone.
-
-    Args:
-        split: Whose image it is.
-        there: The files in each folder that its images name.
-    """
-
-    @functools.cache
-    def by_small_letters(folder: str) -> dict[str, str]:
-        return {name.casefold(): name for name in there[folder]}
-
-    def describe(row: int) -> str:
-        folder, name = os.path.split(split.files[row])
-        close = by_small_letters(folder).get(name.casefold())
-        return split.files[row] + (f' (there is {close})' if close else '')
-
-    return describe
-
-
-def _scan(
-    splits: list[Split], there: list[np.ndarray], decode: bool, workers: int, progress: bool
-) -> list[Scan]:
+def _scan(splits: Sequence[Split], decode: bool, workers: int, progress: bool) -> list[Scan]:
     """Read each image once, however many splits name it."""
     if not decode:
         return [Scan.empty(len(split.files)) for split in splits]
     number: dict[tuple[str, bool], int] = {}
     rows_of = []
-    for split, found in zip(splits, there, strict=True):
+    for split in splits:
         rows = np.full(len(split.files), -1)
-        for i in np.flatnonzero(found).tolist():
-            key = split.path(i), split.source.detection
-            rows[i] = number.setdefault(key, len(number))
+        for i in np.flatnonzero(split.found).tolist():
+            if i not in split.unreadable:  # a finding already
+                key = split.path(i), split.source.detection
+                rows[i] = number.setdefault(key, len(number))
         rows_of.append(rows)
     paths, detection = zip(*number, strict=True) if number else ((), ())
     scan = scan_images(paths, detection, workers, progress)
     return [scan.take(rows) for rows in rows_of]
 
 
-def _check_usable(parts: list[Part], findings: Findings) -> None:
-    """Hold that there is something to learn, and to measure on; a part of several may lack it."""
-    training = [part for part in parts if part.split.source.training]
-    groups = [training] + [[part] for part in parts if not part.split.source.training]
-    for group in groups:
-        wanting = [part for part in group if part.split.source.needs_truth]
-        if not wanting or any(part.usable.any() for part in group):
-            continue
-        if not any(findings.has_error(part.split.name) for part in group):
-            split = wanting[0].split
-            findings.add(split.name, 'nothing-to-learn', [split.source.ann_file])
-
-
 def _check_images(part: Part, findings: Findings) -> None:
-    """Hold the images against their annotations and each other."""
+    """Compare the images with their annotations and each other."""
     split, scan, total = part.split, part.scan, len(part.split.files)
-    add = functools.partial(findings.add, split.name)
+    add = findings.about(split.name, split.source.ann_file)
     add('undecodable-image', scan.errors, scan.errors.__getitem__, total)
     differs = (
         (scan.digests != 0) & ~np.isnan(split.sizes).any(1) & (split.sizes != scan.sizes).any(1)
@@ -253,12 +189,37 @@ def _check_images(part: Part, findings: Findings) -> None:
 
     add('size-differs', (differs & ~unturned).nonzero()[0], describe, total)
     add('exif-rotated', unturned.nonzero()[0], describe, total)
+    name = split.files.__getitem__
     if split.source.kind == 'yolo':
         boxed = np.isin(np.arange(total), split.rows)
-        turned = boxed & scan.turned & ~differs
-        add('exif-turned', turned.nonzero()[0], split.files.__getitem__, total)
-    add('blank-image', scan.blank.nonzero()[0], split.files.__getitem__, total)
+        add('exif-turned', (boxed & scan.turned & ~differs).nonzero()[0], name, total)
+    add('blank-image', scan.blank.nonzero()[0], name, total)
     find_copies(part, findings)
-    silent = ~split.annotated if split.lacking is None else ~split.annotated & ~split.lacking
-    if split.source.needs_truth and not findings.has(split.name, 'nothing-to-learn'):
-        add('no-annotation', silent.nonzero()[0], split.files.__getitem__, total)
+
+
+def _find_unused_classes(split: Split, findings: Findings) -> None:
+    if not split.source.needs_truth or findings.has(split.name, *EXPLAINS_UNUSED):
+        return
+    counts = split.class_counts()
+    if not counts.any() and findings.has_error(split.name):  # as where all rows are bad
+        return
+    unused = [
+        name
+        for name, n in zip(split.classes, counts, strict=True)
+        if n == 0 and name not in split.absent
+    ]
+    add = functools.partial(findings.add, split.name, split.source.ann_file)
+    add('unused-category', unused, repr, len(split.classes))
+
+
+def _find_similar_names(splits: Sequence[Split], findings: Findings) -> None:
+    """Find names that differ by case, spaces, hyphens or underscores alone; each group once."""
+    told: set[str] = set()
+    for split in splits:
+        groups = defaultdict(list)
+        for name in split.classes:
+            groups[re.sub(r'[\s_-]+', '', name.casefold())].append(name)
+        alike = [few(names) for names in groups.values() if len(names) > 1]
+        fresh = [text for text in alike if text not in told]
+        findings.add(split.name, split.source.ann_file, 'similar-classes', fresh)
+        told |= set(alike)

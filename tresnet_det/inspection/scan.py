@@ -1,4 +1,4 @@
-"""Reading all images of a data set once, in several processes: do they decode, and to what."""
+"""Reading all images of a dataset once, in several processes: do they decode, and to what."""
 
 import functools
 import hashlib

@@ -2,7 +2,7 @@
 
 from .classifier import ClsDataPreprocessor, ImageClassifier
 from .data_sample import ClsDataSample
-from .heads import LinearClsHead, load_head_weights
+from .heads import LinearClsHead
 from .losses import (
     AsymmetricLoss,
     SingleLabelAsymmetricLoss,
@@ -22,6 +22,5 @@ __all__ = [
     'SingleLabelAsymmetricLoss',
     'SoftmaxCrossEntropyLoss',
     'TResNet',
-    'load_head_weights',
     'multi_label_loss',
 ]

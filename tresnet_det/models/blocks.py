@@ -10,7 +10,7 @@ from mmcv.cnn import build_norm_layer
 from mmcv.cnn.bricks import DropPath
 from torch import nn
 
-from ..checkpoints import adapt_norm_notation
+from ..checkpoints.formats import adapt_norm_notation
 from ..errors import InputError, shown
 from ..layers import BlurPool, InPlaceABN, SqueezeExcite
 from ..layers.inplace_abn import renormalize

@@ -144,7 +144,7 @@ class ClsDataPreprocessor(ImgDataPreprocessor):
         InputError: If an argument is out of its range (a ``ValueError``).
     """
 
-    gives_rgb = True  # images are read as RGB, or swapped: see input_convention
+    gives_rgb = True  # images are read as RGB, or swapped: see img_norm
 
     def __init__(
         self,

@@ -1,21 +1,18 @@
 """Classification heads: from a backbone's last feature map to logits, loss and scores."""
 
 from collections.abc import Mapping, Sequence
-from pathlib import Path
 from typing import Any
 
 import torch
 from mmdet.registry import MODELS
-from mmengine.logging import print_log
 from mmengine.model import BaseModule
 from torch import nn
 
-from ..checkpoints import StateDict, open_source, tensors_in
+from ..checkpoints import load_head_weights
 from ..errors import InputError
 from .arguments import check_init_cfg
 
 LossConfig = Mapping[str, Any] | nn.Module
-HEAD = 'head.'  # where every published file keeps its head
 
 
 class ClsHead(BaseModule):
@@ -108,14 +105,6 @@ class ClsHead(BaseModule):
         load_head_weights(self, cfg['checkpoint'])
         self.is_init = True
 
-    def rename_weights(self, state_dict: StateDict) -> dict[str, torch.Tensor]:
-        """Return a published head's weights under this head's names; a pure function.
-
-        Args:
-            state_dict: Keys without ``head.``; those of this head stay as they are.
-        """
-        return dict(state_dict)
-
     def last_feature_map(self, feats: torch.Tensor | Sequence[torch.Tensor]) -> torch.Tensor:
         """Return the last of a backbone's feature maps, ``(N, in_channels, H, W)``.
 
@@ -172,46 +161,6 @@ class LinearClsHead(ClsHead):
         """
         pooled = self.last_feature_map(feats).mean((2, 3))  # (N, in_channels)
         return self.fc(self.dropout(pooled))
-
-
-def load_head_weights(model: nn.Module, path_or_state_dict: str | Path | StateDict) -> None:
-    """Load the head of a published or own checkpoint, all of it, and log that.
-
-    A linear head reads the classifiers of the original TResNet, ASL and timm files, an ML-Decoder
-    those of the original ML-Decoder and timm's. For another number of classes there is nothing to
-    load: train that head.
-
-    Args:
-        model: A head, or a model that has one at ``.head``.
-        path_or_state_dict: A ``.pth`` or ``.safetensors`` file, ``timm://NAME``, or a state dict;
-            of it, what begins with ``head.``.
-
-    Raises:
-        MissingFileError: If there is no such file.
-        InputError: If the file is unreadable, has no head, or not one of this kind and size.
-    """
-    head: Any = getattr(model, 'head', model)
-    source, content = open_source(path_or_state_dict)
-    tensors = tensors_in(content)
-    published = {k.removeprefix(HEAD): v for k, v in tensors.items() if k.startswith(HEAD)}
-    if not published:
-        raise InputError(
-            f'{source} has no head: no key begins with {HEAD!r}, the first are {list(tensors)[:3]}'
-        )
-    weights, own = head.rename_weights(published), head.state_dict()
-    for name, keys in (('lacks', set(own) - set(weights)), ('also has', set(weights) - set(own))):
-        if keys:
-            raise InputError(
-                f'the head of {source} is no {type(head).__name__}: it {name} {sorted(keys)[:5]}'
-            )
-    for key, value in own.items():
-        if weights[key].shape != value.shape:
-            raise InputError(
-                f'{source} has another head: {key} is {tuple(weights[key].shape)} there and '
-                f'{tuple(value.shape)} in the model, whose num_classes is {head.num_classes}'
-            )
-    head.load_state_dict(weights)
-    print_log(f'loaded head weights from {source}: {len(weights)} tensors', logger='current')
 
 
 def check_dropout(rate: float) -> None:

@@ -1,6 +1,5 @@
 """ML-Decoder, an attention-based classification head (Ridnik et al., arXiv 2111.12933)."""
 
-import re
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -11,21 +10,11 @@ import torch.nn.functional as F
 from mmdet.registry import MODELS
 from torch import nn
 
-from ..checkpoints import StateDict
+from ..checkpoints.formats import rename_head
 from ..errors import InputError, MissingFileError
 from .heads import ClsHead, LossConfig, check_dropout
 
 MAX_GROUPS = 100  # that num_groups=-1 stands for, as in the authors' code
-
-# The authors nest the whole head in `decoder`, or a part of it, by the version of their code.
-_PUBLISHED_NAMES = (
-    (re.compile(r'^(decoder\.)*embed_standart\.'), 'input_proj.'),
-    (re.compile(r'^(decoder\.)*query_embed\.'), 'query_embed.'),
-    (re.compile(r'^(decoder\.)*wordvec_proj\.'), 'query_proj.'),
-    (re.compile(r'^(decoder\.)+layers\.0\.'), 'layer.'),
-    (re.compile(r'^(decoder\.)*duplicate_pooling_bias$'), 'group_fc.bias'),
-    (re.compile(r'^(decoder\.)*duplicate_pooling$'), 'group_fc.weight'),
-)
 
 
 @MODELS.register_module()
@@ -131,28 +120,12 @@ class MLDecoderHead(ClsHead):
             return self.query_embed.weight
         return F.relu(self.query_proj(self.word_vectors))
 
-    def rename_weights(self, state_dict: StateDict) -> dict[str, torch.Tensor]:
-        """Return the weights of an original or timm's ML-Decoder under this head's names.
-
-        Args:
-            state_dict: Keys without ``head.``; those of this head stay as they are.
-        """
-        renamed = {}
-        for key, value in state_dict.items():
-            for pattern, name in _PUBLISHED_NAMES:
-                key = pattern.sub(name, key)
-            renamed[key] = value
-        if not hasattr(self, 'query_embed') and 'group_fc.weight' in renamed:
-            # The authors keep the shared layer as (embed_dims, 1).
-            renamed['group_fc.weight'] = renamed['group_fc.weight'].reshape(1, -1)
-        return renamed
-
     def _load_from_state_dict(
         self, state_dict: dict[str, torch.Tensor], prefix: str, *args: Any, **kwargs: Any
     ) -> None:
         own = {k.removeprefix(prefix): k for k in list(state_dict) if k.startswith(prefix)}
         weights = {k: state_dict.pop(key) for k, key in own.items()}
-        state_dict.update({prefix + k: v for k, v in self.rename_weights(weights).items()})
+        state_dict.update({prefix + k: v for k, v in rename_head(weights).items()})
         super()._load_from_state_dict(state_dict, prefix, *args, **kwargs)
 
 

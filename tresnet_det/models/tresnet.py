@@ -13,8 +13,8 @@ from torch import nn
 from torch.utils.checkpoint import checkpoint
 
 from ..checkpoints import load_backbone_weights
+from ..checkpoints.img_norm import warn_unless_unit_range
 from ..errors import InputError, shown
-from ..input_convention import warn_unless_unit_range
 from ..layers import InPlaceABN, SpaceToDepth
 from ..layers.inplace_abn import is_tracing
 from .arguments import (

@@ -1,6 +1,7 @@
-"""Training and inference of a classifier on one made-up batch."""
+"""Classifiers side by side on one batch of random images: counts, memory, speed."""
 
 import dataclasses
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import torch
@@ -10,9 +11,11 @@ from torch import nn
 from ..errors import InputError
 from .counts import count_parameters, kept_bytes_per_image, model_multiply_adds
 from .memory import largest_training_batch, peak_memory
-from .models import NUM_CLASSES, ModelSpec
+from .models import NUM_CLASSES, PUBLISHED_TOP1, ModelSpec
 from .settings import Settings, autocast
-from .timing import Task
+from .timing import Row, Task, add_speeds, measure_interleaved
+
+Save = Callable[[Sequence[Row]], object]  # told the rows whenever something is added to them
 
 # Small, so that hundreds of steps on one batch stay finite; it does not change the work.
 _LEARNING_RATE = 1e-4
@@ -28,26 +31,27 @@ class ClassifierRun:
     Args:
         spec: The model.
         settings: How it runs.
-        batch_size: Images a step; the settings' own by default.
     """
 
-    def __init__(self, spec: ModelSpec, settings: Settings, batch_size: int | None = None) -> None:
+    def __init__(self, spec: ModelSpec, settings: Settings) -> None:
         self.spec = spec
         self.settings = settings
         plain = spec.build()
-        self.model = self._place(spec.change(plain))
+        self.model = self._place(plain)
         self._fused = None
         if settings.fuse and spec.is_ours:
             from ..deploy import fuse_norms
 
-            self._fused = self._place(spec.change(fuse_norms(plain)))
-        self._train = _compiled(self.model, settings)
-        self._infer = _compiled(self._fused or self.model, settings)
+            self._fused = self._place(fuse_norms(plain))
+        self._train: Any = self.model
+        self._infer: Any = self._fused or self.model
+        if settings.compile:
+            self._train, self._infer = torch.compile(self._train), torch.compile(self._infer)
         self.optimizer = torch.optim.SGD(
             self.model.parameters(), lr=_LEARNING_RATE, momentum=0.9, weight_decay=1e-4
         )
         self.scaler = torch.amp.GradScaler(enabled=settings.precision == 'fp16')
-        self.set_batch(batch_size or settings.batch_size)
+        self.set_batch(settings.batch_size)
 
     def _place(self, model: nn.Module) -> nn.Module:
         return model.to(self.settings.device).to(memory_format=self.settings.memory_format)
@@ -100,14 +104,13 @@ class ClassifierRun:
             self.images = self.labels = torch.empty(0)  # their memory is free
 
 
-def _compiled(model: nn.Module, settings: Settings) -> nn.Module:
-    compiled: Any = torch.compile(model) if settings.compile else model
-    return compiled
+def count(spec: ModelSpec, settings: Settings) -> Row:
+    """Return what is counted and not timed: parameters, MACs, activation memory.
 
-
-def count(spec: ModelSpec, settings: Settings) -> dict[str, Any]:
-    """Return what is counted and not timed, as a row of the table."""
-    model = spec.change(spec.build())
+    Raises:
+        InputError: If the model does not take the size.
+    """
+    model = spec.build()
     model.to(settings.device).to(memory_format=settings.memory_format)
     try:
         multiply_adds = model_multiply_adds(model, spec.size)
@@ -125,29 +128,68 @@ def count(spec: ModelSpec, settings: Settings) -> dict[str, Any]:
     }
 
 
-def measure_memory(spec: ModelSpec, settings: Settings) -> dict[str, Any]:
+def measure_memory(spec: ModelSpec, settings: Settings) -> Row:
     """Return the peak memory of training, and on CUDA the largest batch that trains.
 
-    The peak has all that training adds to the machine: weights, gradients, momentum, what is kept
-    for backward, work space. Nothing is measured where models are compiled: the compiler's own
-    memory would be part of it, and every batch tried would be compiled anew.
+    The peak has all that training adds to the machine: weights, gradients, momentum, activation
+    memory, work space. Nothing is measured where models are compiled: the compiler's own memory
+    would be part of it, and every batch tried would be compiled again.
 
     Raises:
         InputError: If a GPU has not enough memory for the batch.
     """
     if settings.compile:
         return {}
-    alone = dataclasses.replace(settings, fuse=False)
     try:
         with peak_memory(settings.device) as peak:
-            run = ClassifierRun(spec, alone)
+            run = ClassifierRun(spec, dataclasses.replace(settings, fuse=False))
             run.train_at(settings.batch_size)
     except torch.cuda.OutOfMemoryError as error:
         raise InputError(
             f'{spec.name}: {settings.batch_size} images of {spec.size} pixels do not fit into '
             'the memory of the GPU: give a smaller --batch-size'
         ) from error
-    figures = {'peak_bytes': peak.bytes}
+    found: Row = {'peak_bytes': peak.bytes}
     if settings.device.type == 'cuda':
-        figures['largest_batch'] = largest_training_batch(run.train_at)
-    return figures
+        found['largest_batch'] = largest_training_batch(run.train_at)
+    return found
+
+
+def compare(
+    specs: Sequence[ModelSpec], settings: Settings, save: Save, speed: bool = True
+) -> list[Row]:
+    """Count, and where ``speed`` says so time, every model; ratios are to the first.
+
+    Args:
+        specs: The models.
+        settings: How they run.
+        save: Told the rows after each count and each round.
+        speed: Whether memory and speed are measured.
+
+    Returns:
+        A row per model: see :func:`~tresnet_det.profiling.timing.add_speeds` for the speeds.
+    """
+    rows: list[Row] = []
+    for spec in specs:
+        row = count(spec, settings) | {'published_top1': PUBLISHED_TOP1.get(spec.name)}
+        if speed:
+            row |= measure_memory(spec, settings)
+        rows.append(row)
+        row['kept_ratio'] = row['kept_bytes_per_image'] / rows[0]['kept_bytes_per_image']
+        save(rows)
+    if speed:
+        contestants = [ClassifierRun(spec, settings).tasks() for spec in specs]
+        time_rows(rows, contestants, settings, save)
+    return rows
+
+
+def time_rows(
+    rows: list[Row], contestants: Sequence[dict[str, Task]], settings: Settings, save: Save
+) -> None:
+    """Time all tasks in turns and add their speeds to the rows, round by round."""
+
+    def after_round(speeds: list[dict[str, list[float]]]) -> None:
+        add_speeds(rows, speeds)
+        save(rows)
+
+    measure_interleaved(contestants, settings.rounds, settings.min_seconds, after_round)

@@ -12,7 +12,6 @@ import torch
 from mmdet.registry import DATASETS, MODELS
 from mmdet.testing import demo_mm_inputs
 from mmengine.config import Config
-from mmengine.dataset import BaseDataset
 from mmengine.logging import MMLogger
 from mmengine.model import BaseModel
 from mmengine.optim import OptimWrapper, build_optim_wrapper
@@ -22,10 +21,10 @@ from ..engine import config as edit
 from ..engine.building import config_errors
 from ..errors import InputError
 from ..models import TResNet
-from .comparison import Progress, Row, add_speeds, flatten
+from .classifiers import Save, time_rows
 from .counts import count_multiply_adds, count_parameters, kept_bytes
 from .settings import Settings, autocast
-from .timing import Spread, Task, measure_interleaved
+from .timing import Row, Task
 
 _BOXES = 7  # of each image: what COCO has on average
 _NUM_CLASSES = 80  # where no head of the config says it
@@ -33,15 +32,15 @@ _LEARNING_RATE = 1e-6  # hundreds of steps on one batch stay finite
 
 
 @contextlib.contextmanager
-def _quiet() -> Iterator[None]:
-    """Keep mmengine from a line for each parameter that it initialises or gives a decay."""
+def quiet(level: str = 'WARNING') -> Iterator[None]:
+    """Keep mmengine from a line for each parameter that it initializes or gives a decay."""
     logger = MMLogger.get_current_instance()
-    level = logger.level
-    logger.setLevel('WARNING')
+    before = logger.level
+    logger.setLevel(level)
     try:
         yield
     finally:
-        logger.setLevel(level)
+        logger.setLevel(before)
 
 
 class DetectorRun:
@@ -62,7 +61,7 @@ class DetectorRun:
         self.settings = settings
         init_default_scope(cfg.get('default_scope', 'mmdet'))
         edit.use_random_weights(cfg)
-        with config_errors(), _quiet():
+        with config_errors(), quiet():
             detector = MODELS.build(cfg.model)
             detector.init_weights()
         self.model = self._place(detector)
@@ -90,7 +89,7 @@ class DetectorRun:
         optim_wrapper.optimizer.lr = _LEARNING_RATE
         if self.settings.precision == 'fp16':  # the loss must be scaled
             optim_wrapper.type = 'AmpOptimWrapper'
-        with config_errors(), _quiet():
+        with config_errors(), quiet():
             return build_optim_wrapper(self.model, optim_wrapper)
 
     def _losses(self) -> dict[str, torch.Tensor]:
@@ -136,28 +135,26 @@ def compare_detectors(
     settings: Settings,
     size: int,
     data_root: str | None,
-    progress: Progress,
+    save: Save,
 ) -> tuple[list[Row], list[str]]:
     """Time whole detectors side by side; ratios are to the first.
 
-    Where a config's training images are there, loading them is timed in the same rounds, in one
-    process. ``loading_share`` is its time over that of loading and of a training step together,
-    image for image: the part of the time that one worker, not working ahead, would take.
+    Where a config's training images are found, loading them is timed in the same rounds, in one
+    process at the config's own size.
 
     Args:
         paths: Configs.
         settings: How they run.
-        size: Pixels a side of the made-up images; loading works at the config's own size.
+        size: Pixels a side of the random images.
         data_root: Folder of the training data, in place of the configs' own.
-        progress: Told what is going on.
+        save: Told the rows after each count and each round.
 
     Returns:
-        A row a detector, and remarks on what could not be measured.
+        A row per detector, and remarks on what could not be measured.
     """
     rows: list[Row] = []
     contestants, remarks = [], []
     for path in paths:
-        progress(f'counting {path}')
         cfg = edit.load_config(path)
         if data_root:
             edit.set_data_root(cfg, data_root)
@@ -165,37 +162,26 @@ def compare_detectors(
         name = Path(path).stem
         row = {'model': name, 'size': size, 'batch_size': settings.batch_size} | run.counts()
         rows.append(row)
+        row['kept_ratio'] = row['kept_bytes_per_image'] / rows[0]['kept_bytes_per_image']
+        save(rows)
         tasks = run.tasks()
         try:
             tasks['loading'] = loading_task(cfg)
         except (InputError, OSError) as error:
-            row['loading_img_per_s'] = row['loading_share'] = None
-            remarks.append(f'{name}: loading is not measured: {_missing(error)} (--data-root DIR)')
+            missing = str(error)
+            if isinstance(error, OSError) and error.filename is not None:
+                missing = f'{error.filename}: {error.strerror}'
+            remarks.append(f'{name}: loading is not measured: {missing} (--data-root DIR)')
         contestants.append(tasks)
-    speeds = measure_interleaved(contestants, settings.rounds, settings.min_seconds, progress)
-    for row, measured in zip(rows, speeds, strict=True):
-        row['kept_ratio'] = row['kept_bytes_per_image'] / rows[0]['kept_bytes_per_image']
-        if 'loading' in measured:
-            shares = [
-                loading_share(load, train)
-                for load, train in zip(measured['loading'], measured['training'], strict=True)
-            ]
-            row |= flatten('loading_share', Spread.of(shares))
-    add_speeds(rows, speeds)
+    time_rows(rows, contestants, settings, save)
     return rows, remarks
-
-
-def _missing(error: InputError | OSError) -> str:
-    if isinstance(error, InputError) or error.filename is None:
-        return str(error)
-    return f'{error.filename}: {error.strerror}'
 
 
 def loading_task(cfg: Config) -> Task:
     """Return loading one training image as a task, through the config's whole pipeline.
 
     Raises:
-        OSError: If annotations or images are not there.
+        OSError: If annotations or images are not found.
         InputError: If an image cannot be read.
     """
     # As in a worker process: OpenCV's own threads would count as one process's work.
@@ -203,21 +189,7 @@ def loading_task(cfg: Config) -> Task:
     # pycocotools prints that it reads.
     with config_errors(), contextlib.redirect_stdout(io.StringIO()):
         dataset = DATASETS.build(cfg.train_dataloader.dataset)
-    indices = _shuffled(dataset)
+    order = np.random.default_rng(0).permutation(len(dataset))
+    indices = itertools.cycle(order.tolist())
     dataset[next(indices)]  # a missing image shows here
     return Task(lambda: dataset[next(indices)], images=1)
-
-
-def _shuffled(dataset: BaseDataset) -> Iterator[int]:
-    order = np.random.default_rng(0).permutation(len(dataset))
-    return itertools.cycle(order.tolist())
-
-
-def loading_share(loading: float, training: float) -> float:
-    """Return the share of loading in loading and training, 0 to 1.
-
-    Args:
-        loading: Images/s.
-        training: Images/s.
-    """
-    return training / (loading + training)

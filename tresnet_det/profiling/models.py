@@ -3,11 +3,13 @@
 import difflib
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import torch
 from torch import nn
 
+from ..engine.config import load_config
 from ..errors import InputError
 from ..models import TResNet
 
@@ -34,7 +36,6 @@ BYTES_TABLE = (
     'tresnet_l',
     'tresnet_xl',
 )
-SCALING_MODELS = ('timm:resnet50', 'tresnet_m')
 
 # ImageNet top-1 in percent, as published and not measured here. TResNet: arXiv 2003.13630 (M 80.8
 # in its first version, 80.7 in the last); the 448-pixel figures after 10 epochs of fine-tuning.
@@ -63,10 +64,6 @@ _VARIANTS: dict[str, dict[str, Any]] = {
 }
 
 
-def _unchanged(model: nn.Module) -> nn.Module:
-    return model
-
-
 @dataclass(frozen=True)
 class ModelSpec:
     """A classifier to measure.
@@ -76,15 +73,12 @@ class ModelSpec:
         size: Side of the square images, in pixels.
         build: Builds it with random weights, on the CPU.
         is_ours: Whether it is a TResNet of this project, which can be folded for inference.
-        change: Applied to the model that trains and to the one that infers; returns the model to
-            use.
     """
 
     name: str
     size: int
     build: Callable[[], nn.Module]
     is_ours: bool = False
-    change: Callable[[nn.Module], nn.Module] = _unchanged
 
 
 class TResNetClassifier(nn.Module):
@@ -100,12 +94,8 @@ class TResNetClassifier(nn.Module):
         self.backbone = backbone
         self.fc = nn.Linear(backbone.out_channels[-1], num_classes)
 
-    def pool(self, x: torch.Tensor) -> torch.Tensor:
-        """Average over the image, ``(N, C, H, W) -> (N, C)``."""
-        return x.mean((2, 3))
-
     def forward(self, x: torch.Tensor) -> torch.Tensor:
-        return self.fc(self.pool(self.backbone(x)[-1]))
+        return self.fc(self.backbone(x)[-1].mean((2, 3)))
 
 
 def resolve(name: str, default_size: int) -> ModelSpec:
@@ -128,6 +118,25 @@ def resolve(name: str, default_size: int) -> ModelSpec:
         raise InputError(f'unknown model {name!r}: no library {library!r}; {_usage()}')
     build = _LIBRARIES[library](inner, model_name)
     return ModelSpec(name, int(size or default_size), build, is_ours=not library)
+
+
+def ablation_specs(base: Path, folder: Path, size: int) -> list[ModelSpec]:
+    """Return a classifier on the backbone of each config, that of ``base`` first.
+
+    Args:
+        base: Config of the full model.
+        folder: Configs that leave one refinement out, in the order of their names.
+        size: Pixels a side.
+    """
+
+    def spec(name: str, path: Path) -> ModelSpec:
+        backbone = load_config(path).model.backbone.to_dict()
+        del backbone['type']
+        # As in a training from scratch of the backbone alone, whatever the detector does.
+        backbone |= dict(out_indices=(3,), frozen_stages=-1, norm_eval=False, init_cfg=None)
+        return ModelSpec(name, size, lambda: TResNetClassifier(TResNet(**backbone)), is_ours=True)
+
+    return [spec('full', base), *(spec(path.stem, path) for path in sorted(folder.glob('*.py')))]
 
 
 def _find_ours(inner: str, name: str) -> Callable[[], nn.Module]:

@@ -1,40 +1,43 @@
-"""What ``tools/benchmark.py`` can do: each mode measures, and says how to show the rows."""
+"""What the benchmark tool measures: each mode returns rows, and how to print and draw them."""
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
 
-from ..errors import InputError
-from . import ablation, charts, models
-from .classifiers import ClassifierRun
-from .comparison import Progress, Row, compare, compare_family, scale
+from . import charts, models
+from .classifiers import ClassifierRun, Save, compare
 from .operators import profile_rows
 from .report import MIB, Column
 from .settings import Settings
+from .timing import Row
 
-_MODEL = Column('model', 'model')
-_SIZE = Column('pixels', 'size')
-_SPEEDS = (
+# A column that no row has is not printed.
+COLUMNS = (
+    Column('model', 'model'),
+    Column('pixels', 'size'),
+    Column('published top-1', 'published_top1', unit=' %'),
+    Column('params M', 'parameters', 1e6),
+    Column('GMACs', 'multiply_adds', 1e9),
+    Column('kept MiB/img', 'kept_bytes_per_image', MIB),
+    Column('ratio', 'kept_ratio'),
+    Column('peak MiB', 'peak_bytes', MIB),
+    Column('largest batch', 'largest_batch'),
     Column('training img/s', 'training_img_per_s'),
     Column('ratio', 'training_ratio'),
     Column('inference img/s', 'inference_img_per_s'),
     Column('ratio', 'inference_ratio'),
+    Column('loading img/s', 'loading_img_per_s'),
 )
-_KEPT = (
-    Column('kept MiB/img', 'kept_bytes_per_image', MIB),
-    Column('ratio', 'kept_ratio'),
+PROFILE_COLUMNS = (
+    Column('operator', 'operator'),
+    Column('% of time', 'share', 0.01),
+    Column('ms/img', 'milliseconds'),
 )
-_COUNTS = (
-    Column('params M', 'parameters', 1e6),
-    Column('GMACs', 'multiply_adds', 1e9),
-    *_KEPT,
-)
-_MEMORY = (Column('peak MiB', 'peak_bytes', MIB), Column('largest batch', 'largest_batch'))
-_BAR_PANELS = (
+PANELS = (
     charts.Panel('training_img_per_s', 'Training', 'images/s', ratio_key='training_ratio'),
     charts.Panel('inference_img_per_s', 'Inference', 'images/s', ratio_key='inference_ratio'),
-    charts.Panel('kept_bytes_per_image', 'Kept for backward', 'MiB per image', MIB, 'kept_ratio'),
+    charts.Panel('kept_bytes_per_image', 'Activation memory', 'MiB/image', MIB, 'kept_ratio'),
 )
 
 
@@ -43,168 +46,86 @@ class Result:
     """What a mode has measured.
 
     Attributes:
-        rows: Of the CSV.
-        columns: Of the printed tables.
-        tables: The printed tables' rows, by title.
-        draw: Draws the chart to a path under a title; None where there is none.
-        chart_title: What the chart shows, before machine and settings.
-        remarks: To print under the tables.
+        tables: Rows by the title of the table that is printed.
+        columns: Of the tables.
+        draw: Draws the chart: ``draw(path, title=..., caption=...)``; None where there is none.
+        title: Of the chart.
+        remarks: Printed under the tables.
     """
 
-    rows: list[Row]
-    columns: Sequence[Column]
     tables: dict[str, list[Row]]
-    draw: Callable[[Path, str], None] | None = None
-    chart_title: str = ''
+    columns: Sequence[Column] = COLUMNS
+    draw: Callable[..., None] | None = None
+    title: str = ''
     remarks: list[str] = field(default_factory=list)
+
+    @property
+    def rows(self) -> list[Row]:
+        """All rows."""
+        return [row for rows in self.tables.values() for row in rows]
+
+
+def _bars(rows: list[Row], highlighted: list[str], title: str, settings: Settings) -> Result:
+    draw = partial(charts.draw_bars, rows, PANELS, highlighted=highlighted)
+    title += f', batch {settings.batch_size}'
+    return Result({f'ratios to {rows[0]["model"]}': rows}, draw=draw, title=title)
 
 
 def run_models(
-    names: Sequence[str] | None, size: int, settings: Settings, progress: Progress, speed: bool
+    names: Sequence[str] | None, size: int, settings: Settings, save: Save, speed: bool
 ) -> Result:
-    """Compare named models: by default the paper's table, or for bytes alone the nearest kin."""
-    names = names or (models.PAPER_TABLE if speed else models.BYTES_TABLE)
-    specs = [models.resolve(name, size) for name in names]
-    rows = compare(specs, settings, progress, speed)
-    draw = partial(
-        charts.draw_bars, rows, _BAR_PANELS, highlighted=[s.name for s in specs if s.is_ours]
-    )
-    title = 'Speed and memory' if speed else 'Memory that training keeps'
-    title += f', batch {settings.batch_size}'
-    columns = (_MODEL, _SIZE, *_COUNTS, *_MEMORY, *_SPEEDS)
-    return Result(rows, columns, {f'ratios to {names[0]}': rows}, draw, title)
+    """Compare named models: the paper's table, or without speed its closest relatives."""
+    specs = [
+        models.resolve(name, size)
+        for name in names or (models.PAPER_TABLE if speed else models.BYTES_TABLE)
+    ]
+    rows = compare(specs, settings, save, speed)
+    title = 'Speed and memory' if speed else 'Activation memory'
+    return _bars(rows, [spec.name for spec in specs if spec.is_ours], title, settings)
 
 
-def run_family(settings: Settings, progress: Progress) -> Result:
+def run_family(settings: Settings, save: Save) -> Result:
     """Measure the two charts of the paper: published accuracy against speed."""
-    rows = compare_family(settings, progress)
-    columns = (_MODEL, _SIZE, Column('published top-1', 'published_top1', unit=' %'), *_SPEEDS)
+    rows = compare([models.resolve(name, 0) for name in models.PUBLISHED_TOP1], settings, save)
+    remark = "top-1 is the papers' (arXiv 2003.13630, 1905.11946); speeds are measured here"
     return Result(
-        rows,
-        columns,
         {f'ratios to {rows[0]["model"]}': rows},
-        partial(charts.draw_family, rows),
-        f'Published accuracy against measured speed, batch {settings.batch_size}',
-        ["the top-1 figures are the papers' (arXiv 2003.13630, 1905.11946); the speeds are ours"],
+        draw=partial(charts.draw_family, rows),
+        title=f'Published accuracy against measured speed, batch {settings.batch_size}',
+        remarks=[remark],
     )
 
 
-def run_ablation(
-    base: Path, folder: Path, size: int, settings: Settings, progress: Progress
-) -> Result:
-    """Measure the paper's two ablation tables: refinements, then code optimisations, off."""
-    specs = ablation.refinement_specs(base, folder, size)
-    specs += ablation.optimisation_specs(specs[0])
-    rows = compare(specs, settings, progress)
-    columns = (_MODEL, Column('params M', 'parameters', 1e6), *_KEPT, *_MEMORY, *_SPEEDS)
-    return Result(
-        rows,
-        columns,
-        {
-            f'{name}, one left out at a time; ratios to the full model': table
-            for name, table in ablation.split_tables(rows).items()
-        },
-        partial(charts.draw_bars, rows, _BAR_PANELS, highlighted=[ablation.FULL]),
-        f'TResNet with one thing left out at a time, batch {settings.batch_size}',
-    )
+def run_ablation(base: Path, folder: Path, size: int, settings: Settings, save: Save) -> Result:
+    """Measure the paper's ablation: the model with one refinement removed at a time."""
+    specs = models.ablation_specs(base, folder, size)
+    rows = compare(specs, settings, save)
+    return _bars(rows, [specs[0].name], 'TResNet with one thing removed at a time', settings)
 
 
 def run_detectors(
-    paths: Sequence[str],
-    size: int,
-    settings: Settings,
-    data_root: str | None,
-    progress: Progress,
+    paths: Sequence[str], size: int, settings: Settings, data_root: str | None, save: Save
 ) -> Result:
     """Compare whole detectors, from their configs."""
     from .detectors import compare_detectors  # the detection stack is heavy to import
 
-    rows, remarks = compare_detectors(paths, settings, size, data_root, progress)
-    columns = (
-        _MODEL,
-        _SIZE,
-        *_COUNTS,
-        *_SPEEDS,
-        Column('loading img/s', 'loading_img_per_s'),
-        Column('its share', 'loading_share', 0.01, ' %'),
-    )
-    remarks += [
-        'random weights, all stages learn and norms measure their statistics (as from scratch); '
-        'random weights detect little, so post-processing costs less than after a training',
-        "its share: of loading, in one process at the config's own size, in the time of loading "
-        'and a training step',
-    ]
+    rows, remarks = compare_detectors(paths, settings, size, data_root, save)
     ours = [row['model'] for row in rows if 'tresnet' in row['model']]
-    draw = partial(charts.draw_bars, rows, _BAR_PANELS, highlighted=ours)
-    return Result(
-        rows,
-        columns,
-        {f'ratios to {rows[0]["model"]}': rows},
-        draw,
-        f'Whole detectors, batch {settings.batch_size}',
-        remarks,
-    )
+    result = _bars(rows, ours, 'Whole detectors', settings)
+    result.remarks = [
+        *remarks,
+        'from scratch: all stages learn and norms measure their statistics; random weights detect '
+        'little, so post-processing costs less than after a training',
+    ]
+    return result
 
 
-def run_scaling(names: Sequence[str] | None, settings: Settings, progress: Progress) -> Result:
-    """Measure cost against resolution and against batch."""
-    rows = scale(names or models.SCALING_MODELS, settings, progress)
-    columns = (_MODEL, _SIZE, Column('batch', 'batch_size'), *_SPEEDS)
-    tables = {
-        f'{title}; ratios to {rows[0]["model"]}': [row for row in rows if row['varies'] == varies]
-        for varies, title in (('size', 'resolution'), ('batch_size', 'batch'))
-    }
-    return Result(rows, columns, tables, partial(charts.draw_scaling, rows), 'Cost of an image')
-
-
-def run_processes(
-    names: Sequence[str] | None, size: int, counts: Sequence[int], settings: Settings
-) -> Result:
-    """Hold the plan's time of a step against several processes of this machine."""
-    from .process_scaling import measure_processes
-
-    name, *others = names or ['tresnet_m']
-    if others:
-        raise InputError('--processes measures one model: give --models one name')
-    rows, link = measure_processes(name, size, counts, settings)
-    columns = (
-        Column('processes', 'processes'),
-        Column('bytes', 'bytes'),
-        Column('computing s', 'compute_seconds'),
-        Column('step s', 'step_seconds'),
-        Column('s', 'seconds'),
-        Column('planned s', 'planned_seconds'),
-        Column('error', 'error', 0.01, ' %'),
-    )
-    tables = {
-        f'{name} at {size} pixels, a training step': [r for r in rows if r['what'] == 'step'],
-        'all-reduce': [r for r in rows if r['what'] == 'all_reduce'],
-    }
-    remark = (
-        f'one link, fitted to the all-reduces of the smallest group: {link.bandwidth / 1e9:.3g} '
-        f'GB/s, {link.latency * 1e6:.3g} microseconds'
-    )
-    tables = {title: table for title, table in tables.items() if table}
-    return Result(rows, columns, tables, remarks=[remark] if len(tables) > 1 else [])
-
-
-def run_profile(
-    names: Sequence[str] | None, size: int, settings: Settings, progress: Progress
-) -> Result:
+def run_profile(names: Sequence[str] | None, size: int, settings: Settings, save: Save) -> Result:
     """Show in which operators the time goes."""
-    specs = [models.resolve(name, size) for name in names or models.SCALING_MODELS]
-    tasks_of = {s.name: partial(_build_tasks, s, settings) for s in specs}
-    rows = profile_rows(tasks_of, progress)
-    columns = (
-        Column('operator', 'operator'),
-        Column('% of time', 'share', 0.01),
-        Column('ms/img', 'milliseconds'),
-    )
     tables: dict[str, list[Row]] = {}
-    for row in rows:
-        tables.setdefault(f'{row["model"]}, {row["task"]}', []).append(row)
-    return Result(rows, columns, tables)
-
-
-def _build_tasks(spec: models.ModelSpec, settings: Settings) -> dict:
-    return ClassifierRun(spec, settings).tasks()
+    for name in names or ('timm:resnet50', 'tresnet_m'):
+        run = ClassifierRun(models.resolve(name, size), settings)
+        for row in profile_rows(name, run.tasks()):
+            tables.setdefault(f'{name}, {row["task"]}', []).append(row)
+        save([row for rows in tables.values() for row in rows])
+    return Result(tables, PROFILE_COLUMNS)

@@ -1,58 +1,90 @@
-"""What a training takes on N GPUs: arithmetic on the measured speed of one of them.
+"""Time, memory, data rate and cost of a training on N GPUs, from one GPU's measured speed.
 
-Every GPU has a copy of the model and a batch of its own (DistributedDataParallel), so a step takes
-the time of one GPU's batch and the part of the gradients' exchange that the backward pass does not
-hide. The exchange is a ring all-reduce (Patarasuk and Yuan, 2009): inside a node, and then between
-nodes. Units are images, bytes and seconds throughout.
+Every GPU has a copy of the model and its own batch (DistributedDataParallel). With a batch of b
+images per GPU, S images/s on one GPU, and G bytes of gradients:
+
+- computing = b / S, two thirds of it in the backward pass: of a convolution's three products of
+  one size, two are there.
+- communication = all-reduce of G in messages of 25 MiB, by a ring (Patarasuk and Yuan, 2009)
+  inside a node and one between nodes, whose GPUs share the node's link. A ring of n takes
+  2 (n-1)/n G / bandwidth + 2 (n-1) latency x messages.
+- step = computing + max(0, communication - overlap x backward).
+- hours = epochs x steps per epoch x step / 3600; cost = hours x N x price of a GPU hour.
+- memory = (4 bytes x [parameters and buffers, twice with EMA; for each trainable value a gradient,
+  the optimizer's values, and DDP's bucket] + b x activation memory) x 1.2.
+- data rate = N b / step x bytes of an image file; CPU cores = N b / step / images/s of a core.
+
+Links are nominal values and the overlap is an assumption: only S and the counts are measured.
 """
 
+import copy
 import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, NamedTuple
+from functools import partial
+from pathlib import Path
+from typing import NamedTuple
 
+import torch
+from mmdet.registry import MODELS
+from mmdet.testing import demo_mm_inputs
+from mmengine.config import Config
+from mmengine.registry import init_default_scope
+
+from ..engine import config as edit
+from ..engine.building import config_errors
 from ..errors import InputError
+from ..tasks import find_task
+from .counts import count_parameters, kept_bytes
+from .settings import autocast
+from .timing import Row
 
-# A convolution's backward pass has two products of the size of the one in its forward pass.
 BACKWARD_SHARE = 2 / 3
-BUCKET_BYTES = 25 * 2**20  # DistributedDataParallel sends gradients in pieces of so many bytes
-FLOAT_BYTES = 4  # of a parameter, its gradient and each of the optimiser's values for it
-# By how many times its base batch a recipe is trusted to grow at a linearly scaled learning rate.
-# ImageNet: 8 x 1024 are the 8192 of Goyal et al. (arXiv 1706.02677). Elsewhere it is a caution.
+BUCKET_BYTES = 25 * 2**20
+# Share of memory for what is not counted: gradients of activations, cuDNN's work space, fragments.
+# Peaks on a CPU were 7 to 18 % above what is counted (benchmarks/models_cpu.csv).
+WORKSPACE = 0.2
+FLOAT_BYTES = 4  # gradients and optimizer states are float32 in mixed precision too
+# How far a linearly scaled learning rate is trusted. ImageNet: 8 x 1024 are the 8192 images of
+# Goyal et al. (arXiv 1706.02677). Elsewhere it is a caution.
 TRUSTED_GROWTH = 8
-TRUSTED_WARMUP = 0.25  # of all steps; a schedule that warms up for longer hardly trains
-NOTABLE_REST = 0.05  # of an epoch's images, left out with the last batch
 
-Row = dict[str, Any]  # names and figures by column
+_OPTIMIZER_VALUES = {'SGD': 1, 'SGDW': 1}  # momentum; any other is taken to have Adam's two
+_COUNTED_SIZE = 256  # pixels a side; activation memory grows with the area
+_BOXES = 7  # per image: COCO's average
+# Images/s that one core of an AMD EPYC reads, decodes and transforms: the medians of
+# benchmarks/data_pipeline.csv and benchmarks/detectors_cpu.csv.
+IMAGES_PER_CORE = {'classification': 337, 'multilabel': 239, 'detection': 178}
+# Training images, and bytes of the archive per image. By the data's folder, or by the annotation
+# file and whether images without annotations are skipped.
+DATASETS: Mapping[object, tuple[int, float]] = {
+    'imagenet': (1281167, 147897477120 / 1281167),
+    'imagenet21k': (11797632, 1.31e12 / 14197122),  # 21K-P, bytes of the whole edition
+    ('instances_train2017', False): (118287, 19336861798 / 118287),
+    ('instances_train2017', True): (117266, 19336861798 / 118287),
+    ('instances_train2014', False): (82783, 13510573713 / 82783),
+    ('instances_train2014', True): (82081, 13510573713 / 82783),
+}
 
 
 class Link(NamedTuple):
-    """A connection that gradients travel.
-
-    Attributes:
-        bandwidth: Bytes a second in one direction.
-        latency: Seconds until a message's first byte arrives.
-    """
+    """A connection: bytes/s in one direction, and seconds until a message's first byte arrives."""
 
     bandwidth: float
     latency: float
 
 
-# Nominal figures of the hardware, one direction; nothing here is measured. Software reaches less,
-# and the latencies are no more than an order of magnitude.
+# Nominal values; the latencies are no more than an order of magnitude.
 LINKS: Mapping[str, Link] = {
     'nvlink4': Link(450e9, 3e-6),  # a GPU's share of 900 GB/s in both directions
-    'nvlink3': Link(300e9, 3e-6),
     'nvlink2': Link(150e9, 3e-6),
-    'pcie4': Link(32e9, 6e-6),  # 16 lanes
     'infiniband-400g': Link(50e9, 5e-6),
     'ethernet-100g': Link(12.5e9, 30e-6),
-    'ethernet-10g': Link(1.25e9, 50e-6),
 }
 
 
 def parse_link(text: str) -> Link:
-    """Return a preset by its name, or a link from ``GB/s:microseconds``, as ``12.5:30``.
+    """Return a link of ``LINKS`` by its name, or one from ``GB/s:microseconds``, as ``12.5:30``.
 
     Raises:
         InputError: If it is neither.
@@ -73,260 +105,162 @@ def parse_link(text: str) -> Link:
 
 @dataclass(frozen=True)
 class Cluster:
-    """How GPUs are connected.
-
-    Attributes:
-        in_node: Between two GPUs of a node.
-        between_nodes: Of a whole node with the others: its GPUs share it.
-        gpus_per_node: In a full node.
-    """
+    """How GPUs are connected."""
 
     in_node: Link
-    between_nodes: Link
+    between_nodes: Link  # of a whole node with the others: its GPUs share it
     gpus_per_node: int = 8
+    overlap: float = 0.5  # share of the backward pass that hides communication
 
-    def split(self, gpus: int) -> tuple[int, int]:
-        """Return on how many nodes so many GPUs are, and how many each has.
+    def __post_init__(self) -> None:
+        if not 0 <= self.overlap <= 1:
+            raise InputError(f'an overlap of {self.overlap:g}: give a share from 0 to 1')
+
+    def nodes(self, gpus: int) -> int:
+        """Return how many nodes so many GPUs fill.
 
         Raises:
-            InputError: If the nodes would not all be full.
+            InputError: If the last node would not be full.
         """
         if gpus < 1 or self.gpus_per_node < 1:
             raise InputError(f'{min(gpus, self.gpus_per_node)} GPUs cannot train: give 1 or more')
-        if gpus <= self.gpus_per_node:
-            return 1, gpus
-        if gpus % self.gpus_per_node:
+        if gpus > self.gpus_per_node and gpus % self.gpus_per_node:
             raise InputError(
                 f'{gpus} GPUs do not fill nodes of {self.gpus_per_node}: give a multiple, '
                 'or --gpus-per-node'
             )
-        return gpus // self.gpus_per_node, self.gpus_per_node
+        return max(1, gpus // self.gpus_per_node)
+
+    def all_reduce_seconds(self, size: float, gpus: int, messages: int = 1) -> float:
+        """Return the time of summing ``size`` bytes over all GPUs."""
+        nodes = self.nodes(gpus)
+        inside = ring_seconds(size, gpus // nodes, self.in_node, messages)
+        return inside + ring_seconds(size, nodes, self.between_nodes, messages)
 
 
 def ring_seconds(size: float, members: int, link: Link, messages: int = 1) -> float:
-    """Return the time of a ring all-reduce: ``2 (N-1)/N bytes/bandwidth + 2 (N-1) latency``.
-
-    Args:
-        size: Bytes in all messages together.
-        members: Of the ring.
-        link: Between neighbours.
-        messages: In how many pieces the bytes are sent; each has the latency anew.
-    """
+    """Return the time of a ring all-reduce of ``size`` bytes, sent in so many messages."""
     hops = 2 * (members - 1)
     return hops / members * size / link.bandwidth + hops * link.latency * messages
 
 
-def all_reduce_seconds(size: float, gpus: int, cluster: Cluster, messages: int = 1) -> float:
-    """Return the time of summing ``size`` bytes over all GPUs.
+@dataclass(frozen=True)
+class Training:
+    """What a config says of its training; see :func:`read_training`."""
 
-    A node's GPUs first sum a part each, exchange it with the same part of the other nodes, and hand
-    the sums round: a ring inside the node, and one between nodes whose GPUs share the node's link.
-    """
-    nodes, per_node = cluster.split(gpus)
-    inside = ring_seconds(size, per_node, cluster.in_node, messages)
-    return inside + ring_seconds(size, nodes, cluster.between_nodes, messages)
+    images: int  # per epoch
+    epochs: int
+    batch_size: int  # per GPU
+    drop_last: bool
+    lr: float  # as the config has it
+    base_batch_size: int | None  # images per step that lr is meant for; None where it stays
+    workers: int  # processes that load images for a GPU
+    file_bytes: float  # of an image, on average
+    images_per_core: float  # images/s that a core reads, decodes and transforms
 
-
-def exposed_seconds(communication: float, compute: float, overlap: float) -> float:
-    """Return the part of the communication that the backward pass does not hide.
-
-    Args:
-        communication: Its time alone.
-        compute: Of a step, forward and backward.
-        overlap: Share of the backward pass beside which gradients travel, 0 to 1.
-    """
-    return max(0.0, communication - overlap * BACKWARD_SHARE * compute)
+    def steps_per_epoch(self, gpus: int, batch: int) -> int:
+        """Return the steps of an epoch: MMEngine's DefaultSampler gives every GPU as many."""
+        own = math.ceil(self.images / gpus)
+        return own // batch if self.drop_last else math.ceil(own / batch)
 
 
 @dataclass(frozen=True)
 class Footprint:
-    """What a model occupies while it trains.
+    """What a model occupies while it trains; see :func:`count_model`."""
 
-    Attributes:
-        parameters: Values in all parameters.
-        trainable: Values in those that learn.
-        buffers: Values in running statistics and the like.
-        optimizer_values: That the optimiser keeps for each value that learns.
-        averaged: Whether a moving average (EMA) of parameters and buffers is kept.
-        kept_per_image: Bytes that each image of a batch keeps for the backward pass.
-        kept_once: Bytes that a step keeps whatever its batch, as the weights' casts to bfloat16.
-    """
-
-    parameters: int
-    trainable: int
-    buffers: int
-    optimizer_values: int
-    averaged: bool
-    kept_per_image: float
-    kept_once: float = 0
+    parameters: int  # values
+    trainable: int  # values of those that learn
+    buffers: int  # values of running statistics and the like
+    optimizer_values: int  # that the optimizer keeps for each value that learns
+    averaged: bool  # whether a moving average (EMA) is kept
+    kept_per_image: float  # activation memory, bytes
 
     @property
     def gradient_bytes(self) -> int:
-        """Bytes of the gradients, which are float32 whatever the precision of the layers."""
+        """Bytes of the gradients."""
         return FLOAT_BYTES * self.trainable
 
     def state_bytes(self, distributed: bool) -> int:
-        """Return what is there between steps: weights, gradients, optimiser, average.
+        """Return what is there between steps: weights, gradients, optimizer, average, buckets."""
+        model = (self.parameters + self.buffers) * (1 + self.averaged)
+        return FLOAT_BYTES * (model + self.trainable * (1 + self.optimizer_values + distributed))
 
-        Args:
-            distributed: Whether DistributedDataParallel holds the gradients once more, to send.
-        """
-        model = self.parameters + self.buffers
-        per_trainable = 1 + self.optimizer_values + distributed
-        return FLOAT_BYTES * (model * (1 + self.averaged) + self.trainable * per_trainable)
+    def memory_bytes(self, batch: int, distributed: bool) -> float:
+        """Return the memory of a step, with ``WORKSPACE`` for what is not counted."""
+        return (self.state_bytes(distributed) + batch * self.kept_per_image) * (1 + WORKSPACE)
 
-    def memory_bytes(self, batch: int, distributed: bool, workspace: float) -> float:
-        """Return the memory that a step needs.
-
-        Args:
-            batch: Images on this GPU.
-            distributed: See :meth:`state_bytes`.
-            workspace: Added for what is not counted, as a share of all that is: the gradients of
-                activations, cuDNN's work space, fragments.
-        """
-        kept = self.kept_once + batch * self.kept_per_image
-        return (self.state_bytes(distributed) + kept) * (1 + workspace)
-
-    def largest_batch(self, memory: float, distributed: bool, workspace: float) -> int:
+    def largest_batch(self, memory: float, distributed: bool) -> int:
         """Return how many images fit into ``memory`` bytes, 0 if none does."""
-        left = memory / (1 + workspace) - self.state_bytes(distributed) - self.kept_once
+        left = memory / (1 + WORKSPACE) - self.state_bytes(distributed)
         return max(0, int(left // self.kept_per_image))
 
 
-@dataclass(frozen=True)
-class Training:
-    """What a config says of its training, and what is known of its images.
+def plan(
+    training: Training,
+    model: Footprint,
+    cluster: Cluster,
+    speed: float,
+    gpus: int,
+    max_global_batch: int | None = None,
+    price: float | None = None,
+) -> Row:
+    """Return the plan for one number of GPUs; ``hours_max`` is without any overlap.
 
-    Attributes:
-        images: In an epoch.
-        epochs: Of the whole training.
-        batch_size: Images of one GPU in a step.
-        drop_last: Whether an incomplete last batch is left out.
-        lr: The learning rate as the config has it.
-        base_batch_size: Images in the step that ``lr`` is meant for; None where it stays as it
-            is.
-        warmup_steps: Of a warm-up that is counted in steps, 0 where it is counted in epochs.
-        workers: Processes that read images for a GPU.
-        file_bytes: Of an image file, on the mean.
-        images_per_core: That a core reads, decodes and transforms in a second.
-    """
-
-    images: int
-    epochs: int
-    batch_size: int
-    drop_last: bool
-    lr: float
-    base_batch_size: int | None
-    warmup_steps: int
-    workers: int
-    file_bytes: float
-    images_per_core: float
-
-    def __post_init__(self) -> None:
-        if min(self.images, self.file_bytes, self.images_per_core) <= 0:
-            raise InputError(
-                f'{self.images} images of {self.file_bytes:g} bytes, {self.images_per_core:g}'
-                ' a second from a core: none of them can be 0 or less'
-            )
-
-
-@dataclass(frozen=True)
-class Assumptions:
-    """What a plan assumes beside training and model.
-
-    Attributes:
-        speed: Images that one GPU trains on in a second.
+    Args:
+        training: What is trained.
+        model: Its size.
         cluster: How the GPUs are connected.
-        overlap: See :func:`exposed_seconds`.
-        workspace: See :meth:`Footprint.memory_bytes`.
-        max_global_batch: Images that a step has at most, over all GPUs: each GPU's batch shrinks
-            to it. None leaves the batch as it is.
-    """
-
-    speed: float
-    cluster: Cluster
-    overlap: float = 0.5
-    workspace: float = 0.2
-    max_global_batch: int | None = None
-
-    def __post_init__(self) -> None:
-        if not 0 < self.speed < math.inf:
-            raise InputError(f'{self.speed:g} images/s: the speed is a number above 0')
-        if not 0 <= self.overlap <= 1:
-            raise InputError(f'an overlap of {self.overlap:g}: it is a share, from 0 to 1')
-        if not 0 <= self.workspace < math.inf:
-            raise InputError(f'a workspace of {self.workspace:g}: it is a share, from 0 up')
-
-
-def plan(training: Training, model: Footprint, assumed: Assumptions, gpus: int) -> Row:
-    """Return the plan for one number of GPUs.
-
-    ``hours`` and ``efficiency`` stand with the same at full overlap and at none, as ``_min`` and
-    ``_max``.
+        speed: Images/s that one GPU trains on.
+        gpus: How many of them.
+        max_global_batch: Images per step over all GPUs, to which each GPU's batch shrinks.
+        price: Of a GPU hour; adds ``cost``.
 
     Raises:
-        InputError: If so many GPUs cannot be, or leave no image for some.
+        InputError: So many GPUs cannot be, or leave no image for some.
     """
-    nodes, _ = assumed.cluster.split(gpus)
-    batch = training.batch_size
-    if assumed.max_global_batch is not None:
-        batch = min(batch, assumed.max_global_batch // gpus)
-    steps = steps_per_epoch(training, gpus, batch)
-    if batch < 1 or steps < 1:
+    if not 0 < speed < math.inf:
+        raise InputError(f'{speed:g} images/s: give a speed above 0')
+    nodes = cluster.nodes(gpus)
+    batch = int(min(training.batch_size, (max_global_batch or math.inf) // gpus))
+    steps = training.steps_per_epoch(gpus, batch) if batch else 0
+    if not steps:
         raise InputError(
             f'{gpus} GPUs: {training.images} images per epoch and steps of '
-            f'{assumed.max_global_batch or batch * gpus} leave no batch for each of them'
+            f'{max_global_batch or batch * gpus} leave no batch for each of them'
         )
-    compute = batch / assumed.speed
+    compute = batch / speed
     messages = math.ceil(model.gradient_bytes / BUCKET_BYTES)
-    communication = all_reduce_seconds(model.gradient_bytes, gpus, assumed.cluster, messages)
-    step, shortest, longest = (
-        compute + exposed_seconds(communication, compute, overlap)
-        for overlap in (assumed.overlap, 1, 0)
-    )
-    hours = training.epochs * steps / 3600  # by second of a step
-    speed = gpus * batch / step
-    growth = gpus * batch / (training.base_batch_size or gpus * batch)
-    return {
+    communication = cluster.all_reduce_seconds(model.gradient_bytes, gpus, messages)
+    step = compute + max(0.0, communication - cluster.overlap * BACKWARD_SHARE * compute)
+    hours = training.epochs * steps * step / 3600
+    img_per_s = gpus * batch / step
+    row = {
         'gpus': gpus,
         'nodes': nodes,
         'batch_size': batch,
         'global_batch': gpus * batch,
-        'lr': training.lr * growth,
+        'lr': training.lr * gpus * batch / (training.base_batch_size or gpus * batch),
         'steps_per_epoch': steps,
         'compute_seconds': compute,
         'communication_seconds': communication,
         'step_seconds': step,
         'efficiency': compute / step,
-        'efficiency_min': compute / longest,
-        'efficiency_max': compute / shortest,
-        'img_per_s': speed,
-        'hours': hours * step,
-        'hours_min': hours * shortest,
-        'hours_max': hours * longest,
-        'gpu_hours': hours * step * gpus,
-        'memory_bytes': model.memory_bytes(batch, gpus > 1, assumed.workspace),
-        'read_bytes_per_s': speed * training.file_bytes,
-        'cores': speed / training.images_per_core,
+        'img_per_s': img_per_s,
+        'hours': hours,
+        'hours_max': training.epochs * steps * (compute + communication) / 3600,
+        'gpu_hours': hours * gpus,
+        'memory_bytes': model.memory_bytes(batch, gpus > 1),
+        'read_bytes_per_s': img_per_s * training.file_bytes,
+        'cores': img_per_s / training.images_per_core,
     }
+    return row if price is None else row | {'cost': hours * gpus * price}
 
 
-def steps_per_epoch(training: Training, gpus: int, batch: int) -> int:
-    """Return the steps of an epoch, as MMEngine's DefaultSampler deals the images out.
-
-    Every GPU gets the same number, some of them an image twice.
-    """
-    own = math.ceil(training.images / gpus)
-    if batch < 1:
-        return 0
-    return own // batch if training.drop_last else math.ceil(own / batch)
-
-
-def remarks(training: Training, rows: Sequence[Row], assumed: Assumptions) -> list[str]:
+def warnings(training: Training, rows: Sequence[Row]) -> list[str]:
     """Return what to think of before these plans are carried out, a line each."""
     found = []
     base = training.base_batch_size or math.inf
-    grown = _first(rows, lambda row: row['global_batch'] > TRUSTED_GROWTH * base)
+    grown = next((row for row in rows if row['global_batch'] > TRUSTED_GROWTH * base), None)
     if grown:
         found.append(
             f'from {grown["gpus"]} GPUs on, a step of {grown["global_batch"]} images is '
@@ -334,38 +268,133 @@ def remarks(training: Training, rows: Sequence[Row], assumed: Assumptions) -> li
             f'a linearly scaled learning rate is not trusted beyond {TRUSTED_GROWTH} times: '
             f'--max-global-batch {TRUSTED_GROWTH * base}'
         )
-    steps = {row['gpus']: row['steps_per_epoch'] * training.epochs for row in rows}
-    warming = _first(rows, lambda r: training.warmup_steps > TRUSTED_WARMUP * steps[r['gpus']])
-    if warming:
-        share = min(1, training.warmup_steps / steps[warming['gpus']])
-        found.append(
-            f'from {warming["gpus"]} GPUs on, the warm-up of {training.warmup_steps} steps is '
-            f'{share:.0%} of the training: shorten it'
-        )
-    partial = _first(rows, lambda row: _left_out(training, row) > NOTABLE_REST)
-    if partial:
-        found.append(
-            f'from {partial["gpus"]} GPUs on, {_left_out(training, partial):.0%} of the images '
-            'of an epoch or more are left out, as they fill no step'
-        )
+
     needed = max(row['cores'] / row['gpus'] for row in rows)
     if needed > training.workers:
         found.append(
-            f'a GPU uses up what {needed:.1f} cores decode, and the config starts '
-            f'{training.workers} workers for it: reading would hold it back; raise '
-            'train_dataloader.num_workers where there are cores for it'
-        )
-    if any(row['batch_size'] != training.batch_size for row in rows):
-        found.append(
-            "the speed is taken to be the same at a smaller batch than the config's "
-            f'{training.batch_size}; measure it there'
+            f'a GPU needs {needed:.1f} cores for loading, and the config starts '
+            f'{training.workers} workers for it: raise train_dataloader.num_workers'
         )
     return found
 
 
-def _first(rows: Sequence[Row], holds: Callable[[Row], bool]) -> Row | None:
-    return next((row for row in rows if holds(row)), None)
+def read_training(
+    cfg: Config, images: int | None = None, image_kb: float | None = None
+) -> Training:
+    """Read from a config what a training is.
+
+    Args:
+        cfg: The config.
+        images: Per epoch, where the dataset is none of ``DATASETS``.
+        image_kb: Average kilobytes of a file; by default the dataset's, or COCO's.
+
+    Raises:
+        InputError: If the config does not train by epochs, or its dataset is unknown.
+    """
+    loader = cfg.get('train_dataloader') or {}
+    epochs = (cfg.get('train_cfg') or {}).get('max_epochs')
+    if not epochs or 'batch_size' not in loader:
+        raise InputError('the config has no train_cfg.max_epochs or train_dataloader.batch_size')
+    dataset = loader['dataset']
+    filters = dataset.get('filter_cfg') or {}
+    skips_empty = bool(dataset.get('filter_empty') or filters.get('filter_empty_gt'))
+    key = Path(dataset.get('ann_file') or '').stem, skips_empty
+    known = DATASETS.get(key) or DATASETS.get(Path(dataset.get('data_root') or '').name)
+    if known is None and images is None:
+        raise InputError("the size of the config's dataset is unknown: give --num-images N")
+    count, file_bytes = known or DATASETS['instances_train2017', False]
+    count = count if images is None else images
+    file_bytes = file_bytes if image_kb is None else 1000 * image_kb
+    if min(count, file_bytes) <= 0:
+        raise InputError(f'{count} images of {file_bytes:g} bytes: give more than 0')
+    scaling = cfg.get('auto_scale_lr') or {}
+    return Training(
+        images=count,
+        epochs=epochs,
+        batch_size=loader['batch_size'],
+        drop_last=loader.get('drop_last', False),
+        lr=cfg.optim_wrapper.optimizer.lr,
+        base_batch_size=scaling.get('base_batch_size') if scaling.get('enable') else None,
+        workers=loader.get('num_workers', 0),
+        file_bytes=file_bytes,
+        images_per_core=IMAGES_PER_CORE[find_task(cfg).name],
+    )
 
 
-def _left_out(training: Training, row: Row) -> float:
-    return 1 - row['steps_per_epoch'] * row['global_batch'] / training.images
+def read_image_area(cfg: Config) -> int:
+    """Return the pixels of the largest image that the training pipeline makes, padding included.
+
+    Raises:
+        InputError: If no step of it says so.
+    """
+    for step in reversed(list(edit.iterate_dicts(cfg.train_dataloader.dataset.get('pipeline')))):
+        size, scales = step.get('size'), step.get('scales') or step.get('scale')
+        if size and (step['type'] == 'Pad' or not find_task(cfg).detects):
+            return math.prod(size) if isinstance(size, Sequence) else size * size
+        if scales and 'Resize' in step['type']:
+            scales = [scales] if isinstance(scales[0], int) else scales
+            padded = 32 if step.get('keep_ratio', True) else 1  # detectors pad to multiples of 32
+            return max(math.prod(math.ceil(s / padded) * padded for s in scale) for scale in scales)
+    raise InputError('no step of train_dataloader.dataset.pipeline says how large images are')
+
+
+def find_precision(cfg: Config) -> str:
+    """Return in which precision a config trains on a GPU: ``fp32``, ``bf16`` or ``fp16``."""
+    wrapper = cfg.optim_wrapper
+    if wrapper.get('type') != 'AmpOptimWrapper':
+        return 'fp32'
+    return {'bfloat16': 'bf16'}.get(wrapper.get('dtype'), 'fp16')
+
+
+def count_model(cfg: Config, area: float) -> Footprint:
+    """Build a config's model from scratch and count what it occupies in training.
+
+    Frozen stages stay frozen; nothing is downloaded. The model runs on images of 256 pixels, and
+    its activation memory is scaled to ``area``, which fits convolutions. A detector whose loss
+    cannot be computed on random boxes is counted without its loss.
+
+    Args:
+        cfg: The config; it is not changed.
+        area: Pixels of its images.
+
+    Raises:
+        InputError: If the model cannot be built.
+    """
+    cfg = copy.deepcopy(cfg)
+    edit.drop_pretrained(cfg)
+    init_default_scope(cfg.get('default_scope', 'mmdet'))
+    with config_errors():
+        model = MODELS.build(cfg.model).train()
+    precision, side = find_precision(cfg), _COUNTED_SIZE
+
+    def losses(batch: int) -> object:
+        data = demo_mm_inputs(
+            batch, [[3, side, side]] * batch, [_BOXES] * batch, num_classes=2, with_mask=True
+        )
+        data = model.data_preprocessor(data, True)
+        with autocast('cpu', precision):
+            return model(**data, mode='loss')
+
+    def outputs(batch: int) -> object:
+        x = torch.rand(batch, 3, side, side).to(memory_format=torch.channels_last)
+        with autocast('cpu', precision):
+            return model(x, mode='tensor')
+
+    def count(forward: Callable[[int], object]) -> list[int]:
+        own = [*model.parameters(), *model.buffers()]
+        return [kept_bytes(partial(forward, batch), own) for batch in (1, 2)]
+
+    try:
+        kept = count(losses if find_task(cfg).detects else outputs)
+    except Exception:  # some losses want a training under way, some real images
+        kept = count(outputs)
+    optimizer = cfg.optim_wrapper.optimizer['type']
+    return Footprint(
+        parameters=count_parameters(model),
+        trainable=sum(p.numel() for p in model.parameters() if p.requires_grad),
+        buffers=sum(b.numel() for b in model.buffers()),
+        optimizer_values=_OPTIMIZER_VALUES.get(optimizer, 2),
+        averaged=any(hook['type'] == 'EMAHook' for hook in cfg.get('custom_hooks') or []),
+        # Without what a step keeps whatever its batch, as the weights' casts to bfloat16.
+        kept_per_image=(kept[1] - kept[0]) * area / side**2,
+    )

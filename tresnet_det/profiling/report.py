@@ -1,5 +1,6 @@
 """What a measurement leaves behind: tables in the terminal, a CSV file, safely replaced."""
 
+import contextlib
 import csv
 import datetime
 import os
@@ -13,8 +14,7 @@ from typing import Any, NamedTuple
 
 import torch
 
-from ..errors import InputError
-from ..whole_files import replacing
+from ..files import replacing
 from .settings import Settings
 
 MIB = 2**20
@@ -39,16 +39,27 @@ class Column(NamedTuple):
 
 
 def describe(settings: Settings) -> dict[str, str]:
-    """Return on what and how the figures are measured, one short text for each heading."""
+    """Return on what and how it is measured, one short text for each heading."""
     cores = len(os.sched_getaffinity(0)) if hasattr(os, 'sched_getaffinity') else os.cpu_count()
-    found = {'python': platform.python_version()} | {
-        library: text for library in _LIBRARIES if (text := _version(library))
-    }
-    header = {
-        'machine': f'{cpu_model()}, {cores} of {os.cpu_count()} cores, {threads()}',
-        'device': 'cpu',
-        'versions': ', '.join(f'{name} {text}' for name, text in found.items()),
-        'precision': describe_precision(settings),
+    threads = torch.get_num_threads()
+    versions = [f'python {platform.python_version()}']
+    for library in _LIBRARIES:
+        with contextlib.suppress(PackageNotFoundError):
+            versions.append(f'{library} {version(library)}')
+    device, precision = 'cpu', settings.precision
+    if settings.device.type == 'cuda':
+        device = torch.cuda.get_device_name(settings.device)
+        versions += [f'CUDA {torch.version.cuda}', f'cuDNN {torch.backends.cudnn.version()}']
+        if precision == 'fp32' and torch.backends.cudnn.allow_tf32:
+            precision = 'fp32, convolutions in TF32'
+    if settings.precision != 'fp32':
+        precision += ' by autocast, weights in fp32'
+    return {
+        'machine': f'{_cpu_model()}, {cores} of {os.cpu_count()} cores, {threads} '
+        f'thread{"s" * (threads > 1)}',
+        'device': device,
+        'versions': ', '.join(versions),
+        'precision': precision,
         'layout': settings.layout,
         'compile': 'torch.compile' if settings.compile else 'no (eager)',
         'folded norms': 'inference of ours' if settings.fuse else 'no',
@@ -58,39 +69,17 @@ def describe(settings: Settings) -> dict[str, str]:
         'date': datetime.date.today().isoformat(),
         'command': shlex.join(['python', *sys.argv]),
     }
-    if settings.device.type == 'cuda':
-        header['device'] = torch.cuda.get_device_name(settings.device)
-        cudnn = torch.backends.cudnn
-        header['versions'] += f', CUDA {torch.version.cuda}, cuDNN {cudnn.version()}'
-    return header
-
-
-def describe_precision(settings: Settings) -> str:
-    """Return the precision and what it means here."""
-    if settings.precision != 'fp32':
-        return f'{settings.precision} by autocast, weights in fp32'
-    if settings.device.type == 'cuda' and torch.backends.cudnn.allow_tf32:
-        return 'fp32, convolutions in TF32'
-    return 'fp32'
 
 
 def caption(settings: Settings) -> str:
-    """Return the machine and the settings in a line, to stand under a chart."""
-    if settings.device.type == 'cuda':
-        machine = torch.cuda.get_device_name(settings.device)
-    else:
-        machine = f'{cpu_model()}, {threads()}'
+    """Return device and settings in a line, to stand under a chart."""
+    header = describe(settings)
+    device = header['machine'] if header['device'] == 'cpu' else header['device']
     mode = ', compiled' if settings.compile else ''
-    return f'{machine}, {settings.precision}, {settings.layout}{mode}'
+    return f'{device}, {settings.precision}, {settings.layout}{mode}'
 
 
-def threads() -> str:
-    """Return how many threads torch computes with on the CPU."""
-    count = torch.get_num_threads()
-    return f'{count} thread{"s" * (count > 1)}'
-
-
-def cpu_model() -> str:
+def _cpu_model() -> str:
     """Return the name of the CPU, as well as the system knows it."""
     if _CPU_INFO.is_file():
         for line in _CPU_INFO.read_text().splitlines():
@@ -99,16 +88,9 @@ def cpu_model() -> str:
     return platform.processor() or platform.machine()
 
 
-def _version(library: str) -> str | None:
-    try:
-        return version(library)
-    except PackageNotFoundError:
-        return None
-
-
 def format_table(rows: Sequence[Mapping[str, Any]], columns: Sequence[Column]) -> str:
     """Lay the rows out under their headings; a column that no row has is left out."""
-    columns = [c for c in columns if any(c.key in row for row in rows)]
+    columns = [c for c in columns if any(row.get(c.key) is not None for row in rows)]
     lines = [[c.heading for c in columns], *([_cell(row, c) for c in columns] for row in rows)]
     widths = [max(map(len, cells)) for cells in zip(*lines, strict=True)]
     texts = []
@@ -158,18 +140,3 @@ def write_csv(path: Path, rows: Sequence[Mapping[str, Any]], header: Mapping[str
 
 def _rounded(value: object) -> object:
     return float(f'{value:.10g}') if isinstance(value, float) else value
-
-
-def check_writable(prefix: Path) -> None:
-    """Make the folder of the results, before minutes are spent on them.
-
-    Raises:
-        InputError: If nothing can be written there.
-    """
-    folder = prefix.parent
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise InputError(f'--out {prefix}: {folder}: {error.strerror}') from error
-    if not os.access(folder, os.W_OK):
-        raise InputError(f'--out {prefix}: {folder} cannot be written to')

@@ -3,11 +3,12 @@
 import statistics
 import time
 from collections.abc import Callable, Mapping, Sequence
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import torch
 
 Clock = Callable[[Callable[[], object], int], float]
+Row = dict[str, Any]  # names and numbers by column
 
 
 def _nothing() -> None:
@@ -108,7 +109,7 @@ def measure_interleaved(
     contestants: Sequence[Mapping[str, Task]],
     rounds: int,
     min_seconds: float,
-    progress: Callable[[str], None] = lambda line: None,
+    after_round: Callable[[list[dict[str, list[float]]]], object] = lambda speeds: None,
 ) -> list[dict[str, list[float]]]:
     """Measure every task of every contestant once a round.
 
@@ -118,19 +119,40 @@ def measure_interleaved(
         contestants: Tasks by name.
         rounds: How often each is measured.
         min_seconds: See :func:`images_per_second`.
-        progress: Told what is going on.
+        after_round: Called with the speeds so far.
 
     Returns:
         For each contestant, images/s in each round by task.
     """
     speeds: list[dict[str, list[float]]] = [{name: [] for name in tasks} for tasks in contestants]
     for number in range(-1, rounds):
-        start = time.monotonic()
         for index in order_of_round(max(number, 0), len(contestants)):
             for name, task in contestants[index].items():
                 speed = images_per_second(task, min_seconds if number >= 0 else 0)
                 if number >= 0:
                     speeds[index][name].append(speed)
-        title = f'round {number + 1} of {rounds}' if number >= 0 else 'warm-up'
-        progress(f'{title}: {time.monotonic() - start:.0f} s')
+        if number >= 0:
+            after_round(speeds)
     return speeds
+
+
+def add_speeds(rows: Sequence[Row], speeds: Sequence[Mapping[str, Sequence[float]]]) -> None:
+    """Add the speeds of each task to the rows, with the ratios to the first row.
+
+    For each task there are ``TASK_img_per_s`` and ``TASK_ratio``, and the same with ``_min`` and
+    ``_max``; the median is over the rounds, and so is that of the ratios.
+
+    Args:
+        rows: One per contestant; they are changed.
+        speeds: Images/s in each round, by task, in the rows' order.
+    """
+    for row, tasks in zip(rows, speeds, strict=True):
+        for task, values in tasks.items():
+            row |= flatten(f'{task}_img_per_s', Spread.of(values))
+            if task in speeds[0]:
+                row |= flatten(f'{task}_ratio', ratios(values, speeds[0][task]))
+
+
+def flatten(key: str, spread: Spread) -> dict[str, float]:
+    """Spell a spread out as three columns."""
+    return {key: spread.median, f'{key}_min': spread.low, f'{key}_max': spread.high}

@@ -8,7 +8,6 @@ from sklearn.datasets import load_digits
 
 from tresnet_det.datasets import ImageFolderDataset
 from tresnet_det.datasets.demo.classes import make_demo_classes
-from tresnet_det.datasets.demo.contact_sheet import draw_class_sheet
 from tresnet_det.datasets.demo.digits import make_demo_data
 from tresnet_det.errors import InputError
 
@@ -130,16 +129,3 @@ def test_an_interrupted_making_leaves_nothing(tmp_path, monkeypatch):
 def test_arguments_out_of_range_are_named(tmp_path, wrong):
     with pytest.raises(InputError, match=next(iter(wrong))):
         make_demo_classes(tmp_path / 'demo', **wrong)
-
-
-def test_class_sheet_shows_every_class_before_it_shows_one_twice(tmp_path):
-    grey = {'ant': (40, 90), 'bee': (140,), 'cow': (240,)}
-    for name, levels in grey.items():
-        (tmp_path / name).mkdir()
-        for number, level in enumerate(levels):
-            Image.new('RGB', (8, 8), (level,) * 3).save(tmp_path / name / f'{number}.png')
-    sheet = draw_class_sheet(tmp_path, tmp_path / 'new/sheet.png')
-    pixels = np.asarray(Image.open(sheet))
-    assert pixels.shape == (320, 4 * 296, 3)
-    assert pixels[160, 148::296, 0].tolist() == [40, 140, 240, 90]
-    assert [(tile[:24] < 128).any() for tile in np.split(pixels, 4, axis=1)] == [True] * 4

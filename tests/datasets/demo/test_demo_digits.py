@@ -7,7 +7,6 @@ from PIL import Image
 from pycocotools.coco import COCO
 from sklearn.datasets import load_digits
 
-from tresnet_det.datasets.demo.contact_sheet import draw_contact_sheet
 from tresnet_det.datasets.demo.digits import make_demo_data
 from tresnet_det.errors import InputError
 
@@ -161,20 +160,3 @@ def test_other_sizes_work(tmp_path, size):
     coco = read(make_demo_data(tmp_path / 'demo', 3, 1, size=size), 'train')
     assert {(i['width'], i['height']) for i in coco.imgs.values()} == {(size, size)}
     assert coco.anns
-
-
-def test_contact_sheet_is_a_grid_with_yellow_boxes(demo, tmp_path):
-    ann_file = demo / 'annotations/instances_val2017.json'
-    sheet = draw_contact_sheet(ann_file, demo / 'val2017', tmp_path / 'new/sheet.png', count=6)
-    pixels = np.asarray(Image.open(sheet))
-    assert pixels.shape == (2 * 296, 4 * 296, 3)
-    assert (pixels == (255, 255, 0)).all(-1).sum() > 500
-
-
-def test_a_contact_sheet_takes_an_image_of_one_column(tmp_path):
-    Image.new('RGB', (1, 600), 'red').save(tmp_path / 'thin.png')
-    images = [dict(id=1, file_name='thin.png', width=1, height=600)]
-    content = dict(images=images, annotations=[], categories=[])
-    (tmp_path / 'a.json').write_text(json.dumps(content))
-    sheet = draw_contact_sheet(tmp_path / 'a.json', tmp_path, tmp_path / 'sheet.png')
-    assert (np.asarray(Image.open(sheet)) == (255, 0, 0)).all(-1).sum() == 288

@@ -52,9 +52,7 @@ def carafe_forward(
     routput: Tensor,
     rmasks: Tensor,
     output: Tensor,
-    kernel_size: int,
-    group_size: int,
-    scale_factor: int,
+    **sizes: int,
 ) -> None:
     """Fill ``output``, and ``rfeatures`` with what :func:`carafe_backward` needs.
 
@@ -62,7 +60,7 @@ def carafe_forward(
     and ``rmasks`` are its work space.
     """
     rfeatures.copy_(features)
-    carafe_naive_forward(features, masks, output, kernel_size, group_size, scale_factor)
+    carafe_naive_forward(features, masks, output, **sizes)
 
 
 def carafe_backward(
@@ -75,21 +73,10 @@ def carafe_backward(
     rgrad_masks: Tensor,
     grad_input: Tensor,
     grad_masks: Tensor,
-    kernel_size: int,
-    group_size: int,
-    scale_factor: int,
+    **sizes: int,
 ) -> None:
     """Fill both gradients; the four other ``rgrad_...`` are mmcv's work space."""
-    carafe_naive_backward(
-        grad_output,
-        rfeatures,
-        masks,
-        grad_input,
-        grad_masks,
-        kernel_size,
-        group_size,
-        scale_factor,
-    )
+    carafe_naive_backward(grad_output, rfeatures, masks, grad_input, grad_masks, **sizes)
 
 
 def masked_im2col_forward(

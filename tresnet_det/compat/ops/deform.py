@@ -5,10 +5,19 @@ Convolutions: input ``(N, C, H, W)``, weight ``(O, C / group, kH, kW)``, offset
 ``(N, O, H', W')``. torchvision has both; buffers that only mmcv's kernels need stay untouched.
 """
 
+from collections.abc import Sequence
+
 import torch
 from torch import Tensor
 
 from ..precision import widened
+
+# What torchvision takes in this order, by the names that mmcv gives it in its calls.
+_SIZES = ('dH', 'dW', 'padH', 'padW', 'dilationH', 'dilationW', 'group', 'deformable_group')
+_MODULATED_SIZES = (
+    *('stride_h', 'stride_w', 'pad_h', 'pad_w', 'dilation_h', 'dilation_w'),
+    *('group', 'deformable_group'),
+)
 
 
 def deform_conv_forward(
@@ -18,21 +27,10 @@ def deform_conv_forward(
     output: Tensor,
     columns: Tensor,
     ones: Tensor,
-    kW: int,
-    kH: int,
-    dW: int,
-    dH: int,
-    padW: int,
-    padH: int,
-    dilationW: int,
-    dilationH: int,
-    group: int,
-    deformable_group: int,
-    im2col_step: int,
+    **sizes: int,
 ) -> None:
-    """Fill ``output`` with the deformable convolution; ``d`` is the stride."""
-    geometry = (dH, dW, padH, padW, dilationH, dilationW, group, deformable_group)
-    _convolve(input, weight, offset, None, None, output, geometry)
+    """Fill ``output`` with the deformable convolution."""
+    _convolve(input, weight, offset, None, None, output, [sizes[name] for name in _SIZES])
 
 
 def deform_conv_backward_input(
@@ -43,20 +41,10 @@ def deform_conv_backward_input(
     gradOffset: Tensor,
     weight: Tensor,
     columns: Tensor,
-    kW: int,
-    kH: int,
-    dW: int,
-    dH: int,
-    padW: int,
-    padH: int,
-    dilationW: int,
-    dilationH: int,
-    group: int,
-    deformable_group: int,
-    im2col_step: int,
+    **sizes: int,
 ) -> None:
     """Fill ``gradInput`` and ``gradOffset``."""
-    geometry = (dH, dW, padH, padW, dilationH, dilationW, group, deformable_group)
+    geometry = [sizes[name] for name in _SIZES]
     grads = _gradients(gradOutput, input, weight, offset, None, geometry)
     gradInput.copy_(grads[0])
     gradOffset.copy_(grads[2])
@@ -69,21 +57,11 @@ def deform_conv_backward_parameters(
     gradWeight: Tensor,
     columns: Tensor,
     ones: Tensor,
-    kW: int,
-    kH: int,
-    dW: int,
-    dH: int,
-    padW: int,
-    padH: int,
-    dilationW: int,
-    dilationH: int,
-    group: int,
-    deformable_group: int,
     scale: float,
-    im2col_step: int,
+    **sizes: int,
 ) -> None:
     """Add ``scale`` times the weight's gradient to ``gradWeight``."""
-    geometry = (dH, dW, padH, padW, dilationH, dilationW, group, deformable_group)
+    geometry = [sizes[name] for name in _SIZES]
     # The gradient by the weight does not depend on the weight, which mmcv does not pass.
     grads = _gradients(gradOutput, input, torch.zeros_like(gradWeight), offset, None, geometry)
     gradWeight.add_(grads[1].to(gradWeight.dtype), alpha=scale)
@@ -98,29 +76,11 @@ def modulated_deform_conv_forward(
     mask: Tensor,
     output: Tensor,
     columns: Tensor,
-    kernel_h: int,
-    kernel_w: int,
-    stride_h: int,
-    stride_w: int,
-    pad_h: int,
-    pad_w: int,
-    dilation_h: int,
-    dilation_w: int,
-    group: int,
-    deformable_group: int,
     with_bias: bool,
+    **sizes: int,
 ) -> None:
     """Fill ``output``; ``mask`` ``(N, deformable_group * kH * kW, H', W')`` scales the samples."""
-    geometry = (
-        stride_h,
-        stride_w,
-        pad_h,
-        pad_w,
-        dilation_h,
-        dilation_w,
-        group,
-        deformable_group,
-    )
+    geometry = [sizes[name] for name in _MODULATED_SIZES]
     _convolve(input, weight, offset, mask, bias if with_bias else None, output, geometry)
 
 
@@ -138,29 +98,11 @@ def modulated_deform_conv_backward(
     grad_offset: Tensor,
     grad_mask: Tensor,
     grad_output: Tensor,
-    kernel_h: int,
-    kernel_w: int,
-    stride_h: int,
-    stride_w: int,
-    pad_h: int,
-    pad_w: int,
-    dilation_h: int,
-    dilation_w: int,
-    group: int,
-    deformable_group: int,
     with_bias: bool,
+    **sizes: int,
 ) -> None:
     """Fill the five gradients (``grad_bias`` only with a bias)."""
-    geometry = (
-        stride_h,
-        stride_w,
-        pad_h,
-        pad_w,
-        dilation_h,
-        dilation_w,
-        group,
-        deformable_group,
-    )
+    geometry = [sizes[name] for name in _MODULATED_SIZES]
     grads = _gradients(grad_output, input, weight, offset, mask, geometry)
     outputs = (grad_input, grad_weight, grad_offset, grad_mask)
     for out, grad in zip(outputs, grads[:4], strict=True):
@@ -223,7 +165,7 @@ def _convolve(
     mask: Tensor | None,
     bias: Tensor | None,
     output: Tensor,
-    geometry: tuple[int, ...],
+    geometry: Sequence[int],
 ) -> None:
     if output.numel() == 0:
         return
@@ -247,7 +189,7 @@ def _gradients(
     weight: Tensor,
     offset: Tensor,
     mask: Tensor | None,
-    geometry: tuple[int, ...],
+    geometry: Sequence[int],
 ) -> tuple[Tensor, ...]:
     """Return the gradients by input, weight, offset, mask and bias."""
     x = widened(input)

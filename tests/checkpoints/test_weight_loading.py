@@ -1,0 +1,207 @@
+"""The one loader: what it takes, what it refuses, and its report."""
+
+import sys
+
+import pytest
+import torch
+from mmdet.registry import MODELS
+from safetensors.torch import save_file
+from torch import nn
+
+from tresnet_det import TResNet
+from tresnet_det.checkpoints import load_backbone_weights, load_weights, read_checkpoint, to_timm
+from tresnet_det.checkpoints.load import fit_weights
+from tresnet_det.errors import InputError, MissingFileError
+
+ARCH = dict(depths=(1, 1, 1, 1), width_factor=0.25)
+
+
+@pytest.fixture(scope='module')
+def source():
+    """A backbone that is only read."""
+    model = TResNet(arch=ARCH)
+    for stage in model.stages:
+        nn.init.normal_(stage[0].last_norm.weight)
+    return model.eval()
+
+
+def assert_same_weights(model, expected):
+    expected = expected.state_dict()
+    assert all(torch.equal(v, expected[k]) for k, v in model.state_dict().items())
+
+
+@pytest.mark.parametrize('holder', ['detector', 'wrapped', 'classifier', 'safetensors'])
+def test_a_backbone_is_found_in_every_kind_of_file(holder, source, tmp_path):
+    weights, path = source.state_dict(), tmp_path / 'a.pth'
+    if holder == 'safetensors':
+        path = tmp_path / 'a.safetensors'
+        save_file(weights, path)
+    elif holder == 'classifier':
+        torch.save(weights | {'head.fc.weight': torch.zeros(3, 512)}, path)
+    else:
+        prefix = 'module.backbone.' if holder == 'wrapped' else 'backbone.'
+        weights = {f'{prefix}{k}': v for k, v in weights.items()}
+        torch.save({'state_dict': weights | {'bbox_head.bias': torch.zeros(3)}}, path)
+    target = TResNet(arch=ARCH)
+    report = load_backbone_weights(target, path)
+    assert str(report) == f'{path}: {len(source.state_dict())} tensors loaded'
+    assert_same_weights(target, source)
+
+
+def test_init_cfg_loads_timms_format_and_skips_stages_that_are_not_built(source, tmp_path):
+    torch.save(to_timm(source.state_dict()) | {'head.fc.bias': torch.zeros(9)}, tmp_path / 'a.pth')
+    init_cfg = dict(type='Pretrained', checkpoint=str(tmp_path / 'a.pth'))
+    target = MODELS.build(dict(type='TResNet', arch=ARCH, out_indices=(1, 2), init_cfg=init_cfg))
+    target.eval().init_weights()
+    x = torch.rand(1, 3, 64, 64)
+    torch.testing.assert_close(target(x)[1], source(x)[2], rtol=1e-4, atol=1e-5)
+
+
+def test_init_cfg_says_what_to_do_and_takes_no_other_field(tmp_path):
+    missing = dict(type='Pretrained', checkpoint=str(tmp_path / 'no.pth'))
+    with pytest.raises(MissingFileError, match=r'no\.pth.*--from-scratch'):
+        TResNet(arch=ARCH, init_cfg=missing).init_weights()
+    with pytest.raises(InputError, match='prefix'):
+        TResNet(arch=ARCH, init_cfg=dict(missing, prefix='backbone.')).init_weights()
+    model = TResNet(arch=ARCH, init_cfg=dict(type='Constant', layer='Conv2d', val=0.25, bias=0.0))
+    model.init_weights()  # another type is mmengine's to apply
+    assert (model.conv1.conv.weight == 0.25).all()
+
+
+@pytest.mark.parametrize(
+    ('change', 'says'),
+    [
+        (dict(width_factor=0.5), r'width 32, the model depths \(1, 1, 1, 1\) at width 16'),
+        (dict(depths=(1, 1, 2, 1)), r'unexpected \(layer3\.1'),
+        (dict(depths=(1, 2, 1, 1)), r'file has depths \(1, 2, 1, 1\)'),
+    ],
+)
+def test_a_file_of_another_arch_is_described_and_changes_nothing(change, says, source):
+    other = TResNet(arch=ARCH | change).state_dict()
+    target = TResNet(arch=ARCH)
+    target.load_state_dict(source.state_dict())
+    with pytest.raises(InputError, match=says) as caught:
+        load_backbone_weights(target, other)
+    assert '\n' not in str(caught.value)
+    assert_same_weights(target, source)
+
+
+def test_a_missing_tensor_is_an_error_when_strict_and_reported_when_not(source):
+    weights = source.state_dict()
+    weights.pop('layer4.0.conv3.abn.bias')
+    with pytest.raises(InputError, match=r'1 missing \(layer4\.0\.conv3\.abn\.bias\)'):
+        load_backbone_weights(TResNet(arch=ARCH), weights)
+    report = load_backbone_weights(TResNet(arch=ARCH), weights, strict=False)
+    assert report.missing == ('layer4.0.conv3.abn.bias',)
+    few = {k: v for k, v in weights.items() if not k.startswith('layer4')}
+    with pytest.raises(InputError, match='missing'):  # under 95 %
+        load_backbone_weights(TResNet(arch=ARCH), few, strict=False)
+
+
+def test_another_network_is_named_by_its_first_keys():
+    with pytest.raises(InputError, match=r'no TResNet.*begins with 0\.weight'):
+        load_backbone_weights(TResNet(arch=ARCH), nn.Sequential(nn.Linear(2, 2)).state_dict())
+
+
+NAN = torch.tensor([1.0, float('nan')])
+UNSOUND = {
+    'not a checkpoint (a list, not a dict)': [1],
+    'not a checkpoint (a str, not a dict)': 'weights',
+    'state_dict is [1] (list), not a dict': dict(state_dict=[1]),
+    'state_dict is None (NoneType), not a dict': dict(state_dict=None),
+    "meta is 'text' (str), not a dict": dict(state_dict={}, meta='text'),
+    "meta['dataset_meta'] is 3 (int), not a dict": dict(state_dict={}, meta=dict(dataset_meta=3)),
+    'the key 1 of meta is no text': dict(state_dict={}, meta=dict(dataset_meta={1: 'a'})),
+    "meta['input'] is [1] (list), not a dict": dict(state_dict={}, meta=dict(input=[1])),
+    "'w' of the state dict is 1 (int), not a tensor": dict(state_dict=dict(w=1)),
+    'the key 0 of a tensor is no text': {0: torch.ones(1)},
+    'the key (1, 2) of a tensor is no text': dict(model={(1, 2): torch.ones(1)}),
+    "the tensor 'w' is not finite": dict(w=NAN),
+    "the tensor 'ema' is not finite": dict(state_dict={}, ema_state_dict=dict(ema=NAN)),
+    "the tensor 'c' is complex": dict(state_dict=dict(c=torch.ones(1, dtype=torch.cfloat))),
+    "the tensor 'm' is without values": dict(m=torch.ones(2, device='meta')),
+    "the tensor 's' is sparse": dict(s=torch.eye(2).to_sparse()),
+    "the tensor 'big' cannot be read": dict(big=torch.ones(1).expand(10**15)),
+}
+
+
+@pytest.mark.filterwarnings('ignore:Validating sparse tensor')
+@pytest.mark.parametrize('says', UNSOUND)
+def test_a_sound_pickle_of_unsound_content_is_refused_in_one_line(says, tmp_path):
+    path = tmp_path / 'a.pth'
+    torch.save(UNSOUND[says], path)
+    with pytest.raises(InputError) as caught:
+        read_checkpoint(path)
+    message = str(caught.value)
+    assert message.startswith(f'{path}: ')
+    assert says in message
+    assert '\n' not in message
+
+
+@pytest.mark.parametrize('dtype', [torch.bool, torch.int64])
+def test_weights_of_another_kind_of_number_are_refused(dtype, source):
+    weights = {k: v.to(dtype) for k, v in source.state_dict().items()}
+    with pytest.raises(InputError, match=f"'conv1.conv.weight' is of {dtype}, the model has"):
+        load_weights(TResNet(arch=ARCH), weights)
+
+
+def test_half_precision_weights_are_loaded(source):
+    target = TResNet(arch=ARCH)
+    load_weights(target, {k: v.half() for k, v in source.state_dict().items()})
+    assert torch.equal(target.conv1.conv.weight, source.conv1.conv.weight.half().float())
+
+
+def test_the_classes_are_those_of_the_training_whatever_their_case():
+    of = [dict(dataset_meta=dict(CLASSES=['a', 'b'])), dict(CLASSES=('a', 'b')), {}, None]
+    found = [read_checkpoint(dict(state_dict={}, meta=meta)).classes for meta in of]
+    assert found == [('a', 'b'), ('a', 'b'), None, None]
+
+
+def fit(own, weights):
+    return fit_weights(own, weights, 'a.pth')[0]
+
+
+def test_a_wrapper_the_notation_of_a_norm_and_batch_counters_do_not_count():
+    ours = {'a.bn.weight': torch.zeros(3), 'a.bn.num_batches_tracked': torch.tensor(0)}
+    report, state_dict = fit_weights(ours, {'module.a.abn.weight': torch.ones(3)}, 'a.pth')
+    assert (report.loaded, report.complete, report.share) == (('a.bn.weight',), True, 1.0)
+    assert state_dict['a.abn.weight'].sum() == 3  # as the file has it: the module converts
+    assert state_dict['a.bn.num_batches_tracked'] == 0
+    assert fit({f'module.{k}': v for k, v in ours.items()}, ours).loaded == ('a.bn.weight',)
+    counted = {k: v + 5 for k, v in ours.items()}
+    assert fit_weights(ours, counted, 'a.pth')[1]['a.bn.num_batches_tracked'] == 5
+
+
+def test_another_number_of_classes_is_told_from_another_width():
+    def head(classes, width):
+        shapes = {
+            'cls.weight': (classes, 8, 3, 3),
+            'cls.bias': (classes,),
+            'gn.weight': (width,),
+            'conv.weight': (width, width, 3, 3),
+            'conv.bias': (width,),
+        }
+        return {f'bbox_head.{name}': torch.zeros(shape) for name, shape in shapes.items()}
+
+    report = fit(head(3, 8), head(80, 16))
+    assert report.class_count == ('bbox_head.cls.weight', 'bbox_head.cls.bias')
+    assert len(report.mismatched) == 5
+    assert 'bbox_head.gn.weight is (8,) in the model and (16,) in the file' in str(report)
+    assert fit({'head.bias': torch.zeros(3)}, {'head.bias': torch.ones(4)}).class_count == ()
+
+
+def test_the_hub_is_asked_for_timms_file_and_its_copy_is_read(source, tmp_path, monkeypatch):
+    save_file(to_timm(source.state_dict()), tmp_path / 'model.safetensors')
+    asked = []
+
+    def download(repository, file):
+        asked.append((repository, file))
+        return str(tmp_path / file)
+
+    monkeypatch.setattr('huggingface_hub.hf_hub_download', download)
+    report = load_backbone_weights(TResNet(arch=ARCH), 'timm://tresnet_m.miil_in1k')
+    assert (report.source, report.source_format) == ('timm://tresnet_m.miil_in1k', 'timm')
+    assert asked == [('timm/tresnet_m.miil_in1k', 'model.safetensors')]
+    monkeypatch.setitem(sys.modules, 'huggingface_hub', None)
+    with pytest.raises(InputError, match='pip install'):
+        load_backbone_weights(TResNet(arch=ARCH), 'timm://tresnet_m.miil_in1k')

@@ -1,0 +1,62 @@
+import numpy as np
+import pytest
+
+from tresnet_det.deploy.agreement import ArrayAgreement, compare
+
+BOXES = np.array([[0, 0, 10, 10], [20, 20, 40, 40], [50, 50, 150, 150]], np.float32)
+SCORES = np.array([0.9, 0.5, 0.3], np.float32)
+LABELS = np.array([1, 0, 2])
+
+
+def answer(boxes=BOXES, scores=SCORES, labels=LABELS):
+    return dict(boxes=np.asarray(boxes), scores=np.asarray(scores), labels=np.asarray(labels))
+
+
+def boxes_of(found, max_per_img=100):
+    return compare([found], [answer()], max_per_img)['boxes']
+
+
+def test_order_does_not_matter_and_small_differences_are_told():
+    shifted = BOXES + np.array([0, 0, 0, 0.05], np.float32)  # a taller box: IoU 10 / 10.05
+    order = [2, 0, 1]
+    result = boxes_of(answer(shifted[order], SCORES[order] + np.float32(5e-5), LABELS[order]))
+    assert result.is_same
+    assert result == (3, 0, pytest.approx(10 / 10.05), pytest.approx(5e-5, rel=1e-2))
+
+
+@pytest.mark.parametrize(
+    ('other', 'expected'),
+    [
+        (answer(boxes=BOXES + [[1], [0], [0]]), (2, 2)),
+        (answer(labels=[1, 1, 2]), (2, 2)),
+        (answer(scores=[0.9, 0.51, 0.3]), (2, 2)),
+        (answer(BOXES[1:], SCORES[1:], LABELS[1:]), (2, 1)),
+    ],
+    ids=['place', 'class', 'score', 'number'],
+)
+def test_another_place_class_score_or_number_of_boxes_is_a_difference(other, expected):
+    result = boxes_of(other)
+    assert result[:2] == expected
+    assert not result.is_same
+
+
+def test_the_last_of_a_full_list_may_be_another_of_the_same_score():
+    other = answer(boxes=BOXES + [[0], [0], [500]])
+    assert boxes_of(other, max_per_img=3).is_same
+    assert not boxes_of(other, max_per_img=4).is_same
+
+
+def test_no_boxes_at_all_agree():
+    nothing = answer(np.zeros((0, 4), np.float32), np.zeros(0, np.float32), np.zeros(0, int))
+    assert compare([nothing], [nothing], 3)['boxes'] == (0, 0, 1, 0)
+
+
+def test_images_are_put_together_by_the_worst():
+    good, bad = answer(), answer(scores=[0.9, 0.5, 0.1])
+    assert compare([good, bad], [good, good], max_per_img=9)['boxes'][:2] == (5, 2)
+    expected = [dict(logits=np.array([1.0, -4.0])), dict(logits=np.array([2.0, 0.0]))]
+    found = [expected[0], dict(logits=np.array([2.0, 0.003]))]
+    total = compare(found, expected, max_per_img=None)['logits']
+    assert total == ArrayAgreement(0.003, 4.0)
+    assert total.is_same  # 0.003 of 4
+    assert not ArrayAgreement(0.005, 4.0).is_same

@@ -1,0 +1,234 @@
+"""Exported files: what is in them, and what onnxruntime finds with them next to PyTorch."""
+
+import copy
+import subprocess
+import sys
+import zipfile
+from collections import Counter
+
+import cv2
+import numpy as np
+import onnx
+import onnxruntime
+import pytest
+import torch
+from mmengine.dataset import pseudo_collate
+from mmengine.registry import init_default_scope
+from onnx import TensorProto, helper
+from torch import nn
+from torchvision.ops import nms
+
+from tresnet_det.deploy import write_program
+from tresnet_det.deploy.check import FileCheck, prepare_images
+from tresnet_det.deploy.nms import ONNX_TRANSLATIONS, suppress
+from tresnet_det.inference import onnx_runner
+from tresnet_det.inference.onnx_runner import OnnxModel
+
+# Run in a fresh process: any import of what a copy of the file must do without fails there.
+ALONE = """
+import runpy, sys
+
+BANNED = {'torch', 'torchvision', 'mmdet', 'mmengine', 'mmcv', 'tresnet_det'}
+class Ban:
+    def find_spec(self, name, path=None, target=None):
+        if name.split('.')[0] in BANNED:
+            raise ImportError(f'{name} is banned')
+sys.meta_path.insert(0, Ban())
+sys.argv = sys.argv[1:]
+runpy.run_path(sys.argv[0], run_name='__main__')
+assert not BANNED & {name.split('.')[0] for name in sys.modules}
+"""
+
+
+@pytest.fixture(scope='module')
+def check_detector(detector_file, files):
+    init_default_scope('mmdet')  # which is set before each test, but after this fixture
+    file = detector_file
+    return FileCheck(file.path, file.model, file.module, prepare_images(file.cfg, files))
+
+
+def assert_same_boxes(found, expected):
+    assert len(expected['scores']) > 5
+    np.testing.assert_array_equal(found['labels'], expected['labels'])
+    np.testing.assert_allclose(found['scores'], expected['scores'], rtol=0, atol=1e-5)
+    np.testing.assert_allclose(found['boxes'], expected['boxes'], rtol=0, atol=0.02)
+
+
+def test_no_batch_norm_is_left_and_group_norms_stay(detector_file):
+    operators = Counter(n.op_type for n in onnx.load(detector_file.path).graph.node)
+    assert not {'BatchNormalization', 'If', 'Loop'} & set(operators)
+    # Two towers of one convolution with a group norm on five levels.
+    assert operators['InstanceNormalization'] + operators['GroupNormalization'] == 10
+    assert operators['NonMaxSuppression'] == 1
+
+
+def test_files_hold_no_path_of_this_machine(classifier_file, project_root, tmp_path):
+    path = tmp_path / 'classifier.pt2'
+    write_program(classifier_file.program, path, {})
+    contents = [classifier_file.path.read_bytes()]
+    with zipfile.ZipFile(path) as archive:
+        contents += [archive.read(name) for name in archive.namelist()]
+    assert len(contents) > 3
+    assert not any(str(project_root).encode() in content for content in contents)
+
+
+class Suppression(nn.Module):
+    def forward(self, boxes, scores):
+        return suppress(boxes, scores, 0.5, 7)
+
+
+def test_nms_in_onnx_is_torchvisions_of_each_image(tmp_path):
+    corner = torch.rand(3, 50, 2) * 40
+    boxes = torch.cat((corner, corner + 5 + torch.rand(3, 50, 2) * 20), 2)
+    scores = torch.rand(3, 50) * torch.tensor([1.0, 1.0, 0.0])[:, None]  # the last has none
+    path, batch = tmp_path / 'nms.onnx', torch.export.Dim('batch')
+    torch.onnx.export(
+        torch.export.export(Suppression(), (boxes, scores), dynamic_shapes=[{0: batch}] * 2),
+        custom_translation_table=ONNX_TRANSLATIONS,
+        opset_version=18,
+        verbose=False,
+    ).save(path)
+    session = onnxruntime.InferenceSession(str(path))
+    names = [entry.name for entry in session.get_inputs()]
+    for count in (3, 1):
+        feed = dict(zip(names, (boxes[-count:].numpy(), scores[-count:].numpy()), strict=True))
+        (kept,) = session.run(None, feed)
+        for i, row in enumerate(kept, start=3 - count):
+            expected = torch.zeros(50)
+            if i < 2:
+                order = nms(boxes[i], scores[i], 0.5)[:7]
+                expected[order] = scores[i][order]
+            np.testing.assert_array_equal(row, expected)
+
+
+@pytest.mark.parametrize('kind', ['classifier', 'ml_decoder'])
+def test_onnx_gives_a_classifiers_logits_and_scores_in_any_batch_and_size(kind, request, run_onnx):
+    file = request.getfixturevalue(f'{kind}_file')
+    for shape in ((1, 64, 64), (3, 32, 100)):
+        images = torch.randint(0, 256, (shape[0], 3, *shape[1:])).float()
+        logits, scores = run_onnx(file, images)
+        with torch.no_grad():
+            expected = file.model(images / 255)
+        expected_scores = expected.softmax(1) if kind == 'classifier' else expected.sigmoid()
+        assert expected.std() > 1e-3
+        bound = 1e-5 * max(1, expected.abs().max().item())
+        np.testing.assert_allclose(logits, expected, rtol=0, atol=bound)
+        np.testing.assert_allclose(scores, expected_scores, rtol=0, atol=1e-5)
+
+
+def test_a_classifiers_file_program_and_runner_agree_with_its_model(classifier_file, files):
+    file = classifier_file
+    check = FileCheck(file.path, file.model, file.module, prepare_images(file.cfg, files))
+    for agreements in (check.compare_onnx(), check.compare_program(file.program)):
+        assert list(agreements) == ['logits', 'scores']
+        assert all(agreement.is_same for agreement in agreements.values())
+    assert not check.finds_nothing
+    # Pillow and torchvision differ by one of 255 here and there.
+    assert 0 <= check.image_difference() <= 1
+    for answer, expected in zip(check.runner.predict_all(files), check.expected, strict=True):
+        scale = np.abs(expected['logits']).max()
+        np.testing.assert_allclose(answer['logits'], expected['logits'], rtol=0, atol=0.02 * scale)
+        assert answer['scores'].sum() == pytest.approx(1, abs=1e-5)
+    assert check.runner.predict_all([]) == []
+
+
+def test_a_detectors_file_agrees_and_its_program_is_not_compared_on_smaller_images(
+    check_detector, detector_file
+):
+    assert check_detector.compare_program(detector_file.program) == {}
+    boxes = check_detector.compare_onnx()['boxes']
+    assert boxes.is_same
+    assert boxes.same > 30
+    assert check_detector.image_difference() == 0
+
+
+def test_a_file_of_other_weights_is_told(detector_file, files):
+    other = copy.deepcopy(detector_file.model)
+    nn.init.normal_(other.bbox_head.conv_reg.weight, std=0.05)
+    read = prepare_images(detector_file.cfg, files[:1])
+    check = FileCheck(detector_file.path, other, detector_file.module, read)
+    assert not check.compare_onnx()['boxes'].is_same
+
+
+def test_images_of_different_shapes_in_one_batch_are_padded_as_mmdetection_does(
+    detector_file, check_detector, files
+):
+    batches = [image.batch for image in check_detector.images]
+    one_each = [{key: value[0] for key, value in batch.items()} for batch in batches]
+    with torch.no_grad():
+        samples = detector_file.model.test_step(pseudo_collate(one_each))
+    found = OnnxModel(detector_file.path).predict_all(files)
+    for answer, sample in zip(found, samples, strict=True):
+        expected = {k: v.numpy() for k, v in sample.pred_instances.items()}
+        assert_same_boxes(answer, dict(expected, boxes=expected['bboxes']))
+
+
+def test_without_opencv_images_differ_by_one_at_most(detector_file, files, monkeypatch):
+    model = OnnxModel(detector_file.path)
+    expected = [model.prepare([path])['images'] for path in files]
+    monkeypatch.setattr(onnx_runner, '_opencv', lambda: None)
+    for path, images in zip(files, expected, strict=True):
+        assert np.abs(model.prepare([path])['images'] - images).max() <= 1
+
+
+def test_a_copy_of_the_runner_alone_prints_what_the_model_finds(
+    detector_file, check_detector, files, project_root, tmp_path
+):
+    source = project_root / 'tresnet_det/inference/onnx_runner.py'
+    (tmp_path / 'copy_of_runner.py').write_text(source.read_text())
+    arguments = ['copy_of_runner.py', detector_file.path, files[0], '--score-thr', '0']
+    result = subprocess.run(
+        [sys.executable, '-c', ALONE, *map(str, arguments)],
+        cwd=tmp_path,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert (result.returncode, result.stderr) == (0, '')
+    first, *lines = result.stdout.splitlines()
+    assert first == str(files[0])
+    rows = [line.split() for line in lines]
+    expected = check_detector.expected[0]
+    assert [name for _, name, *_ in rows] == ['abcdefghij'[label] for label in expected['labels']]
+    scores = [float(score) for score, *_ in rows]
+    np.testing.assert_allclose(scores, expected['scores'], rtol=0, atol=1e-3)
+    boxes = np.array([row[2:] for row in rows], float)
+    np.testing.assert_allclose(boxes, expected['boxes'], rtol=0, atol=0.1)
+
+
+def test_the_runners_command_line_prints_five_classes_or_one_line_of_what_is_wrong(
+    classifier_file, files, monkeypatch, capsys
+):
+    monkeypatch.setattr(sys, 'argv', ['onnx_runner.py', str(classifier_file.path), str(files[0])])
+    onnx_runner.main()
+    assert len(capsys.readouterr().out.splitlines()) == 1 + 5
+    monkeypatch.setattr(sys, 'argv', ['onnx_runner.py', 'none.onnx', 'x.png'])
+    with pytest.raises(SystemExit) as stop:
+        onnx_runner.main()
+    assert stop.value.code == 2
+    assert capsys.readouterr().err == 'error: none.onnx: no such file\n'
+
+
+def test_what_the_runner_cannot_run_is_said_in_words(detector_file, files, tmp_path):
+    broken = tmp_path / 'broken.onnx'
+    broken.write_bytes(b'no model')
+    with pytest.raises(ValueError, match='onnxruntime cannot read it'):
+        OnnxModel(broken)
+    other = tmp_path / 'other.onnx'
+    ends = [helper.make_tensor_value_info(name, TensorProto.FLOAT, [1]) for name in 'xy']
+    node = helper.make_node('Identity', ['x'], ['y'])
+    graph = helper.make_graph([node], 'g', ends[:1], ends[1:])
+    opset = [helper.make_opsetid('', 18)]
+    onnx.save(helper.make_model(graph, opset_imports=opset, ir_version=9), other)
+    with pytest.raises(ValueError, match='not written by this version of tools/export.py'):
+        OnnxModel(other)
+    model = OnnxModel(detector_file.path)
+    with pytest.raises(FileNotFoundError, match='no such image'):
+        model.predict(tmp_path / 'none.jpg')
+    with pytest.raises(ValueError, match='not an image that can be decoded'):
+        model.predict(broken)
+    with pytest.raises(ValueError, match=r'must be \(H, W, 3\) of uint8'):
+        model.predict(np.zeros((4, 4, 3)))
+    model.metadata.update(steps=None, why_no_steps='no Mosaic')
+    with pytest.raises(ValueError, match='no Mosaic'):
+        model.predict(cv2.imread(str(files[0])))

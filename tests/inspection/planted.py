@@ -1,0 +1,35 @@
+"""Each layout with its faults, and what the check of data and a training make of a folder."""
+
+from planted_coco import PLANTS as COCO_PLANTS
+from planted_coco import Coco
+from planted_labels import CSV_PLANTS, FOLDER_PLANTS, Csv, Folders
+from planted_voc import PLANTS as VOC_PLANTS
+from planted_voc import Voc
+from planted_yolo import PLANTS as YOLO_PLANTS
+from planted_yolo import Yolo
+
+from tresnet_det.inspection.report import inspect_data
+from tresnet_det.inspection.sources import find_sources
+from tresnet_det.readers.findings import Findings
+
+LAYOUTS = dict(  # the writer, its faults, the task
+    coco=(Coco, COCO_PLANTS, 'detection'),
+    voc=(Voc, VOC_PLANTS, 'detection'),
+    yolo=(Yolo, YOLO_PLANTS, 'detection'),
+    csv=(Csv, CSV_PLANTS, 'multilabel'),
+    folders=(Folders, FOLDER_PLANTS, 'classification'),
+)
+CASES = [(layout, name) for layout, (_, plants, _) in LAYOUTS.items() for name in plants]
+
+
+def inspect_path(path, **options):
+    findings = Findings()
+    return inspect_data(find_sources(findings, path, alone=True), findings, **options)
+
+
+def codes(report):
+    return {(f.split, f.code): f.count for f in report.findings.sorted()}
+
+
+def errors(report):
+    return [f for f in report.findings if f.level == 'error']

@@ -1,0 +1,289 @@
+"""Check a dataset before training on it: all that is wrong, not just the first fault.
+
+  python tools/check_data.py CONFIG [--data-root DIR]       the data of a config
+  python tools/check_data.py FOLDER                         what train.py --data FOLDER takes: COCO,
+                                                            Pascal VOC, YOLO (or its data.yaml),
+                                                            CSV, class folders
+  python tools/check_data.py ANN_FILE IMG_DIR --val ANN_FILE IMG_DIR
+  python tools/check_data.py TRAIN_FOLDER --val VAL_FOLDER  a folder for each class in both
+
+Exit status 1 where training would fail or its metrics mislead, 0 otherwise (with warnings, too),
+2 for a mistake in the command line.
+"""
+
+import argparse
+import json
+import os
+import shlex
+import sys
+from collections.abc import Iterator
+from dataclasses import replace
+from pathlib import Path
+
+from ..compat.own_files import config_name, tool_command
+from ..engine import config as edit
+from ..errors import InputError, shell_path
+from ..evaluation.report import format_table
+from ..inspection.levels import View, format_ranges
+from ..inspection.report import DataReport, inspect_data
+from ..inspection.sources import find_sources
+from ..readers.config import FILE_KINDS, find_config_sources
+from ..readers.findings import Finding, Findings
+from ..readers.kinds import ERROR, LEVELS, NOTE, WARNING
+from ..readers.layouts import KINDS, OF_TASK
+from ..readers.split import Source
+from ..tasks import TASKS
+from .arguments import add_cfg_options, out_folder
+
+EXIT_FAULTY = 1
+MOST_CLASSES = 100  # in the printed table
+
+
+def parse_args() -> argparse.Namespace:
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument(
+        'data',
+        nargs='+',
+        metavar='DATA',
+        help='a config (.py), a folder, or an annotation file (.json, .csv, .txt) with the folder '
+        'of its images (looked for around it where it is not given)',
+    )
+    parser.add_argument(
+        '--val', nargs='+', metavar='DATA', help='the validation data, as DATA, but no config'
+    )
+    parser.add_argument(
+        '--data-root', metavar='DIR', help="folder of a config's data, laid out like its own"
+    )
+    add_cfg_options(parser, 'train_dataloader.batch_size=4')
+    parser.add_argument('--out-dir', metavar='DIR', help='gets report.json and data.png')
+    parser.add_argument(
+        '--workers',
+        type=int,
+        default=len(os.sched_getaffinity(0))
+        if hasattr(os, 'sched_getaffinity')
+        else os.cpu_count(),
+        metavar='N',
+        help='processes that read the images, 0 for this one alone (default: %(default)s)',
+    )
+    parser.add_argument(
+        '--no-decode',
+        action='store_true',
+        help='do not read the images: broken ones, wrong sizes and copies are not found',
+    )
+    parser.add_argument(
+        '--limit', type=int, default=3, metavar='N', help='examples shown (default: %(default)s)'
+    )
+    args = parser.parse_args()
+    for name in ('data', 'val'):
+        if len(getattr(args, name) or ()) > 2:
+            parser.error(f'{name} is one path, or an annotation file and a folder')
+    for name in ('workers', 'limit'):
+        if getattr(args, name) < 0:
+            parser.error(f'--{name} must not be negative')
+    return args
+
+
+def main() -> None:
+    args = parse_args()
+    out = None if args.out_dir is None else out_folder(args.out_dir)
+    findings = Findings()
+    settings: dict = {}
+    if args.data[0].endswith('.py'):
+        sources, settings = read_config(args, findings)
+    else:
+        sources = read_paths(args, findings)
+    progress = sys.stderr.isatty()
+    report = inspect_data(
+        sources,
+        findings,
+        decode=not args.no_decode,
+        workers=args.workers,
+        progress=progress,
+        **settings,
+    )
+    print_report(report, args.limit)
+    if out is not None:
+        write(report, out, ' '.join(args.data))
+    print(f'next: {next_step(args, report)}')
+    if report.failed:
+        sys.exit(EXIT_FAULTY)
+
+
+def read_config(args: argparse.Namespace, findings: Findings) -> tuple[list[Source], dict]:
+    """Return the datasets of a config's loaders, and what of its model matters to them."""
+    if len(args.data) > 1 or args.val:
+        raise InputError(f'{args.data[0]} names its data itself: give a config alone')
+    cfg = edit.load_config(args.data[0])
+    if args.data_root:
+        edit.set_data_root(cfg, args.data_root)
+    if args.cfg_options:
+        edit.override(cfg, args.cfg_options)
+    sources, seen = [], set()
+    for loader in filter(cfg.get, edit.LOADERS):
+        evaluator = cfg.get(loader.replace('dataloader', 'evaluator'))
+        needs_truth = not any(e.get('format_only') for e in edit.iterate_dicts(evaluator))
+        name = loader.removesuffix('_dataloader')
+        found = find_config_sources(
+            cfg[loader]['dataset'], name, name == 'train', findings, needs_truth
+        )
+        # Most configs test on what they validate on.
+        sources += [s for s in found if name == 'train' or (s.ann_file, s.folder) not in seen]
+        if name != 'train':
+            seen |= {(s.ann_file, s.folder) for s in found}
+    if not sources and not findings.count(ERROR):
+        kinds = sorted({kind for finding in findings.sorted() for kind in finding.examples})
+        raise InputError(
+            f'{args.data[0]}: has no data that this tool can check: '
+            + (', '.join(kinds) or 'no data loader')
+        )
+    head = next((m for m in edit.iterate_dicts(cfg.model) if 'regress_ranges' in m), None)
+    head = head or next(
+        (m for m in edit.iterate_dicts(cfg.model) if m.get('type') == 'FCOSHead'), {}
+    )
+    steps = edit.iterate_dicts((cfg.get('train_dataloader') or {}).get('dataset'))
+    return sources, dict(view=View.of_config(steps, head), num_classes=edit.get_num_classes(cfg))
+
+
+def read_paths(args: argparse.Namespace, findings: Findings) -> list[Source]:
+    """Return the datasets at the paths of the command line."""
+    for option, value in (('--data-root', args.data_root), ('--cfg-options', args.cfg_options)):
+        if value:
+            raise InputError(f'{option} is for a config (.py), and {args.data[0]} is none')
+    sources = find_sources(findings, *map(Path, args.data), alone=not args.val)
+    if args.val:
+        measured = find_sources(findings, *map(Path, args.val))
+        # With both given, their place says what they are for, whatever their names.
+        sources = list(relabel(sources, 'train', True)) + list(relabel(measured, 'val', False))
+    return sources
+
+
+def names_files(args: argparse.Namespace) -> bool:
+    """Whether the data is an annotation file, and not a folder with a layout."""
+    return Path(args.data[0]).suffix.lower() in FILE_KINDS and not Path(args.data[0]).is_dir()
+
+
+def relabel(sources: list[Source], name: str, training: bool) -> Iterator[Source]:
+    for source in sources:
+        own = name if len(sources) == 1 else f'{name}/{source.name}'
+        yield replace(source, name=own, training=training)
+
+
+def print_report(report: DataReport, limit: int) -> None:
+    """Print numbers, classes, sizes of boxes and findings."""
+    columns = ('split', 'images', 'boxes', 'ignored', 'labels', 'classes', 'without', 'size')
+    rows = [part.numbers() for part in report.parts]
+    headings = {'without': 'without annotation', 'size': 'median size'}
+    used = [c for c in columns if any(row[c] is not None for row in rows)]
+    for part in report.parts:
+        source, folder = part.split.source, shell_path(part.split.folder)
+        kind, file = KINDS.get(source.kind, 'label list'), shell_path(source.ann_file)
+        print(f'{source.name}: {kind}, {file}, images in {folder}')
+    print_table([{headings.get(c, c): row[c] for c in used} for row in rows])
+    print_classes(report)
+    print_levels(report)
+    if not report.decoded:
+        print('The images were not read (--no-decode).\n')
+    for finding in report.findings.sorted():
+        print('\n'.join(format_finding(finding, limit)))
+    counts = {level: report.findings.count(level) for level in LEVELS}
+    print(', '.join(f'{n} {level}{"s" * (n != 1)}' for level, n in counts.items()), end=': ')
+    print(
+        'training would fail or mislead'
+        if counts[ERROR]
+        else 'training can start' + (', the warnings are worth a look' if counts[WARNING] else '')
+    )
+
+
+def next_step(args: argparse.Namespace, report: DataReport) -> str:
+    """Return what to do now: the command that trains on what was checked, or what is missing."""
+    if report.failed:
+        return 'fix the errors, then run this again'
+    data = args.data[0]
+    if data.endswith('.py'):
+        options = f' --data-root {shlex.quote(args.data_root)}' if args.data_root else ''
+        if args.cfg_options:
+            pairs = [shlex.quote(f'{key}={value}') for key, value in args.cfg_options.items()]
+            options += f' --cfg-options {" ".join(pairs)}'
+        return f'{tool_command("train")} {shlex.quote(data)}{options}'
+    if args.val or names_files(args):
+        return 'name these files in a config, as "Your own data" in README.md shows'
+    kind = report.parts[0].split.source.kind
+    config = config_name(next(task.config for task in TASKS if kind in OF_TASK[task.name]))
+    return f'{tool_command("train")} {config} --data {shlex.quote(data)}'
+
+
+def print_table(rows: list[dict]) -> None:
+    if rows:
+        print(format_table(rows), end='\n\n')
+
+
+def print_classes(report: DataReport) -> None:
+    """Print how many boxes or labels each class has in each split, and in how many images."""
+    rows: dict[str, dict] = {}
+    for part in report.parts:
+        what = 'labels' if part.split.boxes is None else 'boxes'
+        triples = zip(
+            part.split.classes, part.split.class_counts(), part.class_images(), strict=True
+        )
+        for name, count, images in triples:
+            row = rows.setdefault(name, {'class': name})
+            row[f'{part.split.name} {what}'] = int(count)
+            if what == 'boxes':
+                row[f'{part.split.name} images'] = int(images)
+    columns = list(dict.fromkeys(key for row in rows.values() for key in row))
+    table = [{column: row.get(column) for column in columns} for row in rows.values()]
+    print_table(table[:MOST_CLASSES])
+    if len(table) > MOST_CLASSES:
+        print(f'... {len(table)} classes in all; --out-dir DIR writes all of them to report.json\n')
+
+
+def print_levels(report: DataReport) -> None:
+    """Print how many boxes fall to each level of FCOS."""
+    levels, view = report.levels(), report.view
+    totals = {part.split.name: len(part.sides) for part in report.parts}
+    if not any(totals[name] for name in levels):
+        return
+    print(
+        "Boxes by FCOS's levels: half of the longer side, which a point at the centre regresses, "
+        f'in pixels\nafter the resize to {view.describe()}.'
+    )
+    ranges = dict(zip(view.names(), format_ranges(view.ranges), strict=True))
+    ranges['narrow'] = f'a side below {view.strides[0]}: may lie between all points'
+    rows = []
+    for level, text in ranges.items():
+        row: dict = {'level': '' if level == 'narrow' else level, 'pixels': text}
+        for name, counts in levels.items():
+            row[name] = counts[level]
+            row[f'% of {name}'] = f'{100 * counts[level] / max(totals[name], 1):.1f}'
+        rows.append(row)
+    print_table(rows)
+
+
+def format_finding(finding: Finding, limit: int) -> list[str]:
+    """Return the lines of a finding: how many of what, where, and the suggested fix."""
+    facts = finding.as_dict()
+    of = '' if finding.total is None else f' of {finding.total}'
+    heading = f'{finding.split}: {facts["what"]}: {finding.count}{of} [{finding.code}]'
+    lines = [f'{finding.level:<8} {heading}']
+    examples = finding.examples[:limit]
+    lines += [f'         - {where}' for where in examples]
+    if examples and finding.count > len(examples):
+        lines.append(f'         - ... {finding.count - len(examples)} more')
+    if facts['fix']:
+        lines.append(f'         {"" if finding.level == NOTE else "-> "}{facts["fix"]}')
+    return lines
+
+
+def write(report: DataReport, out: Path, title: str) -> None:
+    """Write all of it as JSON, and an image where there is something to draw."""
+    from ..evaluation.plots import draw_data
+
+    path = out / 'report.json'
+    path.write_text(json.dumps(report.as_dict(), indent=1) + '\n', encoding='utf-8')
+    written = [path]
+    if report.parts:
+        draw_data(report, out / 'data.png', title)
+        written.append(out / 'data.png')
+    print('written: ' + ', '.join(map(shell_path, written)))

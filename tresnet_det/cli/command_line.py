@@ -1,0 +1,188 @@
+"""The options that several tools share, and the config that these make."""
+
+import argparse
+import logging
+import os
+import re
+from pathlib import Path
+
+from mmengine.config import Config
+from mmengine.logging import print_log
+
+from .. import datasets, evaluation  # noqa: F401  (registers what --demo names)
+from ..engine import config as edit
+from ..engine import own_data, processes
+from ..engine.work_dir import find_checkpoint
+from ..readers.config import check_classification, check_detection, read_classes
+from ..tasks import find_task
+from .arguments import add_cfg_options
+
+
+def add_config_options(parser: argparse.ArgumentParser) -> None:
+    """Add the options by which train.py and test.py change a config."""
+    parser.add_argument('config', help='config file')
+    parser.add_argument('--work-dir', help='folder for logs, checkpoints and images')
+    parser.add_argument(
+        '--data-root', metavar='DIR', help="folder of the data, in the layout of the config's own"
+    )
+    parser.add_argument(
+        '--data',
+        metavar='FOLDER',
+        help='your own data in the layout of COCO, Pascal VOC, YOLO (or its data.yaml), of CSV or '
+        'class folders for classifiers: classes, splits and learning rate follow it',
+    )
+    add_demo_options(parser)
+    add_cfg_options(parser, 'train_dataloader.batch_size=4')
+    parser.add_argument(
+        '--launcher',
+        choices=['none', 'pytorch', 'slurm', 'mpi'],
+        default='none',
+        help='who starts the processes of a distributed run',
+    )
+    # torch.distributed.launch passes it in either spelling.
+    parser.add_argument('--local_rank', '--local-rank', type=int, default=0)
+
+
+def add_demo_options(parser: argparse._ActionsContainer) -> None:
+    """Add ``--demo`` and ``--demo-full``."""
+    demo = parser.add_mutually_exclusive_group()
+    demo.add_argument(
+        '--demo',
+        action='store_const',
+        const='small',
+        help='the embedded data (handwritten digits), a small network of the same kind and a '
+        'schedule of minutes, from scratch',
+    )
+    demo.add_argument(
+        '--demo-full',
+        action='store_const',
+        const='full',
+        dest='demo',
+        help="the same data with the config's own network: twelve times the work",
+    )
+
+
+def parse_options(parser: argparse.ArgumentParser) -> argparse.Namespace:
+    """Read the command line; options that exclude each other are argparse's error."""
+    launcher = argparse.ArgumentParser(add_help=False)
+    launcher.add_argument('--launcher', nargs='?')
+    # Before the whole is read: of several processes, only one says what is wrong with it.
+    processes.take_place(launcher.parse_known_args()[0].launcher)
+    args = parser.parse_args()
+    processes.check_place(args.launcher)
+    # No mutually exclusive group: --demo and --data-root go together.
+    for name, value in (('--data-root', args.data_root), ('--demo', args.demo)):
+        if args.data and value:
+            parser.error(f'argument {name}: not allowed with argument --data')
+    return args
+
+
+def prepare_config(
+    args: argparse.Namespace,
+    from_scratch: bool = False,
+    pretrained: str | None = None,
+    checkpoint: str | None = None,
+) -> Config:
+    """Read the config and apply the common options, ``--cfg-options`` last.
+
+    Args:
+        args: With the options of :func:`add_config_options`.
+        from_scratch: Whether to take the pretrained weights out.
+        pretrained: What the backbone starts from: a file, a work directory for the best
+            checkpoint in it, or ``timm://NAME``.
+        checkpoint: What is tested, None for a training: ``--data`` is checked against its classes.
+
+    Raises:
+        InputError: If the config, an option or the data does not fit.
+    """
+    os.environ.setdefault('LOCAL_RANK', str(args.local_rank))
+    cfg = edit.load_config(args.config)
+    cfg.launcher = args.launcher
+    options = args.cfg_options.items()
+    edit.override(cfg, {key: value for key, value in options if key.startswith('env_cfg')})
+    processes.join(cfg)
+    work_dir = _choose_work_dir(args, cfg)
+    folder, data = getattr(args, 'data', None), None  # not an option of every tool
+    with processes.first_on_machine_first():
+        if args.demo:
+            _apply_demo(cfg, args.data_root, args.demo == 'full')
+        elif folder:
+            data = own_data.use_folder(cfg, folder, Path(work_dir, 'data'), checkpoint)
+            own_data.print_lines(own_data.describe(data))
+        elif args.data_root:
+            edit.set_data_root(cfg, args.data_root)
+    if from_scratch:
+        for change in edit.use_random_weights(cfg):
+            print_log(f'--from-scratch: {change}')
+    if pretrained:
+        named = '://' in pretrained
+        edit.use_backbone_weights(cfg, pretrained if named else find_checkpoint(pretrained))
+    if args.cfg_options:
+        edit.override(cfg, args.cfg_options)
+    cfg.work_dir = work_dir
+    edit.use_this_machine(cfg)
+    _count_classes(cfg)
+    if data is not None and checkpoint is None:
+        lines = own_data.fit_training(cfg, data, args.cfg_options)
+        own_data.print_lines([f'  {line}' for line in lines])
+    return cfg
+
+
+def _choose_work_dir(args: argparse.Namespace, cfg: Config) -> str:
+    given = args.work_dir or args.cfg_options.get('work_dir') or cfg.get('work_dir')
+    if given:
+        return str(given)
+    suffix = {'small': '_demo', 'full': '_demo_full'}.get(args.demo, '')
+    if getattr(args, 'data', None):  # two sets under one config are two trainings
+        path = Path(args.data).resolve()
+        name = f'{path.parent.name}_{path.stem}' if path.is_file() else path.name
+        suffix = '_' + re.sub(r'[^\w.-]+', '_', name)
+    return edit.default_work_dir(args.config, suffix)
+
+
+def _count_classes(cfg: Config) -> None:
+    """Fill in a classifier's ``num_classes=None`` from its data."""
+    head = cfg.model.get('head')
+    if isinstance(head, dict) and 'num_classes' in head and head['num_classes'] is None:
+        loader = next(filter(None, map(cfg.get, edit.LOADERS)))
+        count = len(read_classes(loader['dataset']))
+        edit.set_num_classes(cfg, count)
+        print_log(f'model.head.num_classes: the data has {count} classes')
+
+
+def _apply_demo(cfg: Config, data_root: str | None, full: bool) -> None:
+    task = find_task(cfg)
+    edit.use_demo(cfg, edit.load_config(task.overlay), full)
+    root = task.make_demo(data_root or cfg.data_root)
+    edit.set_data_root(cfg, root)
+    print_log(f'--demo: embedded data at {root}')
+
+
+def check_data(cfg: Config, loaders: tuple[str, ...]) -> None:
+    """Look at the annotations and images of these data loaders before anything is built.
+
+    Args:
+        cfg: The config.
+        loaders: Keys of it, such as ``train_dataloader``; those that it does not have are skipped.
+
+    Raises:
+        InputError: If they would stop training or make it pointless.
+    """
+    num_classes = edit.get_num_classes(cfg)
+    loaders = tuple(filter(cfg.get, loaders))
+    if not find_task(cfg).detects:
+        names = {name.removesuffix('_dataloader'): cfg[name]['dataset'] for name in loaders}
+        check_classification(names, num_classes)
+        return
+    for name in loaders:
+        evaluator = cfg.get(name.replace('dataloader', 'evaluator'))
+        # Only writing results, as for a test server, needs no ground truth.
+        needs_truth = not any(e.get('format_only') for e in edit.iterate_dicts(evaluator))
+        split, dataset = name.removesuffix('_dataloader'), cfg[name]['dataset']
+        for warning in check_detection(dataset, split, num_classes, needs_truth):
+            print_log(f'{name}: {warning}', level=logging.WARNING)
+
+
+def minutes(seconds: float) -> str:
+    """Return a duration as people say it."""
+    return f'{int(seconds // 60)} min {int(seconds % 60)} s'

@@ -1,0 +1,108 @@
+"""Train a model from a config: python tools/train.py configs/fcos_tresnet_m.py [--demo]."""
+
+import argparse
+import time
+from pathlib import Path
+
+from mmdet.utils import setup_cache_size_limit_of_dynamo
+from mmengine.logging import print_log
+from mmengine.runner import Runner
+
+from ..compat.own_files import tool_command
+from ..engine import ProgressBarHook, SafeCheckpointHook, resume
+from ..engine import config as edit
+from ..engine.building import build_runner, config_errors
+from ..engine.work_dir import write_summary
+from ..errors import InputError, shell_path
+from . import command_line
+
+
+def parse_args() -> argparse.Namespace:
+    parser = argparse.ArgumentParser(description=__doc__)
+    command_line.add_config_options(parser)
+    weights = parser.add_mutually_exclusive_group()
+    weights.add_argument(
+        '--from-scratch',
+        action='store_true',
+        help='random weights instead of the pretrained ones that the config names',
+    )
+    weights.add_argument(
+        '--pretrained',
+        metavar='CHECKPOINT',
+        help="the backbone's weights: of another training (a file, or its work directory for the "
+        'best one), a published file, or timm://NAME',
+    )
+    parser.add_argument('--amp', action='store_true', help='train in mixed precision')
+    parser.add_argument(
+        '--auto-scale-lr',
+        action='store_true',
+        help='scale the learning rate to the real batch size, where the config does not already',
+    )
+    parser.add_argument(
+        '--resume',
+        nargs='?',
+        const='auto',
+        metavar='CHECKPOINT',
+        help='resume from this checkpoint, or from the latest one in the work directory',
+    )
+    return command_line.parse_options(parser)
+
+
+def main() -> None:
+    setup_cache_size_limit_of_dynamo()
+    args = parse_args()
+    cfg = command_line.prepare_config(args, args.from_scratch, args.pretrained)
+    if args.amp:
+        edit.enable_amp(cfg)
+    if args.auto_scale_lr:
+        edit.enable_lr_scaling(cfg)
+    for change in edit.make_resumable(cfg):
+        print_log(f'for an exact resume: {change}')
+    resume.choose_weights(cfg, args.resume, args.pretrained)
+    command_line.check_data(cfg, ('train_dataloader', 'val_dataloader'))
+
+    runner = build_runner(cfg)
+    start = time.monotonic()
+    try:
+        with config_errors():
+            runner.train()
+    except KeyboardInterrupt:
+        last = resume.find_last_checkpoint(runner.work_dir)
+        go_on = f'--resume continues from {last}' if last else 'no checkpoint was saved yet'
+        raise KeyboardInterrupt(go_on) from None
+    except ValueError as error:
+        if 'parameter group' in str(error):
+            raise InputError(
+                f'--resume: {cfg.load_from} was trained with other parameters frozen; give the '
+                'options that it was started with (--from-scratch, frozen_stages)'
+            ) from error
+        raise
+    finally:  # an error's line must not end up behind the bar
+        for hook in runner.hooks:
+            if isinstance(hook, ProgressBarHook):
+                hook.after_train(runner)
+    if runner.rank == 0:
+        summarize(runner, args.config, time.monotonic() - start)
+
+
+def summarize(runner: Runner, config: str, seconds: float) -> None:
+    """Print what came out, where it is, and what to do next; keep it as summary.json."""
+    work_dir = Path(runner.work_dir)
+    info = runner.message_hub.runtime_info
+    checkpoint = info.get('best_ckpt') or info.get('last_ckpt')
+    best = info.get('best_score')
+    if checkpoint is None:  # a config without CheckpointHook
+        return
+    saving = [hook for hook in runner.hooks if isinstance(hook, SafeCheckpointHook)]
+    total = seconds + max((hook.seconds_before for hook in saving), default=0.0)
+    write_summary(work_dir, checkpoint, best, total)
+    since = f', {command_line.minutes(seconds)} since the resume' * bool(runner.cfg.get('resume'))
+    print(f'\nTrained {config} in {command_line.minutes(total)}{since}')
+    if best is not None:
+        print(f'  best {runner.cfg.default_hooks.checkpoint.save_best}  {best:.4f}')
+    print(f'  checkpoint  {shell_path(checkpoint)}')
+    if (work_dir / 'curves.png').is_file():
+        print(f'  curves      {shell_path(work_dir / "curves.png")}')
+    # The config as it was run, with all that the command line changed, lies in the work directory.
+    as_run = shell_path(work_dir / Path(runner.cfg.filename).name)
+    print(f'  next        {tool_command("test")} {as_run} {shell_path(work_dir)}')

@@ -1,1 +1,0 @@
-"""What stops a training before a step that is not finite, names the cause and runs it again."""

@@ -1,0 +1,313 @@
+"""Charts by matplotlib: the curves of a training, and what a dataset is made of.
+
+Made of matplotlib's objects, never by pyplot: no global state, no window, no backend to choose, so
+that it works in a training process and in a notebook alike.
+"""
+
+import json
+import math
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from matplotlib.patches import Patch
+from matplotlib.ticker import FuncFormatter, LogLocator, MaxNLocator, NullFormatter
+
+from ..errors import InputError, MissingFileError
+from .draw import BLUE, DARK_BLUE, GREEN, ORANGE, PURPLE, RED
+from .report import shorten
+
+# Colours told apart with every kind of colour vision; a line and a marker each, so that a grey
+# print can be read too.
+LOOKS = ((DARK_BLUE, '-', 'o'), (RED, '--', 's'), (GREEN, ':', 'D'), (PURPLE, '-.', '^'),
+         (ORANGE, '-', 'v'), (BLUE, '--', '<'), ('black', ':', '>'))  # fmt: skip
+NO_METRIC = ('step', 'iter', 'epoch', 'time', 'data_time', 'memory')
+MAIN_METRICS = ('mAP', 'mAP_50', 'mAP_75', 'top1', 'top5', 'CF1', 'OF1')
+_Series = dict[str, list[tuple[float, float]]]
+
+
+def read_records(path: str | Path) -> list[dict[str, Any]]:
+    """Read ``vis_data/scalars.json``: one JSON object per line, the last one perhaps half written.
+
+    Args:
+        path: The file.
+
+    Raises:
+        MissingFileError: The file does not exist.
+        InputError: A line is no JSON object.
+    """
+    if not Path(path).is_file():
+        raise MissingFileError(f'{path} not found: mmengine writes it as vis_data/scalars.json.')
+    lines = Path(path).read_text(encoding='utf-8').splitlines()
+    records = []
+    for number, line in enumerate(lines, 1):
+        try:
+            record = json.loads(line) if line.strip() else {}
+        except json.JSONDecodeError:
+            record = {} if number == len(lines) else None  # a run may be writing it now
+        if not isinstance(record, dict):
+            raise InputError(f'{path}, line {number}: no JSON object; give a scalars.json.')
+        if record:
+            records.append(record)
+    return records
+
+
+def draw_curves(
+    records: Sequence[Mapping[str, Any]],
+    out_path: str | Path,
+    val_unit: str = 'epoch',
+    title: str = 'Training curves',
+) -> None:
+    """Draw losses, validation metrics and the learning rate, one panel each.
+
+    Training records hold ``loss`` and its parts, ``lr`` and ``iter``; validation records hold
+    the metrics (``coco/bbox_mAP``) and ``step``. A panel without data says so. Values that are
+    not finite, and COCO's -1, are skipped.
+
+    Args:
+        records: Of a run, as :func:`read_records` gives them.
+        out_path: The PNG to write.
+        val_unit: ``epoch`` or ``iteration``, in which validation counts its steps.
+        title: What stands above.
+
+    Raises:
+        InputError: The log holds neither losses nor metrics.
+    """
+    losses, metrics, rates = _split(records)
+    if not (losses or metrics):
+        raise InputError('The log holds no loss and no validation metric: has training begun?')
+    figure = Figure(figsize=(15, 4.6), dpi=100, layout='constrained')
+    left, middle, right = figure.subplots(1, 3, width_ratios=(5, 5, 3))
+    figure.suptitle(title, fontsize=13, weight='bold')
+    _plot_series(left, losses, 'Training loss', 'iteration', 'loss')
+    _plot_series(middle, metrics, 'Validation', val_unit, 'metric', marks=True)
+    _plot_series(right, rates, 'Learning rate', 'iteration', 'learning rate')
+    if metrics:
+        name, points = next(iter(metrics.items()))
+        x, y = max(points, key=lambda point: point[1])
+        middle.axhline(y, color='grey', linewidth=0.8, linestyle=':', zorder=0)
+        middle.set_title(f'Validation: best {name} {y:.3f} at {val_unit} {x:g}', loc='left')
+    for axes, series in ((left, losses), (right, rates)):
+        values = [y for points in series.values() for _, y in points]
+        if values and max(values) > 10 * min(values) > 0:
+            axes.set_yscale('log')
+            axes.yaxis.set_major_formatter('{x:g}')
+            axes.set_ylabel(f'{axes.get_ylabel()} (log scale)')
+    figure.savefig(out_path)
+
+
+def _split(records: Sequence[Mapping[str, Any]]) -> tuple[_Series, _Series, _Series]:
+    """Losses, the main validation metrics and learning rates by name, as (x, y) points."""
+    losses: _Series = {'loss': []}  # the sum first
+    metrics: _Series = {}
+    rates: _Series = {}
+    for record in records:
+        training = 'loss' in record or 'lr' in record
+        x = record.get('iter', record.get('step', 0)) if training else record.get('step', 0)
+        for key, value in record.items():
+            if not isinstance(value, int | float) or not math.isfinite(value):
+                continue
+            if not training and key not in NO_METRIC and value != -1:
+                metrics.setdefault(key, []).append((x, value))
+            elif training and 'loss' in key:
+                losses.setdefault(key, []).append((x, value))
+            elif training and key == 'lr':
+                rates.setdefault(key, []).append((x, value))
+    main = {key: points for key, points in metrics.items() if key.endswith(MAIN_METRICS)}
+    few = dict(list((main or metrics).items())[: len(LOOKS)])
+    return {key: points for key, points in losses.items() if points}, few, rates
+
+
+def _plot_series(
+    axes: Axes, series: _Series, title: str, x_label: str, y_label: str, marks: bool = False
+) -> None:
+    _label(axes, title, x_label, y_label)
+    if not series:
+        axes.text(0.5, 0.5, 'not in this log', ha='center', va='center', transform=axes.transAxes)
+        axes.set(xticks=[], yticks=[])
+        return
+    axes.xaxis.set_major_locator(
+        MaxNLocator('auto', steps=[1, 2, 5, 10], integer=True, min_n_ticks=1)
+    )
+    for n, (name, points) in enumerate(series.items()):
+        colour, line, mark = LOOKS[n % len(LOOKS)]
+        mark = mark if marks or len(points) < 3 else ''
+        axes.plot(
+            *zip(*sorted(points), strict=True), line, color=colour, marker=mark, markersize=4,
+            label=name, linewidth=1.4 if n else 2,
+        )  # fmt: skip
+    axes.legend(fontsize=8)
+
+
+def _label(axes: Axes, title: str, x_label: str, y_label: str) -> None:
+    axes.set_title(title, loc='left', fontsize=11)
+    axes.set_xlabel(x_label)
+    axes.set_ylabel(y_label)
+    axes.grid(alpha=0.3)
+    axes.set_axisbelow(True)
+    axes.spines[['top', 'right']].set_visible(False)
+
+
+def draw_data(report: Any, out_path: str | Path, title: str = 'Data') -> None:
+    """Draw how the splits of a dataset are made up.
+
+    Where they have boxes: the boxes of each class, how far a point at a box's centre regresses
+    after the resize, the boxes' shapes and the images' sizes. Otherwise the labels of each class,
+    and the images' shapes and sizes. At the bottom right stands what was found.
+
+    Args:
+        report: The ``DataReport`` of a check.
+        out_path: The PNG to write.
+        title: What stands above.
+
+    Raises:
+        InputError: No split could be read.
+    """
+    parts = report.parts
+    if not parts:
+        raise InputError('There is no split to draw: none could be read.')
+    boxed = [part for part in parts if part.split.boxes is not None]
+    lower = 'LRS' if boxed else 'RS'  # levels, ratios, sizes
+    figure = Figure(figsize=(15, 9), dpi=110, layout='constrained')
+    panels: Any = figure.subplot_mosaic(';'.join(('A' * len(lower), lower)))
+    looks = {part.split.name: LOOKS[n % len(LOOKS)] for n, part in enumerate(parts)}
+    _plot_classes(panels['A'], parts, looks)
+    if boxed:
+        _plot_levels(panels['L'], boxed, report, looks)
+    _plot_shapes(panels['R'], boxed or parts, looks)
+    _plot_sizes(panels['S'], parts, looks)
+    figure.suptitle(f'{title}: {_count(parts)}', x=0.01, ha='left', fontsize=11, weight='bold')
+    handles = [Patch(facecolor=look[0], label=shorten(name)) for name, look in looks.items()]
+    figure.legend(handles=handles[: len(LOOKS)], loc='outside upper left', ncols=len(LOOKS))
+    colour = '#B00020' if report.failed else '#404040'
+    figure.supxlabel(_name_findings(report), x=0.99, ha='right', fontsize=9, color=colour)
+    figure.savefig(out_path)
+
+
+def _count(parts: Sequence[Any]) -> str:
+    words = []
+    for part in parts:
+        split = part.split
+        what = 'labels' if split.boxes is None else 'boxes'
+        empty = int((~split.annotated).sum())
+        without = f' ({empty} without annotation)' if empty else ''
+        images = f'{len(split.files)} images{without}'
+        words.append(f'{shorten(split.name)} {images}, {len(split.labels)} {what}')
+    return '; '.join(words)
+
+
+def _name_findings(report: Any, most: int = 8) -> str:
+    """Return a line for the errors and one for the warnings: how many of what, and where."""
+    lines = []
+    for level in ('error', 'warning'):
+        found = [f for f in report.findings.sorted() if f.level == level]
+        names = [f'{shorten(f.split)} {f.code} {f.count}' for f in found]
+        more = f', ... {len(names) - most} more' * (len(names) > most)
+        if names:
+            named = ', '.join(names[:most])
+            lines.append(f'{len(names)} {level}{"s" * (len(names) > 1)}: {named}{more}')
+    return '\n'.join(lines)
+
+
+def _plot_classes(axes: Axes, parts: Sequence[Any], looks: dict) -> None:
+    what = 'labels' if parts[0].split.boxes is None else 'boxes'
+    names = parts[0].split.classes
+    counts = {part.split.name: part.split.class_counts() for part in parts}
+    title, x_label = f'{what.capitalize()} of each class', ''
+    if len(names) <= 100 and all(part.split.classes == names for part in parts):
+        width = 0.85 / len(parts)
+        for n, (split, values) in enumerate(counts.items()):
+            places = np.arange(len(values)) + (n - (len(parts) - 1) / 2) * width
+            axes.bar(places, values, width, color=looks[split][0])
+        upright: Any = dict(rotation=90, fontsize=7.5) if len(names) > 12 else {}
+        axes.set_xticks(range(len(names)), [shorten(name, 18) for name in names], **upright)
+        axes.set_xlim(-0.6, len(names) - 0.4)
+    else:  # no room for the names, or they differ
+        for split, values in counts.items():
+            colour, line, _ = looks[split]
+            axes.plot(1 + np.arange(len(values)), np.sort(values)[::-1], line, color=colour)
+        title, x_label = f'{title}, from the most to the least frequent', 'rank of the class'
+    there = np.concatenate([values[values > 0] for values in counts.values()])
+    if len(there) and there.max() > 30 * there.min():
+        axes.set_yscale('log')
+        axes.set_ylim(bottom=0.7)  # a class with one object is seen, one with none is not
+        axes.yaxis.set_major_formatter('{x:g}')
+    empty = [f'{(v == 0).sum()} in {shorten(s)}' for s, v in counts.items() if (v == 0).any()]
+    _label(axes, title + (f' (none of {", ".join(empty)})' if empty else ''), x_label, what)
+
+
+def _plot_levels(axes: Axes, parts: Sequence[Any], report: Any, looks: dict) -> None:
+    """Plot the distance that a point at a box's centre regresses, over the levels' ranges."""
+    view = report.view
+    distances = {part.split.name: part.sides.max(1) / 2 for part in parts}
+    values = np.concatenate(list(distances.values()))
+    ends = [end for _, end in view.ranges[:-1]]
+    low = min(2.0 ** math.floor(math.log2(values.min(initial=2))), ends[0] / 4)
+    high = max(2.0 ** math.ceil(math.log2(values.max(initial=2))), ends[-1] * 2)
+    bins = np.geomspace(low, high, 1 + 3 * round(math.log2(high / low)))
+    _label(
+        axes,
+        "Half of the longer side of the boxes, and FCOS's levels",
+        f'pixels after the resize to {view.scale[0]} x {view.scale[1]}',
+        '% of the boxes',
+    )
+    top = _plot_shares(axes, distances, bins, looks)
+    axes.set_ylim(0, 1.18 * top or 1)  # room for the names
+    for n, (start, stop) in enumerate(zip([low, *ends], [*ends, high], strict=True)):
+        axes.axvspan(start, stop, color='black', alpha=0.07 * (n % 2), linewidth=0)
+        axes.text(
+            math.sqrt(start * stop), 0.985, view.names()[n], ha='center', va='top', fontsize=9,
+            transform=axes.get_xaxis_transform(), weight='bold',
+        )  # fmt: skip
+
+
+def _plot_shapes(axes: Axes, parts: Sequence[Any], looks: dict) -> None:
+    what = 'images' if parts[0].split.boxes is None else 'boxes'
+    sides = {p.split.name: p.sides if what == 'boxes' else _known_sizes(p) for p in parts}
+    bins = np.exp2((np.arange(-24, 26) - 0.5) / 6)  # with 1 in the middle of one
+    ratios = {split: np.clip(s[:, 0] / s[:, 1], bins[0], bins[-1]) for split, s in sides.items()}
+    _label(axes, f'Shape of the {what}', 'width / height', f'% of the {what}')
+    _plot_shares(axes, ratios, bins, looks)
+    axes.xaxis.set_major_formatter(
+        FuncFormatter(lambda value, _: f'{value:g}' if value >= 1 else f'1/{1 / value:g}')
+    )
+
+
+def _plot_shares(
+    axes: Axes, values: Mapping[str, np.ndarray], bins: np.ndarray, looks: dict
+) -> float:
+    """Plot a histogram of each split on a base-2 axis, in per cent; returns the highest bar."""
+    top = 0.0
+    for split, of_split in values.items():
+        colour, line, _ = looks[split]
+        heights = 100 * np.histogram(of_split, bins)[0] / max(len(of_split), 1)
+        axes.stairs(heights, bins, color=colour, linestyle=line, linewidth=1.6)
+        top = max(top, heights.max())
+    axes.set_xscale('log', base=2)
+    axes.xaxis.set_major_locator(LogLocator(base=2, numticks=16))
+    axes.xaxis.set_major_formatter('{x:g}')
+    axes.xaxis.set_minor_formatter(NullFormatter())
+    axes.set_xlim(bins[0], bins[-1])
+    axes.set_ylim(bottom=0)
+    return top
+
+
+def _plot_sizes(axes: Axes, parts: Sequence[Any], looks: dict) -> None:
+    _label(axes, 'Size of the images (larger where more)', 'width in pixels', 'height in pixels')
+    biggest = 0.0
+    for part in parts:
+        colour, _, marker = looks[part.split.name]
+        sizes, counts = np.unique(_known_sizes(part), axis=0, return_counts=True)
+        area = 14 + 500 * counts / max(counts.sum(), 1)
+        widths, heights = sizes.T
+        axes.scatter(widths, heights, area, color=colour, marker=marker, alpha=0.55, linewidth=1)
+        biggest = max(biggest, sizes.max(initial=0))
+    axes.set(xlim=(0, 1.08 * biggest or 1), ylim=(0, 1.08 * biggest or 1))
+
+
+def _known_sizes(part: Any) -> np.ndarray:
+    """Return the images' sizes where they are known, ``(K, 2)``."""
+    return part.sizes[~np.isnan(part.sizes).any(1)]

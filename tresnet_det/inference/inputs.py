@@ -1,0 +1,272 @@
+"""What is to be predicted: image files, folders, globs, videos and URLs, read one by one."""
+
+import glob
+import os
+import tempfile
+import time
+import urllib.request
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from http.client import HTTPException
+from pathlib import Path
+from typing import TYPE_CHECKING, NamedTuple
+from urllib.parse import urlsplit
+
+import numpy as np
+
+from ..errors import InputError, MissingFileError
+
+if TYPE_CHECKING:
+    import cv2  # takes its time
+
+VIDEO_SUFFIXES = ('.mp4', '.avi', '.mov', '.mkv', '.webm', '.m4v', '.mpg', '.mpeg', '.wmv')
+LARGEST_DOWNLOAD = 64 << 20  # bytes
+LONGEST_WAIT = 30.0  # seconds for a download
+
+Report = Callable[[str, Exception], None]
+
+
+class Source(NamedTuple):
+    """One thing to read.
+
+    Attributes:
+        name: The file as the user named it, or the URL.
+        kind: ``'image'``, ``'video'`` or ``'url'``.
+    """
+
+    name: str
+    kind: str
+
+
+class Video(NamedTuple):
+    """Where a frame comes from: the file, and frames a second of those that are taken."""
+
+    name: str
+    fps: float
+
+
+class InputImage(NamedTuple):
+    """An image that was read.
+
+    Attributes:
+        name: The file or the URL; of a frame ``FILE#NUMBER``, counted from 0 in the whole video.
+        pixels: ``(H, W, 3)`` of uint8 in RGB.
+        video: What a frame belongs to, None for an image by itself.
+    """
+
+    name: str
+    pixels: np.ndarray
+    video: Video | None = None
+
+
+def find_sources(inputs: Sequence[str]) -> list[Source]:
+    """Find what the user named, without opening any of it.
+
+    A folder means the images and videos directly in it, by name; so does a pattern (``*``,
+    ``?``, ``[...]``, ``**`` for folders at any depth) for those that match. A file that is named
+    is taken whatever its ending. What is named twice is taken once.
+
+    Args:
+        inputs: Files, folders, patterns, and URLs of images (``http://``, ``https://``).
+
+    Raises:
+        MissingFileError: There is no such file.
+        InputError: A folder or a pattern has no image, or a URL is not one of an image.
+    """
+    found: dict[str, Source] = {}
+    for text in inputs:
+        for source in _expand(text):
+            key = source.name if source.kind == 'url' else os.path.abspath(source.name)
+            found.setdefault(key, source)
+    return list(found.values())
+
+
+def find_unsearched(inputs: Sequence[str]) -> list[str]:
+    """Return a pattern for each folder that has images or videos in folders below it too."""
+    patterns = []
+    for folder in filter(os.path.isdir, inputs):
+        names = glob.iglob(os.path.join(glob.escape(folder), '*', '**', '*'), recursive=True)
+        if any(map(_kind_by_ending, names)):
+            patterns.append(_below(folder))
+    return patterns
+
+
+def count_images(sources: Sequence[Source], stride: int = 1) -> int:
+    """Return how many images and frames there will be, as far as videos say."""
+    return sum(_count_frames(s.name, stride) if s.kind == 'video' else 1 for s in sources)
+
+
+def read_images(
+    sources: Sequence[Source],
+    read: Callable[[str], np.ndarray],
+    report: Report,
+    stride: int = 1,
+) -> Iterator[InputImage]:
+    """Read one image after the other, and go on past those that cannot be read.
+
+    Args:
+        sources: Of :func:`find_sources`.
+        read: Returns an image file as ``(H, W, 3)`` of uint8 in RGB, or raises InputError.
+        report: Called with the name and the reason for each that cannot be read.
+        stride: Take every ``stride``-th frame of a video, from the first.
+    """
+    for source in sources:
+        try:
+            if source.kind == 'video':
+                yield from read_frames(source.name, stride)
+            elif source.kind == 'url':
+                yield InputImage(source.name, _read_downloaded(source.name, read))
+            else:
+                yield InputImage(source.name, read(source.name))
+        except (InputError, OSError) as error:
+            report(source.name, error)
+
+
+def read_frames(path: str, stride: int = 1) -> Iterator[InputImage]:
+    """Read every ``stride``-th frame of a video, from the first.
+
+    Args:
+        path: The file.
+        stride: At least 1.
+
+    Yields:
+        The frames; those that cannot be decoded are skipped.
+
+    Raises:
+        InputError: It is no video that can be decoded.
+    """
+    import cv2
+
+    with _opened(path) as capture:
+        # Some files do not say how fast they are.
+        fps = capture.get(cv2.CAP_PROP_FPS) or 25.0
+        video, number = Video(path, fps / stride), 0
+        while capture.grab():  # a frame that is not taken need not be converted
+            if number % stride == 0:
+                whole, frame = capture.retrieve()
+                if whole:
+                    yield InputImage(f'{path}#{number}', frame[..., ::-1], video)
+            number += 1
+    if number == 0:
+        raise InputError(f'{path}: no frame of the video can be decoded')
+
+
+def download(url: str, largest: int = LARGEST_DOWNLOAD, wait: float = LONGEST_WAIT) -> bytes:
+    """Fetch what is at a URL into memory.
+
+    Args:
+        url: ``http://`` or ``https://``.
+        largest: Bytes beyond which it is given up.
+        wait: Seconds after which it is given up.
+
+    Raises:
+        InputError: It cannot be downloaded, is too large, or takes too long.
+    """
+    from .. import __version__
+
+    request = urllib.request.Request(url, headers={'User-Agent': f'tresnet_det/{__version__}'})
+    end, data = time.monotonic() + wait, bytearray()
+    try:
+        with urllib.request.urlopen(request, timeout=wait) as response:
+            while part := response.read1(1 << 16):
+                data += part
+                if len(data) > largest:
+                    raise InputError(f'{url}: more than {largest >> 20} MiB: download it yourself')
+                if time.monotonic() > end:
+                    raise InputError(f'{url}: not there after {wait:g} s: download it yourself')
+    except InputError:
+        raise
+    except (OSError, HTTPException, ValueError) as error:  # URLError is an OSError
+        reason = getattr(error, 'reason', None) or error
+        code = getattr(error, 'code', '')
+        raise InputError(f'{url}: cannot be had ({f"{code} {reason}".strip()})') from error
+    return bytes(data)
+
+
+def _read_downloaded(url: str, read: Callable[[str], np.ndarray]) -> np.ndarray:
+    data = download(url)
+    # Both tasks' decoders read files, and say what is wrong with one by its name.
+    with tempfile.TemporaryDirectory() as folder:
+        path = os.path.join(folder, 'download')
+        Path(path).write_bytes(data)
+        try:
+            return read(path)
+        except InputError as error:
+            raise InputError(str(error).replace(path, url)) from error
+
+
+def _expand(text: str) -> list[Source]:
+    if text.lower().startswith(('http://', 'https://')):
+        if urlsplit(text).path.lower().endswith(VIDEO_SUFFIXES):
+            raise InputError(f'{text}: a video has to be downloaded first')
+        return [Source(text, 'url')]
+    if os.path.isfile(text):
+        return [Source(text, 'video' if text.lower().endswith(VIDEO_SUFFIXES) else 'image')]
+    is_pattern = not os.path.isdir(text)
+    if is_pattern and glob.escape(text) == text:
+        if '://' in text:
+            raise InputError(f'{text}: only http:// and https:// are fetched')
+        raise MissingFileError(f'no image, folder or video at {Path(text).absolute()}')
+    names = glob.glob(text, recursive=True) if is_pattern else _list_folder(text)
+    sources = [Source(name, kind) for name in sorted(names) if (kind := _kind_by_ending(name))]
+    if not sources:
+        where = 'matches' if is_pattern else 'is in'
+        raise InputError(
+            f'{text}: no image or video {where} it (expected are {" ".join(image_suffixes())} '
+            f"and videos); images in folders below: '{_below(text)}'"
+        )
+    return sources
+
+
+def _below(text: str) -> str:
+    folder = Path(glob.escape(text)) if os.path.isdir(text) else Path(text).parent
+    return str(folder / '**' / '*')
+
+
+def _list_folder(folder: str) -> list[str]:
+    return [os.path.join(folder, name) for name in os.listdir(folder) if not name.startswith('.')]
+
+
+def _kind_by_ending(name: str) -> str | None:
+    if not os.path.isfile(name):
+        return None
+    if name.lower().endswith(VIDEO_SUFFIXES):
+        return 'video'
+    return 'image' if name.lower().endswith(image_suffixes()) else None
+
+
+def image_suffixes() -> tuple[str, ...]:
+    """Return the endings of image files, in small letters."""
+    from torchvision.datasets.folder import IMG_EXTENSIONS  # takes a second
+
+    return IMG_EXTENSIONS
+
+
+@contextmanager
+def _opened(path: str) -> Iterator['cv2.VideoCapture']:
+    """OpenCV's reader of a video file."""
+    import cv2
+
+    # Keep what OpenCV and FFmpeg say of a broken file out of the one line that names it.
+    os.environ.setdefault('OPENCV_FFMPEG_LOGLEVEL', '-8')
+    logs = cv2 if hasattr(cv2, 'setLogLevel') else cv2.utils.logging  # OpenCV 4, OpenCV 5
+    level = logs.setLogLevel(0)
+    capture = cv2.VideoCapture(path)
+    try:
+        if not capture.isOpened():
+            raise InputError(f'{path}: not a video that can be decoded')
+        yield capture
+    finally:
+        capture.release()
+        logs.setLogLevel(level)
+
+
+def _count_frames(path: str, stride: int) -> int:
+    import cv2
+
+    try:
+        with _opened(path) as capture:
+            frames = max(1, int(capture.get(cv2.CAP_PROP_FRAME_COUNT)))
+    except InputError:  # it will be said when its turn comes
+        return 1
+    return -(-frames // stride)

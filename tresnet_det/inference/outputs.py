@@ -1,0 +1,357 @@
+"""What a prediction leaves behind: drawn images and videos, JSON, CSV and a table."""
+
+import csv
+import json
+from collections import Counter
+from collections.abc import Sequence
+from contextlib import ExitStack
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+from pycocotools import mask as masks_of_coco
+
+from ..errors import InputError, MissingFileError
+from ..evaluation import format_table
+from ..evaluation.draw import Line, class_colour, draw_classes, draw_objects
+from ..evaluation.report import shorten
+from ..files import write_whole
+from .inputs import InputImage, Source, Video
+from .output_files import JsonList, VideoWriter, printable, safe_name, save_image
+
+RESULTS = ('results.bbox.json', 'results.segm.json', 'images.json', 'results.json', 'results.csv')
+TABLE_ROWS = 20
+VIDEO_LINES = 5  # for the labels beneath a frame, whose number changes
+
+
+class Labels(NamedTuple):
+    """What a classifier finds in one image, by falling score.
+
+    Attributes:
+        labels: ``(N,)``, class numbers.
+        scores: ``(N,)``, in [0, 1].
+    """
+
+    labels: np.ndarray
+    scores: np.ndarray
+
+
+class Objects(NamedTuple):
+    """What a detector finds in one image, by falling score.
+
+    Attributes:
+        labels: ``(N,)``, class numbers.
+        scores: ``(N,)``, in [0, 1].
+        boxes: ``(N, 4)``, x1 y1 x2 y2 in the image's pixels.
+        masks: N codes of pycocotools; None where there are boxes only.
+    """
+
+    labels: np.ndarray
+    scores: np.ndarray
+    boxes: np.ndarray
+    masks: Sequence[dict[str, Any]] | None = None
+
+    def first(self, count: int) -> 'Objects':
+        """Return the ``count`` of the highest scores."""
+        masks = None if self.masks is None else self.masks[:count]
+        return Objects(self.labels[:count], self.scores[:count], self.boxes[:count], masks)
+
+
+class CocoIds:
+    """The numbers by which COCO's evaluation knows images and classes.
+
+    Args:
+        ann_file: A COCO annotation file that names the images and the classes; None to count
+            the images as they come, and the classes, from 1.
+        classes: The model's.
+
+    Attributes:
+        categories: The number of each class.
+
+    Raises:
+        MissingFileError: The file does not exist.
+        InputError: It is no such file, or lacks a class.
+    """
+
+    def __init__(self, ann_file: str | None, classes: Sequence[str]) -> None:
+        self._ann_file = ann_file
+        self._by_name: dict[str, int | str] = {}
+        self.categories = {name: number for number, name in enumerate(classes, 1)}
+        if ann_file is None:
+            return
+        try:
+            content = json.loads(Path(ann_file).read_text(encoding='utf-8'))
+            self._by_name = {image['file_name']: image['id'] for image in content['images']}
+            known = {category['name']: category['id'] for category in content['categories']}
+        except FileNotFoundError:
+            raise MissingFileError(f'--ann-file: no file at {Path(ann_file).absolute()}') from None
+        except (OSError, ValueError, KeyError, TypeError, RecursionError) as error:
+            raise InputError(
+                f'--ann-file {ann_file}: not in COCO format, with images and categories ({error})'
+            ) from error
+        lacking = [name for name in classes if name not in known]
+        if lacking:
+            raise InputError(
+                f'--ann-file {ann_file}: it has no category {lacking[0]!r}, a class of the model '
+                f'({len(lacking)} of {len(classes)} are not in it)'
+            )
+        self.categories = {name: known[name] for name in classes}
+
+    def check(self, sources: Sequence[Source]) -> None:
+        """Hold that the annotation file, where there is one, names each image, each once.
+
+        Raises:
+            InputError: It does not.
+        """
+        names = [source.name for source in sources] if self._ann_file else []
+        twice = [n for n, count in Counter(map(self.image_id, names, names)).items() if count > 1]
+        if twice:
+            raise InputError(f'--ann-file {self._ann_file}: two images are its image {twice[0]}')
+
+    def image_id(self, name: str, default: int | str) -> int | str:
+        """Return the number of the image whose ``file_name`` ends the path, longest first.
+
+        Args:
+            name: The path.
+            default: Returned where there is no annotation file.
+
+        Raises:
+            InputError: The annotation file has no such image.
+        """
+        if self._ann_file is None:
+            return default
+        parts = name.split('/')
+        for start in range(len(parts)):
+            if (ending := '/'.join(parts[start:])) in self._by_name:
+                return self._by_name[ending]
+        raise InputError(f'--ann-file {self._ann_file}: it does not name the image {name}')
+
+
+@dataclass
+class _Row:
+    """Of the table: how often each class was found, and in how many frames of a video."""
+
+    found: Counter[str] = field(default_factory=Counter)
+    frames: int = 0
+
+
+class PredictionWriter:
+    """Write what is predicted as it comes, so that nothing but a line per image is kept.
+
+    Of a detector: ``results.bbox.json``, all boxes of the model in COCO's results format,
+    ``results.segm.json``, row for row the masks of the same objects where the model has them, and
+    ``images.json``, the images and classes behind the numbers in both (a COCO file without
+    annotations). Of a classifier: ``results.json`` and ``results.csv`` with the classes that are
+    shown, the top-k, or all labels above the threshold. And ``images/``, where
+    nothing has a name that leaves it and none overwrites another of the same run.
+
+    Args:
+        folder: Made where it does not exist.
+        task: ``'detection'``, ``'classification'`` or ``'multilabel'``.
+        classes: Their names.
+        threshold: Boxes and labels are drawn and listed from this score; of a detector, the JSON
+            has all.
+        top: Of one label per image, this many classes are shown.
+        draw: Whether to draw.
+        ids: Of a detector; None to count images and classes from 1.
+
+    Attributes:
+        count: How many images and frames were taken.
+        folder: Where all of it is.
+        results: The JSON of the boxes, or of the classes.
+        images: Where the drawn images are; None where nothing is drawn.
+
+    Raises:
+        InputError: The folder cannot be made.
+    """
+
+    def __init__(
+        self,
+        folder: str | Path,
+        task: str,
+        classes: Sequence[str],
+        threshold: float,
+        top: int = 3,
+        draw: bool = True,
+        ids: CocoIds | None = None,
+    ) -> None:
+        self.folder = Path(folder)
+        self.task, self.classes, self.threshold, self.top = task, classes, threshold, top
+        self.ids = ids or CocoIds(None, classes)
+        self.images = self.folder / 'images' if draw else None
+        (self.images or self.folder).mkdir(parents=True, exist_ok=True)
+        self.count = 0
+        self.results = self.folder / ('results.bbox.json' if self._detects else 'results.json')
+        self._images: list[dict[str, Any]] = []
+        self._rows: dict[str, _Row] = {}  # of the first files
+        self._files = 0  # a video is one
+        self._last_file: str | None = None
+        self._taken: set[str] = set()
+        self._source: Video | None = None  # of the video that is being written
+        self._video: VideoWriter | None = None
+        self._closing = ExitStack()
+        self._closing.callback(self._end_video)
+        self._json = self._closing.enter_context(JsonList(self.results))
+        self._segm: JsonList | None = None  # from the first masks on
+        if not self._detects:
+            path = self.folder / 'results.csv'
+            file = path.open('w', encoding='utf-8', errors='backslashreplace', newline='')
+            self._csv = csv.writer(self._closing.enter_context(file))
+            self._csv.writerow(('file', 'class', 'score'))
+
+    def __enter__(self) -> 'PredictionWriter':
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        """Complete the files, also those of a run that was stopped."""
+        self._closing.close()
+        if self._detects:
+            categories = [dict(id=v, name=k) for k, v in self.ids.categories.items()]
+            content = dict(images=self._images, categories=categories, annotations=[])
+            text = json.dumps(content, indent=1) + '\n'
+            write_whole(self.folder / 'images.json', text.encode())
+
+    def add(self, image: InputImage, sample: Any) -> None:
+        """Take what :meth:`Predictor.stream` gives for one image.
+
+        Raises:
+            InputError: The annotation file does not name it, or there is no encoder for a video.
+        """
+        self.count += 1
+        if self._detects:
+            found = self._read_objects(sample)
+            # They are sorted by score.
+            shown = found.first(int(np.count_nonzero(found.scores >= self.threshold)))
+            self._write_objects(image, found, self._draw(image, shown))
+            self._list(image, shown)
+        else:
+            labels = self._read_labels(sample)
+            self._write_labels(image, labels, self._draw(image, labels))
+            self._list(image, labels)
+
+    @property
+    def masks(self) -> Path | None:
+        """The file with the masks, None where there are none."""
+        return None if self._segm is None else self._segm.path
+
+    def table(self) -> str:
+        """Return a table of the files and what was found in them, shortened where they are many."""
+        rows = []
+        for name, row in self._rows.items():
+            frames = f' ({row.frames} frames)' if row.frames else ''
+            found = ', '.join(f'{what} x{n}' if n else what for what, n in row.found.most_common())
+            found = printable(found if len(found) <= 70 else f'{found[:67]}...')
+            name = printable(shorten(name, 40)) + frames
+            rows.append(dict(file=name, found=found or 'nothing'))
+        more = self._files - len(rows)
+        return format_table(rows) + (f'\n... and {more} more' if more else '')
+
+    def others(self) -> list[Path]:
+        """Return the results and images in the folder that are not of this run."""
+        second = self.folder / ('images.json' if self._detects else 'results.csv')
+        results = {self.folder / name for name in RESULTS} - {self.results, self.masks, second}
+        drawn = sorted((self.folder / 'images').glob('*'))
+        others = [path for path in drawn if path.name.lower() not in self._taken]
+        return [path for path in sorted(results) + others if path.is_file()]
+
+    @property
+    def _detects(self) -> bool:
+        return self.task == 'detection'
+
+    def _read_objects(self, sample: Any) -> Objects:
+        found = sample.pred_instances
+        order = np.argsort(-found.scores.numpy(), kind='stable')
+        labels, scores, boxes = (
+            values.numpy()[order] for values in (found.labels, found.scores, found.bboxes)
+        )
+        if 'masks' not in found:
+            return Objects(labels, scores, boxes)
+        masks = [found.masks[n] for n in order]
+        for n in np.flatnonzero(~boxes.any(1)):  # heads of masks alone, as SOLO's, say zeros
+            x, y, w, h = masks_of_coco.toBbox(masks[n])
+            boxes[n] = x, y, x + w, y + h
+        return Objects(labels, scores, boxes, masks)
+
+    def _read_labels(self, sample: Any) -> Labels:
+        scores = sample.pred_score.float().numpy()
+        labels = np.argsort(-scores, kind='stable')
+        if self.task == 'multilabel':  # in the precision of the scores, as MultiLabelMetric has it
+            labels = labels[scores[labels] > np.float32(self.threshold)]
+        else:
+            labels = labels[: self.top]
+        return Labels(labels, scores[labels])
+
+    def _draw(self, image: InputImage, found: Objects | Labels) -> str | None:
+        """Draw an image or a frame, if so wished, and return the file below the folder."""
+        if self.images is None:
+            return None
+        names = [self.classes[label] for label in found.labels]
+        lines = [Line(*pair) for pair in zip(names, found.scores.tolist(), strict=True)]
+        if isinstance(found, Objects):
+            names = [f'{line.text} {line.score:.2f}' for line in lines]
+            colours = [class_colour(label) for label in found.labels]
+            drawn = draw_objects(image.pixels, found.boxes, names, colours, found.masks)
+        else:
+            rows = VIDEO_LINES if self.task == 'multilabel' else len(lines)
+            drawn = draw_classes(image.pixels, lines, rows if image.video else None)
+        if image.video:
+            if self._video is None or image.video != self._source:
+                self._end_video()
+                self._source = image.video
+                name = safe_name(image.video.name, self._taken, '.mp4')
+                self._video = VideoWriter(self.images / name, image.video.fps, drawn)
+            self._video.write(drawn)
+            return f'{self.images.name}/{self._video.path.name}'
+        name = safe_name(image.name, self._taken)
+        save_image(drawn, self.images / name)
+        return f'{self.images.name}/{name}'
+
+    def _end_video(self) -> None:
+        if self._video is not None:
+            self._video.close()
+            self._video = self._source = None
+
+    def _write_objects(self, image: InputImage, found: Objects, drawn: str | None) -> None:
+        number = self.ids.image_id(image.name, self.count)
+        height, width = image.pixels.shape[:2]
+        entry = dict(id=number, file_name=image.name, width=width, height=height)
+        self._images.append(entry | (dict(drawn=drawn) if drawn else {}))
+        if found.masks is not None and self._segm is None:
+            self._segm = self._closing.enter_context(JsonList(self.folder / 'results.segm.json'))
+        columns = found.labels.tolist(), found.scores.tolist(), found.boxes.tolist()
+        for n, (label, score, (x1, y1, x2, y2)) in enumerate(zip(*columns, strict=True)):
+            category = self.ids.categories[self.classes[label]]
+            row: dict[str, Any] = dict(image_id=number, category_id=category)
+            self._json.write(row | dict(bbox=[x1, y1, x2 - x1, y2 - y1], score=score))
+            if found.masks is not None and self._segm is not None:
+                # Without the box, whose area COCO would take for the mask's.
+                self._segm.write(row | dict(segmentation=found.masks[n], score=score))
+
+    def _write_labels(self, image: InputImage, found: Labels, drawn: str | None) -> None:
+        pairs = list(zip(found.labels.tolist(), found.scores.tolist(), strict=True))
+        predictions = [{'class': self.classes[n], 'label': n, 'score': s} for n, s in pairs]
+        entry = dict(file=image.name, predictions=predictions)
+        self._json.write(entry | (dict(drawn=drawn) if drawn else {}))
+        self._csv.writerows((image.name, self.classes[n], f'{s:.6f}') for n, s in pairs)
+
+    def _list(self, image: InputImage, found: Objects | Labels) -> None:
+        """Keep the image's line of the table; a video's frames share one."""
+        file = image.video.name if image.video else image.name
+        if file != self._last_file:
+            self._files += 1
+            self._last_file = file
+        if file not in self._rows:
+            if len(self._rows) == TABLE_ROWS:
+                return
+            self._rows[file] = _Row()
+        row = self._rows[file]
+        row.frames += bool(image.video)
+        names = [self.classes[label] for label in found.labels]
+        if self._detects:
+            row.found.update(names)
+        elif image.video:
+            row.found.update(names if self.task == 'multilabel' else names[:1])
+        else:
+            pairs = zip(names, found.scores, strict=True)
+            row.found.update({f'{name} {score:.2f}': 0 for name, score in pairs})

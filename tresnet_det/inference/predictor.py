@@ -1,0 +1,264 @@
+"""A trained model applied to images: detection, classification and multi-label alike."""
+
+import copy
+import math
+import os
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from itertools import islice
+from pathlib import Path
+from types import SimpleNamespace
+
+import cv2
+import numpy as np
+import torch
+from mmdet.registry import MODELS
+from mmdet.structures.mask import encode_mask_results
+from mmengine.config import Config
+from mmengine.dataset import pseudo_collate
+from mmengine.device import get_device
+from mmengine.model import revert_sync_batchnorm
+from mmengine.registry import init_default_scope
+from mmengine.structures import BaseDataElement
+
+from ..checkpoints import load_weights, read_checkpoint
+from ..engine import config as edit
+from ..engine.backbone_speed import BackboneSpeedHook
+from ..engine.building import config_errors
+from ..engine.work_dir import find_checkpoint
+from ..errors import InputError, MissingFileError
+from ..tasks import find_task
+from .inputs import InputImage, Report
+from .pipeline import build_pipeline, find_classes
+
+BATCH_SIZE = 8
+MOST_PIXELS = 16 << 20  # of all images in a batch with masks, each of which is a byte a pixel
+
+
+class Predictor:
+    """A model with its weights, its classes and its test pipeline.
+
+    What it predicts for an image is what ``tools/test.py`` computes for it with one image a batch:
+    the config's test pipeline, the averaged weights where the training kept an average (the
+    checkpoint's ``state_dict`` holds them), the model's own threshold and NMS. A batch holds
+    images of one padded size alone, so that nothing depends on which others are in it; images
+    of many sizes are therefore run in smaller batches, and so are large ones that get masks.
+
+    Args:
+        config: A config, or its file.
+        checkpoint: A file, or a work directory for the best checkpoint in it.
+        device: ``'cpu'``, ``'cuda:0'``, ...; None for a GPU where there is one.
+
+    Attributes:
+        model: On the device, in evaluation mode.
+        task: ``'detection'``, ``'classification'`` (one label per image) or ``'multilabel'``.
+        classes: The names, by number: the checkpoint's, else the config's, else numbers.
+        device: As torch names it.
+
+    Raises:
+        InputError: The config, the checkpoint and the device do not go together (a ``ValueError``).
+
+    Example:
+        >>> predictor = Predictor('configs/fcos_tresnet_m.py', 'work_dirs/fcos_tresnet_m')
+        >>> (found,) = predictor.predict(['street.jpg'])
+        >>> found.pred_instances.bboxes  # (N, 4), x1 y1 x2 y2 in the image's pixels
+    """
+
+    def __init__(
+        self, config: str | Path | Config, checkpoint: str | Path, device: str | None = None
+    ) -> None:
+        self.device = _find_device(device)
+        path = find_checkpoint(checkpoint)
+        cfg = copy.deepcopy(config) if isinstance(config, Config) else edit.load_config(config)
+        weights = read_checkpoint(path)
+        self.task = find_task(cfg).name
+        init_default_scope(cfg.get('default_scope') or 'mmdet')
+        self.classes = self._name_classes(cfg, weights.meta, path)
+        edit.drop_pretrained(cfg)  # the checkpoint has all weights
+        with config_errors():
+            model = revert_sync_batchnorm(MODELS.build(cfg.model))
+            self._pipeline = build_pipeline(cfg)
+        loaders = edit.iterate_dicts([cfg.get('train_dataloader'), cfg.get('test_dataloader')])
+        self._has_masks = any(transform.get('with_mask') for transform in loaders)
+        load_weights(model, weights)
+        self.model = model.to(self.device).eval()
+        if any(h.get('channels_last') for h in edit.iterate_dicts(cfg.get('custom_hooks'))):
+            # The layout that the config tests in: on a GPU, another one may round otherwise.
+            BackboneSpeedHook(channels_last=True).before_run(SimpleNamespace(model=self.model))
+
+    def read(self, path: str | os.PathLike) -> np.ndarray:
+        """Read an image file as the task's datasets do: ``(H, W, 3)`` of uint8 in RGB.
+
+        Raises:
+            MissingFileError: It does not exist.
+            InputError: It is no image, or broken.
+        """
+        return self._pipeline.read(os.fspath(path))
+
+    def prepare(self, image: np.ndarray) -> dict:
+        """Put an image through the test pipeline.
+
+        Args:
+            image: ``(H, W, 3)`` of uint8 in RGB.
+
+        Raises:
+            InputError: The pipeline cannot take an image of this shape.
+        """
+        image = np.asarray(image)
+        if image.dtype != np.uint8 or image.ndim != 3 or image.shape[2] != 3:
+            raise InputError(
+                f'an image must be (H, W, 3) of uint8 in RGB, got {image.shape} of {image.dtype}'
+            )
+        try:
+            return self._pipeline.prepare(image)
+        except (cv2.error, ValueError, RuntimeError, ArithmeticError) as error:
+            height, width = image.shape[:2]
+            reason = ' '.join(str(error).split())
+            raise InputError(
+                f'the test pipeline cannot take an image of {width}x{height} pixels ({reason})'
+            ) from error
+
+    def infer(
+        self, prepared: Sequence[dict], batch_size: int = BATCH_SIZE
+    ) -> list[BaseDataElement]:
+        """Run the model.
+
+        Args:
+            prepared: Of :meth:`prepare`.
+            batch_size: Most images at once.
+
+        Returns:
+            A data sample for each, on the CPU: of a detector with ``pred_instances`` (``bboxes``,
+            ``scores``, ``labels`` and, where the model has them, ``masks``: for each the code of
+            pycocotools in the image's own size, ``counts`` as str), of a classifier with
+            ``pred_score``, ``(classes,)``.
+
+        Raises:
+            InputError: The device has too little memory.
+        """
+        by_size: dict[tuple[int, ...], list[int]] = {}
+        for number, one in enumerate(prepared):
+            by_size.setdefault(self._padded_size(one['inputs']), []).append(number)
+        results = {}
+        for numbers in by_size.values():
+            at_once = self._at_once([prepared[number] for number in numbers], batch_size)
+            for batch in _batches(numbers, at_once):
+                samples = self._run(pseudo_collate([prepared[number] for number in batch]))
+                for number, sample in zip(batch, samples, strict=True):
+                    _encode_masks(sample)
+                    results[number] = sample.cpu()
+        return [results[number] for number in range(len(prepared))]
+
+    def predict(
+        self, images: Sequence[np.ndarray | str | os.PathLike], batch_size: int = BATCH_SIZE
+    ) -> list[BaseDataElement]:
+        """Return what :meth:`infer` does of image files, or of ``(H, W, 3)`` of uint8 in RGB.
+
+        Raises:
+            InputError: A file cannot be read, or an image is none that the pipeline takes.
+        """
+        arrays = (p if isinstance(p, np.ndarray) else self.read(p) for p in images)
+        return self.infer([self.prepare(array) for array in arrays], batch_size)
+
+    def stream(
+        self, images: Iterable[InputImage], report: Report, batch_size: int = BATCH_SIZE
+    ) -> Iterator[tuple[InputImage, BaseDataElement]]:
+        """Predict one batch after the other, with no more than a batch in memory.
+
+        Args:
+            images: Of :func:`read_images`.
+            report: Called with the name and the reason for each that the pipeline cannot take.
+            batch_size: Most images at once.
+        """
+
+        def prepare_each() -> Iterator[tuple[InputImage, dict]]:
+            for image in images:
+                try:
+                    yield image, self.prepare(image.pixels)
+                except InputError as error:
+                    report(image.name, InputError(f'{image.name}: {error}'))
+
+        for batch in _batches(prepare_each(), batch_size):
+            samples = self.infer([prepared for _, prepared in batch], batch_size)
+            yield from zip((image for image, _ in batch), samples, strict=True)
+
+    def _at_once(self, prepared: Sequence[dict], batch_size: int) -> int:
+        if not self._has_masks:
+            return batch_size
+        largest = max(math.prod(one['data_samples'].ori_shape[:2]) for one in prepared)
+        return max(1, min(batch_size, MOST_PIXELS // largest))
+
+    def _padded_size(self, inputs: torch.Tensor) -> tuple[int, ...]:
+        divisor = getattr(self.model.data_preprocessor, 'pad_size_divisor', 1)
+        return tuple(-(-side // divisor) * divisor for side in inputs.shape[-2:])
+
+    @staticmethod
+    def _name_classes(cfg: Config, meta: Mapping, path: str) -> tuple[str, ...]:
+        """Name each output of the head, and tell a head that takes its number from data."""
+        names = find_classes(cfg, meta)
+        count = edit.get_num_classes(cfg)
+        if count is None:
+            if names is None:
+                raise InputError(
+                    f'{path} does not name the classes of the model: set their number in the '
+                    'config (model.head.num_classes)'
+                )
+            count = len(names)
+            edit.set_num_classes(cfg, count)
+        return names or tuple(map(str, range(count)))
+
+    @torch.no_grad()
+    def _run(self, batch: dict) -> list[BaseDataElement]:
+        try:
+            return self.model.test_step(batch)
+        except torch.cuda.OutOfMemoryError as error:
+            raise InputError(
+                f'{self.device} has too little memory for {len(batch["inputs"])} images: give a '
+                'smaller --batch-size'
+            ) from error
+
+
+def find_run_config(work_dir: str | Path) -> Path:
+    """Return the config that a training kept in its work directory, as it was run.
+
+    Raises:
+        MissingFileError: There is none, or no such folder.
+        InputError: There are several.
+    """
+    if not Path(work_dir).is_dir():
+        raise MissingFileError(
+            f"no folder {work_dir}: give a training's work directory, or its config and checkpoint"
+        )
+    found = sorted(Path(work_dir).glob('*.py'))
+    if not found:
+        raise MissingFileError(
+            f'{work_dir} has no config of a training: name the config, then the checkpoint'
+        )
+    if len(found) > 1:
+        names = ', '.join(path.name for path in found)
+        raise InputError(f'{work_dir} has several configs ({names}): name one, then the checkpoint')
+    return found[0]
+
+
+def _find_device(name: str | None) -> torch.device:
+    try:
+        device = torch.device(name or get_device())
+    except RuntimeError:
+        raise InputError(f'--device {name}: give cpu, cuda or cuda:NUMBER') from None
+    if device.type == 'cuda' and (device.index or 0) >= torch.cuda.device_count():
+        there = torch.cuda.device_count()
+        raise InputError(f'--device {name}: {there or "no"} GPU is visible: give another, or cpu')
+    return device
+
+
+def _encode_masks(sample: BaseDataElement) -> None:
+    """Put codes in the place of masks, one after the other: a hundred large ones are a gigabyte."""
+    found = getattr(sample, 'pred_instances', None)
+    if found is not None and 'masks' in found:
+        codes = encode_mask_results(mask.cpu().numpy() for mask in found.masks)
+        found.masks = [dict(code, counts=code['counts'].decode()) for code in codes]
+
+
+def _batches(items: Iterable, size: int) -> Iterator[list]:
+    items = iter(items)
+    while batch := list(islice(items, size)):
+        yield batch

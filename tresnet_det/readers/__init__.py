@@ -1,0 +1,8 @@
+"""Data on disk: one reader for each layout of users' files, and what is wrong with them.
+
+A reader turns a `Source` into a `Split` and adds what is wrong to `Findings`: collected for
+``check_data.py``, and the first error raised for a training (``Findings(strict=True)``), so both
+say the same. :mod:`~tresnet_det.readers.data` is the way in; a new layout is a module with a
+``read_*`` function, a line in its table and a way to recognise it in
+:mod:`~tresnet_det.readers.layouts`.
+"""

@@ -1,0 +1,92 @@
+"""Reader of a folder of images for each class, as torchvision's ``ImageFolder`` reads them."""
+
+import filecmp
+import os
+
+from ..errors import InputError
+from .classes import find_unknown, suggest
+from .csv import label_split
+from .files import SUFFIXES, inner_folders, not_found, walk
+from .findings import Add, Findings
+from .split import Source, Split
+
+READ = tuple(suffix for suffix in SUFFIXES if suffix != '.gif')  # as torchvision
+
+
+def read_class_folders(source: Source, findings: Findings) -> Split | None:
+    """Read class folders; None where there is none.
+
+    Hidden folders are skipped. Where an image may have several labels, one that is in several
+    folders has all of them: it is the same image where name and content are.
+
+    Args:
+        source: Of the kind ``'folders'``.
+        findings: Gets classes without a folder or image, and files that are no image.
+    """
+    root, add = source.folder, findings.about(source.name, source.folder)
+    try:
+        found = inner_folders(root)
+    except FileNotFoundError:
+        add('missing-folder', [not_found('image folder', root)])
+        return None
+    except OSError as error:
+        add('unreadable-annotations', [f'{root}: cannot be read ({error.strerror or error})'])
+        return None
+    if not found:
+        text = (
+            f'{root}: no class folders in it: put the images of each class into a folder with its '
+            'name, or name a label file by ann_file'
+        )
+        add('unreadable-annotations', [text])
+        return None
+    classes = source.classes or tuple(found)
+    add('unknown-class', find_unknown(root, found, classes, source.known_by))
+    lost = [name for name in classes if name not in set(found)]
+    add('missing-class', lost, lambda name: f'{name!r}: {suggest(name, found)}', len(classes))
+    add('folder-no-class', [name for name in found if name not in set(classes)])
+    files: list[str] = []
+    pairs: list[tuple[int, int]] = []
+    others, empty = [], []
+    for label, name in sorted(enumerate(classes), key=lambda pair: pair[1]):
+        inside = [
+            os.path.join(os.path.relpath(place, root), file)
+            for place, _, names in sorted(walk(root / name))
+            for file in sorted(names)
+        ]
+        images = [file for file in inside if file.lower().endswith(READ)]
+        others += sorted({f for f in inside if not os.path.basename(f).startswith('.')} - {*images})
+        if not images and name in found:
+            empty.append(root / name)
+        pairs += [(len(files) + i, label) for i in range(len(images))]
+        files += images
+    add('empty-class-folder', empty)
+    add('unused-file', others)
+    if source.several:
+        files, pairs = _merge(source, add, files, pairs)
+    absent = frozenset(classes) - {classes[label] for _, label in pairs}
+    return label_split(source, add, classes, files, pairs, absent=absent)
+
+
+def _merge(
+    source: Source, add: Add, files: list[str], pairs: list[tuple[int, int]]
+) -> tuple[list[str], list[tuple[int, int]]]:
+    """Return the images and labels, those once that several folders have."""
+    row_of: dict[str, int] = {}
+    merged: list[str] = []
+    more, differ = [], []
+    for row, label in pairs:
+        own = row_of.setdefault(files[row].partition('/')[2], len(merged))
+        if own == len(merged):
+            merged.append(files[row])
+        elif not _are_same(source.folder / merged[own], source.folder / files[row]):
+            differ.append(f'{merged[own]} and {files[row]}')
+        more.append((own, label))
+    add('same-name', differ)
+    return merged, more
+
+
+def _are_same(one: os.PathLike, other: os.PathLike) -> bool:
+    try:
+        return filecmp.cmp(one, other)
+    except OSError as error:
+        raise InputError(f'{other}: cannot be read ({error.strerror or error})') from error

@@ -1,0 +1,335 @@
+"""Reader of COCO's instances files.
+
+What MMDetection and pycocotools report late, in a worker, or not at all (an AP of 0) is named here.
+"""
+
+import json
+import math
+import numbers
+from collections import Counter
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from ..errors import InputError, MissingFileError, few, shown
+from .classes import find_unknown, is_text, suggest
+from .files import not_found, read_bytes
+from .findings import Add, Findings
+from .image_folders import find_folder
+from .split import NO_CLASS, Boxes, Source, Split
+
+UNKNOWN = -2  # in place of a class number, or of a row
+ID_TYPES = (numbers.Real, str)
+LIMIT = 1e18  # of numbers: what is beyond it is a fault, and NaN is not below it
+SIDES = ('width', 'height')
+
+Entry = dict[str, Any]  # of a COCO file
+
+
+def read_coco(source: Source, findings: Findings) -> Split | None:
+    """Read a COCO instances file; None where it is none.
+
+    Args:
+        source: Of the kind ``'coco'``.
+        findings: Gets what is wrong with entries, ids, classes and the form of boxes.
+    """
+    file, add = source.ann_file, findings.about(source.name, source.ann_file)
+    try:
+        content = read_json(file)
+        if source.optional and isinstance(content, dict) and not content.get('annotations'):
+            add('left-out', [f'{file} is skipped: it has no annotations'])
+            return None
+        _check_lists(file, content, source.needs_truth)
+    except MissingFileError:
+        add('missing-file', [not_found('annotation file', file)])
+        return None
+    except InputError as error:
+        add('unreadable-annotations', [error])
+        return None
+    files, sizes, row_of, named = _read_images(content['images'], add)
+    categories = _read_categories(content['categories'], add)
+    names = list(dict.fromkeys(c['name'] for c in categories))
+    classes = tuple(names) if source.classes is None else source.classes
+    if source.classes is not None:
+        add('unknown-class', find_unknown(file, names, classes, source.known_by))
+        compare_categories(names, classes, source.detection, add)
+    number = {name: i for i, name in enumerate(classes)}
+    label_of = {c['id']: number.get(c['name'], NO_CLASS) for c in categories}
+    learnt = bool(set(label_of.values()) - {NO_CLASS})
+
+    measured = source.detection and source.needs_truth and not source.training
+    also = ('id', 'area', 'iscrowd') if measured else ('id', 'area')
+    needed = ('image_id', 'category_id', 'bbox')
+    entries = _complete('annotations', content['annotations'], needed, also, add)
+    if source.detection:
+        ids = [a['id'] for a in entries if 'id' in a]
+        _check_ids('annotations', ids, 'duplicate-annotation-id', add)
+        if measured:
+            zero = [i for i, a in enumerate(entries) if a.get('id') == 0]
+            add('annotation-id-0', zero, 'annotations[{}]'.format, len(entries))
+    ids, total = [a.get('id') for a in entries], len(entries)
+    rows = _look_up(row_of, [a['image_id'] for a in entries])
+    labels = _look_up(label_of, [a['category_id'] for a in entries])
+
+    def name(i: int) -> str:  # outlives the file's content, which takes gigabytes
+        return f'{files[rows[i]]}, annotation id {shown(ids[i])}'
+
+    for code, values, key in (
+        ('unknown-image', rows, 'image_id'),
+        ('unknown-category', labels, 'category_id'),
+    ):
+
+        def refer(i: int, key: str = key) -> str:
+            return f'annotation id {shown(ids[i])}: {key} {shown(entries[i][key])}'
+
+        add(code, (values == UNKNOWN).nonzero()[0], refer, total)
+    if learnt:
+        no_class = (labels == NO_CLASS) & (rows >= 0)
+        add('category-no-class', no_class.nonzero()[0], name, total)
+    good, boxes = (rows >= 0) & (labels != UNKNOWN), None
+    if source.detection:
+        boxes, bad = _read_boxes(entries, rows >= 0, name, add)
+        good &= ~bad
+    kept = good.nonzero()[0]
+    return Split(
+        source,
+        find_folder(source, files, add),
+        classes,
+        files,
+        rows[kept],
+        labels[kept],
+        lambda i: name(kept[i]),
+        np.bincount(rows[rows >= 0], minlength=len(files)) > 0,
+        sizes,
+        named,
+        absent=frozenset(classes) - set(names),
+        boxes=boxes and boxes.take(kept),
+        has_masks=all(a.get('segmentation') for a in entries),
+        group=_find_group(categories),
+    )
+
+
+def read_json(file: Path) -> Any:
+    """Read a JSON file as pycocotools will.
+
+    Raises:
+        MissingFileError: It does not exist.
+        InputError: It cannot be read, or is none.
+    """
+    data = read_bytes(file)
+    try:
+        # Not as bytes, whose encoding json would guess: pycocotools takes UTF-8 and nothing else.
+        return json.loads(data.decode())
+    except json.JSONDecodeError as error:
+        if error.doc.startswith('\ufeff'):
+            raise InputError(
+                f'{file}: begins with a byte order mark, which pycocotools does not take: save it '
+                'as UTF-8 without'
+            ) from None
+        raise InputError(
+            f'{file}: no valid JSON at line {error.lineno} column {error.colno} (character '
+            f'{error.pos} of {len(error.doc)}): {error.msg}; truncated? copy or download it again'
+        ) from None
+    except UnicodeDecodeError as error:
+        raise InputError(
+            f'{file}: no text at byte {error.start}, so no JSON: save it as UTF-8'
+        ) from None
+    except (RecursionError, ValueError):  # a thousand brackets, an integer of 5000 digits
+        raise InputError(
+            f'{file}: nested too deep, or with a number too long, for an instances file: export it '
+            'again'
+        ) from None
+
+
+def _check_lists(file: Path, content: Any, needs_truth: bool) -> None:
+    if isinstance(content, dict) and not needs_truth:
+        content.setdefault('annotations', [])
+    for key in ('images', 'categories', 'annotations'):
+        entries = content.get(key) if isinstance(content, dict) else None
+        if not isinstance(entries, list) or not all(isinstance(e, dict) for e in entries):
+            raise InputError(
+                f'{file}: no COCO instances file, it has no list {key!r} of entries; expected is '
+                'one like instances_train2017.json (captions and image_info files are others)'
+            )
+        if not entries and key != 'annotations':
+            raise InputError(f'{file}: the list {key!r} is empty, nothing to learn or measure')
+
+
+def _read_images(
+    entries: list[Entry], add: Add
+) -> tuple[list[str], np.ndarray, dict[Any, int], set[str]]:
+    """Return files, sizes, the row of each id, and all files that are named."""
+    images = _complete('images', entries, ('id', 'file_name'), SIDES, add)
+    _check_ids('images', [image['id'] for image in images], 'duplicate-image-id', add)
+    row_of: dict[Any, int] = {}
+    files: list[str] = []
+    sizes, wrong, named = [], [], set()
+    for image in images:
+        sides = [image.get(side, math.nan) for side in SIDES]
+        good = [type(v) in (int, float) and 0 < v < LIMIT for v in sides]
+        name = image['file_name']
+        pairs = [*zip(SIDES, good, strict=True)]
+        is_name = isinstance(name, str) and '\0' not in name
+        if not is_name or not all(ok or side not in image for side, ok in pairs):
+            wrong.append(image)
+        if is_name:
+            named.add(name)
+            if isinstance(image['id'], ID_TYPES) and image['id'] not in row_of:
+                row_of[image['id']] = len(files)
+                files.append(name)
+                sizes.append([v if ok else math.nan for v, ok in zip(sides, good, strict=True)])
+
+    def describe(image: Entry) -> str:
+        text = ' x '.join(shown(image.get(side)) for side in SIDES)
+        return f'image id {shown(image["id"])}: {shown(image["file_name"])}, {text}'
+
+    add('bad-image', wrong, describe, len(images))
+    twice = [name for name, count in Counter(files).items() if count > 1]
+    add('image-listed-twice', twice, total=len(files))
+    return files, np.array(sizes, np.float64).reshape(-1, 2), row_of, named
+
+
+def _read_categories(entries: list[Entry], add: Add) -> list[Entry]:
+    """Return the categories that have a name and an id."""
+    categories = _complete('categories', entries, ('id', 'name'), (), add)
+    good: list[Entry] = []
+    odd: list[Entry] = []
+    for category in categories:
+        fits = isinstance(category['id'], ID_TYPES) and is_text(category['name'])
+        (good if fits else odd).append(category)
+    add('bad-id', odd, lambda c: f'category {shown(c["id"])} with the name {shown(c["name"])}')
+    twice = [
+        f'{key} {shown(value)}'
+        for key in ('id', 'name')
+        for value, n in Counter(c[key] for c in good).items()
+        if n > 1
+    ]
+    add('duplicate-category', twice)
+    return good
+
+
+def compare_categories(
+    names: Sequence[str], classes: Sequence[str], detection: bool, add: Add
+) -> None:
+    """Compare the names of a file's categories with the classes.
+
+    MMDetection numbers the labels by the *file's* order of those categories that are in
+    ``classes``; where that order is another one, labels and names part without a word.
+
+    Args:
+        names: In the order of the file.
+        classes: In the order of the labels.
+        detection: Whether MMDetection numbers them, and not `MultiLabelDataset` by name.
+        add: Gets what does not fit.
+    """
+    found = [name for name in names if name in set(classes)]
+    missing = [name for name in classes if name not in set(names)]
+    if not found:
+        add('no-known-class', [f'the classes are {few(classes)}, the file has {few(names)}'])
+    elif not detection:
+        add('missing-class', missing, lambda name: f'{name!r}: {suggest(name, names)}')
+    else:
+        lacks = f' (the file lacks {few(missing)})' if missing else ''
+        wrong = [
+            f'label {i} is {a!r} by the file, {b!r} by metainfo.classes{lacks}'
+            for i, (a, b) in enumerate(zip(found, classes, strict=False))
+            if a != b
+        ]
+        add('class-order', wrong[:1])
+        add('class-without-category', missing, repr, len(classes))
+
+
+def _find_group(categories: Sequence[Entry]) -> str | None:
+    """Return the name of the category that is the others' supercategory."""
+    groups = [category.get('supercategory') for category in categories]
+    named = [c for c in categories if c['name'] in groups and c.get('supercategory') == 'none']
+    return named[0]['name'] if len(named) == 1 and len(categories) > 1 else None
+
+
+def _read_boxes(
+    entries: list[Entry], known: np.ndarray, name: Callable[[int], str], add: Add
+) -> tuple[Boxes, np.ndarray]:
+    """Return the boxes, and ``(M,)``, whether one is none.
+
+    Args:
+        entries: ``M`` annotations.
+        known: ``(M,)``, whether an entry's image is there; others are reported already.
+        name: Says of an entry where it is.
+        add: Gets what is wrong.
+    """
+    total = len(entries)
+    xywh = _as_boxes([a['bbox'] for a in entries])
+    said = [a.get('area', math.nan) for a in entries]
+    good = [v if type(v) in (int, float) and abs(v) < LIMIT else math.nan for v in said]
+    areas = np.array(good, np.float64)
+    no_box = np.isnan(xywh).any(1)
+    bad = no_box | (np.isnan(areas) & np.array(['area' in a for a in entries], bool))
+    bad &= known
+
+    def describe(i: int) -> str:
+        key = 'bbox' if no_box[i] else 'area'
+        return f'{name(i)}: {key} {shown(entries[i][key])}'
+
+    add('bad-box', bad.nonzero()[0], describe, total)
+    crowds = np.array([a.get('iscrowd', 0) not in (0, 1) for a in entries], bool)
+    add('bad-crowd', (crowds & known).nonzero()[0], name, total)
+    ignored = [bool(a.get('iscrowd') or a.get('ignore')) for a in entries]
+    return Boxes(xywh, areas, np.array(ignored, bool)), bad
+
+
+def _as_boxes(values: list[Any]) -> np.ndarray:
+    """Return ``(M, 4)``, NaN where a box is not four finite numbers."""
+    try:
+        array = np.array(values)  # of no given type, which would convert text without a word
+        good = array.shape == (len(values), 4) and array.dtype.kind in 'iuf'
+    except (ValueError, TypeError, OverflowError):
+        good = False
+    if not good:
+        array = np.array([v if _is_box(v) else [math.nan] * 4 for v in values]).reshape(-1, 4)
+    array = array.astype(np.float64)
+    array[~(np.abs(array) < LIMIT).all(1)] = math.nan
+    return array
+
+
+def _is_box(value: object) -> bool:
+    if not isinstance(value, list) or len(value) != 4:
+        return False
+    return all(type(v) in (int, float) and abs(v) < LIMIT for v in value)
+
+
+def _complete(
+    what: str, entries: list[Entry], needed: Sequence[str], also: Sequence[str], add: Add
+) -> list[Entry]:
+    """Return the entries with the keys that nothing can do without; report what lacks any."""
+    keys = (*needed, *also)
+    expected = set(keys)
+    lacking = [i for i, entry in enumerate(entries) if not expected <= entry.keys()]
+    if not lacking:
+        return entries
+
+    def describe(i: int) -> str:
+        lost = few(key for key in keys if key not in entries[i])
+        return f'{what}[{i}] (id {shown(entries[i].get("id"))}) without {lost}'
+
+    add('missing-key', lacking, describe, len(entries))
+    return [entry for entry in entries if set(needed) <= entry.keys()]
+
+
+def _check_ids(what: str, ids: list[Any], code: str, add: Add) -> None:
+    odd = [key for key in ids if not isinstance(key, ID_TYPES)]
+    add('bad-id', odd, lambda key: f'{what}: {shown(key)}')
+    good = [key for key in ids if isinstance(key, ID_TYPES)] if odd else ids
+    if len(set(good)) < len(good):
+        twice = [key for key, count in Counter(good).items() if count > 1]
+        add(code, twice, lambda key: f'id {shown(key)}')
+
+
+def _look_up(table: Mapping[Any, int], keys: list[Any]) -> np.ndarray:
+    """Return what a table has for the keys, ``UNKNOWN`` where it has nothing."""
+    try:
+        found = [table.get(key, UNKNOWN) for key in keys]
+    except TypeError:  # a list in place of an id
+        found = [table.get(key, UNKNOWN) if isinstance(key, ID_TYPES) else UNKNOWN for key in keys]
+    return np.array(found, np.int64)

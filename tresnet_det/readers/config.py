@@ -1,0 +1,254 @@
+"""What the datasets of a config read, and the checks of them before anything is built."""
+
+import os
+from collections import Counter
+from collections.abc import Callable, Mapping, Sequence
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+from mmengine.dist import is_main_process
+
+from ..errors import InputError, MissingFileError, few
+from .classes import Named, check_num_classes, compare_classes
+from .data import read_data
+from .files import not_found, read_lines
+from .findings import Findings
+from .split import Source
+
+FILE_KINDS = {'.json': 'coco', '.csv': 'csv', '.txt': 'list'}
+WRAPPERS = ('RepeatDataset', 'ClassBalancedDataset', 'MultiImageMixDataset', 'ConcatDataset')
+
+
+def check_detection(
+    cfg_dataset: Mapping, name: str, num_classes: int | None = None, needs_truth: bool = True
+) -> list[str]:
+    """Check every local ``CocoDataset`` in a dataset's config, as ``check_data.py`` does.
+
+    In a training of several processes only the first one does: the data is the same for all, and
+    parsing COCO's annotations once on each would cost gigabytes and print each warning as often.
+
+    Args:
+        cfg_dataset: A ``*_dataloader.dataset`` config.
+        name: Of the split; ``'train'`` is learnt from.
+        num_classes: Of the model's head; None where it is not known.
+        needs_truth: False where predictions are only written down (``format_only``).
+
+    Returns:
+        Warnings, one line each.
+
+    Raises:
+        InputError: The first error in the config or the data.
+    """
+    if not is_main_process():
+        return []
+    findings = Findings(strict=True)
+    sources = find_config_sources(cfg_dataset, name, name == 'train', findings, needs_truth)
+    read_data([s for s in sources if s.kind == 'coco'], findings, num_classes)
+    return findings.warnings()
+
+
+def read_classes(cfg_dataset: Mapping) -> tuple[str, ...]:
+    """Return the classes of a classification dataset's config, by building it.
+
+    Raises:
+        InputError: What its files have wrong, or it has no classes.
+    """
+    from mmdet.registry import DATASETS
+
+    classes = DATASETS.build(cfg_dataset).metainfo.get('classes')
+    if not classes:
+        raise InputError(f'{cfg_dataset["type"]} names no classes: set metainfo.classes')
+    return tuple(classes)
+
+
+def check_classification(datasets: Mapping[str, Mapping], num_classes: int | None) -> None:
+    """Compare the classes of data loaders with the model's and each other's.
+
+    The datasets check their own files and rows when they are built. Of several processes each
+    does: a dataset that downloads lets one go first, and all must build it as often.
+
+    Args:
+        datasets: ``*_dataloader.dataset`` configs by the name of the split; each is built once.
+        num_classes: Of the model's head; None where it is not known.
+
+    Raises:
+        InputError: They do not fit, or a file of the data is wrong.
+    """
+    findings = Findings(strict=True)
+    named: list[Named] = []
+    for name, cfg in datasets.items():
+        classes = read_classes(cfg)
+        sources = find_config_sources(cfg, name, name == 'train', findings)
+        file = sources[0].ann_file if sources else str(cfg['type'])
+        named.append((name, file, classes))
+        check_num_classes(named[-1:], num_classes, findings)
+        compare_classes(named[-1:], named[0], findings)
+
+
+def find_config_sources(
+    cfg: Mapping, name: str, training: bool, findings: Findings, needs_truth: bool = True
+) -> list[Source]:
+    """Find what a dataset's config reads; wrappers and concatenations are looked into.
+
+    Args:
+        cfg: A ``*_dataloader.dataset`` config.
+        name: Of the split; the parts of a concatenation are numbered.
+        training: Whether it is learnt from.
+        findings: Gets what of the config does not fit.
+        needs_truth: False where predictions are only written down.
+    """
+    parts = _unwrap(cfg)
+    names = [name] if len(parts) == 1 else [f'{name}[{i}]' for i in range(len(parts))]
+    sources = []
+    for part, part_name in zip(parts, names, strict=True):
+        add = findings.about(part_name, 'the config')
+        source = partial(Source, part_name, training=training, needs_truth=needs_truth)
+        try:
+            found = _config_source(part, source)
+        except InputError as error:
+            add('bad-config', [error])
+            continue
+        if found is None:
+            add('not-checked', [_type_name(part)])
+        else:
+            sources.append(found)
+    return sources
+
+
+def _unwrap(cfg: Mapping) -> list[Mapping]:
+    if _type_name(cfg) not in WRAPPERS:
+        return [cfg]
+    inner = cfg.get('datasets') or [cfg['dataset']]
+    return [part for entry in inner for part in _unwrap(entry)]
+
+
+def _type_name(cfg: Mapping) -> str:
+    kind = cfg.get('type', '')
+    return (kind if isinstance(kind, str) else getattr(kind, '__name__', '')).split('.')[-1]
+
+
+def _config_source(cfg: Mapping, source: Callable[..., Source]) -> Source | None:
+    """Return the source of a dataset with files of its own, None where it is not known."""
+    from mmdet.datasets import CocoDataset, XMLDataset
+    from mmdet.registry import DATASETS
+
+    kind = _type_name(cfg)
+    found = DATASETS.get(kind)
+    root, ann_file = str(cfg.get('data_root') or ''), str(cfg.get('ann_file') or '')
+    prefix = cfg.get('data_prefix') or {}
+    backend = (cfg.get('backend_args') or {}).get('backend', 'local')
+    if backend != 'local' or any('://' in str(path) for path in (root, ann_file, *prefix.values())):
+        return None
+    if kind in ('ImageFolderDataset', 'MultiLabelDataset'):
+        several = kind == 'MultiLabelDataset'
+        metainfo = cfg.get('metainfo')
+        return label_source(root, ann_file, prefix, metainfo, several, source)
+    is_known = isinstance(found, type) and issubclass(found, (CocoDataset, XMLDataset))
+    # The images of LVIS have a coco_url in place of a file_name.
+    if not is_known or kind.startswith('LVIS'):
+        return None
+    classes = _detection_classes(cfg, found.METAINFO)
+    if issubclass(found, XMLDataset):
+        place = Path(root, prefix.get('sub_data_root', ''))
+        return source(
+            'voc',
+            Path(root, ann_file),
+            place / cfg.get('img_subdir', 'JPEGImages'),
+            detection=True,
+            classes=classes,
+            xml_folder=place / cfg.get('ann_subdir', 'Annotations'),
+        )
+    if not ann_file:
+        raise InputError('dataset.ann_file is not set: give the COCO JSON, relative to data_root')
+    if 'img' not in prefix:
+        raise InputError(
+            "dataset.data_prefix has no key 'img': write data_prefix=dict(img='FOLDER/')"
+        )
+    folder = _absolute(root, prefix['img'])
+    return source('coco', _absolute(root, ann_file), folder, detection=True, classes=classes)
+
+
+def label_source(
+    data_root: str,
+    ann_file: str,
+    data_prefix: Mapping | None,
+    metainfo: Mapping | None,
+    several: bool,
+    source: Callable[..., Source] | None = None,
+) -> Source:
+    """Return what an `ImageFolderDataset`, or with ``several`` a `MultiLabelDataset`, reads.
+
+    Args:
+        data_root: Folder that the other paths are relative to.
+        ann_file: Of the labels; empty for class folders.
+        data_prefix: ``dict(img=FOLDER)`` for the images' folder below ``data_root``.
+        metainfo: ``dict(classes=...)``.
+        several: Whether an image may have several labels.
+        source: Makes it of what these say; None for one without a name.
+
+    Raises:
+        MissingFileError: The folder, or the file of the classes, does not exist.
+        InputError: A setting is wrong.
+    """
+    prefix = dict(data_prefix or {})
+    folder = _absolute(data_root, prefix.pop('img', ''))
+    if prefix:
+        raise InputError(
+            f"data_prefix has the key {next(iter(prefix))!r}: write data_prefix=dict(img='FOLDER/')"
+        )
+    if not folder.is_dir():
+        raise MissingFileError(not_found('image folder', folder))
+    path = _absolute(data_root, ann_file) if ann_file else folder
+    kind = 'folders' if not ann_file else 'list'
+    if ann_file and several:
+        kind = FILE_KINDS.get(path.suffix.lower(), '')
+        if kind not in ('coco', 'csv'):
+            raise InputError(f'ann_file {path} must be a .json (COCO) or .csv file')
+    make = source or partial(Source, 'dataset')
+    return make(kind, path, folder, several=several, classes=resolve_classes(metainfo))
+
+
+def resolve_classes(metainfo: Mapping | None) -> tuple[str, ...] | None:
+    """Return ``metainfo['classes']``, None where it is not set.
+
+    They may be a text file with a name on each line, as MMEngine allows.
+
+    Raises:
+        MissingFileError: There is no such file.
+        InputError: They are no names, or one occurs twice.
+    """
+    metainfo = metainfo or {}
+    if 'CLASSES' in metainfo:
+        raise InputError(
+            'dataset.metainfo.CLASSES is the key of older versions and would be ignored: write '
+            'metainfo.classes'
+        )
+    classes = metainfo.get('classes')
+    if classes is None:
+        return None
+    if isinstance(classes, str):
+        if not os.path.isfile(classes):
+            raise MissingFileError(
+                f'metainfo.classes is {classes!r}, which is no file: give a tuple of names '
+                f'(one name: ({classes!r},)), or a text file with a name on each line'
+            )
+        lines = read_lines(Path(classes))
+        classes = [line.strip() for line in lines if line.strip()]
+    odd = [name for name in classes if not isinstance(name, str)]
+    if odd or not classes:
+        raise InputError(f'metainfo.classes must be names, got {str(odd or classes)[:80]}')
+    twice = [name for name, count in Counter(classes).items() if count > 1]
+    if twice:
+        raise InputError(f'metainfo.classes names {few(twice)} more than once')
+    return tuple(classes)
+
+
+def _detection_classes(cfg: Mapping, metainfo: Mapping[str, Any]) -> Sequence[str] | None:
+    """Return the classes of a dataset of MMDetection, whose own are in ``metainfo``."""
+    classes = resolve_classes(cfg.get('metainfo'))
+    return classes or resolve_classes({'classes': metainfo.get('classes')})
+
+
+def _absolute(root: str, path: str) -> Path:
+    return Path(os.path.abspath(os.path.join(root, path)))

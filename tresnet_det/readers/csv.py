@@ -1,0 +1,229 @@
+"""Readers of CSV files and of label lists: the labels of an image in a row."""
+
+import csv
+import io
+from collections import Counter
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+
+from ..errors import InputError, MissingFileError, shown
+from .classes import suggest
+from .files import SUFFIXES, not_found, read_lines, read_text
+from .findings import Add, Findings
+from .image_folders import find_folder
+from .split import Source, Split
+
+LIST_HEADERS = ('label', 'labels')
+VALUES = {'1': 1, '0': 0, '-1': -1, '1.0': 1, '0.0': 0, '-1.0': -1}
+MOST_DIGITS = 6  # of a class number: nobody has a million classes
+
+Rows = list[tuple[int, list[str]]]  # each with its number in the file
+
+
+def read_csv(source: Source, findings: Findings) -> Split | None:
+    """Read a CSV file in one of two forms, told apart by its header; None where it is none.
+
+    ``file,label`` with the labels of an image separated by semicolons: ``a.jpg,cat;dog``. Or
+    ``file,cat,dog``, a column for each class, with 1, 0 or -1, unknown, in it. What the first
+    column is called makes no difference. Where the classes are given, other columns are left out,
+    and other labels must not occur.
+
+    Args:
+        source: Of the kind ``'csv'``: in UTF-8, separated by commas.
+        findings: Gets what is wrong with rows and labels.
+    """
+    file, add = source.ann_file, findings.about(source.name, source.ann_file)
+    try:
+        header, rows = _read_table(file)
+    except MissingFileError:
+        add('missing-file', [not_found('label file', file)])
+        return None
+    except InputError as error:
+        add('unreadable-annotations', [error])
+        return None
+
+    def count(row: tuple[int, list[str]]) -> str:
+        return f'{file.name}:{row[0]}: {len(row[1])} cells where the header has {len(header)}'
+
+    add('bad-row', [row for row in rows if len(row[1]) != len(header)], count, len(rows))
+    good = _drop_repeated(source, add, [row for row in rows if len(row[1]) == len(header)])
+    if len(header) == 2 and header[1].lower() in LIST_HEADERS:
+        cells = [[part.strip() for part in row[1].split(';') if part.strip()] for _, row in good]
+        return _from_names(source, add, good, cells)
+    return _from_columns(source, add, header[1:], good)
+
+
+def _read_table(file: Path) -> tuple[list[str], Rows]:
+    """Return the header of a CSV file, and its rows that are not blank.
+
+    Raises:
+        MissingFileError: It does not exist.
+        InputError: It is no text, no CSV, or has no header or rows.
+    """
+    reader = csv.reader(io.StringIO(read_text(file), newline=''), strict=True)
+    try:
+        rows = [(reader.line_num, row) for row in reader if any(map(str.strip, row))]
+    except csv.Error as error:
+        raise InputError(f'{file}:{reader.line_num}: no CSV ({error}): fix the row') from error
+    if not rows:
+        raise InputError(f"{file}: empty: write a header 'file,label' and a row per image")
+    header = [cell.strip() for cell in rows.pop(0)[1]]
+    if len(header) < 2 or header[0].lower().endswith(SUFFIXES):
+        raise InputError(
+            f'{file}:1: no header but {",".join(header)[:60]!r}: begin the file with '
+            "'file,label', labels separated by ';', or with 'file,' and a column for each class"
+        )
+    if not rows:
+        raise InputError(f'{file}: no image after the header: write one on each row')
+    return header, rows
+
+
+def read_list(source: Source, findings: Findings) -> Split | None:
+    """Read a label list, ``NAME LABEL`` on each line; None where it is none.
+
+    A name may have spaces in it. The labels are class names or, where not all of them are, class
+    numbers from 0. Without classes, they are the labels, sorted; or where all of these are
+    numbers, one for each number up to the highest.
+
+    Args:
+        source: Of the kind ``'list'``.
+        findings: Gets what is wrong with lines and labels.
+    """
+    file, add = source.ann_file, findings.about(source.name, source.ann_file)
+    try:
+        lines = read_lines(file)
+        if not any(map(str.strip, lines)):
+            raise InputError(f'{file}: the label list is empty: write "NAME LABEL" on each line')
+    except MissingFileError:
+        add('missing-file', [not_found('label list', file)])
+        return None
+    except InputError as error:
+        add('unreadable-annotations', [error])
+        return None
+    rows = [(n, line.strip().rsplit(maxsplit=1)) for n, line in enumerate(lines, 1) if line.strip()]
+
+    def describe(row: tuple[int, list[str]]) -> str:
+        return f'{file.name}:{row[0]}: {shown(row[1][0])} is not of the form "NAME LABEL"'
+
+    add('bad-row', [row for row in rows if len(row[1]) < 2], describe, len(rows))
+    rows = _drop_repeated(source, add, [row for row in rows if len(row[1]) == 2])
+    classes, labels = source.classes, [row[1] for _, row in rows]
+    # Numbers count the classes, unless these are called so.
+    if labels and all(label.isdecimal() for label in labels):
+        if classes is None:
+            counts = [int(label) for label in labels if len(label) <= MOST_DIGITS]
+            classes = tuple(str(number) for number in range(max(counts, default=0) + 1))
+        elif not any(name.isdecimal() for name in classes):
+            names = {str(i): name for i, name in enumerate(classes)}
+            labels = [names.get(label, label) for label in labels]
+    return _from_names(source, add, rows, [[label] for label in labels], classes)
+
+
+def _drop_repeated(source: Source, add: Add, rows: Rows) -> Rows:
+    """Keep the first row of each image."""
+    first: dict[str, tuple[int, list[str]]] = {}
+    again = []
+    for number, row in rows:
+        name = row[0].strip()
+        if name in first:
+            place = f'{source.ann_file.name}:{number}'
+            again.append(f'{place}: {shown(name)} was in row {first[name][0]} already')
+        else:
+            first[name] = (number, [name, *row[1:]])
+    add('repeated-row', again, total=len(rows))
+    return list(first.values())
+
+
+def _from_names(
+    source: Source,
+    add: Add,
+    rows: Rows,
+    cells: list[list[str]],
+    classes: Sequence[str] | None = None,
+) -> Split:
+    """Return a split whose labels are names."""
+    classes = classes or source.classes
+    if classes is None:
+        classes = tuple(sorted({label for labels in cells for label in labels}))
+    number = {name: i for i, name in enumerate(classes)}
+    pairs = [(i, label) for i, labels in enumerate(cells) for label in dict.fromkeys(labels)]
+    wrong = [(i, label) for i, label in pairs if label not in number]
+
+    def describe(pair: tuple[int, str]) -> str:
+        i, label = pair
+        counted = label.isdecimal() and not any(name.isdecimal() for name in number)
+        hint = f'numbers go from 0 to {len(number) - 1}' if counted else suggest(label, [*number])
+        return f'{source.ann_file.name}:{rows[i][0]}: {shown(label)} is no class; {hint}'
+
+    add('bad-label', wrong, describe, len(pairs))
+    good = [(i, number[label]) for i, label in pairs if label in number]
+    return label_split(source, add, classes, [row[0] for _, row in rows], good, wrong)
+
+
+def _from_columns(source: Source, add: Add, header: list[str], rows: Rows) -> Split:
+    """Return a split with a column for each class."""
+    classes = source.classes or tuple(dict.fromkeys(header))
+    twice = [name for name, count in Counter(header).items() if count > 1 and name in classes]
+    add('duplicate-category', twice, 'column {!r}'.format)
+    missing = [name for name in classes if name not in header]
+    add('missing-class', missing, lambda name: f'{name!r}: {suggest(name, header)}', len(classes))
+    places = {label: 1 + header.index(n) for label, n in enumerate(classes) if n in header}
+    pairs, wrong, unknown = [], [], []
+    for i, (number, row) in enumerate(rows):
+        for label, place in places.items():
+            text = row[place].strip()
+            value = VALUES.get(text)
+            if value is None:
+                where = f'{source.ann_file.name}:{number}: {classes[label]!r} is {shown(text)}'
+                hint = "; or call the only column 'label'" if len(header) == 1 else ''
+                wrong.append((i, where + hint))
+            elif value == 1:
+                pairs.append((i, label))
+            elif value == -1:
+                unknown.append((i, label))
+    add('bad-label', wrong, lambda pair: pair[1], len(rows) * len(places))
+    files = [row[0] for _, row in rows]
+    return label_split(source, add, classes, files, pairs, wrong, unknown, frozenset(missing))
+
+
+def label_split(
+    source: Source,
+    add: Add,
+    classes: Sequence[str],
+    files: list[str],
+    pairs: Sequence[tuple[int, int]],
+    wrong: Sequence[tuple[int, str]] = (),
+    unknown: Sequence[tuple[int, int]] = (),
+    absent: frozenset[str] = frozenset(),
+) -> Split:
+    """Return a split of labels.
+
+    Args:
+        source: Where it is from.
+        add: Gets it where the images are not found.
+        classes: Their names.
+        files: The images.
+        pairs: An image and its class, for each label.
+        wrong: Images with a label that is none.
+        unknown: An image and a class, where it is not known.
+        absent: Classes without a folder or column.
+    """
+    rows, labels = np.array(pairs, np.int64).reshape(-1, 2).T
+    annotated = np.zeros(len(files), bool)
+    annotated[rows] = annotated[[i for i, _ in wrong]] = True
+    return Split(
+        source,
+        find_folder(source, files, add),
+        tuple(classes),
+        files,
+        rows,
+        labels,
+        lambda i: files[rows[i]],
+        annotated,
+        np.full((len(files), 2), np.nan),
+        files,
+        unknown=np.array(unknown, np.int64).reshape(-1, 2),
+        absent=absent,
+    )

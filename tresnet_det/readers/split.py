@@ -1,0 +1,161 @@
+"""A split of a dataset: where it is (`Source`), and what was read of it (`Split`)."""
+
+import os
+from collections.abc import Callable, Collection
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+
+import numpy as np
+
+from .data_yaml import YoloData
+
+NO_CLASS = -1  # in place of a class number
+
+
+@dataclass(frozen=True)
+class Source:
+    """A split of a dataset, not yet read.
+
+    Attributes:
+        name: Of the split, unique in a report.
+        kind: ``'coco'``, ``'voc'``, ``'yolo'``, ``'csv'``, ``'list'`` (``NAME LABEL``) or
+            ``'folders'``.
+        ann_file: What is read; the list of images for VOC, what names the classes for YOLO, the
+            folder itself for class folders.
+        folder: Of the images, or what they lie below.
+        training: Whether it is learnt from, and not measured on.
+        detection: Whether its boxes are what is learnt.
+        several: Whether an image of class folders may have several labels.
+        classes: Names in the order of the labels; None takes them from the data.
+        own: Whether classes that are None follow the data's first split, not each its own.
+        known_by: Who knows the classes, where the data must have no other.
+        needs_truth: False where predictions are only written down.
+        search: Whether the images are looked for below ``folder``, by their names.
+        role: ``'train'``, ``'val'`` or ``'test'`` in the layout, whatever it is taken for.
+        xml_folder: Of VOC's XML files; with the kind ``'voc'`` alone.
+        yolo: YOLO's data; with the kind ``'yolo'`` alone.
+        optional: Whether it is skipped where it has no annotations.
+    """
+
+    name: str
+    kind: str
+    ann_file: Path
+    folder: Path
+    training: bool = True
+    detection: bool = False
+    several: bool = False
+    classes: tuple[str, ...] | None = None
+    own: bool = False
+    known_by: str = ''
+    needs_truth: bool = True
+    search: bool = False
+    role: str = 'train'
+    xml_folder: Path | None = None
+    yolo: YoloData | None = None
+    optional: bool = False
+
+
+@dataclass
+class Boxes:
+    """The boxes of ``M`` objects.
+
+    Attributes:
+        xywh: ``(M, 4)``: left, top, width and height in pixels of the image.
+        areas: ``(M,)`` in square pixels, NaN where nothing is said.
+        ignored: ``(M,)``, whether it is a crowd, or difficult, and so not learnt.
+    """
+
+    xywh: np.ndarray
+    areas: np.ndarray
+    ignored: np.ndarray
+
+    def take(self, rows: np.ndarray) -> 'Boxes':
+        """Return the boxes of some objects."""
+        return Boxes(self.xywh[rows], self.areas[rows], self.ignored[rows])
+
+
+@dataclass(eq=False)
+class Split:
+    """A split that has been read: ``N`` images, ``M`` objects (boxes, or labels of images).
+
+    Attributes:
+        source: Where it is from.
+        folder: Of the images.
+        classes: Names in the order of the labels.
+        files: ``N`` files, relative to ``folder``.
+        rows: ``(M,)``, the image of each object.
+        labels: ``(M,)``, class numbers; `NO_CLASS` for what is no class.
+        name_object: Says of an object where it is.
+        annotated: ``(N,)``, whether anything is said of an image, good or bad.
+        sizes: ``(N, 2)``, width and height in pixels as annotated; NaN where nothing is said.
+        named: All files that the annotations name, also those of entries that are no good.
+        unknown: ``(K, 2)``, image and class where a label is unknown, -1 in a CSV.
+        absent: Classes that the data has no place for, as a category or a folder.
+        lacking: ``(N,)``, whether an image lacks the label file of its own; with YOLO's.
+        boxes: Of the objects; None for labels of images.
+        unreadable: Images whose header was found to be none.
+        has_masks: Whether all objects have outlines.
+        group: The category that groups the others, by which Roboflow names a project.
+        found: ``(N,)``, whether an image is in its folder.
+        usable: ``(M,)``, whether training learns an object.
+    """
+
+    source: Source
+    folder: Path
+    classes: tuple[str, ...]
+    files: list[str]
+    rows: np.ndarray
+    labels: np.ndarray
+    name_object: Callable[[int], str]
+    annotated: np.ndarray
+    sizes: np.ndarray
+    named: Collection[str]
+    unknown: np.ndarray = field(default_factory=lambda: np.zeros((0, 2), np.int64))
+    absent: frozenset[str] = frozenset()
+    lacking: np.ndarray | None = None
+    boxes: Boxes | None = None
+    unreadable: Collection[int] = ()
+    has_masks: bool = False
+    group: str | None = None
+    found: np.ndarray = field(default_factory=lambda: np.zeros(0, bool))
+    usable: np.ndarray = field(default_factory=lambda: np.zeros(0, bool))
+
+    @property
+    def name(self) -> str:
+        """Its source's."""
+        return self.source.name
+
+    def path(self, row: int) -> str:
+        """Return an image's file."""
+        return os.path.join(self.folder, self.files[row])
+
+    def take(self, kept: np.ndarray) -> 'Split':
+        """Return the split with some of its objects, by their numbers."""
+        return replace(
+            self,
+            rows=self.rows[kept],
+            labels=self.labels[kept],
+            name_object=lambda i: self.name_object(kept[i]),
+            boxes=self.boxes and self.boxes.take(kept),
+        )
+
+    def class_counts(self) -> np.ndarray:
+        """Return how many objects each class has, ``(classes,)``."""
+        return np.bincount(self.labels[self.labels >= 0], minlength=len(self.classes))
+
+    def single_labels(self) -> np.ndarray:
+        """Return the class number of each image, ``(N,)``; `NO_CLASS` where it has none."""
+        numbers = np.full(len(self.files), NO_CLASS, np.int64)
+        numbers[self.rows] = self.labels
+        return numbers
+
+    def matrix(self) -> np.ndarray:
+        """Return the labels of each image, ``(N, classes)`` of int8.
+
+        1 where a class is there, 0 where it is not, -1 where that is unknown.
+        """
+        labels = np.zeros((len(self.files), len(self.classes)), np.int8)
+        labels[self.unknown[:, 0], self.unknown[:, 1]] = -1
+        known = self.labels >= 0
+        labels[self.rows[known], self.labels[known]] = 1
+        return labels
