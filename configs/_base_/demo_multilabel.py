@@ -20,6 +20,7 @@ train_pipeline = [
 ]
 test_pipeline = [dict(type='Resize', size=(64, 64))]
 train_dataloader = dict(
+    batch_size=16,
     collate_fn=dict(type='stack_samples'),
     drop_last=True,
     dataset=dict(
@@ -51,5 +52,6 @@ test_dataloader = val_dataloader
 val_evaluator = [dict(type='MultiLabelMetric')]
 test_evaluator = val_evaluator
 
-train_cfg = dict(max_epochs=12, val_interval=4)
+train_cfg = dict(max_epochs=16, val_interval=4)
+param_scheduler = dict(warmup=0.125)
 default_hooks = dict(checkpoint=dict(interval=4))
