@@ -12,7 +12,5 @@ optim_wrapper = dict(
     ),
     clip_grad=dict(max_norm=10, norm_type=2),
 )
-param_scheduler = dict(
-    type='WarmupCosineLR', by_epoch=False, warmup=1 / 6, eta_min_ratio=0.001
-)
+param_scheduler = dict(type='WarmupCosineLR', by_epoch=False, warmup=1 / 6, eta_min_ratio=0.001)
 auto_scale_lr = dict(enable=False, base_batch_size=8)

@@ -14,7 +14,5 @@ optim_wrapper = dict(
         custom_keys={'head': dict(lr_mult=5.0)},  # which starts from random weights
     ),
 )
-param_scheduler = dict(
-    type='WarmupCosineLR', by_epoch=False, warmup=0.1, eta_min_ratio=0.001
-)
+param_scheduler = dict(type='WarmupCosineLR', by_epoch=False, warmup=0.1, eta_min_ratio=0.001)
 auto_scale_lr = dict(enable=True, base_batch_size=128)
