@@ -15,7 +15,7 @@ from ..errors import InputError, shown
 from ..layers import BlurPool, InPlaceABN, SqueezeExcite
 from ..layers.inplace_abn import renormalize
 from ..layers.recompute import Recipe, relu_
-from ..layers.squeeze_excite import convolve, gate_and_convolve, gate_norm_output, norm_and_gate
+from ..layers.refinements import convolve, gate_and_convolve, gate_norm_output, norm_and_gate
 
 NormConfig = Mapping[str, Any]
 
