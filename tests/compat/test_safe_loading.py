@@ -11,17 +11,15 @@ import pytest
 import torch
 from mmdet.apis import DetInferencer, init_detector
 from mmdet.registry import MODELS
-from mmengine.config import Config
 from mmengine.registry import init_default_scope
 from mmengine.runner.checkpoint import CheckpointLoader
+from tool_runs import TINY_ARCH
 
 import tresnet_det.engine  # noqa: F401  (registers what the configs name)
 from tresnet_det import MLDecoderHead, TResNet
 from tresnet_det.checkpoints import read_checkpoint
 from tresnet_det.datasets import TorchvisionDataset
 from tresnet_det.errors import InputError, MissingFileError
-
-PIPELINE = [dict(type='LoadImage'), dict(type='PackDetInputs')]
 
 
 class MakesFolder:
@@ -34,86 +32,57 @@ class MakesFolder:
         return os.mkdir, (self.path,)
 
 
-def detector(arch):
-    """A config of FCOS in miniature."""
-    test = dict(type='CocoDataset', ann_file='', data_prefix=dict(img=''), pipeline=PIPELINE)
-    return Config(
-        dict(
-            default_scope='mmdet',
-            model=dict(
-                type='FCOS',
-                data_preprocessor=dict(type='DetDataPreprocessor', mean=[0] * 3, std=[255] * 3),
-                backbone=dict(type='TResNet', arch=arch, out_indices=(3,)),
-                neck=dict(type='FPN', in_channels=[512], out_channels=32, num_outs=1),
-                bbox_head=dict(type='FCOSHead', num_classes=2, in_channels=32, feat_channels=32,
-                               stacked_convs=1, strides=[32]),
-            ),
-            test_dataloader=dict(dataset=test),
-            visualizer=dict(type='DetLocalVisualizer', name='visualizer'),
-        )
-    )  # fmt: skip
+def initialise(evil, config):
+    TResNet(TINY_ARCH, init_cfg=dict(type='Pretrained', checkpoint=evil)).init_weights()
 
 
-def initialise(evil, tmp_path, arch):
-    init = dict(type='Pretrained', checkpoint=evil)
-    TResNet(arch, init_cfg=init).init_weights()
-
-
-def build_with_mmdetection(evil, tmp_path, arch):
-    init_detector(detector(arch), evil, device='cpu')
-
-
-def infer_with_mmdetection(evil, tmp_path, arch):
-    DetInferencer(detector(arch), evil, device='cpu')
-
-
-def infer_without_a_config(evil, tmp_path, arch):
-    DetInferencer(weights=evil, device='cpu')
-
-
-def start_of_a_stock_backbone(evil, tmp_path, arch):
+def start_of_a_stock_backbone(evil, config):
     init_default_scope('mmdet')
     init = dict(type='Pretrained', checkpoint=evil)
     MODELS.build(dict(type='ResNet', depth=18, init_cfg=init)).init_weights()
 
 
-def word_vectors(evil, tmp_path, arch):
+def word_vectors(evil, config):
     MLDecoderHead(in_channels=8, num_classes=3, embed_dims=8, query_embeddings=evil)
 
 
 ENTRIES = {
-    function.__name__: function
-    for function in (
-        initialise, build_with_mmdetection, infer_with_mmdetection, infer_without_a_config,
-        start_of_a_stock_backbone, word_vectors,
-    )
-}  # fmt: skip
-ENTRIES |= {
-    'read_checkpoint': lambda evil, tmp_path, arch: read_checkpoint(evil),
-    'checkpoint_loader': lambda evil, tmp_path, arch: CheckpointLoader.load_checkpoint(evil),
+    'initialise': initialise,
+    'start_of_a_stock_backbone': start_of_a_stock_backbone,
+    'word_vectors': word_vectors,
+    'build_with_mmdetection': lambda evil, config: init_detector(config, evil, device='cpu'),
+    'infer_with_mmdetection': lambda evil, config: DetInferencer(config, evil, device='cpu'),
+    'infer_without_a_config': lambda evil, config: DetInferencer(weights=evil, device='cpu'),
+    'read_checkpoint': lambda evil, config: read_checkpoint(evil),
+    'checkpoint_loader': lambda evil, config: CheckpointLoader.load_checkpoint(evil),
 }
 
 
-def refusal(entry, content, tmp_path, arch):
-    """The line with which an entry refuses a file of this content."""
-    path = tmp_path / 'evil.pth'
-    torch.save(content, path)
-    with pytest.raises(InputError) as caught:
-        ENTRIES[entry](str(path), tmp_path, arch)
-    message = str(caught.value)
-    assert 'evil.pth' in message
-    assert '\n' not in message
-    return message
+@pytest.fixture
+def refusal(tiny_config, tmp_path):
+    """A function: the line with which an entry refuses a file of this content."""
+
+    def call(entry, content):
+        path = tmp_path / 'evil.pth'
+        torch.save(content, path)
+        with pytest.raises(InputError) as caught:
+            ENTRIES[entry](str(path), str(tiny_config('detection')))
+        message = str(caught.value)
+        assert 'evil.pth' in message
+        assert '\n' not in message
+        return message
+
+    return call
 
 
 @pytest.mark.filterwarnings('ignore')
 @pytest.mark.parametrize('entry', ENTRIES)
-def test_no_entry_runs_what_a_file_carries(entry, tmp_path, tiny_arch, monkeypatch):
+def test_no_entry_runs_what_a_file_carries(entry, refusal, tmp_path, monkeypatch):
     made = tmp_path / 'made'
     content = dict(state_dict=MakesFolder(made), meta=dict(epoch=1, iter=1))
     # Users set this for stacks that know no better; it must not reach us.
     monkeypatch.setenv('TORCH_FORCE_NO_WEIGHTS_ONLY_LOAD', '1')
-    refusal(entry, content, tmp_path, tiny_arch)
+    refusal(entry, content)
     assert not made.exists()
     torch.load(tmp_path / 'evil.pth', weights_only=False)
     assert made.is_dir()  # the file does what it says
@@ -121,9 +90,9 @@ def test_no_entry_runs_what_a_file_carries(entry, tmp_path, tiny_arch, monkeypat
 
 @pytest.mark.filterwarnings('ignore')
 @pytest.mark.parametrize('entry', sorted(set(ENTRIES) - {'infer_without_a_config', 'word_vectors'}))
-def test_every_entry_names_the_file_and_the_weight_that_is_not_finite(entry, tmp_path, tiny_arch):
+def test_every_entry_names_the_file_and_the_weight_that_is_not_finite(entry, refusal):
     content = dict(state_dict={'neck.w': torch.tensor(float('nan'))}, meta=dict(epoch=1, iter=1))
-    assert "'neck.w' is not finite" in refusal(entry, content, tmp_path, tiny_arch)
+    assert "'neck.w' is not finite" in refusal(entry, content)
 
 
 @pytest.mark.parametrize('where', ['meta', 'message_hub'])
@@ -149,7 +118,7 @@ def test_an_array_of_objects_is_no_word_vectors(tmp_path):
     path = tmp_path / 'evil.npy'
     np.save(path, np.array([MakesFolder(tmp_path / 'made')], object), allow_pickle=True)
     with pytest.raises(InputError, match=r'evil\.npy: not a \.npy array'):
-        word_vectors(str(path), tmp_path, None)
+        word_vectors(str(path), None)
     assert not (tmp_path / 'made').exists()
 
 

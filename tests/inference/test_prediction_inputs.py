@@ -15,7 +15,6 @@ from tresnet_det.inference.inputs import (
     count_images,
     download,
     find_sources,
-    find_unsearched,
     read_frames,
     read_images,
 )
@@ -35,17 +34,6 @@ def test_a_folder_is_its_images_and_videos_by_name_and_a_file_is_taken_whatever_
         ('clip.MP4', 'video'),
         ('odd[1].dat', 'image'),
     ]
-
-
-def test_a_folder_with_images_in_folders_below_gets_a_pattern_that_finds_them_all(tmp_path):
-    for name in ('flat/x.png', 'deep[1]/a.png', 'deep[1]/b/c/d.png', 'other/b/notes.txt'):
-        (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
-        (tmp_path / name).touch()
-    folders = [str(tmp_path / name) for name in ('flat', 'deep[1]', 'other', 'flat/x.png')]
-    (pattern,) = find_unsearched(folders)
-    assert len(find_sources(folders[1:2])) == 1
-    names = [s.name.removeprefix(f'{folders[1]}/') for s in find_sources([pattern])]
-    assert names == ['a.png', 'b/c/d.png']
 
 
 def test_a_pattern_finds_images_at_any_depth_and_each_once(tmp_path):

@@ -62,12 +62,6 @@ def test_the_fused_form_is_exact_at_the_zero_initialisation_in_half_precision(dt
     assert error < 4 * torch.finfo(dtype).eps * norm64.weight.grad.abs().max()
 
 
-@pytest.mark.parametrize('norm', [nn.BatchNorm2d(6), InPlaceABN(6)])
-def test_other_norms_are_called_as_they_are(norm):
-    se, x = SqueezeExcite(6, 4), torch.randn(2, 6, 4, 4)
-    torch.testing.assert_close(norm_and_gate(x, norm, se), se(norm(x)), rtol=0, atol=0)
-
-
 @pytest.mark.parametrize('layer', [lambda: BlurPool('cuda'), lambda: SqueezeExcite(4, 2, 'cuda')])
 def test_an_unknown_backend_is_refused(layer):
     with pytest.raises(ValueError, match="backend 'cuda' is not one of"):

@@ -88,7 +88,7 @@ def gradients(model, x):
 
 
 def run_process(folder):
-    timeout = timedelta(minutes=1)  # of a process that waits for one which takes no part
+    timeout = timedelta(minutes=5)  # of a process that waits for one which takes no part
     dist.init_process_group('gloo', timeout=timeout)
     rank = dist.get_rank()
     results = {}

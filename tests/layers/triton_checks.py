@@ -163,13 +163,6 @@ def test_the_module_gives_what_it_gives_on_torchs_kernels(layout, training):
         torch.testing.assert_close(buffer, theirs.get_buffer(name))
 
 
-@pytest.mark.parametrize('function', [blur_pool, lambda x: gate_product(x, x[:, :, :1, :1])])
-def test_a_map_in_neither_layout_is_taken_too(function):
-    x = batch(2, 6, 8, 10)[:, ::2, :, ::2]
-    torch.testing.assert_close(function(x), function(x.contiguous()))
-    assert function(x).is_contiguous()
-
-
 @LAYOUTS
 @pytest.mark.parametrize('dtype', [torch.float32, *HALVES])
 @pytest.mark.parametrize('size', [(8, 8), (7, 9), (2, 2), (3, 2), (4, 67)])

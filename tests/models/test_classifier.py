@@ -167,14 +167,6 @@ def test_the_callers_data_is_not_changed():
         assert torch.equal(sample.gt_label, old.gt_label)
 
 
-def test_images_of_float64_come_in_the_models_dtype():
-    images = torch.randint(256, (2, 3, 4, 6), dtype=torch.uint8)
-    preprocessor = ClsDataPreprocessor()
-    expected = preprocessor(dict(inputs=images))['inputs']
-    assert torch.equal(preprocessor(dict(inputs=images.double()))['inputs'], expected)
-    assert preprocessor.double()(dict(inputs=images))['inputs'].dtype == torch.float64
-
-
 @pytest.mark.parametrize('augment', ['mixup', 'cutmix', 'both'])
 def test_mixed_images_have_labels_mixed_by_the_same_share(augment):
     alphas = dict(

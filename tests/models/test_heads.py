@@ -9,7 +9,6 @@ from tresnet_det.checkpoints import load_head_weights
 from tresnet_det.errors import InputError, MissingFileError
 
 SOFTMAX = dict(type='SoftmaxCrossEntropyLoss')
-MULTI = dict(type='MultiLabelLoss', preset='bce', reduction='mean')
 
 
 def linear(loss=SOFTMAX, in_channels=16, num_classes=5, **kwargs):

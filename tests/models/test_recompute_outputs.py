@@ -6,7 +6,6 @@ from torch import nn
 
 from tresnet_det import TResNet
 from tresnet_det.models.norms import iterate_norms
-from tresnet_det.profiling.counts import kept_bytes_per_image
 
 
 def pair(**kwargs):
@@ -61,13 +60,6 @@ def test_autocast_gradients_are_as_near_as_without_it():
             sum((found[k] - exact[k]).norm() / exact[k].norm() for k in exact) / len(exact)
         )
     assert errors[1] < 1.2 * errors[0]
-
-
-def test_blocks_with_stochastic_depth_keep_their_outputs():
-    plain, _ = pair(drop_path_rate=0.5)
-    _, recomputing = pair(drop_path_rate=0.5)
-    first_only = kept_bytes_per_image(plain, 64) - kept_bytes_per_image(recomputing, 64)
-    assert first_only == 4 * 16 * 256  # the rate rises from 0 at the first block
 
 
 def test_with_another_norm_it_is_refused():

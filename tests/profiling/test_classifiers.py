@@ -27,15 +27,6 @@ def test_a_training_step_changes_the_weights_and_inference_does_not(tiny_spec, s
     assert run.model.fc.weight.grad is None
 
 
-def test_ours_infers_folded_unless_asked_not_to(tiny_spec, settings):
-    folded, plain = (
-        ClassifierRun(tiny_spec, dataclasses.replace(settings, fuse=fuse)) for fuse in (True, False)
-    )
-    kinds = [{type(m).__name__ for m in run._infer.modules()} for run in (folded, plain)]
-    assert 'InPlaceABN' not in kinds[0]
-    assert 'InPlaceABN' in kinds[1]
-
-
 def test_the_models_are_compared_with_the_first_and_saved_as_they_come(tiny_spec, settings):
     saved = []
     other = dataclasses.replace(tiny_spec, name='other')

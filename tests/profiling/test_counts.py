@@ -1,4 +1,3 @@
-import pytest
 import torch
 from torch import nn
 
@@ -30,13 +29,6 @@ def test_bf16_keeps_half_of_a_large_image_and_the_cast_weights():
     weights = 8 * 3 * 2
     expected = (3 + 8) * 64 * 64 * 2 + weights / 4
     assert kept_bytes_per_image(model, size=64, batch=4, precision='bf16') == expected
-
-
-@pytest.mark.parametrize('channels_last', [False, True])
-def test_the_layout_does_not_change_what_tresnet_keeps(tiny, channels_last):
-    layout = torch.channels_last if channels_last else torch.contiguous_format
-    kept = kept_bytes_per_image(tiny.to(memory_format=layout), size=64, channels_last=channels_last)
-    assert kept == pytest.approx(kept_bytes_per_image(tiny, size=64), rel=0.01)
 
 
 def test_multiply_adds_and_parameters_of_a_convolution_counted_by_hand():

@@ -69,14 +69,6 @@ def test_an_epoch_has_the_steps_of_the_sampler():
     assert [training.steps_per_epoch(3, batch) for batch in (4, 2)] == [2, 3]
 
 
-def test_the_batch_shrinks_to_the_largest_step():
-    rows = [
-        plan(TRAINING, MODEL, CLUSTER, 1000, gpus, max_global_batch=3200) for gpus in (8, 32, 64)
-    ]
-    assert [row['batch_size'] for row in rows] == [100, 100, 50]
-    assert [row['global_batch'] for row in rows] == [800, 3200, 3200]
-
-
 def test_a_step_far_beyond_the_recipe_and_too_few_workers_are_warned_of():
     rows = [plan(TRAINING, MODEL, CLUSTER, 500, gpus) for gpus in (32, 64, 128)]
     assert planning.warnings(TRAINING, rows[:1]) == []  # 3200 is 8 times 400

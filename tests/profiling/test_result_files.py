@@ -1,6 +1,6 @@
 import csv
 
-from tresnet_det.profiling import charts, report
+from tresnet_det.profiling import report
 
 
 def test_the_table_shows_spreads_and_leaves_out_what_nobody_has():
@@ -41,17 +41,3 @@ def test_the_header_says_what_the_figures_depend_on(settings):
     )
     assert 'torch' in header['versions']
     assert header['layout'] == 'channels_last'
-
-
-SPREAD = {'training_img_per_s': 2.0, 'training_img_per_s_min': 1.0, 'training_img_per_s_max': 3.0}
-
-
-def test_bars_are_drawn_where_a_figure_is_missing(tmp_path):
-    rows = [{'model': 'a', **SPREAD, 'ratio': 1.0}, {'model': 'b', 'training_img_per_s': None}]
-    panels = [
-        charts.Panel('training_img_per_s', 'Training', 'images/s', ratio_key='ratio'),
-        charts.Panel('nobody', 'Nobody', 'has it'),
-    ]
-    path = tmp_path / 'bars.png'
-    charts.draw_bars(rows, panels, path, 'Title', 'machine', highlighted=['a'])
-    assert path.read_bytes().startswith(b'\x89PNG')

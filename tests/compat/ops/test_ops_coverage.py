@@ -35,37 +35,8 @@ def test_mmdetection_and_its_configs_reach_no_operator_that_is_missing():
     assert needed <= set(OPERATORS)
 
 
-def attention(x, device):
-    return mmcv.ops.multi_scale_deform_attn.MultiScaleDeformableAttnFunction.apply(
-        x.new_empty(1, 20, 2, 4, requires_grad=True),
-        torch.tensor([[4, 4], [2, 2]]),  # whose values are read
-        torch.tensor([0, 16]),
-        x.new_empty(1, 3, 2, 2, 2, 2, requires_grad=True),
-        x.new_empty(1, 3, 2, 2, 2),
-        64,
-    )
-
-
-def sync_bn(x, device):
-    x, c = x.detach().flatten(2), x.new_empty(4)  # mmcv's function asks for a CPU or CUDA tensor
-    norm, out = torch.empty_like(x), torch.empty_like(x)
-    OPERATORS['sync_bn_forward_mean'](x, c)
-    OPERATORS['sync_bn_forward_var'](x, c, c)
-    OPERATORS['sync_bn_forward_output'](x, c, c, c, c, c, c, norm, c, out, 1e-5, 0.1, 1)
-    OPERATORS['sync_bn_backward_param'](x, norm, c, c)
-    OPERATORS['sync_bn_backward_data'](x, c, c, c, norm, c, out)
-    return out
-
-
 def offsets(x, channels):
     return x.new_empty(2, channels, 8, 8, requires_grad=True)
-
-
-def masked(x, device):
-    places = torch.empty(3, dtype=torch.long, device=device)
-    columns = x.new_empty(36, 3)
-    OPERATORS['masked_im2col_forward'](x[:1], places, places, columns, 3, 3, 1, 1)
-    return columns
 
 
 CALLS = {
@@ -83,9 +54,6 @@ CALLS = {
         x, offsets(x, 18), offsets(x, 9), x.new_empty(4, 4, 3, 3), x.new_empty(4), 1, 1
     ),
     'carafe': lambda x, d: mmcv.ops.carafe(x, x.new_empty(2, 9, 16, 16), 3, 1, 2),
-    'masked_im2col': masked,
-    'ms_deform_attn': attention,
-    'sync_bn': sync_bn,
 }
 
 
