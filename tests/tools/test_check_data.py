@@ -90,8 +90,8 @@ def test_files_and_folders_can_be_given_one_by_one(run, data):
 @pytest.mark.parametrize(
     ('arguments', 'message'),
     [
-        (['nowhere'], 'nowhere: no folder there'),
-        (['nowhere.json'], 'nowhere.json: no file there'),
+        (['nowhere'], 'nowhere: not found'),
+        (['nowhere.json'], 'nowhere.json: not found'),
         (['nowhere.py'], 'no config at'),
         (['.', '--data-root', '.'], '--data-root is for a config'),
         (['a', 'b', 'c'], 'an annotation file and a folder'),

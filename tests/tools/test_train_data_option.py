@@ -161,7 +161,7 @@ def test_no_folder_an_empty_one_an_unknown_layout_and_two_at_once_are_named(
     base, data, run, tmp_path
 ):
     folder = tmp_path / 'own'
-    assert f'{folder}: no folder there' in run('train', base, '--data', folder).error
+    assert f'{folder}: not found' in run('train', base, '--data', folder).error
     folder.mkdir()
     assert 'it is empty' in run('train', base, '--data', folder).error
     (folder / 'notes.txt').write_text('')

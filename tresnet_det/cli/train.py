@@ -59,7 +59,7 @@ def main() -> None:
     for change in edit.make_resumable(cfg):
         print_log(f'for an exact resume: {change}')
     resume.choose_weights(cfg, args.resume, args.pretrained)
-    command_line.check_data(cfg, ('train_dataloader', 'val_dataloader'))
+    command_line.check_data(args, cfg, ('train_dataloader', 'val_dataloader'))
 
     runner = build_runner(cfg)
     start = time.monotonic()
