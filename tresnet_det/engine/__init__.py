@@ -4,6 +4,7 @@ from .backbone_speed import BackboneSpeedHook
 from .checkpoint_hook import SafeCheckpointHook
 from .hooks import CheckpointGuardHook, CurvesHook, ProgressBarHook, ShareStatisticsHook
 from .non_finite import StopOnNonFiniteHook
+from .one_cycle import WarmupCosineLR, WarmupCosineMomentum
 from .predictions_image import PredictionsImageHook
 from .sgdw import SGDW
 from .train_loops import ResumableEpochTrainLoop, ResumableIterTrainLoop
@@ -20,4 +21,6 @@ __all__ = [
     'SafeCheckpointHook',
     'ShareStatisticsHook',
     'StopOnNonFiniteHook',
+    'WarmupCosineLR',
+    'WarmupCosineMomentum',
 ]
