@@ -19,7 +19,7 @@ import torch
 from mmdet.evaluation import CocoMetric
 from mmengine.logging import MMLogger
 
-from tresnet_det.cli.run import run_tool
+from tresnet_det.cli.command_line import run_tool
 from tresnet_det.errors import InputError
 from tresnet_det.evaluation import CocoTwelveMetric
 from tresnet_det.profiling.report import Column, describe, format_table, write_csv

@@ -15,7 +15,7 @@ from stoppable import BATCH, EPOCHS, IMAGES, ITERATIONS, PullThePlug
 from torch.utils.data import BatchSampler, Subset
 
 from tresnet_det.compat.checkpoint_io import load_checkpoint_file
-from tresnet_det.engine import resume
+from tresnet_det.engine import building
 from tresnet_det.errors import InputError, MissingFileError
 
 
@@ -280,7 +280,7 @@ def test_a_damaged_last_checkpoint_is_named_and_the_newest_whole_one_taken(saved
     damage, reason = DAMAGES[what]
     damage(saved / 'epoch_3.pth')
     (saved / 'epoch_1.pth').touch()  # the newest by its time
-    assert resume.find_last_checkpoint(saved) == str(saved / 'epoch_2.pth')
+    assert building.find_last_checkpoint(saved) == str(saved / 'epoch_2.pth')
     said = capsys.readouterr()
     (line,) = (said.out + said.err).strip().splitlines()
     assert re.search(
@@ -294,7 +294,7 @@ def test_a_damaged_last_checkpoint_is_named_and_the_newest_whole_one_taken(saved
 def test_an_empty_or_missing_record_is_made_up_for(saved, record, capsys):
     path = saved / 'last_checkpoint'
     path.write_text('') if record == '' else path.unlink()
-    assert resume.find_last_checkpoint(saved) == str(saved / 'epoch_3.pth')
+    assert building.find_last_checkpoint(saved) == str(saved / 'epoch_3.pth')
     said = capsys.readouterr()
     assert f'{path} is {"empty" if record == "" else "not there"}: taking' in said.out + said.err
 
@@ -303,15 +303,15 @@ def test_where_none_is_whole_it_is_an_error(saved):
     for path in saved.glob('*.pth'):
         cut_in_half(path)
     with pytest.raises(InputError, match='epoch_3.pth, .* is truncated, and no other checkpoint'):
-        resume.find_last_checkpoint(saved)
+        building.find_last_checkpoint(saved)
 
 
 def test_a_folder_without_checkpoints_has_none(tmp_path):
-    assert resume.find_last_checkpoint(tmp_path) is None
+    assert building.find_last_checkpoint(tmp_path) is None
     cfg = Config(dict(work_dir=str(tmp_path), model=dict()))
-    assert resume.resume_from(cfg, 'auto') is None
+    assert building.resume_from(cfg, 'auto') is None
     with pytest.raises(MissingFileError, match='--resume: no checkpoint at'):
-        resume.resume_from(cfg, str(tmp_path))
+        building.resume_from(cfg, str(tmp_path))
 
 
 @pytest.mark.parametrize('gone', [True, False])
@@ -320,7 +320,7 @@ def test_a_folder_that_was_moved_or_copied_has_its_own_checkpoints(saved, gone, 
     shutil.copytree(saved, moved)
     if gone:
         shutil.rmtree(saved)
-    assert resume.find_last_checkpoint(moved) == str(moved / 'epoch_3.pth')
+    assert building.find_last_checkpoint(moved) == str(moved / 'epoch_3.pth')
     assert capsys.readouterr().out == ''
 
 
@@ -329,14 +329,14 @@ def test_weights_without_an_optimiser_are_not_resumed(saved):
     del content['optimizer']
     torch.save(content, saved / 'epoch_3.pth')
     (saved / 'last_checkpoint').write_text('')
-    assert resume.find_last_checkpoint(saved) == str(saved / 'epoch_2.pth')
+    assert building.find_last_checkpoint(saved) == str(saved / 'epoch_2.pth')
 
 
 def test_a_damaged_file_that_is_named_is_refused_with_the_newest_whole_one(saved):
     flip_a_bit(saved / 'epoch_3.pth')
     cfg = Config(dict(work_dir=str(saved), model=dict()))
     with pytest.raises(InputError) as caught:
-        resume.resume_from(cfg, str(saved / 'epoch_3.pth'))
+        building.resume_from(cfg, str(saved / 'epoch_3.pth'))
     line = str(caught.value)
     assert line.startswith(f'--resume: {saved}/epoch_3.pth is damaged (the checksum')
     assert line.endswith(f'; the newest whole one next to it is {saved}/epoch_2.pth')

@@ -104,7 +104,6 @@ def test_own_early_stopping_stays_and_what_lacks_is_added(fcos, folder):
     fcos.default_hooks.checkpoint.pop('save_best')
     use(fcos, folder)
     assert hooks_of(fcos, 'EarlyStoppingHook') == [own]
-    assert hooks_of(fcos, 'EMAHook')[0].ema_type == 'ExpMomentumEMA'
     assert fcos.default_hooks.checkpoint.save_best == 'coco/bbox_mAP'
 
 
