@@ -4,7 +4,6 @@
 # does not print its augmentation; multi-scale and colour are this project's choice.
 _base_ = 'fcos_tresnet_m.py'
 
-max_epochs = 70
 train_pipeline = [
     dict(type='LoadImage', on_error='raise'),
     dict(type='LoadAnnotations', with_bbox=True),
@@ -15,16 +14,9 @@ train_pipeline = [
 ]
 train_dataloader = dict(dataset=dict(pipeline=train_pipeline))
 
-train_cfg = dict(max_epochs=max_epochs)
+train_cfg = dict(max_epochs=70)
 param_scheduler = [
     dict(type='LinearLR', start_factor=0.001, by_epoch=False, begin=0, end=1000),
-    dict(
-        type='MultiStepLR',
-        by_epoch=True,
-        begin=0,
-        end=max_epochs,
-        milestones=[40, 60],
-        gamma=0.1,
-    ),
+    dict(type='MultiStepLR', by_epoch=True, begin=0, end=70, milestones=[40, 60], gamma=0.1),
 ]
 auto_scale_lr = dict(enable=True, base_batch_size=48)

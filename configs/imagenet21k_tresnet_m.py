@@ -18,26 +18,6 @@ train_dataloader = dict(dataset=dict(data_root=data_root, pipeline=train_pipelin
 val_dataloader = dict(dataset=dict(data_root=data_root, ann_file='', pipeline=test_pipeline))
 test_dataloader = val_dataloader
 
-max_epochs = 80
-warmup_epochs = 8
-train_cfg = dict(max_epochs=max_epochs)
+train_cfg = dict(max_epochs=80)
 optim_wrapper = dict(optimizer=dict(_delete_=True, type='AdamW', lr=0.0003, weight_decay=0.0001))
-param_scheduler = [
-    dict(
-        type='LinearLR',
-        start_factor=0.04,
-        by_epoch=True,
-        begin=0,
-        end=warmup_epochs,
-        convert_to_iter_based=True,
-    ),
-    dict(
-        type='CosineAnnealingLR',
-        eta_min_ratio=0.0001,
-        by_epoch=True,
-        begin=warmup_epochs,
-        end=max_epochs,
-        T_max=max_epochs - warmup_epochs,
-        convert_to_iter_based=True,
-    ),
-]
+param_scheduler = dict(warmup=0.1)

@@ -11,42 +11,8 @@ model = dict(
         loss=dict(type='AsymmetricLoss', gamma_neg=4, gamma_pos=0, clip=0.05, reduction='sum'),
     ),
 )
-cycle_epochs = 40
-warmup_epochs = 8
+cycle = dict(by_epoch=False, warmup=0.2, length=1)
 param_scheduler = [
-    dict(
-        type='LinearLR',
-        start_factor=0.04,
-        by_epoch=True,
-        begin=0,
-        end=warmup_epochs,
-        convert_to_iter_based=True,
-    ),
-    dict(
-        type='LinearMomentum',
-        start_factor=1.0,
-        end_factor=0.85 / 0.95,
-        by_epoch=True,
-        begin=0,
-        end=warmup_epochs,
-        convert_to_iter_based=True,
-    ),
-    dict(
-        type='CosineAnnealingLR',
-        eta_min_ratio=0.0001,
-        by_epoch=True,
-        begin=warmup_epochs,
-        end=cycle_epochs,
-        T_max=cycle_epochs - warmup_epochs,
-        convert_to_iter_based=True,
-    ),
-    dict(
-        type='CosineAnnealingMomentum',
-        eta_min=0.95,  # the end, which lies above the start here
-        by_epoch=True,
-        begin=warmup_epochs,
-        end=cycle_epochs,
-        T_max=cycle_epochs - warmup_epochs,
-        convert_to_iter_based=True,
-    ),
+    dict(cycle, type='WarmupCosineLR', eta_min_ratio=0.0001),
+    dict(cycle, type='WarmupCosineMomentum', high=0.95, low=0.85),
 ]

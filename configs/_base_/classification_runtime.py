@@ -14,22 +14,7 @@ default_hooks = dict(
     ),
     sampler_seed=dict(type='DistSamplerSeedHook'),
 )
-custom_hooks = [
-    dict(type='StopOnNonFiniteHook'),
-    dict(
-        type='EMAHook',
-        ema_type='ExpMomentumEMA',
-        momentum=0.0002,
-        gamma=2000,
-        update_buffers=True,
-        priority=49,
-    ),
-    dict(type='BackboneSpeedHook', channels_last=True),
-    dict(type='ShareStatisticsHook'),
-    dict(type='CheckpointGuardHook'),
-    dict(type='ProgressBarHook'),
-    dict(type='CurvesHook'),
-]
+custom_hooks = [*_base_.custom_hooks, dict(type='BackboneSpeedHook', channels_last=True)]
 visualizer = dict(
     _delete_=True,
     type='Visualizer',

@@ -70,11 +70,7 @@ val_evaluator = dict(
 )
 test_evaluator = val_evaluator
 
-max_epochs = 6
-warmup_epochs = 1
-train_cfg = dict(
-    _delete_=True, type='ResumableEpochTrainLoop', max_epochs=max_epochs, val_interval=2
-)
+train_cfg = dict(_delete_=True, type='ResumableEpochTrainLoop', max_epochs=6, val_interval=2)
 optim_wrapper = dict(
     _delete_=True,
     type='OptimWrapper',
@@ -85,25 +81,8 @@ optim_wrapper = dict(
     ),
     clip_grad=dict(max_norm=10, norm_type=2),
 )
-# Relative to the learning rate, which is scaled to the batch size: OneCycleLR's peak is not.
-param_scheduler = [
-    dict(
-        type='LinearLR',
-        start_factor=0.04,
-        by_epoch=True,
-        begin=0,
-        end=warmup_epochs,
-        convert_to_iter_based=True,
-    ),
-    dict(
-        type='CosineAnnealingLR',
-        eta_min_ratio=0.001,
-        by_epoch=True,
-        begin=warmup_epochs,
-        end=max_epochs,
-        T_max=max_epochs - warmup_epochs,
-        convert_to_iter_based=True,
-    ),
-]
+param_scheduler = dict(
+    _delete_=True, type='WarmupCosineLR', by_epoch=False, warmup=1 / 6, eta_min_ratio=0.001
+)
 auto_scale_lr = dict(enable=True, base_batch_size=8)
 default_hooks = dict(logger=dict(interval=25), checkpoint=dict(interval=2, max_keep_ckpts=1))

@@ -20,6 +20,7 @@ train_pipeline = [
 ]
 test_pipeline = [dict(type='Resize', size=(64, 64))]
 train_dataloader = dict(
+    batch_size=16,
     collate_fn=dict(type='stack_samples'),
     drop_last=True,
     dataset=dict(
@@ -51,26 +52,6 @@ test_dataloader = val_dataloader
 val_evaluator = [dict(type='MultiLabelMetric')]
 test_evaluator = val_evaluator
 
-max_epochs = 12
-warmup_epochs = 2
-train_cfg = dict(max_epochs=max_epochs, val_interval=4)
-param_scheduler = [
-    dict(
-        type='LinearLR',
-        start_factor=0.04,
-        by_epoch=True,
-        begin=0,
-        end=warmup_epochs,
-        convert_to_iter_based=True,
-    ),
-    dict(
-        type='CosineAnnealingLR',
-        eta_min_ratio=0.001,
-        by_epoch=True,
-        begin=warmup_epochs,
-        end=max_epochs,
-        T_max=max_epochs - warmup_epochs,
-        convert_to_iter_based=True,
-    ),
-]
+train_cfg = dict(max_epochs=16, val_interval=4)
+param_scheduler = dict(warmup=0.125)
 default_hooks = dict(checkpoint=dict(interval=4))

@@ -18,18 +18,19 @@ default_hooks = dict(
     sampler_seed=dict(type='DistSamplerSeedHook'),
     visualization=dict(type='DetVisualizationHook'),
 )
+# Averaged weights are what is validated and saved; the average warms up over the first `gamma`
+# iterations, so that short runs are not held back by their first weights.
+ema = dict(
+    type='EMAHook',
+    ema_type='ExpMomentumEMA',
+    momentum=0.0002,
+    gamma=2000,
+    update_buffers=True,
+    priority=49,
+)
 custom_hooks = [
     dict(type='StopOnNonFiniteHook'),
-    # Averaged weights are what is validated and saved; the average warms up over the first
-    # `gamma` iterations, so that short runs are not held back by their first weights.
-    dict(
-        type='EMAHook',
-        ema_type='ExpMomentumEMA',
-        momentum=0.0002,
-        gamma=2000,
-        update_buffers=True,
-        priority=49,
-    ),
+    ema,
     dict(type='ShareStatisticsHook'),
     dict(type='CheckpointGuardHook'),
     dict(type='ProgressBarHook'),

@@ -1,8 +1,5 @@
 # A few minutes of AdamW from random weights, for data of a few hundred images.
-max_epochs = 12
-warmup_epochs = 2
-
-train_cfg = dict(type='ResumableEpochTrainLoop', max_epochs=max_epochs, val_interval=3)
+train_cfg = dict(type='ResumableEpochTrainLoop', max_epochs=12, val_interval=3)
 val_cfg = dict(type='ValLoop')
 test_cfg = dict(type='TestLoop')
 
@@ -15,24 +12,5 @@ optim_wrapper = dict(
     ),
     clip_grad=dict(max_norm=10, norm_type=2),
 )
-# Relative to the learning rate, which is scaled to the batch size: OneCycleLR's peak is not.
-param_scheduler = [
-    dict(
-        type='LinearLR',
-        start_factor=0.04,
-        by_epoch=True,
-        begin=0,
-        end=warmup_epochs,
-        convert_to_iter_based=True,
-    ),
-    dict(
-        type='CosineAnnealingLR',
-        eta_min_ratio=0.001,
-        by_epoch=True,
-        begin=warmup_epochs,
-        end=max_epochs,
-        T_max=max_epochs - warmup_epochs,
-        convert_to_iter_based=True,
-    ),
-]
+param_scheduler = dict(type='WarmupCosineLR', by_epoch=False, warmup=1 / 6, eta_min_ratio=0.001)
 auto_scale_lr = dict(enable=False, base_batch_size=8)

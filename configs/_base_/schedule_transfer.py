@@ -1,9 +1,6 @@
 # 80 epochs of SGD from ImageNet weights, one cycle of the learning rate, as the paper transfers. It
 # prints neither the learning rate nor the batch size; these are this project's choice.
-max_epochs = 80
-warmup_epochs = 8
-
-train_cfg = dict(type='ResumableEpochTrainLoop', max_epochs=max_epochs, val_interval=2)
+train_cfg = dict(type='ResumableEpochTrainLoop', max_epochs=80, val_interval=2)
 val_cfg = dict(type='ValLoop')
 test_cfg = dict(type='TestLoop')
 
@@ -17,23 +14,5 @@ optim_wrapper = dict(
         custom_keys={'head': dict(lr_mult=5.0)},  # which starts from random weights
     ),
 )
-param_scheduler = [
-    dict(
-        type='LinearLR',
-        start_factor=0.04,
-        by_epoch=True,
-        begin=0,
-        end=warmup_epochs,
-        convert_to_iter_based=True,
-    ),
-    dict(
-        type='CosineAnnealingLR',
-        eta_min_ratio=0.001,
-        by_epoch=True,
-        begin=warmup_epochs,
-        end=max_epochs,
-        T_max=max_epochs - warmup_epochs,
-        convert_to_iter_based=True,
-    ),
-]
+param_scheduler = dict(type='WarmupCosineLR', by_epoch=False, warmup=0.1, eta_min_ratio=0.001)
 auto_scale_lr = dict(enable=True, base_batch_size=128)

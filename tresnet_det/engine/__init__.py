@@ -5,6 +5,7 @@ from .checkpoint_guard import CheckpointGuardHook
 from .checkpoint_hook import SafeCheckpointHook
 from .hooks import CurvesHook, ProgressBarHook
 from .non_finite import StopOnNonFiniteHook
+from .one_cycle import WarmupCosineLR, WarmupCosineMomentum
 from .predictions_image import PredictionsImageHook
 from .sgdw import SGDW
 from .shared_statistics import ShareStatisticsHook
@@ -22,4 +23,6 @@ __all__ = [
     'SafeCheckpointHook',
     'ShareStatisticsHook',
     'StopOnNonFiniteHook',
+    'WarmupCosineLR',
+    'WarmupCosineMomentum',
 ]

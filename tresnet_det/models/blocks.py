@@ -15,7 +15,7 @@ from ..errors import InputError, shown
 from ..layers import BlurPool, InPlaceABN, SqueezeExcite
 from ..layers.inplace_abn import renormalize
 from ..layers.recompute import Recipe, relu_
-from ..layers.squeeze_excite import convolve, gate_and_convolve, gate_norm_output, norm_and_gate
+from ..layers.refinements import convolve, gate_and_convolve, gate_norm_output, norm_and_gate
 
 NormConfig = Mapping[str, Any]
 
@@ -241,11 +241,9 @@ class Bottleneck(nn.Module):
     def convolve(self, x: torch.Tensor, recipe: Recipe | None = None) -> torch.Tensor:
         """Return what the last norm takes, ``(N, planes * 4, H, W)``."""
         x = self.conv2(self.conv1(x, recipe))
-        return (
-            self.conv3.conv(x)
-            if self.se is None
-            else gate_and_convolve(x, self.se, self.conv3.conv)
-        )
+        if self.se is None:
+            return self.conv3.conv(x)
+        return gate_and_convolve(x, self.se, self.conv3.conv)
 
     def forward_with_recipe(self, x: torch.Tensor) -> tuple[torch.Tensor, Recipe]:
         """Return the output, which nothing keeps then, and what computes it again."""

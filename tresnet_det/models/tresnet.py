@@ -281,9 +281,11 @@ class TResNet(BaseModule):
             )
 
     def _run_stage(self, stage: Any, x: torch.Tensor) -> torch.Tensor:
-        if not torch.is_grad_enabled() or is_tracing():
+        checkpoints = self.with_cp and self.training
+        saves_memory = checkpoints or self.recompute_outputs
+        if not saves_memory or not torch.is_grad_enabled() or is_tracing():
             return stage(x)
-        if self.with_cp and self.training:
+        if checkpoints:
             for block in stage:
                 x = _run_checkpointed(block, x)
             return x
