@@ -1,4 +1,4 @@
-"""What the README states in figures, held against the models and against timm's own registry."""
+"""The numbers of the README, checked against the models and against timm's own registry."""
 
 import csv
 import re
@@ -44,7 +44,7 @@ def test_sizes_classes_and_parameters_of_the_weights_are_those_of_the_models(rea
         assert f'{millions:.1f}' == row['parameters'], row['name']
 
 
-def test_its_files_and_configs_are_there(readme, project_root):
+def test_its_files_and_configs_exist(readme, project_root):
     for target in re.findall(r'\]\((?!http)([^)#]+)\)', readme):
         assert (project_root / target).exists(), target
     for script in set(re.findall(r'python (tools/\w+\.py)', readme)):
@@ -67,18 +67,18 @@ def ratio(row, what):
     return f'{median:.2f} ({low:.2f} - {high:.2f})'
 
 
-def test_memory_and_speed_are_the_figures_of_the_benchmarks(readme, project_root):
+def test_memory_and_speed_are_those_of_the_benchmarks(readme, project_root):
     text = ' '.join(readme.split())
     rows = measured(project_root, 'readme_cpu')
     ours, timms, resnet = (kept(rows[n]) for n in ('tresnet_m', 'timm:tresnet_m', 'timm:resnet50'))
-    assert f"keeps {ours} MiB per image for the backward pass, timm's {timms}, ResNet-50" in text
-    assert f'ResNet-50 {resnet}.' in text
+    memory = f"MiB per image: TResNet-M {ours}, timm's {timms}, ResNet-50 {resnet}."
+    assert f'Activation memory, {memory}' in text
     row = measured(project_root, 'timm_cpu')['tresnet_m']
     training, inference = (ratio(row, what) for what in ('training', 'inference'))
     assert f'trains at {training} and infers at {inference} times the speed' in text
 
 
-def test_the_page_on_performance_has_the_figures_of_the_benchmarks(project_root):
+def test_the_page_on_performance_has_the_numbers_of_the_benchmarks(project_root):
     page = (project_root / 'docs' / 'performance.md').read_text()
     row = measured(project_root, 'timm_cpu')['tresnet_m']
     for what in ('training', 'inference'):

@@ -70,9 +70,7 @@ val_evaluator = dict(
 )
 test_evaluator = val_evaluator
 
-train_cfg = dict(
-    _delete_=True, type='ResumableEpochTrainLoop', max_epochs=6, val_interval=2
-)
+train_cfg = dict(_delete_=True, type='ResumableEpochTrainLoop', max_epochs=6, val_interval=2)
 optim_wrapper = dict(
     _delete_=True,
     type='OptimWrapper',

@@ -13,7 +13,5 @@ optim_wrapper = dict(
     optimizer=dict(type='SGDW', lr=0.4, momentum=0.9, nesterov=True, weight_decay=0.0005),
     paramwise_cfg=dict(flat_decay_mult=0.0),  # norms and biases
 )
-param_scheduler = dict(
-    type='WarmupCosineLR', by_epoch=False, warmup=0.05, eta_min_ratio=0.0001
-)
+param_scheduler = dict(type='WarmupCosineLR', by_epoch=False, warmup=0.05, eta_min_ratio=0.0001)
 auto_scale_lr = dict(enable=True, base_batch_size=1024)

@@ -1,4 +1,4 @@
-# A few minutes of AdamW from random weights, for data of a few hundred images.
+# A few minutes of AdamW from scratch, for data of a few hundred images.
 train_cfg = dict(type='ResumableEpochTrainLoop', max_epochs=12, val_interval=3)
 val_cfg = dict(type='ValLoop')
 test_cfg = dict(type='TestLoop')
@@ -12,7 +12,5 @@ optim_wrapper = dict(
     ),
     clip_grad=dict(max_norm=10, norm_type=2),
 )
-param_scheduler = dict(
-    type='WarmupCosineLR', by_epoch=False, warmup=1 / 6, eta_min_ratio=0.001
-)
+param_scheduler = dict(type='WarmupCosineLR', by_epoch=False, warmup=1 / 6, eta_min_ratio=0.001)
 auto_scale_lr = dict(enable=False, base_batch_size=8)
