@@ -3,7 +3,7 @@
 python benchmarks/reuse_sweep.py --data-root data/coco            # all of configs/reuse
 python benchmarks/reuse_sweep.py --data-root data/coco --arch m --size 512 --out sweep.csv
 
-Every detector is its config's own, from random weights and with all stages learning, as the
+Every detector is its config's own, from scratch and with all stages learning, as the
 question is whether it runs. The images are scaled to --size; random croppings and mosaics are
 skipped. Where mmcv has no compiled operators, those of tresnet_det.compat are what is tested.
 """
@@ -130,7 +130,7 @@ def check_detector(
 
 
 def prepare(cfg: Config, size: int, images: int) -> None:
-    """Make a config from random weights, of few and small images, that keeps all predictions."""
+    """Make a config from scratch, of few and small images, that keeps all predictions."""
     edit.use_random_weights(cfg)
     # Frozen at zero, the last norm of a branch would keep the rest of it from any gradient.
     norm = cfg.model.backbone.get('norm_cfg')

@@ -219,7 +219,7 @@ def test_annotations_are_not_searched_once_a_class(build, tmp_path, monkeypatch)
         (
             [detected(0, (0, 0.9, BIG))],
             ('Cat', 'Dog'),
-            "the classes are 'Cat', 'Dog', the file has",
+            "the classes are 'Cat', 'Dog', the file has 'cat', 'dog'",
         ),
         ([detected(0, (2, 0.9, BIG))], ('cat', 'dog'), 'Label 2 was predicted, .* has 2 classes'),
         ([detected(9, (0, 0.9, BIG))], ('cat', 'dog'), 'not in the metric.s annotation file'),

@@ -1,4 +1,4 @@
-"""Published figures, and a detector that repeats the ground truth of real photographs."""
+"""Published metrics, and a detector that repeats the ground truth of real images."""
 
 import json
 from collections import defaultdict

@@ -78,7 +78,7 @@ def config(file, classes=CLASSES):
 
 
 def count_left_out(warnings):
-    """Return how many boxes the warnings say are left out."""
+    """Return how many boxes the warnings say are skipped."""
     pattern = r'boxes (?:without area|wholly outside)[^:]*: (\d+) of'
     return sum(int(found[1]) for w in warnings if (found := re.search(pattern, w)))
 

@@ -161,7 +161,7 @@ PLANTS = {
     'a name twice': (
         lambda y: y.describe(YAML.replace('dog', 'cat')), {('set/', 'bad-layout'): 1}
     ),
-    'path that is not there': (
+    'path that does not exist': (
         lambda y: y.describe(YAML.replace('images/val', 'images/wal')), {('set/', 'bad-layout'): 1}
     ),
     'test images without labels': (

@@ -2,7 +2,7 @@ import pytest
 import torch
 from torch import nn
 
-from tresnet_det.layers.squeeze_excite import convolve
+from tresnet_det.layers.refinements import convolve
 
 BOTH_LAYOUTS = pytest.mark.parametrize(
     'layout', [torch.contiguous_format, torch.channels_last], ids=['contiguous', 'channels_last']

@@ -7,7 +7,7 @@ from timm.layers import SEModule
 from torch import nn
 
 from tresnet_det.layers import BlurPool, InPlaceABN, SqueezeExcite
-from tresnet_det.layers.squeeze_excite import norm_and_gate
+from tresnet_det.layers.refinements import norm_and_gate
 
 
 def test_values_are_those_of_timms_module():

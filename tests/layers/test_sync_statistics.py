@@ -9,7 +9,7 @@ from torch import multiprocessing as mp
 from torch.utils._python_dispatch import TorchDispatchMode
 
 from tresnet_det.layers import InPlaceABN, SqueezeExcite
-from tresnet_det.layers.squeeze_excite import norm_and_gate
+from tresnet_det.layers.refinements import norm_and_gate
 
 # The processes' parts of the batch need not be equal; one may have none.
 SHARES = ((3, 5), (8, 0))

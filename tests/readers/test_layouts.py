@@ -98,7 +98,7 @@ def test_trainval_is_passed_over_where_there_are_train_and_val(tmp_path):
         write_coco(tmp_path / f'annotations/instances_{split}.json')
     layout = find_layout(tmp_path, 'detection')
     assert list(layout.splits) == ['train', 'val']
-    assert layout.notes == ('instances_everything is left out: its name is of no split',)
+    assert layout.notes == ('instances_everything is skipped: its name is of no split',)
 
 
 def test_two_files_for_the_same_split_are_named(tmp_path):
@@ -172,7 +172,7 @@ def test_voc_images_to_be_tested_by_others_are_left_out(tmp_path):
     (tmp_path / 'Annotations/c.xml').unlink()
     layout = find_layout(tmp_path, 'detection')
     assert list(layout.splits) == ['train']
-    assert 'test.txt is left out: its images have no annotations' in layout.notes[0]
+    assert 'test.txt is skipped: its images have no annotations' in layout.notes[0]
 
 
 def test_vocs_trainval_alone_is_for_training(tmp_path):
@@ -245,7 +245,7 @@ def test_yolos_test_images_without_labels_are_left_out(tmp_path):
     (tmp_path / 'labels/test/a.txt').unlink()
     layout = find_layout(tmp_path, 'detection')
     assert list(layout.splits) == ['train', 'val']
-    assert layout.notes == ('test is left out: its images have no label files',)
+    assert layout.notes == ('test is skipped: its images have no label files',)
 
 
 # ---------------------------------------------------------------------------------------------
@@ -269,7 +269,7 @@ def test_class_folders_alone_are_for_training_also_one_that_is_called_train(tmp_
 def test_validation_images_without_class_folders_are_told(tmp_path):
     save(tmp_path / 'train/cat/a.png')
     save(tmp_path / 'val/a.png')
-    assert 'val is left out' in find_layout(tmp_path, 'classification').notes[0]
+    assert 'val is skipped' in find_layout(tmp_path, 'classification').notes[0]
 
 
 def test_csv_files_of_splits_are_for_several_labels(tmp_path):

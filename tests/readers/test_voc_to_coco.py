@@ -232,7 +232,7 @@ def test_an_unknown_class_is_named_with_its_file(voc, out):
         voc_to_coco(voc.root, out, classes=['dog'])
 
 
-def test_own_files_are_made_anew_and_others_are_not_overwritten(voc, out):
+def test_own_files_are_made_again_and_others_are_not_overwritten(voc, out):
     voc_to_coco(voc.root, out)
     voc.split('val', 'c')
     voc_to_coco(voc.root, out)

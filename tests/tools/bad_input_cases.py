@@ -13,7 +13,7 @@ from bad_input_place import CLASSIFIER, BadPlace, case
 from PIL import Image
 
 TRAIN = 'train.py CONFIG'
-ONE = f'{TRAIN}, of one label'
+ONE = f'{TRAIN}, single-label'
 CONFIGS = 'Configs and options'
 
 
@@ -61,7 +61,7 @@ def neck_of_another_backbone(at: BadPlace):
     return at.train('--cfg-options', 'model.neck.in_channels=[2048]')
 
 
-@case(CONFIGS, 'the folder of the data is not there', f'{TRAIN} --data-root DIR')
+@case(CONFIGS, 'the folder of the data does not exist', f'{TRAIN} --data-root DIR')
 def no_data_root(at: BadPlace):
     return at.train('--data-root', 'nowhere')
 
@@ -90,7 +90,7 @@ def bytes_of(at, name='good.png'):
     return (at.root / name).read_bytes()
 
 
-@case(IMAGES, 'cut short', PREDICT)
+@case(IMAGES, 'truncated', PREDICT)
 def cut_image(at: BadPlace):
     return predicted(at, at.write('a.png', bytes_of(at)[:-20]))
 
@@ -185,7 +185,7 @@ def no_checkpoint(at: BadPlace):
     return at.run('test', at.config(), 'work')
 
 
-@case(WEIGHTS, 'cut short', PREDICT)
+@case(WEIGHTS, 'truncated', PREDICT)
 def cut_checkpoint(at: BadPlace):
     at.checkpoint(state_dict=dict(w=torch.zeros(999)))
     data = (at.root / 'best.pth').read_bytes()
@@ -212,14 +212,14 @@ def other_network(at: BadPlace):
     return tested(at, at.checkpoint(state_dict=dict(weight=torch.zeros(1))))
 
 
-@case(WEIGHTS, 'safetensors that are cut short', 'train.py CONFIG --pretrained FILE')
+@case(WEIGHTS, 'safetensors that are truncated', 'train.py CONFIG --pretrained FILE')
 def cut_safetensors(at: BadPlace):
     at.coco()
     file = at.write('best.safetensors', struct.pack('<Q', 1 << 20) + b'{')
     return at.train('--pretrained', file)
 
 
-@case(WEIGHTS, 'nothing to go on from', 'train.py CONFIG --resume FILE')
+@case(WEIGHTS, 'nothing to resume from', 'train.py CONFIG --resume FILE')
 def nothing_to_resume(at: BadPlace):
     at.coco()
     return at.train('--resume', 'epoch_3.pth')

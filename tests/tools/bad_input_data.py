@@ -6,7 +6,7 @@ from bad_input_place import XML, YAML, BadPlace, case
 
 TRAIN = 'train.py CONFIG'
 DATA = f'{TRAIN} --data FOLDER'
-ONE = f'{TRAIN}, of one label'
+ONE = f'{TRAIN}, single-label'
 # ---------------------------------------------------------------------------------------------
 IN_COCO = "Annotations in COCO's format"
 
@@ -39,25 +39,25 @@ def coco_bytes(what):
     return register
 
 
-@case(IN_COCO, 'the annotation file is not there', TRAIN)
+@case(IN_COCO, 'the annotation file does not exist', TRAIN)
 def no_annotations(at: BadPlace):
     return at.train()
 
 
-@case(IN_COCO, 'the folder of the images is not there', TRAIN)
+@case(IN_COCO, 'the folder of the images does not exist', TRAIN)
 def no_images(at: BadPlace):
     at.coco()
     return at.train('--cfg-options', 'train_dataloader.dataset.data_prefix.img=images')
 
 
-@case(IN_COCO, 'an image is not there', TRAIN)
+@case(IN_COCO, 'an image does not exist', TRAIN)
 def missing_image(at: BadPlace):
     at.coco()
     (at.root / 'coco/train/b.png').unlink()
     return at.train()
 
 
-coco_bytes('the file is cut short')(lambda data: data[:200])
+coco_bytes('the file is truncated')(lambda data: data[:200])
 coco_bytes('the file is empty')(lambda data: b'')
 coco_bytes('a byte order mark, as some editors write')(lambda data: b'\xef\xbb\xbf' + data)
 coco_bytes('another encoding than UTF-8')(lambda data: data.decode().encode('utf-16'))
@@ -167,7 +167,7 @@ def unknown_classes(at: BadPlace):
 
 VOC, YOLO = 'Pascal VOC', 'YOLO'
 VALUES = (
-    ('XML that is cut short', XML[:80]),
+    ('XML that is truncated', XML[:80]),
     ('a document type with entities', f'<!DOCTYPE a [<!ENTITY b "c">]>{XML}'),
     ('a corner that is no number', XML.replace('<xmin>1<', '<xmin>one<')),
     ('another size than the image has', XML.replace('<width>40<', '<width>41<')),
@@ -177,7 +177,7 @@ for _what, _xml in VALUES:
     case(VOC, _what, DATA)(lambda at, xml=_xml: at.train('--data', at.voc(xml)))
 
 
-@case(VOC, 'a list names an image that is not there', DATA)
+@case(VOC, 'a list names an image that does not exist', DATA)
 def voc_lost(at: BadPlace):
     return at.train('--data', at.voc(members='a\nc\n'))
 
@@ -202,7 +202,7 @@ for _what, _rows in (
     case(YOLO, _what, DATA)(lambda at, rows=_rows: at.train('--data', at.yolo(rows)))
 for _what, _yaml in (
     ('no names of classes', YAML.replace('names', 'labels') + 'nc: 2\n'),
-    ('a path that is not there', YAML.replace('images/val', 'images/valid')),
+    ('a path that does not exist', YAML.replace('images/val', 'images/valid')),
     ('a name that YAML takes for a truth value', YAML.replace('dog', 'no')),
     ('YAML that would run code', YAML.replace('[cat, dog]', '!!python/name:os.system')),
 ):
@@ -214,7 +214,7 @@ for _what, _text in (
     ('a row of another form', 'file,cat,dog\na.png,1\n'),
     ('a value that is none', 'file,cat,dog\na.png,1,yes\n'),
     ('an image in two rows', 'file,label\na.png,cat\na.png,dog\n'),
-    ('an image that is not there', 'file,label\na.png,cat\nc.png,dog\n'),
+    ('an image that does not exist', 'file,label\na.png,cat\nc.png,dog\n'),
     ('quotes that nothing closes', 'file,label\n"a.png,cat\n'),
 ):
 
@@ -222,7 +222,7 @@ for _what, _text in (
         at.csv(text)
         return at.classify('MultiLabelDataset', 'AsymmetricLoss', 'csv', 'train.csv')
 
-    case(LABELS, _what, 'train.py CONFIG, of several labels')(_meet)
+    case(LABELS, _what, 'train.py CONFIG, multi-label')(_meet)
 
 
 @case(LABELS, 'a folder for one class alone', f'{ONE} --data FOLDER')

@@ -118,7 +118,7 @@ def decode(code):
 
 
 def by_image(rows):
-    """The rows of each image in the file's order, the surest first."""
+    """The rows of each image in the file's order, highest score first."""
     return {number: [row for row in rows if row['image_id'] == number] for number in NUMBERS}
 
 

@@ -120,7 +120,7 @@ def test_resume_takes_a_work_directory_and_ends_where_the_config_says(trained, r
     assert not (tmp_path / 'second/epoch_1.pth').exists()
 
 
-def test_resume_needs_no_pretrained_weights_and_an_empty_folder_starts_anew(
+def test_resume_needs_no_pretrained_weights_and_an_empty_folder_starts_new(
     tiny_config, run, tmp_path, monkeypatch
 ):
     monkeypatch.setattr('huggingface_hub.hf_hub_download', unreachable)

@@ -181,7 +181,10 @@ def draw_data(report: Any, out_path: str | Path, title: str = 'Data') -> None:
     _plot_sizes(panels['S'], parts, looks)
     figure.suptitle(f'{title}: {_count(parts)}', x=0.01, ha='left', fontsize=11, weight='bold')
     handles = [Patch(facecolor=look[0], label=shorten(name)) for name, look in looks.items()]
-    figure.legend(handles=handles[: len(LOOKS)], loc='outside upper left', ncols=len(LOOKS))
+    panels['A'].legend(
+        handles=handles[: len(LOOKS)], ncols=len(LOOKS), frameon=False,
+        loc='lower right', bbox_to_anchor=(1, 1), borderaxespad=0,
+    )  # fmt: skip
     colour = '#B00020' if report.failed else '#404040'
     figure.supxlabel(_name_findings(report), x=0.99, ha='right', fontsize=9, color=colour)
     figure.savefig(out_path)

@@ -191,7 +191,7 @@ def find_like(thumbs: np.ndarray, others: np.ndarray) -> np.ndarray:
     """Return for each image ``(N,)`` the one of ``others`` that looks the same, or -1.
 
     What is compared are thumbnails: their correlation, and their difference in grey levels, so that
-    a copy that was resized or compressed anew is found, and a similar image is not. Images with
+    a copy that was resized or compressed again is found, and a similar image is not. Images with
     little contrast are passed over.
 
     Args:

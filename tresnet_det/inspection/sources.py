@@ -18,7 +18,7 @@ def find_sources(
     """Recognise the data at a path that a user gave.
 
     Args:
-        findings: Gets what of a layout is wrong or left out.
+        findings: Gets what of a layout is wrong or skipped.
         path: An annotation file (``.json``, ``.csv``, ``.txt``), or what `find_layout` recognises.
         img_dir: The images of an annotation file; without it they are looked for around it.
 

@@ -1,8 +1,6 @@
-"""The bricks of TResNet in pure torch: no registry, no MMDetection."""
+"""The layers of TResNet in plain torch: no registry, no MMDetection."""
 
-from .blur_pool import BlurPool
 from .inplace_abn import InPlaceABN
-from .space_to_depth import SpaceToDepth
-from .squeeze_excite import SqueezeExcite
+from .refinements import BlurPool, SpaceToDepth, SqueezeExcite
 
 __all__ = ['BlurPool', 'InPlaceABN', 'SpaceToDepth', 'SqueezeExcite']

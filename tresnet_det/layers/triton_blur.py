@@ -1,4 +1,4 @@
-"""The blur of ``blur_pool.py`` and its transpose in Triton, one kernel each.
+"""The blur of ``refinements.BlurPool`` and its transpose in Triton, one kernel each.
 
 Experimental: tested in Triton's interpreter and compiled for a GPU, but never run on one.
 

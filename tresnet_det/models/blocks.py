@@ -15,7 +15,7 @@ from ..errors import InputError, shown
 from ..layers import BlurPool, InPlaceABN, SqueezeExcite
 from ..layers.inplace_abn import renormalize
 from ..layers.recompute import Recipe, relu_
-from ..layers.squeeze_excite import convolve, gate_and_convolve, gate_norm_output, norm_and_gate
+from ..layers.refinements import convolve, gate_and_convolve, gate_norm_output, norm_and_gate
 
 NormConfig = Mapping[str, Any]
 
@@ -319,7 +319,7 @@ def build_shortcut(
 
 
 def build_norm(norm_cfg: NormConfig, channels: int, slope: float | None) -> nn.Module:
-    """Build the norm of ``norm_cfg``; an In-Place ABN brings its activation along.
+    """Build the norm of ``norm_cfg``; an In-Place ABN includes its activation.
 
     Args:
         norm_cfg: See :class:`TResNet`; ``requires_grad=False`` in it freezes weight and bias.

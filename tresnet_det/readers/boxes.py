@@ -22,7 +22,7 @@ def check_boxes(split: Split, findings: Findings) -> Split:
 
     Returns:
         The split, with `Split.usable` set. Boxes of VOC and YOLO, which a training reads from a
-        converted file, are clipped to their images, and those without area are left out.
+        converted file, are clipped to their images, and those without area are skipped.
     """
     boxes = split.boxes
     assert boxes is not None  # of this kind of split

@@ -27,7 +27,7 @@ def read_csv(source: Source, findings: Findings) -> Split | None:
 
     ``file,label`` with the labels of an image separated by semicolons: ``a.jpg,cat;dog``. Or
     ``file,cat,dog``, a column for each class, with 1, 0 or -1, unknown, in it. What the first
-    column is called makes no difference. Where the classes are given, other columns are left out,
+    column is called makes no difference. Where the classes are given, other columns are skipped,
     and other labels must not occur.
 
     Args:

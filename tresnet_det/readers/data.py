@@ -32,7 +32,7 @@ READERS: Mapping[str, Callable[[Source, Findings], Split | None]] = {
     'list': read_list,
     'folders': read_class_folders,
 }
-ONE_LABEL = ('list', 'folders')  # kinds of sources with one label per image
+ONE_LABEL = ('list', 'folders')  # kinds of single-label sources
 
 
 def read_data(
@@ -93,7 +93,7 @@ def read_strictly(source: Source) -> tuple[Split, list[str]]:
 
 def _read(sources: Sequence[Source], findings: Findings) -> list[Split]:
     splits: list[Split] = []
-    classes = None  # of the first split of one's own data, which the others have to follow
+    classes = None  # of the first split of your own data, which the others have to follow
     for source in sources:
         if source.own and source.kind not in ('voc', 'yolo') and source.classes is None and classes:
             known_by = 'the training data' if source.kind == 'folders' else ''
@@ -120,7 +120,7 @@ def _drop_group(splits: list[Split], findings: Findings) -> list[Split]:
         group in s.classes and (s.labels == s.classes.index(group)).any() for s in own
     ):
         return splits
-    text = f'the category {group!r} groups the others and has no boxes: left out'
+    text = f'the category {group!r} groups the others and has no boxes: skipped'
     findings.add(own[0].name, own[0].source.ann_file, 'left-out', [text])
     classes = tuple(name for name in own[0].classes if name != group)
     return [_renumber(split, classes) if split in own else split for split in splits]

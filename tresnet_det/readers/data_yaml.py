@@ -40,7 +40,7 @@ def read_data_yaml(file: Path) -> tuple[YoloData, list[InputError]]:
     of paths, each a folder or a text file that lists images, relative to ``path``, which is
     itself relative to the file, or else to the file's own folder. A leading ``../`` that leads
     nowhere is passed over, since Roboflow's exports have one too many. A ``test`` that is not found
-    is left out.
+    is skipped.
 
     Returns:
         The data without places that are not found, and with numbers for names that cannot be used;
@@ -70,7 +70,7 @@ def read_data_yaml(file: Path) -> tuple[YoloData, list[InputError]]:
         lost = [text for text, place in zip(entries, places, strict=True) if place is None]
         there = tuple(filter(None, places))
         if lost and role == 'test':
-            notes.append(f'{role} is left out: {root / lost[0]} is not found')
+            notes.append(f'{role} is skipped: {root / lost[0]} is not found')
         elif there:
             splits[role] = there
         if lost and role != 'test':

@@ -1,4 +1,4 @@
-"""A folder of one's own data: which layout it has, and which of its parts are for what."""
+"""A folder of your own data: which layout it has, and which of its parts are for what."""
 
 import os
 import re
@@ -83,7 +83,7 @@ def find_layout(path: str | os.PathLike, task: str | None, strict: bool = True) 
         strict: Whether to raise the first of the layout's faults, and not leave them to the caller.
 
     Raises:
-        MissingFileError: It is not there, or a part of its layout is not.
+        MissingFileError: It does not exist, or a part of its layout does not.
         InputError: It has no layout that serves the task, or several, or its splits cannot be told
             apart.
     """
@@ -224,7 +224,7 @@ def _find_voc(root: Path) -> Layout | None:
     if 'test' in splits:  # VOC's own test images have come without annotations
         names = ' '.join(read_lines(splits['test'])).split()
         if not any(os.path.isfile(folder / f'{name}.xml') for name in names):
-            notes.append(f'{splits.pop("test")} is left out: its images have no annotations')
+            notes.append(f'{splits.pop("test")} is skipped: its images have no annotations')
     return Layout('voc', root, splits, folder, tuple(notes))
 
 
@@ -274,7 +274,7 @@ def _yolo_layout(root: Path, data: YoloData, faults: Sequence[InputError]) -> La
     splits, notes = dict(data.splits), list(data.notes)
     if 'test' in splits and not has_labels(data, 'test'):
         del splits['test']
-        notes.append('test is left out: its images have no label files')
+        notes.append('test is skipped: its images have no label files')
     first = {role: places[0] for role, places in splits.items()}
     return Layout('yolo', root, first, data.source, tuple(notes), data, tuple(faults))
 
@@ -303,7 +303,7 @@ def _find_class_folders(root: Path) -> Layout | None:
         splits, notes = assign_roles(parts, root)
         known = [child for _, child in parts]
         notes += [
-            f'{child.name} is left out: it has images, but no class folders'
+            f'{child.name} is skipped: it has images, but no class folders'
             for child in named
             if child not in known and _has_images(child)
         ]

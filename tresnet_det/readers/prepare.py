@@ -56,7 +56,7 @@ class OwnData:
     Attributes:
         layout: As it was recognised.
         classes: Names in the order of the labels.
-        splits: By ``train``, ``val`` and ``test``; what is not there is absent.
+        splits: By ``train``, ``val`` and ``test``; what does not exist is absent.
         notes: What was decided, skipped or doubtful, a line each.
         has_masks: Whether its objects have outlines, not only boxes.
         unit: What its objects are called.

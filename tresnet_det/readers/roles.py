@@ -42,7 +42,7 @@ def assign_roles(parts: Sequence[tuple[str, T]], where: Path) -> tuple[dict[str,
         where: For messages.
 
     Returns:
-        The parts by role, and a line for each that was left out.
+        The parts by role, and a line for each that was skipped.
 
     Raises:
         InputError: Several could be for one role.
@@ -66,4 +66,4 @@ def assign_roles(parts: Sequence[tuple[str, T]], where: Path) -> tuple[dict[str,
             )
         if candidates:
             splits[role] = candidates[0][1]
-    return splits, [f'{name} is left out: its name is of no split' for name, _ in others]
+    return splits, [f'{name} is skipped: its name is of no split' for name, _ in others]

@@ -44,7 +44,7 @@ def read_yolo(source: Source, findings: Findings) -> Split | None:
 
     Fractions are of the image as it is shown: width and height come from its header, exchanged
     where EXIF says that it lies on its side, as MMDetection loads it. Boxes are rounded to a
-    thousandth of a pixel; those of an image whose header cannot be read are left out.
+    thousandth of a pixel; those of an image whose header cannot be read are skipped.
 
     Args:
         source: Of the kind ``'yolo'``.
