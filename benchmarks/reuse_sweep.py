@@ -214,9 +214,9 @@ class DetectorRun:
             metric = METRICS.build(self.cfg.val_evaluator)
         metric.dataset_meta = DATASETS.build(self.cfg.val_dataloader.dataset).metainfo
         metric.process({}, [sample.to_dict() for sample in self.samples])
-        figures = metric.evaluate(size=len(self.samples))
+        metrics = metric.evaluate(size=len(self.samples))
         for kind in self.kinds:
-            value = figures.get(f'coco/{kind}_mAP')
+            value = metrics.get(f'coco/{kind}_mAP')
             require(value is not None and 0 <= value <= 1, f'coco/{kind}_mAP is {value}')
 
 

@@ -7,6 +7,7 @@ What no rule is known for fails: add the rule, or write what can be checked.
 
 import argparse
 import ast
+import functools
 import os
 import re
 import runpy
@@ -174,6 +175,9 @@ def check_command(words: list[str], monkeypatch: pytest.MonkeyPatch) -> None:
         assert program in SYSTEM | {'build', 'tensorboard'}, f'no rule for {program}'
 
 
+parse_config = functools.cache(load_config)  # relative to the clone, where commands are checked
+
+
 class Parsed(BaseException):
     """Ends a program when it has understood its command line."""
 
@@ -203,7 +207,7 @@ def check_python(arguments: list[str], monkeypatch: pytest.MonkeyPatch) -> None:
         runpy.run_path(script, run_name='__main__')
     for option in options:
         if option.endswith('.py') and ('/' in option or '::' in option):
-            load_config(option)
+            parse_config(option)
 
 
 def check_pip(arguments: list[str], monkeypatch: pytest.MonkeyPatch) -> None:

@@ -7,6 +7,7 @@ import pytest
 import timm
 
 from tresnet_det import TResNet
+from tresnet_det.engine import config as edit
 
 ROW = re.compile(
     r'^\| `timm://(?P<name>\S+)` \| `(?P<arch>\w+)` \| (?P<size>\d+) \| (?P<classes>\d+) '
@@ -49,6 +50,22 @@ def test_its_files_and_configs_exist(readme, project_root):
         assert (project_root / target).exists(), target
     for script in set(re.findall(r'python (tools/\w+\.py)', readme)):
         assert (project_root / script).is_file(), script
+
+
+def test_the_config_for_your_own_data_reaches_every_loader_and_evaluator(
+    readme, project_root, tmp_path
+):
+    (code,) = [c for c in re.findall(r'```python\n(.*?)```', readme, re.DOTALL) if 'mine' in c]
+    path = tmp_path / 'mine.py'
+    path.write_text(code.replace("'configs/", f"'{project_root}/configs/"))
+    cfg = edit.load_config(path)
+    assert edit.get_num_classes(cfg) == 2
+    for name in ('train', 'val', 'test'):
+        dataset = cfg[f'{name}_dataloader'].dataset
+        assert (dataset.type, dataset.data_root) == ('CocoDataset', 'data/mine/')
+        assert dataset.metainfo.classes == ('cat', 'dog')
+    assert cfg.test_evaluator.type == 'CocoTwelveMetric'
+    assert cfg.test_evaluator.ann_file == 'data/mine/val.json'
 
 
 def measured(project_root, name):

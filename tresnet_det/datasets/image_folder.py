@@ -17,7 +17,7 @@ class ImageFolderDataset(ClassificationDataset):
     """Images with one label each: ImageNet's layout, and your own folders.
 
     Without ``ann_file``, each class has a folder of images, the layout of torchvision's
-    ``ImageFolder`` and of ImageNet's training data. With it, the images lie in one folder, as
+    ``ImageFolder`` and of ImageNet's training data. With it, the images are in one folder, as
     ImageNet's for validation, and each line of the file is ``NAME LABEL``; the labels are class
     names or, where not all of them are, class numbers from 0.
 

@@ -1,4 +1,4 @@
-"""The folder in which the images of an annotation file lie."""
+"""The folder that has the images of an annotation file."""
 
 import os
 import re
@@ -65,7 +65,7 @@ def find_folder(source: Source, files: list[str], add: Add) -> Path:
     """Return the folder of a source's images.
 
     Args:
-        source: Where they lie, or below what.
+        source: Where they are, or below what.
         files: Their names.
         add: Gets it where no folder below has them; the one above is returned then.
     """
