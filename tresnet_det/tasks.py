@@ -142,10 +142,16 @@ def find_task(cfg: Config) -> Task:
     return _of_data(cfg) or DETECTION
 
 
-def find_model_task(model: Any) -> Task:
-    """Return the task of a model that is built, whatever wraps it."""
+def unwrapped(model: Any) -> Any:
+    """Return a model without what wraps it: for several processes, or test-time augmentation."""
     while is_model_wrapper(model) or isinstance(model, BaseTTAModel):
         model = model.module
+    return model
+
+
+def find_model_task(model: Any) -> Task:
+    """Return the task of a model that is built, whatever wraps it."""
+    model = unwrapped(model)
     if not isinstance(model, ImageClassifier):
         return DETECTION
     return MULTI_LABEL if getattr(model.head, 'multi_label', False) else SINGLE_LABEL

@@ -30,5 +30,5 @@ def prepare() -> None:
     installed_path.fix_package_lookup()
     checkpoint_io.allow_mmengine_types()
     checkpoint_io.guard_mmengine_loader()
-    inferencers.mend_inferencers()
+    inferencers.fix_inferencers()
     own_files.offer_own_configs()

@@ -18,7 +18,7 @@ from ..errors import InputError
 _OURS = ('LoadImage', 'mmdet.LoadImage')
 
 
-def mend_inferencers() -> None:
+def fix_inferencers() -> None:
     """Let inferencers find the loader, and run no config out of weights; safe to call again."""
     from mmengine.infer import BaseInferencer
 

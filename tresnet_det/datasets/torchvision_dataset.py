@@ -13,8 +13,8 @@ from mmdet.registry import DATASETS
 from mmengine.dist import barrier, is_distributed
 
 from ..errors import InputError, MissingFileError, few
-from ..readers.classes import suggest
 from ..readers.config import resolve_classes
+from ..readers.findings import suggest
 from .classification import LabelledImages
 from .decode import decode_rgb, to_tensor
 from .pipeline import TEST_PIPELINE, TRAIN_PIPELINE

@@ -203,7 +203,7 @@ def find_like(thumbs: np.ndarray, others: np.ndarray) -> np.ndarray:
     asked, asked_rows = _normalise(thumbs)
     if not len(known):
         return like
-    for start in range(0, len(asked), 256):  # 256 x 118 000 figures are 120 MB
+    for start in range(0, len(asked), 256):  # 256 x 118,000 numbers are 120 MB
         part = slice(start, start + 256)
         likeness = asked[part] @ known.T
         best = likeness.argmax(1)
