@@ -160,7 +160,7 @@ def test_only_what_is_known_is_explained(tmp_path):
         explain(PermissionError(13, 'Permission denied', 'f.json')) == 'f.json: Permission denied'
     )
     # The folder is there: it is this image that is missing.
-    line = f'{tmp_path}/1.jpg: the image is not there; fix it'
+    line = f'{tmp_path}/1.jpg: the image does not exist; fix it'
     assert explain(MissingFileError(line)) == line
 
 

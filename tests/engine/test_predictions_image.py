@@ -111,11 +111,11 @@ def test_first_images_of_a_test_are_drawn(run_test, photo, truth, score_thr, dra
 @pytest.mark.parametrize(
     ('samples', 'why'),
     [
-        ([sample('s3://bucket/a.jpg')], 'is not there'),
+        ([sample('s3://bucket/a.jpg')], 'does not exist'),
         ([sample('a.jpg', found=False)], 'pred_instances'),
         ([[sample('a.jpg'), sample('a.jpg')]], 'img_path'),
         ([torch.zeros(2)], ''),
-        ([scored('/nowhere/a.jpg', [0.9, 0.1], 0)], 'is not there'),
+        ([scored('/nowhere/a.jpg', [0.9, 0.1], 0)], 'does not exist'),
         ([scored('a.jpg', [0.9, 0.1, 0.0], 0)], 'scores must be'),
         ([scored('a.jpg', [float('nan'), 0.1], 0)], 'is NaN'),
         ([scored('a.jpg', [0.9, 0.1], 0), scored('a.jpg', [0.9, 0.1], [0, 1])], ''),

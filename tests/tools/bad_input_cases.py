@@ -13,7 +13,7 @@ from bad_input_place import CLASSIFIER, BadPlace, cases, met
 from PIL import Image
 
 TRAIN = 'train.py CONFIG'
-ONE = f'{TRAIN}, of one label'
+ONE = f'{TRAIN}, single-label'
 PREDICT = 'predict.py CONFIG CHECKPOINT INPUT'
 
 
@@ -45,7 +45,7 @@ cases('Configs and options', [
     ('the work directory is a file', f'{TRAIN} --work-dir FILE', into_a_file),
     ('a type that no registry has', TRAIN, with_option('model.backbone.type=TresNet')),
     ('a neck for another backbone', TRAIN, with_option('model.neck.in_channels=[2048]')),
-    ('the folder of the data is not there', f'{TRAIN} --data-root DIR',
+    ('the folder of the data does not exist', f'{TRAIN} --data-root DIR',
      lambda at: at.train('--data-root', 'nowhere')),
 ])  # fmt: skip
 
@@ -113,7 +113,7 @@ def other_ann_file(at: BadPlace):
 
 PAGE = '<html>404 Not Found</html>'
 cases('Images', [
-    ('cut short', PREDICT, lambda at: predicted(at, at.write('a.png', bytes_of(at)[:-20]))),
+    ('truncated', PREDICT, lambda at: predicted(at, at.write('a.png', bytes_of(at)[:-20]))),
     ('a web page under the name of an image', PREDICT,
      lambda at: predicted(at, at.write('a.jpg', PAGE))),
     ('an empty file', 'train.py CONFIG, of a detector', empty_image),
@@ -178,15 +178,15 @@ def inferencer_without_config(at: BadPlace):
 
 cases('Checkpoints', [
     ('no checkpoint there', 'test.py CONFIG CHECKPOINT', no_checkpoint),
-    ('cut short', PREDICT, cut_checkpoint),
+    ('truncated', PREDICT, cut_checkpoint),
     ('a web page under the name of a checkpoint', PREDICT,
      lambda at: predict_with(at, at.write('best.pth', PAGE))),
     ('a pickle that would run a command', PREDICT,
      lambda at: predict_with(at, at.checkpoint(state_dict=Evil()))),
     ('of another network', PREDICT,
      lambda at: predict_with(at, at.checkpoint(state_dict=dict(weight=torch.zeros(1))))),
-    ('safetensors that are cut short', 'train.py CONFIG --pretrained FILE', cut_safetensors),
-    ('nothing to go on from', 'train.py CONFIG --resume FILE', nothing_to_resume),
+    ('safetensors that are truncated', 'train.py CONFIG --pretrained FILE', cut_safetensors),
+    ('nothing to resume from', 'train.py CONFIG --resume FILE', nothing_to_resume),
     ('weights without a TResNet', 'convert_weights.py SRC DST',
      converted('out.pth', 'layer1.0.conv1.weight')),
     ('a target of another kind', 'convert_weights.py SRC DST.bin',

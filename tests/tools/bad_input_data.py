@@ -6,7 +6,7 @@ from bad_input_place import XML, YAML, BadPlace, cases
 
 TRAIN = 'train.py CONFIG'
 DATA = f'{TRAIN} --data FOLDER'
-ONE = f'{TRAIN}, of one label'
+ONE = f'{TRAIN}, single-label'
 # ---------------------------------------------------------------------------------------------
 
 
@@ -60,10 +60,10 @@ def other_classes(content):
 
 
 IN_COCO = [
-    ('the annotation file is not there', BadPlace.train),
-    ('the folder of the images is not there', without_images),
-    ('an image is not there', missing_image),
-    ('the file is cut short', raw(lambda data: data[:200])),
+    ('the annotation file does not exist', BadPlace.train),
+    ('the folder of the images does not exist', without_images),
+    ('an image does not exist', missing_image),
+    ('the file is truncated', raw(lambda data: data[:200])),
     ('the file is empty', raw(lambda data: b'')),
     ('a byte order mark, as some editors write', raw(lambda data: b'\xef\xbb\xbf' + data)),
     ('another encoding than UTF-8', raw(lambda data: data.decode().encode('utf-16'))),
@@ -143,12 +143,12 @@ def voc_overwrite(at: BadPlace):
 
 
 IN_VOC = [
-    ('XML that is cut short', voc(XML[:80])),
+    ('XML that is truncated', voc(XML[:80])),
     ('a document type with entities', voc(f'<!DOCTYPE a [<!ENTITY b "c">]>{XML}')),
     ('a corner that is no number', voc(XML.replace('<xmin>1<', '<xmin>one<'))),
     ('another size than the image has', voc(XML.replace('<width>40<', '<width>41<'))),
     ('an object without a name', voc(XML.replace('<name>cat</name>', ''))),
-    ('a list names an image that is not there', voc(members='a\nc\n')),
+    ('a list names an image that does not exist', voc(members='a\nc\n')),
     ('a list leads out of the folder', voc(members='../../a\n')),
 ]
 OVERWRITE = 'the target is there and comes from elsewhere'
@@ -161,7 +161,7 @@ IN_YOLO = [
     ('a row that is no box', yolo('0 0.5 0.5\n')),
     ('a number that is none', yolo('0 0.5 0.5 nan 1\n')),
     ('no names of classes', yolo(yaml=YAML.replace('names', 'labels') + 'nc: 2\n')),
-    ('a path that is not there', yolo(yaml=YAML.replace('images/val', 'images/valid'))),
+    ('a path that does not exist', yolo(yaml=YAML.replace('images/val', 'images/valid'))),
     ('a name that YAML takes for a truth value', yolo(yaml=YAML.replace('dog', 'no'))),
     ('YAML that would run code', yolo(yaml=YAML.replace('[cat, dog]', RUNS))),
 ]
@@ -201,10 +201,10 @@ IN_CSV = [
     ('a row of another form', 'file,cat,dog\na.png,1\n'),
     ('a value that is none', 'file,cat,dog\na.png,1,yes\n'),
     ('an image in two rows', 'file,label\na.png,cat\na.png,dog\n'),
-    ('an image that is not there', 'file,label\na.png,cat\nc.png,dog\n'),
+    ('an image that does not exist', 'file,label\na.png,cat\nc.png,dog\n'),
     ('quotes that nothing closes', 'file,label\n"a.png,cat\n'),
 ]
-SEVERAL = 'train.py CONFIG, of several labels'
+SEVERAL = 'train.py CONFIG, multi-label'
 cases('Labels of images', [(what, SEVERAL, csv(text)) for what, text in IN_CSV])
 cases('Labels of images', [
     ('a folder for one class alone', f'{ONE} --data FOLDER', one_class),

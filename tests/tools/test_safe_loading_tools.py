@@ -1,4 +1,4 @@
-"""The tools run nothing that a checkpoint or a data set carries, and write where they are told."""
+"""The tools run nothing that a checkpoint or a dataset carries, and write where they are told."""
 
 import os
 import pickle

@@ -16,7 +16,7 @@ BATCH_64 = dict(batch_size=64)
 
 @pytest.fixture
 def base(config):
-    """The miniature config with the classes and the evaluation of data that is not there."""
+    """The miniature config with the classes and the evaluation of data that does not exist."""
     cfg = edit.load_config(config)
     edit.set_num_classes(cfg, 80)
     edit.set_data_root(cfg, config.parent)
