@@ -256,7 +256,7 @@ def test_a_classifier_trains_on_it_and_is_measured(folders, tiny_arch):
         with torch.no_grad():
             for batch in data:
                 evaluator.process(model.val_step(batch), batch)
-        figures = evaluator.evaluate(5)
+        metrics = evaluator.evaluate(5)
     assert np.isfinite(loss.item())
-    assert set(figures) == {'accuracy/top1', 'accuracy/top5'}
-    assert figures['accuracy/top5'] == 100
+    assert set(metrics) == {'accuracy/top1', 'accuracy/top5'}
+    assert metrics['accuracy/top5'] == 100

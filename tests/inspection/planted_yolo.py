@@ -156,7 +156,7 @@ PLANTS = {
         lambda y: y.describe(YAML.replace('names: [cat, dog]', 'nc: 2')),
         {('set/', 'bad-layout'): 1},
     ),
-    'path that is not there': (
+    'path that does not exist': (
         lambda y: y.describe(YAML.replace('images/val', 'images/wal')), {('set/', 'bad-layout'): 1}
     ),
     'test images without labels': (

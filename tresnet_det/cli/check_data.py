@@ -32,7 +32,7 @@ from ..readers.kinds import ERROR, LEVELS, NOTE, WARNING
 from ..readers.layouts import KINDS, OF_TASK
 from ..readers.split import Source
 from ..tasks import TASKS
-from .arguments import add_cfg_options, out_folder
+from .command_line import add_cfg_options, out_folder
 
 EXIT_FAULTY = 1
 MOST_CLASSES = 100  # in the printed table

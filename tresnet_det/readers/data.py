@@ -33,7 +33,7 @@ READERS: Mapping[str, Callable[[Source, Findings], Split | None]] = {
     'list': read_list,
     'folders': read_class_folders,
 }
-ONE_LABEL = ('list', 'folders')  # kinds of sources with one label per image
+ONE_LABEL = ('list', 'folders')  # kinds of single-label sources
 DEPTH = 3  # folders below the data's own in which images are looked for
 SAMPLE = 100  # names by which the folder of images is found
 
@@ -96,7 +96,7 @@ def read_strictly(source: Source) -> tuple[Split, list[str]]:
 
 def _read(sources: Sequence[Source], findings: Findings) -> list[Split]:
     splits: list[Split] = []
-    classes = None  # of the first split of one's own data, which the others have to follow
+    classes = None  # of the first split of your own data, which the others have to follow
     for source in sources:
         if source.own and source.kind not in ('voc', 'yolo') and source.classes is None and classes:
             known_by = 'the training data' if source.kind == 'folders' else ''

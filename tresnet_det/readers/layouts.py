@@ -1,4 +1,4 @@
-"""A folder of one's own data: which layout it has, and which of its parts are for what."""
+"""A folder of your own data: which layout it has, and which of its parts are for what."""
 
 import os
 import re

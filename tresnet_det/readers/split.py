@@ -46,7 +46,7 @@ class Source:
             ``'folders'``.
         ann_file: What is read; the list of images for VOC, what names the classes for YOLO, the
             folder itself for class folders.
-        folder: Of the images, or what they lie below.
+        folder: Of the images, or one above theirs.
         training: Whether it is learnt from, and not measured on.
         detection: Whether its boxes are what is learnt.
         several: Whether an image of class folders may have several labels.
