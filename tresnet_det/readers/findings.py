@@ -4,6 +4,7 @@ What names of classes must be, and whether they fit the head, a file and the oth
 checked here, too.
 """
 
+import functools
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from difflib import get_close_matches
@@ -83,16 +84,7 @@ class Findings:
 
     def about(self, split: str, file: str | Path) -> Add:
         """Return `add` for a split and its file."""
-
-        def add(
-            code: str,
-            rows: Iterable[Any],
-            name: Callable[[Any], object] = str,
-            total: int | None = None,
-        ) -> None:
-            self.add(split, file, code, rows, name, total)
-
-        return add
+        return functools.partial(self.add, split, file)
 
     def add(
         self,

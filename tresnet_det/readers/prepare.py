@@ -113,7 +113,10 @@ def prepare_splits(
     parts, rows = dict(read), dict[str, np.ndarray]()  # what is held out, by images
     if 'train' in read and 'val' not in read:
         train, val = _divide(layout, read['train'], task)
-        notes.append(describe_held_out(len(val), len(train) + len(val)))
+        notes.append(
+            f'no validation split: {len(val)} of the {len(train) + len(val)} training images are '
+            f'held out for it (a tenth, by the SHA-256 of {SEED}/NAME) and not trained on'
+        )
         parts |= {'val': read['train']}
         rows = {'train': train, 'val': val}
     if task == 'detection' or layout.kind in ORIGINS:  # datasets of labels warn themselves
@@ -149,21 +152,30 @@ def _paths(split: Split) -> list[str]:
 
 def _divide(layout: Layout, split: Split, task: str) -> tuple[np.ndarray, np.ndarray]:
     """Return which images are trained on, and which are held out."""
-    rows, files = np.arange(len(split.files)), split.files
+    rows, labels = np.arange(len(split.files)), split.single_labels()
     filled = np.isin(rows, split.rows[split.labels >= 0] if split.boxes is None else split.rows)
     if layout.kind == 'folders' and task == 'classification':
-        labels = split.single_labels()
-        val = hold_out_of_each(files, labels, [split.folder / name for name in split.classes])
+        groups = [np.flatnonzero(labels == label) for label in range(len(split.classes))]
+        for name, group in zip(split.classes, groups, strict=True):
+            if len(group) < 2:
+                raise InputError(
+                    f'{split.folder / name}: its one image cannot be both for training and '
+                    'validation: add images, or a val/ folder'
+                )
     elif filled.sum() < 2:
         raise InputError(
             f'{layout.root}: {filled.sum()} image with boxes or labels is too few to hold one out '
             'to validate on: add images, or a validation split'
         )
     else:
+        groups = [rows[filled]]
         # Of those without, a tenth too where these are boxes, and that is an image.
-        groups = [rows[filled]] + [rows[~filled]] * (layout.kind in OF_TASK['detection'])
-        val = np.concatenate([hold_out(files, group, i == 0) for i, group in enumerate(groups)])
-    return np.setdiff1d(rows, val), np.sort(val)
+        if layout.kind in OF_TASK['detection'] and (~filled).sum() * SHARE >= 1:
+            groups.append(rows[~filled])
+    files = split.files
+    val = [group[sorted(choose_held_out([files[row] for row in group]))] for group in groups]
+    held_out = np.sort(np.concatenate(val))
+    return np.setdiff1d(rows, held_out), held_out
 
 
 def _write_coco(split: Split, chosen: np.ndarray, path: Path, ids: Mapping[str, int]) -> Path:
@@ -268,43 +280,3 @@ def choose_held_out(names: Sequence[str]) -> set[int]:
 
     count = min(len(names), max(1, round(len(names) * SHARE)))
     return set(sorted(range(len(names)), key=key)[:count])
-
-
-def hold_out(files: Sequence[str], rows: np.ndarray, always: bool = True) -> np.ndarray:
-    """Return which rows are held out; without ``always`` none, where a tenth is no image."""
-    if not always and len(rows) * SHARE < 1:
-        return rows[:0]
-    return rows[sorted(choose_held_out([files[row] for row in rows]))]
-
-
-def hold_out_of_each(
-    files: Sequence[str], labels: np.ndarray, folders: Sequence[Path]
-) -> np.ndarray:
-    """Return which images are held out of each class.
-
-    Args:
-        files: ``N`` images.
-        labels: The class number of each, ``(N,)``.
-        folders: Of the classes.
-
-    Raises:
-        InputError: A class has one image alone.
-    """
-    parts = []
-    for label, folder in enumerate(folders):
-        rows = np.flatnonzero(labels == label)
-        if len(rows) < 2:
-            raise InputError(
-                f'{folder}: its one image cannot be both for training and validation: add images, '
-                'or a val/ folder'
-            )
-        parts.append(hold_out(files, rows))
-    return np.concatenate(parts)
-
-
-def describe_held_out(chosen: int, total: int) -> str:
-    """Say which images were held out."""
-    return (
-        f'no validation split: {chosen} of the {total} training images are held out for it '
-        f'(a tenth, by the SHA-256 of {SEED}/NAME) and not trained on'
-    )

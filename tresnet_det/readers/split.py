@@ -1,13 +1,15 @@
 """A split of a dataset: where it is (`Source`), what was read of it (`Split`), and its boxes."""
 
 import os
-from collections.abc import Callable, Collection, Mapping
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 import numpy as np
 
-from .findings import Findings
+from ..errors import InputError
+from .files import image_size
+from .findings import Add, Findings
 
 # Pixels that a box may pass the border by: COCO's own boxes do by rounding, VOC's are whole.
 SLACK = {'coco': 1.0, 'yolo': 0.5, 'voc': 0.0}
@@ -181,6 +183,28 @@ class Split:
         known = self.labels >= 0
         labels[self.rows[known], self.labels[known]] = 1
         return labels
+
+
+def read_sizes(folder: Path, files: Sequence[str], add: Add) -> tuple[np.ndarray, list[int]]:
+    """Read the headers of images.
+
+    Args:
+        folder: Of the images.
+        files: ``N`` images, relative to it.
+        add: Gets those that are none.
+
+    Returns:
+        ``(N, 2)``, width and height, NaN where there is no image; and which files are none.
+    """
+    sizes, unreadable = np.full((len(files), 2), np.nan), []
+    for i, file in enumerate(files):
+        try:
+            sizes[i] = image_size(folder / file)
+        except InputError:
+            if os.path.lexists(folder / file):  # one that is missing is a finding of its own
+                unreadable.append(i)
+    add('undecodable-image', unreadable, files.__getitem__, len(files))
+    return sizes, unreadable
 
 
 def check_boxes(split: Split, findings: Findings) -> Split:

@@ -15,9 +15,9 @@ import numpy as np
 import yaml
 
 from ..errors import InputError, MissingFileError, few, shown
-from .files import SUFFIXES, image_size, read_lines, read_text, walk
+from .files import SUFFIXES, read_lines, read_text, walk
 from .findings import Add, Findings, find_unknown, is_text
-from .split import NO_CLASS, Boxes, Source, Split, YoloData
+from .split import NO_CLASS, Boxes, Source, Split, YoloData, read_sizes
 
 SPLIT_KEYS = {'train': ('train',), 'val': ('val', 'validation', 'valid'), 'test': ('test',)}
 LONGEST_NUMBER = 10**18  # in place of a name
@@ -147,15 +147,7 @@ def _make_split(
     folders = places if all(place.is_dir() for place in places) else {p.parent for p in images}
     folder = Path(os.path.commonpath(folders))
     files = [os.path.relpath(image, folder) for image in images]
-    sizes = np.full((len(images), 2), math.nan)
-    unreadable = []
-    for i, image in enumerate(images):
-        try:
-            sizes[i] = image_size(image)
-        except InputError:
-            if os.path.lexists(image):  # one that is not is a finding of its own
-                unreadable.append(i)
-    add('undecodable-image', unreadable, files.__getitem__, len(files))
+    sizes, unreadable = read_sizes(folder, files, add)
     names = data.names or number_names(max(objects.labels, default=-1) + 1)
     classes = source.classes or names
     add('unknown-class', find_unknown(source.ann_file, names, classes, source.known_by))
