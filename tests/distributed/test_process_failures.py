@@ -6,7 +6,7 @@ import signal
 import pytest
 from distributed_children import run_tool
 
-from tresnet_det.cli import run
+from tresnet_det.cli import command_line
 from tresnet_det.cli.failures import explain
 from tresnet_det.engine import processes
 from tresnet_det.errors import InputError, MissingFileError
@@ -71,7 +71,7 @@ def test_a_single_process_keeps_its_traceback_of_what_is_no_mistake_of_the_user(
         raise ZeroDivisionError('the second step')
 
     with pytest.raises(ZeroDivisionError):
-        run.run_tool(fail)
+        command_line.run_tool(fail)
 
 
 @pytest.mark.slow
