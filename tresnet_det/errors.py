@@ -19,7 +19,7 @@ class InputError(ValueError):
 
 
 class MissingFileError(InputError, FileNotFoundError):
-    """A file or folder that the user named, or that a config needs, is not there."""
+    """A file or folder that the user named, or that a config needs, does not exist."""
 
 
 def few(names: Iterable[str], count: int = 4) -> str:

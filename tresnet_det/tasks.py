@@ -39,7 +39,7 @@ class Task:
             the best checkpoint is chosen.
         threshold: Score from which a prediction is shown; in [0, 1].
         drawn: Images in the figure of predictions that a test leaves.
-        config: Name of the config that a folder of one's own is trained with by default.
+        config: Name of the config that a folder of your own is trained with by default.
         children: Classes whose children are of this task: datasets and evaluators.
     """
 

@@ -154,7 +154,7 @@ def test_an_annotation_file_that_does_not_fit_is_named_before_predicting(tmp_pat
         ids.check([Source('x/a.png', 'image'), Source('y/a.png', 'image')])
 
 
-def test_of_one_label_the_surest_classes_are_written_and_listed(tmp_path):
+def test_the_top_classes_of_a_single_label_image_are_written_and_listed(tmp_path):
     with PredictionWriter(tmp_path, 'classification', NAMES, 0, top=2) as writer:
         writer.add(InputImage('a.png', PIXELS), scored(0.25, 0.625, 0.125))
     assert (tmp_path / 'results.csv').read_text().splitlines() == [

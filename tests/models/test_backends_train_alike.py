@@ -76,7 +76,8 @@ def test_triton_gives_the_losses_of_torch():
 
 
 @pytest.mark.skipif(
-    importlib.util.find_spec('inplace_abn') is None, reason='the package inplace-abn is not there'
+    importlib.util.find_spec('inplace_abn') is None,
+    reason='the package inplace-abn is not installed',
 )
 def test_the_package_gives_the_losses_of_torch():
     losses = train(dict(type='InPlaceABN', backend='inplace_abn'))

@@ -26,8 +26,7 @@ from ..errors import InputError, shell_path
 from ..evaluation.report import format_table
 from ..inspection.levels import View, format_ranges
 from ..inspection.report import DataReport, inspect_data
-from ..inspection.sources import find_sources
-from ..readers.config import FILE_KINDS, find_config_sources
+from ..readers.config import FILE_KINDS, find_config_sources, find_sources
 from ..readers.findings import Finding, Findings
 from ..readers.kinds import ERROR, LEVELS, NOTE, WARNING
 from ..readers.layouts import KINDS, OF_TASK

@@ -288,10 +288,13 @@ def _apply_demo(cfg: Config, data_root: str | None, full: bool) -> None:
     print_log(f'--demo: embedded data at {root}')
 
 
-def check_data(cfg: Config, loaders: tuple[str, ...]) -> None:
+def check_data(args: argparse.Namespace, cfg: Config, loaders: tuple[str, ...]) -> None:
     """Look at the annotations and images of these data loaders before anything is built.
 
+    Boxes of ``--data`` are not read again, unless ``--cfg-options`` may have named others.
+
     Args:
+        args: Of the command line.
         cfg: The config.
         loaders: Keys of it, such as ``train_dataloader``; those that it does not have are skipped.
 
@@ -303,6 +306,8 @@ def check_data(cfg: Config, loaders: tuple[str, ...]) -> None:
     if not find_task(cfg).detects:
         names = {name.removesuffix('_dataloader'): cfg[name]['dataset'] for name in loaders}
         check_classification(names, num_classes)
+        return
+    if args.data and not args.cfg_options:
         return
     for name in loaders:
         evaluator = cfg.get(name.replace('dataloader', 'evaluator'))

@@ -59,7 +59,7 @@ def main() -> None:
         if not find_task(cfg).detects:
             raise InputError('--tta is for detectors: leave it out')
         edit.enable_test_time_augmentation(cfg)
-    command_line.check_data(cfg, ('test_dataloader',))
+    command_line.check_data(args, cfg, ('test_dataloader',))
 
     runner = build_runner(cfg)
     runner.register_hook(PredictionsImageHook())

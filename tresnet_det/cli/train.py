@@ -57,7 +57,7 @@ def main() -> None:
     for change in edit.make_resumable(cfg):
         print_log(f'for an exact resume: {change}')
     building.choose_weights(cfg, args.resume, args.pretrained)
-    command_line.check_data(cfg, ('train_dataloader', 'val_dataloader'))
+    command_line.check_data(args, cfg, ('train_dataloader', 'val_dataloader'))
 
     runner = building.build_runner(cfg)
     start = time.monotonic()
@@ -101,6 +101,6 @@ def summarize(runner: Runner, config: str, seconds: float) -> None:
     print(f'  checkpoint  {shell_path(checkpoint)}')
     if (work_dir / 'curves.png').is_file():
         print(f'  curves      {shell_path(work_dir / "curves.png")}')
-    # The config as it was run, with all that the command line changed, lies in the work directory.
+    # The config as it was run, with all that the command line changed, is in the work directory.
     as_run = shell_path(work_dir / Path(runner.cfg.filename).name)
     print(f'  next        {tool_command("test")} {as_run} {shell_path(work_dir)}')

@@ -149,7 +149,7 @@ def resume_from(cfg: Config, checkpoint: str) -> str | None:
         beginning.
 
     Raises:
-        MissingFileError: If the file is not there.
+        MissingFileError: If the file does not exist.
         InputError: If it is damaged.
     """
     if checkpoint == 'auto':
@@ -219,7 +219,7 @@ def find_last_checkpoint(work_dir: str | Path) -> str | None:
             return str(path)
         reason = f'{path}, which {RECORD} names, is {problem}'
     else:
-        reason = f'{record} is empty' if named == '' else f'{record} is not there'
+        reason = f'{record} is empty' if named == '' else f'{record} does not exist'
     whole = _newest_whole({Path(work_dir), path.parent} if named else {Path(work_dir)})
     if whole is not None:
         print_log(f'{reason}: taking {whole}', level=logging.WARNING)

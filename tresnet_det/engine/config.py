@@ -91,7 +91,7 @@ def set_data_root(cfg: Config, data_root: str | Path) -> None:
     """Point every dataset and evaluator of ``cfg`` at another folder, laid out like the old one.
 
     Raises:
-        MissingFileError: If the folder is not there.
+        MissingFileError: If the folder does not exist.
         InputError: If an evaluator reads a file outside the datasets' old folders.
     """
     root = Path(data_root)

@@ -140,7 +140,7 @@ class ProgressBarHook(Hook):
         data_batch: Any = None,
         outputs: Mapping[str, Any] | None = None,
     ) -> None:
-        """Go on by one, with the loss that mmengine has read for its log."""
+        """Advance by one, with the loss that mmengine has read for its log."""
         if self.bar is None:
             return
         history = runner.message_hub.log_scalars.get('train/loss')

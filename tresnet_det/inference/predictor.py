@@ -49,7 +49,7 @@ class Predictor:
 
     Attributes:
         model: On the device, in evaluation mode.
-        task: ``'detection'``, ``'classification'`` (one label per image) or ``'multilabel'``.
+        task: ``'detection'``, ``'classification'`` (single-label) or ``'multilabel'``.
         classes: The names, by number: the checkpoint's, else the config's, else numbers.
         device: As torch names it.
 

@@ -319,7 +319,7 @@ def build_shortcut(
 
 
 def build_norm(norm_cfg: NormConfig, channels: int, slope: float | None) -> nn.Module:
-    """Build the norm of ``norm_cfg``; an In-Place ABN brings its activation along.
+    """Build the norm of ``norm_cfg``; an In-Place ABN includes its activation.
 
     Args:
         norm_cfg: See :class:`TResNet`; ``requires_grad=False`` in it freezes weight and bias.

@@ -60,7 +60,7 @@ class ClsHead(BaseModule):
     def loss(
         self, feats: torch.Tensor | Sequence[torch.Tensor], labels: torch.Tensor
     ) -> dict[str, torch.Tensor]:
-        """Return ``loss``, a scalar; for several labels per image also its scales.
+        """Return ``loss``, a scalar; for multi-label data also its scales.
 
         See :meth:`AsymmetricLoss.scales`; MMEngine logs them and adds only the loss.
 

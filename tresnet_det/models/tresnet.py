@@ -41,8 +41,8 @@ class TResNet(BaseModule):
     least 32 pixels; one that is no multiple of 4 is padded with zeros at the right or bottom.
 
     Args:
-        arch: ``'m'``, ``'l'``, ``'xl'``, ``'v2_l'``, or a dict with fields of ``arch_settings``; a
-            field left out has the value that ``'m'`` gives it. Besides the paper's table:
+        arch: ``'m'``, ``'l'``, ``'xl'``, ``'v2_l'``, or a dict with fields of ``arch_settings``; an
+            omitted field has the value that ``'m'`` gives it. Besides the paper's table:
             ``anti_alias=False`` downsamples by convolutions of stride 2 instead of blurs,
             ``stem='conv'`` begins as ResNet does, with a 7x7 convolution and max pooling.
         in_channels: Channels of the input.
@@ -233,7 +233,7 @@ class TResNet(BaseModule):
         except InputError as error:
             raise type(error)(
                 f'{error}; give another file (model.backbone.init_cfg.checkpoint=FILE) or train '
-                'from random weights (--from-scratch)'
+                'from scratch (--from-scratch)'
             ) from error
 
     def forward(self, x: torch.Tensor) -> tuple[torch.Tensor, ...]:

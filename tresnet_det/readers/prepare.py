@@ -5,6 +5,7 @@ appears whole or not at all in a folder of the caller's.
 """
 
 import csv
+import hashlib
 import io
 import json
 import os
@@ -20,11 +21,12 @@ from ..files import replacing
 from .coco import read_json
 from .data import read_data
 from .findings import Findings
-from .held_out import NAMES, describe_held_out, hold_out, hold_out_of_each
-from .layouts import OF_TASK, Layout, check_training, layout_sources
-from .roles import ROLES
+from .layouts import OF_TASK, ROLES, Layout, check_training, layout_sources
 from .split import Split
 
+SHARE = 0.1  # of the training images
+SEED = 0
+NAMES = {'train': 'train_without_val', 'val': 'val_of_train'}  # of the files that hold the parts
 ORIGINS = {'voc': 'Pascal VOC', 'yolo': 'YOLO'}
 
 
@@ -56,7 +58,7 @@ class OwnData:
     Attributes:
         layout: As it was recognised.
         classes: Names in the order of the labels.
-        splits: By ``train``, ``val`` and ``test``; what is not there is absent.
+        splits: By ``train``, ``val`` and ``test``; those that exist.
         notes: What was decided, skipped or doubtful, a line each.
         has_masks: Whether its objects have outlines, not only boxes.
         unit: What its objects are called.
@@ -80,7 +82,7 @@ def prepare_splits(
     """Make the splits of a layout ready.
 
     Where there is none to validate on, a tenth of the training images becomes it, see
-    :mod:`~tresnet_det.readers.held_out`: of the images with boxes and of those without, of those
+    :func:`choose_held_out`: of the images with boxes and of those without, of those
     with a label, or of each class where an image has one.
 
     Args:
@@ -108,13 +110,14 @@ def prepare_splits(
     read = {split.name: split for split in read_data(sources, findings)}
     first = next(iter(read.values()))
     notes = [f.message for f in findings if f.code == 'left-out']
-    notes += [line for line in findings.warnings() if layout.kind in ORIGINS]
     parts, rows = dict(read), dict[str, np.ndarray]()  # what is held out, by images
     if 'train' in read and 'val' not in read:
         train, val = _divide(layout, read['train'], task)
         notes.append(describe_held_out(len(val), len(train) + len(val)))
         parts |= {'val': read['train']}
         rows = {'train': train, 'val': val}
+    if task == 'detection' or layout.kind in ORIGINS:  # datasets of labels warn themselves
+        notes += findings.warnings()
     boxes = layout.kind in OF_TASK['detection']
     write = _write_coco if boxes else _write_labels
     ids = {
@@ -251,3 +254,57 @@ def write_text(path: Path, text: str) -> None:
             temporary.write_text(text, encoding='utf-8', errors='surrogateescape')
     except OSError as error:
         raise InputError(f'{path} cannot be written: {error.strerror or error}') from error
+
+
+def choose_held_out(names: Sequence[str]) -> set[int]:
+    """Return which of the images are held out: a tenth of them, at least one.
+
+    It is those whose names come first by the SHA-256 of ``0/NAME``: the same in every run and on
+    every machine, and little changed by images that are added.
+    """
+
+    def key(index: int) -> bytes:
+        return hashlib.sha256(os.fsencode(f'{SEED}/{names[index]}')).digest()
+
+    count = min(len(names), max(1, round(len(names) * SHARE)))
+    return set(sorted(range(len(names)), key=key)[:count])
+
+
+def hold_out(files: Sequence[str], rows: np.ndarray, always: bool = True) -> np.ndarray:
+    """Return which rows are held out; without ``always`` none, where a tenth is no image."""
+    if not always and len(rows) * SHARE < 1:
+        return rows[:0]
+    return rows[sorted(choose_held_out([files[row] for row in rows]))]
+
+
+def hold_out_of_each(
+    files: Sequence[str], labels: np.ndarray, folders: Sequence[Path]
+) -> np.ndarray:
+    """Return which images are held out of each class.
+
+    Args:
+        files: ``N`` images.
+        labels: The class number of each, ``(N,)``.
+        folders: Of the classes.
+
+    Raises:
+        InputError: A class has one image alone.
+    """
+    parts = []
+    for label, folder in enumerate(folders):
+        rows = np.flatnonzero(labels == label)
+        if len(rows) < 2:
+            raise InputError(
+                f'{folder}: its one image cannot be both for training and validation: add images, '
+                'or a val/ folder'
+            )
+        parts.append(hold_out(files, rows))
+    return np.concatenate(parts)
+
+
+def describe_held_out(chosen: int, total: int) -> str:
+    """Say which images were held out."""
+    return (
+        f'no validation split: {chosen} of the {total} training images are held out for it '
+        f'(a tenth, by the SHA-256 of {SEED}/NAME) and not trained on'
+    )

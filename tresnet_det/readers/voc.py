@@ -10,17 +10,16 @@ from xml.etree.ElementTree import Element
 import numpy as np
 
 from ..errors import InputError, MissingFileError, shown
-from .classes import find_unknown
 from .files import image_size, list_folder, read_bytes, read_lines
-from .findings import Add, Findings
+from .findings import Add, Findings, find_unknown
 from .split import NO_CLASS, Boxes, Source, Split
 
 SIDES = ('xmin', 'ymin', 'xmax', 'ymax')
 LONGEST = 250  # bytes of a name, without its ending; file systems take 255 with it
 
 
-def read_voc(source: Source, findings: Findings) -> Split | None:
-    """Read a list of images of Pascal VOC, with an XML file each; None where there is no list.
+def read_voc(source: Source, findings: Findings) -> Split:
+    """Read a list of images of Pascal VOC, with an XML file each.
 
     VOC counts pixels from 1 and includes the last one (VOC2007 devkit, section 'Bounding box': the
     top left pixel is (1, 1)), a split measures from the image's corner at 0. So ``x = xmin - 1``,
@@ -34,15 +33,14 @@ def read_voc(source: Source, findings: Findings) -> Split | None:
     Args:
         source: Of the kind ``'voc'``.
         findings: Gets what is wrong with the list, the XML files and the images' headers.
+
+    Raises:
+        InputError: The list does not exist, or is none.
     """
     add = findings.about(source.name, source.ann_file)
-    try:
-        listed = [row.split() for row in read_lines(source.ann_file) if row.strip()]
-        if not listed:
-            raise InputError(f'{source.ann_file}: is empty: write a name of an image on each line')
-    except InputError as error:
-        add('unreadable-annotations', [error])
-        return None
+    listed = [row.split() for row in read_lines(source.ann_file) if row.strip()]
+    if not listed:
+        raise InputError(f'{source.ann_file}: is empty: write a name of an image on each line')
     odd = [row for row in listed if len(row) > 1 or not _is_name(row[0])]
     add('bad-row', odd, lambda row: f'{shown(" ".join(row))}, no name of an image', len(listed))
     names = [row[0] for row in listed if row not in odd]
