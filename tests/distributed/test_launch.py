@@ -29,13 +29,18 @@ def launch(tmp_path):
     """Run tools/launch.py on a config that is not read; a script stands for the tool."""
 
     def call(*arguments, script=None, **environment):
-        code = 'from pathlib import Path\nfrom tresnet_det.cli import launch, run\n'
+        code = 'from pathlib import Path\nfrom tresnet_det.cli import command_line, launch\n'
         if script is not None:
             (tmp_path / 'train.py').write_text(script)
             code += f'launch.own_folder = lambda name: Path({str(tmp_path)!r})\n'
         known = {key: value for key, value in os.environ.items() if 'MASTER' not in key}
         result = subprocess.run(
-            [sys.executable, '-c', f'{code}run.run_tool(launch.main)', *map(str, arguments)],
+            [
+                sys.executable,
+                '-c',
+                f'{code}command_line.run_tool(launch.main)',
+                *map(str, arguments),
+            ],
             env=known | dict(PORT=str(free_port())) | environment,
             capture_output=True,
             text=True,

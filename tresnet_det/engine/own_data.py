@@ -244,13 +244,13 @@ def _stop_early(cfg: Config, task: Task) -> None:
     cfg.default_hooks['checkpoint'] = saving
     known = task.measures_headline(cfg.val_evaluator)
     best = saving.get('save_best')
+    best = best[0] if isinstance(best, list) and best else best  # of several, the first
     prefix, slash, _ = str(best).partition('/')
     if not best or (slash and prefix not in metric_prefixes(cfg.val_evaluator)):
         # None, or of an evaluator that was replaced, such as VOC's. Of a metric of the user's own,
         # mmengine takes the first number.
         best = task.headline if known else 'auto'
         saving.update(save_best=best, rule='greater')
-    best = best if isinstance(best, str) else best[0]
     hooks = list(cfg.get('custom_hooks') or [])
     if 'EarlyStoppingHook' in map(_kind, hooks) or (best == 'auto' and not known):
         return
