@@ -9,7 +9,7 @@ from types import SimpleNamespace
 
 import pytest
 from distributed_children import run_tool
-from process_start import free_port
+from process_start import LIMIT, free_port
 
 from tresnet_det.cli import launch as launch_tool
 from tresnet_det.errors import InputError
@@ -19,7 +19,7 @@ from tresnet_det.errors import InputError
 LIVES = (
     'import os, time\nos.write(1, "started {RANK} {WORLD_SIZE}\\n".format(**os.environ).encode())\n'
 )
-WAITS = LIVES + 'if os.environ["RANK"] == "0": time.sleep(50)\n'
+WAITS = LIVES + 'if os.environ["RANK"] == "0": time.sleep(600)\n'
 KILLED = WAITS + 'os.kill(os.getpid(), 9)\n'
 SPEAKS = WAITS + 'import sys\nprint("error: rank 1: why", file=sys.stderr)\nsys.exit(2)\n'
 
@@ -44,7 +44,7 @@ def launch(tmp_path):
             env=known | dict(PORT=str(free_port())) | environment,
             capture_output=True,
             text=True,
-            timeout=55,
+            timeout=LIMIT,
             check=False,
         )
         return SimpleNamespace(code=result.returncode, out=result.stdout, err=result.stderr)

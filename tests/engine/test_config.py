@@ -27,6 +27,8 @@ def test_data_root_reaches_wrapped_datasets(tmp_path):
 
 @pytest.mark.parametrize('file', ['/elsewhere/a.json', 'data/coco2/a.json'])
 def test_an_evaluator_elsewhere_is_not_moved_in_silence(fcos, tmp_path, file):
+    for dataset in edit.iterate_datasets(fcos):
+        dataset['data_root'] = 'data/coco'  # with which another folder's name begins, too
     fcos.test_evaluator = dict(fcos.test_evaluator, ann_file=file)
     with pytest.raises(InputError, match='test_evaluator.ann_file'):
         edit.set_data_root(fcos, tmp_path)

@@ -7,15 +7,16 @@ import torch
 from bad_input_place import CLASSIFIER, BadPlace
 from mmdet.registry import MODELS
 from mmengine.registry import init_default_scope
-from tool_runs import run_here
+from tool_runs import ROOT, run_here
 
+from tresnet_det.cli import plan
 from tresnet_det.engine import config as edit
 
 TRAIN = 'train config.py --work-dir work'
 SET = f'{TRAIN} --cfg-options'
 PREDICT = 'predict config.py good.pth a.png'
 EXPORT = 'export config.py none --out x.onnx'
-PLAN = 'plan config.py --images-per-second 2000'
+PLAN = f'plan {ROOT}/configs/imagenet_tresnet_m.py --images-per-second 2000'
 BENCHMARK = 'benchmark --out metrics --device cpu'
 
 
@@ -30,7 +31,9 @@ def place(tmp_path_factory):
     (at.root / 'empty').mkdir()
     values = dict(dataset='ImageFolderDataset', loss='CrossEntropyLoss', ann_file='')
     text = CLASSIFIER.format(data_root='classes', **values)
-    at.write('classifier.py', text)
+    loop = "train_cfg = dict(type='EpochBasedTrainLoop', max_epochs=1)\n"
+    steps = "optim_wrapper = dict(optimizer=dict(type='SGD', lr=0.01))\n"
+    at.write('classifier.py', text + loop + steps)
     own = "train_dataloader = dict(dataset=dict(type='TorchvisionDataset', name='CIFAR10'))\n"
     at.write('cifar.py', f'model = dict()\n{own}')
     init_default_scope('mmdet')
@@ -105,5 +108,7 @@ def place(tmp_path_factory):
 )  # fmt: skip
 def test_a_mistake_is_one_line(place, command, said, monkeypatch):
     monkeypatch.setattr(edit, 'get_device', lambda: 'cpu')
+    if 'arch=n' not in command:
+        monkeypatch.setattr(plan, 'count_model', lambda cfg, area: None)  # which takes its time
     assert said in run_here(*shlex.split(command), cwd=place.root).error
     assert not list(place.root.glob('x.*'))
