@@ -113,6 +113,10 @@ CYCLES = [
     ('sign_digits/tresnet_m_sign_digits.py', 15, 15, 3, 0.001),
     ('transfer/tresnet_xl_cifar100.py', 80, 80, 8, 0.001),
 ]
+OVERLAYS = {  # and a config that each is put over
+    '_base_/demo_detection.py': 'fcos_tresnet_m.py',
+    '_base_/demo_multilabel.py': 'multilabel_tresnet_m_448.py',
+}
 
 
 def list_values(optimizer, schedulers, steps):
@@ -133,7 +137,11 @@ def list_values(optimizer, schedulers, steps):
 def test_every_step_has_the_rate_of_mmengines_own_schedulers(
     name, epochs, cycle, warmup, last, length
 ):
-    cfg = load(name)
+    if name in OVERLAYS:
+        cfg = load(OVERLAYS[name])
+        edit.put_over(cfg, load(name))
+    else:
+        cfg = load(name)
     assert cfg.train_cfg.max_epochs == epochs
     ours, plain = (
         OPTIMIZERS.build(
