@@ -9,8 +9,7 @@ from mmengine.model import BaseModule
 from torch import nn
 
 from ..checkpoints import load_head_weights
-from ..errors import InputError
-from .arguments import check_init_cfg
+from ..errors import InputError, check_init_cfg
 
 LossConfig = Mapping[str, Any] | nn.Module
 
