@@ -7,7 +7,7 @@ from torch import nn
 
 from tresnet_det import TResNet
 from tresnet_det.checkpoints import load_backbone_weights, load_weights
-from tresnet_det.checkpoints.img_norm import IMG_NORM_CFG, read_img_norm
+from tresnet_det.checkpoints.img_norm import read_img_norm
 
 ARCH = dict(depths=(1, 1, 1, 1), width_factor=0.25)
 OURS = dict(mean=[0, 0, 0], std=[255, 255, 255], bgr_to_rgb=True)
@@ -31,12 +31,6 @@ def warnings(monkeypatch):
 
     monkeypatch.setattr('tresnet_det.checkpoints.img_norm.print_log', collect)
     return lines
-
-
-def test_the_image_normalization_of_the_configs_is_read_as_it_stands():
-    assert read_img_norm(DetDataPreprocessor(**OURS)) == IMG_NORM_CFG
-    without = read_img_norm(DetDataPreprocessor())
-    assert without == dict(mean=[0.0] * 3, std=[1.0] * 3, bgr_to_rgb=False)
 
 
 @pytest.mark.parametrize(

@@ -161,17 +161,6 @@ def fit(own, weights):
     return fit_weights(own, weights, 'a.pth')[0]
 
 
-def test_a_wrapper_the_notation_of_a_norm_and_batch_counters_do_not_count():
-    ours = {'a.bn.weight': torch.zeros(3), 'a.bn.num_batches_tracked': torch.tensor(0)}
-    report, state_dict = fit_weights(ours, {'module.a.abn.weight': torch.ones(3)}, 'a.pth')
-    assert (report.loaded, report.complete, report.share) == (('a.bn.weight',), True, 1.0)
-    assert state_dict['a.abn.weight'].sum() == 3  # as the file has it: the module converts
-    assert state_dict['a.bn.num_batches_tracked'] == 0
-    assert fit({f'module.{k}': v for k, v in ours.items()}, ours).loaded == ('a.bn.weight',)
-    counted = {k: v + 5 for k, v in ours.items()}
-    assert fit_weights(ours, counted, 'a.pth')[1]['a.bn.num_batches_tracked'] == 5
-
-
 def test_another_number_of_classes_is_told_from_another_width():
     def head(classes, width):
         shapes = {

@@ -4,9 +4,7 @@ import functools
 import http.server
 import os
 import threading
-import warnings
 from collections import OrderedDict
-from pathlib import Path
 
 import numpy as np
 import pytest
@@ -14,56 +12,14 @@ import safetensors.torch
 import torch
 from mmengine.config import ConfigDict
 from mmengine.logging import HistoryBuffer
-from mmengine.model import BaseModel
 from mmengine.optim import OneCycleLR
 from mmengine.optim.scheduler.param_scheduler import OneCycleParamScheduler
-from mmengine.runner import Runner
 from mmengine.runner.checkpoint import CheckpointLoader
 
 from tresnet_det.compat.checkpoint_io import load_checkpoint_file
 from tresnet_det.errors import InputError, MissingFileError
 
 RECONSTRUCT = np.empty(0).__reduce__()[0]  # where it lives depends on numpy
-
-
-class Tiny(BaseModel):
-    def __init__(self):
-        super().__init__()
-        self.layer = torch.nn.Linear(2, 1)
-
-    def forward(self, inputs, mode='tensor'):
-        out = self.layer(torch.stack(inputs)).square().mean()
-        return {'loss': out} if mode == 'loss' else [out.detach()]
-
-
-def train(work_dir: Path, iterations: int, resume: Path | None = None) -> Runner:
-    """Train with everything that mmengine knows to save."""
-    torch.manual_seed(0)
-    runner = Runner(
-        model=Tiny(),
-        work_dir=str(work_dir),
-        experiment_name=f'{work_dir.name}_{iterations}_{resume is None}',
-        train_dataloader={
-            'batch_size': 2,
-            'dataset': [{'inputs': torch.ones(2)}] * 4,
-            'sampler': {'type': 'InfiniteSampler', 'shuffle': False},
-        },
-        train_cfg={'by_epoch': False, 'max_iters': iterations},
-        optim_wrapper={'optimizer': {'type': 'AdamW', 'lr': 0.1}},
-        param_scheduler=[
-            {'type': 'OneCycleLR', 'eta_max': 0.1, 'total_steps': 9, 'by_epoch': False, 'end': 9},
-            {'type': 'CosineAnnealingMomentum', 'T_max': 9, 'by_epoch': False, 'end': 9},
-        ],
-        custom_hooks=[{'type': 'EMAHook'}],
-        default_hooks={'checkpoint': {'type': 'CheckpointHook', 'by_epoch': False, 'interval': 2}},
-        load_from=None if resume is None else str(resume),
-        resume=resume is not None,
-        log_level='ERROR',
-    )
-    runner.message_hub.update_info('best', np.float64(0.25))
-    runner.message_hub.update_info('metainfo', ConfigDict(palette=np.zeros((2, 3), np.uint8)))
-    runner.train()
-    return runner
 
 
 class Calls:
@@ -76,46 +32,11 @@ class Calls:
         return self.call
 
 
-@pytest.fixture(scope='module')
-def trained(tmp_path_factory) -> Path:
-    folder = tmp_path_factory.mktemp('run')
-    with warnings.catch_warnings():
-        warnings.simplefilter('ignore')
-        train(folder, 2)
-    return folder / 'iter_2.pth'
-
-
-@pytest.mark.filterwarnings('ignore')
-def test_a_resumed_run_ends_where_an_uninterrupted_one_does(trained, tmp_path):
-    train(tmp_path / 'resumed', 4, resume=trained)
-    train(tmp_path / 'straight', 4)
-    resumed = load_checkpoint_file(tmp_path / 'resumed' / 'iter_4.pth')
-    straight = load_checkpoint_file(tmp_path / 'straight' / 'iter_4.pth')
-    for key in ('state_dict', 'ema_state_dict', 'optimizer', 'param_schedulers'):
-        assert repr(resumed[key]) == repr(straight[key])
-    for name in ('train/loss', 'train/lr'):
-        histories = [run['message_hub']['log_scalars'][name].data for run in (resumed, straight)]
-        assert len(histories[0][0]) == 4  # two of them from the file
-        np.testing.assert_array_equal(*histories)
-
-
-@pytest.mark.filterwarnings('ignore')
-@pytest.mark.parametrize('kind', [dict, OrderedDict])
-def test_resuming_does_not_run_the_text_of_a_config(trained, tmp_path, kind):
-    saved = load_checkpoint_file(trained)
-    saved['meta'] = kind(saved['meta'], config=f'import os\nos.mkdir({str(tmp_path / "made")!r})')
-    if kind is OrderedDict:
-        saved['meta'].pop = bytes  # an attribute travels in the pickle
-    torch.save(saved, tmp_path / 'evil.pth')
-    train(tmp_path / 'resumed', 3, resume=tmp_path / 'evil.pth')
-    assert not (tmp_path / 'made').exists()
-    meta = CheckpointLoader.load_checkpoint(str(tmp_path / 'evil.pth'))['meta']
-    assert 'config' not in meta
-    assert meta['iter'] == 2
-
-
-def test_everything_in_the_file_comes_back_as_it_was_and_can_be_saved_again(trained, tmp_path):
-    torch.save(load_checkpoint_file(trained), tmp_path / 'again.pth')
+def test_a_runs_checkpoint_comes_back_and_can_be_saved_again(trained, tmp_path):
+    content = load_checkpoint_file(trained('classification').checkpoint)
+    metainfo = ConfigDict(palette=np.zeros((2, 3), np.uint8))
+    content['message_hub']['runtime_info'] |= dict(best=np.float64(0.25), metainfo=metainfo)
+    torch.save(content, tmp_path / 'again.pth')
     saved = load_checkpoint_file(tmp_path / 'again.pth')
     assert {'meta', 'state_dict', 'ema_state_dict', 'optimizer', 'param_schedulers'} < set(saved)
     history = saved['message_hub']['log_scalars']['train/loss']
@@ -125,8 +46,17 @@ def test_everything_in_the_file_comes_back_as_it_was_and_can_be_saved_again(trai
     assert info['best'] == 0.25
     assert type(info['metainfo']) is ConfigDict
     assert info['metainfo'].palette.dtype == np.uint8
-    anneal = saved['param_schedulers'][0]['anneal_func']
-    assert anneal is OneCycleParamScheduler._annealing_cos
+
+
+@pytest.mark.parametrize('kind', [dict, OrderedDict])
+def test_the_text_of_a_config_does_not_reach_a_run_that_resumes(tmp_path, kind):
+    meta = kind(iter=2, config='import os')
+    if kind is OrderedDict:
+        meta.pop = bytes  # an attribute travels in the pickle
+    torch.save(dict(state_dict={}, meta=meta), tmp_path / 'evil.pth')
+    meta = CheckpointLoader.load_checkpoint(str(tmp_path / 'evil.pth'))['meta']
+    assert 'config' not in meta
+    assert meta['iter'] == 2
 
 
 def test_every_kind_of_number_loads(tmp_path):
@@ -169,12 +99,6 @@ def test_numpys_makers_make_nothing_else(tmp_path, make):
     torch.save({'a': Calls(*make)}, tmp_path / 'a.pth')
     with pytest.raises(InputError, match='refused: it needs'):
         load_checkpoint_file(tmp_path / 'a.pth')
-
-
-def test_an_array_starts_empty_whatever_a_file_asks_for(tmp_path):
-    torch.save({'a': Calls(RECONSTRUCT, np.ndarray, (9,), 'O')}, tmp_path / 'a')
-    array = load_checkpoint_file(tmp_path / 'a')['a']
-    assert (array.size, array.dtype) == (0, np.int8)
 
 
 @pytest.mark.parametrize(
@@ -247,8 +171,11 @@ def test_names_of_numpy_1_load_under_numpy_2_and_back(tmp_path):
     ],
     ids=lambda payload: payload.call[0].__name__,
 )
-def test_nothing_else_is_reached_by_way_of_the_list(payload, tmp_path):
-    torch.save({'state_dict': payload}, tmp_path / 'evil.pth')
+@pytest.mark.parametrize('zipped', [True, False])
+def test_nothing_else_is_reached_by_way_of_the_list(payload, zipped, tmp_path):
+    torch.save(
+        {'state_dict': payload}, tmp_path / 'evil.pth', _use_new_zipfile_serialization=zipped
+    )
     with pytest.raises(
         InputError, match='refused: it needs .*, which is not on the list of what MMEngine saves'
     ) as caught:
@@ -264,14 +191,6 @@ def test_a_file_cannot_replace_the_statistics_of_the_class(tmp_path):
     finally:
         HistoryBuffer._statistics_methods['mean'] = HistoryBuffer.mean
     assert load_checkpoint_file(tmp_path / 'a.pth')['history'].statistics('mean') == 2
-
-
-def test_a_history_without_its_arrays_is_refused(tmp_path):
-    buffer = HistoryBuffer()
-    buffer._log_history = 'text'
-    torch.save({'history': buffer}, tmp_path / 'a.pth')
-    with pytest.raises(InputError, match='a.pth'):
-        load_checkpoint_file(tmp_path / 'a.pth')
 
 
 @pytest.mark.parametrize('zipped', [True, False])

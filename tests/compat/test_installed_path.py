@@ -41,18 +41,6 @@ def test_a_package_that_is_missing_still_says_so(without_pkg_resources, tmp_path
         installed_path.get_installed_path('no_such_package')
 
 
-def test_mmengine_keeps_its_own_look_up_where_pkg_resources_is_there(monkeypatch):
-    real = __import__('importlib').util.find_spec
-    monkeypatch.setattr(
-        installed_path.importlib.util,
-        'find_spec',
-        lambda name: real('sys') if name == 'pkg_resources' else real(name),
-    )
-    before = [holder.get_installed_path for holder in HOLDERS]
-    installed_path.fix_package_lookup()
-    assert [holder.get_installed_path for holder in HOLDERS] == before
-
-
 def test_a_distribution_is_found_by_its_own_name():
     assert installed_path.is_installed('mmcv-lite') == installed_path.is_installed('mmcv')
     folder = installed_path.get_installed_path('numpy')

@@ -5,7 +5,7 @@ import sys
 import pytest
 from mmengine.config import Config
 
-from tresnet_det import __main__, compat
+from tresnet_det import __main__
 from tresnet_det.compat import own_files
 from tresnet_det.engine.config import load_config
 from tresnet_det.errors import MissingFileError
@@ -50,12 +50,6 @@ def test_a_base_may_be_named_so_beside_files_and_mmdetections_own(tmp_path):
 def test_a_name_that_is_none_is_a_missing_file(project_root):
     with pytest.raises(MissingFileError, match=str(project_root / 'configs/none.py')):
         load_config('tresnet_det::none.py')
-
-
-def test_preparing_again_wraps_nothing_twice():
-    before = Config.fromfile
-    compat.prepare()
-    assert Config.fromfile is before
 
 
 def test_in_a_wheel_configs_and_tools_are_those_inside_the_package(wheel, monkeypatch, capsys):

@@ -81,12 +81,17 @@ def export(tmp_path_factory):
 
 @pytest.fixture(scope='session')
 def detector_cfg(project_root):
-    """FCOS with 64 channels: with 32, a group norm would have a single value on a 1x1 level."""
+    """FCOS of three levels, with more than one value for each of 32 groups on a 1x1 one."""
     cfg = load_config(project_root / 'configs/fcos_tresnet_m.py')
     cfg.model.backbone.update(arch=TINY_ARCH, init_cfg=None)
-    cfg.model.neck.update(in_channels=[32, 256, 512], out_channels=64)
+    cfg.model.neck.update(in_channels=[32, 256, 512], out_channels=64, num_outs=3)
     cfg.model.bbox_head.update(
-        num_classes=len(CLASSES), in_channels=64, feat_channels=64, stacked_convs=1
+        num_classes=len(CLASSES),
+        in_channels=64,
+        feat_channels=64,
+        stacked_convs=1,
+        strides=[8, 16, 32],
+        regress_ranges=((-1, 64), (64, 128), (128, 1e8)),
     )
     cfg.model.test_cfg.update(nms_pre=100, max_per_img=60)
     cfg.test_dataloader.dataset.metainfo = dict(classes=CLASSES)
@@ -106,11 +111,12 @@ def detector(detector_file):
 
 @pytest.fixture(scope='session')
 def export_classifier(project_root, export):
-    def write(name, **head):
+    def write(name, stage=3, **head):
         cfg = load_config(project_root / f'configs/{name}.py')
         drop_pretrained(cfg)
-        cfg.model.backbone.arch = TINY_ARCH
-        cfg.model.head.update(in_channels=512, num_classes=7, **head)
+        cfg.model.backbone.update(arch=TINY_ARCH, out_indices=(stage,))
+        channels = (16, 32, 256, 512)[stage]
+        cfg.model.head.update(in_channels=channels, num_classes=7, **head)
         return export(cfg, 'classifier')
 
     return write
@@ -123,7 +129,7 @@ def classifier_file(export_classifier):
 
 @pytest.fixture(scope='session')
 def ml_decoder_file(export_classifier):
-    return export_classifier('ml_decoder_tresnet_l_448', embed_dims=64)
+    return export_classifier('ml_decoder_tresnet_l_448', stage=1, embed_dims=32)
 
 
 @pytest.fixture(scope='session')

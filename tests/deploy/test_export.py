@@ -56,7 +56,7 @@ def assert_same(outputs, expected, max_per_img):
         dict(),
         dict(nms=dict(type='nms', iou_threshold=0.3, class_agnostic=True)),
         dict(min_bbox_size=20),
-        dict(nms_pre=5, max_per_img=200),  # more places than candidates
+        dict(nms_pre=10, max_per_img=200),  # more places than candidates
         dict(score_thr=0.9999),
     ],
     ids=str,
@@ -161,27 +161,6 @@ class FixesTheBatch(nn.Module):
 def test_a_model_that_fixes_the_batch_is_refused_in_one_line():
     with pytest.raises(InputError, match=r'cannot trace this backbone: Constraints violated'):
         trace(FixesTheBatch())
-
-
-def test_the_model_itself_is_not_changed(detector):
-    before = {key: value.clone() for key, value in detector.state_dict().items()}
-    module = build_export_module(detector, 'detector')
-    torch.testing.assert_close(detector.state_dict(), before, rtol=0, atol=0)
-    assert any('abn' in key for key in before)
-    assert not any('abn' in key for key in module.state_dict())
-
-
-def test_a_failed_write_leaves_the_old_file(classifier_file, tmp_path, monkeypatch):
-    def no_space(*_):
-        raise OSError('no space')
-
-    path = tmp_path / 'old.pt2'
-    path.write_text('old')
-    monkeypatch.setattr('os.replace', no_space)
-    with pytest.raises(OSError, match='no space'):
-        write_program(classifier_file.program, path, {})
-    assert path.read_text() == 'old'
-    assert list(tmp_path.iterdir()) == [path]
 
 
 def test_a_backbone_takes_its_weights_from_a_published_file(detector_cfg, detector, tmp_path):

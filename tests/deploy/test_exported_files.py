@@ -57,8 +57,8 @@ def assert_same_boxes(found, expected):
 def test_no_batch_norm_is_left_and_group_norms_stay(detector_file):
     operators = Counter(n.op_type for n in onnx.load(detector_file.path).graph.node)
     assert not {'BatchNormalization', 'If', 'Loop'} & set(operators)
-    # Two towers of one convolution with a group norm on five levels.
-    assert operators['InstanceNormalization'] + operators['GroupNormalization'] == 10
+    # Two towers of one convolution with a group norm on three levels.
+    assert operators['InstanceNormalization'] + operators['GroupNormalization'] == 6
     assert operators['NonMaxSuppression'] == 1
 
 
@@ -161,14 +161,6 @@ def test_images_of_different_shapes_in_one_batch_are_padded_as_mmdetection_does(
     for answer, sample in zip(found, samples, strict=True):
         expected = {k: v.numpy() for k, v in sample.pred_instances.items()}
         assert_same_boxes(answer, dict(expected, boxes=expected['bboxes']))
-
-
-def test_without_opencv_images_differ_by_one_at_most(detector_file, files, monkeypatch):
-    model = OnnxModel(detector_file.path)
-    expected = [model.prepare([path])['images'] for path in files]
-    monkeypatch.setattr(onnx_runner, '_opencv', lambda: None)
-    for path, images in zip(files, expected, strict=True):
-        assert np.abs(model.prepare([path])['images'] - images).max() <= 1
 
 
 def test_a_copy_of_the_runner_alone_prints_what_the_model_finds(

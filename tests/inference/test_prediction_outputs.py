@@ -15,7 +15,7 @@ from pycocotools import mask as masks_of_coco
 from pycocotools.coco import COCO
 
 from tresnet_det.errors import InputError, MissingFileError
-from tresnet_det.inference.inputs import InputImage, Source, Video
+from tresnet_det.inference.inputs import InputImage, Source
 from tresnet_det.inference.output_files import JsonList, printable, safe_name
 from tresnet_det.inference.outputs import CocoIds, PredictionWriter
 from tresnet_det.models import ClsDataSample
@@ -154,20 +154,6 @@ def test_an_annotation_file_that_does_not_fit_is_named_before_predicting(tmp_pat
         ids.check([Source('x/a.png', 'image'), Source('y/a.png', 'image')])
 
 
-def test_the_top_classes_of_a_single_label_image_are_written_and_listed(tmp_path):
-    with PredictionWriter(tmp_path, 'classification', NAMES, 0, top=2) as writer:
-        writer.add(InputImage('a.png', PIXELS), scored(0.25, 0.625, 0.125))
-    assert (tmp_path / 'results.csv').read_text().splitlines() == [
-        'file,class,score',
-        'a.png,dog,0.625000',
-        'a.png,cat,0.250000',
-    ]
-    (entry,) = json.loads((tmp_path / 'results.json').read_text())
-    first = {'class': 'dog', 'label': 1, 'score': 0.625}
-    assert (entry['file'], entry['predictions'][0]) == ('a.png', first)
-    assert writer.table().splitlines()[-1] == 'a.png  dog 0.62, cat 0.25'
-
-
 def test_of_several_labels_those_above_the_threshold_are(tmp_path):
     with PredictionWriter(tmp_path, 'multilabel', NAMES, 0.5) as writer:
         writer.add(InputImage('a.png', PIXELS), scored(0.75, 0.5, 0.625))
@@ -180,24 +166,6 @@ def test_of_several_labels_those_above_the_threshold_are(tmp_path):
     assert writer.table().splitlines()[-1] == 'b.png  nothing'
 
 
-@pytest.mark.parametrize('task', ['detection', 'multilabel'])
-def test_frames_become_one_video_whatever_is_found_in_them(task, tmp_path):
-    import cv2
-
-    odd = np.zeros((401, 301, 3), np.uint8)
-    boxes, labels = (Sample(CAT, CAT), Sample()), (scored(1.0, 1, 1), scored(0.0, 0, 0))
-    with PredictionWriter(tmp_path, task, NAMES, 0.3) as writer:
-        for clip in ('x/clip.mov', 'y/clip.mov'):
-            for number, sample in enumerate(boxes if task == 'detection' else labels):
-                writer.add(InputImage(f'{clip}#{number}', odd, Video(clip, 5.0)), sample)
-    for name in ('clip.mp4', 'clip_2.mp4'):
-        capture = cv2.VideoCapture(str(tmp_path / 'images' / name))
-        assert capture.get(cv2.CAP_PROP_FPS) == pytest.approx(5)
-        assert [capture.read()[0] for _ in range(3)] == [True, True, False]
-    line = writer.table().splitlines()[2]
-    assert line.startswith('x/clip.mov (2 frames)  cat x' + ('2' if task == 'detection' else '1'))
-
-
 def test_the_table_is_shortened_for_many_images(tmp_path):
     with PredictionWriter(tmp_path, 'detection', NAMES, 0.3, draw=False) as writer:
         for number in range(25):
@@ -205,46 +173,6 @@ def test_the_table_is_shortened_for_many_images(tmp_path):
     lines = writer.table().splitlines()
     assert len(lines) == 23
     assert lines[-1] == '... and 5 more'
-
-
-def test_files_are_whole_also_of_a_run_that_was_stopped(tmp_path):
-    writer = PredictionWriter(tmp_path, 'detection', NAMES, 0.3, draw=False)
-
-    def stopped():
-        with writer:
-            writer.add(InputImage('a.png', PIXELS), Sample(CAT))
-            raise KeyboardInterrupt
-
-    with pytest.raises(KeyboardInterrupt):
-        stopped()
-    assert len(json.loads(writer.results.read_text())) == 1
-    assert len(json.loads((tmp_path / 'images.json').read_text())['images']) == 1
-
-
-def test_a_killed_run_leaves_no_truncated_list_under_its_name(tmp_path):
-    with JsonList(tmp_path / 'a.json') as written:
-        written.write(dict(a=1))
-    with JsonList(tmp_path / 'a.json') as written:
-        written.write(dict(a=2))
-        assert (tmp_path / 'a.json').read_text() == '[\n{"a": 1}\n]\n'
-
-
-def test_what_an_earlier_run_left_in_the_folder_is_told_from_what_this_one_wrote(tmp_path):
-    code, _ = encode(slice(2, 22), slice(0, 9))
-    (tmp_path / 'photo.txt').touch()  # somebody's own
-    with PredictionWriter(tmp_path, 'detection', NAMES, 0.3) as writer:
-        for name in ('a.png', 'b.png', 'c.png'):
-            writer.add(InputImage(name, PIXELS), Sample(CAT, masks=[code]))
-    assert writer.others() == []
-    with PredictionWriter(tmp_path, 'detection', NAMES, 0.3) as writer:
-        writer.add(InputImage('b.png', PIXELS), Sample(CAT))
-    drawn = tmp_path / 'images'
-    segm = tmp_path / 'results.segm.json'
-    assert writer.others() == [segm, drawn / 'a.png', drawn / 'c.png']
-    with PredictionWriter(tmp_path, 'multilabel', NAMES, 0.3, draw=False) as writer:
-        pass
-    files = [tmp_path / 'images.json', tmp_path / 'results.bbox.json', segm]
-    assert writer.others() == [*files, *(drawn / name for name in ('a.png', 'b.png', 'c.png'))]
 
 
 @pytest.mark.parametrize(
@@ -262,12 +190,6 @@ def test_what_an_earlier_run_left_in_the_folder_is_told_from_what_this_one_wrote
 )
 def test_a_drawn_images_name_stays_in_its_folder(name, expected):
     assert safe_name(name, set()) == expected
-
-
-def test_equal_names_become_distinct_also_where_case_does_not_count():
-    taken = set()
-    names = [safe_name(name, taken) for name in ('x/a.png', 'y/A.png', 'z/a_2.png', 'z/a.tif')]
-    assert names == ['a.png', 'A_2.png', 'a_2_2.png', 'a_3.png']
 
 
 def test_a_name_cannot_steer_the_terminal():

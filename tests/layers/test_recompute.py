@@ -31,17 +31,6 @@ def test_outputs_and_gradients_are_those_of_the_convolution(options, layout):
     torch.testing.assert_close(ours, wanted)
 
 
-def test_the_input_is_not_kept():
-    conv = nn.Conv2d(6, 9, 1, bias=False).double()
-    a, b = leaves()
-    kept, x = set(), a * b
-    with torch.autograd.graph.saved_tensors_hooks(
-        lambda t: kept.add(t.untyped_storage().data_ptr()) or t, lambda t: t
-    ):
-        convolve(conv, x, torch.mul, a.detach(), b.detach())
-    assert kept == {t.untyped_storage().data_ptr() for t in (a, b, conv.weight)}
-
-
 def test_a_change_of_what_it_is_made_from_is_refused_and_not_a_wrong_gradient():
     conv = nn.Conv2d(6, 9, 1, bias=False).double()
     a, b = leaves()
@@ -51,33 +40,6 @@ def test_a_change_of_what_it_is_made_from_is_refused_and_not_a_wrong_gradient():
         kept.add_(1)
     with pytest.raises(RuntimeError, match='modified by an inplace operation'):
         y.sum().backward()
-
-
-@pytest.mark.parametrize('dtype', [torch.float32, torch.float64])
-def test_autocast_gives_the_outputs_and_gradients_of_an_ordinary_convolution(dtype):
-    conv = nn.Conv2d(6, 9, 3, bias=False).to(dtype)
-    a, b = leaves(dtype)
-    results = []
-    with torch.autocast('cpu', torch.bfloat16):
-        # The same cast of the weight serves the second, with its gradient.
-        for y in (convolve_product(conv, a, b), conv(a * b)):
-            assert y.dtype == (torch.bfloat16 if dtype == torch.float32 else dtype)
-            results.append([y, *torch.autograd.grad(y.sum(), [a, b, conv.weight])])
-    assert [t.dtype for t in results[0]] == [t.dtype for t in results[1]]
-    eps = torch.finfo(results[0][0].dtype).eps
-    for ours, expected in zip(*results, strict=True):
-        assert (ours - expected).abs().max() <= 2 * eps * expected.abs().max()
-
-
-@pytest.mark.parametrize('frozen', ['weight', 'input'])
-def test_what_is_frozen_gets_no_gradient(frozen):
-    conv = nn.Conv2d(6, 9, 1, bias=False).double()
-    a, b = leaves()
-    for tensor in [conv.weight] if frozen == 'weight' else [a, b]:
-        tensor.requires_grad_(False)
-    convolve_product(conv, a, b).sum().backward()
-    assert (conv.weight.grad is None) == (frozen == 'weight')
-    assert (a.grad is None) == (frozen == 'input')
 
 
 def test_other_kinds_of_convolution_run_as_they_are():

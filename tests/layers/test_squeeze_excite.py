@@ -44,12 +44,6 @@ def test_the_fused_form_equals_norm_then_squeeze_excite(training):
         torch.testing.assert_close(ours, expected, rtol=1e-10, atol=1e-12)
 
 
-def test_gradcheck_of_the_fused_form():
-    norm, se = norm_and_se()
-    x = torch.randn(2, 6, 3, 3, dtype=torch.float64, requires_grad=True)
-    assert torch.autograd.gradcheck(lambda x: norm_and_gate(x, norm, se), x)
-
-
 @pytest.mark.parametrize('dtype', [torch.bfloat16, torch.float16])
 def test_the_fused_form_is_exact_at_the_zero_initialisation_in_half_precision(dtype):
     # Recovering the normalised input from the output would divide rounding errors by eps here.
@@ -68,20 +62,6 @@ def test_the_fused_form_is_exact_at_the_zero_initialisation_in_half_precision(dt
     assert error < 4 * torch.finfo(dtype).eps * norm64.weight.grad.abs().max()
 
 
-def test_the_fused_form_keeps_one_large_tensor():
-    norm, se = norm_and_se(torch.float32)
-    x = torch.randn(2, 6, 32, 32, requires_grad=True)
-    kept = {}
-
-    def pack(t):
-        kept[t.untyped_storage().data_ptr()] = t
-        return t
-
-    with torch.autograd.graph.saved_tensors_hooks(pack, lambda t: t):
-        norm_and_gate(x, norm, se)
-    assert sum(t.numel() == x.numel() for t in kept.values()) == 1
-
-
 @pytest.mark.parametrize('norm', [nn.BatchNorm2d(6), InPlaceABN(6)])
 def test_other_norms_are_called_as_they_are(norm):
     se, x = SqueezeExcite(6, 4), torch.randn(2, 6, 4, 4)
@@ -94,7 +74,7 @@ def test_an_unknown_backend_is_refused(layer):
         layer()
 
 
-@pytest.mark.parametrize('layer', [BlurPool, partial(SqueezeExcite, 4, 2)])
+@pytest.mark.parametrize('layer', [BlurPool, partial(SqueezeExcite, 4, 2), partial(InPlaceABN, 4)])
 def test_a_missing_triton_says_what_to_install(layer, monkeypatch):
     monkeypatch.setitem(sys.modules, 'triton', None)
     with pytest.raises(ImportError, match='pip install triton'):

@@ -1,13 +1,17 @@
-"""InPlaceABN(sync=True) on two gloo processes against one process with the whole batch."""
+"""InPlaceABN(sync=True), alone and in a backbone under DistributedDataParallel, on two processes.
+
+They are held against one process with the whole batch.
+"""
 
 from datetime import timedelta
 
 import pytest
 import torch
 from torch import distributed as dist
-from torch import multiprocessing as mp
+from torch.nn.parallel import DistributedDataParallel
 from torch.utils._python_dispatch import TorchDispatchMode
 
+from tresnet_det import TResNet
 from tresnet_det.layers import InPlaceABN, SqueezeExcite
 from tresnet_det.layers.refinements import norm_and_gate
 
@@ -64,10 +68,29 @@ def test_the_guard_sees_a_value_that_is_read():
         torch.ones(1).sum().item()
 
 
-def run_process(rank, folder):
-    store = dist.FileStore(f'{folder}/store', PROCESSES)
+def backbone(sync):
+    torch.manual_seed(0)
+    arch = dict(depths=(1, 1, 1, 1), width_factor=0.25)
+    # Stages after the last output are not built: DDP must find no parameter without a gradient.
+    norm_cfg = dict(type='InPlaceABN', sync=sync)
+    return TResNet(arch=arch, out_indices=(1, 2), norm_cfg=norm_cfg).double().train()
+
+
+def images():
+    torch.manual_seed(1)
+    return torch.rand(2 * PROCESSES, 3, 64, 64, dtype=torch.float64)
+
+
+def gradients(model, x):
+    # The mean over the images, as DDP averages the processes' gradients.
+    (sum((y * y).sum() for y in model(x)) / len(x)).backward()
+    return {k.removeprefix('module.'): p.grad for k, p in model.named_parameters()}
+
+
+def run_process(folder):
     timeout = timedelta(minutes=1)  # of a process that waits for one which takes no part
-    dist.init_process_group('gloo', store=store, rank=rank, world_size=PROCESSES, timeout=timeout)
+    dist.init_process_group('gloo', timeout=timeout)
+    rank = dist.get_rank()
     results = {}
     for shares in SHARES:
         x, grad = (t.split(shares)[rank] for t in batch())
@@ -77,14 +100,17 @@ def run_process(rank, folder):
     norm = build('leaky_relu', True)[0].float()
     norm(x.bfloat16())
     results['bfloat16'] = norm.running_mean, norm.running_var
+    model = DistributedDataParallel(backbone(sync=True))
+    results['backbone'] = gradients(model, images().chunk(PROCESSES)[rank])
     torch.save(results, f'{folder}/{rank}.pth')
     dist.destroy_process_group()
 
 
 @pytest.fixture(scope='module')
-def parts(tmp_path_factory):
+def parts(tmp_path_factory, start):
     folder = tmp_path_factory.mktemp('sync')
-    mp.spawn(run_process, (str(folder),), nprocs=PROCESSES)
+    for result in start(PROCESSES, run_process, str(folder)):
+        assert result.code == 0, result.err
     return [torch.load(folder / f'{rank}.pth') for rank in range(PROCESSES)]
 
 
@@ -101,6 +127,12 @@ def test_two_processes_give_what_one_gives_for_the_whole_batch(case, shares, par
     for key in ('running_mean', 'running_var'):
         torch.testing.assert_close(first[key], expected[key])
         assert torch.equal(first[key], second[key])
+
+
+def test_a_backbone_under_ddp_has_the_gradients_of_one_process(parts):
+    expected = gradients(backbone(sync=False), images())
+    for part in parts:
+        torch.testing.assert_close(part['backbone'], expected, rtol=1e-9, atol=1e-12)
 
 
 def test_the_statistics_of_half_precision_are_taken_in_float32(parts):

@@ -139,54 +139,6 @@ def test_the_norm_errs_by_no_more_than_its_format(dtype, training, layout):
     assert (largest(ours.dx - expected.dx) <= allowed).all()
 
 
-@LAYOUTS
-def test_the_variance_around_a_large_mean_is_exact(layout, tiles):
-    x = (torch.randn(4, 6, 9, 8) + 1000).to(DEVICE, memory_format=layout)
-    arguments = x, torch.ones_like(x), *figures(6), True, 1.0
-    ours, expected = run_norm(*arguments), expected_norm(*arguments)
-    # E[x^2] - E[x]^2 would be off by a tenth in float32; the mean has steps of 6e-5 there.
-    torch.testing.assert_close(ours.var.double(), expected.var, rtol=1e-5, atol=0)
-    torch.testing.assert_close(ours.mean.double(), expected.mean, rtol=1e-7, atol=0)
-    torch.testing.assert_close(ours.y.double(), expected.y, rtol=0, atol=2e-4)
-
-
-@LAYOUTS
-@MODES
-@pytest.mark.parametrize('dtype', [torch.float32, *HALVES])
-def test_a_weight_of_zero_has_the_gradient_of_a_positive_one(dtype, training, layout):
-    norm = InPlaceABN(4, backend='triton').to(DEVICE).train(training)
-    torch.nn.init.zeros_(norm.weight)
-    x, grad = (batch(3, 4, 5, 6, dtype=dtype, layout=layout) for _ in range(2))
-    norm(x).backward(grad)
-    arguments = x, grad, norm.weight + EPS, norm.bias, torch.zeros(4), torch.ones(4), training
-    expected = expected_norm(*(t.to(DEVICE) if torch.is_tensor(t) else t for t in arguments))
-    # float16 keeps a value of 1e-5 to within 3e-8, hence xhat to within 3e-8 / 1e-5; below zero
-    # to within 1 / SLOPE of that, where the gradient is SLOPE of the other.
-    recovered = 4 * torch.finfo(dtype).eps + (3e-3 if dtype == torch.float16 else 0)
-    terms = grad.double().abs().sum((0, 2, 3))
-    assert ((norm.weight.grad - expected.dscale).abs() <= recovered * terms).all()
-    assert norm.weight.grad.abs().min() > 0
-
-
-@LAYOUTS
-def test_a_norm_keeps_what_torchs_keeps(layout):
-    def kept(backend):
-        norm = InPlaceABN(6, backend=backend).to(DEVICE)
-        storages = {}
-
-        def pack(t):
-            storages[t.untyped_storage().data_ptr()] = t.untyped_storage().nbytes()
-            return t
-
-        with torch.autograd.graph.saved_tensors_hooks(pack, lambda t: t):
-            y = norm(x)
-        assert storages[y.untyped_storage().data_ptr()] == x.numel() * x.element_size()
-        return sum(storages.values())
-
-    x = batch(2, 6, 8, 8, layout=layout).requires_grad_()
-    assert kept('triton') == kept('torch')
-
-
 @MODES
 @LAYOUTS
 def test_the_module_gives_what_it_gives_on_torchs_kernels(layout, training):
@@ -211,19 +163,6 @@ def test_the_module_gives_what_it_gives_on_torchs_kernels(layout, training):
         torch.testing.assert_close(buffer, theirs.get_buffer(name))
 
 
-@pytest.mark.parametrize('needed', ['x', 'scale', 'bias'])
-@MODES
-def test_a_single_gradient_is_right_by_itself(needed, training):
-    arguments = batch(2, 3, 4, 5), batch(2, 3, 4, 5), *figures(3), training
-    expected = expected_norm(*arguments)
-    x, grad, scale, bias, *rest = arguments
-    leaves = dict(x=x, scale=scale, bias=bias)
-    leaves[needed] = leaves[needed].clone().requires_grad_()
-    inplace_abn(*leaves.values(), *rest, 0.1, EPS, SLOPE).backward(grad)
-    ours = leaves[needed].grad.double()
-    torch.testing.assert_close(ours, getattr(expected, f'd{needed}'), rtol=1e-4, atol=1e-4)
-
-
 @pytest.mark.parametrize('function', [blur_pool, lambda x: gate_product(x, x[:, :, :1, :1])])
 def test_a_map_in_neither_layout_is_taken_too(function):
     x = batch(2, 6, 8, 10)[:, ::2, :, ::2]
@@ -231,53 +170,24 @@ def test_a_map_in_neither_layout_is_taken_too(function):
     assert function(x).is_contiguous()
 
 
-def test_a_norm_takes_a_map_in_neither_layout_too():
-    x, grad = batch(2, 6, 8, 10)[:, ::2, :, ::2], batch(2, 3, 8, 5)
-    arguments = grad, *figures(3), True
-    ours, same = run_norm(x, *arguments), run_norm(x.contiguous(), *arguments)
-    torch.testing.assert_close(ours.y, same.y)
-    torch.testing.assert_close(ours.dx, same.dx)
-
-
 @LAYOUTS
+@pytest.mark.parametrize('dtype', [torch.float32, *HALVES])
 @pytest.mark.parametrize('size', [(8, 8), (7, 9), (2, 2), (3, 2), (4, 67)])
-def test_the_blur_is_timms(size, layout, tiles, monkeypatch):
+def test_the_blur_is_timms(size, dtype, layout, tiles, monkeypatch):
     if size == (7, 9):  # as for a map of more values than 32 bits can count
         monkeypatch.setattr(triton_blur, '_WIDE', 0)
-    x = batch(2, 3, *size, layout=layout).requires_grad_()
+    x = batch(2, 3, *size, dtype=dtype, layout=layout).requires_grad_()
     theirs = x.detach().double().requires_grad_()
     y, expected = blur_pool(x), BlurPool2d(3).double().to(DEVICE)(theirs)
     grad = torch.randn_like(y)
     y.backward(grad)
     expected.backward(grad.double())
-    torch.testing.assert_close(y.double(), expected, rtol=1e-5, atol=1e-5)
-    torch.testing.assert_close(x.grad.double(), theirs.grad, rtol=1e-5, atol=1e-5)
+    assert y.dtype == x.grad.dtype == dtype
+    close = dict(rtol=max(torch.finfo(dtype).eps, 1e-5), atol=1e-5)
+    torch.testing.assert_close(y.double(), expected, **close)
+    torch.testing.assert_close(x.grad.double(), theirs.grad, **close)
     assert y.is_contiguous(memory_format=layout)
     assert x.grad.is_contiguous(memory_format=layout)
-
-
-@LAYOUTS
-@pytest.mark.parametrize('dtype', HALVES)
-def test_the_blur_rounds_once_in_half_precision(dtype, layout):
-    channels = 66 if layout == torch.channels_last else 3
-    x = batch(2, channels, 6, 5, dtype=dtype, layout=layout).requires_grad_()
-    theirs = x.detach().double().requires_grad_()
-    y, expected = blur_pool(x), BlurPool2d(channels).double().to(DEVICE)(theirs)
-    grad = torch.randn(2, channels, 3, 3).to(DEVICE, dtype)  # contiguous whatever the map's layout
-    y.backward(grad)
-    expected.backward(grad.double())
-    eps = torch.finfo(dtype).eps
-    assert y.dtype == x.grad.dtype == dtype
-    torch.testing.assert_close(y.double(), expected, rtol=eps, atol=1e-6)
-    torch.testing.assert_close(x.grad.double(), theirs.grad, rtol=eps, atol=1e-6)
-    assert x.grad.is_contiguous(memory_format=layout)
-
-
-def test_the_blur_keeps_nothing_for_backward():
-    kept = []
-    with torch.autograd.graph.saved_tensors_hooks(lambda t: kept.append(t) or t, lambda t: t):
-        blur_pool(batch(2, 3, 8, 8).requires_grad_())
-    assert not kept
 
 
 @LAYOUTS
@@ -299,15 +209,6 @@ def test_the_gate_is_a_product(shape, dtype, layout, tiles):
     assert ((gate.grad - dgate).abs() <= eps * dgate.abs() + 1e-6 * terms).all()
     assert product.is_contiguous(memory_format=layout)
     assert y.grad.is_contiguous(memory_format=layout)
-
-
-def test_a_gate_of_float32_widens_the_product_of_a_half_precision_map():
-    y = batch(2, 3, 4, 5, dtype=torch.bfloat16).requires_grad_()
-    gate = torch.rand(2, 3, 1, 1).to(DEVICE).requires_grad_()
-    product = gate_product(y, gate)
-    torch.testing.assert_close(product, y * gate)
-    product.sum().backward()
-    assert (y.grad.dtype, gate.grad.dtype) == (torch.bfloat16, torch.float32)
 
 
 @pytest.mark.parametrize(
@@ -349,10 +250,3 @@ def test_figures_of_other_channels_are_refused():
         InPlaceABN(4, backend='triton').to(DEVICE)(batch(2, 3, 4, 5))
     with pytest.raises(ValueError, match='none for'):
         gate_product(batch(2, 3, 4, 5), batch(2, 4, 1, 1))
-
-
-def test_a_changed_output_is_refused_and_not_a_wrong_gradient():
-    y = InPlaceABN(3, backend='triton').to(DEVICE)(batch(2, 3, 4, 5).requires_grad_())
-    y.add_(1)
-    with pytest.raises(RuntimeError, match='modified by an inplace operation'):
-        y.sum().backward()

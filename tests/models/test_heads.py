@@ -1,17 +1,12 @@
-import gc
-import weakref
-
 import pytest
 import timm
 import torch
-from mmdet.registry import MODELS
 from mmengine.model import BaseModel
 from torch import nn
 
 from tresnet_det import AsymmetricLoss, LinearClsHead
 from tresnet_det.checkpoints import load_head_weights
 from tresnet_det.errors import InputError, MissingFileError
-from tresnet_det.models import SoftmaxCrossEntropyLoss
 
 SOFTMAX = dict(type='SoftmaxCrossEntropyLoss')
 MULTI = dict(type='MultiLabelLoss', preset='bce', reduction='mean')
@@ -27,38 +22,6 @@ def test_logits_are_those_of_the_mean_over_the_image_in_both_layouts():
     expected = x.flatten(2).mean(2) @ head.fc.weight.T + head.fc.bias
     torch.testing.assert_close(head(x), expected)
     torch.testing.assert_close(head(x.to(memory_format=torch.channels_last)), expected)
-
-
-def test_the_last_of_several_feature_maps_is_taken():
-    head = linear()
-    maps = (torch.randn(2, 8, 8, 8), torch.randn(2, 16, 4, 4))
-    assert torch.equal(head(maps), head(maps[1]))
-    assert torch.equal(head(list(maps)), head(maps[1]))
-
-
-def test_the_loss_decides_how_logits_become_scores():
-    x = torch.randn(2, 16, 4, 4)
-    single, multi = linear(), linear(MULTI)
-    assert not single.multi_label
-    assert multi.multi_label
-    torch.testing.assert_close(single.predict(x), single(x).exp() / single(x).exp().sum(1)[:, None])
-    torch.testing.assert_close(multi.predict(x), 1 / (1 + (-multi(x)).exp()))
-
-
-def test_scores_and_losses_are_float32_under_autocast():
-    head, x = linear(), torch.randn(2, 16, 4, 4)
-    with torch.autocast('cpu', dtype=torch.bfloat16):
-        assert head(x).dtype == torch.bfloat16
-        assert head.predict(x).dtype == torch.float32
-        assert head.loss(x, torch.tensor([0, 1]))['loss'].dtype == torch.float32
-
-
-@pytest.mark.parametrize(('loss', 'labels'), [(SOFTMAX, [0, 4]), (MULTI, [[1, 0, 1, 0, -1]] * 2)])
-def test_loss_is_that_of_the_loss_module(loss, labels):
-    head, x, labels = linear(loss), torch.randn(2, 16, 4, 4), torch.tensor(labels)
-    losses = head.loss(x, labels)
-    assert [name for name in losses if 'loss' in name] == ['loss']  # what mmengine adds up
-    assert torch.equal(losses['loss'], MODELS.build(loss)(head(x), labels))
 
 
 @pytest.mark.parametrize('reduction', ['sum', 'batch_mean', 'mean'])
@@ -82,17 +45,6 @@ def test_dropout_works_in_training_only():
     assert not torch.equal(head(x), head(x))
     head.eval()
     assert torch.equal(head(x), head(x))
-
-
-def test_nothing_of_a_step_is_kept_alive():
-    head, x = linear(), torch.randn(2, 16, 4, 4, requires_grad=True)
-    logits = head(x)
-    loss = head.loss(x, torch.tensor([0, 1]))['loss']
-    nodes = [weakref.ref(logits), weakref.ref(loss)]
-    loss.backward()
-    del logits, loss
-    gc.collect()
-    assert [node() for node in nodes] == [None, None]
 
 
 def test_timms_classifier_is_read_and_classifies_alike(tmp_path):
@@ -169,10 +121,3 @@ def test_wrong_arguments_are_named_in_one_line(arguments, message):
 def test_a_feature_map_of_other_channels_is_an_error():
     with pytest.raises(InputError, match=r'takes \(N, 16, H, W\), the backbone gives \(2, 8, 4, 4'):
         linear()(torch.randn(2, 8, 4, 4))
-
-
-def test_labels_are_checked_against_the_heads_classes():
-    linear().check_labels(torch.tensor([4, 0]))
-    with pytest.raises(InputError, match='gt_label 5 is no class'):
-        linear().check_labels(torch.tensor([5]))
-    assert isinstance(linear().loss_module, SoftmaxCrossEntropyLoss)

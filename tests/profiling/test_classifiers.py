@@ -52,18 +52,12 @@ def test_the_models_are_compared_with_the_first_and_saved_as_they_come(tiny_spec
     assert saved[3] == str(rows)
 
 
-def test_counts_alone_take_no_time(tiny_spec, settings):
-    (row,) = compare([tiny_spec], settings, print, speed=False)
-    assert not any('img_per_s' in key or 'peak' in key for key in row)
-    assert row['parameters'] > 0
-
-
 def test_family_puts_published_accuracy_next_to_measured_speed(settings, monkeypatch, tmp_path):
-    published = {'tresnet_m@32': 80.8, 'timm:efficientnet_b0@32': 77.1}
+    published = {'torchvision:squeezenet1_1@32': 58.2, 'timm:lcnet_050@32': 63.1}
     for module in (modes.models, classifiers):
         monkeypatch.setattr(module, 'PUBLISHED_TOP1', published)
     result = modes.run_family(dataclasses.replace(settings, rounds=1), print)
-    assert '77.1 %' in format_table(result.rows, result.columns)
+    assert '63.1 %' in format_table(result.rows, result.columns)
     result.draw(tmp_path / 'family.png', title='Title', caption='machine')
     assert (tmp_path / 'family.png').read_bytes().startswith(b'\x89PNG')
 

@@ -27,18 +27,6 @@ TRAINING = Training(
 CLUSTER = Cluster(Link(100e9, 0), Link(10e9, 1e-3), gpus_per_node=8, overlap=0.3)
 
 
-def test_rings_worked_out_by_hand():
-    # Each of four sends 2 x 3/4 of 100 MB at 10 GB/s, 15 ms, in 6 hops of 10 microseconds.
-    link = Link(10e9, 10e-6)
-    assert planning.ring_seconds(100e6, 4, link) == pytest.approx(0.01506, rel=1e-12)
-    assert planning.ring_seconds(100e6, 4, link, messages=3) == pytest.approx(0.01518, rel=1e-12)
-    # In the node 2 x 7/8 of 100 MB at 100 GB/s, 1.75 ms. Between two nodes 2 x 1/2 of 100 MB at
-    # 10 GB/s, 10 ms, in 2 hops of 1 ms.
-    assert CLUSTER.all_reduce_seconds(100e6, 16) == pytest.approx(0.00175 + 0.010 + 0.002)
-    assert CLUSTER.all_reduce_seconds(100e6, 8) == pytest.approx(0.00175)
-    assert CLUSTER.all_reduce_seconds(100e6, 1) == 0
-
-
 def test_a_plan_for_sixteen_gpus_worked_out_by_hand():
     row = plan(TRAINING, MODEL, CLUSTER, 5000, 16, price=2.5)
     # 100 images at 5000/s: 20 ms, 13.33 of them backward. Sending: 1.75 + 10 ms, and 4 messages x

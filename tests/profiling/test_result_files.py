@@ -1,23 +1,6 @@
 import csv
 
-import pytest
-
 from tresnet_det.profiling import charts, report
-
-
-@pytest.mark.parametrize(
-    ('value', 'text'),
-    [
-        (1234.5, '1234'),
-        (123.4, '123'),
-        (12.34, '12.3'),
-        (1.234, '1.23'),
-        (0.012, '0.012'),
-        (8, '8'),
-    ],
-)
-def test_figures_have_three_digits(value, text):
-    assert report.figure(value) == text
 
 
 def test_the_table_shows_spreads_and_leaves_out_what_nobody_has():

@@ -1,13 +1,12 @@
-"""Deformable convolutions and attention through mmcv's own functions, against loops in float64."""
+"""Deformable convolutions and attention through mmcv's own functions, beside test_ops_compiled."""
 
 import pytest
 import torch
-from mmcv.ops import deform_conv2d, modulated_deform_conv2d
-from mmcv.ops.multi_scale_deform_attn import (
-    MultiScaleDeformableAttention,
-    MultiScaleDeformableAttnFunction,
-)
+from mmcv.cnn import build_conv_layer
+from mmcv.ops import ModulatedDeformConv2dPack, modulated_deform_conv2d
+from mmcv.ops.multi_scale_deform_attn import MultiScaleDeformableAttnFunction
 from torch.autograd import gradcheck
+from torchvision.ops import deform_conv2d
 
 # stride, padding, dilation, groups, deformable groups; height and width differ everywhere
 PLAIN = ((1, 1), (1, 1), (1, 1), 1, 1)
@@ -42,48 +41,24 @@ def sample(plane, y, x):
     return total
 
 
-def naive_deform(x, offset, mask, weight, bias, geometry):
-    stride, padding, dilation, groups, deform_groups = geometry
-    out_c, in_c, kh, kw = weight.shape
-    h, w = offset.shape[2:]
-    out = torch.zeros(len(x), out_c, h, w, dtype=torch.float64)
-    per_deform = x.size(1) // deform_groups
-    for n, o, i, j in torch.cartesian_prod(*map(torch.arange, out.shape)).tolist():
-        total = float(bias[o])
-        for c in range(in_c):
-            channel = o // (out_c // groups) * in_c + c
-            dg = channel // per_deform
-            for ki in range(kh):
-                for kj in range(kw):
-                    k = dg * kh * kw + ki * kw + kj
-                    y = i * stride[0] - padding[0] + ki * dilation[0] + offset[n, 2 * k, i, j]
-                    z = j * stride[1] - padding[1] + kj * dilation[1] + offset[n, 2 * k + 1, i, j]
-                    value = sample(x[n, channel], float(y), float(z))
-                    total += value * float(mask[n, k, i, j]) * float(weight[o, c, ki, kj])
-        out[n, o, i, j] = total
-    return out
+def test_modulated_deform_conv_without_a_bias_passes_gradcheck():
+    leaves = tuple(t.requires_grad_() for t in tensors(MIXED)[:4])
+    assert gradcheck(lambda *t: modulated_deform_conv2d(*t, None, *MIXED), leaves, fast_mode=True)
 
 
-def test_deform_conv_is_the_naive_loop():
-    x, offset, mask, weight, bias = (t[:1] for t in tensors(MIXED))
-    weight, bias = tensors(MIXED)[3:]
-    expected = naive_deform(x, offset, torch.ones_like(mask), weight, bias * 0, MIXED)
-    torch.testing.assert_close(deform_conv2d(x, offset, weight, *MIXED), expected)
-    expected = naive_deform(x, offset, mask, weight, bias, MIXED)
-    torch.testing.assert_close(
-        modulated_deform_conv2d(x, offset, mask, weight, bias, *MIXED), expected
+@pytest.mark.parametrize('name', ['DCN', 'DCNv2'])
+def test_a_deformable_layer_of_a_config_is_torchvisions_function_with_its_offsets(name):
+    layer = build_conv_layer(dict(type=name, deform_groups=2), 4, 6, 3, padding=1).double()
+    torch.nn.init.normal_(layer.conv_offset.weight, std=0.3)
+    x = torch.randn(2, 4, 6, 5, dtype=torch.float64)
+    offset, mask = layer.conv_offset(x), None
+    if isinstance(layer, ModulatedDeformConv2dPack):
+        first, second, mask = offset.chunk(3, dim=1)
+        offset, mask = torch.cat((first, second), dim=1), mask.sigmoid()
+    expected = deform_conv2d(
+        x, offset, layer.weight, getattr(layer, 'bias', None), padding=1, mask=mask
     )
-
-
-@pytest.mark.parametrize('with_bias', [True, False])
-@pytest.mark.parametrize('geometry', [PLAIN, MIXED])
-def test_modulated_deform_conv_passes_gradcheck(geometry, with_bias):
-    leaves = [t.requires_grad_() for t in tensors(geometry)]
-    if not with_bias:
-        leaves[4] = None
-    assert gradcheck(
-        lambda *t: modulated_deform_conv2d(*t, *geometry), tuple(leaves), fast_mode=True
-    )
+    torch.testing.assert_close(layer(x), expected)
 
 
 @pytest.mark.parametrize('dtype', [torch.float16, torch.bfloat16])
@@ -128,28 +103,3 @@ def test_deformable_attention_passes_gradcheck():
         leaves,
         fast_mode=True,
     )
-
-
-def test_deformable_attention_keeps_half_precision():
-    value, shapes, starts, where, weights = attention_inputs()
-    leaves = [t.half().requires_grad_() for t in (value, where, weights)]
-    out = MultiScaleDeformableAttnFunction.apply(leaves[0], shapes, starts, *leaves[1:], 64)
-    exact = MultiScaleDeformableAttnFunction.apply(
-        leaves[0].double(), shapes, starts, *(t.double() for t in leaves[1:]), 64
-    )
-    torch.testing.assert_close(out, exact.half(), rtol=2e-3, atol=2e-3)
-    out.sum().backward()
-    assert {t.grad.dtype for t in leaves} == {torch.float16}
-
-
-def test_the_attention_layer_runs_on_the_cpu():
-    layer = MultiScaleDeformableAttention(embed_dims=8, num_heads=2, num_levels=2, num_points=2)
-    _, shapes, starts, _, _ = attention_inputs()
-    out = layer(
-        torch.randn(5, 1, 8),
-        value=torch.randn(16, 1, 8),
-        reference_points=torch.rand(1, 5, 2, 2),
-        spatial_shapes=shapes,
-        level_start_index=starts,
-    )
-    assert out.shape == (5, 1, 8)

@@ -4,7 +4,7 @@ import math
 
 import pytest
 import torch
-from mmcv.ops import DeformRoIPoolPack, ModulatedDeformRoIPoolPack, deform_roi_pool
+from mmcv.ops import deform_roi_pool
 from torch.autograd import gradcheck
 
 SCALE, GAMMA, SIZE = 0.5, 0.1, (3, 2)
@@ -77,35 +77,3 @@ def test_deform_roi_pool_passes_gradcheck(ratio):
     assert gradcheck(
         lambda x: deform_roi_pool(x, ROIS, None, SIZE, SCALE, ratio, GAMMA), feature, fast_mode=True
     )
-
-
-@pytest.mark.parametrize('dtype', [torch.float32, torch.float16, torch.bfloat16])
-def test_deform_roi_pool_keeps_its_dtype(dtype):
-    feature, offset = (t.requires_grad_() for t in tensors(dtype))
-    out = deform_roi_pool(feature, ROIS.to(dtype), offset, SIZE, SCALE, 2, GAMMA)
-    rois = ROIS.to(dtype).double()
-    expected = naive_pool(feature.detach().double(), rois, offset.detach().double(), 2)
-    eps = torch.finfo(dtype).eps
-    torch.testing.assert_close(out, expected.to(dtype), rtol=4 * eps, atol=max(eps, 1e-5))
-    out.sum().backward()
-    assert feature.grad.dtype == offset.grad.dtype == dtype
-
-
-def test_no_regions_give_no_output_and_no_gradient():
-    feature = tensors()[0].requires_grad_()
-    out = deform_roi_pool(feature, ROIS[:0], None, SIZE, SCALE, 0, GAMMA)
-    assert out.shape == (0, 3, *SIZE)
-    out.sum().backward()
-    assert not feature.grad.any()
-
-
-@pytest.mark.parametrize('layer', [DeformRoIPoolPack, ModulatedDeformRoIPoolPack])
-def test_the_layers_begin_as_plain_pooling_and_train(layer):
-    pack = layer(SIZE, output_channels=3, deform_fc_channels=8, spatial_scale=SCALE)
-    feature, rois = tensors(torch.float32)[0], ROIS.float()
-    out = pack(feature, rois)
-    plain = deform_roi_pool(feature, rois, None, SIZE, SCALE, 0, GAMMA)
-    # the mask's sigmoid begins at a half
-    torch.testing.assert_close(out, plain * (0.5 if layer is ModulatedDeformRoIPoolPack else 1))
-    out.square().sum().backward()
-    assert pack.offset_fc[-1].weight.grad.abs().sum() > 0

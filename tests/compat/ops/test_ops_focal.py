@@ -3,7 +3,6 @@
 import pytest
 import torch
 from mmcv.ops import sigmoid_focal_loss, softmax_focal_loss
-from torch.autograd import gradcheck
 
 TARGET = torch.tensor([0, 2, 1, 3, 2])  # 3 is background, for three classes
 WEIGHT = torch.tensor([0.5, 2.0, 3.0], dtype=torch.float64)
@@ -41,13 +40,6 @@ def test_sigmoid_focal_loss_and_gradient_follow_the_formula(weight, reduction, g
     got.backward(upstream)
     expected.backward(upstream)
     torch.testing.assert_close(x.grad, y.grad)
-
-
-def test_sigmoid_focal_loss_passes_gradcheck():
-    def loss(x):
-        return sigmoid_focal_loss(x, TARGET, 1.5, 0.3, WEIGHT, 'none')
-
-    assert gradcheck(loss, logits(), fast_mode=True)
 
 
 @pytest.mark.parametrize('dtype', [torch.float32, torch.float16, torch.bfloat16])
