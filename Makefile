@@ -20,12 +20,14 @@ help:
 
 install: $(INSTALLED)  ## make .venv/ with the versions of constraints.txt, from wheels alone
 
-# uv takes a third of pip's time; pip serves where the package index does not have it.
+# uv takes a third of pip's time; pip serves where uv cannot be had, or does not get through.
+WHEELS := --quiet --only-binary :all:
+PACKAGES := -c constraints.txt -e '.[lite,test]'
 $(INSTALLED): setup.py pyproject.toml constraints.txt
 	$(PYTHON) -m venv $(VENV)
-	if $(BIN)/python -m pip install --quiet --only-binary :all: uv; \
-	then installer='-m uv pip install --python $(BIN)/python'; else installer='-m pip install'; fi; \
-	$(BIN)/python $$installer --quiet --only-binary :all: -c constraints.txt -e '.[lite,test]'
+	$(BIN)/python -m pip install $(WHEELS) uv \
+	&& $(BIN)/python -m uv pip install --python $(BIN)/python $(WHEELS) $(PACKAGES) \
+	|| $(BIN)/python -m pip install $(WHEELS) $(PACKAGES)
 	touch $@
 
 demo: $(INSTALLED)  ## train a small FCOS-TResNet on embedded data, measure it, draw what it finds

@@ -16,10 +16,9 @@ from typing import Any
 
 import numpy as np
 import torch
-from mmdet.evaluation import CocoMetric
 from mmengine.logging import MMLogger
 
-from tresnet_det.cli.run import run_tool
+from tresnet_det.cli.command_line import run_tool
 from tresnet_det.errors import InputError
 from tresnet_det.evaluation import CocoTwelveMetric
 from tresnet_det.profiling.report import Column, describe, format_table, write_csv
@@ -120,6 +119,8 @@ def _boxes(rng: np.random.Generator, count: int) -> np.ndarray:
 def build_metric(who: str, ann_file: str) -> Any:
     """Return a metric: MMDetection's own, or ours by a backend."""
     if who == 'mmdet':
+        from mmdet.evaluation import CocoMetric  # not before our package, which prepares its stack
+
         metric = CocoMetric(ann_file=ann_file, proposal_nums=(1, 10, 100), classwise=True)
     else:
         metric = CocoTwelveMetric(ann_file=ann_file, backend=who)

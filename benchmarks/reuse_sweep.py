@@ -3,7 +3,7 @@
 python benchmarks/reuse_sweep.py --data-root data/coco            # all of configs/reuse
 python benchmarks/reuse_sweep.py --data-root data/coco --arch m --size 512 --out sweep.csv
 
-Every detector is its config's own, from random weights and with all stages learning, as the
+Every detector is its config's own, from scratch and with all stages learning, as the
 question is whether it runs. The images are scaled to --size; random croppings and mosaics are
 skipped. Where mmcv has no compiled operators, those of tresnet_det.compat are what is tested.
 """
@@ -24,9 +24,8 @@ from mmengine.registry import init_default_scope
 from torch import nn
 
 from tresnet_det import datasets, evaluation  # noqa: F401  (registers what a config may name)
-from tresnet_det.cli.arguments import out_file
+from tresnet_det.cli.command_line import out_file, run_tool
 from tresnet_det.cli.failures import one_line
-from tresnet_det.cli.run import run_tool
 from tresnet_det.compat.mmcv_install import has_compiled_ops
 from tresnet_det.engine import config as edit
 from tresnet_det.engine.building import config_errors
@@ -130,7 +129,7 @@ def check_detector(
 
 
 def prepare(cfg: Config, size: int, images: int) -> None:
-    """Make a config from random weights, of few and small images, that keeps all predictions."""
+    """Make a config from scratch, of few and small images, that keeps all predictions."""
     edit.use_random_weights(cfg)
     # Frozen at zero, the last norm of a branch would keep the rest of it from any gradient.
     norm = cfg.model.backbone.get('norm_cfg')
@@ -214,9 +213,9 @@ class DetectorRun:
             metric = METRICS.build(self.cfg.val_evaluator)
         metric.dataset_meta = DATASETS.build(self.cfg.val_dataloader.dataset).metainfo
         metric.process({}, [sample.to_dict() for sample in self.samples])
-        figures = metric.evaluate(size=len(self.samples))
+        metrics = metric.evaluate(size=len(self.samples))
         for kind in self.kinds:
-            value = figures.get(f'coco/{kind}_mAP')
+            value = metrics.get(f'coco/{kind}_mAP')
             require(value is not None and 0 <= value <= 1, f'coco/{kind}_mAP is {value}')
 
 

@@ -1,4 +1,4 @@
-# The twin of fcos_tresnet_m.py: the same recipe, another backbone and that backbone's own input.
+# Baseline for fcos_tresnet_m.py: the same recipe, another backbone and that backbone's own input.
 _base_ = 'fcos_tresnet_m.py'
 
 model = dict(

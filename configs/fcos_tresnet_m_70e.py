@@ -1,5 +1,5 @@
 # The long schedule behind the paper's detection table (FCOS, 44.0 mAP with TResNet-M against 42.8
-# with ResNet-50, the paper's figures): about 70 epochs of SGD at 48 images per step, a tenth of the
+# with ResNet-50, the paper's results): about 70 epochs of SGD at 48 images per step, a tenth of the
 # learning rate after epochs 40 and 60, and more augmentation than the 12-epoch schedule. The paper
 # does not print its augmentation; multi-scale and colour are this project's choice.
 _base_ = 'fcos_tresnet_m.py'

@@ -1,4 +1,4 @@
-# TResNet-M on ImageNet-1k from random weights by the paper's recipe. The paper's figure for it is
+# TResNet-M on ImageNet-1k from scratch by the paper's recipe. The paper's result for it is
 # 80.8 % top-1 at 224 pixels.
 _base_ = [
     '_base_/classifier.py',

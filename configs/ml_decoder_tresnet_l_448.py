@@ -1,5 +1,5 @@
 # ML-Decoder (arXiv 2111.12933) on TResNet-L at 448 pixels: a query for each of the 80 classes, and
-# a cycle of 40 epochs. The paper's figure is 90.0 mAP, from ImageNet-21K weights.
+# a cycle of 40 epochs. The paper's result is 90.0 mAP, from ImageNet-21K weights.
 _base_ = 'multilabel_tresnet_l_448.py'
 
 model = dict(

@@ -1,4 +1,4 @@
-# ML-Decoder on TResNet-XL at 640 pixels. The paper's figure is 91.4 mAP, from ImageNet-21K weights.
+# ML-Decoder on TResNet-XL at 640 pixels. The paper's result is 91.4 mAP, from ImageNet-21K weights.
 _base_ = 'ml_decoder_tresnet_l_448.py'
 
 model = dict(

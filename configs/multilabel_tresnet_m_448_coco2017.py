@@ -1,4 +1,4 @@
-# The same on the 2017 split, which detection trains on: data/coco/ as tools/get_coco.py brings it.
+# The same on the 2017 split, which detection trains on: data/coco/ as tools/get_coco.py leaves it.
 _base_ = 'multilabel_tresnet_m_448.py'
 
 train_dataloader = dict(

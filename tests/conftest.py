@@ -75,7 +75,7 @@ def project_root() -> Path:
 
 @pytest.fixture(scope='session')
 def real_data() -> Path:
-    """The folder of real photographs; the test is skipped, saying so, where it is absent."""
+    """The folder of real images; the test is skipped, saying so, where it is absent."""
     folder = Path(os.environ.get('TRESNET_DET_DATA', ROOT.parent / 'shared' / 'data'))
     if not folder.is_dir():
         pytest.skip(f'no real data at {folder}: set TRESNET_DET_DATA')

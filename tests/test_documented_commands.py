@@ -7,6 +7,7 @@ What no rule is known for fails: add the rule, or write what can be checked.
 
 import argparse
 import ast
+import functools
 import os
 import re
 import runpy
@@ -39,7 +40,7 @@ FENCE = re.compile(r'^( *)```(\w*)\n(.*?)^\1```$', re.MULTILINE | re.DOTALL)
 SPAN = re.compile(r'`([^`\n]+)`')
 PROGRAMS = ('python', 'pip', 'make', 'pytest', 'torchrun', 'srun', 'tensorboard')
 NO_CODE = ('text', 'json', 'csv')  # formulas, files, and what a program prints
-# Of the shell or the system: that they are there is all there is to check.
+# Of the shell or the system: only known names are checked.
 SYSTEM = {'cd', 'cp', 'curl', 'du', 'export', 'git', 'kill', 'ls', 'nvidia-smi', 'sbatch', 'source'}
 # Python blocks that need a training's files, by a text in them: their imports are checked.
 NEEDS_FILES = ('work_dirs/', 'data/', 'FILE', 'CHECKPOINT')
@@ -77,7 +78,7 @@ def find_pieces() -> Iterator[Piece]:
 
 
 def split_commands(code: str) -> list[list[str]]:
-    """Return the words of each command; one may go on over lines by quotes or a backslash."""
+    """Return the words of each command; one may continue over lines by quotes or a backslash."""
     commands, pending = [], ''
     for line in code.splitlines():
         pending += line
@@ -174,6 +175,9 @@ def check_command(words: list[str], monkeypatch: pytest.MonkeyPatch) -> None:
         assert program in SYSTEM | {'build', 'tensorboard'}, f'no rule for {program}'
 
 
+parse_config = functools.cache(load_config)  # relative to the clone, where commands are checked
+
+
 class Parsed(BaseException):
     """Ends a program when it has understood its command line."""
 
@@ -203,11 +207,11 @@ def check_python(arguments: list[str], monkeypatch: pytest.MonkeyPatch) -> None:
         runpy.run_path(script, run_name='__main__')
     for option in options:
         if option.endswith('.py') and ('/' in option or '::' in option):
-            load_config(option)
+            parse_config(option)
 
 
 def check_pip(arguments: list[str], monkeypatch: pytest.MonkeyPatch) -> None:
-    """Hold the extras against setup.py's, and the rest for requirements."""
+    """Check the extras against setup.py's, and the rest as requirements."""
     known = {}
     monkeypatch.setattr(setuptools, 'setup', known.update)
     runpy.run_path('setup.py')

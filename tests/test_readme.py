@@ -1,4 +1,4 @@
-"""What the README states in figures, held against the models and against timm's own registry."""
+"""The numbers of the README, checked against the models and against timm's own registry."""
 
 import csv
 import re
@@ -7,6 +7,7 @@ import pytest
 import timm
 
 from tresnet_det import TResNet
+from tresnet_det.engine import config as edit
 
 ROW = re.compile(
     r'^\| `timm://(?P<name>\S+)` \| `(?P<arch>\w+)` \| (?P<size>\d+) \| (?P<classes>\d+) '
@@ -44,11 +45,27 @@ def test_sizes_classes_and_parameters_of_the_weights_are_those_of_the_models(rea
         assert f'{millions:.1f}' == row['parameters'], row['name']
 
 
-def test_its_files_and_configs_are_there(readme, project_root):
+def test_its_files_and_configs_exist(readme, project_root):
     for target in re.findall(r'\]\((?!http)([^)#]+)\)', readme):
         assert (project_root / target).exists(), target
     for script in set(re.findall(r'python (tools/\w+\.py)', readme)):
         assert (project_root / script).is_file(), script
+
+
+def test_the_config_for_your_own_data_reaches_every_loader_and_evaluator(
+    readme, project_root, tmp_path
+):
+    (code,) = [c for c in re.findall(r'```python\n(.*?)```', readme, re.DOTALL) if 'mine' in c]
+    path = tmp_path / 'mine.py'
+    path.write_text(code.replace("'configs/", f"'{project_root}/configs/"))
+    cfg = edit.load_config(path)
+    assert edit.get_num_classes(cfg) == 2
+    for name in ('train', 'val', 'test'):
+        dataset = cfg[f'{name}_dataloader'].dataset
+        assert (dataset.type, dataset.data_root) == ('CocoDataset', 'data/mine/')
+        assert dataset.metainfo.classes == ('cat', 'dog')
+    assert cfg.test_evaluator.type == 'CocoTwelveMetric'
+    assert cfg.test_evaluator.ann_file == 'data/mine/val.json'
 
 
 def measured(project_root, name):
@@ -67,18 +84,18 @@ def ratio(row, what):
     return f'{median:.2f} ({low:.2f} - {high:.2f})'
 
 
-def test_memory_and_speed_are_the_figures_of_the_benchmarks(readme, project_root):
+def test_memory_and_speed_are_those_of_the_benchmarks(readme, project_root):
     text = ' '.join(readme.split())
     rows = measured(project_root, 'readme_cpu')
     ours, timms, resnet = (kept(rows[n]) for n in ('tresnet_m', 'timm:tresnet_m', 'timm:resnet50'))
-    assert f"keeps {ours} MiB per image for the backward pass, timm's {timms}, ResNet-50" in text
-    assert f'ResNet-50 {resnet}.' in text
+    memory = f"MiB per image: TResNet-M {ours}, timm's {timms}, ResNet-50 {resnet}."
+    assert f'Activation memory, {memory}' in text
     row = measured(project_root, 'timm_cpu')['tresnet_m']
     training, inference = (ratio(row, what) for what in ('training', 'inference'))
     assert f'trains at {training} and infers at {inference} times the speed' in text
 
 
-def test_the_page_on_performance_has_the_figures_of_the_benchmarks(project_root):
+def test_the_page_on_performance_has_the_numbers_of_the_benchmarks(project_root):
     page = (project_root / 'docs' / 'performance.md').read_text()
     row = measured(project_root, 'timm_cpu')['tresnet_m']
     for what in ('training', 'inference'):

@@ -1,4 +1,4 @@
-"""docs/troubleshooting.md quotes what the code says."""
+"""docs/troubleshooting.md quotes the messages of the code."""
 
 import re
 

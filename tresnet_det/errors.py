@@ -1,9 +1,12 @@
-"""The one kind of error that the tools turn into one line, and how such a line quotes things."""
+"""The error that tools turn into one line, what such a line quotes, and checks that raise it."""
 
+import math
 import reprlib
 import shlex
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
+from numbers import Integral, Real
 from pathlib import Path
+from typing import Any
 
 _SHORT = reprlib.Repr()  # also of values that refer to each other a billion times over
 _SHORT.maxstring = _SHORT.maxother = _SHORT.maxlong = 80
@@ -19,7 +22,7 @@ class InputError(ValueError):
 
 
 class MissingFileError(InputError, FileNotFoundError):
-    """A file or folder that the user named, or that a config needs, is not there."""
+    """A file or folder that the user named, or that a config needs, does not exist."""
 
 
 def few(names: Iterable[str], count: int = 4) -> str:
@@ -50,3 +53,36 @@ def shell_path(path: str | Path) -> str:
     return shlex.quote(
         str(path.relative_to(Path.cwd()) if path.is_relative_to(Path.cwd()) else path)
     )
+
+
+def check_whole(name: str, value: Any, least: int, most: int | None = None, why: str = '') -> None:
+    """Raise an InputError unless a value is a whole number from ``least`` to ``most``."""
+    is_whole = isinstance(value, Integral) and not isinstance(value, bool)
+    if not is_whole or int(value) < least or (most is not None and int(value) > most):
+        bounds = f'at least {least}' if most is None else f'from {least} to {most}{why}'
+        raise InputError(f'{name} must be {bounds}, a whole number: got {shown(value)}')
+
+
+def check_number(name: str, value: Any, least: float, below: float = math.inf) -> None:
+    """Raise an InputError unless a value is a number in ``[least, below)``."""
+    is_number = isinstance(value, Real) and not isinstance(value, bool)
+    if not is_number or not least <= float(value) < below:
+        raise InputError(f'{name} must be a number in [{least:g}, {below:g}), got {shown(value)}')
+
+
+def check_flag(name: str, value: object) -> None:
+    """Raise an InputError unless a value is True or False."""
+    if not isinstance(value, bool):
+        raise InputError(f'{name} must be True or False, got {shown(value)}')
+
+
+def check_init_cfg(init_cfg: object) -> None:
+    """Raise an InputError unless each config has a type, as mmengine's need; None has none."""
+    configs = init_cfg if isinstance(init_cfg, (list, tuple)) else [init_cfg]
+    for cfg in configs:
+        named = isinstance(cfg, Mapping) and isinstance(cfg.get('type'), (str, type))
+        if not named and init_cfg is not None:
+            raise InputError(
+                "init_cfg must be a dict with a type, as dict(type='Pretrained', checkpoint=FILE), "
+                f'or a list of such dicts: got {shown(cfg)}'
+            )

@@ -39,7 +39,7 @@ class Task:
             the best checkpoint is chosen.
         threshold: Score from which a prediction is shown; in [0, 1].
         drawn: Images in the figure of predictions that a test leaves.
-        config: Name of the config that a folder of one's own is trained with by default.
+        config: Name of the config that a folder of your own is trained with by default.
         children: Classes whose children are of this task: datasets and evaluators.
     """
 
@@ -142,10 +142,16 @@ def find_task(cfg: Config) -> Task:
     return _of_data(cfg) or DETECTION
 
 
-def find_model_task(model: Any) -> Task:
-    """Return the task of a model that is built, whatever wraps it."""
+def unwrapped(model: Any) -> Any:
+    """Return a model without what wraps it: for several processes, or test-time augmentation."""
     while is_model_wrapper(model) or isinstance(model, BaseTTAModel):
         model = model.module
+    return model
+
+
+def find_model_task(model: Any) -> Task:
+    """Return the task of a model that is built, whatever wraps it."""
+    model = unwrapped(model)
     if not isinstance(model, ImageClassifier):
         return DETECTION
     return MULTI_LABEL if getattr(model.head, 'multi_label', False) else SINGLE_LABEL

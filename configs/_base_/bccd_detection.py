@@ -1,8 +1,8 @@
-# BCCD, 364 photos of blood cells (https://github.com/Shenggan/BCCD_Dataset, MIT), at data/bccd/.
+# BCCD, 364 images of blood cells (https://github.com/Shenggan/BCCD_Dataset, MIT), at data/bccd/.
 # It comes as Pascal VOC; once: python tools/voc_to_coco.py data/bccd/BCCD data/bccd
 data_root = 'data/bccd/'
 metainfo = dict(classes=('Platelets', 'RBC', 'WBC'))
-scale = (256, 192)  # a third of the photos' 640x480: what a CPU learns in minutes
+scale = (256, 192)  # a third of the images' 640x480: what a CPU learns in minutes
 
 train_pipeline = [
     dict(type='LoadImage', on_error='raise'),

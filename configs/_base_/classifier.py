@@ -3,7 +3,7 @@ model = dict(
     type='ImageClassifier',
     data_preprocessor=dict(
         type='ClsDataPreprocessor',
-        # TResNet takes RGB in [0, 1]: no mean, no standard deviation. The data sets read RGB.
+        # TResNet takes RGB in [0, 1]: no mean, no standard deviation. The datasets read RGB.
         mean=[0, 0, 0],
         std=[255, 255, 255],
         bgr_to_rgb=False,

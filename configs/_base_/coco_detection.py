@@ -1,4 +1,4 @@
-# MS-COCO 2017 at data/coco/ (tools/get_coco.py brings it; --data-root DIR moves it).
+# MS-COCO 2017 at data/coco/ (tools/get_coco.py downloads it; --data-root DIR moves it).
 dataset_type = 'CocoDataset'
 data_root = 'data/coco/'
 

@@ -1,6 +1,6 @@
 # Which of MS-COCO's 80 classes are in an image: the 2014 split, on which the literature reports,
-# at data/coco/ (tools/get_coco.py --year 2014 brings it; --data-root DIR moves it). Images
-# without annotations are left out, as by the published protocol; filter_empty=False keeps them.
+# at data/coco/ (tools/get_coco.py --year 2014 downloads it; --data-root DIR moves it). Images
+# without annotations are skipped, as by the published protocol; filter_empty=False keeps them.
 data_root = 'data/coco/'
 
 train_pipeline = [

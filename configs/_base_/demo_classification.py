@@ -46,4 +46,5 @@ test_dataloader = val_dataloader
 # A list: it replaces the config's own, arguments and all.
 val_evaluator = [dict(type='AccuracyMetric')]
 test_evaluator = val_evaluator
-auto_scale_lr = dict(enable=True, base_batch_size=16)
+
+train_cfg = dict(max_epochs=8)

@@ -1,4 +1,4 @@
-# A few minutes of AdamW from random weights, for data of a few hundred images.
+# A few minutes of AdamW from scratch, for data of a few hundred images.
 train_cfg = dict(type='ResumableEpochTrainLoop', max_epochs=12, val_interval=3)
 val_cfg = dict(type='ValLoop')
 test_cfg = dict(type='TestLoop')

@@ -11,7 +11,7 @@ optim_wrapper = dict(
     optimizer=dict(type='SGDW', lr=0.02, momentum=0.9, nesterov=True, weight_decay=0.0005),
     paramwise_cfg=dict(
         flat_decay_mult=0.0,  # norms and biases
-        custom_keys={'head': dict(lr_mult=5.0)},  # which starts from random weights
+        custom_keys={'head': dict(lr_mult=5.0)},  # which is trained from scratch
     ),
 )
 param_scheduler = dict(type='WarmupCosineLR', by_epoch=False, warmup=0.1, eta_min_ratio=0.001)

@@ -1,5 +1,5 @@
 # Downsampling by convolutions of stride 2 instead of blurs. The published weights have the same
-# shapes but were trained with the blurs: from random weights.
+# shapes but were trained with the blurs: from scratch.
 _base_ = '../fcos_tresnet_m.py'
 
 model = dict(

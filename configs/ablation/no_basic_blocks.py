@@ -1,5 +1,5 @@
 # Bottlenecks in all four stages, as in ResNet-50, instead of basic blocks in the first two; the
-# depths stay those of TResNet-M. The published weights do not fit: from random weights.
+# depths stay those of TResNet-M. The published weights do not fit: from scratch.
 _base_ = '../fcos_tresnet_m.py'
 
 model = dict(

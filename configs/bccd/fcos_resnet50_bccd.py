@@ -1,4 +1,4 @@
-# The twin of fcos_tresnet_m_bccd.py: the same recipe, schedule and data, another backbone.
+# Baseline for fcos_tresnet_m_bccd.py: the same recipe, schedule and data, another backbone.
 _base_ = 'fcos_tresnet_m_bccd.py'
 
 model = dict(

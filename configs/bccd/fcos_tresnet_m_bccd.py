@@ -7,7 +7,7 @@ _base_ = [
 ]
 
 model = dict(
-    # From random weights: everything learns, and the norms learn their statistics.
+    # From scratch: everything learns, and the norms learn their statistics.
     backbone=dict(frozen_stages=-1, norm_eval=False, init_cfg=None),
     bbox_head=dict(num_classes=3),
 )

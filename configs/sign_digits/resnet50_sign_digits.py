@@ -1,4 +1,4 @@
-# The twin of tresnet_m_sign_digits.py: the same recipe, another backbone and that backbone's input.
+# Baseline for tresnet_m_sign_digits.py: the same recipe, another backbone, that backbone's input.
 _base_ = 'tresnet_m_sign_digits.py'
 
 model = dict(

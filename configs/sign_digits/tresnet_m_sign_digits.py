@@ -1,4 +1,4 @@
-# From random weights, in minutes on a CPU.
+# From scratch, in minutes on a CPU.
 _base_ = [
     '../_base_/classifier.py',
     '../_base_/sign_digits.py',

@@ -1,4 +1,4 @@
-# TResNet-L on the 102 classes of Oxford Flowers at 368 pixels. The paper's figure is 99.1 %. Its
+# TResNet-L on the 102 classes of Oxford Flowers at 368 pixels. The paper's result is 99.1 %. Its
 # training set has 1020 images; validation and test are torchvision's splits of those names.
 _base_ = 'tresnet_l_stanford_cars.py'
 

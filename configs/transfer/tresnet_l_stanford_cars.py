@@ -1,4 +1,4 @@
-# TResNet-L on Stanford Cars at 368 pixels, by torchvision's own data set. The paper's figure is
+# TResNet-L on Stanford Cars at 368 pixels, by torchvision's own dataset. The paper's result is
 # 96.0 %. torchvision cannot download this one any more; its documentation says what goes where.
 _base_ = 'tresnet_m_folders.py'
 

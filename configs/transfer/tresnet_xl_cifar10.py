@@ -1,4 +1,4 @@
-# TResNet-XL on CIFAR-10 at 224 pixels, by torchvision's own data set. The paper's figure is 99.0 %.
+# TResNet-XL on CIFAR-10 at 224 pixels, by torchvision's own dataset. The paper's result is 99.0 %.
 _base_ = 'tresnet_m_folders.py'
 
 data_root = 'data/cifar10/'

@@ -1,4 +1,4 @@
-# TResNet-XL on CIFAR-100 at 224 pixels. The paper's figure is 91.5 %.
+# TResNet-XL on CIFAR-100 at 224 pixels. The paper's result is 91.5 %.
 _base_ = 'tresnet_xl_cifar10.py'
 
 data_root = 'data/cifar100/'

@@ -27,14 +27,14 @@ def test_a_base_config_of_mmdet_is_found_without_pkg_resources(without_pkg_resou
     config.write_text("_base_ = 'mmdet::_base_/schedules/schedule_1x.py'")
     with pytest.raises(ImportError, match='pkg_resources'):
         Config.fromfile(config)
-    installed_path.mend_package_lookup()
+    installed_path.fix_package_lookup()
     assert Config.fromfile(config).train_cfg.max_epochs == 12
 
 
 def test_a_package_that_is_missing_still_says_so(without_pkg_resources, tmp_path):
     config = tmp_path / 'child.py'
     config.write_text("_base_ = 'mmrotate::a/b.py'")
-    installed_path.mend_package_lookup()
+    installed_path.fix_package_lookup()
     with pytest.raises(ModuleNotFoundError, match='mmrotate'):
         Config.fromfile(config)
     with pytest.raises(ModuleNotFoundError, match='no_such_package'):

@@ -6,6 +6,7 @@ from mmdet.registry import MODELS
 from mmdet.structures import DetDataSample
 from mmengine.registry import init_default_scope
 from mmengine.structures import InstanceData
+from parsed_configs import load
 from torch.utils.flop_counter import FlopCounterMode
 
 from tresnet_det.engine import config as edit
@@ -20,7 +21,7 @@ CONFIGS = {  # with the number of training images and the side that they are res
 
 
 def demo(name, full=False):
-    cfg = edit.load_config(f'tresnet_det::{name}')
+    cfg = load(name)
     edit.use_demo(cfg, edit.load_config(find_task(cfg).overlay), full)
     return cfg
 
@@ -54,7 +55,7 @@ def test_a_demo_trains_with_at_most_eight_tflop(name):
     [('fcos_resnet50.py', False), ('reuse/gfl_tresnet_m.py', False), ('fcos_tresnet_l.py', True)],
 )
 def test_other_networks_and_the_full_demo_keep_the_configs_own(name, full):
-    cfg, own = demo(name, full), edit.load_config(f'tresnet_det::{name}')
+    cfg, own = demo(name, full), load(name)
     edit.use_random_weights(own)
     edit.set_num_classes(own, 10)
     assert cfg.model == own.model

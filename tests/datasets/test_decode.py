@@ -106,10 +106,10 @@ def flip(data: bytes, at: int) -> bytes:
 
 
 BROKEN = {
-    'jpeg, cut short': (KINDS['jpeg'][:-100], 'does not decode'),
-    'png, cut short': (KINDS['png'][:-60], 'does not decode'),
+    'jpeg, truncated': (KINDS['jpeg'][:-100], 'does not decode'),
+    'png, truncated': (KINDS['png'][:-60], 'does not decode'),
     'png, one bit flipped': (flip(KINDS['png'], -30), 'does not decode'),
-    'webp, cut short': (KINDS['webp'][:-60], 'does not decode'),
+    'webp, truncated': (KINDS['webp'][:-60], 'does not decode'),
     'text': (b'<html>404 Not Found</html>', 'not an image that can be decoded'),
     'empty': (b'', 'an empty file'),
     'jpeg, start alone': (b'\xff\xd8', 'not an image'),
@@ -126,7 +126,7 @@ def test_what_is_no_image_is_named_in_one_line(tmp_path, kind):
 
 
 def test_a_missing_image_and_a_folder_are_named(tmp_path):
-    with pytest.raises(MissingFileError, match=r'gone\.jpg: the image is not there'):
+    with pytest.raises(MissingFileError, match=r'gone\.jpg: the image does not exist'):
         decode_rgb(tmp_path / 'gone.jpg')
     with pytest.raises(InputError, match=f'{tmp_path.name}: the image cannot be read'):
         decode_rgb(tmp_path)

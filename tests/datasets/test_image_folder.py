@@ -170,7 +170,7 @@ def test_a_list_that_is_no_text_is_named(flat):
         (dict(data_prefix=dict(img='nowhere')), MissingFileError, 'nowhere not found'),
         (dict(data_prefix=dict(img_path='cat')), InputError, r"'img_path': write .*dict\(img="),
         (dict(data_prefix=dict(img='dog')), InputError, 'dog: no class folders in it'),
-        (dict(ann_file='val.txt'), MissingFileError, r'label list .*val\.txt not found'),
+        (dict(ann_file='val.txt'), MissingFileError, r'annotation file .*val\.txt not found'),
         (dict(metainfo=dict(classes='cat')), MissingFileError, r"which is no file: .*\('cat',\)"),
         (dict(metainfo=dict(classes=('cats',))), InputError, r"'cats': did you mean 'cat'\?"),
         (dict(metainfo=dict(classes=('cat', 'cat'))), InputError, "'cat' more than once"),
@@ -256,7 +256,7 @@ def test_a_classifier_trains_on_it_and_is_measured(folders, tiny_arch):
         with torch.no_grad():
             for batch in data:
                 evaluator.process(model.val_step(batch), batch)
-        figures = evaluator.evaluate(5)
+        metrics = evaluator.evaluate(5)
     assert np.isfinite(loss.item())
-    assert set(figures) == {'accuracy/top1', 'accuracy/top5'}
-    assert figures['accuracy/top5'] == 100
+    assert set(metrics) == {'accuracy/top1', 'accuracy/top5'}
+    assert metrics['accuracy/top5'] == 100

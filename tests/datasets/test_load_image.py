@@ -105,8 +105,8 @@ def test_it_is_registered_for_configs_and_says_what_it_is():
 
 
 BROKEN = {
-    'cut.jpg': (WHOLE['jpeg'][:900], 'cut short'),
-    'cut.png': (WHOLE['png'][:900], 'cut short'),
+    'cut.jpg': (WHOLE['jpeg'][:900], 'truncated'),
+    'cut.png': (WHOLE['png'][:900], 'truncated'),
     'text.jpg': (b'<html>not found</html>', 'not an image'),
     'empty.jpg': (b'', 'empty file'),
 }
@@ -127,7 +127,7 @@ def test_broken_images_are_named_with_the_way_on(tmp_path, name):
 
 
 def test_missing_images_and_folders_are_named(tmp_path):
-    with pytest.raises(MissingFileError, match='gone.jpg: the image is not there'):
+    with pytest.raises(MissingFileError, match='gone.jpg: the image does not exist'):
         LoadImage()({'img_path': str(tmp_path / 'gone.jpg')})
     with pytest.raises(InputError, match='cannot be read'):
         LoadImage()({'img_path': str(tmp_path)})

@@ -195,7 +195,7 @@ def test_a_broken_csv_is_named_with_its_row(images, text, classes, message):
 def test_csv_that_is_missing_or_no_text_is_named(images):
     with pytest.raises(InputError, match='no text at byte .*save it as UTF-8'):
         from_csv(images, 'file,label\na.png,Käfer\n', encoding='latin-1')
-    with pytest.raises(MissingFileError, match=r'label file .*no\.csv not found'):
+    with pytest.raises(MissingFileError, match=r'annotation file .*no\.csv not found'):
         MultiLabelDataset(str(images), 'no.csv', dict(img='img'))
     with pytest.raises(InputError, match=r'labels\.txt must be a \.json .* or \.csv'):
         MultiLabelDataset(str(images), 'labels.txt', dict(img='img'))

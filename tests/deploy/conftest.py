@@ -134,7 +134,7 @@ def ml_decoder_file(export_classifier):
 
 @pytest.fixture(scope='session')
 def files(tmp_path_factory):
-    """Three PNG files of different shapes, smooth as photographs are."""
+    """Three PNG files of different shapes, smooth as real images are."""
     rng, folder, paths = np.random.default_rng(0), tmp_path_factory.mktemp('files'), []
     for number, (height, width) in enumerate([(120, 200), (230, 150), (90, 90)]):
         coarse = rng.integers(256, size=(height // 8, width // 8, 3), dtype=np.uint8)

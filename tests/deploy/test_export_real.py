@@ -1,4 +1,4 @@
-"""FCOS on TResNet-M on real photos, small ones: from file to boxes, in onnxruntime and PyTorch."""
+"""FCOS on TResNet-M on real images, small ones: from file to boxes, in onnxruntime and PyTorch."""
 
 import pytest
 

@@ -72,7 +72,7 @@ def test_files_hold_no_path_of_this_machine(classifier_file, project_root, tmp_p
     assert not any(str(project_root).encode() in content for content in contents)
 
 
-class Suppression(nn.Module):
+class Nms(nn.Module):
     def forward(self, boxes, scores):
         return suppress(boxes, scores, 0.5, 7)
 
@@ -83,7 +83,7 @@ def test_nms_in_onnx_is_torchvisions_of_each_image(tmp_path):
     scores = torch.rand(3, 50) * torch.tensor([1.0, 1.0, 0.0])[:, None]  # the last has none
     path, batch = tmp_path / 'nms.onnx', torch.export.Dim('batch')
     torch.onnx.export(
-        torch.export.export(Suppression(), (boxes, scores), dynamic_shapes=[{0: batch}] * 2),
+        torch.export.export(Nms(), (boxes, scores), dynamic_shapes=[{0: batch}] * 2),
         custom_translation_table=ONNX_TRANSLATIONS,
         opset_version=18,
         verbose=False,

@@ -18,9 +18,8 @@ from mmengine.hooks import Hook
 from mmengine.model import MMDistributedDataParallel
 from mmengine.registry import init_default_scope
 from mmengine.runner import Runner
-from torch.utils.data import Dataset
 
-from tresnet_det.cli import run
+from tresnet_det.cli import command_line
 from tresnet_det.datasets import stack_samples
 from tresnet_det.engine import config as edit
 from tresnet_det.engine import processes
@@ -30,7 +29,7 @@ from tresnet_det.tasks import find_task
 
 def run_tool(name, *arguments):
     sys.argv = [f'{name}.py', *map(str, arguments)]
-    run.run_tool(import_module(f'tresnet_det.cli.{name}').main)
+    command_line.run_tool(import_module(f'tresnet_det.cli.{name}').main)
 
 
 @HOOKS.register_module()
@@ -114,30 +113,11 @@ def take_steps(config, rank=0, count=1):
     return dict(losses=losses, gradients=gradients, state=model.state_dict())
 
 
-class Numbers(Dataset):
-    """Images that are only their numbers."""
-
-    def __init__(self, count):
-        self.count = count
-
-    def __len__(self):
-        return self.count
-
-    def __getitem__(self, index):
-        return index
-
-
 def evaluate(count, ann_file):
     """Return the results of every metric on ``count`` images, of this process's share of them."""
-    loader = Runner.build_dataloader(
-        dict(
-            dataset=Numbers(count),
-            batch_size=2,
-            num_workers=0,
-            sampler=dict(type='DefaultSampler', shuffle=False),
-            collate_fn=dict(type='pseudo_collate'),
-        )
-    )
+    sampler = dict(type='DefaultSampler', shuffle=False)
+    loader = dict(dataset=range(count), batch_size=2, num_workers=0, sampler=sampler)
+    loader = Runner.build_dataloader(loader)
     metrics = {
         'coco': CocoTwelveMetric(ann_file),
         'multilabel': MultiLabelMetric(best_thresholds=True),

@@ -1,5 +1,7 @@
 """A real runner on a model of three layers, so that hooks meet mmengine as it is."""
 
+import copy
+import itertools
 import logging
 
 import pytest
@@ -10,7 +12,7 @@ from mmengine.runner import Runner
 from torch import nn
 
 import tresnet_det  # noqa: F401  (prepares the stack before MMDetection is imported)
-import tresnet_det.engine  # noqa: F401  (registers the hooks)
+from tresnet_det.engine import config as edit
 
 
 class Sample:
@@ -20,23 +22,12 @@ class Sample:
         self.img_path = img_path
 
 
-class Norm(nn.Module):
-    """A norm of the name that the notation gives it."""
-
-    def __init__(self, name):
-        super().__init__()
-        self.add_module(name, nn.BatchNorm1d(4))
-
-    def forward(self, x):
-        return next(self.children())(x)
-
-
 class Toy(BaseModel):
-    def __init__(self, width=4, classes=3, norm='bn'):
+    def __init__(self, width=4, classes=3):
         super().__init__()
         self.stem = nn.Linear(2, width)
         self.body = nn.ModuleList([nn.Linear(width, width) for _ in range(30)])
-        self.norm = Norm(norm) if width == 4 else nn.Identity()
+        self.norm = nn.BatchNorm1d(4) if width == 4 else nn.Identity()
         self.head = nn.Linear(width, classes)
 
     def forward(self, inputs, data_samples=None, mode='loss'):
@@ -68,41 +59,32 @@ def dataset(bad=None):
 @pytest.fixture
 def build(tmp_path):
     """Make a runner of two epochs with four iterations each."""
-    made = []
+    made = itertools.count()
 
     def make(hooks, model=None, bad=None, epochs=2, val=True, evaluate_only=False, **more):
-        loader = {
-            'batch_size': 2,
-            'num_workers': 0,
-            'sampler': {'type': 'DefaultSampler', 'shuffle': False},
-            'collate_fn': {'type': 'pseudo_collate'},
-        }
-        settings = {'default_hooks': {'logger': {'type': 'LoggerHook', 'interval': 2}}}
+        sampler = dict(type='DefaultSampler', shuffle=False)
+        loader = dict(batch_size=2, num_workers=0, sampler=sampler)
+        settings = dict(default_hooks=dict(logger=dict(type='LoggerHook', interval=2)))
         if not evaluate_only:
+            settings |= dict(
+                train_dataloader=dict(loader, dataset=dataset(bad)),
+                train_cfg=dict(by_epoch=True, max_epochs=epochs),
+                optim_wrapper=dict(optimizer=dict(type='SGD', lr=0.01)),
+            )
+        for name in ('val', 'test') if val or evaluate_only else ():
             settings |= {
-                'train_dataloader': {**loader, 'dataset': dataset(bad)},
-                'train_cfg': {'by_epoch': True, 'max_epochs': epochs},
-                'optim_wrapper': {'optimizer': {'type': 'SGD', 'lr': 0.01}},
+                f'{name}_dataloader': dict(loader, dataset=dataset()),
+                f'{name}_cfg': {},
+                f'{name}_evaluator': [Count()],
             }
-        if val or evaluate_only:
-            settings |= {
-                'val_dataloader': {**loader, 'dataset': dataset()},
-                'val_cfg': {},
-                'val_evaluator': [Count()],
-                'test_dataloader': {**loader, 'dataset': dataset()},
-                'test_cfg': {},
-                'test_evaluator': [Count()],
-            }
-        runner = Runner(
+        return Runner(
             model=model or Toy(),
             work_dir=str(tmp_path / 'work'),
             custom_hooks=hooks,
-            experiment_name=f'{tmp_path.name}_{len(made)}',
+            experiment_name=f'{tmp_path.name}_{next(made)}',
             default_scope='mmdet',
             **{**settings, **more},
         )
-        made.append(runner)
-        return runner
 
     return make
 
@@ -124,3 +106,13 @@ def log():
 @pytest.fixture
 def toy():
     return Toy
+
+
+@pytest.fixture(scope='session')
+def _fcos():
+    return edit.load_config('tresnet_det::fcos_tresnet_m.py')
+
+
+@pytest.fixture
+def fcos(_fcos):
+    return copy.deepcopy(_fcos)

@@ -39,7 +39,7 @@ class Dropping(BaseModel):
     def __init__(self):
         super().__init__()
         self.layer = nn.Linear(4, 4)
-        self.seen = []
+        self.seen, self.drawn = [], []
 
     def forward(self, inputs, data_samples=None, mode='loss'):
         x = torch.stack(list(inputs))
@@ -47,7 +47,21 @@ class Dropping(BaseModel):
             return list(x)
         self.seen.append(x.clone())
         dropped = nn.functional.dropout(self.layer(x), 0.5)
-        return {'loss': dropped.square().mean() * (1 + random.random() + np.random.rand())}
+        self.drawn.append((random.random(), np.random.rand(), float(torch.rand(()))))
+        return {'loss': dropped.square().mean() * (1 + sum(self.drawn[-1]))}
+
+
+class BadGradient(torch.autograd.Function):
+    """The identity, whose gradient is ``value`` where it is larger than ``limit``."""
+
+    @staticmethod
+    def forward(ctx, x, limit, value):
+        ctx.limit, ctx.value = limit, value
+        return x.clone()
+
+    @staticmethod
+    def backward(ctx, grad):
+        return torch.where(grad.abs() > ctx.limit, ctx.value, grad), None, None
 
 
 class PulledError(Exception):
@@ -92,7 +106,7 @@ _started = itertools.count()
 
 def run(
     work_dir, stop=None, file=None, train=EPOCHS, interval=1, workers=0, hooks=(), dataset=None,
-    validate=False, seed=3, optim_wrapper=PLAIN, on_error='raise', more=None, **loader,
+    validate=False, seed=3, optim_wrapper=PLAIN, on_error='raise', more=None, model=None, **loader,
 ):  # fmt: skip
     """Train, or resume from a file in the work folder if one is named; return runner and model.
 
@@ -100,7 +114,7 @@ def run(
     what else is given the training loader's.
     """
     torch.manual_seed(0)  # whoever begins, begins with the same weights
-    model = Dropping()
+    model = model or Dropping()
     loader = {
         'batch_size': BATCH,
         'num_workers': workers,

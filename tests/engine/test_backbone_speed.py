@@ -12,7 +12,6 @@ from tresnet_det.errors import InputError
 
 EAGER = {'backend': 'aot_eager'}  # everything of torch.compile but the C++ compiler
 BOTH = {'channels_last': True, 'compile': EAGER}
-SETTINGS = [{'channels_last': True}, {'compile': EAGER}, BOTH]
 
 
 class Detector(BaseModel):
@@ -65,41 +64,16 @@ def outputs_and_gradients(backbone, x):
     return [*outputs, x.grad, *[p.grad for p in backbone.parameters()], *backbone.buffers()]
 
 
-@pytest.mark.parametrize(
-    ('training', 'settings'), [*((True, s) for s in SETTINGS), (False, SETTINGS[-1])]
-)
-def test_outputs_gradients_and_statistics_are_those_of_the_plain_backbone(
-    detector, training, settings
-):
+@pytest.mark.parametrize('training', [True, False])
+def test_outputs_gradients_and_statistics_are_those_of_the_plain_backbone(detector, training):
     detector.double().train(training)
     plain = copy.deepcopy(detector.backbone)
     x = torch.randn(2, 3, 64, 64, dtype=torch.float64)
     expected = outputs_and_gradients(plain, x)
-    found = outputs_and_gradients(changed(detector, **settings).backbone, x)
+    found = outputs_and_gradients(changed(detector, **BOTH).backbone, x)
     assert len(found) == len(expected)
     for a, b in zip(found, expected, strict=True):
         torch.testing.assert_close(a, b, rtol=1e-8, atol=1e-9)
-
-
-def test_channels_last_reaches_weights_and_features(detector):
-    changed(detector, channels_last=True)
-    for weight in detector.backbone.parameters():
-        assert weight.dim() != 4 or weight.is_contiguous(memory_format=torch.channels_last)
-    for feature in detector.backbone(torch.randn(2, 3, 64, 64)):
-        assert feature.is_contiguous(memory_format=torch.channels_last)
-
-
-def test_compile_takes_the_arguments_of_the_dict(detector):
-    graphs = []
-
-    def backend(graph, _):
-        graphs.append(graph)
-        return graph.forward
-
-    changed(detector.eval(), compile={'backend': backend})
-    with torch.no_grad():
-        detector.backbone(torch.randn(1, 3, 64, 64))
-    assert graphs
 
 
 def test_training_goes_as_without_the_hook(build, tiny_arch, detector):
@@ -124,15 +98,6 @@ def test_training_goes_as_without_the_hook(build, tiny_arch, detector):
     assert not torch.allclose(quick['state_dict']['head.weight'].float(), before)
 
 
-def test_second_run_finds_the_backbone_as_it_is(detector):
-    hook = BackboneSpeedHook(channels_last=True, compile=EAGER)
-    hook.before_run(Box(detector))
-    compiled = detector.backbone._compiled_call_impl
-    hook.before_run(Box(detector))
-    assert detector.backbone._compiled_call_impl is compiled
-    assert len(detector.backbone._forward_pre_hooks) == 1
-
-
 def test_test_and_checkpoint_loading_work_with_it(build, detector, tiny_arch, tmp_path):
     path = tmp_path / 'plain.pth'
     torch.save({'state_dict': detector.state_dict(), 'meta': {}}, path)
@@ -148,28 +113,15 @@ def test_test_and_checkpoint_loading_work_with_it(build, detector, tiny_arch, tm
 def test_wrapped_model_is_changed_inside(detector, tmp_path):
     dist.init_process_group('gloo', init_method=f'file://{tmp_path}/store', rank=0, world_size=1)
     try:
-        plain = copy.deepcopy(detector.double())
-        wrapped = changed(MMDistributedDataParallel(detector), channels_last=True, compile=EAGER)
-        points = [torch.full((2,), 0.1 * n) for n in range(1, 4)]
-        for model in (wrapped, plain):
-            for _ in range(2):  # DDP arranges its buckets again after the first
-                model.zero_grad()
-                model(points)['loss'].backward()
-        assert detector.layouts == [True, True]
-        for a, b in zip(detector.parameters(), plain.parameters(), strict=True):
-            torch.testing.assert_close(a.grad, b.grad, rtol=1e-8, atol=1e-9)
+        wrapped = changed(MMDistributedDataParallel(detector), channels_last=True)
+        wrapped([torch.full((2,), 0.1 * n) for n in range(1, 4)])['loss'].backward()
+        assert detector.layouts == [True]
     finally:
         dist.destroy_process_group()
 
 
-def test_model_without_a_backbone_is_refused_in_one_line(toy):
-    with pytest.raises(
-        InputError, match='^BackboneSpeedHook: Toy has no backbone: leave'
-    ) as caught:
+def test_a_model_without_a_backbone_and_a_setting_that_is_no_dict_are_refused(toy):
+    with pytest.raises(InputError, match='^BackboneSpeedHook: Toy has no backbone: leave'):
         changed(toy(), channels_last=True)
-    assert '\n' not in str(caught.value)
-
-
-def test_setting_that_is_no_dict_is_refused():
     with pytest.raises(InputError, match="compile='max-autotune' is not True, False or a dict"):
         BackboneSpeedHook(compile='max-autotune')

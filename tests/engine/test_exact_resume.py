@@ -15,7 +15,7 @@ from stoppable import BATCH, EPOCHS, IMAGES, ITERATIONS, PullThePlug
 from torch.utils.data import BatchSampler, Subset
 
 from tresnet_det.compat.checkpoint_io import load_checkpoint_file
-from tresnet_det.engine import resume
+from tresnet_det.engine import building
 from tresnet_det.errors import InputError, MissingFileError
 
 
@@ -57,7 +57,7 @@ def whole(tmp_path_factory):
 @pytest.mark.parametrize(
     ('stop', 'train'),
     # Of three epochs with four batches: in the middle of one, and between two.
-    [(1, 'epochs'), (6, 'epochs'), (8, 'epochs'), (6, 'iterations'), (8, 'iterations')],
+    [(6, 'epochs'), (8, 'epochs'), (6, 'iterations')],
 )
 def test_a_run_resumes_at_any_iteration_with_the_same_images(run, whole, tmp_path, stop, train):
     numbers = []
@@ -80,43 +80,17 @@ def test_a_run_resumes_at_any_iteration_with_the_same_images(run, whole, tmp_pat
         assert numbers == [divmod(number, 4) for number in range(stop, 12)]
 
 
-def test_a_training_by_iterations_on_a_sampler_without_end_reads_nothing_of_the_past(run, tmp_path):
-    settings = dict(train=ITERATIONS, sampler={'type': 'InfiniteSampler'})
-    _, whole, _ = run('whole', **settings)
-    run('cut', stop=PullThePlug(9), **settings)
-    _, ended, read = run('cut', file='iter_9.pth', **settings)
-    assert [x.tolist() for x in ended.seen] == [x.tolist() for x in whole.seen[9:]]
-    assert len(read.reads) == 3 * BATCH
-    assert_equal_ends(tmp_path / 'cut', tmp_path / 'whole', 'iter_12.pth')
-
-
 def test_neither_the_number_of_workers_nor_the_configs_seed_changes_anything(run, whole, tmp_path):
     """A config without a seed gets another one at each start: the interrupted run's counts."""
     folder, uninterrupted = whole['epochs']
+    noise = torch.cat(uninterrupted.seen)[:, 1:].flatten().tolist()
+    assert len(set(noise)) == len(noise) == 3 * IMAGES * 3  # another one each time
+    # Reading leaves the model's random numbers alone: dropout would draw the same in every batch.
+    assert len(set(uninterrupted.drawn)) == 12
     run('cut', stop=PullThePlug(6), workers=2)
     _, ended, _ = run('cut', file='iter_6.pth', workers=1, seed=77)
     assert [x.tolist() for x in ended.seen] == [x.tolist() for x in uninterrupted.seen[6:]]
     assert_equal_ends(tmp_path / 'cut', folder, 'iter_12.pth')
-
-
-def test_images_differ_from_epoch_to_epoch_and_from_batch_to_batch(whole):
-    _, model = whole['epochs']
-    noise = torch.cat(model.seen)[:, 1:].flatten().tolist()
-    assert len(set(noise)) == len(noise) == 3 * IMAGES * 3
-
-
-def test_reading_without_workers_leaves_the_models_random_numbers_alone(run):
-    """Otherwise dropout would draw the same in every batch; a short last batch may be dropped."""
-    drawn = []
-
-    class Draw(Hook):
-        def after_train_iter(self, runner, batch_idx, data_batch=None, outputs=None):
-            drawn.append((random.random(), np.random.rand(), float(torch.rand(()))))
-
-    runner, model, _ = run('whole', hooks=[Draw()], drop_last=True)
-    assert [len(batch) for batch in model.seen] == [BATCH] * 9
-    assert len(runner.train_dataloader) == 3
-    assert len(set(drawn)) == 9
 
 
 class Listed(BaseDataset):
@@ -138,21 +112,6 @@ def make_listed():
     return Listed(pipeline=[draw], serialize_data=False)
 
 
-WRAPPED = {
-    'concatenated': lambda: ConcatDataset([make_listed(), make_listed()]),
-    'class-balanced': lambda: ClassBalancedDataset(make_listed(), 0.9),
-    'a torch subset': lambda: Subset(make_listed(), [4, 3, 2, 1, 0, 1, 2]),
-}
-
-
-@pytest.mark.parametrize('kind', WRAPPED)
-def test_wrapped_datasets_resume_too(run, kind):
-    _, whole, _ = run('whole', dataset=WRAPPED[kind]())
-    run('cut', stop=PullThePlug(4), dataset=WRAPPED[kind]())
-    _, ended, _ = run('cut', file='iter_4.pth', dataset=WRAPPED[kind]())
-    assert [x.tolist() for x in ended.seen] == [x.tolist() for x in whole.seen[4:]]
-
-
 class FirstHalvesLast(BatchSampler):
     """A batch sampler whose batches are not consecutive pieces of the sampler's order."""
 
@@ -164,13 +123,32 @@ class FirstHalvesLast(BatchSampler):
         yield from batches[2:] + batches[:2]
 
 
-def test_a_batch_sampler_of_the_configs_own_is_entered_in_its_middle(run):
-    settings = dict(batch_sampler={'type': FirstHalvesLast})
-    _, whole, _ = run('whole', **settings)
-    assert len(whole.seen[1]) == 1  # the last of the sampler's own
-    run('cut', stop=PullThePlug(6), **settings)
-    _, ended, _ = run('cut', file='iter_6.pth', **settings)
-    assert [x.tolist() for x in ended.seen] == [x.tolist() for x in whole.seen[6:]]
+SETTINGS = {
+    'a sampler without end': dict(train=ITERATIONS, sampler={'type': 'InfiniteSampler'}),
+    "the config's own batch sampler": dict(batch_sampler={'type': FirstHalvesLast}),
+    'no short batch': dict(drop_last=True),
+    'accumulated gradients': dict(optim_wrapper={**stoppable.PLAIN, 'accumulative_counts': 3}),
+    'concatenated datasets': lambda: ConcatDataset([make_listed(), make_listed()]),
+    'a class-balanced dataset': lambda: ClassBalancedDataset(make_listed(), 0.9),
+    'a torch subset': lambda: Subset(make_listed(), [4, 3, 2, 1, 0, 1, 2]),
+}
+
+
+@pytest.mark.parametrize('kind', SETTINGS)
+def test_other_samplers_datasets_and_steps_resume_too(run, tmp_path, kind):
+    def settings():
+        chosen = SETTINGS[kind]
+        return dict(dataset=chosen()) if callable(chosen) else chosen
+
+    _, whole, _ = run('whole', **settings())
+    run('cut', stop=PullThePlug(5), **settings())
+    _, ended, read = run('cut', file='iter_5.pth', **settings())
+    assert [x.tolist() for x in ended.seen] == [x.tolist() for x in whole.seen[5:]]
+    assert_equal_ends(tmp_path / 'cut', tmp_path / 'whole', f'iter_{len(whole.seen)}.pth')
+    if kind == 'a sampler without end':  # nothing of the past is read
+        assert len(read.reads) == 7 * BATCH
+    gradients = load_checkpoint_file(tmp_path / 'cut/iter_5.pth')['resume']['gradients']
+    assert bool(gradients) == (kind == 'accumulated gradients')
 
 
 def test_an_interrupted_validation_is_made_up_for(run, tmp_path):
@@ -205,19 +183,6 @@ def test_early_stopping_counts_on(run, tmp_path):
     assert model.seen == []
     patient = dict(settings, hooks=[{**stopping, 'patience': 5}])
     assert run('cut', file='epoch_4.pth', **patient)[0].epoch == 6
-
-
-def test_gradients_that_are_being_accumulated_are_kept(run, tmp_path):
-    wrapper = {
-        'optimizer': {'type': 'SGD', 'lr': 0.01, 'momentum': 0.9},
-        'accumulative_counts': 3,
-    }
-    run('whole', optim_wrapper=wrapper)
-    run('cut', stop=PullThePlug(5), optim_wrapper=wrapper)
-    assert load_checkpoint_file(tmp_path / 'cut/iter_5.pth')['resume']['gradients']
-    assert not load_checkpoint_file(tmp_path / 'cut/iter_3.pth')['resume']['gradients']
-    run('cut', file='iter_5.pth', optim_wrapper=wrapper)
-    assert_equal_ends(tmp_path / 'cut', tmp_path / 'whole', 'iter_12.pth')
 
 
 def test_an_epoch_of_another_length_begins_again_and_says_so(run, log, tmp_path):
@@ -280,7 +245,7 @@ def test_a_damaged_last_checkpoint_is_named_and_the_newest_whole_one_taken(saved
     damage, reason = DAMAGES[what]
     damage(saved / 'epoch_3.pth')
     (saved / 'epoch_1.pth').touch()  # the newest by its time
-    assert resume.find_last_checkpoint(saved) == str(saved / 'epoch_2.pth')
+    assert building.find_last_checkpoint(saved) == str(saved / 'epoch_2.pth')
     said = capsys.readouterr()
     (line,) = (said.out + said.err).strip().splitlines()
     assert re.search(
@@ -290,37 +255,35 @@ def test_a_damaged_last_checkpoint_is_named_and_the_newest_whole_one_taken(saved
     )
 
 
-@pytest.mark.parametrize('record', ['', None])
-def test_an_empty_or_missing_record_is_made_up_for(saved, record, capsys):
+def test_an_empty_or_missing_record_is_made_up_for(saved, capsys):
     path = saved / 'last_checkpoint'
-    path.write_text('') if record == '' else path.unlink()
-    assert resume.find_last_checkpoint(saved) == str(saved / 'epoch_3.pth')
-    said = capsys.readouterr()
-    assert f'{path} is {"empty" if record == "" else "not there"}: taking' in said.out + said.err
+    for change, found in ((lambda: path.write_text(''), 'empty'), (path.unlink, 'not there')):
+        change()
+        assert building.find_last_checkpoint(saved) == str(saved / 'epoch_3.pth')
+        said = capsys.readouterr()
+        assert f'{path} is {found}: taking' in said.out + said.err
 
 
 def test_where_none_is_whole_it_is_an_error(saved):
     for path in saved.glob('*.pth'):
         cut_in_half(path)
     with pytest.raises(InputError, match='epoch_3.pth, .* is truncated, and no other checkpoint'):
-        resume.find_last_checkpoint(saved)
+        building.find_last_checkpoint(saved)
 
 
 def test_a_folder_without_checkpoints_has_none(tmp_path):
-    assert resume.find_last_checkpoint(tmp_path) is None
     cfg = Config(dict(work_dir=str(tmp_path), model=dict()))
-    assert resume.resume_from(cfg, 'auto') is None
+    assert building.resume_from(cfg, 'auto') is None
     with pytest.raises(MissingFileError, match='--resume: no checkpoint at'):
-        resume.resume_from(cfg, str(tmp_path))
+        building.resume_from(cfg, str(tmp_path))
 
 
-@pytest.mark.parametrize('gone', [True, False])
-def test_a_folder_that_was_moved_or_copied_has_its_own_checkpoints(saved, gone, capsys):
+def test_a_folder_that_was_copied_or_moved_has_its_own_checkpoints(saved, capsys):
     moved = saved.parent / 'moved'
     shutil.copytree(saved, moved)
-    if gone:
-        shutil.rmtree(saved)
-    assert resume.find_last_checkpoint(moved) == str(moved / 'epoch_3.pth')
+    assert building.find_last_checkpoint(moved) == str(moved / 'epoch_3.pth')
+    shutil.rmtree(saved)
+    assert building.find_last_checkpoint(moved) == str(moved / 'epoch_3.pth')
     assert capsys.readouterr().out == ''
 
 
@@ -329,14 +292,14 @@ def test_weights_without_an_optimiser_are_not_resumed(saved):
     del content['optimizer']
     torch.save(content, saved / 'epoch_3.pth')
     (saved / 'last_checkpoint').write_text('')
-    assert resume.find_last_checkpoint(saved) == str(saved / 'epoch_2.pth')
+    assert building.find_last_checkpoint(saved) == str(saved / 'epoch_2.pth')
 
 
 def test_a_damaged_file_that_is_named_is_refused_with_the_newest_whole_one(saved):
     flip_a_bit(saved / 'epoch_3.pth')
     cfg = Config(dict(work_dir=str(saved), model=dict()))
     with pytest.raises(InputError) as caught:
-        resume.resume_from(cfg, str(saved / 'epoch_3.pth'))
+        building.resume_from(cfg, str(saved / 'epoch_3.pth'))
     line = str(caught.value)
     assert line.startswith(f'--resume: {saved}/epoch_3.pth is damaged (the checksum')
     assert line.endswith(f'; the newest whole one next to it is {saved}/epoch_2.pth')

@@ -9,6 +9,8 @@ from mmdet.structures import DetDataSample
 from mmengine.structures import InstanceData
 from PIL import Image
 
+from tresnet_det.engine import PredictionsImageHook
+from tresnet_det.evaluation import sheets
 from tresnet_det.models.data_sample import ClsDataSample
 from tresnet_det.tasks import DETECTION, MULTI_LABEL, SINGLE_LABEL
 
@@ -58,7 +60,6 @@ def run_test(build, toy, log, tmp_path, monkeypatch):
             'batch_size': 2,
             'num_workers': 0,
             'sampler': {'type': 'DefaultSampler', 'shuffle': False},
-            'collate_fn': {'type': 'pseudo_collate'},
         }
         runner = build([hook], model=Finder(), evaluate_only=True, test_dataloader=loader)
         lines = log(runner)
@@ -75,54 +76,53 @@ def photo(tmp_path):
     return path
 
 
-@pytest.mark.parametrize('truth', [True, False])
-def test_first_images_of_a_test_are_drawn(run_test, photo, truth, monkeypatch):
-    from tresnet_det.evaluation import sheets
-
+@pytest.fixture
+def drawn(monkeypatch):
+    """What the hook asks to be drawn, by argument; it is drawn, too."""
     calls = []
-    draw = sheets.draw_predictions
-    monkeypatch.setattr(
-        sheets, 'draw_predictions', lambda *args, **more: calls.append(args) or draw(*args, **more)
-    )
-    path, lines = run_test([sample(photo, truth=truth)] * 5)
+    for name in ('draw_classifications', 'draw_predictions'):
+        draw = getattr(sheets, name)
+
+        def record(*args, draw=draw, **more):
+            calls.append(inspect.signature(draw).bind(*args, **more).arguments)
+            draw(*args, **more)
+
+        monkeypatch.setattr(sheets, name, record)
+    return calls
+
+
+@pytest.mark.parametrize(('truth', 'score_thr'), [(True, None), (False, 0)])
+def test_first_images_of_a_test_are_drawn(run_test, photo, truth, score_thr, drawn):
+    samples = [sample(photo, truth=truth)] * 5
+    path, lines = run_test(samples, {**HOOK, 'score_thr': score_thr})
     assert not any('could not be drawn' in line for line in lines)
-    ((paths, predictions, objects, classes, _),) = calls
+    (call,) = drawn
+    paths, predictions, objects, classes, *_ = call.values()
     assert paths == [str(photo)] * 3
     assert [p.labels.tolist() for p in predictions] == [[0]] * 3
     assert (objects is not None) == truth
     assert classes == ('cat', 'dog')
+    assert call['score_thr'] == (0.3 if score_thr is None else score_thr)
     pixels = np.asarray(Image.open(path))[..., :3]
-    grey = (pixels == 90).all(-1).sum()
-    blue = (pixels == (0x56, 0xB4, 0xE9)).all(-1).sum()
-    assert grey > 0.2 * pixels[..., 0].size
-    assert blue > 500
+    assert (pixels == 90).all(-1).sum() > 0.2 * pixels[..., 0].size
+    assert (pixels == (0x56, 0xB4, 0xE9)).all(-1).sum() > 500
 
 
 @pytest.mark.parametrize(
     ('samples', 'why'),
     [
-        ([sample('s3://bucket/a.jpg')], 'is not there'),
-        ([sample('/nowhere/a.jpg')], 'is not there'),
+        ([sample('s3://bucket/a.jpg')], 'does not exist'),
         ([sample('a.jpg', found=False)], 'pred_instances'),
         ([[sample('a.jpg'), sample('a.jpg')]], 'img_path'),
         ([torch.zeros(2)], ''),
-        ([scored('/nowhere/a.jpg', [0.9, 0.1], 0)], 'is not there'),
+        ([scored('/nowhere/a.jpg', [0.9, 0.1], 0)], 'does not exist'),
         ([scored('a.jpg', [0.9, 0.1, 0.0], 0)], 'scores must be'),
         ([scored('a.jpg', [float('nan'), 0.1], 0)], 'is NaN'),
         ([scored('a.jpg', [0.9, 0.1], 0), scored('a.jpg', [0.9, 0.1], [0, 1])], ''),
     ],
-    ids=[
-        'remote',
-        'missing',
-        'no instances',
-        'nested',
-        'tensors',
-        'classifier, missing',
-        'classifier, too few classes',
-        'classifier, NaN',
-        'classifier, mixed labels',
-    ],  # fmt: skip
-)
+    ids=['remote', 'no instances', 'nested', 'tensors', 'missing', 'too few classes', 'NaN',
+         'mixed labels'],
+)  # fmt: skip
 def test_image_that_cannot_be_drawn_is_a_warning(run_test, samples, why):
     path, lines = run_test(samples)
     (line,) = [line for line in lines if line.startswith('predictions.png could not be drawn')]
@@ -130,35 +130,18 @@ def test_image_that_cannot_be_drawn_is_a_warning(run_test, samples, why):
     assert not path.exists()
 
 
-@pytest.fixture
-def drawn(monkeypatch):
-    """What the hook asks to be drawn of a classifier, by argument; it is drawn, too."""
-    from tresnet_det.evaluation import sheets as module
-
-    calls = []
-    draw = module.draw_classifications
-    parameters = inspect.signature(draw)
-
-    def record(*args, **more):
-        calls.append(parameters.bind(*args, **more).arguments)
-        draw(*args, **more)
-
-    monkeypatch.setattr(module, 'draw_classifications', record)
-    return calls
-
-
 @pytest.mark.parametrize(
     ('scores', 'label', 'multi_label'),
     [
         ([0.9, 0.1], 0, False),
         ([0.9, 0.8], [1, -1], True),
-        ([0.9, 0.1], [1, 0], True),
         ([0.9, 0.1], None, False),
         ([0.9, 0.8], None, True),
     ],
 )
 def test_what_a_classifier_says_is_drawn(run_test, photo, drawn, scores, label, multi_label):
-    path, lines = run_test([scored(photo, scores, label)] * 2, multi_label=multi_label)
+    hook = HOOK if label is not None else {**HOOK, 'score_thr': 0.2}
+    path, lines = run_test([scored(photo, scores, label)] * 2, hook, multi_label=multi_label)
     assert not any('could not be drawn' in line for line in lines)
     (call,) = drawn
     assert call['image_paths'] == [str(photo)] * 2
@@ -167,7 +150,7 @@ def test_what_a_classifier_says_is_drawn(run_test, photo, drawn, scores, label, 
     assert label is None or call['labels'].tolist() == [label] * 2
     assert call['class_names'] == ('cat', 'dog')
     assert call['multi_label'] == multi_label
-    assert call['threshold'] == (0.5 if multi_label else 0.0)
+    assert call['threshold'] == (0.2 if label is None else 0.5 if multi_label else 0.0)
     pixels = np.asarray(Image.open(path))[..., :3]
     assert (pixels == 90).all(-1).sum() > 10_000
 
@@ -182,27 +165,11 @@ def test_images_of_a_classifier_are_from_first_to_last(run_test, tmp_path, drawn
 
 @pytest.mark.parametrize('count', [1, 9])
 def test_limit_none_draws_24_of_a_classifier_and_12_of_a_detector(run_test, photo, drawn, count):
-    from tresnet_det.engine import PredictionsImageHook
-
     hook = PredictionsImageHook()
     run_test([scored(photo, [0.9, 0.1], 0)] * 3 * count, hook)
     assert len(drawn[0]['image_paths']) == min(24, 3 * count)
     run_test([sample(photo)] * 2 * count, hook)
-    assert len(hook.samples) == min(12, 2 * count)
-
-
-@pytest.mark.parametrize(('given', 'of_detector', 'of_classifier'), [(None, 0.3, 0.5), (0, 0, 0)])
-def test_score_thr(run_test, photo, drawn, monkeypatch, given, of_detector, of_classifier):
-    from tresnet_det.evaluation import sheets
-
-    thresholds = []
-    monkeypatch.setattr(
-        sheets, 'draw_predictions', lambda *args, score_thr, **more: thresholds.append(score_thr)
-    )
-    run_test([sample(photo)], {**HOOK, 'score_thr': given})
-    run_test([scored(photo, [0.4, 0.1], [1, 0])], {**HOOK, 'score_thr': given}, multi_label=True)
-    assert thresholds == [of_detector]
-    assert drawn[0]['threshold'] == of_classifier
+    assert len(drawn[1]['image_paths']) == min(12, 2 * count)
 
 
 def test_other_processes_draw_nothing(run_test, photo, monkeypatch):

@@ -74,31 +74,18 @@ def test_another_arch_brings_its_channels_and_its_weights():
     assert model.neck.in_channels == [83, 166, 1328, 2656]
     assert model.backbone.init_cfg.checkpoint == 'timm://tresnet_xl.miil_in1k'
     assert model.backbone.frozen_stages == 1
-    model = use_tresnet(config(), 'v2_l').model
-    assert model.neck.in_channels == [256, 512, 1024, 2048]
-    assert model.backbone.init_cfg.checkpoint == 'timm://tresnet_v2_l.miil_in21k_ft_in1k'
 
 
-def test_from_random_weights_everything_learns():
-    frozen = dict(norm_cfg=dict(type='BN', requires_grad=False))
-    model = use_tresnet(config(frozen), TINY).model
-    assert model.backbone == dict(type='TResNet', arch=TINY)
-    assert model.neck.in_channels == [16, 32, 256, 512]
-
-
-def test_weights_of_ones_own_keep_what_was_frozen():
+def test_from_scratch_everything_learns_and_weights_of_ones_own_keep_what_was_frozen():
     frozen = dict(norm_cfg=dict(type='BN', requires_grad=False), with_cp=True)
+    model = use_tresnet(config(frozen), TINY).model
+    assert model.backbone == dict(type='TResNet', arch=TINY, with_cp=True)
+    assert model.neck.in_channels == [16, 32, 256, 512]
     weights = dict(type='Pretrained', checkpoint='mine.pth')
     cfg = use_tresnet(config(frozen), TINY, weights)
-    assert cfg.model.backbone == dict(
-        type='TResNet',
-        arch=TINY,
-        frozen_stages=1,
-        norm_eval=True,
-        norm_cfg=dict(type='InPlaceABN', requires_grad=False),
-        with_cp=True,
-        init_cfg=weights,
-    )
+    norm = dict(type='InPlaceABN', requires_grad=False)
+    kept = dict(frozen_stages=1, norm_eval=True, norm_cfg=norm, with_cp=True, init_cfg=weights)
+    assert cfg.model.backbone == dict(type='TResNet', arch=TINY, **kept)
     assert 'paramwise_cfg' not in cfg.optim_wrapper  # there is nothing to spare the decay
 
 
@@ -117,34 +104,33 @@ def test_it_draws_no_random_number():
     assert torch.equal(torch.rand(1), expected)
 
 
-def test_outputs_are_matched_by_stride():
-    darknet = dict(type='CSPDarknet', widen_factor=0.125, out_indices=(1, 3))  # strides 4, 16
-    neck = dict(type='FPN', in_channels=[16, 64], out_channels=16, num_outs=2)
-    model = use_tresnet(with_model(backbone=darknet, neck=neck), TINY).model
-    assert model.backbone.out_indices == (0, 2)
-    assert model.neck.in_channels == [16, 256]
+RESNET, FPN = config().model.backbone, config().model.neck
+DARKNET = dict(type='CSPDarknet', widen_factor=0.125, out_indices=(1, 3))  # strides 4, 16
+SECOND = dict(type='DyHead', in_channels=16, out_channels=16, num_blocks=1)
+DILATED = dict(type='DilatedEncoder', in_channels=512, out_channels=16, block_mid_channels=8,
+               num_residual_blocks=1)  # fmt: skip
+# It decodes the pixels itself.
+HEAD = dict(type='Mask2FormerHead', in_channels=[64, 128, 256, 512], feat_channels=16)
 
 
-def test_of_several_necks_the_first_is_changed():
-    fpn = config().model.neck
-    second = dict(type='DyHead', in_channels=16, out_channels=16, num_blocks=1)
-    model = use_tresnet(with_model(neck=[fpn, second]), TINY).model
-    assert model.neck[0].in_channels == [16, 32, 256, 512]
-    assert model.neck[1] == second
-
-
-def test_one_output_is_one_number():
-    backbone = config().model.backbone | dict(out_indices=(3,))
-    neck = dict(type='DilatedEncoder', in_channels=512, out_channels=16, block_mid_channels=8,
-                num_residual_blocks=1)  # fmt: skip
-    model = use_tresnet(with_model(backbone=backbone, neck=neck), TINY).model
-    assert (model.backbone.out_indices, model.neck.in_channels) == ((3,), 512)
-
-
-def test_a_head_that_decodes_pixels_itself_is_changed_like_a_neck():
-    head = dict(type='Mask2FormerHead', in_channels=[64, 128, 256, 512], feat_channels=16)
-    model = use_tresnet(with_model(neck=None, panoptic_head=head), TINY).model
-    assert model.panoptic_head.in_channels == [16, 32, 256, 512]
+@pytest.mark.parametrize(
+    ('changes', 'out_indices', 'channels'),
+    [
+        (dict(backbone=DARKNET, neck=dict(FPN, in_channels=[16, 64])), (0, 2), [16, 256]),
+        (dict(neck=[FPN, SECOND]), None, [16, 32, 256, 512]),
+        (dict(backbone=dict(RESNET, out_indices=(3,)), neck=DILATED), (3,), 512),
+        (dict(neck=None, panoptic_head=HEAD), None, [16, 32, 256, 512]),
+    ],
+    ids=['outputs matched by stride', 'the first of several necks', 'one output', 'a head'],
+)
+def test_channels_follow_the_outputs(changes, out_indices, channels):
+    model = use_tresnet(with_model(**changes), TINY).model
+    assert model.backbone.get('out_indices') == out_indices
+    neck = model.panoptic_head if model.neck is None else model.neck
+    if isinstance(neck, list):
+        neck, second = neck
+        assert second == SECOND
+    assert neck.in_channels == channels
 
 
 def test_shared_statistics_stay_shared():
@@ -155,14 +141,12 @@ def test_shared_statistics_stay_shared():
         assert norm == dict(type='InPlaceABN', sync=True)
 
 
-def test_an_optimiser_without_weight_decay_is_left_alone():
-    cfg = config(optim_wrapper=dict(optimizer=dict(type='Adam', lr=0.1)))
-    assert use_tresnet(cfg, TINY).optim_wrapper == cfg.optim_wrapper
-
-
 def test_imports_are_added_and_a_detectors_checkpoint_is_dropped():
     mine = dict(imports=['mine'], allow_failed_imports=True)
-    cfg = use_tresnet(config(custom_imports=mine, load_from='retinanet_r18.pth'), TINY)
+    optim = dict(optimizer=dict(type='Adam', lr=0.1))  # without a weight decay
+    base = config(custom_imports=mine, load_from='retinanet_r18.pth', optim_wrapper=optim)
+    cfg = use_tresnet(base, TINY)
+    assert cfg.optim_wrapper == base.optim_wrapper
     assert cfg.custom_imports == dict(imports=['mine', 'tresnet_det'], allow_failed_imports=True)
     assert cfg.load_from is None
 

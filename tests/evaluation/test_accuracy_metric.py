@@ -22,23 +22,23 @@ def evaluate(scores, labels, **settings) -> dict:
 def test_accuracy_by_hand_in_percent():
     scores = np.eye(8)[[0, 1, 2, 3]] + np.arange(8, 0, -1) / 100  # then 0, 1, 2, ... in turn
     # Right; second of all; fifth; sixth.
-    figures = evaluate(scores, [0, 0, 4, 5])
-    assert figures == {'accuracy/top1': 25.0, 'accuracy/top5': 75.0}
+    metrics = evaluate(scores, [0, 0, 4, 5])
+    assert metrics == {'accuracy/top1': 25.0, 'accuracy/top5': 75.0}
 
 
 def test_accuracy_is_scikit_learns():
     rng = np.random.default_rng(0)
     scores, labels = rng.random((300, 20), np.float32), rng.integers(0, 20, 300)
-    figures = evaluate(scores, labels)
+    metrics = evaluate(scores, labels)
     for k in (1, 5):
         want = 100 * top_k_accuracy_score(labels, scores, k=k, labels=np.arange(20))
-        assert figures[f'accuracy/top{k}'] == pytest.approx(want)
+        assert metrics[f'accuracy/top{k}'] == pytest.approx(want)
 
 
 def test_of_equal_scores_the_lower_class_comes_first():
     # A broken model that says the same of all classes is right by chance, not always.
-    figures = evaluate(np.zeros((10, 10)), np.arange(10))
-    assert figures == {'accuracy/top1': 10.0, 'accuracy/top5': 50.0}
+    metrics = evaluate(np.zeros((10, 10)), np.arange(10))
+    assert metrics == {'accuracy/top1': 10.0, 'accuracy/top5': 50.0}
 
 
 def test_five_classes_are_all_in_the_top_five():

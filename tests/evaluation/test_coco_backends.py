@@ -94,7 +94,7 @@ def with_masks(rows):
 
 
 def judge(file, rows, kind):
-    """Twelve figures, precision and recall of pycocotools by itself."""
+    """Twelve metrics, precision and recall of pycocotools by itself."""
     with contextlib.redirect_stdout(io.StringIO()):
         truth = COCO(str(file))
         run = COCOeval(truth, truth.loadRes(copy.deepcopy(rows)), kind)
@@ -148,8 +148,8 @@ def test_figures_and_rows_are_those_of_pycocotools(build, data, kind, more):
     segmented = with_masks(rows)
     judged = judge(path, rows if kind == 'bbox' else segmented, kind)
     metric = build(ann_file=str(path), metric=kind, **more)
-    figures = evaluate(metric, samples_of(content, rows, segmented))
-    got = [figures[f'coco/{kind}_{key}'] for key, *_ in TWELVE]
+    metrics = evaluate(metric, samples_of(content, rows, segmented))
+    got = [metrics[f'coco/{kind}_{key}'] for key, *_ in TWELVE]
     assert got == pytest.approx(judged.stats.tolist(), abs=1e-9)
     assert 0.1 < got[0] < 0.9
     assert min(got) > 0
@@ -174,9 +174,9 @@ def test_image_ids_may_be_text_and_an_object_may_have_the_id_zero(build, tmp_pat
         annotation['id'] -= 1
     path = tmp_path / 'truth.json'
     path.write_text(json.dumps(content))
-    figures = evaluate(build(ann_file=str(path)), samples_of(content, rows))
+    metrics = evaluate(build(ann_file=str(path)), samples_of(content, rows))
     expected = judge(path, rows, 'bbox').stats.tolist()
-    assert list(figures.values()) == pytest.approx(expected, abs=1e-9)
+    assert list(metrics.values()) == pytest.approx(expected, abs=1e-9)
 
 
 def test_values_that_are_not_finite_are_left_to_pycocotools(data, log, build, backend):
@@ -184,8 +184,8 @@ def test_values_that_are_not_finite_are_left_to_pycocotools(data, log, build, ba
     samples = samples_of(content, rows)
     samples[0]['pred_instances']['bboxes'][0, 2] = float('nan')
     samples[1]['pred_instances']['scores'][0] = float('nan')
-    figures = evaluate(build(ann_file=str(path)), samples)
-    assert figures == evaluate(CocoTwelveMetric(str(path), backend='pycocotools'), samples)
+    metrics = evaluate(build(ann_file=str(path)), samples)
+    assert metrics == evaluate(CocoTwelveMetric(str(path), backend='pycocotools'), samples)
     (line, _) = [line for line in log if line.startswith('COCO metrics by')]
     assert line.startswith('COCO metrics by pycocotools')
     assert ('not finite' in line) == (backend != 'pycocotools')
@@ -234,8 +234,8 @@ def test_truth_of_the_samples_is_that_of_a_file(data, build, tmp_path):
             for box in [annotation['bbox']]
         ]
     expected = judge(path, rows, 'bbox').stats.tolist()
-    figures = evaluate(build(), samples)
-    assert list(figures.values()) == pytest.approx(expected, abs=1e-6)
+    metrics = evaluate(build(), samples)
+    assert list(metrics.values()) == pytest.approx(expected, abs=1e-6)
     evaluate(build(outfile_prefix=str(tmp_path / 'x')), samples)
     assert (tmp_path / 'x.gt.json').is_file()
 
@@ -246,11 +246,11 @@ def test_more_masks_of_a_class_than_pycocotools_measures_at_once(build, tmp_path
     path.write_text(json.dumps(content))
     rows = [{**rows[0], 'score': n / 300} for n in range(300)]
     segmented = with_masks(rows)
-    figures = evaluate(
+    metrics = evaluate(
         build(ann_file=str(path), metric='segm'), samples_of(content, rows, segmented)
     )
     expected = judge(path, segmented, 'segm').stats.tolist()
-    assert list(figures.values()) == pytest.approx(expected, abs=1e-9)
+    assert list(metrics.values()) == pytest.approx(expected, abs=1e-9)
 
 
 @pytest.mark.parametrize('reason', ['absent', 'too old'])

@@ -68,31 +68,31 @@ def test_average_precision_is_that_worked_out_by_hand(build, tmp_path):
     file = annotations(tmp_path, [(0, 'cat', BIG), (0, 'cat', other)])
     found = [(0, 0.9, BIG), (0, 0.8, [0, 0, 50, 50]), (0, 0.7, other)]
     metric = build(ann_file=file)
-    figures = evaluate(metric, [detected(0, *found)])
+    metrics = evaluate(metric, [detected(0, *found)])
     # Precision is 1 up to recall 0.5 (51 of the 101 recall points) and 2/3 for the other 50.
     expected = (51 + 50 * 2 / 3) / 101
-    assert figures['coco/bbox_mAP'] == pytest.approx(expected, abs=1e-12)
-    assert figures['coco/bbox_AR@1'] == 0.5
-    assert figures['coco/bbox_AR@10'] == figures['coco/bbox_AR_l@100'] == 1
-    assert len(figures) == 12
+    assert metrics['coco/bbox_mAP'] == pytest.approx(expected, abs=1e-12)
+    assert metrics['coco/bbox_AR@1'] == 0.5
+    assert metrics['coco/bbox_AR@10'] == metrics['coco/bbox_AR_l@100'] == 1
+    assert len(metrics) == 12
 
 
 def test_overlap_decides_at_each_threshold(build, tmp_path):
     file = annotations(tmp_path, [(0, 'cat', [0, 0, 200, 200])])
-    figures = evaluate(
+    metrics = evaluate(
         build(ann_file=file), [detected(0, (0, 0.9, [0, 0, 200, 124]))]
     )  # IoU 0.62: right at 0.5, 0.55 and 0.6 of the ten thresholds
-    assert figures['coco/bbox_mAP'] == pytest.approx(0.3, abs=1e-12)
-    assert (figures['coco/bbox_mAP_50'], figures['coco/bbox_mAP_75']) == (ONE, 0)
+    assert metrics['coco/bbox_mAP'] == pytest.approx(0.3, abs=1e-12)
+    assert (metrics['coco/bbox_mAP_50'], metrics['coco/bbox_mAP_75']) == (ONE, 0)
 
 
 def test_only_the_best_hundred_detections_of_an_image_count(build, tmp_path):
     file = annotations(tmp_path, [(0, 'cat', BIG)])
     wrong = [(0, 0.9 - 0.001 * n, [0, 0, 20, 20]) for n in range(100)]
-    figures = evaluate(build(ann_file=file), [detected(0, *wrong, (0, 0.1, BIG))])
-    assert figures['coco/bbox_AR@100'] == 0
-    figures = evaluate(build(ann_file=file), [detected(0, *wrong[1:], (0, 0.1, BIG))])
-    assert figures['coco/bbox_AR@100'] == 1
+    metrics = evaluate(build(ann_file=file), [detected(0, *wrong, (0, 0.1, BIG))])
+    assert metrics['coco/bbox_AR@100'] == 0
+    metrics = evaluate(build(ann_file=file), [detected(0, *wrong[1:], (0, 0.1, BIG))])
+    assert metrics['coco/bbox_AR@100'] == 1
 
 
 def test_detection_in_a_crowd_is_neither_right_nor_wrong(build, tmp_path):
@@ -106,24 +106,24 @@ def test_detection_in_a_crowd_is_neither_right_nor_wrong(build, tmp_path):
 
 def test_size_without_ground_truth_is_minus_one_and_explained(build, tmp_path, log):
     file = annotations(tmp_path, [(0, 'cat', BIG)])
-    figures = evaluate(build(ann_file=file), [detected(0, (0, 0.9, BIG))])
-    assert figures['coco/bbox_mAP_s'] == figures['coco/bbox_AR_m@100'] == -1
+    metrics = evaluate(build(ann_file=file), [detected(0, (0, 0.9, BIG))])
+    assert metrics['coco/bbox_mAP_s'] == metrics['coco/bbox_AR_m@100'] == -1
     assert 'there is no ground truth of small (under 32x32 pixels) or medium' in '\n'.join(log)
 
 
 def test_no_detection_at_all_gives_zero_and_says_so(build, tmp_path, log):
     file = annotations(tmp_path, [(0, 'cat', BIG)], images=2)
     metric = build(ann_file=file)
-    figures = evaluate(metric, [detected(0), detected(1)])
-    assert figures['coco/bbox_mAP'] == figures['coco/bbox_AR@100'] == 0.0
-    assert len(figures) == 12
+    metrics = evaluate(metric, [detected(0), detected(1)])
+    assert metrics['coco/bbox_mAP'] == metrics['coco/bbox_AR@100'] == 0.0
+    assert len(metrics) == 12
     assert metric.per_class[0]['AP'] == 0
     assert any('No bbox was detected in any image' in line for line in log)
 
 
 def test_no_ground_truth_at_all_is_minus_one_and_explained(build, tmp_path, log):
-    figures = evaluate(build(ann_file=annotations(tmp_path, [])), [detected(0)])
-    assert set(figures.values()) == {-1}
+    metrics = evaluate(build(ann_file=annotations(tmp_path, [])), [detected(0)])
+    assert set(metrics.values()) == {-1}
     assert any('there is no ground truth at all' in line for line in log)
 
 
@@ -131,14 +131,14 @@ def test_per_class_rows_hold_each_class(build, tmp_path):
     file = annotations(tmp_path, [(0, 'cat', BIG), (1, 'cat', BIG)], images=2)
     metric = build(ann_file=file, classwise=True)
     samples = [detected(0, (0, 0.9, BIG), (1, 0.9, BIG)), detected(1)]
-    figures = evaluate(metric, samples)
+    metrics = evaluate(metric, samples)
     half = pytest.approx(51 / 101)
     cat, dog = metric.per_class
     assert cat == {'name': 'cat', 'iou_type': 'bbox', 'AP': half, 'AP50': half, 'AP75': half,
                    'AR100': 0.5, 'num_gt': 2}  # fmt: skip
     assert (dog['name'], dog['AP'], dog['AR100'], dog['num_gt']) == ('dog', None, None, 0)
-    assert figures['coco/cat_precision'] == half
-    assert figures['coco/dog_precision'] == -1
+    assert metrics['coco/cat_precision'] == half
+    assert metrics['coco/dog_precision'] == -1
     evaluate(metric, samples)
     assert len(metric.per_class) == 2
 
@@ -184,8 +184,8 @@ def test_labels_are_numbered_as_mmdetections_dataset_numbers_them(build, tmp_pat
         for item in dataset.get_data_info(0)['instances']
         for x1, y1, x2, y2 in [item['bbox']]
     ]
-    figures = evaluate(build(ann_file=file), [detected(0, *found)], classes)
-    assert figures['coco/bbox_mAP'] == ONE
+    metrics = evaluate(build(ann_file=file), [detected(0, *found)], classes)
+    assert metrics['coco/bbox_mAP'] == ONE
 
 
 def test_file_of_images_alone_serves_to_write_results(build, tmp_path):
@@ -244,11 +244,11 @@ def test_masks_and_boxes_are_evaluated_together(build, tmp_path):
     left_half[100:300, 100:200] = 1
     metric = build(ann_file=file, metric=['bbox', 'segm'])
     sample = detected(0, (0, 0.9, BIG), masks=[masks.encode(left_half)])
-    figures = evaluate(metric, [sample])
-    assert len(figures) == 24
-    assert figures['coco/bbox_mAP'] == ONE
+    metrics = evaluate(metric, [sample])
+    assert len(metrics) == 24
+    assert metrics['coco/bbox_mAP'] == ONE
     # The half mask has IoU 0.5: right at the first of ten thresholds.
-    assert figures['coco/segm_mAP'] == pytest.approx(0.1, abs=1e-12)
+    assert metrics['coco/segm_mAP'] == pytest.approx(0.1, abs=1e-12)
     assert [row['iou_type'] for row in metric.per_class] == ['bbox', 'bbox', 'segm', 'segm']
 
 

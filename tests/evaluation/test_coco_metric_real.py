@@ -1,4 +1,4 @@
-"""Published figures, and a detector that repeats the ground truth of real photographs."""
+"""Published metrics, and a detector that repeats the ground truth of real images."""
 
 import json
 from collections import defaultdict
@@ -19,7 +19,7 @@ BOX_AREA = 'eval_fixtures/objdetmetrics_val2014_100_boxarea/sampled_gts_bbox_are
 
 
 def run(build, ann_file, detections, kind='bbox'):
-    """Figures and metric of COCO result rows, through the metric as a test loop calls it."""
+    """Metrics and metric object of COCO result rows, through the metric as a test loop calls it."""
     truth = json.loads(ann_file.read_text())
     label = {category['id']: i for i, category in enumerate(truth['categories'])}
     metric = build(ann_file=str(ann_file), metric=kind)
@@ -45,19 +45,19 @@ def run(build, ann_file, detections, kind='bbox'):
     return metric.evaluate(size=len(truth['images'])), metric
 
 
-def twelve(figures, kind='bbox'):
-    return [figures[f'coco/{kind}_{key}'] for key, *_ in TWELVE]
+def twelve(metrics, kind='bbox'):
+    return [metrics[f'coco/{kind}_{key}'] for key, *_ in TWELVE]
 
 
 def test_coco_apis_published_figures(build, real_data):
     folder = real_data / COCO_API
     rows = json.loads((folder / 'instances_val2014_fakebbox100_results.json').read_text())
-    figures, metric = run(build, folder / 'instances_val2014_100.json', rows)
+    metrics, metric = run(build, folder / 'instances_val2014_100.json', rows)
     expected = [
         0.5045806987, 0.6969727247, 0.5729816670, 0.5856257209, 0.5193996948, 0.5013978986,
         0.3868127796, 0.5936795763, 0.5953529829, 0.6398109626, 0.5664205979, 0.5642905983,
     ]  # fmt: skip
-    assert twelve(figures) == pytest.approx(expected, abs=1e-9)
+    assert twelve(metrics) == pytest.approx(expected, abs=1e-9)
     measured = [row['AP'] for row in metric.per_class if row['AP'] is not None]
     assert sum(measured) / len(measured) == pytest.approx(expected[0], abs=1e-9)
     assert sum(row['num_gt'] for row in metric.per_class) == 839 - 9
@@ -66,26 +66,26 @@ def test_coco_apis_published_figures(build, real_data):
 def test_coco_apis_published_mask_figure(build, real_data):
     folder = real_data / COCO_API
     rows = json.loads((folder / 'instances_val2014_fakesegm100_results.json').read_text())
-    figures, _ = run(build, folder / 'instances_val2014_100.json', rows, kind='segm')
-    assert figures['coco/segm_mAP'] == pytest.approx(0.3195452759, abs=1e-9)
+    metrics, _ = run(build, folder / 'instances_val2014_100.json', rows, kind='segm')
+    assert metrics['coco/segm_mAP'] == pytest.approx(0.3195452759, abs=1e-9)
 
 
 def test_figures_by_box_area(build, real_data):
     rows = (real_data / COCO_API / 'instances_val2014_fakebbox100_results.json').read_text()
-    figures, _ = run(build, real_data / BOX_AREA, json.loads(rows))
+    metrics, _ = run(build, real_data / BOX_AREA, json.loads(rows))
     expected = [
         0.503647, 0.696973, 0.571667, 0.593252, 0.557991, 0.489363,
         0.386813, 0.593680, 0.595353, 0.654764, 0.603130, 0.553744,
     ]  # fmt: skip
-    assert twelve(figures) == pytest.approx(expected, abs=5e-7)
+    assert twelve(metrics) == pytest.approx(expected, abs=5e-7)
 
 
 def test_detector_that_repeats_the_ground_truth_is_perfect(build, real_data):
     ann_file = real_data / 'coco_subset/annotations/instances_val2017.json'
     truth = json.loads(ann_file.read_text())['annotations']
-    figures, metric = run(build, ann_file, [{**a, 'score': 0.9} for a in truth if not a['iscrowd']])
-    assert twelve(figures)[:6] == pytest.approx([1.0] * 6, abs=1e-12)
-    assert figures['coco/bbox_AR@100'] == 1.0
+    metrics, metric = run(build, ann_file, [{**a, 'score': 0.9} for a in truth if not a['iscrowd']])
+    assert twelve(metrics)[:6] == pytest.approx([1.0] * 6, abs=1e-12)
+    assert metrics['coco/bbox_AR@100'] == 1.0
     assert all(
         row['AP'] == pytest.approx(1, abs=1e-12) for row in metric.per_class if row['num_gt']
     )

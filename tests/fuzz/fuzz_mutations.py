@@ -8,6 +8,7 @@ The fast suite draws the same few examples each time. Many more, and new ones ea
 import contextlib
 import copy
 import io
+import json
 import os
 import tempfile
 import time
@@ -18,6 +19,11 @@ from hypothesis import strategies as st
 from PIL import Image
 
 from tresnet_det.errors import InputError
+from tresnet_det.inspection.report import inspect_data
+from tresnet_det.readers.config import find_sources
+from tresnet_det.readers.findings import Findings
+from tresnet_det.readers.layouts import find_layout
+from tresnet_det.readers.prepare import prepare_splits
 
 NAN, INF = float('nan'), float('inf')
 DEEP = [[]]
@@ -159,3 +165,20 @@ def attempt(call, *names):
         ) from error
     assert time.process_time() - start < SECONDS
     return result
+
+
+def prepare(root, out, task='detection'):
+    """Make a folder ready for a training, as ``--data`` does."""
+    return prepare_splits(find_layout(root, task), task, out)
+
+
+def inspect(root, path=None):
+    """Return the report of the check of data, None where it refuses to begin."""
+    findings = Findings()
+    try:
+        sources = find_sources(findings, path or root)
+    except InputError:
+        return None
+    report = attempt(lambda: inspect_data(sources, findings, workers=0), root)
+    json.dumps(report and report.as_dict())
+    return report

@@ -7,18 +7,24 @@ import re
 from collections import Counter
 
 import numpy as np
-from fuzz_mutations import IMAGE, PLACE_FAULTS, attempt, broken_bytes, broken_trees, folder, place
+from fuzz_mutations import (
+    IMAGE,
+    PLACE_FAULTS,
+    attempt,
+    broken_bytes,
+    broken_trees,
+    folder,
+    place,
+    prepare,
+)
 from hypothesis import given
 from hypothesis import strategies as st
 from mmdet.datasets import CocoDataset
 
 from tresnet_det.inspection.report import inspect_data
-from tresnet_det.inspection.sources import find_sources
-from tresnet_det.readers.config import check_detection
+from tresnet_det.readers.config import check_detection, find_sources
 from tresnet_det.readers.data import read_strictly
 from tresnet_det.readers.findings import Findings
-from tresnet_det.readers.layouts import find_layout
-from tresnet_det.readers.prepare import prepare_splits
 from tresnet_det.readers.split import Source
 
 CLASSES = ('cat', 'dog')
@@ -78,7 +84,7 @@ def config(file, classes=CLASSES):
 
 
 def count_left_out(warnings):
-    """Return how many boxes the warnings say are left out."""
+    """Return how many boxes the warnings say are skipped."""
     pattern = r'boxes (?:without area|wholly outside)[^:]*: (\d+) of'
     return sum(int(found[1]) for w in warnings if (found := re.search(pattern, w)))
 
@@ -140,10 +146,7 @@ def test_fuzz_a_folder_of_ones_own(data, how):
     with folder() as root, folder() as out:
         file = lay_out(root, data, how)
 
-        def prepare():
-            return prepare_splits(find_layout(root, 'detection'), 'detection', out)
-
-        result = attempt(prepare, file, root)
+        result = attempt(lambda: prepare(root, out), file, root)
         if result is None:
             return
         parts = [json.loads(split.ann_file.read_bytes()) for split in result.splits.values()]

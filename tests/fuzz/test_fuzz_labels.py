@@ -2,22 +2,24 @@
 
 import csv
 import io
-import json
 import os
 
-from fuzz_mutations import IMAGE, PLACE_FAULTS, attempt, broken_bytes, folder, place
+from fuzz_mutations import (
+    IMAGE,
+    PLACE_FAULTS,
+    attempt,
+    broken_bytes,
+    folder,
+    inspect,
+    place,
+    prepare,
+)
 from hypothesis import given
 from hypothesis import strategies as st
 
 from tresnet_det.datasets import ImageFolderDataset, MultiLabelDataset
-from tresnet_det.errors import InputError
-from tresnet_det.inspection.report import inspect_data
-from tresnet_det.inspection.sources import find_sources
 from tresnet_det.readers.config import check_classification
 from tresnet_det.readers.data import read_strictly
-from tresnet_det.readers.findings import Findings
-from tresnet_det.readers.layouts import find_layout
-from tresnet_det.readers.prepare import prepare_splits
 from tresnet_det.readers.split import Source
 
 LISTS = b'file,label\na.png,cat;dog\nb.png,\nsub/c.png,dog\n'
@@ -112,10 +114,7 @@ def test_fuzz_csv_in_a_folder_of_ones_own(data, how):
     with folder() as root, folder() as out:
         lay_out(root, 'train.csv', data, how)
 
-        def prepare():
-            return prepare_splits(find_layout(root, 'multilabel'), 'multilabel', out)
-
-        result = attempt(prepare, root)
+        result = attempt(lambda: prepare(root, out, 'multilabel'), root)
         if result is None:
             return
         found = set()
@@ -185,16 +184,5 @@ def test_fuzz_class_folders(places, links, distinct):
             found = {(c, n.partition('/')[2]) for n, c, _ in triples(*several)}
             assert found == images
         for task in ('classification', 'multilabel'):
-            attempt(lambda task=task: prepare_splits(find_layout(root, task), task, out), root)
+            attempt(lambda task=task: prepare(root, out, task), root)
         inspect(root, root)
-
-
-def inspect(root, path):
-    findings = Findings()
-    try:
-        sources = find_sources(findings, path)
-    except InputError:
-        return None
-    report = attempt(lambda: inspect_data(sources, findings, workers=0), root)
-    json.dumps(report and report.as_dict())
-    return report

@@ -5,16 +5,19 @@ import re
 from collections import Counter
 from xml.etree import ElementTree
 
-from fuzz_mutations import IMAGE, PLACE_FAULTS, attempt, broken_bytes, folder, place
+from fuzz_mutations import (
+    IMAGE,
+    PLACE_FAULTS,
+    attempt,
+    broken_bytes,
+    folder,
+    inspect,
+    place,
+    prepare,
+)
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tresnet_det.errors import InputError
-from tresnet_det.inspection.report import inspect_data
-from tresnet_det.inspection.sources import find_sources
-from tresnet_det.readers.findings import Findings
-from tresnet_det.readers.layouts import find_layout
-from tresnet_det.readers.prepare import prepare_splits
 from tresnet_det.readers.voc_to_coco import voc_to_coco
 
 OBJECT = '<object><name>{}</name>{}<bndbox>{}</bndbox></object>'
@@ -127,23 +130,10 @@ def test_fuzz_voc_as_a_folder_of_ones_own_and_in_the_check(data, how):
     with folder() as root, folder() as out:
         lay_out(root, data, how)
 
-        def prepare():
-            return prepare_splits(find_layout(root, 'detection'), 'detection', out)
-
-        result = attempt(prepare, root)
+        result = attempt(lambda: prepare(root, out), root)
         report = inspect(root)
         if result is None:
             assert report is None or report.failed
             return
         parts = [json.loads(split.ann_file.read_bytes()) for split in result.splits.values()]
         assert sum(map(read, parts), Counter()) == Counter(reference(data) + reference(XML) * 2)
-
-
-def inspect(root):
-    try:
-        sources = find_sources(Findings(), root)
-    except InputError:
-        return None
-    report = attempt(lambda: inspect_data(sources, Findings(), workers=0), root)
-    json.dumps(report and report.as_dict())
-    return report

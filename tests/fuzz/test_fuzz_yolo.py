@@ -5,16 +5,21 @@ import math
 from collections import Counter
 
 import yaml
-from fuzz_mutations import IMAGE, PLACE_FAULTS, attempt, broken_bytes, broken_trees, folder, place
+from fuzz_mutations import (
+    IMAGE,
+    PLACE_FAULTS,
+    attempt,
+    broken_bytes,
+    broken_trees,
+    folder,
+    inspect,
+    place,
+    prepare,
+)
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tresnet_det.errors import InputError
-from tresnet_det.inspection.report import inspect_data
-from tresnet_det.inspection.sources import find_sources
-from tresnet_det.readers.findings import Findings
 from tresnet_det.readers.layouts import find_layout
-from tresnet_det.readers.prepare import prepare_splits
 
 ROWS = b'0 0.5 0.5 1 1\n1 0.25 0.5 0.5 0.2\n0 0.1 0.1 0.9 0.1 0.9 0.9\n'
 YAML = {'path': '.', 'train': 'images/train', 'val': 'images/val', 'nc': 2, 'names': ['cat', 'dog']}
@@ -95,22 +100,6 @@ def read(split):
     content = json.loads(split.ann_file.read_bytes())
     assert split.objects == len(content['annotations'])
     return Counter((a['category_id'] - 1, tuple(a['bbox'])) for a in content['annotations'])
-
-
-def prepare(root, out):
-    return prepare_splits(find_layout(root, 'detection'), 'detection', out)
-
-
-def inspect(root):
-    """Return the report of the check of data, None where it refuses to begin."""
-    findings = Findings()
-    try:
-        sources = find_sources(findings, root)
-    except InputError:
-        return None
-    report = attempt(lambda: inspect_data(sources, findings, workers=0), root)
-    json.dumps(report and report.as_dict())
-    return report
 
 
 @given(label_files(), st.sampled_from(PLACE_FAULTS))

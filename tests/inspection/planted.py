@@ -9,7 +9,7 @@ from planted_yolo import PLANTS as YOLO_PLANTS
 from planted_yolo import Yolo
 
 from tresnet_det.inspection.report import inspect_data
-from tresnet_det.inspection.sources import find_sources
+from tresnet_det.readers.config import find_sources
 from tresnet_det.readers.findings import Findings
 
 LAYOUTS = dict(  # the writer, its faults, the task

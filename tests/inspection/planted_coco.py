@@ -249,7 +249,7 @@ def measure_on_what_is_learnt(coco):
 
 
 @plant('near-copy', split='val')
-def measure_on_what_is_learnt_compressed_anew(coco):
+def measure_on_what_is_learnt_compressed_again(coco):
     with Image.open(coco.image('train', 2)) as image:
         image.save(coco.image('val', 1), quality=60)
 

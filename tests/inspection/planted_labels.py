@@ -39,7 +39,7 @@ CSV_PLANTS = {
     ),
     'value that is none': csv_fault(CSV.replace('-1,1', 'yes,1'), bad_label=1),
     'image twice': csv_fault(CSV + 'a.png,1,0\n', repeated_row=1),
-    'image that is not there': csv_fault(CSV + 'd.png,1,0\n', missing_image=1),
+    'image that does not exist': csv_fault(CSV + 'd.png,1,0\n', missing_image=1),
     'image without label': csv_fault(CSV.replace('-1,1', '0,0'), no_annotation=1),
     'no header': csv_fault(CSV[CSV.index('\n') + 1 :], unreadable_annotations=1),
     'open quotes': csv_fault(CSV + '"c.png', unreadable_annotations=1),

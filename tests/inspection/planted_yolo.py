@@ -100,6 +100,9 @@ PLANTS = {
     # Rows.
     'four numbers': (lambda y: y.add('0 0.5 0.5 0.2'), {('train', 'bad-label-row'): 1}),
     'a confidence': (lambda y: y.add('0 0.5 0.5 0.2 0.2 0.9'), {('train', 'bad-label-row'): 1}),
+    'half a point': (
+        lambda y: y.add('0 0.1 0.1 0.2 0.2 0.3 0.3 0.4'), {('train', 'bad-label-row'): 1}
+    ),
     'a name': (lambda y: y.add('cat 0.5 0.5 0.2 0.2'), {('train', 'bad-label-row'): 1}),
     'NaN': (lambda y: y.add('0 nan 0.5 0.2 0.2'), {('train', 'bad-label-row'): 1}),
     'no text': (
@@ -153,15 +156,7 @@ PLANTS = {
         lambda y: y.describe(YAML.replace('names: [cat, dog]', 'nc: 2')),
         {('set/', 'bad-layout'): 1},
     ),
-    'numbered names with a gap': (
-        lambda y: y.describe(YAML.replace('[cat, dog]', '{0: cat, 2: dog}')),
-        {('set/', 'bad-layout'): 1},
-    ),
-    'another count': (lambda y: y.describe(YAML + 'nc: 3'), {('set/', 'bad-layout'): 1}),
-    'a name twice': (
-        lambda y: y.describe(YAML.replace('dog', 'cat')), {('set/', 'bad-layout'): 1}
-    ),
-    'path that is not there': (
+    'path that does not exist': (
         lambda y: y.describe(YAML.replace('images/val', 'images/wal')), {('set/', 'bad-layout'): 1}
     ),
     'test images without labels': (

@@ -106,7 +106,7 @@ def config(coco, split='train', **options):
         ('cat', 1, {'bad-config': 1}),
     ],
 )
-def test_classes_of_a_config_are_held_against_file_and_head(coco, classes, num_classes, expected):
+def test_classes_of_a_config_are_compared_with_file_and_head(coco, classes, num_classes, expected):
     coco.write()
     findings = Findings()
     cfg = dict(type='RepeatDataset', dataset=config(coco, metainfo=dict(classes=classes)))

@@ -21,14 +21,23 @@ def test_an_empty_label_file_is_an_image_without_objects_and_no_fault(yolo):
     assert report.parts[0].numbers()['without'] == 1
 
 
-def test_a_bad_row_is_named_with_file_and_row_and_pixels_are_called_so(yolo):
-    yolo.add('0 24 20 10 10')
-    (finding,) = inspect_path(yolo.root).findings.sorted()
-    assert finding.examples == [
-        'labels/train/1.txt:4: 24 is not in 0 to 1, a fraction of the width or height: these are '
-        'pixels'
-    ]
-    assert 'divide by the width' in finding.as_dict()['fix']
+@pytest.mark.parametrize(
+    ('row', 'said'),
+    [
+        ('0 0.5 0.5 0.2', '4 numbers, where a box has 5'),
+        ('0 0.5 x 0.2 0.2', "'0 0.5 x 0.2 0.2' are not all numbers"),
+        ('2 0.5 0.5 0.2 0.2', 'the class 2, and'),
+        (
+            '0 24 20 10 10',
+            '24 is not in 0 to 1, a fraction of the width or height: these are pixels',
+        ),
+    ],
+)
+def test_a_bad_row_is_named_with_file_and_row(yolo, row, said):
+    yolo.rows('train', 1, [*ROWS, '', row])
+    (finding,) = inspect_path(yolo.root, decode=False).findings.sorted()
+    assert finding.examples[0].startswith(f'labels/train/1.txt:5: {said}')
+    assert ': 1 of 13, first labels/train/1.txt:5: ' in finding.message
 
 
 def test_a_missing_label_file_is_named_where_it_would_be(yolo):

@@ -29,7 +29,7 @@ def timms(num_classes, num_groups, embed_dims, in_channels):
 
 
 def randomize(module):
-    """Draw every parameter anew, so that no bias is zero and no norm the identity."""
+    """Draw every parameter again, so that no bias is zero and no norm the identity."""
     with torch.no_grad():
         for parameter in module.parameters():
             parameter.add_(torch.randn_like(parameter) * 0.1)

@@ -11,9 +11,8 @@ from PIL import Image
 from tresnet_det.datasets.image_folder import ImageFolderDataset
 from tresnet_det.datasets.multilabel import MultiLabelDataset
 from tresnet_det.errors import InputError
-from tresnet_det.readers.held_out import choose_held_out
 from tresnet_det.readers.layouts import find_layout
-from tresnet_det.readers.prepare import prepare_splits
+from tresnet_det.readers.prepare import choose_held_out, prepare_splits
 from tresnet_det.readers.voc_to_coco import voc_to_coco
 
 
@@ -65,7 +64,7 @@ def contents(ready):
     return {role: json.loads(split.ann_file.read_text()) for role, split in ready.splits.items()}
 
 
-def test_a_tenth_by_the_digest_of_the_name_is_kept_apart():
+def test_a_tenth_by_the_digest_of_the_name_is_held_out():
     names = [f'{i}.png' for i in range(100)]
     digests = {hashlib.sha256(f'0/{name}'.encode()).hexdigest(): name for name in names}
     expected = {digests[digest] for digest in sorted(digests)[:10]}

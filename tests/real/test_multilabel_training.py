@@ -23,7 +23,7 @@ default_hooks = dict(
     logger=dict(interval=1), checkpoint=dict(interval=4, by_epoch=False)
 )
 """
-# 32 photographs, learned by heart: one after the other the same images, and tested on them.
+# 32 images, overfit: one after the other the same images, and tested on them.
 BY_HEART = """
 _base_ = '{configs}/multilabel_tresnet_m_448_coco2017.py'
 
@@ -46,7 +46,7 @@ default_hooks = dict(logger=dict(interval=10), checkpoint=dict(interval=12))
 
 @pytest.fixture
 def train(real_data, project_root, tmp_path):
-    """Train a config's text from random weights; returns the log and the figures by name."""
+    """Train a config's text from scratch; returns the log and the metrics by name."""
 
     def call(text, data_root=None):
         data_root = data_root or real_data.resolve() / 'coco_subset'

@@ -7,6 +7,9 @@ import torch
 from PIL import Image
 from tool_runs import run_here
 
+from tresnet_det.cli.failures import one_line
+from tresnet_det.errors import InputError
+
 CONFIG = """
 custom_imports = dict(imports=['tresnet_det.engine', 'tresnet_det.datasets'])
 default_scope = 'mmdet'
@@ -78,14 +81,18 @@ YAML = 'train: images/train\nval: images/val\nnames: [cat, dog]\n'
 CASES = []  # (group, what is wrong, the command, the function)
 
 
-def case(group, what, command):
-    """Register a mistake: its group, in words, and the command that meets it."""
+def cases(group, members):
+    """Register mistakes of a group: what is wrong, the command that meets it, a function."""
+    CASES.extend((group, *member) for member in members)
 
-    def register(function):
-        CASES.append((group, what, command, function))
-        return function
 
-    return register
+def met(call):
+    """Return what the tools would print of an error that the package raises."""
+    try:
+        call()
+    except InputError as error:
+        return f'error: {one_line(error)}'
+    raise AssertionError('nothing was raised')
 
 
 class BadPlace:

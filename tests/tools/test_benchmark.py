@@ -2,8 +2,6 @@
 
 import csv
 
-import pytest
-
 QUICK = ['--size', '64', '--rounds', '2', '--min-seconds', '0.01', '--batch-size', '2',
          '--device', 'cpu', '--out', 'figures']  # fmt: skip
 
@@ -26,12 +24,18 @@ def test_two_models_side_by_side(run, tmp_path):
     assert 'figures.csv' in done.out.splitlines()[-1]
 
 
-def test_counts_alone(run, tmp_path):
+def test_counts_alone_and_a_profile(run, tmp_path):
     done = run('benchmark', '--no-speed', '--models', 'timm:resnet18', *QUICK)
     assert done.code == 0, done.err
     assert 'img/s' not in done.out
     (row,) = read_csv(tmp_path / 'figures.csv')
     assert row['parameters'] == '11689512'
+    (tmp_path / 'figures.png').unlink(missing_ok=True)
+    done = run('benchmark', '--profile', '--models', 'timm:resnet18', *QUICK)
+    assert done.code == 0, done.err
+    assert 'timm:resnet18, training' in done.out
+    assert {row['task'] for row in read_csv(tmp_path / 'figures.csv')} == {'training', 'inference'}
+    assert not (tmp_path / 'figures.png').exists()
 
 
 def test_detectors_with_and_without_their_data(run, config, tmp_path):
@@ -46,32 +50,3 @@ def test_detectors_with_and_without_their_data(run, config, tmp_path):
     assert float(first['loading_img_per_s']) > 0
     assert second['loading_img_per_s'] == ''
     assert float(second['kept_ratio']) == 1
-
-
-def test_profile(run, tmp_path):
-    done = run('benchmark', '--profile', '--models', 'timm:resnet18', *QUICK)
-    assert done.code == 0, done.err
-    assert 'timm:resnet18, training' in done.out
-    rows = read_csv(tmp_path / 'figures.csv')
-    assert {row['task'] for row in rows} == {'training', 'inference'}
-    assert not (tmp_path / 'figures.png').exists()
-
-
-@pytest.mark.parametrize(
-    ('options', 'message'),
-    [
-        (['--models', 'tresnet_n'], 'did you mean'),
-        (['--precision', 'fp16', '--device', 'cpu'], 'use bf16'),
-        (['--device', 'warp'], '--device warp'),
-        (['--family', '--models', 'tresnet_m'], '--models does not go with'),
-        (['--family', '--size', '64'], '--size does not go with'),
-        (['--data-root', '.'], '--data-root goes with --detector only'),
-        (['--detector', 'none.py'], 'no config at'),
-    ],
-)
-def test_mistakes_are_one_line(run, options, message):
-    done = run('benchmark', '--out', 'figures', *options)
-    assert done.code == 2
-    (line,) = [line for line in done.err.splitlines() if line.startswith('error: ')]
-    assert message in line
-    assert 'Traceback' not in done.err

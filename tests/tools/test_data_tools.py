@@ -41,8 +41,3 @@ def test_voc_to_coco_prints_a_table_and_names_the_boxes_left_out(run, real_data)
         361, 4153, 372, 4886
     ]  # fmt: skip
     assert 'boxes without area, or a side below a pixel: 1 of 1138' in done.err
-
-
-def test_voc_to_coco_names_a_wrong_folder_in_one_line(run):
-    error = run('voc_to_coco', 'nowhere', 'out').error
-    assert error.startswith('error: nowhere: has no folder')

@@ -59,23 +59,3 @@ def test_a_file_that_differs_is_an_error(run, classifier_config, data, monkeypat
     assert result.code == 1
     assert result.err == 'error: the file does not agree with PyTorch\n'
     assert 'onnxruntime, stride_32: largest difference' in result.out
-
-
-def test_mistakes_are_one_line(run, config, classifier_config, tmp_path):
-    weights = tmp_path / 'other.pth'
-    torch.save(dict(state_dict={'backbone.x': torch.zeros(1)}), weights)
-    (tmp_path / 'empty').mkdir()
-    out = ('--out', 'x.onnx')
-    for arguments, message in (
-        ((config, 'none', '--out', 'x.pt'), '--out x.pt: give a file that ends in .onnx'),
-        ((config, 'gone.pth', *out), 'no checkpoint at'),
-        ((config, weights, *out, '--no-check'), 'does not fit the model'),
-        ((config, 'none', *out, '--images', 'empty'), 'no image for the check in'),
-        ((config, 'none', *out, '--task', 'classifier'), 'FCOS is no ImageClassifier'),
-        (
-            (classifier_config, 'none', *out, '--score-thr', '0.1'),
-            '--score-thr is for detectors: leave it out for a classifier',
-        ),
-    ):
-        assert message in run('export', *arguments).error
-        assert not (tmp_path / 'x.onnx').exists()

@@ -2,7 +2,6 @@
 
 import csv
 import re
-import shlex
 
 import pytest
 
@@ -38,41 +37,6 @@ def test_a_plan_is_printed_and_written(run, imagenet, tmp_path):
     assert float(one['efficiency']) == 1
     assert float(many['efficiency']) < 1
     assert 'plan.csv' in done.out.splitlines()[-1]
-
-
-@pytest.mark.parametrize(
-    ('options', 'message'),
-    [
-        (['--gpus', 0, *SPEED], '0 GPUs cannot train'),
-        ([], 'required: --images-per-second'),
-        ([*SPEED, '--in-node', 'string'], "unknown link 'string'"),
-        ([*SPEED, '--num-images', 0], '0 images'),
-        ([*SPEED, '--image-kb', -1], '-1000 bytes'),
-        ([*SPEED, '--overlap', 2], 'an overlap of 2'),
-        ([*SPEED, '--cfg-options', 'model.backbone.arch=n'], 'arch'),
-    ],
-)
-def test_mistakes_are_one_line(run, imagenet, options, message, monkeypatch):
-    from tresnet_det.cli import plan
-
-    if 'model.backbone.arch=n' not in options:
-        monkeypatch.setattr(plan, 'count_model', lambda cfg, area: None)
-    done = run('plan', imagenet, *options)
-    assert done.code == 2
-    line = done.err.splitlines()[-1]
-    assert 'error: ' in line
-    assert message in line
-
-
-@pytest.mark.slow
-def test_the_docs_commands_run(run, project_root):
-    docs = (project_root / 'docs' / 'scale.md').read_text()
-    found = re.findall(r'^python tools/plan\.py (.+)$', docs, re.MULTILINE)
-    assert len(found) >= 2
-    for command in found:
-        config, *options = shlex.split(command, comments=True)
-        done = run('plan', project_root / config, *options)
-        assert done.code == 0, (command, done.err)
 
 
 @pytest.mark.slow

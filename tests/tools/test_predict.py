@@ -1,5 +1,6 @@
 """tools/predict.py on what users give it, beside tools/test.py and MMDetection's DetInferencer."""
 
+import contextlib
 import csv
 import json
 import shutil
@@ -13,8 +14,6 @@ import numpy as np
 import pytest
 import torch
 from pycocotools.coco import COCO
-
-from tresnet_det.inference.predictor import Predictor
 
 DIGITS = list('0123456789')
 
@@ -46,21 +45,18 @@ def images(data):
 
 @pytest.fixture
 def serve(monkeypatch):
-    servers = []
     monkeypatch.setenv('no_proxy', '*')
     monkeypatch.setattr(SimpleHTTPRequestHandler, 'log_message', lambda *_: None)
+    with contextlib.ExitStack() as stack:
 
-    def start(folder):
-        handler = partial(SimpleHTTPRequestHandler, directory=str(folder))
-        server = ThreadingHTTPServer(('127.0.0.1', 0), handler)
-        threading.Thread(target=server.serve_forever, args=(0.05,), daemon=True).start()
-        servers.append(server)
-        return f'http://127.0.0.1:{server.server_port}'
+        def start(folder):
+            handler = partial(SimpleHTTPRequestHandler, directory=str(folder))
+            server = stack.enter_context(ThreadingHTTPServer(('127.0.0.1', 0), handler))
+            threading.Thread(target=server.serve_forever, args=(0.05,), daemon=True).start()
+            stack.callback(server.shutdown)
+            return f'http://127.0.0.1:{server.server_port}'
 
-    yield start
-    for server in servers:
-        server.shutdown()
-        server.server_close()
+        yield start
 
 
 def by_image(out):
@@ -82,14 +78,21 @@ def drawn(out):
     return sorted(path.name for path in (out / 'images').iterdir())
 
 
-def test_the_boxes_are_those_that_test_computes(detector, demo_data, run, tmp_path):
-    kept, images = tmp_path / 'kept.pkl', demo_data / 'val2017'
-    config, checkpoint = detector / 'tiny.py', detector / 'epoch_2.pth'
-    result = run('test', config, checkpoint, '--out', kept, '--work-dir', tmp_path / 'test')
+def test_the_boxes_are_those_of_test_and_of_mmdetections_inferencer(
+    trained, demo_data, run, tmp_path
+):
+    from mmdet.apis import DetInferencer
+
+    done, images = trained('detection'), demo_data / 'val2017'
+    kept, out = tmp_path / 'kept.pkl', tmp_path / 'out'
+    arguments = done.as_run, done.checkpoint
+    result = run('test', *arguments, '--out', kept, '--work-dir', tmp_path / 'test')
     assert result.code == 0, result.err
-    out = tmp_path / 'out'
-    result = run('predict', config, checkpoint, images, '--out-dir', out, '--batch-size', 4)
+    options = '--out-dir', out, '--batch-size', 4, '--device', 'cpu'
+    result = run('predict', *arguments, images, *options)
     assert (result.code, result.err) == (0, '')
+    assert '/000001.png  ' in result.out
+    assert drawn(out) == [f'{number:06}.png' for number in range(1, 7)]
     found = by_image(out)
     assert len(found) == 6
     for sample in mmengine.load(kept):
@@ -98,32 +101,38 @@ def test_the_boxes_are_those_that_test_computes(detector, demo_data, run, tmp_pa
         assert len(rows) == len(expected['scores']) > 5
         columns = (expected['bboxes'], expected['scores'][:, None], expected['labels'][:, None])
         torch.testing.assert_close(rows.float(), torch.cat(columns, 1), rtol=1e-5, atol=1e-5)
-    assert drawn(out) == [f'{number:06}.png' for number in range(1, 7)]
-    assert '/000001.png  ' in result.out
+
+    inferencer = DetInferencer(*map(str, arguments), device='cpu', show_progress=False)
+    theirs = inferencer(list(found), batch_size=3)['predictions']
+    arrays = inferencer([cv2.imread(path) for path in found])['predictions']
+    for path, one, same in zip(found, theirs, arrays, strict=True):
+        assert len(one['scores']) == 20
+        rows = np.column_stack([one['bboxes'], one['scores'], one['labels']])
+        np.testing.assert_allclose(found[path].numpy(), rows, rtol=1e-5, atol=1e-5)
+        np.testing.assert_allclose(one['bboxes'], same['bboxes'], rtol=1e-5, atol=1e-4)
+    inferencer(str(images), out_dir=str(tmp_path / 'theirs'), no_save_pred=False)
+    assert len(list((tmp_path / 'theirs' / 'vis').iterdir())) == 6
 
 
-def test_a_work_directory_stands_for_config_and_checkpoint_and_keeps_the_results(
-    detector, images, run
+def test_a_work_directory_keeps_results_that_load_with_the_ids_of_an_annotation_file(
+    detector, data, images, run
 ):
     result = run('predict', detector, images / '*.png')
     assert result.code == 0, result.err
-    assert len(drawn(detector / 'predict')) == 6
     assert 'Predicted 6 images by detection/epoch_2.pth on ' in result.out
+    out, ann_file = detector / 'predict', data.folder / 'annotations' / 'instances_val2017.json'
+    assert len(drawn(out)) == 6
+    results = COCO(out / 'images.json').loadRes(str(out / 'results.bbox.json'))
+    assert sorted(results.imgs) == [1, 2, 3, 4, 5, 6]
 
+    def renumber(content):
+        for image in content['images']:
+            image['id'] += 500
+        for annotation in content['annotations']:
+            annotation['image_id'] += 500
 
-def test_results_load_in_pycocotools_also_with_the_ids_of_an_annotation_file(
-    detector, data, images, run, tmp_path
-):
-    out, ann_file = tmp_path / 'out', data.folder / 'annotations' / 'instances_val2017.json'
-    data.edit('val', lambda content: [i.update(id=i['id'] + 500) for i in content['images']])
-    data.edit('val', lambda content: [a.update(image_id=a['image_id'] + 500)
-                                      for a in content['annotations']])  # fmt: skip
-    options = ['--out-dir', out, '--no-images']
-    assert run('predict', detector, images, *options).code == 0
-    assert sorted(COCO(out / 'images.json').loadRes(str(out / 'results.bbox.json')).imgs) == [
-        1, 2, 3, 4, 5, 6,
-    ]  # fmt: skip
-    assert run('predict', detector, images, *options, '--ann-file', ann_file).code == 0
+    data.edit('val', renumber)
+    assert run('predict', detector, images, '--no-images', '--ann-file', ann_file).code == 0
     truth = COCO(ann_file)
     results = truth.loadRes(str(out / 'results.bbox.json'))
     assert len(results.anns) > 0
@@ -148,9 +157,8 @@ def test_what_is_not_searched_and_what_an_earlier_run_left_is_said_in_a_line(
     assert 'not searched' not in result.out
     assert len(drawn(out)) == len(read(out / 'images.json')['images']) == 6
     result = run('predict', detector, below, '--out-dir', out)
-    assert (
-        '  earlier   5 files there are not of this run, such as out/images/000001_2.png\n'
-    ) in result.out
+    line = '  earlier   5 files there are not of this run, such as out/images/000001_2.png\n'
+    assert line in result.out
     assert len(drawn(out)) == 6
 
 
@@ -175,24 +183,6 @@ def test_corrupt_images_are_named_and_the_rest_is_done(detector, images, run, tm
     assert len(read(out / 'images.json')['images']) == 5
 
 
-def test_nothing_is_drawn_outside_the_folder_and_equal_names_do_not_collide(
-    detector, images, run, tmp_path
-):
-    other = tmp_path / 'other' / 'deeper'
-    other.mkdir(parents=True)
-    (other / '000001.png').write_bytes((images / '000003.png').read_bytes())
-    (other / 'a  b.png').write_bytes((images / '000003.png').read_bytes())
-    before = {path for path in tmp_path.rglob('*') if 'out' not in path.parts}
-    up = other / '..' / '..' / 'other' / 'deeper'
-    out = tmp_path / 'out'
-    result = run('predict', detector, images / '000001.png', up / '*.png', '--out-dir', out)
-    assert result.code == 0, result.err
-    assert drawn(out) == ['000001.png', '000001_2.png', 'a_b.png']
-    assert {path for path in tmp_path.rglob('*') if 'out' not in path.parts} == before
-    pairs = {i['file_name']: i['drawn'] for i in read(out / 'images.json')['images']}
-    assert pairs[str(up / '000001.png')] == 'images/000001_2.png'
-
-
 def test_a_video_becomes_a_video_with_the_frames_that_were_taken(detector, run, tmp_path):
     clip, out = tmp_path / 'clip.mp4', tmp_path / 'out'
     writer = cv2.VideoWriter(str(clip), cv2.VideoWriter_fourcc(*'mp4v'), 12, (64, 48))
@@ -211,19 +201,31 @@ def test_a_video_becomes_a_video_with_the_frames_that_were_taken(detector, run, 
     assert 'clip.mp4 (3 frames)' in result.out
 
 
-def test_a_url_is_fetched_and_one_that_fails_is_passed_over(detector, images, serve, run, tmp_path):
+def test_urls_and_equal_names_do_not_collide_and_nothing_is_drawn_outside_the_folder(
+    detector, images, serve, run, tmp_path
+):
     (images / 'text.png').write_text('no image')
+    other = tmp_path / 'other' / 'deeper'
+    other.mkdir(parents=True)
+    for name in ('000001.png', 'a  b.png'):
+        shutil.copy(images / '000003.png', other / name)
+    before = {path for path in tmp_path.rglob('*') if 'out' not in path.parts}
+    up = other / '..' / '..' / 'other' / 'deeper'
     url, out = serve(images), tmp_path / 'out'
     urls = [f'{url}/none.png', f'{url}/text.png', f'{url}/000001.png?size=../../x']
-    result = run('predict', detector, *urls, images / '000001.png', '--out-dir', out)
+    inputs = *urls, images / '000001.png', up / '*.png'
+    result = run('predict', detector, *inputs, '--out-dir', out)
     assert result.code == 1
-    lines = result.err.splitlines()
-    assert lines[0].startswith(f'skipped {url}/none.png: cannot be had (404')
-    assert lines[1].startswith(f'skipped {url}/text.png: not an image')
-    assert lines[2] == '2 of 4 could not be predicted, as named above'
+    first, second, last = result.err.splitlines()
+    assert first.startswith(f'skipped {url}/none.png: cannot be had (404')
+    assert second.startswith(f'skipped {url}/text.png: not an image')
+    assert last == '2 of 6 could not be predicted, as named above'
     found = by_image(out)
     assert torch.equal(found[urls[2]], found[str(images / '000001.png')])
-    assert drawn(out) == ['000001.png', '000001_2.png']
+    assert drawn(out) == ['000001.png', '000001_2.png', '000001_3.png', 'a_b.png']
+    assert {path for path in tmp_path.rglob('*') if 'out' not in path.parts} == before
+    pairs = {i['file_name']: i['drawn'] for i in read(out / 'images.json')['images']}
+    assert pairs[str(up / '000001.png')] == 'images/000001_3.png'
 
 
 def test_the_classes_of_a_classifier_are_those_that_test_computes(
@@ -261,53 +263,3 @@ def test_of_one_label_the_top_classes_are_listed_and_ann_file_is_refused(
         assert len(scores) == 2
     assert not (out / 'images').exists()
     assert '--ann-file' in run('predict', work, images, '--ann-file', 'x.json').error
-
-
-def test_mmdetections_inferencer_takes_config_and_checkpoint_and_finds_the_same(
-    trained, images, run, tmp_path
-):
-    from mmdet.apis import DetInferencer
-
-    as_run, checkpoint = trained('detection').as_run, trained('detection').checkpoint
-    out = tmp_path / 'out'
-    result = run('predict', as_run, checkpoint, images, '--out-dir', out, '--device', 'cpu')
-    assert result.code == 0, result.err
-    ours = by_image(out)
-
-    inferencer = DetInferencer(str(as_run), str(checkpoint), device='cpu', show_progress=False)
-    paths = list(ours)
-    theirs = inferencer(paths, batch_size=3)['predictions']
-    arrays = inferencer([cv2.imread(path) for path in paths])['predictions']
-    for path, one, same in zip(paths, theirs, arrays, strict=True):
-        assert len(one['scores']) == 20
-        rows = np.column_stack([one['bboxes'], one['scores'], one['labels']])
-        np.testing.assert_allclose(ours[path].numpy(), rows, rtol=1e-5, atol=1e-5)
-        np.testing.assert_allclose(one['bboxes'], same['bboxes'], rtol=1e-5, atol=1e-4)
-    whole_folder = inferencer(str(images), out_dir=str(tmp_path / 'theirs'), no_save_pred=False)
-    assert len(whole_folder['predictions']) == 6
-    assert len(list((tmp_path / 'theirs' / 'vis').iterdir())) == 6
-
-    (sample,) = Predictor(as_run, checkpoint, 'cpu').predict([paths[0]])
-    np.testing.assert_allclose(sample.pred_instances.bboxes, theirs[0]['bboxes'], rtol=1e-5)
-
-
-@pytest.mark.parametrize(
-    ('arguments', 'message'),
-    [
-        (['{detector}'], 'give at least one image'),
-        (['{empty}', '{images}'], 'no config of a training'),
-        (['{detector}', '{images}', '--device', 'cuda:99'], '--device cuda:99'),
-        (['{detector}', '{images}', '--batch-size', '0'], 'is not a whole number above 0'),
-        (['{detector}', '{images}', '--out-dir', '{file}'], 'cannot be made'),
-        (
-            ['{detector}', '{images}', '--cfg-options', 'model.bbox_head.num_classes=3'],
-            'does not fit the model: it was trained for another number of classes',
-        ),
-    ],
-)
-def test_a_users_mistake_is_one_line(detector, images, run, tmp_path, arguments, message):
-    (tmp_path / 'empty').mkdir()
-    (tmp_path / 'file').touch()
-    places = dict(detector=detector, images=images)
-    places |= {name: tmp_path / name for name in ('empty', 'file')}
-    assert message in run('predict', *(a.format(**places) for a in arguments)).error

@@ -140,7 +140,7 @@ def to_timm(state_dict: StateDict) -> dict[str, torch.Tensor]:
 
     Args:
         state_dict: Of a ``TResNet``, or of a model that has one at ``backbone.``; a linear
-            classifier (``head.fc``) is kept, other parts than these are left out.
+            classifier (``head.fc``) is kept, other parts than these are skipped.
     """
     converted = {}
     for key, value in _backbone_of(state_dict_of(state_dict)).items():

@@ -27,7 +27,7 @@ from ..profiling.report import (
 )
 from ..profiling.settings import PRECISIONS, Settings
 from ..profiling.timing import Row
-from .arguments import out_file, positive
+from .command_line import out_file, positive
 
 # By mode and device: (batch, pixels a side). A whole detector needs larger images, fewer at once.
 BATCH_SIZES = {'cpu': 8, 'cuda': 128}

@@ -26,14 +26,13 @@ from ..errors import InputError, shell_path
 from ..evaluation.report import format_table
 from ..inspection.levels import View, format_ranges
 from ..inspection.report import DataReport, inspect_data
-from ..inspection.sources import find_sources
-from ..readers.config import FILE_KINDS, find_config_sources
+from ..readers.config import FILE_KINDS, find_config_sources, find_sources
 from ..readers.findings import Finding, Findings
 from ..readers.kinds import ERROR, LEVELS, NOTE, WARNING
 from ..readers.layouts import KINDS, OF_TASK
 from ..readers.split import Source
 from ..tasks import TASKS
-from .arguments import add_cfg_options, out_folder
+from .command_line import add_cfg_options, out_folder
 
 EXIT_FAULTY = 1
 MOST_CLASSES = 100  # in the printed table

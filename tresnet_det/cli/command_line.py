@@ -1,21 +1,151 @@
-"""The options that several tools share, and the config that these make."""
+"""What the tools share: how one is run, types of options, and the config that the options make."""
 
 import argparse
 import logging
 import os
 import re
+import signal
+import sys
+import threading
+import warnings
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
-from mmengine.config import Config
+from mmengine.config import Config, DictAction
 from mmengine.logging import print_log
 
 from .. import datasets, evaluation  # noqa: F401  (registers what --demo names)
 from ..engine import config as edit
 from ..engine import own_data, processes
-from ..engine.work_dir import find_checkpoint
+from ..engine.building import find_checkpoint
+from ..errors import InputError
 from ..readers.config import check_classification, check_detection, read_classes
 from ..tasks import find_task
-from .arguments import add_cfg_options
+from .failures import explain, lost_another, one_line
+
+EXIT_USER_ERROR = 2
+EXIT_KEYBOARD = 130  # as shells report SIGINT
+EXIT_PIPE = 141  # and SIGPIPE
+
+
+def run_tool(main: Callable[[], None]) -> None:
+    """Run a tool; print a mistake of the user or a failure from outside as one line.
+
+    The status is 2 then, 130 where the keyboard stopped it, and 141, without a line, where nobody
+    reads what it prints (``| head``). Of several processes any failure is one line, see
+    :func:`~tresnet_det.engine.processes.tell_failure`.
+
+    Args:
+        main: The tool.
+
+    Raises:
+        SystemExit: It did not come to its end.
+        Exception: What is no mistake of the user's and comes from no outside, as it is.
+    """
+    for remark in ('torch.meshgrid', '`broadcast_buffers` is deprecated'):
+        warnings.filterwarnings('ignore', message=remark)
+    try:
+        main()
+        sys.stdout.flush()  # a closed pipe shows here, not at exit
+        processes.leave()
+    except KeyboardInterrupt as interrupt:
+        print(': '.join(['stopped by the keyboard', *map(str, interrupt.args)]), file=sys.stderr)
+        sys.exit(EXIT_KEYBOARD)
+    except Exception as error:
+        if threading.current_thread() is threading.main_thread():
+            # There, DataLoader raises for each worker that has died: once is enough.
+            signal.signal(signal.SIGCHLD, signal.SIG_DFL)
+        line = explain(error)
+        if isinstance(error, BrokenPipeError) and line is None:
+            # What is left in the buffer goes nowhere, instead of failing once more at exit.
+            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+            sys.exit(EXIT_PIPE)
+        if processes.are_several():
+            said = line or f'{type(error).__name__}: {one_line(error)}'
+            processes.tell_failure(error, said, line is not None, lost_another(error))
+        elif line is None:
+            raise
+        else:
+            print(f'error: {line}', file=sys.stderr)
+        sys.exit(EXIT_USER_ERROR if line else 1)
+
+
+def positive(text: str) -> int:
+    """Return a whole number from 1, for ``type=`` of an option."""
+    if not text.isdecimal() or int(text) < 1:
+        raise argparse.ArgumentTypeError(f'{text!r} is not a whole number above 0')
+    return int(text)
+
+
+def share(text: str) -> float:
+    """Return a number from 0 to 1, likewise."""
+    value = float(text)
+    if not 0 <= value <= 1:
+        raise argparse.ArgumentTypeError(f'{text} is not between 0 and 1')
+    return value
+
+
+class KeyValueAction(DictAction):
+    """mmengine's ``KEY=VALUE`` option, with argparse's own message where it is not of that form."""
+
+    def __call__(
+        self,
+        parser: argparse.ArgumentParser,
+        namespace: argparse.Namespace,
+        values: Sequence[str],
+        option_string: str | None = None,
+    ) -> None:
+        for value in values:
+            if '=' not in value:
+                parser.error(f'{option_string} takes KEY=VALUE, got {value!r}')
+        super().__call__(parser, namespace, values, option_string)
+
+
+def add_cfg_options(parser: argparse._ActionsContainer, example: str) -> None:
+    """Add ``--cfg-options``, an empty dict by default; the help shows the example."""
+    parser.add_argument(
+        '--cfg-options',
+        nargs='+',
+        default={},
+        action=KeyValueAction,
+        metavar='KEY=VALUE',
+        help=f'override settings of the config, e.g. {example}',
+    )
+
+
+def out_folder(path: str | Path, option: str = '--out-dir') -> Path:
+    """Make a folder for results, before minutes are spent on them.
+
+    Raises:
+        InputError: It cannot be made, or written to.
+    """
+    folder = Path(path)
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise InputError(f'{option} {folder} cannot be made: {error.strerror}') from error
+    if not os.access(folder, os.W_OK):
+        raise InputError(f'{option} {folder} cannot be written to')
+    return folder
+
+
+def out_file(path: str | Path, *endings: str) -> Path:
+    """Return the file, or the beginning of files, that ``--out`` names; its folder is made.
+
+    Args:
+        path: As given.
+        endings: What its name may end in, such as ``'.onnx'``; any, where there are none.
+
+    Raises:
+        InputError: The name ends otherwise, is a folder's, or cannot be written.
+    """
+    file = Path(path)
+    if endings and file.suffix not in endings:
+        raise InputError(f'--out {path}: give a file that ends in {" or ".join(endings)}')
+    if endings and file.is_dir():
+        raise InputError(f'--out {path} is a folder: give a file')
+    out_folder(file.parent, f'--out {path}:')
+    return file
 
 
 def add_config_options(parser: argparse.ArgumentParser) -> None:
@@ -137,7 +267,7 @@ def _choose_work_dir(args: argparse.Namespace, cfg: Config) -> str:
         path = Path(args.data).resolve()
         name = f'{path.parent.name}_{path.stem}' if path.is_file() else path.name
         suffix = '_' + re.sub(r'[^\w.-]+', '_', name)
-    return edit.default_work_dir(args.config, suffix)
+    return f'./work_dirs/{Path(args.config).stem}{suffix}'  # as MMDetection's
 
 
 def _count_classes(cfg: Config) -> None:
@@ -158,10 +288,13 @@ def _apply_demo(cfg: Config, data_root: str | None, full: bool) -> None:
     print_log(f'--demo: embedded data at {root}')
 
 
-def check_data(cfg: Config, loaders: tuple[str, ...]) -> None:
+def check_data(args: argparse.Namespace, cfg: Config, loaders: tuple[str, ...]) -> None:
     """Look at the annotations and images of these data loaders before anything is built.
 
+    Boxes of ``--data`` are not read again, unless ``--cfg-options`` may have named others.
+
     Args:
+        args: Of the command line.
         cfg: The config.
         loaders: Keys of it, such as ``train_dataloader``; those that it does not have are skipped.
 
@@ -173,6 +306,8 @@ def check_data(cfg: Config, loaders: tuple[str, ...]) -> None:
     if not find_task(cfg).detects:
         names = {name.removesuffix('_dataloader'): cfg[name]['dataset'] for name in loaders}
         check_classification(names, num_classes)
+        return
+    if args.data and not args.cfg_options:
         return
     for name in loaders:
         evaluator = cfg.get(name.replace('dataloader', 'evaluator'))

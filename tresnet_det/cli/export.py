@@ -20,13 +20,13 @@ from ..deploy import TASKS, build_export_module, trace, write_onnx, write_progra
 from ..deploy.models import build_model, describe
 from ..deploy.programs import OPSET, least_side, require
 from ..deploy.steps import set_size
-from ..engine.work_dir import find_checkpoint
+from ..engine.building import find_checkpoint
 from ..errors import InputError, shell_path
 from ..inference.pipeline import find_test_dataset
 from ..profiling.timing import Spread, Task, measure_interleaved
 from ..tasks import find_task
 from . import command_line
-from .arguments import add_cfg_options, out_file, positive
+from .command_line import add_cfg_options, out_file, positive
 
 if TYPE_CHECKING:
     from ..deploy.check import FileCheck

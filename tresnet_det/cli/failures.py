@@ -13,7 +13,7 @@ _MEMORY = (
 )
 _LOADER = ('utils', 'data', 'dataloader.py')  # torch's
 _WORKER_ERROR = re.compile(r'^[\w.]+(Error|Exception): ')
-_GONE = re.compile(r'(.*?): the image is not there')
+_GONE = re.compile(r'(.*?): the image does not exist')
 # Another process is gone, and what this one asked of it fails: the reason is there, not here.
 _LOST = re.compile(
     r'Connection (closed by peer|reset by peer|refused)|Broken pipe|pair closure|Socket closed'

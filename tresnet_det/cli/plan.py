@@ -25,7 +25,7 @@ from ..profiling.plan import (
     warnings,
 )
 from ..profiling.report import MIB, Column, format_table, write_csv
-from .arguments import add_cfg_options, out_file
+from .command_line import add_cfg_options, out_file
 
 GIB = 2**30
 COLUMNS = (

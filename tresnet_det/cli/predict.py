@@ -11,7 +11,7 @@ from pathlib import Path
 from tqdm import tqdm
 
 from ..engine import config as edit
-from ..engine.work_dir import find_checkpoint
+from ..engine.building import find_checkpoint
 from ..errors import InputError, shell_path
 from ..inference.inputs import (
     count_images,
@@ -24,7 +24,7 @@ from ..inference.outputs import CocoIds, PredictionWriter
 from ..inference.predictor import BATCH_SIZE, Predictor, find_run_config
 from ..tasks import find_task
 from . import command_line
-from .arguments import add_cfg_options, out_folder, positive, share
+from .command_line import add_cfg_options, out_folder, positive, share
 from .failures import one_line
 
 EXIT_SKIPPED = 1  # all else was done

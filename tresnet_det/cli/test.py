@@ -11,13 +11,12 @@ from mmengine.runner import Runner
 from ..compat.own_files import tool_command
 from ..engine import PredictionsImageHook
 from ..engine import config as edit
-from ..engine.building import build_runner, config_errors
-from ..engine.work_dir import find_checkpoint, read_seconds
+from ..engine.building import build_runner, config_errors, find_checkpoint, read_seconds
 from ..errors import InputError, shell_path
 from ..evaluation import write_results_json
 from ..tasks import find_task
 from . import command_line
-from .arguments import out_file
+from .command_line import out_file
 
 
 def parse_args() -> argparse.Namespace:
@@ -60,7 +59,7 @@ def main() -> None:
         if not find_task(cfg).detects:
             raise InputError('--tta is for detectors: leave it out')
         edit.enable_test_time_augmentation(cfg)
-    command_line.check_data(cfg, ('test_dataloader',))
+    command_line.check_data(args, cfg, ('test_dataloader',))
 
     runner = build_runner(cfg)
     runner.register_hook(PredictionsImageHook())

@@ -9,10 +9,8 @@ from mmengine.logging import print_log
 from mmengine.runner import Runner
 
 from ..compat.own_files import tool_command
-from ..engine import ProgressBarHook, SafeCheckpointHook, resume
+from ..engine import ProgressBarHook, SafeCheckpointHook, building
 from ..engine import config as edit
-from ..engine.building import build_runner, config_errors
-from ..engine.work_dir import write_summary
 from ..errors import InputError, shell_path
 from . import command_line
 
@@ -58,16 +56,16 @@ def main() -> None:
         edit.enable_lr_scaling(cfg)
     for change in edit.make_resumable(cfg):
         print_log(f'for an exact resume: {change}')
-    resume.choose_weights(cfg, args.resume, args.pretrained)
-    command_line.check_data(cfg, ('train_dataloader', 'val_dataloader'))
+    building.choose_weights(cfg, args.resume, args.pretrained)
+    command_line.check_data(args, cfg, ('train_dataloader', 'val_dataloader'))
 
-    runner = build_runner(cfg)
+    runner = building.build_runner(cfg)
     start = time.monotonic()
     try:
-        with config_errors():
+        with building.config_errors():
             runner.train()
     except KeyboardInterrupt:
-        last = resume.find_last_checkpoint(runner.work_dir)
+        last = building.find_last_checkpoint(runner.work_dir)
         go_on = f'--resume continues from {last}' if last else 'no checkpoint was saved yet'
         raise KeyboardInterrupt(go_on) from None
     except ValueError as error:
@@ -95,7 +93,7 @@ def summarize(runner: Runner, config: str, seconds: float) -> None:
         return
     saving = [hook for hook in runner.hooks if isinstance(hook, SafeCheckpointHook)]
     total = seconds + max((hook.seconds_before for hook in saving), default=0.0)
-    write_summary(work_dir, checkpoint, best, total)
+    building.write_summary(work_dir, checkpoint, best, total)
     since = f', {command_line.minutes(seconds)} since the resume' * bool(runner.cfg.get('resume'))
     print(f'\nTrained {config} in {command_line.minutes(total)}{since}')
     if best is not None:
@@ -103,6 +101,6 @@ def summarize(runner: Runner, config: str, seconds: float) -> None:
     print(f'  checkpoint  {shell_path(checkpoint)}')
     if (work_dir / 'curves.png').is_file():
         print(f'  curves      {shell_path(work_dir / "curves.png")}')
-    # The config as it was run, with all that the command line changed, lies in the work directory.
+    # The config as it was run, with all that the command line changed, is in the work directory.
     as_run = shell_path(work_dir / Path(runner.cfg.filename).name)
     print(f'  next        {tool_command("test")} {as_run} {shell_path(work_dir)}')

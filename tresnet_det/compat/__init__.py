@@ -8,7 +8,7 @@ def prepare() -> None:
     """Make stock MMDetection 3.3 run on the mmcv that is installed, and its checkpoints load.
 
     In this order: check which mmcv there is; where it has no compiled extension, offer one in
-    Python as ``mmcv._ext`` (built when it is first imported); mend mmengine's look-up of packages
+    Python as ``mmcv._ext`` (built when it is first imported); fix mmengine's look-up of packages
     where setuptools no longer has pkg_resources; allow-list what mmengine saves, and make
     mmengine load with ``weights_only=True``; let its inferencers find our loader of images, and
     its configs those of this project.
@@ -27,8 +27,8 @@ def prepare() -> None:
 
     from . import checkpoint_io, inferencers, installed_path, own_files
 
-    installed_path.mend_package_lookup()
+    installed_path.fix_package_lookup()
     checkpoint_io.allow_mmengine_types()
     checkpoint_io.guard_mmengine_loader()
-    inferencers.mend_inferencers()
+    inferencers.fix_inferencers()
     own_files.offer_own_configs()

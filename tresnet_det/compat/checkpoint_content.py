@@ -19,7 +19,7 @@ _OF_META = ('dataset_meta', 'input')
 def check_content(content: Any, source: str) -> dict[str, Any]:
     """Return a checkpoint, or a bare state dict, if its weights and ``meta`` are sound.
 
-    ``meta['config']`` is left out: ``Runner.resume`` would execute it, and mmengine never writes
+    ``meta['config']`` is skipped: ``Runner.resume`` would execute it, and mmengine never writes
     it. Dicts come out as new ones, since a file can put methods of its own into an OrderedDict.
 
     Args:

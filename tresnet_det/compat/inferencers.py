@@ -18,15 +18,15 @@ from ..errors import InputError
 _OURS = ('LoadImage', 'mmdet.LoadImage')
 
 
-def mend_inferencers() -> None:
+def fix_inferencers() -> None:
     """Let inferencers find the loader, and run no config out of weights; safe to call again."""
     from mmengine.infer import BaseInferencer
 
-    unmended = BaseInferencer._init_model
-    if hasattr(unmended, '__wrapped__'):
+    original = BaseInferencer._init_model
+    if hasattr(original, '__wrapped__'):
         return
 
-    @functools.wraps(unmended)
+    @functools.wraps(original)
     def init_model(self: Any, cfg: Any, weights: Any, *args: Any, **kwargs: Any) -> Any:
         if not cfg:
             kind = type(self).__name__
@@ -35,7 +35,7 @@ def mend_inferencers() -> None:
                 f"both, {kind}(CONFIG, WEIGHTS); the text is meta['cfg'], to look at and to save"
             )
         name_loader_as_mmcv_does(cfg)
-        return unmended(self, cfg, weights, *args, **kwargs)
+        return original(self, cfg, weights, *args, **kwargs)
 
     BaseInferencer._init_model = init_model
 

@@ -19,7 +19,7 @@ _HOLDERS = (
 )
 
 
-def mend_package_lookup() -> None:
+def fix_package_lookup() -> None:
     """Give mmengine look-ups that need no pkg_resources; where it has one, touch nothing."""
     if importlib.util.find_spec('pkg_resources') is not None:
         return

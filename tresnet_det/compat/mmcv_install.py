@@ -9,8 +9,10 @@ import importlib.abc
 import importlib.machinery
 import importlib.util
 import sys
+from collections.abc import Callable
 from importlib import metadata
 from types import ModuleType
+from typing import NoReturn
 
 from packaging.version import Version
 
@@ -86,7 +88,30 @@ class _PythonOpsLoader(importlib.abc.Loader):
         from .ops import extension
 
         module.__doc__ = extension.__doc__
-        module.__dict__.update(extension.OPERATORS, __getattr__=extension.missing_operator)
+        module.__dict__.update(extension.OPERATORS, __getattr__=missing_operator)
+
+
+def missing_operator(name: str) -> Callable[..., NoReturn]:
+    """Return a function that refuses by name; the ``__getattr__`` of ``mmcv._ext``.
+
+    mmcv asks for every operator when ``mmcv.ops`` is imported, so the refusal must wait for the
+    call.
+
+    Raises:
+        AttributeError: for private names, which are never operators.
+    """
+    if name.startswith('_'):
+        raise AttributeError(f"module 'mmcv._ext' has no attribute {name!r}")
+
+    def refuse(*args: object, **kwargs: object) -> NoReturn:
+        raise NotImplementedError(
+            f'the mmcv operator {name!r} is not provided without a compiled mmcv. To get one: '
+            'pip uninstall mmcv-lite, then pip install --no-build-isolation "mmcv==2.1.0" with '
+            '"setuptools<81" and a C++ (and CUDA) compiler that fits your torch'
+        )
+
+    refuse.__name__ = refuse.__qualname__ = name
+    return refuse
 
 
 def _check_torchvision() -> None:

@@ -1,7 +1,7 @@
 """This project's own configs and tools, wherever it is installed: ``tresnet_det::NAME``.
 
 A wheel has them inside the package, in ``.mim/configs`` and ``.mim/tools`` as MMDetection's wheel
-does; in a clone they lie beside it. mmengine reads ``package::folder/name.py`` for a list of
+does; in a clone they are next to it. mmengine reads ``package::folder/name.py`` for a list of
 packages of its own, and only below a folder and as ``_base_``.
 """
 

@@ -141,7 +141,7 @@ def _latin_1(text: str, encoding: str) -> bytes:
 
 
 def _empty_array(kind: object, *shape_and_code: object) -> np.ndarray:
-    """Return what numpy pickles as the start of every array; its state brings the rest."""
+    """Return what numpy pickles as the start of every array; its state has the rest."""
     if kind is not _ARRAY:
         raise pickle.UnpicklingError(f'GLOBAL _reconstruct({str(kind)[:40]!r}) is refused')
     return np.empty(0, 'b')

@@ -20,7 +20,7 @@ from ..errors import InputError
 CHUNK = 1 << 20
 TIMEOUT = 60  # seconds without a byte
 ATTEMPTS = 5  # in a row that bring nothing new
-PAUSE = 2  # seconds, longer with each attempt that brings nothing
+PAUSE = 2  # seconds, longer with each attempt that gets nothing
 TEMPORARY = (408, 429)  # "request timeout" and "too many requests"
 NETWORK_ERRORS = (OSError, http.client.HTTPException)
 ZIP_ERRORS = (zipfile.BadZipFile, zlib.error, EOFError, RuntimeError, NotImplementedError)
@@ -30,7 +30,7 @@ def remote_size(url: str) -> int | None:
     """Ask a server for a file's size in bytes; None where it does not say.
 
     Raises:
-        InputError: The address is no HTTP address, the file is not there, or no server answers.
+        InputError: The address is no HTTP address, the file does not exist, or no server answers.
     """
     if not url.startswith(('http://', 'https://')):
         raise InputError(f'{url}: not an address that starts with http:// or https://')
@@ -91,7 +91,7 @@ def _fetch_rest(url: str, part: Path, have: int, bar: Any) -> Exception | None:
     """Append what the server gives to ``part``; returns a failure that may pass by itself.
 
     Raises:
-        InputError: A failure that stays: the file is not there, the disk is full.
+        InputError: A failure that stays: the file does not exist, the disk is full.
     """
     headers = {'Range': f'bytes={have}-'} if have else {}
     request = urllib.request.Request(url, headers=headers)
@@ -134,7 +134,7 @@ def _disk(path: Path) -> Iterator[None]:
         yield
     except OSError as error:
         if error.errno == errno.ENOSPC:
-            why = 'the disk is full; make room and run it again, it goes on there'
+            why = 'the disk is full; make room and run it again, it resumes there'
         else:
             why = f'cannot be written ({error.strerror or error})'
         raise InputError(f'{path}: {why}') from None
@@ -147,7 +147,7 @@ def _network_error(url: str, error: Exception | str, more: str = '') -> InputErr
             '--base-url names another server, --year another year'
         )
     reason = getattr(error, 'reason', None) or error
-    return InputError(f'{url}: no connection ({reason}); run it again, it goes on there{more}')
+    return InputError(f'{url}: no connection ({reason}); run it again, it resumes there{more}')
 
 
 def unpack(archive: Path, folder: Path) -> None:
@@ -170,12 +170,12 @@ def unpack(archive: Path, folder: Path) -> None:
                     content.extract(member, folder)
     except ZIP_ERRORS as error:
         raise InputError(
-            f'{archive}: corrupt ({error}); delete it and run again, it is downloaded anew'
+            f'{archive}: corrupt ({error}); delete it and run again, it is downloaded again'
         ) from None
 
 
 def _check_member(archive: Path, member: zipfile.ZipInfo) -> None:
-    # As it stands in the file, where zipfile mends some quietly when it extracts; and as zipfile
+    # As it stands in the file, where zipfile repairs some silently when it extracts; and as zipfile
     # takes it, which newer ones read from a second place in the file.
     names = {member.orig_filename, member.filename}
     kind = stat.S_IFMT(member.external_attr >> 16)

@@ -36,7 +36,7 @@ def get_coco(
     """Download what is missing of MS-COCO, unpack and verify it.
 
     Each part (annotations, the images of a split) appears complete or not at all. What is there
-    is verified and not fetched again; a download that was cut off goes on where it ended.
+    is verified and not fetched again; a download that was cut off resumes where it ended.
 
     Verified are: each archive's size (COCO's server is held to `SIZES`), the CRC-32 of each file as
     it is unpacked, and that every image that the annotations name is there and not empty; of
@@ -55,7 +55,7 @@ def get_coco(
 
     Raises:
         InputError: The network or the server fails, the disk is too small, an archive is corrupt
-            or malicious, or images that the annotations name are not there.
+            or malicious, or images that the annotations name do not exist.
     """
     if year not in (2014, 2017) or not splits or set(splits) - set(SPLITS):
         raise InputError(f'COCO {year} {list(splits)}: year is 2017 or 2014, splits train and val')

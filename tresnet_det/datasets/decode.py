@@ -29,13 +29,13 @@ def decode_rgb(path: str | os.PathLike) -> torch.Tensor:
         ``(3, H, W)`` of uint8, in channels-last layout.
 
     Raises:
-        MissingFileError: The file is not there.
-        InputError: It cannot be read, is no image, is cut short, or has 32 bits a channel.
+        MissingFileError: The file does not exist.
+        InputError: It cannot be read, is no image, is truncated, or has 32 bits a channel.
     """
     try:
         data = np.fromfile(path, np.uint8)
     except FileNotFoundError:
-        raise MissingFileError(f'{path}: the image is not there') from None
+        raise MissingFileError(f'{path}: the image does not exist') from None
     except OSError as error:
         raise InputError(f'{path}: the image cannot be read ({error.strerror})') from error
     if not data.size:

@@ -1,4 +1,4 @@
-"""One label per image: class folders, or a flat folder with a list of labels."""
+"""Single-label datasets: class folders, or a flat folder with a list of labels."""
 
 import logging
 from collections.abc import Mapping, Sequence
@@ -14,10 +14,10 @@ from .pipeline import TEST_PIPELINE, TRAIN_PIPELINE
 
 @DATASETS.register_module()
 class ImageFolderDataset(ClassificationDataset):
-    """Images with one label each: ImageNet's layout, and one's own folders.
+    """Images with one label each: ImageNet's layout, and your own folders.
 
     Without ``ann_file``, each class has a folder of images, the layout of torchvision's
-    ``ImageFolder`` and of ImageNet's training data. With it, the images lie in one folder, as
+    ``ImageFolder`` and of ImageNet's training data. With it, the images are in one folder, as
     ImageNet's for validation, and each line of the file is ``NAME LABEL``; the labels are class
     names or, where not all of them are, class numbers from 0.
 
@@ -27,14 +27,14 @@ class ImageFolderDataset(ClassificationDataset):
         data_prefix: ``dict(img=FOLDER)`` for the images' folder below ``data_root``.
         metainfo: ``dict(classes=...)`` for the names in the order of the labels, a tuple or a text
             file with a name on each line. Without it, the folders' or the labels' names, sorted.
-            Folders that are not among them are left out.
+            Folders that are not among them are skipped.
         pipeline: Transforms by config, see :func:`build_transforms`. None for the recipe of
             training (crop of random size to 224, flip, RandAugment), or of testing with
             ``test_mode`` (256, and the 224 in the centre).
         test_mode: Which of the two.
 
     Raises:
-        MissingFileError: A folder, the list or an image that it names is not there.
+        MissingFileError: A folder, the list or an image that it names does not exist.
         InputError: A class has no image, or a line, label or transform is none.
     """
 

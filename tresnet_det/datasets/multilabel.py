@@ -1,4 +1,4 @@
-"""Several labels per image: COCO's JSON, CSV or class folders."""
+"""Multi-label datasets: COCO's JSON, CSV or class folders."""
 
 import logging
 from collections.abc import Mapping, Sequence
@@ -36,7 +36,7 @@ class MultiLabelDataset(ClassificationDataset):
             the published protocol does on COCO. The log says how many.
 
     Raises:
-        MissingFileError: A file or a folder is not there.
+        MissingFileError: A file or a folder does not exist.
         InputError: The labels cannot be read, see the readers, or no image has one.
     """
 

@@ -15,7 +15,7 @@ from .rand_augment import RandAugment
 # These policies are quicker on Pillow's images than on tensors, there and back included.
 ON_PILLOW = ('AutoAugment', 'TrivialAugmentWide')
 
-# One label per image, 224 pixels: the crop comes first, so that all else works on a small image.
+# Single-label, 224 pixels: the crop comes first, so that all else works on a small image.
 TRAIN_PIPELINE = (
     dict(type='RandomResizedCrop', size=224),
     dict(type='RandomHorizontalFlip'),
@@ -26,7 +26,7 @@ TEST_PIPELINE = (
     dict(type='CenterCrop', size=224),
 )
 
-# ASL's recipe for several labels (arXiv 2009.14119): squished, since a crop may lose an object.
+# ASL's multi-label recipe (arXiv 2009.14119): squished, since a crop may lose an object.
 MULTI_LABEL_TRAIN_PIPELINE = (
     dict(type='Resize', size=(448, 448)),
     dict(type='Cutout', ratio=0.5),

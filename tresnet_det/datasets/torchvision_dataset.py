@@ -1,4 +1,4 @@
-"""torchvision's own classification data sets, by name."""
+"""torchvision's own classification datasets, by name."""
 
 import inspect
 import os
@@ -13,8 +13,8 @@ from mmdet.registry import DATASETS
 from mmengine.dist import barrier, is_distributed
 
 from ..errors import InputError, MissingFileError, few
-from ..readers.classes import suggest
 from ..readers.config import resolve_classes
+from ..readers.findings import suggest
 from .classification import LabelledImages
 from .decode import decode_rgb, to_tensor
 from .pipeline import TEST_PIPELINE, TRAIN_PIPELINE
@@ -40,7 +40,7 @@ _OURS = ('self', 'root', 'transform', 'target_transform', 'transforms')
 
 @DATASETS.register_module()
 class TorchvisionDataset(LabelledImages):
-    """A data set of ``torchvision.datasets`` whose samples are an image and a class number.
+    """A dataset of ``torchvision.datasets`` whose samples are an image and a class number.
 
     CIFAR10, CIFAR100, StanfordCars, Flowers102, Food101, OxfordIIITPet, FGVCAircraft, MNIST and
     others. Greyscale images are repeated to RGB. Where torchvision lets one choose what reads the
@@ -127,7 +127,7 @@ class TorchvisionDataset(LabelledImages):
         ):
             raise InputError(
                 f"torchvision's {self._name} gives no image with a class number: "
-                'take one of its data sets for classification, such as CIFAR10'
+                'take one of its datasets for classification, such as CIFAR10'
             )
         if isinstance(image, Image.Image):
             image = to_tensor(image.convert('RGB'))
@@ -135,7 +135,7 @@ class TorchvisionDataset(LabelledImages):
 
 
 def _build(name: str, data_root: str, kwargs: Mapping) -> Any:
-    """Return torchvision's data set, with its errors as one line of ours."""
+    """Return torchvision's dataset, with its errors as one line of ours."""
     from torchvision import datasets
 
     known = {
@@ -198,7 +198,7 @@ def _parameters(kind: type) -> list[str]:
 def _explain(
     name: str, folder: Path, download: bool, can_download: bool, error: Exception
 ) -> InputError:
-    """Say in one line why a data set could not be built, and what to do."""
+    """Say in one line why a dataset could not be built, and what to do."""
     reason, folder = _line(error), folder.absolute()
     if 'pip install' in reason:
         return InputError(f"torchvision's {name} needs a package: {reason}")

@@ -1,4 +1,4 @@
-"""Loading of images that may be broken: name the file, or go on without it and keep count."""
+"""Loading of images that may be corrupt: name the file, or skip it and keep count."""
 
 import hashlib
 import logging
@@ -28,7 +28,7 @@ SKIP_OPTION = '--cfg-options train_dataloader.dataset.pipeline.0.on_error=skip'
 class LoadImage(LoadImageFromFile):
     """Load an image as mmcv's ``LoadImageFromFile`` does, and be clear about one that is broken.
 
-    Broken is a file that is missing, is no image, or is cut short: OpenCV 4 decodes the upper
+    Corrupt is a file that is missing, is no image, or is truncated: OpenCV 4 decodes the upper
     part of a truncated JPEG and fills the rest with grey, on which boxes would then be learnt.
 
     ``on_error='skip'`` is for training pipelines, where the dataset takes another sample instead.
@@ -68,7 +68,7 @@ class LoadImage(LoadImageFromFile):
             None for a broken file where these are skipped.
 
         Raises:
-            MissingFileError: The file is not there and ``on_error`` is ``'raise'``.
+            MissingFileError: The file does not exist and ``on_error`` is ``'raise'``.
             InputError: The file is broken and ``on_error`` is ``'raise'``.
         """
         path = results['img_path']
@@ -80,7 +80,7 @@ class LoadImage(LoadImageFromFile):
             if self.on_error == 'raise':
                 raise type(error)(
                     f"{error}; set on_error='skip' in the LoadImage of the training pipeline "
-                    f'(for a plain dataset: {SKIP_OPTION}), or mend the image'
+                    f'(for a plain dataset: {SKIP_OPTION}), or fix the image'
                 ) from error.__cause__
             self._warn(path, error)
             return None
@@ -98,7 +98,7 @@ class LoadImage(LoadImageFromFile):
                 return client.get(path)
             return fileio.get(path, backend_args=self.backend_args)
         except FileNotFoundError as error:
-            raise MissingFileError(f'{path}: the image is not there') from error
+            raise MissingFileError(f'{path}: the image does not exist') from error
         except OSError as error:
             raise InputError(f'{path}: the image cannot be read ({error})') from error
 
@@ -106,7 +106,7 @@ class LoadImage(LoadImageFromFile):
         if not data:
             raise InputError(f'{path}: the image is an empty file')
         if not is_whole(data):
-            raise InputError(f'{path}: the image is cut short ({len(data)} bytes)')
+            raise InputError(f'{path}: the image is truncated ({len(data)} bytes)')
         try:
             img = mmcv.imfrombytes(data, flag=self.color_type, backend=self.imdecode_backend)
         except (cv2.error, OSError, ValueError, SyntaxError) as error:

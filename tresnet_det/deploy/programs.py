@@ -131,7 +131,7 @@ def require(*packages: str) -> None:
             __import__(package)
         except ImportError as error:
             raise InputError(
-                f"{package} is not installed: pip install -e '.[export]' brings it"
+                f"{package} is not installed: pip install -e '.[export]' installs it"
             ) from error
 
 

@@ -1,14 +1,12 @@
 """Hooks, loops and an optimiser where MMEngine, MMDetection and torch have none; registered."""
 
 from .backbone_speed import BackboneSpeedHook
-from .checkpoint_guard import CheckpointGuardHook
 from .checkpoint_hook import SafeCheckpointHook
-from .hooks import CurvesHook, ProgressBarHook
+from .hooks import CheckpointGuardHook, CurvesHook, ProgressBarHook, ShareStatisticsHook
 from .non_finite import StopOnNonFiniteHook
 from .one_cycle import WarmupCosineLR, WarmupCosineMomentum
 from .predictions_image import PredictionsImageHook
 from .sgdw import SGDW
-from .shared_statistics import ShareStatisticsHook
 from .train_loops import ResumableEpochTrainLoop, ResumableIterTrainLoop
 
 __all__ = [

@@ -5,11 +5,11 @@ from typing import Any
 import torch
 from mmdet.registry import HOOKS
 from mmengine.hooks import Hook
-from mmengine.model import is_model_wrapper
 from mmengine.runner import Runner
 from torch import nn
 
 from ..errors import InputError
+from ..tasks import unwrapped
 
 
 @HOOKS.register_module()
@@ -48,9 +48,7 @@ class BackboneSpeedHook(Hook):
         Raises:
             InputError: The model has no backbone.
         """
-        model = runner.model
-        while is_model_wrapper(model):
-            model = model.module
+        model = unwrapped(runner.model)
         backbone = getattr(model, 'backbone', None)
         if not isinstance(backbone, nn.Module):
             raise InputError(

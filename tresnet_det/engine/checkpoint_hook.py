@@ -7,18 +7,24 @@ from pathlib import Path
 from typing import Any
 
 from mmdet.registry import HOOKS
-from mmengine.dist import broadcast_object_list, is_main_process
+from mmengine.dist import (
+    all_gather_object,
+    broadcast_object_list,
+    get_rank,
+    get_world_size,
+    is_main_process,
+)
 from mmengine.fileio import LocalBackend
-from mmengine.hooks import CheckpointHook
-from mmengine.runner import BaseLoop, EpochBasedTrainLoop, Runner
-from torch import Generator
+from mmengine.hooks import CheckpointHook, EarlyStoppingHook
+from mmengine.optim import OptimWrapper
+from mmengine.runner import BaseLoop, EpochBasedTrainLoop, IterBasedTrainLoop, Runner
+from mmengine.utils import apply_to
+from torch import Generator, Tensor
 from torch.utils.data import DataLoader
 
 from ..errors import InputError
 from ..files import WholeFileBackend, remove_unfinished, write_whole
-from . import resume_state
-from .resume_state import random_states
-from .train_loops import ResumableEpochTrainLoop
+from .train_loops import ResumableEpochTrainLoop, random_states, set_random_states
 
 RECORD = 'last_checkpoint'  # in the work directory, mmengine's name for it
 STATE = 'resume'  # the checkpoint's key
@@ -87,7 +93,7 @@ class SafeCheckpointHook(CheckpointHook):
             self._resume(runner, self._state)
 
     def _resume(self, runner: Runner, state: dict[str, Any]) -> None:
-        resume_state.restore(runner, state)
+        _restore(runner, state)
         self.seconds_before = state.get('seconds', 0.0)  # older checkpoints have none
         self.last_ckpt = runner.message_hub.get_info('last_ckpt')
         self._validated = state['validated']
@@ -108,7 +114,7 @@ class SafeCheckpointHook(CheckpointHook):
         self._extra = runner.iter - done - runner.epoch * length
         if isinstance(loop, ResumableEpochTrainLoop):
             loop.first_batch = done
-        if not done and self._validated != runner.iter and resume_state.is_validation_due(runner):
+        if not done and self._validated != runner.iter and _is_validation_due(runner):
             runner.logger.info(
                 'the validation after this checkpoint was not finished: it comes now'
             )
@@ -137,7 +143,7 @@ class SafeCheckpointHook(CheckpointHook):
             meta = checkpoint['meta']
             done = meta['iter'] - meta['epoch'] * length - self._extra
         checkpoint[STATE] = dict(
-            resume_state.collect(runner),
+            _collect(runner),
             random_states=self._random_states or [random_states(runner.model)],
             epoch_batches=(done, length),
             validated=self._validated,
@@ -156,7 +162,7 @@ class SafeCheckpointHook(CheckpointHook):
             self._replaced = replaced + [self.filename_tmpl.format(old) for old in dropped]
             runner.message_hub.update_info('keep_ckpt_ids', steps)
         runner.message_hub.update_info('last_ckpt', path)
-        self._random_states = resume_state.collect_random_states(runner)
+        self._random_states = all_gather_object(random_states(runner.model))
         failure = None
         try:
             runner.save_checkpoint(
@@ -265,3 +271,76 @@ def _take_back(info: dict[str, Any], before: Mapping[str, Any], unwritten: str) 
                 info.pop(name)
                 if name in before:
                     info[name] = before[name]
+
+
+def _collect(runner: Runner) -> dict[str, Any]:
+    """Return what the early stopping has seen, and gradients that are still being accumulated.
+
+    Those are of one process only: of several, each has its own.
+    """
+    stopping = [
+        dict(monitor=hook.monitor, wait_count=hook.wait_count, best_score=hook.best_score)
+        for hook in runner.hooks
+        if isinstance(hook, EarlyStoppingHook)
+    ]
+    gradients = {}
+    wrapper = runner.optim_wrapper
+    if isinstance(wrapper, OptimWrapper) and get_world_size() == 1 and not wrapper.should_update():
+        named = runner.model.named_parameters()
+        gradients = {name: p.grad.cpu() for name, p in named if p.grad is not None}
+    return dict(early_stopping=stopping, gradients=gradients)
+
+
+def _restore(runner: Runner, state: Mapping[str, Any]) -> None:
+    """Put back what :func:`_collect` found, and the random states of all processes, by rank.
+
+    Args:
+        runner: Before its first iteration.
+        state: Both, the random states as ``random_states``.
+    """
+    state = apply_to(state, lambda x: isinstance(x, Tensor), lambda x: x.cpu())
+    for name, parameter in runner.model.named_parameters():
+        if name in state['gradients']:
+            parameter.grad = state['gradients'][name].to(parameter.device)
+    for hook in runner.hooks:
+        if isinstance(hook, EarlyStoppingHook):
+            _restore_stopping(runner, hook, state['early_stopping'])
+    if len(state['random_states']) == get_world_size():
+        set_random_states(state['random_states'][get_rank()])
+    else:
+        runner.logger.warning(
+            f'{get_world_size()} processes resume a training of {len(state["random_states"])}: the '
+            'training is as good, but not the one that it would have been'
+        )
+
+
+def _restore_stopping(runner: Runner, hook: EarlyStoppingHook, saved: list[dict]) -> None:
+    for entry in saved:
+        if entry['monitor'] != hook.monitor:
+            continue
+        hook.wait_count, hook.best_score = entry['wait_count'], entry['best_score']
+        reached = hook.stopping_threshold is not None and hook.rule_map[hook.rule](
+            hook.best_score, hook.stopping_threshold
+        )
+        if reached or hook.wait_count >= hook.patience:
+            runner.train_loop.stop_training = True
+            runner.logger.info(
+                f'the training was stopped early, by {hook.monitor}: raise patience (now '
+                f'{hook.patience}) of EarlyStoppingHook to continue'
+            )
+
+
+def _is_validation_due(runner: Runner) -> bool:
+    """Whether the training stands where its loop, if it is one of mmengine's, validates."""
+    loop = runner.train_loop
+    if not isinstance(loop, EpochBasedTrainLoop | IterBasedTrainLoop):
+        return False
+    by_epoch = isinstance(loop, EpochBasedTrainLoop)
+    done, end = (loop.epoch, loop.max_epochs) if by_epoch else (loop.iter, loop.max_iters)
+    loop._decide_current_val_interval()
+    return bool(
+        runner.val_loop is not None
+        and done
+        and done >= loop.val_begin
+        and (done % loop.val_interval == 0 or done == end)
+    )

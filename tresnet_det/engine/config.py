@@ -2,7 +2,6 @@
 
 import inspect
 import logging
-import os
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 
@@ -92,7 +91,7 @@ def set_data_root(cfg: Config, data_root: str | Path) -> None:
     """Point every dataset and evaluator of ``cfg`` at another folder, laid out like the old one.
 
     Raises:
-        MissingFileError: If the folder is not there.
+        MissingFileError: If the folder does not exist.
         InputError: If an evaluator reads a file outside the datasets' old folders.
     """
     root = Path(data_root)
@@ -360,8 +359,3 @@ def use_this_machine(cfg: Config) -> None:
         for key in ('loss_scale', 'use_fsdp'):
             wrapper.pop(key, None)
         print_log(f'no GPU is visible: training in float32 instead of mixed {dtype}')
-
-
-def default_work_dir(config_path: str | Path, suffix: str = '') -> str:
-    """Return ``./work_dirs/<name of the config><suffix>``, as MMDetection does."""
-    return os.path.join('.', 'work_dirs', Path(config_path).stem + suffix)

@@ -1,4 +1,4 @@
-"""Hooks for what goes wrong or is hard to see in a training.
+"""Hooks for what goes wrong or is hard to see in a training: curves, a bar, what is loaded, norms.
 
 mmengine and MMDetection have hooks for logging, checkpoints, averaging and early stopping, which
 the configs use. These do what those do not.
@@ -12,9 +12,15 @@ from pathlib import Path
 from typing import Any
 
 from mmdet.registry import HOOKS
-from mmengine.dist import is_main_process
-from mmengine.hooks import Hook, LoggerHook
-from mmengine.runner import BaseLoop, Runner
+from mmengine.dist import all_reduce_params, get_world_size, is_main_process
+from mmengine.hooks import EMAHook, Hook, LoggerHook
+from mmengine.runner import BaseLoop, Runner, find_latest_checkpoint
+from mmengine.runner.checkpoint import get_state_dict
+
+from ..checkpoints.img_norm import read_img_norm, warn_of_other_img_norm
+from ..checkpoints.load import Checkpoint, fit_weights
+from ..errors import InputError
+from ..tasks import unwrapped
 
 
 @HOOKS.register_module()
@@ -134,12 +140,12 @@ class ProgressBarHook(Hook):
         data_batch: Any = None,
         outputs: Mapping[str, Any] | None = None,
     ) -> None:
-        """Go on by one, with the loss that mmengine has read for its log."""
+        """Advance by one, with the loss that mmengine has read for its log."""
         if self.bar is None:
             return
-        loss = _logged(runner, 'loss')
-        if loss is not None:
-            self.bar.set_postfix_str(f'loss {loss:.3f}', refresh=False)
+        history = runner.message_hub.log_scalars.get('train/loss')
+        if history is not None:
+            self.bar.set_postfix_str(f'loss {history.current():.3f}', refresh=False)
         self.bar.update()
 
     def after_train(self, runner: Runner) -> None:
@@ -148,6 +154,111 @@ class ProgressBarHook(Hook):
         self.bar = None
 
 
-def _logged(runner: Runner, name: str) -> float | None:
-    history = runner.message_hub.log_scalars.get(f'train/{name}')
-    return None if history is None else float(history.current())
+@HOOKS.register_module()
+class ShareStatisticsHook(Hook):
+    """Give each process the mean of all processes' running statistics.
+
+    A norm that does not share its statistics at each step has measured its own process's images
+    only. Without this hook the processes validate with different models, of which the first one's
+    is saved: a test of the checkpoint then gives another metric than the validation did.
+
+    It works at the end of each epoch and before a validation; checkpoints that an iteration-based
+    training saves without one are the first process's. MMEngine's ``SyncBuffersHook`` does this to
+    the model, and not to the average of :class:`~mmengine.hooks.EMAHook`, which is what is
+    validated and saved.
+    """
+
+    def __init__(self) -> None:
+        self._shared_at = -1
+
+    def after_train_epoch(self, runner: Runner) -> None:
+        """Share them, before the checkpoint is saved."""
+        self.before_val_epoch(runner)
+
+    def before_val_epoch(self, runner: Runner) -> None:
+        """Share them, unless the epoch's end has: what is validated is what was saved."""
+        if get_world_size() == 1 or runner.iter == self._shared_at:
+            return
+        self._shared_at = runner.iter
+        averages = [hook.ema_model for hook in runner.hooks if isinstance(hook, EMAHook)]
+        shared = [
+            buffer
+            for model in (runner.model, *averages)
+            for name, buffer in model.named_buffers()
+            if name.endswith(('running_mean', 'running_var'))
+        ]
+        if shared:
+            all_reduce_params(shared, op='mean')
+
+
+@HOOKS.register_module()
+class CheckpointGuardHook(Hook):
+    """Refuse a checkpoint that does not fit the model.
+
+    mmengine loads what fits and logs the rest, so that a checkpoint of another network gives an
+    AP of nearly 0 and no error. Testing and resuming need every tensor; for ``load_from``, the
+    start of a fine-tuning, a share of ``min_share`` is enough, in which the parts of a head
+    that depend on the number of classes do not count. Checkpoints that it is there to save hold
+    the model's image normalization; loading one under another is a warning.
+
+    Args:
+        min_share: The share of the model's tensors, in [0, 1], that ``load_from`` needs.
+    """
+
+    priority = 'HIGH'  # before the EMA hook, which loads the weights itself
+
+    def __init__(self, min_share: float = 0.95) -> None:
+        self.min_share = min_share
+
+    def before_save_checkpoint(self, runner: Runner, checkpoint: dict[str, Any]) -> None:
+        """Write down what the weights were trained with, in ``meta['input']``."""
+        preprocessor = getattr(unwrapped(runner.model), 'data_preprocessor', None)
+        if preprocessor is not None:
+            checkpoint['meta']['input'] = read_img_norm(preprocessor)
+
+    def after_load_checkpoint(self, runner: Runner, checkpoint: dict[str, Any]) -> None:
+        """Compare, when the file is read and before its weights go into the model.
+
+        mmengine then loads the model's own state dict with everything in it that fits, and has
+        nothing to report itself.
+
+        Raises:
+            InputError: The checkpoint does not fit.
+        """
+        latest = find_latest_checkpoint(runner.work_dir) if runner._resume else None
+        found = Checkpoint(str(runner._load_from or latest or 'The checkpoint'), checkpoint)
+        report, state_dict = fit_weights(get_state_dict(runner.model), found.weights, found.source)
+        if _needs_all(runner):
+            if not report.complete:
+                raise report.refuse()
+        elif report.share < self.min_share:
+            raise InputError(
+                f'{report.refuse()}. load_from needs {self.min_share:.0%} of the tensors; to '
+                f'train all the same, set min_share (now {self.min_share:g}) of '
+                'CheckpointGuardHook in custom_hooks lower'
+            )
+        if runner._resume:
+            for key in ('epoch', 'iter'):
+                if not isinstance(found.meta.get(key), int):
+                    raise InputError(f'{found.source}: meta has no {key!r}: nothing to resume')
+        report.log()
+        warn_of_other_img_norm(unwrapped(runner.model), found.meta.get('input'), found.source)
+        checkpoint['state_dict'] = state_dict
+        if 'ema_state_dict' in checkpoint:  # the EMA hook swaps the two by their keys
+            checkpoint['ema_state_dict'] = {
+                k: v
+                for k, v in checkpoint['ema_state_dict'].items()
+                if k == 'steps' or k.removeprefix('module.') in state_dict
+            }
+
+
+def _needs_all(runner: Runner) -> bool:
+    """Whether the weights are loaded to be tested or resumed, not to be trained further.
+
+    ``Runner.train``, ``val`` and ``test`` each build their loop before they load. A call of
+    ``load_checkpoint`` before any of them may be the start of a fine-tuning.
+    """
+    if runner._resume:
+        return True
+    evaluates = any(isinstance(loop, BaseLoop) for loop in (runner._val_loop, runner._test_loop))
+    return evaluates and not isinstance(runner._train_loop, BaseLoop)

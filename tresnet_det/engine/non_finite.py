@@ -26,7 +26,8 @@ from torch.nn.parallel import DistributedDataParallel
 
 from ..compat.own_files import tool_command
 from ..errors import InputError, shell_path
-from .resume_state import random_states, set_random_states
+from ..tasks import unwrapped
+from .train_loops import random_states, set_random_states
 
 _MOST_FILES = 8  # that a message names
 # A dynamic loss scale falls from 65536 to 1 within 16 skipped steps; a fixed one never does.
@@ -139,11 +140,10 @@ class StopOnNonFiniteHook(Hook):
             self._stop(runner, outputs)
 
     def _stop(self, runner: Runner, outputs: Mapping[str, Any] | None = None) -> None:
-        model = runner.model.module if is_model_wrapper(runner.model) else runner.model
         scaler = _scaler(runner)
         scale = scaler.get_scale() if scaler else 1.0
         set_random_states(self._states)
-        report = run_again(model, runner.optim_wrapper, self._batch, scale)
+        report = run_again(unwrapped(runner.model), runner.optim_wrapper, self._batch, scale)
         # Norms with shared statistics need all processes up to here.
         report.losses |= {name: float(loss) for name, loss in _select_losses(outputs).items()}
         reports = all_gather_object(report)

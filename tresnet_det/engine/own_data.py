@@ -22,14 +22,6 @@ from ..tasks import Task, built_type, find_task, metric_prefixes
 from . import config as edit
 
 KEPT = ('pipeline', 'filter_cfg', 'test_mode')  # of a dataset of another type
-EMA = dict(
-    type='EMAHook',
-    ema_type='ExpMomentumEMA',
-    momentum=0.0002,
-    gamma=2000,
-    update_buffers=True,
-    priority=49,
-)
 PATIENCE = 5  # validations, or a quarter of them where that is more
 WARMUPS = ('LinearLR', 'ConstantLR', 'QuadraticWarmupLR')
 WARMUP_SHARE = 0.1  # of the training, where the config's own is more than half of it
@@ -42,7 +34,7 @@ def use_folder(
 
     Datasets, evaluators and the heads' number of classes follow the data. For a training, the
     learning rate is scaled to the batch where the config says what it is for, and the best
-    checkpoint, early stopping and averaged weights are turned on where they are not.
+    checkpoint and early stopping are turned on where they are not.
 
     Args:
         cfg: Changed in place.
@@ -79,7 +71,8 @@ def use_folder(
     if checkpoint is None:
         if 'base_batch_size' in (cfg.get('auto_scale_lr') or {}):
             cfg.auto_scale_lr.enable = True
-        _add_hooks(cfg, task)
+        if cfg.get('val_dataloader') and cfg.get('val_evaluator'):
+            _stop_early(cfg, task)
     return data
 
 
@@ -116,8 +109,13 @@ def fit_training(cfg: Config, data: OwnData, options: Collection[str]) -> list[s
     batch = loader.get('batch_size', 1)
     steps = share * _repeats(loader['dataset']) / batch
     steps = max(1, math.floor(steps) if loader.get('drop_last') else math.ceil(steps))
-    for role, images in (('train', share), *_measured(data)):
-        _limit_workers(cfg.get(f'{role}_dataloader'), images)
+    measured = data.splits['val']
+    images = dict(val=measured.images, test=data.splits.get('test', measured).images, train=share)
+    for role in images:
+        loader = cfg.get(f'{role}_dataloader')
+        if loader and loader.get('num_workers'):
+            batches = math.ceil(images[role] / loader.get('batch_size', 1))
+            loader['num_workers'] = min(loader['num_workers'], max(1, batches))
     lines += _fit_warmup(cfg, steps, options)
     lines.append(_describe_schedule(cfg, batch, world, steps))
     lines.append(_describe_hooks(cfg))
@@ -236,67 +234,42 @@ def _set_evaluator(cfg: Config, name: str, ann_file: str) -> None:
         )
 
 
-def _add_hooks(cfg: Config, task: Task) -> None:
-    hooks = list(cfg.get('custom_hooks') or [])
-    kinds = set(map(_kind, hooks))
-    if 'EMAHook' not in kinds:
-        hooks.append(ConfigDict(EMA))
-    if cfg.get('val_dataloader') and cfg.get('val_evaluator'):
-        if not cfg.get('default_hooks'):
-            cfg.default_hooks = dict()
-        if not cfg.default_hooks.get('checkpoint'):
-            cfg.default_hooks['checkpoint'] = ConfigDict(type='SafeCheckpointHook', interval=1)
-        saving = cfg.default_hooks['checkpoint']
-        known = task.measures_headline(cfg.val_evaluator)
-        if not saving.get('save_best') or _measures_no_longer(cfg, saving['save_best']):
-            # Of a metric of the user's own, mmengine takes the first number.
-            saving.update(save_best=task.headline if known else 'auto', rule='greater')
-        best = saving['save_best']
-        best = best if isinstance(best, str) else best[0]
-        if 'EarlyStoppingHook' not in kinds and (known or best != 'auto'):
-            hooks.append(
-                ConfigDict(
-                    type='EarlyStoppingHook',
-                    monitor=task.headline if best == 'auto' else best,
-                    rule='less' if saving.get('rule') == 'less' else 'greater',
-                    # 0, since a detector's first validations may all give 0.
-                    min_delta=0.0,
-                    patience=max(PATIENCE, _count_validations(cfg) // 4),
-                )
-            )
-    cfg.custom_hooks = hooks
-
-
-def _measures_no_longer(cfg: Config, best: object) -> bool:
-    """Whether a metric is of an evaluator that was replaced, such as VOC's."""
+def _stop_early(cfg: Config, task: Task) -> None:
+    """Save the best checkpoint and stop when there is no better one, where the config does not."""
+    if not cfg.get('default_hooks'):
+        cfg.default_hooks = dict()
+    saving = cfg.default_hooks.get('checkpoint') or ConfigDict(
+        type='SafeCheckpointHook', interval=1
+    )
+    cfg.default_hooks['checkpoint'] = saving
+    known = task.measures_headline(cfg.val_evaluator)
+    best = saving.get('save_best')
+    best = best[0] if isinstance(best, list) and best else best  # of several, the first
     prefix, slash, _ = str(best).partition('/')
-    return bool(slash) and prefix not in metric_prefixes(cfg.val_evaluator)
-
-
-def _count_validations(cfg: Config) -> int:
+    if not best or (slash and prefix not in metric_prefixes(cfg.val_evaluator)):
+        # None, or of an evaluator that was replaced, such as VOC's. Of a metric of the user's own,
+        # mmengine takes the first number.
+        best = task.headline if known else 'auto'
+        saving.update(save_best=best, rule='greater')
+    hooks = list(cfg.get('custom_hooks') or [])
+    if 'EarlyStoppingHook' in map(_kind, hooks) or (best == 'auto' and not known):
+        return
     train = cfg.get('train_cfg') or {}
     length = train.get('max_epochs') or train.get('max_iters') or 0
-    return length // (train.get('val_interval') or 1)
+    stopping = ConfigDict(
+        type='EarlyStoppingHook',
+        monitor=task.headline if best == 'auto' else best,
+        rule='less' if saving.get('rule') == 'less' else 'greater',
+        min_delta=0.0,  # since a detector's first validations may all give 0
+        patience=max(PATIENCE, length // (train.get('val_interval') or 1) // 4),
+    )
+    cfg.custom_hooks = [*hooks, stopping]
 
 
 def _leaves_empty_out(dataset: Mapping) -> bool:
     if issubclass(built_type(DATASETS, dataset) or object, MultiLabelDataset):
         return dataset.get('filter_empty', True)
     return bool((dataset.get('filter_cfg') or {}).get('filter_empty_gt'))
-
-
-def _measured(data: OwnData) -> list[tuple[str, int]]:
-    splits = data.splits
-    return [
-        ('val', splits['val'].images),
-        ('test', (splits.get('test') or splits['val']).images),
-    ]
-
-
-def _limit_workers(loader: dict[str, Any] | None, images: int) -> None:
-    if loader and loader.get('num_workers'):
-        batches = math.ceil(images / loader.get('batch_size', 1))
-        loader['num_workers'] = min(loader['num_workers'], max(1, batches))
 
 
 def _fit_warmup(cfg: Config, steps: int, options: Collection[str]) -> list[str]:
@@ -332,15 +305,11 @@ def _describe_schedule(cfg: Config, batch: int, world: int, steps: int) -> str:
 
 
 def _describe_hooks(cfg: Config) -> str:
-    parts = []
-    for hook in cfg.custom_hooks:
-        kind = _kind(hook)
-        if kind == 'EMAHook':
-            parts.append('averaged weights (EMA)')
-        if kind == 'EarlyStoppingHook':
-            parts.append(
-                f'stops after {hook.get("patience", 5)} validations without a better '
-                f'{hook.get("monitor")}'
-            )
     best = ((cfg.get('default_hooks') or {}).get('checkpoint') or {}).get('save_best')
-    return ', '.join([f'best checkpoint by {best}'] * bool(best) + parts)
+    parts = [f'best checkpoint by {best}'] if best else []
+    for hook in cfg.get('custom_hooks') or ():
+        if _kind(hook) == 'EMAHook':
+            parts.append('averaged weights (EMA)')
+        elif _kind(hook) == 'EarlyStoppingHook':
+            parts.append(f'stops after {hook.get("patience", 5)} validations without a better one')
+    return ', '.join(parts)

@@ -64,16 +64,33 @@ class PredictionsImageHook(Hook):
         if not is_main_process() or not self.samples:
             return
         try:
-            classes = runner.test_dataloader.dataset.metainfo['classes']
-            path = Path(runner.work_dir) / self.file_name
-            threshold = self.task.threshold if self.score_thr is None else self.score_thr
-            if self.task.detects:
-                _draw_detector(self.samples, classes, path, threshold)
-            else:
-                multi_label = self.task is MULTI_LABEL
-                _draw_classifier(self.samples, classes, path, multi_label, threshold)
+            self._draw(runner)
         except Exception as error:  # whatever it is, the metrics matter more
             runner.logger.warning(f'{self.file_name} could not be drawn: {error}')
+
+    def _draw(self, runner: Runner) -> None:
+        # Here, since matplotlib takes its time and may be absent.
+        from ..evaluation.sheets import draw_classifications, draw_predictions
+
+        samples, limit = self.samples, len(self.samples)
+        threshold = self.task.threshold if self.score_thr is None else self.score_thr
+        paths = [sample.img_path for sample in samples]
+        classes = runner.test_dataloader.dataset.metainfo['classes']
+        out = Path(runner.work_dir) / self.file_name
+        if self.task.detects:
+            found = [sample.pred_instances for sample in samples]
+            has_truth = all('gt_instances' in sample for sample in samples)
+            truth = [sample.gt_instances for sample in samples] if has_truth else None
+            draw_predictions(paths, found, truth, classes, out, score_thr=threshold, limit=limit)
+            return
+        scores = torch.stack([sample.pred_score for sample in samples]).float().cpu().numpy()
+        labels = None
+        if all('gt_label' in sample for sample in samples):
+            labels = torch.stack([sample.gt_label for sample in samples]).cpu().numpy()
+        multi_label = self.task is MULTI_LABEL
+        draw_classifications(
+            paths, scores, labels, classes, out, multi_label, threshold=threshold, limit=limit
+        )
 
 
 def _count_images(runner: Runner) -> int:
@@ -82,42 +99,3 @@ def _count_images(runner: Runner) -> int:
         return len(runner.test_dataloader.sampler)
     except TypeError:
         return 0
-
-
-# The functions that draw are imported late, since matplotlib takes its time and may be absent.
-
-
-def _draw_detector(samples: list, classes: Sequence[str], path: Path, score_thr: float) -> None:
-    from ..evaluation.sheets import draw_predictions
-
-    has_truth = all('gt_instances' in sample for sample in samples)
-    draw_predictions(
-        [sample.img_path for sample in samples],
-        [sample.pred_instances for sample in samples],
-        [sample.gt_instances for sample in samples] if has_truth else None,
-        classes,
-        path,
-        score_thr=score_thr,
-        limit=len(samples),
-    )
-
-
-def _draw_classifier(
-    samples: list, classes: Sequence[str], path: Path, multi_label: bool, score_thr: float
-) -> None:
-    from ..evaluation.sheets import draw_classifications
-
-    scores = torch.stack([sample.pred_score for sample in samples]).float().cpu()
-    labels = None
-    if all('gt_label' in sample for sample in samples):
-        labels = torch.stack([sample.gt_label for sample in samples]).cpu().numpy()
-    draw_classifications(
-        [sample.img_path for sample in samples],
-        scores.numpy(),
-        labels,
-        classes,
-        path,
-        multi_label,
-        threshold=score_thr,
-        limit=len(samples),
-    )

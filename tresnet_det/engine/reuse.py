@@ -57,7 +57,7 @@ def use_tresnet(
         arch: See :class:`TResNet`.
         init_cfg: The backbone's weights, see :class:`TResNet`; None for the published ImageNet
             weights of that arch. An arch given as a dict has none: without ``init_cfg`` it starts
-            from random weights, with no stage frozen and the norms measuring their statistics.
+            from scratch, with no stage frozen and the norms measuring their statistics.
 
     Returns:
         The new config; ``dump`` writes it to a file.

@@ -28,7 +28,36 @@ from mmengine.runner import BaseLoop, EpochBasedTrainLoop, IterBasedTrainLoop, R
 from torch import nn
 from torch.utils.data import BatchSampler, DataLoader, Dataset, Sampler, get_worker_info
 
-from .resume_state import random_states, set_random_states
+
+def random_states(model: nn.Module) -> dict[str, Any]:
+    """Return the states of all that the model may draw random numbers from, as plain values.
+
+    Args:
+        model: On the device whose generator counts next to the CPU's.
+    """
+    numpy = np.random.get_state(legacy=False)
+    keys = torch.from_numpy(numpy['state']['key'].astype(np.int64))
+    rest = (numpy['state']['pos'], numpy['has_gauss'], numpy['gauss'])
+    states = {
+        'python': random.getstate(),
+        'numpy': (numpy['bit_generator'], keys, *rest),
+        'torch': torch.get_rng_state(),
+    }
+    device = next((p.device for p in model.parameters()), torch.device('cpu'))
+    if device.type == 'cuda':  # on the host: nothing waits for the device
+        states['cuda'] = torch.cuda.get_rng_state(device)
+    return states
+
+
+def set_random_states(states: Mapping[str, Any]) -> None:
+    """Go back to states of :func:`random_states`; the device's where there is one here."""
+    version, keys, gauss = states['python']
+    random.setstate((version, tuple(keys), gauss))
+    name, keys, *rest = states['numpy']
+    np.random.set_state((name, keys.numpy().astype(np.uint32), *rest))
+    torch.set_rng_state(states['torch'])
+    if 'cuda' in states and torch.cuda.is_available():
+        torch.cuda.set_rng_state(states['cuda'])
 
 
 class NumberedBatch(list):

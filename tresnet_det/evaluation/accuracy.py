@@ -1,4 +1,4 @@
-"""Top-1 and top-5 accuracy of images with one label each."""
+"""Top-1 and top-5 accuracy of single-label classification."""
 
 from collections.abc import Sequence
 

@@ -19,8 +19,7 @@ from mmengine.utils import digit_version
 from pycocotools import mask as masks_of_coco
 
 from ..errors import InputError
-from ..readers.coco import compare_categories
-from ..readers.findings import Findings
+from ..readers.findings import Findings, compare_categories
 from .report import TWELVE, format_table, format_twelve
 
 BACKENDS = {'faster_coco_eval': 'faster-coco-eval', 'pycocotools': 'pycocotools'}

@@ -282,7 +282,7 @@ def _font_for(size: Sequence[int]) -> ImageFont.FreeTypeFont:
 
 @lru_cache
 def _font(size: int, bold: bool = False) -> ImageFont.FreeTypeFont:
-    import matplotlib  # brings a font with letters of many scripts, the same everywhere
+    import matplotlib  # has a font with letters of many scripts, the same everywhere
 
     name = 'DejaVuSans-Bold.ttf' if bold else 'DejaVuSans.ttf'
     return ImageFont.truetype(str(Path(matplotlib.get_data_path(), 'fonts', 'ttf', name)), size)

@@ -1,4 +1,4 @@
-"""mAP, precision, recall and F1 of images with several labels.
+"""mAP, precision, recall and F1 of multi-label classification.
 
 The figures of the multi-label literature (ML-GCN, arXiv 1904.03582; ASL, arXiv 2009.14119), as
 pure functions on arrays, and the metric for MMEngine's Runner. Throughout, scores are
@@ -25,7 +25,7 @@ def average_precisions(scores: np.ndarray, labels: np.ndarray) -> np.ndarray:
 
     By scikit-learn's ``average_precision_score``: the sum over the distinct scores, from the
     highest, of the precision down to it times the gain in recall; equal scores count as one step.
-    Other than there, images whose label is unknown are left out of a class, a class without a
+    Other than there, images whose label is unknown are excluded from a class, a class without a
     positive label is NaN instead of 0, and an infinite score is a score.
 
     Raises:
@@ -193,7 +193,7 @@ class MultiLabelMetric(BaseMetric):
             raise InputError(
                 f'{image_name(data_samples, 0)}: the model gives {scores.shape[1]} scores and '
                 f'gt_label has the shape {labels.shape[1:]}: set num_classes of the head to the '
-                'number of classes, or use AccuracyMetric for one label per image'
+                'number of classes, or use AccuracyMetric for single-label data'
             )
         bad = np.argwhere(~np.isin(labels, (1, 0, -1)))
         if len(bad):
@@ -261,7 +261,7 @@ class MultiLabelMetric(BaseMetric):
         absent = [row['name'] for row in self.per_class if not row['positives']]
         if absent:
             print_log(
-                f'{len(absent)} of {len(names)} classes are there in no image and left out of '
+                f'{len(absent)} of {len(names)} classes are there in no image and excluded from '
                 f'mAP, CP and CR: {few(absent, 20)}',
                 'current',
                 logging.WARNING,

@@ -218,13 +218,13 @@ def draw_classifications(
 ) -> None:
     """Draw a sheet of images with the classes that a classifier gives them.
 
-    Each class has a sign, a score and a bar as long as the score. With one label per image, the
+    Each class has a sign, a score and a bar as long as the score. For single-label data, the
     top classes stand below the ground truth; with several, the predicted labels and those that
     are missed.
 
     Args:
         image_paths: Image files.
-        scores: ``(N, classes)`` in [0, 1]; None, with one label per image, draws the ground truth
+        scores: ``(N, classes)`` in [0, 1]; None, for single-label data, draws the ground truth
             alone.
         labels: Class numbers, ``(N,)``; with ``multi_label``, ``(N, classes)`` with 1 for there, 0
             for not there and -1 for unknown. None draws the predictions alone.

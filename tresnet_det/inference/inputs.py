@@ -102,7 +102,7 @@ def read_images(
     report: Report,
     stride: int = 1,
 ) -> Iterator[InputImage]:
-    """Read one image after the other, and go on past those that cannot be read.
+    """Read one image after the other, and skip those that cannot be read.
 
     Args:
         sources: Of :func:`find_sources`.

@@ -152,7 +152,7 @@ class PredictionWriter:
         classes: Their names.
         threshold: Boxes and labels are drawn and listed from this score; of a detector, the JSON
             has all.
-        top: Of one label per image, this many classes are shown.
+        top: For single-label data, this many classes are shown.
         draw: Whether to draw.
         ids: Of a detector; None to count images and classes from 1.
 

@@ -23,8 +23,7 @@ from mmengine.structures import BaseDataElement
 from ..checkpoints import load_weights, read_checkpoint
 from ..engine import config as edit
 from ..engine.backbone_speed import BackboneSpeedHook
-from ..engine.building import config_errors
-from ..engine.work_dir import find_checkpoint
+from ..engine.building import config_errors, find_checkpoint
 from ..errors import InputError, MissingFileError
 from ..tasks import find_task
 from .inputs import InputImage, Report
@@ -50,7 +49,7 @@ class Predictor:
 
     Attributes:
         model: On the device, in evaluation mode.
-        task: ``'detection'``, ``'classification'`` (one label per image) or ``'multilabel'``.
+        task: ``'detection'``, ``'classification'`` (single-label) or ``'multilabel'``.
         classes: The names, by number: the checkpoint's, else the config's, else numbers.
         device: As torch names it.
 

@@ -15,19 +15,56 @@ from typing import Any
 import numpy as np
 
 from ..errors import InputError, few
-from ..readers.boxes import find_duplicates
-from ..readers.data import read_data
+from ..readers.data import ONE_LABEL, read_data
 from ..readers.files import SUFFIXES, list_folder
 from ..readers.findings import Findings
 from ..readers.kinds import ERROR, LEVELS
-from ..readers.split import Source, Split
-from .copies import find_copies, find_overlap
+from ..readers.split import Source, Split, find_duplicates
 from .levels import View, count_levels
-from .part import Part
-from .scan import Scan, scan_images
+from .scan import Scan, find_like, find_same, scan_images
 
 # A class without example is no news where these were found.
 EXPLAINS_UNUSED = ('no-known-class', 'duplicate-category', 'nothing-to-learn')
+
+
+@dataclass
+class Part:
+    """A split and what was found out about it.
+
+    Attributes:
+        split: As it was read.
+        scan: Of its ``N`` images.
+        sizes: ``(N, 2)``, width and height in pixels as annotated or else as read; NaN where
+            neither is.
+        sides: ``(K, 2)``, width and height of the usable boxes in pixels after the resize.
+    """
+
+    split: Split
+    scan: Scan
+    sizes: np.ndarray
+    sides: np.ndarray
+
+    def class_images(self) -> np.ndarray:
+        """Return in how many images each class is, ``(classes,)``."""
+        good = self.split.labels >= 0
+        pairs = np.unique(np.column_stack([self.split.rows, self.split.labels])[good], axis=0)
+        return np.bincount(pairs[:, 1], minlength=len(self.split.classes))
+
+    def numbers(self) -> dict[str, Any]:
+        """Return the split's numbers, for a row of a table."""
+        split, boxes = self.split, self.split.boxes
+        sizes = self.sizes[~np.isnan(self.sizes).any(1)]
+        middle = ' x '.join(f'{side:g}' for side in np.median(sizes, 0)) if len(sizes) else None
+        return dict(
+            split=split.name,
+            images=len(split.files),
+            boxes=None if boxes is None else len(boxes.xywh),
+            ignored=None if boxes is None else int(boxes.ignored.sum()),
+            labels=len(split.labels) if boxes is None else None,
+            classes=len(split.classes),
+            without=int((~split.annotated).sum()),
+            size=middle,
+        )
 
 
 @dataclass
@@ -128,7 +165,7 @@ def inspect_data(
     _find_similar_names(splits, findings)
     for part in parts:
         if not part.split.source.training:
-            find_overlap(part, [p for p in parts if p.split.source.training], findings)
+            _find_overlap(part, [p for p in parts if p.split.source.training], findings)
     return DataReport(findings, parts, view, decode)
 
 
@@ -194,7 +231,7 @@ def _check_images(part: Part, findings: Findings) -> None:
         boxed = np.isin(np.arange(total), split.rows)
         add('exif-turned', (boxed & scan.turned & ~differs).nonzero()[0], name, total)
     add('blank-image', scan.blank.nonzero()[0], name, total)
-    find_copies(part, findings)
+    _find_copies(part, findings)
 
 
 def _find_unused_classes(split: Split, findings: Findings) -> None:
@@ -223,3 +260,68 @@ def _find_similar_names(splits: Sequence[Split], findings: Findings) -> None:
         fresh = [text for text in alike if text not in told]
         findings.add(split.name, split.source.ann_file, 'similar-classes', fresh)
         told |= set(alike)
+
+
+def _find_copies(part: Part, findings: Findings) -> None:
+    """Find images of a split with the same pixels in different files.
+
+    Args:
+        part: The split.
+        findings: Gets them, those apart whose one label is another.
+    """
+    split, digests = part.split, np.where(part.scan.blank, 0, part.scan.digests)
+    _, first, inverse = np.unique(digests, return_index=True, return_inverse=True)
+    first = first[inverse]
+    again = ((digests != 0) & (first != np.arange(len(first)))).nonzero()[0]
+    again = np.array([i for i in again if split.files[i] != split.files[first[i]]], np.int64)
+    contradicts = np.zeros(len(again), bool)
+    if split.source.kind in ONE_LABEL and not split.source.several:
+        label_of = split.single_labels()
+        contradicts = label_of[again] != label_of[first[again]]
+    for code, rows in (
+        ('duplicate-image', again[~contradicts]),
+        ('contradicting-labels', again[contradicts]),
+    ):
+        findings.add(
+            split.name,
+            split.source.ann_file,
+            code,
+            rows,
+            lambda i: f'{split.files[i]} = {split.files[first[i]]}',
+            len(split.files),
+        )
+
+
+def _find_overlap(part: Part, others: Sequence[Part], findings: Findings) -> None:
+    """Find the images of a split that are in training splits, too, or look like one of these.
+
+    An image that was not read is compared by its file.
+
+    Args:
+        part: A split to measure on.
+        others: The training splits.
+        findings: Gets them.
+    """
+    if not others:
+        return
+    split, scan = part.split, part.scan
+    files = [(other.split, row) for other in others for row in range(len(other.split.files))]
+    digests = np.concatenate([other.scan.digests for other in others])
+    same = find_same(np.where(scan.blank, 0, scan.digests), digests)
+    unread = ((same < 0) & (scan.digests == 0)).nonzero()[0]
+    if len(unread):
+        row_of = {os.path.abspath(other.path(row)): i for i, (other, row) in enumerate(files)}
+        same[unread] = [row_of.get(os.path.abspath(split.path(i)), -1) for i in unread]
+    like = find_like(scan.thumbs, np.concatenate([other.scan.thumbs for other in others]))
+    like[same >= 0] = -1
+
+    def add(code: str, found: np.ndarray) -> None:
+        def describe(row: int) -> str:
+            other, place = files[found[row]]
+            return f'{split.files[row]} = {other.files[place]} of {other.name}'
+
+        rows = np.flatnonzero(found >= 0).tolist()
+        findings.add(split.name, split.source.ann_file, code, rows, describe, len(split.files))
+
+    add('overlap', same)
+    add('near-copy', like)

@@ -191,7 +191,7 @@ def find_like(thumbs: np.ndarray, others: np.ndarray) -> np.ndarray:
     """Return for each image ``(N,)`` the one of ``others`` that looks the same, or -1.
 
     What is compared are thumbnails: their correlation, and their difference in grey levels, so that
-    a copy that was resized or compressed anew is found, and a similar image is not. Images with
+    a copy that was resized or compressed again is found, and a similar image is not. Images with
     little contrast are passed over.
 
     Args:
@@ -203,7 +203,7 @@ def find_like(thumbs: np.ndarray, others: np.ndarray) -> np.ndarray:
     asked, asked_rows = _normalise(thumbs)
     if not len(known):
         return like
-    for start in range(0, len(asked), 256):  # 256 x 118 000 figures are 120 MB
+    for start in range(0, len(asked), 256):  # 256 x 118,000 numbers are 120 MB
         part = slice(start, start + 256)
         likeness = asked[part] @ known.T
         best = likeness.argmax(1)

@@ -11,7 +11,7 @@ from mmcv.cnn.bricks import DropPath
 from torch import nn
 
 from ..checkpoints.formats import adapt_norm_notation
-from ..errors import InputError, shown
+from ..errors import InputError, check_flag, check_number, shown
 from ..layers import BlurPool, InPlaceABN, SqueezeExcite
 from ..layers.inplace_abn import renormalize
 from ..layers.recompute import Recipe, relu_
@@ -319,7 +319,7 @@ def build_shortcut(
 
 
 def build_norm(norm_cfg: NormConfig, channels: int, slope: float | None) -> nn.Module:
-    """Build the norm of ``norm_cfg``; an In-Place ABN brings its activation along.
+    """Build the norm of ``norm_cfg``; an In-Place ABN includes its activation.
 
     Args:
         norm_cfg: See :class:`TResNet`; ``requires_grad=False`` in it freezes weight and bias.
@@ -357,3 +357,17 @@ def build_norm(norm_cfg: NormConfig, channels: int, slope: float | None) -> nn.M
 def kernels_of(norm_cfg: NormConfig) -> str:
     """Return whose kernels blur and gate run on: Triton's where the norm asks for them."""
     return 'triton' if norm_cfg.get('backend') == 'triton' else 'torch'
+
+
+def check_norm_cfg(norm_cfg: object) -> None:
+    """Raise an InputError unless it is a dict whose flags and numbers are such."""
+    if not isinstance(norm_cfg, Mapping):
+        raise InputError(
+            f"norm_cfg must be a dict, as dict(type='InPlaceABN'), got {shown(norm_cfg)}"
+        )
+    for name in ('sync', 'requires_grad', 'affine', 'track_running_stats'):
+        check_flag(f'{name!r} in norm_cfg', norm_cfg.get(name, True))
+    check_number("'eps' in norm_cfg", norm_cfg.get('eps', 1e-5), 0)
+    momentum = norm_cfg.get('momentum', 0.1)
+    if momentum != 1 and momentum is not None:  # None averages over all batches
+        check_number("'momentum' in norm_cfg", momentum, 0, 1)

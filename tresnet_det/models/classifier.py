@@ -138,7 +138,7 @@ class ClsDataPreprocessor(ImgDataPreprocessor):
             batch draws one of both.
         cutmix_alpha: The same of CutMix.
         num_classes: Classes, which mixup and CutMix must know.
-        non_blocking: Whether the host goes on while a pinned batch is being copied.
+        non_blocking: Whether the host continues while a pinned batch is being copied.
 
     Raises:
         InputError: If an argument is out of its range (a ``ValueError``).

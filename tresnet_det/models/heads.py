@@ -9,8 +9,7 @@ from mmengine.model import BaseModule
 from torch import nn
 
 from ..checkpoints import load_head_weights
-from ..errors import InputError
-from .arguments import check_init_cfg
+from ..errors import InputError, check_init_cfg
 
 LossConfig = Mapping[str, Any] | nn.Module
 
@@ -60,7 +59,7 @@ class ClsHead(BaseModule):
     def loss(
         self, feats: torch.Tensor | Sequence[torch.Tensor], labels: torch.Tensor
     ) -> dict[str, torch.Tensor]:
-        """Return ``loss``, a scalar; for several labels per image also its scales.
+        """Return ``loss``, a scalar; for multi-label data also its scales.
 
         See :meth:`AsymmetricLoss.scales`; MMEngine logs them and adds only the loss.
 

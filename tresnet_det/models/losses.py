@@ -1,4 +1,4 @@
-"""Losses of the classification heads: several labels per image, or one.
+"""Losses of the classification heads, multi-label and single-label.
 
 All of them compute in float32 under autocast (in float64 for such logits), and tell by
 ``multi_label`` how logits become scores: by a sigmoid for each class, or by one softmax over all.
@@ -45,9 +45,9 @@ class AsymmetricLoss(nn.Module):
     them; the paper's 1e-4 goes with ``'sum'`` and Adam, which does not mind the factor. SGD does.
 
     Args:
-        gamma_neg: Exponent of the focal weight of labels that are not there, at least 0.
+        gamma_neg: Exponent of the focal weight of absent labels, at least 0.
         gamma_pos: The same of labels that are there.
-        clip: How far the probabilities of labels that are not there are shifted down, in [0, 1).
+        clip: How far the probabilities of absent labels are shifted down, in [0, 1).
             Those below it give neither loss nor gradient.
         reduction: ``'sum'`` over images and classes, ``'batch_mean'``, which is that divided by
             the number of images, or ``'mean'`` over the known labels.
@@ -176,7 +176,7 @@ def multi_label_loss(
 
 
 class SingleLabelLoss(nn.Module):
-    """What the losses for one label per image share.
+    """What the single-label losses share.
 
     Args:
         label_smoothing: Share of the target that is spread over all classes, in [0, 1].
@@ -282,7 +282,7 @@ class SoftmaxCrossEntropyLoss(SingleLabelLoss):
 
 @MODELS.register_module()
 class SingleLabelAsymmetricLoss(SingleLabelLoss):
-    """Asymmetric loss for images with one label, after the authors' code for ASL.
+    """Single-label asymmetric loss, after the authors' code for ASL.
 
     With ``p`` the softmax and ``t`` the smoothed target, an image's loss is ``-sum(w * t *
     log(p))`` with ``w = (1 - p) ** gamma_pos`` for its class and ``w = p ** gamma_neg`` for the

@@ -14,18 +14,10 @@ from torch.utils.checkpoint import checkpoint
 
 from ..checkpoints import load_backbone_weights
 from ..checkpoints.img_norm import warn_unless_unit_range
-from ..errors import InputError, shown
+from ..errors import InputError, check_flag, check_init_cfg, check_number, check_whole, shown
 from ..layers import InPlaceABN, SpaceToDepth
 from ..layers.inplace_abn import is_tracing
-from .arguments import (
-    check_flag,
-    check_init_cfg,
-    check_norm_cfg,
-    check_number,
-    check_whole,
-    resolve_arch,
-)
-from .blocks import BLOCKS, ConvNorm, NormConfig
+from .blocks import BLOCKS, ConvNorm, NormConfig, check_norm_cfg
 from .norms import iterate_norms, keep_running_statistics
 
 MIN_SIDE = 32  # at stride 16 the last blur still needs two rows to reflect
@@ -41,8 +33,8 @@ class TResNet(BaseModule):
     least 32 pixels; one that is no multiple of 4 is padded with zeros at the right or bottom.
 
     Args:
-        arch: ``'m'``, ``'l'``, ``'xl'``, ``'v2_l'``, or a dict with fields of ``arch_settings``; a
-            field left out has the value that ``'m'`` gives it. Besides the paper's table:
+        arch: ``'m'``, ``'l'``, ``'xl'``, ``'v2_l'``, or a dict with fields of ``arch_settings``; an
+            omitted field has the value that ``'m'`` gives it. Besides the paper's table:
             ``anti_alias=False`` downsamples by convolutions of stride 2 instead of blurs,
             ``stem='conv'`` begins as ResNet does, with a 7x7 convolution and max pooling.
         in_channels: Channels of the input.
@@ -233,7 +225,7 @@ class TResNet(BaseModule):
         except InputError as error:
             raise type(error)(
                 f'{error}; give another file (model.backbone.init_cfg.checkpoint=FILE) or train '
-                'from random weights (--from-scratch)'
+                'from scratch (--from-scratch)'
             ) from error
 
     def forward(self, x: torch.Tensor) -> tuple[torch.Tensor, ...]:
@@ -343,3 +335,50 @@ def _check_out_indices(out_indices: object, num_stages: int) -> None:
             f'out_indices must be increasing stage numbers from 0 to {num_stages - 1}, '
             f'got {shown(out_indices)}'
         )
+
+
+def resolve_arch(
+    arch: object, table: Mapping[str, dict[str, Any]], choices: Mapping[str, Sequence[str]]
+) -> dict[str, Any]:
+    """Return the fields of a TResNet.
+
+    Args:
+        arch: A name in the table; or a dict with some of the fields, the others being those of
+            ``'m'``.
+        table: The fields by name.
+        choices: What ``stem`` and each of ``block_types`` may be.
+
+    Raises:
+        InputError: If there is no such name or field, or a field's value is of the wrong type or
+            out of its range.
+    """
+    if not isinstance(arch, Mapping):
+        if not isinstance(arch, str) or arch not in table:
+            raise InputError(f'unknown arch {shown(arch)}: use one of {sorted(table)}, or a dict')
+        return table[arch]
+    fields = table['m']
+    unknown = [field for field in arch if field not in fields]
+    if unknown:
+        raise InputError(f'unknown field {unknown[0]!r} in arch: the fields are {list(fields)}')
+    settings = {**fields, **arch}
+    for field in ('depths', 'block_types', 'se_stages'):
+        value = settings[field]
+        if not isinstance(value, (list, tuple)) or len(value) != 4:
+            raise InputError(
+                f'arch field {field!r} needs one value for each of the 4 stages, got {shown(value)}'
+            )
+    for depth in settings['depths']:
+        check_whole("a stage's depth in arch field 'depths'", depth, 1)
+    for flag in settings['se_stages']:
+        check_flag("each of arch field 'se_stages'", flag)
+    check_flag("arch field 'anti_alias'", settings['anti_alias'])
+    for what, values in (('block type', settings['block_types']), ('stem', [settings['stem']])):
+        for value in values:
+            if value not in choices[what]:
+                raise InputError(
+                    f'unknown {what} {shown(value)} in arch: use one of {list(choices[what])}'
+                )
+    check_number("arch field 'width_factor'", settings['width_factor'], 1 / 64, 64)
+    for field in ('stem_slope', 'slope'):
+        check_number(f'arch field {field!r}', settings[field], 1e-9)
+    return settings

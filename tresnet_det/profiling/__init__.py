@@ -1,4 +1,4 @@
-"""What a model costs: parameters, multiply-adds, bytes kept for backward, memory, speed.
+"""What a model costs: parameters, MACs, bytes kept for backward, memory, speed.
 
 ``tools/benchmark.py`` is the command line over it.
 """

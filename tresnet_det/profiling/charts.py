@@ -46,7 +46,7 @@ def draw_bars(
 
     Args:
         rows: With ``model``; the first is what the ratios are to.
-        panels: Those without any figure are left out.
+        panels: Those without any value are skipped.
         path: The PNG to write.
         title: What stands above.
         caption: What stands below: machine and settings.

@@ -1,4 +1,4 @@
-"""Exact counts, the same on every machine: parameters, multiply-adds, bytes kept for backward."""
+"""Exact counts, the same on every machine: parameters, MACs, bytes kept for backward."""
 
 from collections.abc import Callable, Iterable
 
@@ -15,7 +15,7 @@ def count_parameters(model: nn.Module) -> int:
 
 
 def count_multiply_adds(forward: Callable[[], object]) -> int:
-    """Return the multiply-adds of the convolutions and matrix products in one forward pass.
+    """Return the MACs of the convolutions and matrix products in one forward pass.
 
     Elementwise operations, norms and pooling are not counted, as is usual.
 
@@ -28,7 +28,7 @@ def count_multiply_adds(forward: Callable[[], object]) -> int:
 
 
 def model_multiply_adds(model: nn.Module, size: int) -> int:
-    """Return the multiply-adds of ``model`` in evaluation mode for one image.
+    """Return the MACs of ``model`` in evaluation mode for one image.
 
     Args:
         model: Takes ``(1, 3, size, size)``; it is left in evaluation mode.
@@ -79,7 +79,7 @@ def kept_bytes_per_image(
 ) -> float:
     """Return the bytes that ``model`` keeps for its backward pass, for each image of a batch.
 
-    Each storage counts once, parameters and buffers are left out, the images themselves count if
+    Each storage counts once, parameters and buffers are excluded, the images themselves count if
     autograd keeps them. In reduced precision ``torch.autocast`` casts the weights, and the casts
     are kept: they count, shared between the images of the batch, so the figure there depends on
     the batch. A model on the meta device gives the same figure, without the memory.

@@ -44,7 +44,7 @@ def quiet(level: str = 'WARNING') -> Iterator[None]:
 
 
 class DetectorRun:
-    """A config's detector from random weights, with a batch of random images and boxes.
+    """A config's detector from scratch, with a batch of random images and boxes.
 
     All stages learn and all norms measure their statistics, as in a training from scratch, whatever
     the config says for pretrained weights. A training step has the data preprocessor, the losses,
@@ -118,7 +118,7 @@ class DetectorRun:
         }
 
     def counts(self) -> Row:
-        """Return parameters, multiply-adds and the bytes kept, all of the whole detector."""
+        """Return parameters, MACs and the bytes kept, all of the whole detector."""
         self.infers.eval()
         multiply_adds = count_multiply_adds(self.infer) // self.settings.batch_size
         self.model.train()

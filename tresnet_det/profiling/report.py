@@ -89,7 +89,7 @@ def _cpu_model() -> str:
 
 
 def format_table(rows: Sequence[Mapping[str, Any]], columns: Sequence[Column]) -> str:
-    """Lay the rows out under their headings; a column that no row has is left out."""
+    """Lay the rows out under their headings; a column that no row has is skipped."""
     columns = [c for c in columns if any(row.get(c.key) is not None for row in rows)]
     lines = [[c.heading for c in columns], *([_cell(row, c) for c in columns] for row in rows)]
     widths = [max(map(len, cells)) for cells in zip(*lines, strict=True)]

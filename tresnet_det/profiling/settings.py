@@ -25,7 +25,7 @@ class Settings:
         fuse: Whether our models infer with their norms folded into the convolutions.
 
     Raises:
-        InputError: If the device is not there or cannot train in that precision.
+        InputError: If the device is not available or cannot train in that precision.
     """
 
     device: torch.device

@@ -3,18 +3,17 @@
 import filecmp
 import os
 
-from ..errors import InputError
-from .classes import find_unknown, suggest
+from ..errors import InputError, MissingFileError
 from .csv import label_split
-from .files import SUFFIXES, inner_folders, not_found, walk
-from .findings import Add, Findings
+from .files import SUFFIXES, inner_folders, walk
+from .findings import Add, Findings, find_unknown, suggest
 from .split import Source, Split
 
 READ = tuple(suffix for suffix in SUFFIXES if suffix != '.gif')  # as torchvision
 
 
-def read_class_folders(source: Source, findings: Findings) -> Split | None:
-    """Read class folders; None where there is none.
+def read_class_folders(source: Source, findings: Findings) -> Split:
+    """Read class folders.
 
     Hidden folders are skipped. Where an image may have several labels, one that is in several
     folders has all of them: it is the same image where name and content are.
@@ -22,23 +21,22 @@ def read_class_folders(source: Source, findings: Findings) -> Split | None:
     Args:
         source: Of the kind ``'folders'``.
         findings: Gets classes without a folder or image, and files that are no image.
+
+    Raises:
+        InputError: There is none.
     """
     root, add = source.folder, findings.about(source.name, source.folder)
     try:
         found = inner_folders(root)
     except FileNotFoundError:
-        add('missing-folder', [not_found('image folder', root)])
-        return None
+        raise MissingFileError(f'{root}: not found') from None
     except OSError as error:
-        add('unreadable-annotations', [f'{root}: cannot be read ({error.strerror or error})'])
-        return None
+        raise InputError(f'{root}: cannot be read ({error.strerror or error})') from error
     if not found:
-        text = (
+        raise InputError(
             f'{root}: no class folders in it: put the images of each class into a folder with its '
             'name, or name a label file by ann_file'
         )
-        add('unreadable-annotations', [text])
-        return None
     classes = source.classes or tuple(found)
     add('unknown-class', find_unknown(root, found, classes, source.known_by))
     lost = [name for name in classes if name not in set(found)]
@@ -64,7 +62,7 @@ def read_class_folders(source: Source, findings: Findings) -> Split | None:
     if source.several:
         files, pairs = _merge(source, add, files, pairs)
     absent = frozenset(classes) - {classes[label] for _, label in pairs}
-    return label_split(source, add, classes, files, pairs, absent=absent)
+    return label_split(source, classes, files, pairs, absent=absent)
 
 
 def _merge(

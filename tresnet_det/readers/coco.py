@@ -13,11 +13,9 @@ from typing import Any
 
 import numpy as np
 
-from ..errors import InputError, MissingFileError, few, shown
-from .classes import find_unknown, is_text, suggest
-from .files import not_found, read_bytes
-from .findings import Add, Findings
-from .image_folders import find_folder
+from ..errors import InputError, few, shown
+from .files import read_bytes
+from .findings import Add, Findings, compare_categories, find_unknown, is_text
 from .split import NO_CLASS, Boxes, Source, Split
 
 UNKNOWN = -2  # in place of a class number, or of a row
@@ -29,25 +27,21 @@ Entry = dict[str, Any]  # of a COCO file
 
 
 def read_coco(source: Source, findings: Findings) -> Split | None:
-    """Read a COCO instances file; None where it is none.
+    """Read a COCO instances file; None where it is skipped.
 
     Args:
         source: Of the kind ``'coco'``.
         findings: Gets what is wrong with entries, ids, classes and the form of boxes.
+
+    Raises:
+        InputError: It does not exist, or is none.
     """
     file, add = source.ann_file, findings.about(source.name, source.ann_file)
-    try:
-        content = read_json(file)
-        if source.optional and isinstance(content, dict) and not content.get('annotations'):
-            add('left-out', [f'{file} is skipped: it has no annotations'])
-            return None
-        _check_lists(file, content, source.needs_truth)
-    except MissingFileError:
-        add('missing-file', [not_found('annotation file', file)])
+    content = read_json(file)
+    if source.optional and isinstance(content, dict) and not content.get('annotations'):
+        add('left-out', [f'{file} is skipped: it has no annotations'])
         return None
-    except InputError as error:
-        add('unreadable-annotations', [error])
-        return None
+    _check_lists(file, content, source.needs_truth)
     files, sizes, row_of, named = _read_images(content['images'], add)
     categories = _read_categories(content['categories'], add)
     names = list(dict.fromkeys(c['name'] for c in categories))
@@ -95,7 +89,7 @@ def read_coco(source: Source, findings: Findings) -> Split | None:
     kept = good.nonzero()[0]
     return Split(
         source,
-        find_folder(source, files, add),
+        source.folder,
         classes,
         files,
         rows[kept],
@@ -210,37 +204,6 @@ def _read_categories(entries: list[Entry], add: Add) -> list[Entry]:
     return good
 
 
-def compare_categories(
-    names: Sequence[str], classes: Sequence[str], detection: bool, add: Add
-) -> None:
-    """Compare the names of a file's categories with the classes.
-
-    MMDetection numbers the labels by the *file's* order of those categories that are in
-    ``classes``; where that order is another one, labels and names part without a word.
-
-    Args:
-        names: In the order of the file.
-        classes: In the order of the labels.
-        detection: Whether MMDetection numbers them, and not `MultiLabelDataset` by name.
-        add: Gets what does not fit.
-    """
-    found = [name for name in names if name in set(classes)]
-    missing = [name for name in classes if name not in set(names)]
-    if not found:
-        add('no-known-class', [f'the classes are {few(classes)}, the file has {few(names)}'])
-    elif not detection:
-        add('missing-class', missing, lambda name: f'{name!r}: {suggest(name, names)}')
-    else:
-        lacks = f' (the file lacks {few(missing)})' if missing else ''
-        wrong = [
-            f'label {i} is {a!r} by the file, {b!r} by metainfo.classes{lacks}'
-            for i, (a, b) in enumerate(zip(found, classes, strict=False))
-            if a != b
-        ]
-        add('class-order', wrong[:1])
-        add('class-without-category', missing, repr, len(classes))
-
-
 def _find_group(categories: Sequence[Entry]) -> str | None:
     """Return the name of the category that is the others' supercategory."""
     groups = [category.get('supercategory') for category in categories]
@@ -255,7 +218,7 @@ def _read_boxes(
 
     Args:
         entries: ``M`` annotations.
-        known: ``(M,)``, whether an entry's image is there; others are reported already.
+        known: ``(M,)``, whether an entry's image is in the file; others are reported already.
         name: Says of an entry where it is.
         add: Gets what is wrong.
     """

@@ -1,6 +1,7 @@
-"""What the datasets of a config read, and the checks of them before anything is built."""
+"""Where the data is that a config or a user names, and its checks before anything is built."""
 
 import os
+import re
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from functools import partial
@@ -10,10 +11,10 @@ from typing import Any
 from mmengine.dist import is_main_process
 
 from ..errors import InputError, MissingFileError, few
-from .classes import Named, check_num_classes, compare_classes
 from .data import read_data
 from .files import not_found, read_lines
-from .findings import Findings
+from .findings import Findings, Named, check_num_classes, compare_classes
+from .layouts import check_training, find_layout, layout_sources, role_of
 from .split import Source
 
 FILE_KINDS = {'.json': 'coco', '.csv': 'csv', '.txt': 'list'}
@@ -252,3 +253,60 @@ def _detection_classes(cfg: Mapping, metainfo: Mapping[str, Any]) -> Sequence[st
 
 def _absolute(root: str, path: str) -> Path:
     return Path(os.path.abspath(os.path.join(root, path)))
+
+
+def find_sources(
+    findings: Findings, path: Path, img_dir: Path | None = None, *, alone: bool = False
+) -> list[Source]:
+    """Recognise the data at a path that a user gave.
+
+    Args:
+        findings: Gets what of a layout is wrong or skipped.
+        path: An annotation file (``.json``, ``.csv``, ``.txt``), or what `find_layout` recognises.
+        img_dir: The images of an annotation file; without it they are looked for around it.
+        alone: Whether it is all of the data, so that a folder must have a part for training.
+
+    Raises:
+        MissingFileError: A path does not exist.
+        InputError: There is no data that is known.
+    """
+    if img_dir is not None and not img_dir.is_dir():
+        raise MissingFileError(f'{img_dir}: not found; give the folder of the images')
+    if path.suffix.lower() in FILE_KINDS and not path.is_dir():
+        if not path.is_file():
+            raise MissingFileError(f'{path}: not found')
+        return [_file_source(path, img_dir)]
+    if path.is_file() and path.suffix not in ('.yaml', '.yml'):
+        raise InputError(f'{path}: give a config (.py), a .json, .csv or .txt file, or a folder')
+    if img_dir is not None:
+        raise InputError(
+            f'{path} is all of the data already, so what is {img_dir}? Give one folder, an '
+            'annotation file and its folder, or name the validation data by --val'
+        )
+    layout = find_layout(path, None, strict=False)
+    add = findings.about(f'{layout.root.name}/', layout.root)
+    add('bad-layout', layout.faults)
+    add('left-out', layout.notes)
+    if alone and not layout.faults:
+        check_training(layout, findings)
+    return layout_sources(layout, list(layout.splits))
+
+
+def _file_source(path: Path, img_dir: Path | None) -> Source:
+    name = re.sub('^instances_', '', path.stem)
+    if name.startswith('_annotations'):  # next to the images, as Roboflow exports
+        name = path.parent.name
+    root = path.parent.parent if path.parent.name in ('annotations', 'meta') else path.parent
+    kind, role = FILE_KINDS[path.suffix.lower()], role_of(name)
+    role = role if role in ('val', 'test') else 'train'
+    return Source(
+        name,
+        kind,
+        Path(os.path.abspath(path)),
+        Path(os.path.abspath(img_dir or root)),
+        training=role == 'train',
+        detection=kind == 'coco',
+        own=True,
+        search=img_dir is None,
+        role=role,
+    )

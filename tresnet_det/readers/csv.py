@@ -8,11 +8,9 @@ from pathlib import Path
 
 import numpy as np
 
-from ..errors import InputError, MissingFileError, shown
-from .classes import suggest
-from .files import SUFFIXES, not_found, read_lines, read_text
-from .findings import Add, Findings
-from .image_folders import find_folder
+from ..errors import InputError, shown
+from .files import SUFFIXES, read_lines, read_text
+from .findings import Add, Findings, suggest
 from .split import Source, Split
 
 LIST_HEADERS = ('label', 'labels')
@@ -22,27 +20,23 @@ MOST_DIGITS = 6  # of a class number: nobody has a million classes
 Rows = list[tuple[int, list[str]]]  # each with its number in the file
 
 
-def read_csv(source: Source, findings: Findings) -> Split | None:
-    """Read a CSV file in one of two forms, told apart by its header; None where it is none.
+def read_csv(source: Source, findings: Findings) -> Split:
+    """Read a CSV file in one of two forms, told apart by its header.
 
     ``file,label`` with the labels of an image separated by semicolons: ``a.jpg,cat;dog``. Or
     ``file,cat,dog``, a column for each class, with 1, 0 or -1, unknown, in it. What the first
-    column is called makes no difference. Where the classes are given, other columns are left out,
+    column is called makes no difference. Where the classes are given, other columns are skipped,
     and other labels must not occur.
 
     Args:
         source: Of the kind ``'csv'``: in UTF-8, separated by commas.
         findings: Gets what is wrong with rows and labels.
+
+    Raises:
+        InputError: The file does not exist, or is none.
     """
     file, add = source.ann_file, findings.about(source.name, source.ann_file)
-    try:
-        header, rows = _read_table(file)
-    except MissingFileError:
-        add('missing-file', [not_found('label file', file)])
-        return None
-    except InputError as error:
-        add('unreadable-annotations', [error])
-        return None
+    header, rows = _read_table(file)
 
     def count(row: tuple[int, list[str]]) -> str:
         return f'{file.name}:{row[0]}: {len(row[1])} cells where the header has {len(header)}'
@@ -80,8 +74,8 @@ def _read_table(file: Path) -> tuple[list[str], Rows]:
     return header, rows
 
 
-def read_list(source: Source, findings: Findings) -> Split | None:
-    """Read a label list, ``NAME LABEL`` on each line; None where it is none.
+def read_list(source: Source, findings: Findings) -> Split:
+    """Read a label list, ``NAME LABEL`` on each line.
 
     A name may have spaces in it. The labels are class names or, where not all of them are, class
     numbers from 0. Without classes, they are the labels, sorted; or where all of these are
@@ -90,18 +84,14 @@ def read_list(source: Source, findings: Findings) -> Split | None:
     Args:
         source: Of the kind ``'list'``.
         findings: Gets what is wrong with lines and labels.
+
+    Raises:
+        InputError: The file does not exist, or is none.
     """
     file, add = source.ann_file, findings.about(source.name, source.ann_file)
-    try:
-        lines = read_lines(file)
-        if not any(map(str.strip, lines)):
-            raise InputError(f'{file}: the label list is empty: write "NAME LABEL" on each line')
-    except MissingFileError:
-        add('missing-file', [not_found('label list', file)])
-        return None
-    except InputError as error:
-        add('unreadable-annotations', [error])
-        return None
+    lines = read_lines(file)
+    if not any(map(str.strip, lines)):
+        raise InputError(f'{file}: the label list is empty: write "NAME LABEL" on each line')
     rows = [(n, line.strip().rsplit(maxsplit=1)) for n, line in enumerate(lines, 1) if line.strip()]
 
     def describe(row: tuple[int, list[str]]) -> str:
@@ -159,7 +149,7 @@ def _from_names(
 
     add('bad-label', wrong, describe, len(pairs))
     good = [(i, number[label]) for i, label in pairs if label in number]
-    return label_split(source, add, classes, [row[0] for _, row in rows], good, wrong)
+    return label_split(source, classes, [row[0] for _, row in rows], good, wrong)
 
 
 def _from_columns(source: Source, add: Add, header: list[str], rows: Rows) -> Split:
@@ -185,12 +175,11 @@ def _from_columns(source: Source, add: Add, header: list[str], rows: Rows) -> Sp
                 unknown.append((i, label))
     add('bad-label', wrong, lambda pair: pair[1], len(rows) * len(places))
     files = [row[0] for _, row in rows]
-    return label_split(source, add, classes, files, pairs, wrong, unknown, frozenset(missing))
+    return label_split(source, classes, files, pairs, wrong, unknown, frozenset(missing))
 
 
 def label_split(
     source: Source,
-    add: Add,
     classes: Sequence[str],
     files: list[str],
     pairs: Sequence[tuple[int, int]],
@@ -202,7 +191,6 @@ def label_split(
 
     Args:
         source: Where it is from.
-        add: Gets it where the images are not found.
         classes: Their names.
         files: The images.
         pairs: An image and its class, for each label.
@@ -215,7 +203,7 @@ def label_split(
     annotated[rows] = annotated[[i for i, _ in wrong]] = True
     return Split(
         source,
-        find_folder(source, files, add),
+        source.folder,
         tuple(classes),
         files,
         rows,

@@ -2,25 +2,26 @@
 
 ``check_data.py`` collects what is wrong, a training raises the first error: both call `read_data`.
 What else is to be checked of annotations and the headers of images belongs here or in the readers;
-checks that read whole images, or compare them, belong into :mod:`tresnet_det.inspection`.
+checks that read whole images, or compare them, belong in :mod:`tresnet_det.inspection`.
 """
 
 import functools
 import os
-from collections.abc import Callable, Mapping, Sequence
+import re
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
 
-from ..errors import InputError
-from .boxes import check_boxes
+from ..errors import InputError, MissingFileError, shown
 from .class_folders import read_class_folders
-from .classes import check_num_classes, compare_classes
 from .coco import read_coco
 from .csv import read_csv, read_list
-from .files import list_folder, not_found
-from .findings import Findings
-from .split import NO_CLASS, Source, Split
+from .files import child_folders, list_folder, not_found
+from .findings import Add, Findings, check_num_classes, compare_classes
+from .layouts import role_of
+from .split import NO_CLASS, Source, Split, check_boxes
 from .voc import read_voc
 from .yolo import read_yolo
 
@@ -32,7 +33,9 @@ READERS: Mapping[str, Callable[[Source, Findings], Split | None]] = {
     'list': read_list,
     'folders': read_class_folders,
 }
-ONE_LABEL = ('list', 'folders')  # kinds of sources with one label per image
+ONE_LABEL = ('list', 'folders')  # kinds of single-label sources
+DEPTH = 3  # folders below the data's own in which images are looked for
+SAMPLE = 100  # names by which the folder of images is found
 
 
 def read_data(
@@ -86,23 +89,39 @@ def read_strictly(source: Source) -> tuple[Split, list[str]]:
         InputError: There is an error in it.
     """
     findings = Findings(strict=True)
-    split = READERS[source.kind](source, findings)
+    split = _read_one(source, findings)
     assert split is not None  # or it would have been raised why
     return _locate([split], findings)[0], findings.warnings()
 
 
 def _read(sources: Sequence[Source], findings: Findings) -> list[Split]:
     splits: list[Split] = []
-    classes = None  # of the first split of one's own data, which the others have to follow
+    classes = None  # of the first split of your own data, which the others have to follow
     for source in sources:
         if source.own and source.kind not in ('voc', 'yolo') and source.classes is None and classes:
             known_by = 'the training data' if source.kind == 'folders' else ''
             source = replace(source, classes=classes, known_by=known_by)
-        split = READERS[source.kind](source, findings)
+        split = _read_one(source, findings)
         if split is not None:
             splits.append(split)
             classes = classes or split.classes
     return splits
+
+
+def _read_one(source: Source, findings: Findings) -> Split | None:
+    """Read one split; None where it cannot be read, which is a finding then."""
+    try:
+        return READERS[source.kind](source, findings)
+    except InputError as error:
+        if findings.strict and findings.has_error(source.name):  # the finding itself
+            raise
+        if isinstance(error, MissingFileError):
+            what = 'image folder' if source.kind == 'folders' else 'annotation file'
+            code = 'missing-folder' if source.kind == 'folders' else 'missing-file'
+            findings.add(source.name, source.ann_file, code, [not_found(what, source.ann_file)])
+        else:
+            findings.add(source.name, source.ann_file, 'unreadable-annotations', [error])
+    return None
 
 
 def _share_voc_classes(splits: list[Split]) -> list[Split]:
@@ -120,7 +139,7 @@ def _drop_group(splits: list[Split], findings: Findings) -> list[Split]:
         group in s.classes and (s.labels == s.classes.index(group)).any() for s in own
     ):
         return splits
-    text = f'the category {group!r} groups the others and has no boxes: left out'
+    text = f'the category {group!r} groups the others and has no boxes: skipped'
     findings.add(own[0].name, own[0].source.ann_file, 'left-out', [text])
     classes = tuple(name for name in own[0].classes if name != group)
     return [_renumber(split, classes) if split in own else split for split in splits]
@@ -133,13 +152,14 @@ def _renumber(split: Split, classes: tuple[str, ...]) -> Split:
 
 
 def _locate(splits: Sequence[Split], findings: Findings) -> list[Split]:
-    """Find which images are there, by listing each folder once, not asking for every file."""
+    """Find which images exist, by listing each folder once, not asking for every file."""
     listed: dict[str, set[str]] = {}
     located = []
     for split in splits:
         found = np.ones(len(split.files), bool)
         if split.source.kind != 'folders':  # listed already
             add = findings.about(split.name, split.source.ann_file)
+            split = replace(split, folder=_find_folder(split, add))
             if not split.folder.is_dir():
                 add('missing-folder', [not_found('image folder', split.folder)])
             if findings.has(split.name, 'missing-folder', 'images-not-found'):
@@ -198,3 +218,67 @@ def _check_usable(splits: Sequence[Split], findings: Findings) -> None:
 def nothing_usable(file: object) -> str:
     """Say that no annotation of a file can be used."""
     return f'{file}: no image has a usable box or label of the classes, nothing to learn or measure'
+
+
+def find_images(root: Path, names: Sequence[str], ann_file: Path, role: str) -> Path:
+    """Find the folder that the image files of an annotation file are relative to.
+
+    Where several folders have them (as where each split counts from 1), it is the one next to the
+    file, or with the file's name, or with a name of the role.
+
+    Args:
+        root: Folder of the data.
+        names: As the file has them, at least one.
+        ann_file: The file.
+        role: ``'train'``, ``'val'`` or ``'test'``.
+
+    Raises:
+        MissingFileError: No folder has any of them.
+        InputError: Several have them, and nothing tells which are meant.
+    """
+    sample = names[:: max(1, len(names) // SAMPLE)]
+    counts = {
+        folder: sum(os.path.isfile(folder / name) for name in sample)
+        for folder in _walk_down(root, DEPTH)
+    }
+    most = max(counts.values())
+    if not most:
+        raise MissingFileError(
+            f'{ann_file}: names images such as {shown(names[0])}, and no folder below {root} has '
+            'them: put them there, under the names that it gives'
+        )
+    split = re.sub('^instances_', '', ann_file.stem)
+
+    def rank(folder: Path) -> tuple[bool, bool, bool, int]:
+        parts = folder.relative_to(root).parts
+        named = split in parts or role in map(role_of, parts)
+        return folder == ann_file.parent, split in parts, named, counts[folder]
+
+    # A folder of the right name may lack some images, which the data's checks then tell.
+    able = [folder for folder, count in counts.items() if count >= most / 2]
+    best = max(map(rank, able))
+    chosen = [folder for folder in able if rank(folder) == best]
+    if len(chosen) > 1:
+        raise InputError(
+            f'{ann_file}: {chosen[0]} and {chosen[1]} both have images of its names: move one '
+            'away, or give the right one a name of the split'
+        )
+    return chosen[0]
+
+
+def _find_folder(split: Split, add: Add) -> Path:
+    """Return the folder of a split's images: where none has them, the one that they lie below."""
+    source = split.source
+    if source.search and split.files:
+        try:
+            return find_images(source.folder, split.files, source.ann_file, source.role)
+        except InputError as error:
+            add('images-not-found', [error])
+    return split.folder
+
+
+def _walk_down(root: Path, depth: int) -> Iterator[Path]:
+    yield root
+    if depth:
+        for child in child_folders(root):
+            yield from _walk_down(child, depth - 1)

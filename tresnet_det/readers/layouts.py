@@ -1,19 +1,18 @@
-"""A folder of one's own data: which layout it has, and which of its parts are for what."""
+"""A folder of your own data: which layout it has, and which of its parts are for what."""
 
 import os
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TypeVar
 
 from ..errors import InputError, MissingFileError, few
-from .data_yaml import YoloData, number_names, read_data_yaml
 from .files import SUFFIXES, child_folders, read_lines
 from .findings import Findings
-from .roles import assign_roles, role_of
-from .split import Source
+from .split import Source, YoloData
 from .voc import check_layout
-from .yolo import has_labels
+from .yolo import has_labels, number_names, read_data_yaml
 
 KINDS = {
     'coco': "COCO's JSON",
@@ -46,6 +45,16 @@ COCO_PATTERNS = (
 )
 COCO_WORDS = (b'"annotations"', b'"image_id"')
 ENDS = 1 << 20  # bytes at the start and the end of a file
+ROLES = ('train', 'val', 'test')
+# In this order: test-dev is a test, and trainval is no train.
+ROLE_WORDS = {
+    'test': ('test', 'testing'),
+    'trainval': ('trainval',),
+    'val': ('val', 'valid', 'validation', 'minival', 'dev', 'eval'),
+    'train': ('train', 'training'),
+}
+
+T = TypeVar('T')
 
 
 @dataclass(frozen=True)
@@ -55,13 +64,13 @@ class Layout:
     Attributes:
         kind: One of `KINDS`.
         root: The folder that has the layout: the given one, or one below it.
-        splits: Of ``train``, ``val`` and ``test`` those that are there: a JSON, VOC's list of
+        splits: Of ``train``, ``val`` and ``test`` those that exist: a JSON, VOC's list of
             images, a CSV or a folder with class folders; YOLO's first place of images.
         sign: The file or folder that it was recognised by.
         notes: What was passed over, a line each.
         yolo: YOLO's data; with the kind ``'yolo'`` alone.
         faults: Why it cannot be trained on, though it was recognised: names of classes or paths of
-            YOLO's that are wrong or not there.
+            YOLO's that are wrong or not found.
     """
 
     kind: str
@@ -83,7 +92,7 @@ def find_layout(path: str | os.PathLike, task: str | None, strict: bool = True) 
         strict: Whether to raise the first of the layout's faults, and not leave them to the caller.
 
     Raises:
-        MissingFileError: It is not there, or a part of its layout is not.
+        MissingFileError: It, or a part of its layout, does not exist.
         InputError: It has no layout that serves the task, or several, or its splits cannot be told
             apart.
     """
@@ -95,7 +104,7 @@ def find_layout(path: str | os.PathLike, task: str | None, strict: bool = True) 
         # in it (BCCD/), or in that (VOCdevkit/VOC2012/)
         found = next(filter(None, (_search(root, each, 2) for each in tasks)), [])
     else:
-        raise MissingFileError(f'{root}: no folder there; give the folder of the data')
+        raise MissingFileError(f'{root}: not found; give the folder of the data')
     if len(found) > 1:
         inner = few(str(layout.root.relative_to(root)) for layout in found)
         raise InputError(
@@ -224,7 +233,7 @@ def _find_voc(root: Path) -> Layout | None:
     if 'test' in splits:  # VOC's own test images have come without annotations
         names = ' '.join(read_lines(splits['test'])).split()
         if not any(os.path.isfile(folder / f'{name}.xml') for name in names):
-            notes.append(f'{splits.pop("test")} is left out: its images have no annotations')
+            notes.append(f'{splits.pop("test")} is skipped: its images have no annotations')
     return Layout('voc', root, splits, folder, tuple(notes))
 
 
@@ -242,7 +251,7 @@ def _find_yolo(root: Path) -> Layout | None:
     ]
     if not places and _has_images(root / 'images'):
         places = [('train', root / 'images')]
-    # labels/ beside images/, or within each split
+    # labels/ next to images/, or within each split
     folders = [root / 'labels', *(place.parent / 'labels' for _, place in places)]
     if not places or not any(folder.is_dir() for folder in folders):
         return None
@@ -274,7 +283,7 @@ def _yolo_layout(root: Path, data: YoloData, faults: Sequence[InputError]) -> La
     splits, notes = dict(data.splits), list(data.notes)
     if 'test' in splits and not has_labels(data, 'test'):
         del splits['test']
-        notes.append('test is left out: its images have no label files')
+        notes.append('test is skipped: its images have no label files')
     first = {role: places[0] for role, places in splits.items()}
     return Layout('yolo', root, first, data.source, tuple(notes), data, tuple(faults))
 
@@ -303,7 +312,7 @@ def _find_class_folders(root: Path) -> Layout | None:
         splits, notes = assign_roles(parts, root)
         known = [child for _, child in parts]
         notes += [
-            f'{child.name} is left out: it has images, but no class folders'
+            f'{child.name} is skipped: it has images, but no class folders'
             for child in named
             if child not in known and _has_images(child)
         ]
@@ -323,3 +332,53 @@ def _has_images(folder: Path) -> bool:
         return False
     with os.scandir(folder) as entries:
         return any(entry.name.lower().endswith(SUFFIXES) for entry in entries)
+
+
+def role_of(name: str) -> str | None:
+    """Return what a part of data is for by its name, such as ``instances_val2017``.
+
+    Returns:
+        A key of `ROLE_WORDS`; None where the name says nothing.
+    """
+    words = set(re.split('[^a-z]+', name.lower()))
+    if words & {*ROLE_WORDS['val']} and words & {*ROLE_WORDS['train']}:
+        return 'trainval'
+    return next((role for role, known in ROLE_WORDS.items() if words & {*known}), None)
+
+
+def assign_roles(parts: Sequence[tuple[str, T]], where: Path) -> tuple[dict[str, T], list[str]]:
+    """Give each role its part.
+
+    A part for both training and validation is for training where there is neither; so is the only
+    one whose name is of no role, where there is none for training.
+
+    Args:
+        parts: Names and what they name.
+        where: For messages.
+
+    Returns:
+        The parts by role, and a line for each that was skipped.
+
+    Raises:
+        InputError: Several could be for one role.
+    """
+    by_role: dict[str | None, list[tuple[str, T]]] = {}
+    for name, item in parts:
+        by_role.setdefault(role_of(name), []).append((name, item))
+    spare = by_role.pop('trainval', [])
+    if not by_role.keys() & {'train', 'val'}:  # it holds both
+        by_role.setdefault('train', []).extend(spare)
+    others = by_role.pop(None, [])
+    if not by_role.get('train'):
+        by_role['train'], others = others, []
+    splits = {}
+    for role in ROLES:
+        candidates = by_role.get(role) or []
+        if len(candidates) > 1:
+            raise InputError(
+                f'{where}: {few(name for name, _ in candidates)} could all be for {role}: keep '
+                'one, and put train, val or test into the names'
+            )
+        if candidates:
+            splits[role] = candidates[0][1]
+    return splits, [f'{name} is skipped: its name is of no split' for name, _ in others]

@@ -5,6 +5,7 @@ appears whole or not at all in a folder of the caller's.
 """
 
 import csv
+import hashlib
 import io
 import json
 import os
@@ -20,11 +21,12 @@ from ..files import replacing
 from .coco import read_json
 from .data import read_data
 from .findings import Findings
-from .held_out import NAMES, describe_held_out, hold_out, hold_out_of_each
-from .layouts import OF_TASK, Layout, check_training, layout_sources
-from .roles import ROLES
+from .layouts import OF_TASK, ROLES, Layout, check_training, layout_sources
 from .split import Split
 
+SHARE = 0.1  # of the training images
+SEED = 0
+NAMES = {'train': 'train_without_val', 'val': 'val_of_train'}  # of the files that hold the parts
 ORIGINS = {'voc': 'Pascal VOC', 'yolo': 'YOLO'}
 
 
@@ -56,7 +58,7 @@ class OwnData:
     Attributes:
         layout: As it was recognised.
         classes: Names in the order of the labels.
-        splits: By ``train``, ``val`` and ``test``; what is not there is absent.
+        splits: By ``train``, ``val`` and ``test``; those that exist.
         notes: What was decided, skipped or doubtful, a line each.
         has_masks: Whether its objects have outlines, not only boxes.
         unit: What its objects are called.
@@ -80,7 +82,7 @@ def prepare_splits(
     """Make the splits of a layout ready.
 
     Where there is none to validate on, a tenth of the training images becomes it, see
-    :mod:`~tresnet_det.readers.held_out`: of the images with boxes and of those without, of those
+    :func:`choose_held_out`: of the images with boxes and of those without, of those
     with a label, or of each class where an image has one.
 
     Args:
@@ -108,13 +110,17 @@ def prepare_splits(
     read = {split.name: split for split in read_data(sources, findings)}
     first = next(iter(read.values()))
     notes = [f.message for f in findings if f.code == 'left-out']
-    notes += [line for line in findings.warnings() if layout.kind in ORIGINS]
     parts, rows = dict(read), dict[str, np.ndarray]()  # what is held out, by images
     if 'train' in read and 'val' not in read:
         train, val = _divide(layout, read['train'], task)
-        notes.append(describe_held_out(len(val), len(train) + len(val)))
+        notes.append(
+            f'no validation split: {len(val)} of the {len(train) + len(val)} training images are '
+            f'held out for it (a tenth, by the SHA-256 of {SEED}/NAME) and not trained on'
+        )
         parts |= {'val': read['train']}
         rows = {'train': train, 'val': val}
+    if task == 'detection' or layout.kind in ORIGINS:  # datasets of labels warn themselves
+        notes += findings.warnings()
     boxes = layout.kind in OF_TASK['detection']
     write = _write_coco if boxes else _write_labels
     ids = {
@@ -146,21 +152,30 @@ def _paths(split: Split) -> list[str]:
 
 def _divide(layout: Layout, split: Split, task: str) -> tuple[np.ndarray, np.ndarray]:
     """Return which images are trained on, and which are held out."""
-    rows, files = np.arange(len(split.files)), split.files
+    rows, labels = np.arange(len(split.files)), split.single_labels()
     filled = np.isin(rows, split.rows[split.labels >= 0] if split.boxes is None else split.rows)
     if layout.kind == 'folders' and task == 'classification':
-        labels = split.single_labels()
-        val = hold_out_of_each(files, labels, [split.folder / name for name in split.classes])
+        groups = [np.flatnonzero(labels == label) for label in range(len(split.classes))]
+        for name, group in zip(split.classes, groups, strict=True):
+            if len(group) < 2:
+                raise InputError(
+                    f'{split.folder / name}: its one image cannot be both for training and '
+                    'validation: add images, or a val/ folder'
+                )
     elif filled.sum() < 2:
         raise InputError(
             f'{layout.root}: {filled.sum()} image with boxes or labels is too few to hold one out '
             'to validate on: add images, or a validation split'
         )
     else:
+        groups = [rows[filled]]
         # Of those without, a tenth too where these are boxes, and that is an image.
-        groups = [rows[filled]] + [rows[~filled]] * (layout.kind in OF_TASK['detection'])
-        val = np.concatenate([hold_out(files, group, i == 0) for i, group in enumerate(groups)])
-    return np.setdiff1d(rows, val), np.sort(val)
+        if layout.kind in OF_TASK['detection'] and (~filled).sum() * SHARE >= 1:
+            groups.append(rows[~filled])
+    files = split.files
+    val = [group[sorted(choose_held_out([files[row] for row in group]))] for group in groups]
+    held_out = np.sort(np.concatenate(val))
+    return np.setdiff1d(rows, held_out), held_out
 
 
 def _write_coco(split: Split, chosen: np.ndarray, path: Path, ids: Mapping[str, int]) -> Path:
@@ -251,3 +266,17 @@ def write_text(path: Path, text: str) -> None:
             temporary.write_text(text, encoding='utf-8', errors='surrogateescape')
     except OSError as error:
         raise InputError(f'{path} cannot be written: {error.strerror or error}') from error
+
+
+def choose_held_out(names: Sequence[str]) -> set[int]:
+    """Return which of the images are held out: a tenth of them, at least one.
+
+    It is those whose names come first by the SHA-256 of ``0/NAME``: the same in every run and on
+    every machine, and little changed by images that are added.
+    """
+
+    def key(index: int) -> bytes:
+        return hashlib.sha256(os.fsencode(f'{SEED}/{names[index]}')).digest()
+
+    count = min(len(names), max(1, round(len(names) * SHARE)))
+    return set(sorted(range(len(names)), key=key)[:count])

@@ -10,17 +10,16 @@ from xml.etree.ElementTree import Element
 import numpy as np
 
 from ..errors import InputError, MissingFileError, shown
-from .classes import find_unknown
-from .files import image_size, list_folder, read_bytes, read_lines
-from .findings import Add, Findings
-from .split import NO_CLASS, Boxes, Source, Split
+from .files import list_folder, read_bytes, read_lines
+from .findings import Findings, find_unknown
+from .split import NO_CLASS, Boxes, Source, Split, read_sizes
 
 SIDES = ('xmin', 'ymin', 'xmax', 'ymax')
 LONGEST = 250  # bytes of a name, without its ending; file systems take 255 with it
 
 
-def read_voc(source: Source, findings: Findings) -> Split | None:
-    """Read a list of images of Pascal VOC, with an XML file each; None where there is no list.
+def read_voc(source: Source, findings: Findings) -> Split:
+    """Read a list of images of Pascal VOC, with an XML file each.
 
     VOC counts pixels from 1 and includes the last one (VOC2007 devkit, section 'Bounding box': the
     top left pixel is (1, 1)), a split measures from the image's corner at 0. So ``x = xmin - 1``,
@@ -34,15 +33,14 @@ def read_voc(source: Source, findings: Findings) -> Split | None:
     Args:
         source: Of the kind ``'voc'``.
         findings: Gets what is wrong with the list, the XML files and the images' headers.
+
+    Raises:
+        InputError: The list does not exist, or is none.
     """
     add = findings.about(source.name, source.ann_file)
-    try:
-        listed = [row.split() for row in read_lines(source.ann_file) if row.strip()]
-        if not listed:
-            raise InputError(f'{source.ann_file}: is empty: write a name of an image on each line')
-    except InputError as error:
-        add('unreadable-annotations', [error])
-        return None
+    listed = [row.split() for row in read_lines(source.ann_file) if row.strip()]
+    if not listed:
+        raise InputError(f'{source.ann_file}: is empty: write a name of an image on each line')
     odd = [row for row in listed if len(row) > 1 or not _is_name(row[0])]
     add('bad-row', odd, lambda row: f'{shown(" ".join(row))}, no name of an image', len(listed))
     names = [row[0] for row in listed if row not in odd]
@@ -77,7 +75,15 @@ def read_voc(source: Source, findings: Findings) -> Split | None:
         said.append(size)
     add('missing-annotation', lost, total=len(names))
     add('broken-xml', broken, total=len(names))
-    sizes, unreadable = _check_sizes(source, files, said, images, add)
+    sizes, unreadable = read_sizes(source.folder, files, add)
+    annotated = np.array(said, np.float64).reshape(-1, 2)
+    differs = (annotated != sizes).any(1) & ~np.isnan(annotated + sizes).any(1)
+
+    def compare(i: int) -> str:
+        (width, height), (w, h) = said[i], sizes[i]
+        return f'{files[i]}: annotated {width:g} x {height:g}, it is {w:g} x {h:g}'
+
+    add('size-differs', differs.nonzero()[0], compare, len(files))
 
     rows, xmls, numbers, found, edges, difficult, faults = map(
         list, zip(*objects, strict=True) if objects else [[]] * 7
@@ -192,44 +198,3 @@ def _read_objects(root: Element) -> list[tuple]:
             fault = fault or str(error)
         objects.append((number, name, corners, difficult, fault))
     return objects
-
-
-def _check_sizes(
-    source: Source,
-    files: list[str],
-    said: list[tuple[float, float]],
-    there: dict[str, list[str]],
-    add: Add,
-) -> tuple[np.ndarray, list[int]]:
-    """Compare the sizes in XML files with the images' headers.
-
-    Args:
-        source: Has the folder of the images.
-        files: ``N`` images.
-        said: Width and height of each, NaN where nothing is said.
-        there: The images in the folder, by their stem.
-        add: Gets what differs.
-
-    Returns:
-        ``(N, 2)``, width and height, NaN where there is no image; and which are none.
-    """
-    sizes = np.full((len(files), 2), math.nan)
-    unreadable, differs = [], []
-    for i, file in enumerate(files):
-        if os.path.splitext(file)[0] not in there:  # a finding of its own
-            continue
-        try:
-            sizes[i] = image_size(source.folder / file)
-        except InputError:
-            unreadable.append(i)
-            continue
-        if not math.isnan(said[i][0]) and said[i] != tuple(sizes[i]):
-            differs.append(i)
-    add('undecodable-image', unreadable, files.__getitem__, len(files))
-
-    def describe(i: int) -> str:
-        (width, height), (w, h) = said[i], sizes[i]
-        return f'{files[i]}: annotated {width:g} x {height:g}, it is {w:g} x {h:g}'
-
-    add('size-differs', differs, describe, len(files))
-    return sizes, unreadable

@@ -38,7 +38,7 @@ def voc_to_coco(
         out_dir: Gets ``annotations/instances_<split>.json``. Files that this function made are
             made again, others are not overwritten.
         splits: Names of lists in ``ImageSets/Main``; by default all that list images only (VOC's
-            lists of one class, with a second column, are left out).
+            lists of one class, with a second column, are skipped).
         classes: Class names in the order of the labels; by default all names in the splits' files,
             in alphabetical order.
 

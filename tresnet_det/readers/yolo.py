@@ -1,25 +1,33 @@
-"""Reader of YOLO's label files: a text file per image, a row per box in fractions of it."""
+"""Reader of YOLO's layout: ``data.yaml``, and a text file per image, a row per box.
+
+The ``data.yaml`` names the classes and where the images of each split are. A row is a class number,
+and a box or a polygon in fractions of the image.
+"""
 
 import math
 import os
 from collections import defaultdict
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
 import numpy as np
+import yaml
 
-from ..errors import InputError, few
-from .classes import find_unknown
-from .data_yaml import YoloData, number_names
-from .files import SUFFIXES, image_size, read_lines, walk
-from .findings import Add, Findings
-from .split import NO_CLASS, Boxes, Source, Split
-from .yolo_rows import Box, RowError, parse_row
+from ..errors import InputError, MissingFileError, few, shown
+from .files import SUFFIXES, read_lines, read_text, walk
+from .findings import Add, Findings, find_unknown, is_text
+from .split import NO_CLASS, Boxes, Source, Split, YoloData, read_sizes
 
+SPLIT_KEYS = {'train': ('train',), 'val': ('val', 'validation', 'valid'), 'test': ('test',)}
+LONGEST_NUMBER = 10**18  # in place of a name
 UNNAMED = 10_000  # classes that are taken where nothing names them
 DIGITS = 3  # of pixels; label files have six decimals, half a thousandth of 1000 pixels
 NO_LABELS = ('classes.txt', 'train.txt', 'val.txt', 'test.txt', 'readme.txt')
+FRACTION_SLACK = 0.01  # beyond 0 to 1: what rounding explains
+PIXELS = 2.0  # from there on a number cannot be meant as a fraction
+
+Box = tuple[float, float, float, float]
 
 
 @dataclass
@@ -40,24 +48,23 @@ def read_yolo(source: Source, findings: Findings) -> Split | None:
     A row is ``CLASS CX CY WIDTH HEIGHT`` in fractions of the image, the class a number from 0. A
     row of the class and three points or more is a polygon, which becomes the box around it. The
     label file of an image lies where the last ``images`` among its folders is ``labels``, or else
-    beside it. An image without one is background, without boxes.
+    next to it. An image without one is background, without boxes.
 
     Fractions are of the image as it is shown: width and height come from its header, exchanged
     where EXIF says that it lies on its side, as MMDetection loads it. Boxes are rounded to a
-    thousandth of a pixel; those of an image whose header cannot be read are left out.
+    thousandth of a pixel; those of an image whose header cannot be read are skipped.
 
     Args:
         source: Of the kind ``'yolo'``.
         findings: Gets what is wrong with lists, label files and their rows.
+
+    Raises:
+        InputError: A list of images is no text.
     """
     data, add = source.yolo, findings.about(source.name, source.ann_file)
     assert data is not None  # of this kind
     places = data.splits[source.role]
-    try:
-        images = list(dict.fromkeys(image for place in places for image in list_images(place)))
-    except InputError as error:
-        add('unreadable-annotations', [error])
-        return None
+    images = list(dict.fromkeys(image for place in places for image in list_images(place)))
     if not images:
         text = f'{data.source}: {source.role} has no image in {few(map(str, places))}'
         add('nothing-to-learn', [text])
@@ -140,15 +147,7 @@ def _make_split(
     folders = places if all(place.is_dir() for place in places) else {p.parent for p in images}
     folder = Path(os.path.commonpath(folders))
     files = [os.path.relpath(image, folder) for image in images]
-    sizes = np.full((len(images), 2), math.nan)
-    unreadable = []
-    for i, image in enumerate(images):
-        try:
-            sizes[i] = image_size(image)
-        except InputError:
-            if os.path.lexists(image):  # one that is not is a finding of its own
-                unreadable.append(i)
-    add('undecodable-image', unreadable, files.__getitem__, len(files))
+    sizes, unreadable = read_sizes(folder, files, add)
     names = data.names or number_names(max(objects.labels, default=-1) + 1)
     classes = source.classes or names
     add('unknown-class', find_unknown(source.ann_file, names, classes, source.known_by))
@@ -230,3 +229,159 @@ def _find_lost(labels: Iterable[Path]) -> list[Path]:
 def _shown(file: Path, root: Path) -> str:
     """Return a file as it lies below the layout's folder."""
     return str(file.relative_to(root) if file.is_relative_to(root) else file)
+
+
+class RowError(InputError):
+    """A row of a label file that is no box.
+
+    Attributes:
+        code: Its kind, by which the check of data groups and counts it.
+    """
+
+    def __init__(self, code: str, message: str) -> None:
+        super().__init__(message)
+        self.code = code
+
+
+def parse_row(fields: Sequence[str], num_classes: int, source: Path) -> tuple[int, Box]:
+    """Read a row of a label file.
+
+    Args:
+        fields: Its numbers, as text.
+        num_classes: Of the data.
+        source: What names the classes, for messages.
+
+    Returns:
+        The class number, and left, top, right and bottom in fractions of the image.
+
+    Raises:
+        RowError: It is neither a box nor a polygon.
+    """
+    try:
+        numbers = [float(text) for text in fields]
+    except ValueError:
+        numbers = [math.nan]
+    if not all(map(math.isfinite, numbers)):
+        raise RowError('bad-label-row', f'{" ".join(fields)[:60]!r} are not all numbers')
+    label, *values = numbers
+    if len(values) != 4 and (len(values) < 6 or len(values) % 2):
+        raise RowError(
+            'bad-label-row',
+            f'{len(fields)} numbers, where a box has 5 (class, centre x and y, width, height) and '
+            'a polygon the class and three points or more',
+        )
+    if label not in range(num_classes):
+        raise RowError(
+            'unknown-class-number',
+            f'the class {fields[0]}, and {source} has {num_classes}, from 0 to {num_classes - 1}',
+        )
+    outside = [v for v in values if not -FRACTION_SLACK <= v <= 1 + FRACTION_SLACK]
+    if outside:
+        text = f'{outside[0]:g} is not in 0 to 1, a fraction of the width or height'
+        if max(values) >= PIXELS:
+            raise RowError('pixel-row', f'{text}: these are pixels')
+        raise RowError('bad-fraction', text)
+    if len(values) == 4:
+        x, y, w, h = values
+        return int(label), (x - w / 2, y - h / 2, x + w / 2, y + h / 2)
+    xs, ys = values[0::2], values[1::2]
+    return int(label), (min(xs), min(ys), max(xs), max(ys))
+
+
+def read_data_yaml(file: Path) -> tuple[YoloData, list[InputError]]:
+    """Read as much of a ``data.yaml`` as can be used.
+
+    ``names`` is a list or ``{number: name}``. ``train``, ``val`` and ``test`` are a path or a list
+    of paths, each a folder or a text file that lists images, relative to ``path``, which is
+    itself relative to the file, or else to the file's own folder. A leading ``../`` that leads
+    nowhere is passed over, since Roboflow's exports have one too many. A ``test`` that is not found
+    is skipped.
+
+    Returns:
+        The data without places that are not found, and with numbers for names that cannot be used;
+        and what is wrong.
+
+    Raises:
+        InputError: It is no YAML, or of key points.
+    """
+    content = _load_yaml(file)
+    if 'kpt_shape' in content:
+        raise InputError(f'{file}: kpt_shape makes it a dataset of key points, not of boxes')
+    names, faults = _read_names(file, content)
+    path = content.get('path') or ''
+    if not isinstance(path, str):
+        faults.append(InputError(f'{file}: path is {shown(path)}; it must be a text'))
+        path = ''
+    root = Path(file.parent, path)
+    splits, notes = {}, []
+    for role, keys in SPLIT_KEYS.items():
+        entry = next((content[key] for key in keys if content.get(key)), None)
+        entries = [] if entry is None else entry if isinstance(entry, list) else [entry]
+        if not all(isinstance(text, str) for text in entries):
+            text = f'{file}: {role} is {shown(entry)}; it must be a path or a list of paths'
+            faults.append(InputError(text))
+            continue
+        places = [_find_place(text, (root, file.parent)) for text in entries]
+        lost = [text for text, place in zip(entries, places, strict=True) if place is None]
+        there = tuple(filter(None, places))
+        if lost and role == 'test':
+            notes.append(f'{role} is skipped: {root / lost[0]} is not found')
+        elif there:
+            splits[role] = there
+        if lost and role != 'test':
+            place = str(root / lost[0]).replace('\n', ' ')
+            text = f'{file}: {role} names {lost[0]!r}, and {place} is not found: correct '
+            faults.append(MissingFileError(f'{text}{role}, or path, in it'))
+    if not splits and not faults:
+        faults.append(InputError(f'{file}: names no images: write train: images/train'))
+    return YoloData(file, names, splits, tuple(notes)), faults
+
+
+def _load_yaml(file: Path) -> dict:
+    try:
+        content = yaml.safe_load(read_text(file))
+    except (yaml.YAMLError, ValueError, TypeError, RecursionError) as error:
+        if isinstance(error, InputError):
+            raise
+        raise InputError(f'{file}: no YAML ({" ".join(str(error).split())})') from None
+    if not isinstance(content, dict):
+        raise InputError(f'{file}: no YAML of the form KEY: VALUE')
+    return content
+
+
+def number_names(count: int) -> tuple[str, ...]:
+    """Return numbers from 0, in place of names that cannot be used."""
+    return tuple(map(str, range(count)))
+
+
+def _read_names(file: Path, content: dict) -> tuple[tuple[str, ...], list[InputError]]:
+    """Return the names, and what is wrong with them."""
+    names = content.get('names')
+    if isinstance(names, dict):
+        if set(names) != set(range(len(names))):
+            text = f'names has the keys {few(names)}; they must be the numbers from 0 to '
+            return (), [InputError(f'{file}: {text}{len(names) - 1}')]
+        names = [names[number] for number in range(len(names))]
+    if not isinstance(names, list) or not names:
+        return (), [InputError(f'{file}: has no list of names: write names: [cat, dog]')]
+    faults = []
+    odd = [n for n in names if not is_text(n) and not (type(n) is int and abs(n) < LONGEST_NUMBER)]
+    if odd:
+        faults.append(f'names has {shown(odd[0])}, which is no text: put it into quotes')
+        names = number_names(len(names))
+    if content.get('nc', len(names)) != len(names):
+        faults.append(
+            f'nc is {shown(content["nc"])}, and there are {len(names)} names: correct one of them'
+        )
+    texts = tuple(map(str, names))
+    if len(set(texts)) < len(texts):
+        faults.append(f'names has a name more than once: {few(texts)}')
+        texts = number_names(len(texts))
+    return texts, [InputError(f'{file}: {text}') for text in faults]
+
+
+def _find_place(text: str, roots: Sequence[Path]) -> Path | None:
+    """Return the first of the places that a path may mean, None where none exists."""
+    texts = [text] + [text[3:]] * text.startswith('../')
+    places = [Path(os.path.normpath(root / part)) for part in texts for root in roots]
+    return next(filter(os.path.exists, places), None)

@@ -1,7 +1,7 @@
 """Calls of mmcv's operators whose results a compiled mmcv has written down.
 
 A compiled mmcv takes 20 minutes to build, so that its answers are kept as numbers beside this
-file. Where it is installed, ``python tests/compat/ops/compiled_cases.py`` writes them anew.
+file. Where it is installed, ``python tests/compat/ops/compiled_cases.py`` writes them again.
 """
 
 from collections.abc import Callable

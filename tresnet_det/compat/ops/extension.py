@@ -6,7 +6,6 @@ is computed in float32 and rounded once, at the end.
 """
 
 from collections.abc import Callable
-from typing import NoReturn
 
 from . import boxes, carafe, deform, deform_pool, focal, rois, sync_bn
 
@@ -59,26 +58,3 @@ _PROVIDED = (
 )
 
 OPERATORS: dict[str, Callable] = {function.__name__: function for function in _PROVIDED}
-
-
-def missing_operator(name: str) -> Callable[..., NoReturn]:
-    """Return a function that refuses by name; the ``__getattr__`` of ``mmcv._ext``.
-
-    mmcv asks for every operator when ``mmcv.ops`` is imported, so the refusal must wait for the
-    call.
-
-    Raises:
-        AttributeError: for private names, which are never operators.
-    """
-    if name.startswith('_'):
-        raise AttributeError(f"module 'mmcv._ext' has no attribute {name!r}")
-
-    def refuse(*args: object, **kwargs: object) -> NoReturn:
-        raise NotImplementedError(
-            f'the mmcv operator {name!r} is not provided without a compiled mmcv. To get one: '
-            'pip uninstall mmcv-lite, then pip install --no-build-isolation "mmcv==2.1.0" with '
-            '"setuptools<81" and a C++ (and CUDA) compiler that fits your torch'
-        )
-
-    refuse.__name__ = refuse.__qualname__ = name
-    return refuse

@@ -123,7 +123,7 @@ def bright_colour(rng: np.random.Generator) -> np.ndarray:
 
 
 def paste(image: np.ndarray, alpha: np.ndarray, colour: np.ndarray, x: int, y: int) -> None:
-    """Blend ``colour`` into ``image`` in place; what lies outside the image is left out."""
+    """Blend ``colour`` into ``image`` in place; what lies outside the image is skipped."""
     top, left = max(0, -y), max(0, -x)
     bottom = min(alpha.shape[0], image.shape[0] - y)
     right = min(alpha.shape[1], image.shape[1] - x)

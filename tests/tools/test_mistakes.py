@@ -1,0 +1,114 @@
+"""What the tools say of a wrong option; docs/bad_input.md has what they say of bad files."""
+
+import shlex
+
+import pytest
+import torch
+from bad_input_place import CLASSIFIER, BadPlace
+from mmdet.registry import MODELS
+from mmengine.registry import init_default_scope
+from tool_runs import ROOT, run_here
+
+from tresnet_det.cli import plan
+from tresnet_det.engine import config as edit
+
+TRAIN = 'train config.py --work-dir work'
+SET = f'{TRAIN} --cfg-options'
+PREDICT = 'predict config.py good.pth a.png'
+EXPORT = 'export config.py none --out x.onnx'
+PLAN = f'plan {ROOT}/configs/imagenet_tresnet_m.py --images-per-second 2000'
+BENCHMARK = 'benchmark --out metrics --device cpu'
+
+
+@pytest.fixture(scope='module')
+def place(tmp_path_factory):
+    """A folder with data, configs and checkpoints, which a mistake leaves as they are."""
+    at = BadPlace(tmp_path_factory.mktemp('place'))
+    at.coco()
+    at.classes('cat', 'dog')
+    at.image('a.png')
+    at.write('file', '')
+    (at.root / 'empty').mkdir()
+    values = dict(dataset='ImageFolderDataset', loss='CrossEntropyLoss', ann_file='')
+    text = CLASSIFIER.format(data_root='classes', **values)
+    loop = "train_cfg = dict(type='EpochBasedTrainLoop', max_epochs=1)\n"
+    steps = "optim_wrapper = dict(optimizer=dict(type='SGD', lr=0.01))\n"
+    at.write('classifier.py', text + loop + steps)
+    own = "train_dataloader = dict(dataset=dict(type='TorchvisionDataset', name='CIFAR10'))\n"
+    at.write('cifar.py', f'model = dict()\n{own}')
+    init_default_scope('mmdet')
+    model = MODELS.build(edit.load_config(at.root / at.config()).model)
+    at.checkpoint('good.pth', state_dict=model.state_dict())
+    at.checkpoint('other.pth', state_dict={'backbone.x': torch.zeros(1)})
+    return at
+
+
+@pytest.mark.parametrize(
+    ('command', 'said'),
+    [
+        (f'{SET} model.backbone.arch=s', "unknown arch 's'"),
+        (f'{SET} model.backbone.out_indices=(1,2,4)', 'out_indices'),
+        (f'{SET} model.backbone.nope=1', 'nope'),
+        (f'{SET} model.backbone.norm_cfg.type=InPlaceABN model.backbone.norm_cfg.backend=cuda',
+         'backend'),
+        (f'{SET} train_cfg.max_epoch=1', "unexpected keyword argument 'max_epoch'"),
+        (f'{SET} train_dataloader.batchsize=4', "unexpected keyword argument 'batchsize'"),
+        (f'{SET} optim_wrapper.optimizer.type=AdamWW', 'an optimizer'),
+        (f'{TRAIN} --amp', '--amp needs a GPU'),
+        (f'{TRAIN} --pretrained none', 'no checkpoint at'),
+        (f'{TRAIN} --data x --demo', 'argument --demo: not allowed with argument --data'),
+        (f'{TRAIN} --data x --data-root x', 'argument --data-root: not allowed with argument'),
+        (f'{TRAIN} --data empty', 'it is empty'),
+        ('train config.py --data coco --work-dir file',
+         'file/data/instances_train_without_val.json cannot be written: Not a directory'),
+        ('train classifier.py --work-dir work --cfg-options model.head.in_channels=2048',
+         'model.head.in_channels is 2048, but the backbone gives 512'),
+        ('test config.py good.pth --out x.txt', '--out x.txt'),
+        ('test config.py good.pth --data x --demo', 'argument --demo: not allowed with argument'),
+        ('predict config.py good.pth', 'give at least one image'),
+        ('predict empty a.png', 'no config of a training'),
+        (f'{PREDICT} --device cuda:99', '--device cuda:99'),
+        (f'{PREDICT} --batch-size 0', 'is not a whole number above 0'),
+        (f'{PREDICT} --out-dir file', 'cannot be made'),
+        (f'{PREDICT} --cfg-options model.bbox_head.num_classes=3',
+         'does not fit the model: it was trained for another number of classes'),
+        (f'{PREDICT} --cfg-options model.backbone.arch.width_factor=0.5 '
+         'model.neck.in_channels=[1024]', 'another arch'),
+        ('export config.py none --out x.pt', '--out x.pt: give a file that ends in .onnx'),
+        ('export config.py gone.pth --out x.onnx', 'no checkpoint at'),
+        ('export config.py other.pth --out x.onnx --no-check', 'does not fit the model'),
+        (f'{EXPORT} --images empty', 'no image for the check in'),
+        (f'{EXPORT} --task classifier', 'FCOS is no ImageClassifier'),
+        ('check_data nowhere', 'nowhere: no folder there'),
+        ('check_data nowhere.json', 'nowhere.json: no file there'),
+        ('check_data nowhere.py', 'no config at'),
+        ('check_data . --data-root .', '--data-root is for a config'),
+        ('check_data a b c', 'an annotation file and a folder'),
+        ('check_data empty', 'it is empty'),
+        ('check_data . .', 'is all of the data already'),
+        ('check_data . --workers -1', '--workers must not be negative'),
+        ('check_data', 'required: DATA'),
+        ('check_data cifar.py', 'has no data that this tool can check: TorchvisionDataset'),
+        (f'{PLAN} --gpus 0', '0 GPUs cannot train'),
+        ('plan config.py', 'required: --images-per-second'),
+        (f'{PLAN} --in-node string', "unknown link 'string'"),
+        (f'{PLAN} --num-images 0', '0 images'),
+        (f'{PLAN} --image-kb -1', '-1000 bytes'),
+        (f'{PLAN} --overlap 2', 'an overlap of 2'),
+        (f'{PLAN} --cfg-options model.backbone.arch=n', 'arch'),
+        (f'{BENCHMARK} --models tresnet_n', 'did you mean'),
+        (f'{BENCHMARK} --precision fp16', 'use bf16'),
+        ('benchmark --device warp', '--device warp'),
+        (f'{BENCHMARK} --family --models tresnet_m', '--models does not go with'),
+        (f'{BENCHMARK} --family --size 64', '--size does not go with'),
+        (f'{BENCHMARK} --data-root .', '--data-root goes with --detector only'),
+        (f'{BENCHMARK} --detector none.py', 'no config at'),
+        ('voc_to_coco nowhere out', 'nowhere: has no folder'),
+    ],
+)  # fmt: skip
+def test_a_mistake_is_one_line(place, command, said, monkeypatch):
+    monkeypatch.setattr(edit, 'get_device', lambda: 'cpu')
+    if 'arch=n' not in command:
+        monkeypatch.setattr(plan, 'count_model', lambda cfg, area: None)  # which takes its time
+    assert said in run_here(*shlex.split(command), cwd=place.root).error
+    assert not list(place.root.glob('x.*'))
