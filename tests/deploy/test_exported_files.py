@@ -132,14 +132,18 @@ def test_a_classifiers_file_program_and_runner_agree_with_its_model(classifier_f
     assert check.runner.predict_all([]) == []
 
 
-def test_a_detectors_file_agrees_and_its_program_is_not_compared_on_smaller_images(
-    check_detector, detector_file
+def test_a_detectors_file_agrees_and_its_program_where_images_are_large_enough(
+    check_detector, detector_file, monkeypatch
 ):
-    assert check_detector.compare_program(detector_file.program) == {}
-    boxes = check_detector.compare_onnx()['boxes']
-    assert boxes.is_same
-    assert boxes.same > 30
+    for agreements in (
+        check_detector.compare_onnx(),
+        check_detector.compare_program(detector_file.program),
+    ):
+        assert agreements['boxes'].is_same
+        assert agreements['boxes'].same > 30
     assert check_detector.image_difference() == 0
+    monkeypatch.setattr('tresnet_det.deploy.check.least_side', lambda program: 1000)
+    assert check_detector.compare_program(detector_file.program) == {}
 
 
 def test_a_file_of_other_weights_is_told(detector_file, files):

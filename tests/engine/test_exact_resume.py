@@ -257,11 +257,14 @@ def test_a_damaged_last_checkpoint_is_named_and_the_newest_whole_one_taken(saved
 
 def test_an_empty_or_missing_record_is_made_up_for(saved, capsys):
     path = saved / 'last_checkpoint'
-    for change, found in ((lambda: path.write_text(''), 'empty'), (path.unlink, 'not there')):
+    for change, found in (
+        (lambda: path.write_text(''), 'is empty'),
+        (path.unlink, 'does not exist'),
+    ):
         change()
         assert building.find_last_checkpoint(saved) == str(saved / 'epoch_3.pth')
         said = capsys.readouterr()
-        assert f'{path} is {found}: taking' in said.out + said.err
+        assert f'{path} {found}: taking' in said.out + said.err
 
 
 def test_where_none_is_whole_it_is_an_error(saved):

@@ -172,7 +172,7 @@ def test_the_command_that_comes_next_takes_the_folder_that_was_checked(
     cfg = edit.load_config(project_root / config)
     trained = use_folder(cfg, tmp_path / folder, tmp_path / 'out', None)
     assert trained.layout.kind == layout
-    assert trained.layout.root == own
+    assert trained.layout.root.is_relative_to(own)  # VOC's lies in VOCdevkit/VOC2012
 
 
 def test_a_folder_without_training_data_is_an_error_and_validation_data_alone_is_none(run, data):

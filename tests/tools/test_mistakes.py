@@ -29,11 +29,12 @@ def place(tmp_path_factory):
     at.image('a.png')
     at.write('file', '')
     (at.root / 'empty').mkdir()
-    values = dict(dataset='ImageFolderDataset', loss='CrossEntropyLoss', ann_file='')
+    values = dict(dataset='ImageFolderDataset', loss='SoftmaxCrossEntropyLoss', ann_file='')
     text = CLASSIFIER.format(data_root='classes', **values)
     loop = "train_cfg = dict(type='EpochBasedTrainLoop', max_epochs=1)\n"
     steps = "optim_wrapper = dict(optimizer=dict(type='SGD', lr=0.01))\n"
-    at.write('classifier.py', text + loop + steps)
+    unmeasured = 'test_dataloader = test_cfg = test_evaluator = None\n'
+    at.write('classifier.py', text + loop + steps + unmeasured)
     own = "train_dataloader = dict(dataset=dict(type='TorchvisionDataset', name='CIFAR10'))\n"
     at.write('cifar.py', f'model = dict()\n{own}')
     init_default_scope('mmdet')
@@ -79,8 +80,8 @@ def place(tmp_path_factory):
         ('export config.py other.pth --out x.onnx --no-check', 'does not fit the model'),
         (f'{EXPORT} --images empty', 'no image for the check in'),
         (f'{EXPORT} --task classifier', 'FCOS is no ImageClassifier'),
-        ('check_data nowhere', 'nowhere: no folder there'),
-        ('check_data nowhere.json', 'nowhere.json: no file there'),
+        ('check_data nowhere', 'nowhere: not found'),
+        ('check_data nowhere.json', 'nowhere.json: not found'),
         ('check_data nowhere.py', 'no config at'),
         ('check_data . --data-root .', '--data-root is for a config'),
         ('check_data a b c', 'an annotation file and a folder'),

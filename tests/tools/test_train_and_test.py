@@ -128,8 +128,7 @@ def test_timms_weights_are_loaded_and_reported_and_a_resume_needs_none(
     assert result.code == 0, result.err
     assert 'no checkpoint in work yet' in result.printed
     count = len(backbone.state_dict())
-    report = f'{file} (timm format): {count} tensors loaded, 0 missing, 0 unexpected'
-    assert report in result.printed
+    assert f'{file} (timm format): {count} tensors loaded\n' in result.printed
     file.unlink()
     result = run(*arguments, 'train_cfg.max_epochs=2')
     assert result.code == 0, result.err
