@@ -17,6 +17,7 @@ import signal
 import sys
 import tempfile
 import time
+import traceback
 from pathlib import Path
 
 sys.path.append(str(Path(__file__).resolve().parents[1]))
@@ -61,7 +62,7 @@ def write_config(task: str, saving: str, workers: int, data: Path, path: Path) -
         dict(type='LinearMomentum', start_factor=1, end_factor=0.9, by_epoch=False, end=15),
         dict(type='MultiStepLR', by_epoch=True, milestones=[2, 3]),
     ]
-    cfg.optim_wrapper.optimizer = dict(type='SGD', lr=0.01, momentum=0.9)
+    cfg.optim_wrapper.optimizer = dict(type='SGD', lr=0.01, momentum=0.9, weight_decay=1e-4)
     cfg.train_cfg = dict(by_epoch=True, max_epochs=EPOCHS, val_interval=1)
     if saving == 'without epochs':
         length = EPOCHS * -(-IMAGES[0] // BATCH)
@@ -99,6 +100,8 @@ def start(config: Path, work_dir: Path, slow_writes: bool) -> int:
         sys.argv = ['train.py', str(config), '--work-dir', str(work_dir), '--resume']
         run_tool(train.main)
         code = 0
+    except BaseException:
+        traceback.print_exc()
     finally:
         sys.stdout.flush()
         os._exit(code)
