@@ -6,6 +6,7 @@ Triton's interpreter; without it on a GPU.
 
 import copy
 import os
+from types import SimpleNamespace
 
 import pytest
 import torch
