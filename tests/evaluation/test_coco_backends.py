@@ -15,7 +15,7 @@ from pycocotools.coco import COCO
 from pycocotools.cocoeval import COCOeval
 
 from tresnet_det.errors import InputError
-from tresnet_det.evaluation import CocoTwelveMetric
+from tresnet_det.evaluation.coco_metric import CocoTwelveMetric
 from tresnet_det.evaluation.report import TWELVE
 
 CLASSES = ('ant', 'bee', 'cat', 'dog', 'eel')

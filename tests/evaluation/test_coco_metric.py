@@ -12,7 +12,7 @@ from pycocotools.coco import COCO
 
 import tresnet_det.evaluation  # noqa: F401  (registers)
 from tresnet_det.errors import InputError
-from tresnet_det.evaluation import CocoTwelveMetric
+from tresnet_det.evaluation.coco_metric import CocoTwelveMetric
 
 BIG = [100, 100, 200, 200]  # x, y, width, height: large in COCO's sense
 ONE = pytest.approx(1, abs=1e-12)  # COCO's precision is tp / (tp + fp + epsilon)

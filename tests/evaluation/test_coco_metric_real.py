@@ -9,7 +9,7 @@ import pytest
 import torch
 from pycocotools.coco import COCO
 
-from tresnet_det.evaluation import CocoTwelveMetric
+from tresnet_det.evaluation.coco_metric import CocoTwelveMetric
 from tresnet_det.evaluation.report import TWELVE
 
 pytestmark = pytest.mark.real
