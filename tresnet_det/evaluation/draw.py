@@ -317,8 +317,8 @@ def save_sheet(
         counts: How often each verdict was given, written in its colour where both sides are there.
     """
     height, width = (max(tile.shape[axis] for tile in tiles) + GAP for axis in (0, 1))
-    wished = max(1, round(math.sqrt(1.5 * len(tiles) * height / width)))
-    rows = math.ceil(len(tiles) / min(max(1, SHEET_WIDTH // width), wished))
+    target = max(1, round(math.sqrt(1.5 * len(tiles) * height / width)))
+    rows = math.ceil(len(tiles) / min(max(1, SHEET_WIDTH // width), target))
     across = math.ceil(len(tiles) / rows)  # full rows, as far as can be
     words = [(f'{len(tiles)} image{"s" * (len(tiles) > 1)}{note}', 'white')]
     if len(sides) == 2:

@@ -1,4 +1,4 @@
-"""What of a prediction is right, wrong or missed: a verdict on each object and on each class."""
+"""Compare predictions with ground truth: is each object or class right, wrong or missed?"""
 
 from collections.abc import Sequence
 from enum import Enum
@@ -86,7 +86,7 @@ def judge_classes(
 
     Args:
         scores: ``(classes,)`` of float32; of equal ones, the lower class comes first.
-        truth: The class; with ``multi_label``, ``(classes,)`` with 1 for there, 0 for not there,
+        truth: The class; with ``multi_label``, ``(classes,)`` with 1 for present, 0 for absent,
             -1 for unknown. None without ground truth.
         multi_label: Whether classes above the threshold are predicted, not the top ones.
         threshold: In the precision of the scores: 0.3 in float32 is above 0.3.

@@ -26,7 +26,7 @@ VIDEO_LINES = 5  # for the labels beneath a frame, whose number changes
 
 
 class Labels(NamedTuple):
-    """What a classifier finds in one image, by falling score.
+    """What a classifier finds in one image, by descending score.
 
     Attributes:
         labels: ``(N,)``, class numbers.
@@ -38,7 +38,7 @@ class Labels(NamedTuple):
 
 
 class Objects(NamedTuple):
-    """What a detector finds in one image, by falling score.
+    """What a detector finds in one image, by descending score.
 
     Attributes:
         labels: ``(N,)``, class numbers.
@@ -283,7 +283,7 @@ class PredictionWriter:
         return Labels(labels, scores[labels])
 
     def _draw(self, image: InputImage, found: Objects | Labels) -> str | None:
-        """Draw an image or a frame, if so wished, and return the file below the folder."""
+        """Draw an image or a frame where asked to, and return the file below the folder."""
         if self.images is None:
             return None
         columns = found.labels.tolist(), found.scores.tolist()
