@@ -1,4 +1,4 @@
-"""What the tools say of a wrong option; docs/bad_input.md has what they say of bad files."""
+"""What the tools report of a wrong option; docs/bad_input.md has the lines for bad files."""
 
 import shlex
 

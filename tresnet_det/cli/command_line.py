@@ -196,7 +196,7 @@ def parse_options(parser: argparse.ArgumentParser) -> argparse.Namespace:
     """Read the command line; options that exclude each other are argparse's error."""
     launcher = argparse.ArgumentParser(add_help=False)
     launcher.add_argument('--launcher', nargs='?')
-    # Before the whole is read: of several processes, only one says what is wrong with it.
+    # Before the whole is read: of several processes, only one reports what is wrong with it.
     processes.take_place(launcher.parse_known_args()[0].launcher)
     args = parser.parse_args()
     processes.check_place(args.launcher)
@@ -319,5 +319,5 @@ def check_data(args: argparse.Namespace, cfg: Config, loaders: tuple[str, ...]) 
 
 
 def minutes(seconds: float) -> str:
-    """Return a duration as people say it."""
+    """Return a duration in minutes and seconds."""
     return f'{int(seconds // 60)} min {int(seconds % 60)} s'

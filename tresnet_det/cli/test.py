@@ -52,7 +52,7 @@ def main() -> None:
     if args.show or args.show_dir:
         if not find_task(cfg).detects:
             raise InputError(
-                '--show and --show-dir draw boxes; what a classifier says is in predictions.png'
+                '--show and --show-dir draw boxes; what a classifier predicts is in predictions.png'
             )
         edit.enable_drawing(cfg, args.show, args.wait_time, args.show_dir)
     if args.tta:

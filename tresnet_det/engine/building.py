@@ -43,7 +43,7 @@ _LOOPS = (
 )
 # By what paramwise_cfg multiplies them: the optimizer's values that it needs.
 _MULTIPLIED = {'weight_decay': ('decay_mult',), 'lr': ('lr_mult', 'custom_keys')}
-# What the stack below says of itself at every run, and what nobody can act on.
+# What the stack below logs of itself at every run, and what nobody can act on.
 _STACK_NOISE = re.compile(r'^paramwise_options -- |"FileClient" will be|"HardDiskBackend" is the')
 
 
@@ -224,7 +224,7 @@ def resume_from(cfg: Config, checkpoint: str) -> str | None:
 def choose_weights(cfg: Config, resume: str | None, pretrained: str | None) -> None:
     """Decide what a training begins with: ``--resume``, then ``load_from``, then ``init_cfg``.
 
-    Each has all the weights of those after it, which are dropped with a line that says so.
+    Each has all the weights of those after it, which are dropped with a line each.
 
     Args:
         cfg: With its ``work_dir``, and ``pretrained`` in its backbone's ``init_cfg``.
@@ -297,7 +297,7 @@ def _find_problem(path: Path) -> str | None:
     torch reads a file whose bits have changed without a word, though it stores checksums.
     """
     if not path.is_file():
-        return 'not there'
+        return 'not found'
     try:
         if zipfile.is_zipfile(path):
             with zipfile.ZipFile(path) as archive:

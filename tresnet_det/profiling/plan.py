@@ -146,7 +146,7 @@ def ring_seconds(size: float, members: int, link: Link, messages: int = 1) -> fl
 
 @dataclass(frozen=True)
 class Training:
-    """What a config says of its training; see :func:`read_training`."""
+    """What a config states of its training; see :func:`read_training`."""
 
     images: int  # per epoch
     epochs: int
