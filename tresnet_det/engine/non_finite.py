@@ -24,7 +24,7 @@ from mmengine.runner import Runner
 from torch import nn
 from torch.nn.parallel import DistributedDataParallel
 
-from ..compat.own_files import tool_command
+from ..compat.installed import tool_command
 from ..errors import InputError, shell_path
 from ..tasks import unwrapped
 from .train_loops import random_states, set_random_states
