@@ -18,7 +18,7 @@ FLOORS = (
     {'datasets'},
     {'evaluation'},
     {'tasks'},
-    {'engine', 'inspection'},
+    {'engine'},
     {'inference'},
     {'deploy'},
     {'profiling'},

@@ -21,10 +21,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 from mmdet.datasets import CocoDataset
 
-from tresnet_det.inspection.report import inspect_data
+from tresnet_det.cli.check_data import read_image
 from tresnet_det.readers.config import check_detection, find_sources
 from tresnet_det.readers.data import read_strictly
 from tresnet_det.readers.findings import Findings
+from tresnet_det.readers.report import inspect_data
 from tresnet_det.readers.split import Source
 
 CLASSES = ('cat', 'dog')
@@ -164,7 +165,7 @@ def test_fuzz_the_check_of_data_finds_what_would_stop_a_training(data, how):
         sources = attempt(lambda: find_sources(Findings(), file), file)
         if sources is None:
             return
-        report = attempt(lambda: inspect_data(sources, Findings(), workers=0), file)
+        report = attempt(lambda: inspect_data(sources, Findings(), read_image=read_image), file)
         if report is None:
             return
         found = json.dumps(report.as_dict()['findings'])

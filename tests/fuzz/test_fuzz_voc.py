@@ -18,7 +18,7 @@ from fuzz_mutations import (
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tresnet_det.readers.voc_to_coco import voc_to_coco
+from tresnet_det.cli.voc_to_coco import voc_to_coco
 
 OBJECT = '<object><name>{}</name>{}<bndbox>{}</bndbox></object>'
 CORNERS = '<xmin>{}</xmin><ymin>{}</ymin><xmax>{}</xmax><ymax>{}</ymax>'

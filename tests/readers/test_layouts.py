@@ -6,8 +6,9 @@ import pytest
 from PIL import Image
 
 from tresnet_det.errors import InputError, MissingFileError
-from tresnet_det.readers.data import find_images
-from tresnet_det.readers.layouts import find_layout, role_of
+from tresnet_det.readers.files import find_images
+from tresnet_det.readers.layouts import find_layout
+from tresnet_det.readers.split import role_of
 
 
 def save(path, size=(40, 30)):
@@ -97,7 +98,7 @@ def test_trainval_is_passed_over_where_there_are_train_and_val(tmp_path):
         write_coco(tmp_path / f'annotations/instances_{split}.json')
     layout = find_layout(tmp_path, 'detection')
     assert list(layout.splits) == ['train', 'val']
-    assert layout.notes == ('instances_everything is skipped: its name is of no split',)
+    assert layout.notes == ['instances_everything is skipped: its name is of no split']
 
 
 def test_other_json_is_no_coco(tmp_path):
@@ -220,7 +221,7 @@ def test_yolos_test_images_without_labels_are_left_out(tmp_path):
     (tmp_path / 'labels/test/a.txt').unlink()
     layout = find_layout(tmp_path, 'detection')
     assert list(layout.splits) == ['train', 'val']
-    assert layout.notes == ('test is skipped: its images have no label files',)
+    assert layout.notes == ['test is skipped: its images have no label files']
 
 
 # ---------------------------------------------------------------------------------------------

@@ -8,12 +8,12 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from tresnet_det.cli.voc_to_coco import voc_to_coco
 from tresnet_det.datasets.image_folder import ImageFolderDataset
 from tresnet_det.datasets.multilabel import MultiLabelDataset
 from tresnet_det.errors import InputError
+from tresnet_det.readers.data import choose_held_out, prepare_splits
 from tresnet_det.readers.layouts import find_layout
-from tresnet_det.readers.prepare import choose_held_out, prepare_splits
-from tresnet_det.readers.voc_to_coco import voc_to_coco
 
 
 def save(path, size=(40, 30)):

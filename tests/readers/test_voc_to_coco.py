@@ -6,9 +6,9 @@ import pytest
 from PIL import Image
 from pycocotools.coco import COCO
 
+from tresnet_det.cli.voc_to_coco import voc_to_coco
 from tresnet_det.errors import InputError, MissingFileError
 from tresnet_det.readers.config import check_detection
-from tresnet_det.readers.voc_to_coco import voc_to_coco
 
 OBJECT = (
     '<object><name>{name}</name><difficult>{difficult}</difficult><bndbox><xmin>{box[0]}</xmin>'

@@ -14,8 +14,8 @@ from ..errors import InputError, MissingFileError, few
 from .data import read_data
 from .files import not_found, read_lines
 from .findings import Findings, Named, check_num_classes, compare_classes
-from .layouts import check_training, find_layout, layout_sources, role_of
-from .split import Source
+from .layouts import check_training, find_layout, layout_sources
+from .split import Source, role_of
 
 FILE_KINDS = {'.json': 'coco', '.csv': 'csv', '.txt': 'list'}
 WRAPPERS = ('RepeatDataset', 'ClassBalancedDataset', 'MultiImageMixDataset', 'ConcatDataset')

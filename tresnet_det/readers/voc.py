@@ -10,9 +10,9 @@ from xml.etree.ElementTree import Element
 import numpy as np
 
 from ..errors import InputError, MissingFileError, shown
-from .files import list_folder, read_bytes, read_lines
-from .findings import Findings, find_unknown
-from .split import NO_CLASS, Boxes, Source, Split, read_sizes
+from .files import list_folder, read_bytes, read_lines, read_sizes
+from .findings import Findings
+from .split import NO_CLASS, Boxes, Source, Split, compare_sizes
 
 SIDES = ('xmin', 'ymin', 'xmax', 'ymax')
 LONGEST = 250  # bytes of a name, without its ending; file systems take 255 with it
@@ -37,7 +37,7 @@ def read_voc(source: Source, findings: Findings) -> Split:
     Raises:
         InputError: The list does not exist, or is none.
     """
-    add = findings.about(source.name, source.ann_file)
+    add = source.about(findings)
     listed = [row.split() for row in read_lines(source.ann_file) if row.strip()]
     if not listed:
         raise InputError(f'{source.ann_file}: is empty: write a name of an image on each line')
@@ -80,8 +80,7 @@ def read_voc(source: Source, findings: Findings) -> Split:
     differs = (annotated != sizes).any(1) & ~np.isnan(annotated + sizes).any(1)
 
     def compare(i: int) -> str:
-        (width, height), (w, h) = said[i], sizes[i]
-        return f'{files[i]}: annotated {width:g} x {height:g}, it is {w:g} x {h:g}'
+        return compare_sizes(files[i], said[i], sizes[i])
 
     add('size-differs', differs.nonzero()[0], compare, len(files))
 
@@ -96,7 +95,7 @@ def read_voc(source: Source, findings: Findings) -> Split:
     add('bad-object', bad.nonzero()[0], lambda i: f'{wheres[i]}: {faults[i]}', len(objects))
     own = tuple(sorted({name for name in found if name}))
     classes = source.classes or own
-    add('unknown-class', find_unknown(source.ann_file, own, classes, source.known_by))
+    add('unknown-class', source.find_unknown(own))
     number = {name: i for i, name in enumerate(classes)}
     labels = np.array([number.get(name, NO_CLASS) for name in found], np.int64)
     no_class = ~bad & (labels == NO_CLASS)
@@ -135,6 +134,22 @@ def check_layout(voc_root: Path) -> None:
         inner = sorted(found.parent for found in voc_root.glob('*/Annotations'))
         hint = f'; did you mean {inner[0]}?' if inner else ', as Pascal VOC is laid out'
         raise MissingFileError(f'{voc_root}: has no folder {part}{hint}')
+
+
+def find_lists(folder: Path) -> list[Path]:
+    """Return VOC's lists of images in ``ImageSets/Main``, without those of one class.
+
+    Raises:
+        InputError: There is none.
+    """
+    files = []
+    for file in sorted(folder.glob('*.txt')):
+        rows = [row.split() for row in read_lines(file) if row.strip()]
+        if rows and all(len(row) == 1 for row in rows):  # lists of one class have two columns
+            files.append(file)
+    if not files:
+        raise InputError(f'{folder}: has no list of images, such as train.txt')
+    return files
 
 
 def _is_name(name: str) -> bool:

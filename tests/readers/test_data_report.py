@@ -4,13 +4,12 @@ import numpy as np
 import planted_coco as planted
 import pytest
 from mmdet.models.dense_heads import FCOSHead
-from planted import codes, inspect_path
+from planted import codes, inspect, inspect_path
 from planted_coco import Coco
 
-from tresnet_det.inspection.levels import REGRESS_RANGES, View
-from tresnet_det.inspection.report import inspect_data
 from tresnet_det.readers.config import find_config_sources
 from tresnet_det.readers.findings import Findings
+from tresnet_det.readers.levels import REGRESS_RANGES, View
 from tresnet_det.readers.split import Source
 
 
@@ -19,7 +18,7 @@ def coco(tmp_path):
     return Coco(tmp_path)
 
 
-def inspect(coco, **options):
+def inspect_coco(coco, **options):
     coco.write()
     return inspect_path(coco.root, **options)
 
@@ -30,7 +29,7 @@ def test_all_faults_at_once_hide_none_of_the_others(coco):
     planted.put_a_box_outside(coco)
     coco.train['annotations'][5]['category_id'] = 4
     planted.measure_on_what_is_learnt(coco)
-    assert codes(inspect(coco)) == {
+    assert codes(inspect_coco(coco)) == {
         ('train', 'missing-image'): 1,
         ('train', 'size-differs'): 1,
         ('train', 'box-outside'): 1,
@@ -54,7 +53,7 @@ def test_a_file_that_is_no_instances_file_does_not_stop_the_others(coco, change)
 def test_a_missing_image_is_named_with_the_file_of_another_case(coco):
     path = coco.image('train', 1)
     path.rename(path.with_suffix('.JPG'))
-    report = inspect(coco)
+    report = inspect_coco(coco)
     found = {f.code: f.examples for f in report.findings.sorted()}
     assert found['missing-image'] == ['train_1.jpg (there is train_1.JPG)']
 
@@ -63,7 +62,7 @@ def test_without_decoding_only_what_the_files_names_say_is_found(coco):
     planted.cut_an_image_short(coco)
     planted.measure_on_what_is_learnt(coco)
     coco.image('val', 0).unlink()
-    assert codes(inspect(coco, decode=False)) == {('val', 'missing-image'): 1}
+    assert codes(inspect_coco(coco, decode=False)) == {('val', 'missing-image'): 1}
 
 
 def test_the_same_folder_in_both_splits_is_an_overlap_without_decoding(coco):
@@ -73,13 +72,13 @@ def test_the_same_folder_in_both_splits_is_an_overlap_without_decoding(coco):
         Source(name, 'coco', file, folder, training=name == 'train', detection=True)
         for name in ('train', 'val')
     ]
-    assert codes(inspect_data(sources, decode=False)) == {('val', 'overlap'): 4}
+    assert codes(inspect(sources, decode=False)) == {('val', 'overlap'): 4}
 
 
 def test_processes_find_what_this_one_finds(coco):
     planted.cut_an_image_short(coco)
     planted.measure_on_what_is_learnt(coco)
-    one, more = inspect(coco), inspect(coco, workers=2)
+    one, more = inspect_coco(coco), inspect_coco(coco, workers=2)
     assert one.as_dict() == more.as_dict()
     assert len(one.findings.sorted()) == 2
 
@@ -111,7 +110,7 @@ def test_classes_of_a_config_are_compared_with_file_and_head(coco, classes, num_
     findings = Findings()
     cfg = dict(type='RepeatDataset', dataset=config(coco, metainfo=dict(classes=classes)))
     sources = find_config_sources(cfg, 'train', True, findings)
-    report = inspect_data(sources, findings, num_classes=num_classes)
+    report = inspect(sources, findings, num_classes=num_classes)
     assert codes(report) == {('train', code): count for code, count in expected.items()}
 
 
@@ -124,7 +123,7 @@ def test_parts_of_a_concatenation_are_numbered_and_unknown_datasets_noted(coco):
     cfg = dict(type='ConcatDataset', datasets=parts)
     sources = find_config_sources(cfg, 'train', True, findings)
     assert [source.name for source in sources] == ['train[0]', 'train[1]']
-    assert codes(inspect_data(sources, findings)) == {('train[2]', 'not-checked'): 1}
+    assert codes(inspect(sources, findings)) == {('train[2]', 'not-checked'): 1}
 
 
 def test_a_missing_folder_or_file_of_a_config_is_a_finding(coco):
@@ -137,7 +136,7 @@ def test_a_missing_folder_or_file_of_a_config_is_a_finding(coco):
     ):
         cfg = {**config(coco, metainfo=metainfo), **change}
         sources += find_config_sources(cfg, name, name == 'train', findings)
-    assert codes(inspect_data(sources, findings)) == {
+    assert codes(inspect(sources, findings)) == {
         ('train', 'missing-folder'): 1,
         ('val', 'missing-file'): 1,
     }
@@ -145,12 +144,12 @@ def test_a_missing_folder_or_file_of_a_config_is_a_finding(coco):
 
 def test_boxes_are_counted_by_half_of_their_longer_side_after_the_resize(coco):
     # 48 x 40 becomes 960 x 800 by a factor of 20; so half of the longer sides become 200, 300, 300
-    report = inspect(coco)
+    report = inspect_coco(coco)
     counts = report.levels()['train']
     assert counts == dict(P3=0, P4=0, P5=4, P6=8, P7=0, narrow=0)
     # Squeezed to 24 x 80, they are 10 x 36, 15 x 48 and 10 x 60.
     squeeze = View((24, 80), keep_ratio=False, strides=(11, 16, 32, 64, 128))
-    assert inspect(coco, view=squeeze).levels()['val'] == dict(
+    assert inspect_coco(coco, view=squeeze).levels()['val'] == dict(
         P3=9, P4=0, P5=0, P6=0, P7=0, narrow=6
     )
 
@@ -163,7 +162,7 @@ def test_ranges_are_those_of_mmdetections_head_unless_the_config_has_others():
     view = View.of_config(steps, dict(regress_ranges=((-1, 32), (32, 1e8)), strides=[4, 8]))
     assert view.scale == (1333, 640)
     assert view.names() == ['P2', 'P3']
-    assert view.levels(np.array([[64, 3], [3, 64.2]])).tolist() == [0, 1]
+    assert view.count(np.array([[64, 3], [3, 64.2]])) == dict(P2=1, P3=1, narrow=2)
     assert View.of_config([], {}).scale == (1333, 800)
 
 

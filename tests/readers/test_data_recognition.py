@@ -4,18 +4,17 @@ import json
 import shutil
 
 import pytest
-from planted import codes, inspect_path
+from planted import codes, inspect, inspect_path
 from planted_coco import Coco, save_image
 from planted_labels import Folders
 from planted_voc import Voc
 from planted_yolo import Yolo
 
 from tresnet_det.errors import InputError, MissingFileError
-from tresnet_det.inspection.report import inspect_data
 from tresnet_det.readers.config import find_config_sources, find_sources
+from tresnet_det.readers.data import prepare_splits
 from tresnet_det.readers.findings import Findings
 from tresnet_det.readers.layouts import find_layout
-from tresnet_det.readers.prepare import prepare_splits
 from tresnet_det.readers.split import Source
 
 
@@ -154,14 +153,14 @@ def test_faults_in_a_label_list_are_found(tmp_path, text, classes, expected):
     for seed, name in enumerate(('a.png', 'b c.png')):
         save_image(tmp_path / 'train' / name, seed)
     source = Source('train', 'list', tmp_path / 'train.txt', tmp_path / 'train', classes=classes)
-    found = {code: count for (_, code), count in codes(inspect_data([source])).items()}
+    found = {code: count for (_, code), count in codes(inspect([source])).items()}
     found.pop('unused-file', None)  # of the row that is none
     assert found == expected
 
 
 def check_config(**cfg):
     findings = Findings()
-    return inspect_data(find_config_sources(cfg, 'train', True, findings), findings, decode=False)
+    return inspect(find_config_sources(cfg, 'train', True, findings), findings, decode=False)
 
 
 def test_class_folders_of_a_config_are_those_of_its_classes(tmp_path):
