@@ -6,9 +6,6 @@ from urllib.error import URLError
 import numpy as np
 import pytest
 import torch
-from mmdet.registry import DATASETS
-from mmengine.registry import DefaultScope
-from mmengine.runner import Runner
 from PIL import Image
 from scipy.io import savemat
 from torchvision import datasets
@@ -186,32 +183,6 @@ def test_pickling_keeps_the_samples(flowers):
     for i in range(len(dataset)):
         assert torch.equal(copy[i]['inputs'], dataset[i]['inputs'])
         assert copy[i]['data_samples'].metainfo == dataset[i]['data_samples'].metainfo
-
-
-def test_runners_loader_stacks_batches_from_a_worker(tmp_path, write_cifar10):
-    images, labels = write_cifar10(tmp_path)['test']
-    cfg = dict(
-        batch_size=2,
-        num_workers=1,
-        sampler=dict(type='DefaultSampler', shuffle=False),
-        collate_fn=dict(type='stack_samples'),
-        dataset=dict(
-            type='TorchvisionDataset',
-            name='CIFAR10',
-            data_root=str(tmp_path),
-            train=False,
-            test_mode=True,
-            pipeline=[],
-        ),
-    )
-    with DefaultScope.overwrite_default_scope('mmdet'):
-        (batch,) = Runner.build_dataloader(cfg, seed=0)
-    assert torch.equal(batch['inputs'], torch.from_numpy(images).permute(0, 3, 1, 2))
-    assert [int(sample.gt_label) for sample in batch['data_samples']] == labels.tolist()
-
-
-def test_the_registry_knows_it():
-    assert DATASETS.get('TorchvisionDataset') is TorchvisionDataset
 
 
 @pytest.mark.parametrize(

@@ -20,6 +20,7 @@ from fuzz_mutations import (
 from hypothesis import given
 from hypothesis import strategies as st
 from mmdet.datasets import CocoDataset
+from small_coco import BOXES, small_coco
 
 from tresnet_det.cli.check_data import read_image
 from tresnet_det.readers.config import check_detection, find_sources
@@ -29,23 +30,7 @@ from tresnet_det.readers.report import inspect_data
 from tresnet_det.readers.split import Source
 
 CLASSES = ('cat', 'dog')
-BOXES = (  # id, image, category, box, crowd
-    (1, 7, 3, [0, 0, 40, 30], 0),
-    (2, 7, 5, [5, 5, 9, 9], 0),
-    (3, 9, 3, [1.5, 2.5, 8, 8], 1),
-)
-CONTENT = {
-    'info': {'description': 'two images'},
-    'images': [
-        {'id': 7, 'file_name': 'a.png', 'width': 40, 'height': 30},
-        {'id': 9, 'file_name': 'b.png', 'width': 40, 'height': 30},
-    ],
-    'annotations': [
-        dict(id=n, image_id=i, category_id=c, bbox=box, area=box[2] * box[3], iscrowd=crowd)
-        for n, i, c, box, crowd in BOXES
-    ],
-    'categories': [{'id': 3, 'name': 'cat'}, {'id': 5, 'name': 'dog'}],
-}
+CONTENT = dict(info={}, **small_coco([*BOXES[:2], (9, 3, [1.5, 2.5, 8, 8], 1)]))
 
 
 @st.composite

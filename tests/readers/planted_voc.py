@@ -49,6 +49,15 @@ PLANTS = {
         lambda voc: (voc.root / 'Annotations/b.xml').write_text('<annotation><obj'),
         {('train', 'broken-xml'): 1},
     ),
+    'web page in place of XML': (
+        lambda voc: (voc.root / 'Annotations/b.xml').write_text('<html></html>'),
+        {('train', 'broken-xml'): 1},
+    ),
+    'object without a box': (
+        lambda voc: (voc.root / 'Annotations/b.xml').write_text(
+            '<annotation><object><name>cat</name></object></annotation>'),
+        {('train', 'bad-object'): 1},
+    ),
     'no image': (
         lambda voc: (voc.root / 'JPEGImages/c.jpg').unlink(), {('val', 'missing-image'): 1}
     ),

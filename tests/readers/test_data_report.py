@@ -6,6 +6,7 @@ import pytest
 from mmdet.models.dense_heads import FCOSHead
 from planted import codes, inspect, inspect_path
 from planted_coco import Coco
+from planted_yolo import ROWS, Yolo, as_pixels
 
 from tresnet_det.readers.config import find_config_sources
 from tresnet_det.readers.findings import Findings
@@ -174,3 +175,57 @@ def test_real_coco_has_five_images_without_annotation_and_no_fault(real_data):
     numbers = {n['split']: n for n in (part.numbers() for part in report.parts)}
     assert (numbers['train']['boxes'], numbers['train']['ignored']) == (2974, 29)
     assert (numbers['val']['boxes'], numbers['val']['ignored']) == (1786, 21)
+
+
+# ---------------------------------------------------------------------------------------------
+# YOLO
+
+
+@pytest.fixture
+def yolo(tmp_path):
+    return Yolo(tmp_path / 'set')
+
+
+def test_an_empty_label_file_is_an_image_without_objects_and_no_fault(yolo):
+    yolo.rows('train', 2, [])
+    report = inspect_path(yolo.root)
+    assert codes(report) == {('train', 'no-annotation'): 1}
+    assert [f.level for f in report.findings.sorted()] == ['note']
+    assert report.parts[0].numbers()['without'] == 1
+
+
+def test_a_missing_label_file_is_named_where_it_would_be(yolo):
+    yolo.label('train', 1).unlink()
+    (finding,) = inspect_path(yolo.root).findings.sorted()
+    assert finding.examples == ['images/train/1.jpg: no labels/train/1.txt']
+
+
+def test_without_names_the_classes_are_numbers_and_the_rest_is_checked(yolo):
+    yolo.describe('train: images/train\nval: images/wal\nnc: 2\n')
+    yolo.rows('train', 1, [*ROWS, '0 24 20 10 10', '1000000000000000 0.5 0.5 0.1 0.1'])
+    report = inspect_path(yolo.root / 'data.yaml')
+    assert codes(report) == {
+        ('set/', 'bad-layout'): 2,
+        ('train', 'pixel-row'): 1,
+        ('train', 'unknown-class-number'): 1,
+    }
+    assert report.parts[0].split.classes == ('0', '1')
+
+
+def test_folders_without_anything_that_names_the_classes_are_checked_too(yolo):
+    (yolo.root / 'data.yaml').unlink()
+    yolo.add('0 24 20 10 10')
+    report = inspect_path(yolo.root)
+    assert codes(report) == {('set/', 'bad-layout'): 1, ('train', 'pixel-row'): 1}
+    assert 'write classes.txt' in report.findings.sorted()[0].examples[0]
+    (yolo.root / 'classes.txt').write_text('cat\ndog\n')
+    assert codes(inspect_path(yolo.root)) == {('train', 'pixel-row'): 1}
+
+
+@pytest.mark.parametrize('decode', [True, False])
+def test_faults_in_every_row_leave_numbers_and_no_warning_of_arrays(yolo, decode, recwarn):
+    as_pixels(yolo)
+    report = inspect_path(yolo.root, decode=decode)
+    assert [part.numbers()['boxes'] for part in report.parts] == [0, 0]
+    assert report.levels()['train']['P3'] == 0
+    assert not [w for w in recwarn if issubclass(w.category, RuntimeWarning)]

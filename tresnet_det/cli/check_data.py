@@ -266,16 +266,16 @@ def print_levels(report: DataReport) -> None:
 
 def format_finding(finding: Finding, limit: int) -> list[str]:
     """Return the lines of a finding: how many of what, where, and the suggested fix."""
-    facts = finding.as_dict()
+    _, what, fix = finding.kind
     of = '' if finding.total is None else f' of {finding.total}'
-    heading = f'{finding.split}: {facts["what"]}: {finding.count}{of} [{finding.code}]'
+    heading = f'{finding.split}: {what}: {finding.count}{of} [{finding.code}]'
     lines = [f'{finding.level:<8} {heading}']
     examples = finding.examples[:limit]
     lines += [f'         - {where}' for where in examples]
     if examples and finding.count > len(examples):
         lines.append(f'         - ... {finding.count - len(examples)} more')
-    if facts['fix']:
-        lines.append(f'         {"" if finding.level == NOTE else "-> "}{facts["fix"]}')
+    if fix:
+        lines.append(f'         {"" if finding.level == NOTE else "-> "}{fix}')
     return lines
 
 

@@ -5,6 +5,7 @@ import json
 import os
 import sys
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -13,7 +14,8 @@ from ..errors import InputError, MissingFileError
 from ..evaluation.report import format_table
 from ..readers.data import number_images, read_data, write_text
 from ..readers.findings import Findings
-from ..readers.split import Source, to_coco
+from ..readers.layouts import Layout, layout_sources
+from ..readers.split import to_coco
 from ..readers.voc import check_layout, find_lists
 
 ORIGIN = 'Converted from Pascal VOC'  # marks files that may be written again
@@ -86,20 +88,16 @@ def voc_to_coco(
         if not file.is_file():
             there = ', '.join(sorted(path.stem for path in folder.glob('*.txt')))
             raise MissingFileError(f'{file}: no such list of images; there are: {there}')
+    layout = Layout('voc', root, {file.stem: file for file in files}, root / 'Annotations')
     sources = [
-        Source(
-            file.stem,
-            'voc',
-            file,
-            root / 'JPEGImages',
-            detection=True,
+        replace(
+            source,
+            training=True,
             classes=tuple(classes) if classes else None,
             known_by='--classes',
-            own=True,
             needs_truth=False,  # an empty list becomes an empty file
-            xml_folder=root / 'Annotations',
         )
-        for file in files
+        for source in layout_sources(layout, list(layout.splits))
     ]
     read = read_data(sources, findings)
     if not read[0].classes:

@@ -21,7 +21,7 @@ from .class_folders import read_class_folders
 from .coco import read_coco, read_json
 from .csv import read_csv, read_list
 from .files import locate, not_found
-from .findings import Findings, check_num_classes, compare_classes
+from .findings import Findings, compare_classes
 from .layouts import OF_TASK, Layout, check_training, layout_sources
 from .split import ORIGINS, ROLES, Source, Split, check_boxes, to_coco, to_labels
 from .voc import read_voc
@@ -66,9 +66,8 @@ def read_data(
     _check_usable(splits, findings)
     wanting = [split for split in splits if split.source.needs_truth]
     named = [(split.name, split.source.ann_file, split.classes) for split in wanting]
-    check_num_classes(named, num_classes, findings)
     first = next(((s.name, '', s.classes) for s in splits if s.source.training), None)
-    compare_classes(named, first, findings)
+    compare_classes(named, first, num_classes, findings)
     for split in wanting:
         add = split.about(findings)
         if findings.has(split.name, 'nothing-to-learn'):

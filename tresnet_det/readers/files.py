@@ -36,8 +36,10 @@ def walk(folder: str | os.PathLike) -> Iterator[tuple[str, list[str], list[str]]
 
 def inner_folders(folder: str | os.PathLike) -> list[str]:
     """Return the names of the folders in a folder, sorted, but for hidden ones and circles."""
-    with os.scandir(os.fspath(folder)) as entries:
-        return sorted(e.name for e in entries if not e.name.startswith('.') and _is_folder(e))
+    with os.scandir(os.fspath(folder)) as entries:  # of what is no link nothing need be asked
+        there = [e for e in entries if e.is_symlink() or e.is_dir()]
+    seen = [e for e in there if not e.name.startswith('.')]
+    return sorted(e.name for e in seen if os.path.isdir(e.path) and not leads_back(e.path))
 
 
 def child_folders(folder: Path) -> list[Path]:
@@ -45,12 +47,6 @@ def child_folders(folder: Path) -> list[Path]:
     if not folder.is_dir():
         return []
     return [folder / name for name in inner_folders(folder)]
-
-
-def _is_folder(entry: os.DirEntry) -> bool:
-    if not entry.is_symlink():  # of which nothing need be asked
-        return entry.is_dir()
-    return os.path.isdir(entry.path) and not leads_back(entry.path)
 
 
 def leads_back(path: str | os.PathLike) -> bool:

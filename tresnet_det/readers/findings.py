@@ -7,7 +7,7 @@ what is asked of the names of classes: whether they fit the head, a file and the
 import functools
 import re
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from difflib import get_close_matches
 from pathlib import Path
 from typing import Any, NamedTuple, TypeVar
@@ -156,26 +156,29 @@ class Finding:
     total: int | None = None
 
     @property
+    def kind(self) -> Kind:
+        """How bad it is, what it is, what to do."""
+        return KINDS[self.code]
+
+    @property
     def level(self) -> str:
         """Its kind's, one of `LEVELS`."""
-        return KINDS[self.code].level
+        return self.kind.level
 
     def as_dict(self) -> dict[str, Any]:
         """Return all of it for JSON."""
-        kind = KINDS[self.code]
-        own = {key: getattr(self, key) for key in ('split', 'count', 'total', 'file', 'message')}
-        fixed = dict(level=kind.level, code=self.code, what=kind.what, fix=kind.fix)
-        return {**fixed, **own, 'where': self.examples}
+        own = asdict(self)
+        where = own.pop('examples')
+        return {**self.kind._asdict(), **own, 'where': where}
 
     def compose(self) -> str:
         """Return the message."""
-        kind = KINDS[self.code]
-        if not kind.fix:
+        _, what, fix = self.kind
+        if not fix:
             return self.examples[0]
         of = f' of {self.total}' if self.total else ''
         many = f'{self.count}{of}, first ' if of or self.count > 1 else ''
-        fix = kind.fix[0].upper() + kind.fix[1:]
-        return f'{self.file}: {kind.what}: {many}{self.examples[0]}. {fix}'
+        return f'{self.file}: {what}: {many}{self.examples[0]}. {fix[0].upper()}{fix[1:]}'
 
 
 class Findings:
@@ -273,18 +276,21 @@ def are_number_names(classes: Sequence[str]) -> bool:
     return list(classes) == [str(number) for number in range(len(classes))]
 
 
-def check_num_classes(splits: Sequence[Named], num_classes: int | None, findings: Findings) -> None:
-    """Compare the number of classes with the head's.
+def compare_classes(
+    splits: Sequence[Named], first: Named | None, num_classes: int | None, findings: Findings
+) -> None:
+    """Compare the classes of splits with the head's number, and with those of the first one.
 
     Args:
         splits: Those that matter.
+        first: The first training split.
         num_classes: Of the head; None where it is not known.
         findings: Gets what does not fit.
     """
     for name, file, classes in splits:
-        count = len(classes)
+        count, numbered = len(classes), are_number_names(classes)
         # A label list of numbers need not reach the last class.
-        fits = count == num_classes or (count < (num_classes or 0) and are_number_names(classes))
+        fits = count == num_classes or (count < (num_classes or 0) and numbered)
         if num_classes is not None and not fits:
             text = (
                 f'{name}: num_classes of the head is {num_classes}, the data has {count} classes '
@@ -292,21 +298,14 @@ def check_num_classes(splits: Sequence[Named], num_classes: int | None, findings
                 'the right names'
             )
             findings.add(name, file, 'num-classes', [text])
-
-
-def compare_classes(splits: Sequence[Named], first: Named | None, findings: Findings) -> None:
-    """Compare the classes of splits with those of the first training split."""
-    for name, file, classes in splits:
         if first is None or tuple(classes) == tuple(first[2]):
             continue
-        if are_number_names(classes) and are_number_names(first[2]):
-            continue
-        more = [c for c in classes if c not in set(first[2])]
-        lacks = [c for c in first[2] if c not in set(classes)]
-        words = [f'{first[0]} lacks {few(more)}'] * bool(more)
-        words += [f'{name} lacks {few(lacks)}'] * bool(lacks)
-        text = ', '.join(words) or 'they are in another order'
-        findings.add(name, file, 'classes-differ', [text])
+        if not (numbered and are_number_names(first[2])):
+            pairs = ((first[0], classes, first[2]), (name, first[2], classes))
+            lacks = [(who, [c for c in some if c not in set(own)]) for who, some, own in pairs]
+            words = [f'{who} lacks {few(lost)}' for who, lost in lacks if lost]
+            text = ', '.join(words) or 'they are in another order'
+            findings.add(name, file, 'classes-differ', [text])
 
 
 def compare_categories(
