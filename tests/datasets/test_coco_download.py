@@ -1,3 +1,5 @@
+"""Getting COCO: what breaks on the way is resumed or named, and nothing is half there."""
+
 import http.server
 import io
 import json

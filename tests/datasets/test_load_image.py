@@ -1,3 +1,5 @@
+"""`LoadImage`: as mmcv loads, but broken images are named or skipped and counted."""
+
 import io
 import logging
 import pickle

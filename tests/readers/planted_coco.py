@@ -18,6 +18,13 @@ def save_image(path, seed, size=(WIDTH, HEIGHT), **options):
     Image.fromarray(coarse).resize(size, Image.Resampling.BICUBIC).save(path, **options)
 
 
+class Written:
+    """A layout whose files are there at once."""
+
+    def write(self):
+        pass
+
+
 class Coco:
     """Four images to learn from, three to measure on; two classes; three boxes per image."""
 
@@ -48,229 +55,120 @@ class Coco:
             path.parent.mkdir(exist_ok=True)
             path.write_text(json.dumps(getattr(self, split)))
 
+    def annotate(self, i=0, split='train', **values):
+        getattr(self, split)['annotations'][i].update(values)
 
-PLANTS = {}
+    def change_boxes(self, change):
+        for annotation in self.train['annotations']:
+            annotation['bbox'] = change(*annotation['bbox'])
 
-
-def plant(code, count=1, split='train', both=False):
-    """Register a function that plants a fault into a `Coco`."""
-
-    def register(function):
-        where = ('train', 'val') if both else (split,)
-        PLANTS[function.__name__.replace('_', ' ')] = (
-            function,
-            {(name, code): count for name in where},
-        )
-        return function
-
-    return register
+    def add_category(self, **values):
+        for content in (self.train, self.val):
+            content['categories'].append(dict(dict(id=9, name='horse'), **values))
 
 
-@plant('missing-image')
-def remove_an_image(coco):
-    coco.image('train', 1).unlink()
-
-
-@plant('undecodable-image')
-def cut_an_image_short(coco):
-    path = coco.image('train', 1)
+def cut(path):
     path.write_bytes(path.read_bytes()[:-40])
 
 
-@plant('undecodable-image', split='val')
-def put_a_web_page_in_place_of_an_image(coco):
-    coco.image('val', 0).write_text('<html>not found</html>')
-
-
-@plant('undecodable-image')
-def empty_an_image(coco):
-    coco.image('train', 3).write_bytes(b'')
-
-
-@plant('size-differs')
-def annotate_another_size(coco):
-    coco.train['images'][2].update(width=WIDTH + 10)
-
-
-@plant('exif-rotated')
-def annotate_the_size_before_exif_turns_it(coco):
+def turn(coco):
     exif = Image.Exif()
     exif[0x0112] = 6
     save_image(coco.image('train', 0), 77, exif=exif)
 
 
-@plant('blank-image')
-def export_a_black_image(coco):
-    Image.new('RGB', (WIDTH, HEIGHT)).save(coco.image('train', 0))
-
-
-@plant('duplicate-image')
-def copy_an_image_within_the_split(coco):
-    shutil.copy(coco.image('train', 0), coco.image('train', 1))
-
-
-@plant('image-listed-twice')
-def list_an_image_twice(coco):
+def list_twice(coco):
     coco.train['images'].append(dict(coco.train['images'][0], id=50))
     coco.train['annotations'].append(dict(coco.train['annotations'][0], id=51, image_id=50))
 
 
-@plant('unused-file')
-def leave_an_image_that_nothing_names(coco):
-    save_image(coco.root / 'train/extra.png', 88)
-
-
-@plant('missing-key')
-def forget_a_width(coco):
-    del coco.train['images'][0]['width']
-
-
-@plant('missing-key', split='val')
-def forget_iscrowd_where_it_is_needed(coco):
-    del coco.val['annotations'][0]['iscrowd']
-
-
-@plant('bad-id')
-def make_an_id_a_list(coco):
-    coco.train['annotations'][0]['id'] = [1]
-
-
-@plant('bad-image')
-def annotate_a_height_of_zero(coco):
-    coco.train['images'][0]['height'] = 0
-
-
-@plant('duplicate-image-id')
-def use_an_image_id_twice(coco):
+def number_twice(coco):
     save_image(coco.root / 'train/more.jpg', 99)
     coco.train['images'].append(dict(coco.train['images'][0], file_name='more.jpg'))
 
 
-@plant('duplicate-annotation-id')
-def use_an_annotation_id_twice(coco):
-    coco.train['annotations'][4]['id'] = 1
+def drop_annotations(coco, key, value):
+    coco.val['annotations'] = [a for a in coco.val['annotations'] if a[key] != value]
 
 
-@plant('annotation-id-0', split='val')
-def number_annotations_from_zero(coco):
-    coco.val['annotations'][0]['id'] = 0
-
-
-@plant('unknown-image', count=2)
-def refer_to_images_that_are_not_there(coco):
-    coco.train['annotations'][0]['image_id'] = 999
-    coco.train['annotations'][1]['image_id'] = [1]
-
-
-@plant('unknown-category')
-def refer_to_a_category_that_is_not_there(coco):
-    coco.train['annotations'][0]['category_id'] = 4
-
-
-@plant('duplicate-category', both=True)
-def give_two_categories_one_id(coco):
-    for content in (coco.train, coco.val):
-        content['categories'].append(dict(id=3, name='horse'))
-
-
-@plant('unused-category', both=True)
-def declare_a_class_that_nothing_has(coco):
-    for content in (coco.train, coco.val):
-        content['categories'].append(dict(id=9, name='horse'))
-
-
-@plant('similar-classes')
-def spell_a_class_in_two_ways(coco):
-    for content in (coco.train, coco.val):
-        content['categories'].append(dict(id=9, name='Cat '))
-        content['annotations'][0]['category_id'] = 9
-
-
-@plant('class-order', split='val')
-def give_the_splits_categories_in_another_order(coco):
-    coco.val['categories'].reverse()
-
-
-@plant('bad-box', count=3)
-def write_boxes_that_are_none(coco):
-    boxes = ([1, 2, 3], [1, 2, 'x', 4], [1, 2, math.nan, 4])
-    for annotation, box in zip(coco.train['annotations'], boxes, strict=False):
-        annotation['bbox'] = box
-
-
-@plant('bad-crowd', split='val')
-def write_text_for_a_crowd(coco):
-    coco.val['annotations'][0]['iscrowd'] = 'no'
-
-
-@plant('relative-boxes')
-def write_boxes_as_fractions(coco):
-    for annotation in coco.train['annotations']:
-        x, y, w, h = annotation['bbox']
-        annotation['bbox'] = [x / WIDTH, y / HEIGHT, w / WIDTH, h / HEIGHT]
-
-
-@plant('corner-boxes')
-def write_corners_in_place_of_sizes(coco):
-    for annotation in coco.train['annotations']:
-        x, y, w, h = annotation['bbox']
-        annotation['bbox'] = [x, y, x + w, y + h]
-
-
-@plant('box-outside')
-def put_a_box_outside(coco):
-    coco.train['annotations'][0]['bbox'] = [WIDTH + 1, 3, 9, 9]
-
-
-@plant('box-partly-outside')
-def let_a_box_pass_the_border(coco):
-    coco.train['annotations'][0]['bbox'] = [WIDTH - 5, 3, 9, 9]
-
-
-@plant('box-without-area', count=2)
-def draw_boxes_without_area(coco):
-    coco.train['annotations'][0]['bbox'] = [5, 5, 0, 9]
-    coco.train['annotations'][1]['area'] = 0
-
-
-@plant('duplicate-box')
-def annotate_an_object_twice(coco):
-    coco.train['annotations'].append(dict(coco.train['annotations'][0], id=70))
-
-
-@plant('no-annotation', split='val')
-def leave_an_image_without_annotation(coco):
-    coco.val['annotations'] = [a for a in coco.val['annotations'] if a['image_id'] != 2]
-
-
-@plant('overlap', split='val')
-def measure_on_what_is_learnt(coco):
-    shutil.copy(coco.image('train', 2), coco.image('val', 1))
-
-
-@plant('near-copy', split='val')
-def measure_on_what_is_learnt_compressed_again(coco):
+def compress_again(coco):
     with Image.open(coco.image('train', 2)) as image:
         image.save(coco.image('val', 1), quality=60)
 
 
-@plant('nothing-to-learn')
-def annotate_nothing(coco):
-    coco.train['annotations'].clear()
+def fault(plant, code, count=1, splits=('train',)):
+    """What plants it, and what is to be found where."""
+    return plant, {(split, code): count for split in splits}
 
 
-@plant('class-without-category', split='val')
-def leave_a_category_out_of_the_validation(coco):
-    coco.val['categories'].pop()
-    coco.val['annotations'] = [a for a in coco.val['annotations'] if a['category_id'] == 3]
-
-
-@plant('unreadable-annotations', split='val')
-def lose_a_list(coco):
-    del coco.val['categories']
-
-
-@plant('bad-id', both=True)
-def call_a_category_by_a_list(coco):
-    for content in (coco.train, coco.val):
-        content['categories'].append(dict(id=9, name=['dog']))
+VAL, BOTH = ('val',), ('train', 'val')
+PLANTS = {
+    'missing image': fault(lambda c: c.image('train', 1).unlink(), 'missing-image'),
+    'truncated image': fault(lambda c: cut(c.image('train', 1)), 'undecodable-image'),
+    'web page in place of an image': fault(
+        lambda c: c.image('val', 0).write_text('<html>not found</html>'), 'undecodable-image',
+        splits=VAL),
+    'empty image': fault(lambda c: c.image('train', 3).write_bytes(b''), 'undecodable-image'),
+    'another size': fault(
+        lambda c: c.train['images'][2].update(width=WIDTH + 10), 'size-differs'),
+    'the size before EXIF turns it': fault(turn, 'exif-rotated'),
+    'black image': fault(
+        lambda c: Image.new('RGB', (WIDTH, HEIGHT)).save(c.image('train', 0)), 'blank-image'),
+    'copy within the split': fault(
+        lambda c: shutil.copy(c.image('train', 0), c.image('train', 1)), 'duplicate-image'),
+    'image listed twice': fault(list_twice, 'image-listed-twice'),
+    'image that nothing names': fault(
+        lambda c: save_image(c.root / 'train/extra.png', 88), 'unused-file'),
+    'no width': fault(lambda c: c.train['images'][0].pop('width'), 'missing-key'),
+    'no iscrowd where it is needed': fault(
+        lambda c: c.val['annotations'][0].pop('iscrowd'), 'missing-key', splits=VAL),
+    'list for an id': fault(lambda c: c.annotate(id=[1]), 'bad-id'),
+    'height of zero': fault(lambda c: c.train['images'][0].update(height=0), 'bad-image'),
+    'image id twice': fault(number_twice, 'duplicate-image-id'),
+    'annotation id twice': fault(lambda c: c.annotate(4, id=1), 'duplicate-annotation-id'),
+    'annotations from zero': fault(
+        lambda c: c.annotate(split='val', id=0), 'annotation-id-0', splits=VAL),
+    'images that are not in the file': fault(
+        lambda c: (c.annotate(image_id=999), c.annotate(1, image_id=[1])), 'unknown-image', 2),
+    'category that is not in the file': fault(
+        lambda c: c.annotate(category_id=4), 'unknown-category'),
+    'two categories with one id': fault(
+        lambda c: c.add_category(id=3), 'duplicate-category', splits=BOTH),
+    'class that nothing has': fault(lambda c: c.add_category(), 'unused-category', splits=BOTH),
+    'class in two spellings': fault(
+        lambda c: (c.add_category(name='Cat '),
+                   [c.annotate(split=s, category_id=9) for s in BOTH]), 'similar-classes'),
+    'category called by a list': fault(
+        lambda c: c.add_category(name=['dog']), 'bad-id', splits=BOTH),
+    'categories in another order': fault(
+        lambda c: c.val['categories'].reverse(), 'class-order', splits=VAL),
+    'boxes that are none': fault(
+        lambda c: [c.annotate(i, bbox=box) for i, box in enumerate(
+            ([1, 2, 3], [1, 2, 'x', 4], [1, 2, math.nan, 4]))], 'bad-box', 3),
+    'text for a crowd': fault(
+        lambda c: c.annotate(split='val', iscrowd='no'), 'bad-crowd', splits=VAL),
+    'boxes as fractions': fault(
+        lambda c: c.change_boxes(lambda x, y, w, h: [x / WIDTH, y / HEIGHT, w / WIDTH, h / HEIGHT]),
+        'relative-boxes'),
+    'corners in place of sizes': fault(
+        lambda c: c.change_boxes(lambda x, y, w, h: [x, y, x + w, y + h]), 'corner-boxes'),
+    'box outside': fault(lambda c: c.annotate(bbox=[WIDTH + 1, 3, 9, 9]), 'box-outside'),
+    'box over the border': fault(
+        lambda c: c.annotate(bbox=[WIDTH - 5, 3, 9, 9]), 'box-partly-outside'),
+    'boxes without area': fault(
+        lambda c: (c.annotate(bbox=[5, 5, 0, 9]), c.annotate(1, area=0)), 'box-without-area', 2),
+    'object annotated twice': fault(
+        lambda c: c.train['annotations'].append(dict(c.train['annotations'][0], id=70)),
+        'duplicate-box'),
+    'image without annotation': fault(
+        lambda c: drop_annotations(c, 'image_id', 2), 'no-annotation', splits=VAL),
+    'image of both splits': fault(
+        lambda c: shutil.copy(c.image('train', 2), c.image('val', 1)), 'overlap', splits=VAL),
+    'image of both splits, compressed again': fault(compress_again, 'near-copy', splits=VAL),
+    'no annotation': fault(lambda c: c.train['annotations'].clear(), 'nothing-to-learn'),
+    'validation lacks a category': fault(
+        lambda c: (c.val['categories'].pop(), drop_annotations(c, 'category_id', 5)),
+        'class-without-category', splits=VAL),
+    'no list of categories': fault(
+        lambda c: c.val.pop('categories'), 'unreadable-annotations', splits=VAL),
+}  # fmt: skip

@@ -2,10 +2,10 @@
 
 from xml.etree import ElementTree
 
-from planted_coco import HEIGHT, WIDTH, save_image
+from planted_coco import HEIGHT, WIDTH, Written, save_image
 
 
-class Voc:
+class Voc(Written):
     """Two images to learn from, one to measure on; two classes; two boxes per image."""
 
     def __init__(self, root):
@@ -26,9 +26,6 @@ class Voc:
                 f'<annotation><filename>{name}.jpg</filename><size><width>{WIDTH}</width>'
                 f'<height>{HEIGHT}</height></size>{objects}</annotation>'
             )
-
-    def write(self):
-        pass
 
     def change(self, name, path, text):
         file = self.root / f'Annotations/{name}.xml'

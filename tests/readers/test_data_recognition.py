@@ -11,7 +11,7 @@ from planted_voc import Voc
 from planted_yolo import Yolo
 
 from tresnet_det.errors import InputError, MissingFileError
-from tresnet_det.readers.config import find_config_sources, find_sources
+from tresnet_det.readers.config import find_config_sources
 from tresnet_det.readers.data import prepare_splits
 from tresnet_det.readers.findings import Findings
 from tresnet_det.readers.layouts import find_layout
@@ -20,40 +20,6 @@ from tresnet_det.readers.split import Source
 
 def write_coco(root):
     Coco(root).write()
-
-
-def name_sources(root):
-    sources = find_sources(Findings(), root)
-    return [(s.name, s.kind, s.training, s.ann_file.name) for s in sources]
-
-
-def test_usual_layouts_of_coco_files_are_recognised(tmp_path):
-    write_coco(tmp_path)
-    annotations = tmp_path / 'annotations'
-    (annotations / 'captions_train.json').write_text('{}')
-    (tmp_path / 'results.csv').write_text('epoch,loss\n1,0.5\n')
-    expected = [('train', 'coco', True), ('val', 'coco', False)]
-    assert [source[:3] for source in name_sources(tmp_path)] == expected
-    for split in ('train', 'val'):  # next to the folders of the images, with others
-        (annotations / f'instances_{split}.json').rename(tmp_path / f'{split}.json')
-    (tmp_path / 'info.json').write_text('{"images": []}')
-    shutil.rmtree(annotations)
-    assert [source[:3] for source in name_sources(tmp_path)] == expected
-    assert codes(inspect_path(tmp_path, decode=False)) == {}
-    (tmp_path / 'info.json').unlink()
-    for split in ('train', 'val'):  # among the images, as Roboflow exports
-        (tmp_path / f'{split}.json').rename(tmp_path / split / '_annotations.coco.json')
-    assert [source[:3] for source in name_sources(tmp_path)] == expected
-    assert codes(inspect_path(tmp_path, decode=False)) == {}
-
-
-def test_class_folders_are_recognised_with_and_without_splits(tmp_path):
-    Folders(tmp_path)
-    (tmp_path / 'info.json').write_text('{"images": [{"file_name": "train/cat/0.png"}]}')
-    assert name_sources(tmp_path) == [
-        ('train', 'folders', True, 'train'), ('val', 'folders', False, 'val')
-    ]  # fmt: skip
-    assert name_sources(tmp_path / 'train') == [('train', 'folders', True, 'train')]
 
 
 def write_two_files(root):

@@ -1,16 +1,19 @@
 """The report of a check: what it holds, and of which data a config has it made."""
 
+import os
+
 import numpy as np
-import planted_coco as planted
 import pytest
 from mmdet.models.dense_heads import FCOSHead
 from planted import codes, inspect, inspect_path
-from planted_coco import Coco
+from planted_coco import PLANTS, Coco
 from planted_yolo import ROWS, Yolo, as_pixels
 
-from tresnet_det.readers.config import find_config_sources
+from tresnet_det.errors import InputError
+from tresnet_det.readers.config import find_config_sources, find_sources
 from tresnet_det.readers.findings import Findings
 from tresnet_det.readers.levels import REGRESS_RANGES, View
+from tresnet_det.readers.report import inspect_data
 from tresnet_det.readers.split import Source
 
 
@@ -19,17 +22,19 @@ def coco(tmp_path):
     return Coco(tmp_path)
 
 
+def plant(coco, *names):
+    for name in names:
+        PLANTS[name][0](coco)
+
+
 def inspect_coco(coco, **options):
     coco.write()
     return inspect_path(coco.root, **options)
 
 
 def test_all_faults_at_once_hide_none_of_the_others(coco):
-    planted.remove_an_image(coco)
-    planted.annotate_another_size(coco)
-    planted.put_a_box_outside(coco)
-    coco.train['annotations'][5]['category_id'] = 4
-    planted.measure_on_what_is_learnt(coco)
+    plant(coco, 'missing image', 'another size', 'box outside', 'image of both splits')
+    coco.annotate(5, category_id=4)
     assert codes(inspect_coco(coco)) == {
         ('train', 'missing-image'): 1,
         ('train', 'size-differs'): 1,
@@ -41,8 +46,7 @@ def test_all_faults_at_once_hide_none_of_the_others(coco):
 
 @pytest.mark.parametrize('change', [lambda text: text[:200], lambda text: '{"images": []}'])
 def test_a_file_that_is_no_instances_file_does_not_stop_the_others(coco, change):
-    planted.measure_on_what_is_learnt(coco)
-    planted.put_a_box_outside(coco)
+    plant(coco, 'image of both splits', 'box outside')
     coco.write()
     path = coco.root / 'annotations/instances_val.json'
     path.write_text(change(path.read_text()))
@@ -60,8 +64,7 @@ def test_a_missing_image_is_named_with_the_file_of_another_case(coco):
 
 
 def test_without_decoding_only_what_the_files_names_say_is_found(coco):
-    planted.cut_an_image_short(coco)
-    planted.measure_on_what_is_learnt(coco)
+    plant(coco, 'truncated image', 'image of both splits')
     coco.image('val', 0).unlink()
     assert codes(inspect_coco(coco, decode=False)) == {('val', 'missing-image'): 1}
 
@@ -77,11 +80,21 @@ def test_the_same_folder_in_both_splits_is_an_overlap_without_decoding(coco):
 
 
 def test_processes_find_what_this_one_finds(coco):
-    planted.cut_an_image_short(coco)
-    planted.measure_on_what_is_learnt(coco)
+    plant(coco, 'truncated image', 'image of both splits')
     one, more = inspect_coco(coco), inspect_coco(coco, workers=2)
     assert one.as_dict() == more.as_dict()
     assert len(one.findings.sorted()) == 2
+
+
+def die(path, detection):
+    os._exit(9)
+
+
+def test_a_process_that_is_killed_is_one_line(coco):
+    coco.write()
+    sources = find_sources(Findings(), coco.root)
+    with pytest.raises(InputError, match='that reads images was killed, .*: lower --workers$'):
+        inspect_data(sources, read_image=die, workers=1)
 
 
 def config(coco, split='train', **options):

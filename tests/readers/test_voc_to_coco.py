@@ -1,3 +1,5 @@
+"""Pascal VOC as COCO: boxes, sizes, classes and ids, and what is refused or skipped."""
+
 import json
 from collections import Counter
 

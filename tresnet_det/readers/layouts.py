@@ -186,18 +186,27 @@ def _recognise(root: Path, task: str) -> Layout | None:
 
 def _find_coco(root: Path) -> Layout | None:
     for pattern in COCO_PATTERNS:
-        files = [
-            file
-            for file in sorted(root.glob(pattern))
-            if not OTHER_JSON.match(file.name) and (pattern in COCO_NAMES or _looks_like_coco(file))
-        ]
-        if files:
-            # Of */annotations.json, the folder has the name.
-            deep = pattern.startswith('*/')
-            parts = [(file.parent.name if deep else file.stem, file) for file in files]
-            splits, notes = assign_roles(parts, root)
-            return Layout('coco', root, splits, files[0], notes)
+        sure = pattern in COCO_NAMES
+        files = [f for f in sorted(root.glob(pattern)) if not OTHER_JSON.match(f.name)]
+        found = _of_files('coco', root, [f for f in files if sure or _looks_like_coco(f)])
+        if found:
+            return found
     return None
+
+
+def _find_csv(root: Path) -> Layout | None:
+    files = sorted((*root.glob('*.csv'), *root.glob('annotations/*.csv')))
+    return _of_files('csv', root, files or sorted(root.glob('*/_classes.csv')))
+
+
+def _of_files(kind: str, root: Path, files: Sequence[Path]) -> Layout | None:
+    """Return the layout with a file for each split; where they have one name, by their folders."""
+    if not files:
+        return None
+    deep = files[0].parent not in (root, root / 'annotations')
+    parts = [(file.parent.name if deep else file.stem, file) for file in files]
+    splits, notes = assign_roles(parts, root)
+    return Layout(kind, root, splits, files[0], notes)
 
 
 def _looks_like_coco(file: Path) -> bool:
@@ -273,16 +282,6 @@ def _has_names(file: Path) -> bool:
     """Whether a YAML file names classes, or has the place for it: a model's has no ``train``."""
     keys = set(re.findall(rb'^["\']?(names|nc|train)["\']?\s*:', file.read_bytes(), re.MULTILINE))
     return b'names' in keys or keys == {b'nc', b'train'}
-
-
-def _find_csv(root: Path) -> Layout | None:
-    files = sorted((*root.glob('*.csv'), *root.glob('annotations/*.csv')))
-    parts = [(file.stem, file) for file in files]
-    parts = parts or [(f.parent.name, f) for f in sorted(root.glob('*/_classes.csv'))]
-    if not parts:
-        return None
-    splits, notes = assign_roles(parts, root)
-    return Layout('csv', root, splits, parts[0][1], notes)
 
 
 def _find_class_folders(root: Path) -> Layout | None:

@@ -6,9 +6,9 @@ Each image is read once, in several processes, as training reads it; how is for 
 import hashlib
 import itertools
 from collections.abc import Callable, Iterable, Sequence
-from concurrent.futures import ProcessPoolExecutor
+from concurrent.futures import BrokenExecutor, ProcessPoolExecutor
 from contextlib import nullcontext
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 
 import numpy as np
 
@@ -25,6 +25,7 @@ EXIF_ORIENTATION, EXIF_TURNED = 0x0112, 5  # from there on width and height are 
 SEEN = np.dtype('(2,)i8, ?, u8, ?, (256,)u1')
 SEEN.names = 'size', 'turned', 'digest', 'blank', 'thumb'
 
+Image = tuple[str, bool]  # its file, and whether detection reads it
 ReadImage = Callable[[str, bool], np.ndarray]  # file, whether for detection: (H, W, 3) of uint8
 
 
@@ -38,47 +39,50 @@ class Scan:
     """
 
     seen: np.ndarray
-    errors: dict[int, str] = field(default_factory=dict)
+    errors: dict[int, str]
 
-    def take(self, rows: np.ndarray) -> 'Scan':
-        """Return what was seen of some images, -1 for one that was not among them."""
-        seen = np.zeros(len(rows), SEEN)
-        seen[rows >= 0] = self.seen[rows[rows >= 0]]
-        numbers = enumerate(rows.tolist())
-        return Scan(seen, {i: self.errors[row] for i, row in numbers if row in self.errors})
+    @classmethod
+    def of(cls, found: Sequence[tuple | str | None]) -> 'Scan':
+        """Gather what `scan_images` found of ``N`` images, None for those that it was not given."""
+        seen = np.zeros(len(found), SEEN)
+        for i, each in enumerate(found):
+            if isinstance(each, tuple):
+                seen[i] = each
+        return cls(seen, {i: each for i, each in enumerate(found) if isinstance(each, str)})
 
     @property
-    def digests(self) -> np.ndarray:
-        """``(N,)`` of uint64, 0 for images of one colour, which are no copies of each other."""
-        return np.where(self.seen['blank'], 0, self.seen['digest'])
+    def digests(self) -> list[int]:
+        """``N`` digests, 0 for images of one colour, which are no copies of each other."""
+        return np.where(self.seen['blank'], 0, self.seen['digest']).tolist()
 
 
 def scan_images(
-    images: Sequence[tuple[str, bool]], read: ReadImage, workers: int = 0, progress: bool = False
-) -> Scan:
-    """Decode ``N`` images.
+    images: Sequence[Image], read: ReadImage, workers: int = 0, progress: bool = False
+) -> dict[Image, tuple | str]:
+    """Decode images; return for each its `SEEN`, or why it was not read.
 
     Args:
         images: Files, and whether detection reads them.
         read: Reads one of them, or raises an InputError. Workers find it by its name.
         workers: Processes that decode; 0 for this one.
         progress: Whether to show a bar on stderr.
+
+    Raises:
+        InputError: A process was killed.
     """
     from tqdm import tqdm
 
-    scan = Scan(np.zeros(len(images), SEEN))
     chunks = [images[i : i + CHUNK] for i in range(0, len(images), CHUNK)]
     workers = min(workers, len(chunks))
     pool = ProcessPoolExecutor(workers, initializer=_use_one_thread) if workers else None
-    with pool or nullcontext(), tqdm(total=len(images), desc='images', disable=not progress) as bar:
-        found = (pool.map if pool else map)(_look_at_all, chunks, itertools.repeat(read))
-        for row, seen in enumerate(itertools.chain.from_iterable(found)):
-            if isinstance(seen, str):
-                scan.errors[row] = seen
-            else:
-                scan.seen[row] = seen
-            bar.update()
-    return scan
+    try:
+        with pool or nullcontext():
+            found = (pool.map if pool else map)(_look_at_all, chunks, itertools.repeat(read))
+            pairs = zip(images, itertools.chain.from_iterable(found), strict=True)
+            return dict(tqdm(pairs, 'images', len(images), disable=not progress))
+    except BrokenExecutor:
+        text = 'a process that reads images was killed, mostly because memory ran out: lower '
+        raise InputError(f'{text}--workers') from None
 
 
 def _use_one_thread() -> None:
@@ -89,21 +93,21 @@ def _use_one_thread() -> None:
     torch.set_num_threads(1)
 
 
-def _look_at_all(images: Iterable[tuple[str, bool]], read: ReadImage) -> list[tuple | str]:
+def _look_at_all(images: Iterable[Image], read: ReadImage) -> list[tuple | str]:
     return [_look_at(path, detection, read) for path, detection in images]
 
 
 def _look_at(path: str, detection: bool, read: ReadImage) -> tuple | str:
     """Return the `SEEN` of an image, or why it is not read."""
     import cv2
-    from PIL import Image
+    import PIL.Image
 
     try:
         pixels = read(path, detection)
     except InputError as error:
         return str(error)
     try:
-        with Image.open(path) as image:
+        with PIL.Image.open(path) as image:
             turned = image.getexif().get(EXIF_ORIENTATION, 1) >= EXIF_TURNED
     except Exception:  # Pillow raises almost anything on an odd header; the pixels are there
         turned = False

@@ -18,7 +18,7 @@ from .data import ONE_LABEL, read_data
 from .files import SUFFIXES, list_folder
 from .findings import ERROR, LEVELS, Findings
 from .levels import View
-from .pixels import SEEN, ReadImage, Scan, find_like, find_same, scan_images
+from .pixels import ReadImage, Scan, find_like, find_same, scan_images
 from .split import Source, Split, compare_sizes, find_duplicates
 
 # A class without example is no news where these were found.
@@ -193,19 +193,16 @@ def _scan(
     splits: Sequence[Split], read: ReadImage | None, workers: int, progress: bool
 ) -> list[Scan]:
     """Read each image once, however many splits name it."""
-    if read is None:
-        return [Scan(np.zeros(len(split.files), SEEN)) for split in splits]
-    number: dict[tuple[str, bool], int] = {}
-    rows_of = []
-    for split in splits:
-        rows = np.full(len(split.files), -1)
-        for i in np.flatnonzero(split.found).tolist():
-            if i not in split.unreadable:  # a finding already
-                key = split.path(i), split.source.detection
-                rows[i] = number.setdefault(key, len(number))
-        rows_of.append(rows)
-    scan = scan_images(list(number), read, workers, progress)
-    return [scan.take(rows) for rows in rows_of]
+    images = [
+        [
+            (split.path(i), split.source.detection) if found and i not in split.unreadable else None
+            for i, found in enumerate(split.found)
+        ]
+        for split in splits
+    ]
+    unique = list(dict.fromkeys(image for part in images for image in part if image))
+    seen = scan_images(unique, read, workers, progress) if read else {}
+    return [Scan.of([image and seen.get(image) for image in part]) for part in images]
 
 
 def _check_images(part: Part, findings: Findings) -> None:
@@ -230,8 +227,7 @@ def _check_images(part: Part, findings: Findings) -> None:
         add('exif-turned', (boxed & seen['turned'] & ~differs).nonzero()[0], name, total)
     add('blank-image', seen['blank'].nonzero()[0], name, total)
     # Images with the same pixels in different files, those apart whose one label is another.
-    digests = part.scan.digests.tolist()
-    first = find_same(digests, digests)
+    first = find_same(part.scan.digests, part.scan.digests)
     copies = [i for i in np.flatnonzero(first >= 0).tolist() if name(i) != name(first[i])]
     one_label = split.source.kind in ONE_LABEL and not split.source.several
     labels = split.single_labels() if one_label else np.zeros(total)
@@ -270,10 +266,7 @@ def _find_overlap(part: Part, training: Sequence[Part], findings: Findings) -> N
     """
     split, seen = part.split, part.scan.seen
     files = [(other.split, row) for other in training for row in range(len(other.split.files))]
-    same = find_same(
-        part.scan.digests.tolist(),
-        np.concatenate([other.scan.digests for other in training]).tolist(),
-    )
+    same = find_same(part.scan.digests, [d for other in training for d in other.scan.digests])
     unread = ((same < 0) & (seen['digest'] == 0)).nonzero()[0]
     if len(unread):
         paths = [os.path.abspath(other.path(row)) for other, row in files]
