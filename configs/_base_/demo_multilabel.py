@@ -1,14 +1,7 @@
 # What --demo puts over a multi-label config: which digits are in the detection demo's images. Ten
 # classes, from scratch.
-_base_ = 'demo_detection.py'
+_base_ = 'demo_classification.py'
 
-# Over a classifier on TResNet; any other model, and that of --demo-full, stays the config's own.
-model = dict(
-    _delete_=True,
-    type='ImageClassifier',
-    backbone=dict(type='TResNet', arch=dict(_delete_=True, depths=(2, 2, 3, 1), width_factor=0.5)),
-    head=dict(in_channels=1024),
-)
 demo_range = (0.85, 0.97)  # of the headline metric
 
 data_root = 'data/demo/'
@@ -20,9 +13,6 @@ train_pipeline = [
 ]
 test_pipeline = [dict(type='Resize', size=(64, 64))]
 train_dataloader = dict(
-    batch_size=16,
-    collate_fn=dict(type='stack_samples'),
-    drop_last=True,
     dataset=dict(
         _delete_=True,
         type='MultiLabelDataset',
@@ -34,8 +24,6 @@ train_dataloader = dict(
     ),
 )
 val_dataloader = dict(
-    batch_size=32,
-    collate_fn=dict(type='stack_samples'),
     dataset=dict(
         _delete_=True,
         type='MultiLabelDataset',

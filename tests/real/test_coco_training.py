@@ -26,7 +26,7 @@ def run(*arguments, cwd):
     result = subprocess.run(
         [sys.executable, *map(str, arguments)],
         cwd=cwd,
-        env={**os.environ, 'GOMP_SPINCOUNT': '1000'},  # as in the Makefile
+        env={**os.environ, 'GOMP_SPINCOUNT': '10000'},  # as in the Makefile
         capture_output=True,
         text=True,
         check=False,

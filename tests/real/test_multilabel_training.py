@@ -58,7 +58,7 @@ def train(real_data, project_root, tmp_path):
                 *('--from-scratch', '--work-dir', 'work', '--data-root', str(data_root)),
             ],
             cwd=tmp_path,
-            env={**os.environ, 'GOMP_SPINCOUNT': '1000'},  # as in the Makefile
+            env={**os.environ, 'GOMP_SPINCOUNT': '10000'},  # as in the Makefile
             capture_output=True,
             text=True,
             check=False,
