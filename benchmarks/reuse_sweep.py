@@ -26,7 +26,7 @@ from torch import nn
 from tresnet_det import datasets, evaluation  # noqa: F401  (registers what a config may name)
 from tresnet_det.cli.command_line import out_file, run_tool
 from tresnet_det.cli.failures import one_line
-from tresnet_det.compat.mmcv_install import has_compiled_ops
+from tresnet_det.compat.installed import has_compiled_ops
 from tresnet_det.engine import config as edit
 from tresnet_det.engine.building import config_errors
 from tresnet_det.errors import InputError

@@ -23,7 +23,7 @@ from mmengine.model import BaseTTAModel, is_model_wrapper
 from mmengine.registry import Registry
 
 from . import evaluation
-from .compat.own_files import own_folder
+from .compat.installed import own_folder
 from .datasets import ImageFolderDataset, MultiLabelDataset, TorchvisionDataset
 from .models import ImageClassifier
 

@@ -20,7 +20,7 @@ from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 
-from ..compat.own_files import config_name, tool_command
+from ..compat.installed import config_name, tool_command
 from ..engine import config as edit
 from ..errors import InputError, shell_path
 from ..evaluation.report import format_table

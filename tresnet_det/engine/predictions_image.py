@@ -1,4 +1,4 @@
-"""An image of what a detector finds or a classifier says, kept with the metrics of a test."""
+"""An image of what a detector finds or a classifier predicts, kept with the metrics of a test."""
 
 from collections.abc import Sequence
 from pathlib import Path
