@@ -1,8 +1,8 @@
 """Metrics, their text and JSON, charts, and images of predictions.
 
-Importing this package is cheap. COCO's metric (``coco_metric``, registered in ``tasks.py``) and what
-draws (``draw``, ``plots``) are imported from their modules where they are used, since MMDetection's
-evaluation takes a third of a second, and pycocotools and matplotlib their time.
+Importing this package is cheap. COCO's metric (``coco_metric``; registered by ``tasks.py``), and
+what draws (``draw``, ``plots``), are imported from their modules where they are used: MMDetection's
+evaluation takes a third of a second to import, and pycocotools and matplotlib take their time.
 """
 
 from .accuracy import AccuracyMetric
