@@ -49,7 +49,7 @@ setup(
         'numpy',
         'matplotlib',
         'pycocotools',
-        'scikit-learn',  # the handwritten digits and the photographs of --demo
+        'scikit-learn',  # the handwritten digits and the photos of --demo
         'tensorboard',
         'tqdm',
     ],

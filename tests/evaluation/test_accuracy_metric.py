@@ -9,7 +9,7 @@ from tresnet_det.evaluation import AccuracyMetric
 
 
 def evaluate(scores, labels, **settings) -> dict:
-    metric = AccuracyMetric(**settings)
+    metric = METRICS.build(dict(settings, type=AccuracyMetric.__name__))
     samples = [
         dict(pred_score=torch.as_tensor(s), gt_label=torch.as_tensor(t), img_path=f'{i}.jpg')
         for i, (s, t) in enumerate(zip(scores, labels, strict=True))
@@ -63,7 +63,3 @@ def test_what_cannot_be_measured_is_named_in_one_line(scores, labels, message):
     with pytest.raises(InputError, match=message) as caught:
         evaluate(scores, labels)
     assert '\n' not in str(caught.value)
-
-
-def test_the_registry_knows_it():
-    assert METRICS.get('AccuracyMetric') is AccuracyMetric

@@ -26,7 +26,7 @@ def image(tmp_path):
 
 @pytest.fixture
 def drawn(monkeypatch):
-    """What was drawn: the lines of each image, and of each sheet its texts beside the tiles."""
+    """What was drawn: the lines of each image, and of each sheet what its heading says."""
     calls = {'objects': [], 'classes': [], 'sheet': []}
 
     def record(name, key, keep):

@@ -1,6 +1,6 @@
 """InPlaceABN(sync=True), alone and in a backbone under DistributedDataParallel, on two processes.
 
-They are held against one process with the whole batch.
+They are compared with one process with the whole batch.
 """
 
 from datetime import timedelta

@@ -25,7 +25,7 @@ class Verdict(Enum):
 
 
 class Objects(NamedTuple):
-    """The objects of an image, by descending score; ground truth has none."""
+    """The objects of an image, by descending score; None for ground truth."""
 
     boxes: torch.Tensor  # (N, 4)
     labels: torch.Tensor  # (N,)

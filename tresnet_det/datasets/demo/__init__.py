@@ -1,1 +1,1 @@
-"""The data of ``--demo``: handwritten digits on photographs, made on the spot."""
+"""The data of ``--demo``: handwritten digits on photos, made on the spot."""

@@ -1,9 +1,9 @@
 """Demo classification data, made on the spot: a folder of images for each digit.
 
-Each of scikit-learn's 1797 digit samples is there once, alone on a photograph, drawn as in the
+Each of scikit-learn's 1797 digit samples is there once, alone on a photo, drawn as in the
 detection data of :mod:`tresnet_det.datasets.demo.digits`. With the same seed both deal the samples
 out in the same way: a classifier trained on ``train`` has seen no sample of the detector's
-``val2017``, and can serve as its pretraining. The photographs are shared by all.
+``val2017``, and can serve as its pretraining. The photos are shared by all.
 """
 
 import json
@@ -34,7 +34,7 @@ DIGIT_SIDE = (0.48, 0.87)
 STREAM = 2  # of random numbers; the detection data's splits have 0 and 1
 DESCRIPTION = (
     'Demo data: class folders of handwritten digits, one on each image. The digit samples of '
-    'train and val are disjoint; the two background photographs are shared by both.'
+    'train and val are disjoint; the two background photos are shared by both.'
 )
 INFO_FILE = 'info.json'
 

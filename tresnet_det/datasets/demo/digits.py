@@ -1,7 +1,7 @@
-"""Demo detection data, made on the spot: real handwritten digits on real photographs, as COCO.
+"""Demo detection data, made on the spot: real handwritten digits on real photos, as COCO.
 
 Nothing is downloaded and nothing is shipped, see :mod:`tresnet_det.datasets.demo.images`. A digit
-sample is used either for training or for validation, never for both; the two photographs are
+sample is used either for training or for validation, never for both; the two photos are
 shared, so the validation measures digits that were not seen on backgrounds that may have been.
 """
 
@@ -31,8 +31,8 @@ SPLITS = ('train2017', 'val2017')
 DIGIT_SIDE = (0.21, 0.58)  # longest side of a digit, as a share of the image's side
 MAX_IOU = 0.05
 DESCRIPTION = (
-    'Demo data: handwritten digits on photographs. The digit samples of train2017 and val2017 are '
-    'disjoint; the two background photographs are shared by both.'
+    'Demo data: handwritten digits on photos. The digit samples of train2017 and val2017 are '
+    'disjoint; the two background photos are shared by both.'
 )
 
 

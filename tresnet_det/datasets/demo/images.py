@@ -1,7 +1,7 @@
-"""What the demo data is composed of: scikit-learn's digits, pasted on its photographs.
+"""What the demo data is composed of: scikit-learn's digits, pasted on its photos.
 
 The digits are scikit-learn's 1797 (UCI's test set of pen strokes, 8x8, 16 grey levels), the
-backgrounds crops of scikit-learn's two photographs. Nothing is downloaded and nothing is shipped.
+backgrounds crops of scikit-learn's two photos. Nothing is downloaded and nothing is shipped.
 Images are RGB, ``(H, W, 3)``.
 """
 
@@ -13,7 +13,7 @@ import numpy as np
 from ...errors import InputError
 
 VAL_SHARE = 0.2  # of the 1797 digit samples
-PHOTO_BRIGHTNESS = 0.35  # busy full-bright photographs need hours of training, not minutes
+PHOTO_BRIGHTNESS = 0.35  # busy full-bright photos need hours of training, not minutes
 INK = 128  # a pixel whose alpha (0..255) is at least this belongs to the digit's box
 LICENSES = [
     {'id': 1, 'name': 'Digits: UCI optical recognition of handwritten digits, by scikit-learn'},
@@ -36,7 +36,7 @@ class Sources(NamedTuple):
     Attributes:
         digits: Grey levels 0..16, ``(1797, 8, 8)``.
         labels: What each shows, 0..9, ``(1797,)``.
-        photos: Two photographs, uint8 ``(427, 640, 3)``.
+        photos: Two photos, uint8 ``(427, 640, 3)``.
     """
 
     digits: np.ndarray
@@ -45,7 +45,7 @@ class Sources(NamedTuple):
 
 
 def load_sources() -> Sources:
-    """Read digits and photographs from the installed scikit-learn."""
+    """Read digits and photos from the installed scikit-learn."""
     from sklearn.datasets import load_digits, load_sample_images
 
     digits = load_digits()
@@ -71,7 +71,7 @@ def write_png(file: Path, image: np.ndarray) -> None:
 
 
 def background(rng: np.random.Generator, photos: list[np.ndarray], size: int) -> np.ndarray:
-    """Take a random dimmed crop of a photograph, float ``(size, size, 3)``."""
+    """Take a random dimmed crop of a photo, float ``(size, size, 3)``."""
     import cv2
 
     photo = photos[rng.integers(len(photos))]
