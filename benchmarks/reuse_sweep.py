@@ -138,7 +138,7 @@ def prepare(cfg: Config, size: int, images: int) -> None:
     for part in edit.iterate_dicts(cfg.model.get('test_cfg')):
         for key in ('score_thr', 'filter_thr'):
             if key in part:
-                part[key] = 0.0  # an untrained detector is sure of nothing
+                part[key] = 0.0  # an untrained detector scores everything low
     with_mask = any(t.get('with_mask') for t in edit.iterate_dicts(cfg.train_dataloader))
     train = next(d for d in edit.iterate_dicts(cfg.train_dataloader) if 'ann_file' in d)
     val = cfg.val_dataloader.dataset

@@ -19,7 +19,7 @@ FLOORS = (
     {'datasets'},
     {'evaluation'},
     {'tasks'},
-    {'engine', 'inspection'},
+    {'engine'},
     {'inference'},
     {'deploy'},
     {'profiling'},

@@ -1,3 +1,5 @@
+"""The page of bad input is what the code says, a line for each mistake."""
+
 import re
 
 import pytest
