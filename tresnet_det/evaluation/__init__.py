@@ -6,8 +6,9 @@ MMDetection's evaluation takes a third of a second, and pycocotools and matplotl
 """
 
 from .accuracy import AccuracyMetric
+from .coco_later import build_coco_metric
 from .multilabel import MultiLabelMetric, average_precisions, best_f1_thresholds
-from .report import build_coco_metric, format_table, format_twelve, write_results_json
+from .report import format_table, format_twelve, write_results_json
 
 __all__ = [
     'AccuracyMetric',

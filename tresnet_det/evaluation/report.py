@@ -6,8 +6,6 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from mmdet.registry import METRICS
-
 from ..errors import InputError
 from ..files import write_whole
 
@@ -45,14 +43,6 @@ def shorten(text: str, longest: float = 32, measure: Callable[[str], float] = le
         keep -= 1
         short = f'{text[: (keep + 1) // 2]}...{text[len(text) - keep // 2 :]}'
     return short
-
-
-@METRICS.register_module(name='CocoTwelveMetric')
-def build_coco_metric(**kwargs: Any) -> Any:
-    """Build the metric that gives the twelve; what it needs is imported when it is built."""
-    from .coco_metric import CocoTwelveMetric
-
-    return CocoTwelveMetric(**kwargs)
 
 
 def format_twelve(metrics: Mapping[str, float], iou_type: str = 'bbox', prefix: str = '') -> str:
