@@ -6,7 +6,6 @@ evaluation takes a third of a second to import, and pycocotools and matplotlib t
 """
 
 from .accuracy import AccuracyMetric
-from .coco_later import build_coco_metric
 from .multilabel import MultiLabelMetric, average_precisions, best_f1_thresholds
 from .report import format_table, format_twelve, write_results_json
 
