@@ -18,7 +18,7 @@ class BuildWithConfigs(build_py):
 
     def run(self) -> None:
         super().run()
-        if self.editable_mode:  # a clone has them beside the package
+        if self.editable_mode:  # a clone has them next to the package
             return
         target = Path(self.build_lib, 'tresnet_det', '.mim')
         shutil.rmtree(target, ignore_errors=True)  # of a build before
@@ -56,7 +56,7 @@ setup(
     extras_require={
         # mmcv and mmcv-lite own the same import name, so neither is a hard requirement.
         'lite': ['mmcv-lite==2.1.0'],
-        'fast': ['faster-coco-eval>=1.8.0'],  # COCO's figures in a ninth of pycocotools' time
+        'fast': ['faster-coco-eval>=1.8.0'],  # COCO's metrics in a ninth of pycocotools' time
         'hub': ['huggingface_hub', 'safetensors'],
         'export': EXPORT,
         'test': [

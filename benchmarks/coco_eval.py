@@ -20,7 +20,7 @@ from mmengine.logging import MMLogger
 
 from tresnet_det.cli.command_line import run_tool
 from tresnet_det.errors import InputError
-from tresnet_det.evaluation import CocoTwelveMetric
+from tresnet_det.evaluation.coco_metric import CocoTwelveMetric
 from tresnet_det.profiling.report import Column, describe, format_table, write_csv
 from tresnet_det.profiling.settings import Settings
 from tresnet_det.profiling.timing import Task, add_speeds, measure_interleaved

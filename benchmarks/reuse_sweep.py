@@ -26,7 +26,7 @@ from torch import nn
 from tresnet_det import datasets, evaluation  # noqa: F401  (registers what a config may name)
 from tresnet_det.cli.command_line import out_file, run_tool
 from tresnet_det.cli.failures import one_line
-from tresnet_det.compat.mmcv_install import has_compiled_ops
+from tresnet_det.compat.installed import has_compiled_ops
 from tresnet_det.engine import config as edit
 from tresnet_det.engine.building import config_errors
 from tresnet_det.errors import InputError
@@ -138,7 +138,7 @@ def prepare(cfg: Config, size: int, images: int) -> None:
     for part in edit.iterate_dicts(cfg.model.get('test_cfg')):
         for key in ('score_thr', 'filter_thr'):
             if key in part:
-                part[key] = 0.0  # an untrained detector is sure of nothing
+                part[key] = 0.0  # an untrained detector scores everything low
     with_mask = any(t.get('with_mask') for t in edit.iterate_dicts(cfg.train_dataloader))
     train = next(d for d in edit.iterate_dicts(cfg.train_dataloader) if 'ann_file' in d)
     val = cfg.val_dataloader.dataset

@@ -1,6 +1,7 @@
-"""No part of the package imports one that stands above it, nor tools and configs."""
+"""Imports of the package point down, not at tools or configs, and form no circle."""
 
 import ast
+import functools
 import graphlib
 from pathlib import Path
 
@@ -18,7 +19,7 @@ FLOORS = (
     {'datasets'},
     {'evaluation'},
     {'tasks'},
-    {'engine', 'inspection'},
+    {'engine'},
     {'inference'},
     {'deploy'},
     {'profiling'},
@@ -28,49 +29,45 @@ FLOOR = {room: number for number, rooms in enumerate(FLOORS) for room in rooms}
 FILES = sorted(PACKAGE.rglob('*.py'))
 
 
-def room_of(path):
-    return path.relative_to(PACKAGE).parts[0].removesuffix('.py')
+def name_of(path):
+    """A file's module, as a tuple of names; a package's ``__init__`` has the package's."""
+    parts = path.relative_to(PACKAGE.parent).with_suffix('').parts
+    return parts[:-1] if parts[-1] == '__init__' else parts
 
 
-def imported_rooms(path):
-    """The rooms that a file imports from, at its top or inside a function."""
-    package = ['tresnet_det', *path.relative_to(PACKAGE).parts[:-1]]
+MODULES = {name_of(path): path for path in FILES}
+
+
+@functools.cache
+def imported(path):
+    """The modules that a file imports, at its top or in a function, as tuples of names."""
+    package, names = path.relative_to(PACKAGE.parent).parts[:-1], set()
     for node in ast.walk(ast.parse(path.read_text(encoding='utf-8'))):
         if isinstance(node, ast.ImportFrom):
-            base = package[: len(package) - node.level + 1] if node.level else []
-            names = [*base, *(node.module or '').split('.')] if node.module else base
-            if names[:1] == ['tresnet_det']:
-                yield from [names[1]] if len(names) > 1 else (alias.name for alias in node.names)
-        elif isinstance(node, ast.Import):
+            base = package[: len(package) - node.level + 1] if node.level else ()
+            base += tuple((node.module or '').split('.') if node.module else ())
             for alias in node.names:
-                names = alias.name.split('.')
-                if names[0] in ('tools', 'configs'):
-                    yield names[0]
-                elif names[0] == 'tresnet_det':
-                    yield names[1]
+                inner = (*base, alias.name)
+                names.add(inner if inner in MODULES else base)
+        elif isinstance(node, ast.Import):
+            names |= {tuple(alias.name.split('.')) for alias in node.names}
+    return names
 
 
 def test_every_room_has_its_floor():
-    assert {room_of(path) for path in FILES} - {'__init__'} == set(FLOOR)
+    assert {name[1] for name in MODULES if name[1:]} == set(FLOOR)
 
 
 @pytest.mark.parametrize('path', FILES, ids=lambda path: str(path.relative_to(PACKAGE)))
 def test_it_imports_only_from_below(path):
-    room = room_of(path)
-    if room == '__init__':
-        return
-    for other in set(imported_rooms(path)) - {room, '__version__'}:
-        assert FLOOR[other] < FLOOR[room], f'{room} imports {other}'
+    names = imported(path)
+    assert not {name[0] for name in names} & {'tools', 'configs', 'benchmarks'}
+    room = name_of(path)[1:2]
+    for other in {name[1] for name in names if name[0] == 'tresnet_det' and name[1:]} - {*room}:
+        assert not room or FLOOR[other] < FLOOR[room[0]], f'{room[0]} imports {other}'
 
 
-def test_inside_the_engine_imports_form_no_circle():
-    files = {path.stem: path for path in (PACKAGE / 'engine').glob('*.py')}
-    graph = {}
-    for name, path in files.items():
-        nodes = ast.walk(ast.parse(path.read_text(encoding='utf-8')))
-        own = [n for n in nodes if isinstance(n, ast.ImportFrom) and n.level == 1]
-        graph[name] = {
-            part for n in own for part in ([n.module] if n.module else [a.name for a in n.names])
-        }
-    order = list(graphlib.TopologicalSorter(graph).static_order())  # a CycleError names the circle
-    assert set(order) == set(files)
+def test_imports_form_no_circle():
+    """Of all modules, inside a room and between them; a package's ``__init__`` is one of them."""
+    graph = {name: imported(path) & set(MODULES) for name, path in MODULES.items()}
+    list(graphlib.TopologicalSorter(graph).static_order())  # a CycleError names the circle

@@ -3,7 +3,7 @@
 import runpy
 import sys
 
-from .compat.own_files import own_folder
+from .compat.installed import own_folder
 
 
 def main() -> None:

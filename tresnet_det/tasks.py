@@ -23,7 +23,7 @@ from mmengine.model import BaseTTAModel, is_model_wrapper
 from mmengine.registry import Registry
 
 from . import evaluation
-from .compat.own_files import own_folder
+from .compat.installed import own_folder
 from .datasets import ImageFolderDataset, MultiLabelDataset, TorchvisionDataset
 from .models import ImageClassifier
 
@@ -185,11 +185,14 @@ def built_type(registry: Registry, cfg: object) -> type | None:
         return type(cfg)
     kind = cfg.get('type')
     if isinstance(kind, str):
-        name = kind.rpartition('.')[2]
         # First what is there, since get() imports all of MMDetection's.
         kind = registry.module_dict.get(kind) or registry.get(kind)
-        if inspect.isfunction(kind):  # such as the one that imports the metric for COCO when called
-            kind = getattr(evaluation, name, get_type_hints(kind).get('return'))
+        if kind is evaluation.build_coco_metric:
+            from .evaluation.coco_metric import CocoTwelveMetric
+
+            return CocoTwelveMetric
+        if inspect.isfunction(kind):
+            kind = get_type_hints(kind).get('return')
     return kind if isinstance(kind, type) else None
 
 

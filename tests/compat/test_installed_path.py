@@ -8,7 +8,7 @@ import numpy
 import pytest
 from mmengine.config import Config
 
-from tresnet_det.compat import installed_path
+from tresnet_det.compat import installed
 
 HOLDERS = (mmengine.utils, mmengine.utils.package_utils, mmengine.config.config)
 
@@ -27,21 +27,21 @@ def test_a_base_config_of_mmdet_is_found_without_pkg_resources(without_pkg_resou
     config.write_text("_base_ = 'mmdet::_base_/schedules/schedule_1x.py'")
     with pytest.raises(ImportError, match='pkg_resources'):
         Config.fromfile(config)
-    installed_path.fix_package_lookup()
+    installed.fix_package_lookup()
     assert Config.fromfile(config).train_cfg.max_epochs == 12
 
 
 def test_a_package_that_is_missing_still_says_so(without_pkg_resources, tmp_path):
     config = tmp_path / 'child.py'
     config.write_text("_base_ = 'mmrotate::a/b.py'")
-    installed_path.fix_package_lookup()
+    installed.fix_package_lookup()
     with pytest.raises(ModuleNotFoundError, match='mmrotate'):
         Config.fromfile(config)
     with pytest.raises(ModuleNotFoundError, match='no_such_package'):
-        installed_path.get_installed_path('no_such_package')
+        installed.get_installed_path('no_such_package')
 
 
 def test_a_distribution_is_found_by_its_own_name():
-    assert installed_path.is_installed('mmcv-lite') == installed_path.is_installed('mmcv')
-    folder = installed_path.get_installed_path('numpy')
+    assert installed.is_installed('mmcv-lite') == installed.is_installed('mmcv')
+    folder = installed.get_installed_path('numpy')
     assert folder == numpy.__path__[0]

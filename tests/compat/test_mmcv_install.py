@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from tresnet_det.compat import mmcv_install
+from tresnet_det.compat import installed
 
 ROOT = Path(__file__).parents[2]
 
@@ -22,43 +22,43 @@ def pretend_installed(monkeypatch, **versions: str) -> None:
             raise metadata.PackageNotFoundError(name)
         return versions[key]
 
-    monkeypatch.setattr(mmcv_install.metadata, 'version', version)
+    monkeypatch.setattr(installed.metadata, 'version', version)
 
 
 def test_no_mmcv_says_what_to_install(monkeypatch):
     pretend_installed(monkeypatch)
-    monkeypatch.setattr(mmcv_install.importlib.util, 'find_spec', lambda name: None)
+    monkeypatch.setattr(installed.importlib.util, 'find_spec', lambda name: None)
     with pytest.raises(ImportError, match=r'tresnet_det\[lite\].*mmcv-lite==2\.1\.0') as caught:
-        mmcv_install.check_mmcv()
+        installed.check_mmcv()
     assert '\n' not in str(caught.value)
 
 
 def test_both_distributions_are_refused_by_name(monkeypatch):
     pretend_installed(monkeypatch, mmcv='2.1.0', mmcv_lite='2.0.1')
     with pytest.raises(ImportError, match='mmcv 2.1.0 and mmcv-lite 2.0.1.*pip uninstall'):
-        mmcv_install.check_mmcv()
+        installed.check_mmcv()
 
 
 @pytest.mark.parametrize('version', ['2.2.0', '1.7.2', '2.0.0rc3'])
 def test_a_version_that_mmdet_refuses_names_the_one_that_fits(monkeypatch, version):
     pretend_installed(monkeypatch, mmcv_lite=version)
     with pytest.raises(ImportError, match=r'mmcv-lite .*pip install mmcv-lite==2\.1\.0'):
-        mmcv_install.check_mmcv()
+        installed.check_mmcv()
 
 
 @pytest.mark.parametrize('version', ['2.1.0', '2.0.0rc4', '2.0.1'])
 def test_versions_that_mmdet_takes_pass(monkeypatch, version):
     pretend_installed(monkeypatch, mmcv=version)
-    mmcv_install.check_mmcv()
+    installed.check_mmcv()
 
 
 def test_a_compiled_extension_is_recognised_by_its_file(monkeypatch, tmp_path):
     spec = machinery.ModuleSpec('mmcv', None, is_package=True)
     spec.submodule_search_locations.append(str(tmp_path))
-    monkeypatch.setattr(mmcv_install.importlib.util, 'find_spec', lambda name: spec)
-    assert not mmcv_install.has_compiled_ops()
+    monkeypatch.setattr(installed.importlib.util, 'find_spec', lambda name: spec)
+    assert not installed.has_compiled_ops()
     (tmp_path / f'_ext{machinery.EXTENSION_SUFFIXES[0]}').touch()
-    assert mmcv_install.has_compiled_ops()
+    assert installed.has_compiled_ops()
 
 
 def test_preparing_again_changes_nothing():

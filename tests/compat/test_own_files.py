@@ -6,7 +6,7 @@ import pytest
 from mmengine.config import Config
 
 from tresnet_det import __main__
-from tresnet_det.compat import own_files
+from tresnet_det.compat import installed
 from tresnet_det.engine.config import load_config
 from tresnet_det.errors import MissingFileError
 
@@ -22,7 +22,7 @@ def wheel(tmp_path, monkeypatch):
         file = package / '.mim' / name
         file.parent.mkdir(parents=True)
         file.write_text(content)
-    monkeypatch.setattr(own_files, '_PACKAGE', package)
+    monkeypatch.setattr(installed, '_PACKAGE', package)
     return package
 
 
@@ -54,16 +54,16 @@ def test_a_name_that_is_none_is_a_missing_file(project_root):
 
 def test_in_a_wheel_configs_and_tools_are_those_inside_the_package(wheel, monkeypatch, capsys):
     assert load_config('tresnet_det::own.py').model.type == 'Mine'
-    assert own_files.tool_command('say') == 'python -m tresnet_det say'
-    assert own_files.config_name('a/own.py') == 'tresnet_det::a/own.py'
+    assert installed.tool_command('say') == 'python -m tresnet_det say'
+    assert installed.config_name('a/own.py') == 'tresnet_det::a/own.py'
     monkeypatch.setattr(sys, 'argv', ['tresnet_det', 'say', '--loud', 'x'])
     __main__.main()
     assert capsys.readouterr().out == "__main__ ['--loud', 'x']\n"
 
 
 def test_in_a_clone_the_tools_are_called_as_the_readme_calls_them():
-    assert own_files.tool_command('train') == 'python tools/train.py'
-    assert own_files.config_name('a/own.py') == 'configs/a/own.py'
+    assert installed.tool_command('train') == 'python tools/train.py'
+    assert installed.config_name('a/own.py') == 'configs/a/own.py'
 
 
 @pytest.mark.parametrize(('arguments', 'status'), [(['--help'], 0), ([], 0), (['fly'], 2)])

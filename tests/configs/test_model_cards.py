@@ -10,7 +10,7 @@ from mmengine.registry import DefaultScope
 from parsed_configs import load
 
 from tresnet_det.checkpoints.img_norm import read_img_norm
-from tresnet_det.profiling.counts import count_multiply_adds, count_parameters, kept_bytes
+from tresnet_det.profiling.counts import count_macs, count_parameters, kept_bytes
 
 ROOT = Path(__file__).resolve().parents[2]
 INDEX = yaml.safe_load((ROOT / 'model-index.yml').read_text())['Import']
@@ -49,7 +49,7 @@ def test_a_card_says_what_the_model_is(config):
         forward = getattr(model, '_forward', model)  # a detector's network alone
         with torch.no_grad():
             model.eval()
-            found['FLOPs'] = count_multiply_adds(lambda: forward(x))
+            found['FLOPs'] = count_macs(lambda: forward(x))
         model.train()
         found['Kept Bytes'] = kept_bytes(
             lambda: forward(x), [*model.parameters(), *model.buffers()]

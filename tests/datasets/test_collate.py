@@ -1,3 +1,5 @@
+"""How samples become a batch."""
+
 import copy
 import pickle
 

@@ -1,3 +1,5 @@
+"""`decode_rgb`: the pixels of Pillow for every kind of image, one line for what is none."""
+
 import io
 
 import cv2

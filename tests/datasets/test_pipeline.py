@@ -1,3 +1,5 @@
+"""Pipelines of classification: torchvision's transforms by config, Cutout and RandAugment."""
+
 import pickle
 
 import numpy as np

@@ -1,3 +1,5 @@
+"""`TorchvisionDataset`: torchvision's datasets by name, with their files, splits and mistakes."""
+
 import hashlib
 import pickle
 from pathlib import Path
@@ -6,9 +8,6 @@ from urllib.error import URLError
 import numpy as np
 import pytest
 import torch
-from mmdet.registry import DATASETS
-from mmengine.registry import DefaultScope
-from mmengine.runner import Runner
 from PIL import Image
 from scipy.io import savemat
 from torchvision import datasets
@@ -188,32 +187,6 @@ def test_pickling_keeps_the_samples(flowers):
         assert copy[i]['data_samples'].metainfo == dataset[i]['data_samples'].metainfo
 
 
-def test_runners_loader_stacks_batches_from_a_worker(tmp_path, write_cifar10):
-    images, labels = write_cifar10(tmp_path)['test']
-    cfg = dict(
-        batch_size=2,
-        num_workers=1,
-        sampler=dict(type='DefaultSampler', shuffle=False),
-        collate_fn=dict(type='stack_samples'),
-        dataset=dict(
-            type='TorchvisionDataset',
-            name='CIFAR10',
-            data_root=str(tmp_path),
-            train=False,
-            test_mode=True,
-            pipeline=[],
-        ),
-    )
-    with DefaultScope.overwrite_default_scope('mmdet'):
-        (batch,) = Runner.build_dataloader(cfg, seed=0)
-    assert torch.equal(batch['inputs'], torch.from_numpy(images).permute(0, 3, 1, 2))
-    assert [int(sample.gt_label) for sample in batch['data_samples']] == labels.tolist()
-
-
-def test_the_registry_knows_it():
-    assert DATASETS.get('TorchvisionDataset') is TorchvisionDataset
-
-
 @pytest.mark.parametrize(
     ('name', 'settings', 'error', 'message'),
     [
@@ -267,13 +240,6 @@ def test_samples_without_a_class_number_are_refused(tmp_path):
     (folder / 'ImageSets/Segmentation/train.txt').write_text('a\n')
     with pytest.raises(InputError, match='VOCSegmentation gives no image with a class number'):
         TorchvisionDataset('VOCSegmentation', str(tmp_path))
-
-
-def test_an_undecodable_image_is_named_when_it_is_read(flowers):
-    dataset = TorchvisionDataset('Flowers102', str(flowers))
-    (flowers / 'flowers-102/jpg/image_00001.jpg').write_bytes(b'GIF or so')
-    with pytest.raises(InputError, match=r'image_00001\.jpg: not an image'):
-        dataset[1]
 
 
 @pytest.mark.parametrize(

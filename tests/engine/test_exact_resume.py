@@ -236,7 +236,7 @@ DAMAGES = {
     'a bit': (flip_a_bit, r'damaged \(the checksum of .*/data/\d+ does not fit\)'),
     'half of it': (cut_in_half, 'truncated'),
     'all of it': (lambda path: path.write_bytes(b''), 'truncated: the file is empty'),
-    'the file': (lambda path: path.unlink(), 'not there'),
+    'the file': (lambda path: path.unlink(), 'not found'),
 }
 
 

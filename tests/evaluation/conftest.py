@@ -31,7 +31,7 @@ def backend(request):
 @pytest.fixture
 def build(backend):
     """The metric, by each backend in turn."""
-    from tresnet_det.evaluation import CocoTwelveMetric
+    from tresnet_det.evaluation.coco_metric import CocoTwelveMetric
 
     return partial(CocoTwelveMetric, backend=backend)
 

@@ -10,12 +10,13 @@ import sys
 import numpy as np
 import pytest
 import torch
+from coco_samples import samples_of
 from pycocotools import mask as masks
 from pycocotools.coco import COCO
 from pycocotools.cocoeval import COCOeval
 
 from tresnet_det.errors import InputError
-from tresnet_det.evaluation import CocoTwelveMetric
+from tresnet_det.evaluation.coco_metric import CocoTwelveMetric
 from tresnet_det.evaluation.report import TWELVE
 
 CLASSES = ('ant', 'bee', 'cat', 'dog', 'eel')
@@ -104,27 +105,6 @@ def judge(file, rows, kind):
     return run
 
 
-def samples_of(content, rows, segmented=None):
-    """What a test loop gives the metric, in float32 where a detector would."""
-    label = {category_id: i for i, category_id in enumerate(IDS)}
-    by_image = {image['id']: [] for image in content['images']}
-    for n, row in enumerate(rows):
-        by_image[row['image_id']].append(n)
-    samples = []
-    for image_id, chosen in by_image.items():
-        boxes = torch.tensor([rows[n]['bbox'] for n in chosen], dtype=torch.float64).reshape(-1, 4)
-        boxes[:, 2:] += boxes[:, :2]
-        found = {
-            'bboxes': boxes,
-            'scores': torch.tensor([rows[n]['score'] for n in chosen]),
-            'labels': torch.tensor([label[rows[n]['category_id']] for n in chosen]).long(),
-        }
-        if segmented:
-            found['masks'] = [dict(segmented[n]['segmentation']) for n in chosen]
-        samples.append({'img_id': image_id, 'ori_shape': (HEIGHT, WIDTH), 'pred_instances': found})
-    return samples
-
-
 def evaluate(metric, samples):
     metric.dataset_meta = {'classes': CLASSES}
     metric.process({}, samples)
@@ -143,7 +123,7 @@ def data(tmp_path):
 @pytest.mark.parametrize(
     ('kind', 'more'), [('bbox', {}), ('segm', {}), ('bbox', {'use_mp_eval': True})]
 )
-def test_figures_and_rows_are_those_of_pycocotools(build, data, kind, more):
+def test_metrics_and_rows_are_those_of_pycocotools(build, data, kind, more):
     path, content, rows = data
     segmented = with_masks(rows)
     judged = judge(path, rows if kind == 'bbox' else segmented, kind)
@@ -266,12 +246,9 @@ def test_backend_that_is_not_there_is_named_with_the_command_that_installs_it(re
     assert CocoTwelveMetric().backend == 'pycocotools'
 
 
-def test_quick_backend_is_taken_where_it_is_installed():
+def test_backend_is_chosen_by_its_name_or_the_quick_one_where_it_is_installed():
+    with pytest.raises(InputError, match="backend='coco' is not one of auto, faster_coco_eval, py"):
+        CocoTwelveMetric(backend='coco')
     pytest.importorskip('faster_coco_eval')
     assert CocoTwelveMetric().backend == 'faster_coco_eval'
     assert CocoTwelveMetric(backend='pycocotools').backend == 'pycocotools'
-
-
-def test_unknown_backend_is_refused():
-    with pytest.raises(InputError, match="backend='coco' is not one of auto, faster_coco_eval, py"):
-        CocoTwelveMetric(backend='coco')

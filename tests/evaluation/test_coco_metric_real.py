@@ -1,15 +1,14 @@
 """Published metrics, and a detector that repeats the ground truth of real images."""
 
 import json
-from collections import defaultdict
 from functools import partial
 
 import numpy as np
 import pytest
-import torch
+from coco_samples import samples_of
 from pycocotools.coco import COCO
 
-from tresnet_det.evaluation import CocoTwelveMetric
+from tresnet_det.evaluation.coco_metric import CocoTwelveMetric
 from tresnet_det.evaluation.report import TWELVE
 
 pytestmark = pytest.mark.real
@@ -18,30 +17,13 @@ COCO_API = 'eval_fixtures/cocoapi_val2014_100'
 BOX_AREA = 'eval_fixtures/objdetmetrics_val2014_100_boxarea/sampled_gts_bbox_area.json'
 
 
-def run(build, ann_file, detections, kind='bbox'):
+def run(build, ann_file, rows, kind='bbox'):
     """Metrics and metric object of COCO result rows, through the metric as a test loop calls it."""
     truth = json.loads(ann_file.read_text())
-    label = {category['id']: i for i, category in enumerate(truth['categories'])}
     metric = build(ann_file=str(ann_file), metric=kind)
     metric.dataset_meta = {'classes': [category['name'] for category in truth['categories']]}
-    by_image = defaultdict(list)
-    for row in detections:
-        by_image[row['image_id']].append(row)
-    for image in truth['images']:
-        rows = by_image[image['id']]
-        boxes = [row.get('bbox', [0, 0, 0, 0]) for row in rows]
-        boxes = torch.tensor(boxes, dtype=torch.float64).reshape(-1, 4)
-        boxes[:, 2:] += boxes[:, :2]
-        instances = {
-            'bboxes': boxes,
-            'scores': torch.tensor([row['score'] for row in rows], dtype=torch.float64),
-            'labels': torch.tensor([label[row['category_id']] for row in rows], dtype=torch.long),
-        }
-        if kind == 'segm':
-            instances['masks'] = [row['segmentation'] for row in rows]
-        shape = (image['height'], image['width'])
-        sample = {'img_id': image['id'], 'ori_shape': shape, 'pred_instances': instances}
-        metric.process({}, [sample])
+    rows = [{'bbox': [0, 0, 0, 0], **row} for row in rows]
+    metric.process({}, samples_of(truth, rows, rows if kind == 'segm' else None))
     return metric.evaluate(size=len(truth['images'])), metric
 
 
@@ -49,7 +31,7 @@ def twelve(metrics, kind='bbox'):
     return [metrics[f'coco/{kind}_{key}'] for key, *_ in TWELVE]
 
 
-def test_coco_apis_published_figures(build, real_data):
+def test_coco_apis_published_metrics(build, real_data):
     folder = real_data / COCO_API
     rows = json.loads((folder / 'instances_val2014_fakebbox100_results.json').read_text())
     metrics, metric = run(build, folder / 'instances_val2014_100.json', rows)
@@ -63,14 +45,14 @@ def test_coco_apis_published_figures(build, real_data):
     assert sum(row['num_gt'] for row in metric.per_class) == 839 - 9
 
 
-def test_coco_apis_published_mask_figure(build, real_data):
+def test_coco_apis_published_mask_metric(build, real_data):
     folder = real_data / COCO_API
     rows = json.loads((folder / 'instances_val2014_fakesegm100_results.json').read_text())
     metrics, _ = run(build, folder / 'instances_val2014_100.json', rows, kind='segm')
     assert metrics['coco/segm_mAP'] == pytest.approx(0.3195452759, abs=1e-9)
 
 
-def test_figures_by_box_area(build, real_data):
+def test_metrics_by_box_area(build, real_data):
     rows = (real_data / COCO_API / 'instances_val2014_fakebbox100_results.json').read_text()
     metrics, _ = run(build, real_data / BOX_AREA, json.loads(rows))
     expected = [

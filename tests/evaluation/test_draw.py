@@ -4,18 +4,15 @@ import tracemalloc
 
 import numpy as np
 import pytest
-from PIL import Image
 from pycocotools import mask as masks_of_coco
 
 from tresnet_det.evaluation.draw import (
     SMALLEST,
     Line,
     _find_place,
-    add_caption,
     class_colour,
     draw_classes,
     draw_objects,
-    save_sheet,
 )
 
 BLUE, ORANGE = (0x56, 0xB4, 0xE9), (0xE6, 0x9F, 0x00)
@@ -33,8 +30,8 @@ def columns_of(image, colour, row):
 
 
 def draw_boxes(image, boxes, names=('cat', 'dog'), **more):
-    count = len(boxes)
-    return draw_objects(image, boxes, names[:count], COLOURS[:count], **more)
+    lines = [Line(name, colour=colour) for name, colour in zip(names, COLOURS, strict=False)]
+    return draw_objects(image, boxes, lines[: len(boxes)], **more)
 
 
 def draw_masks(image, masks, boxes=None):
@@ -141,7 +138,7 @@ def test_many_masks_of_a_large_image_are_held_one_at_a_time():
     image, codes = grey(500, 750), [masks_of_coco.encode(mask)] * 30
     tracemalloc.start()
     try:
-        draw_objects(image, np.zeros((30, 4)), [''] * 30, COLOURS[:1] * 30, codes)
+        draw_objects(image, np.zeros((30, 4)), [Line('')] * 30, codes)
         _, peak = tracemalloc.get_traced_memory()
     finally:
         tracemalloc.stop()
@@ -166,13 +163,3 @@ def test_frames_are_of_one_size_however_many_labels_they_have():
 def test_any_shape_of_image_has_room_for_a_name(shape):
     drawn = draw_classes(grey(*shape), [Line('a name of some length', 0.5)])
     assert drawn.shape[1] >= 130
-    assert add_caption(grey(*shape), 'W' * 500).shape[1] == shape[1]
-
-
-def test_a_sheet_is_a_grid_that_keeps_each_pixel(tmp_path):
-    tiles = [np.full((60, 80, 3), 20 * n, np.uint8) for n in range(5)]
-    save_sheet(tiles, tmp_path / 'new/x.png', 'T', 'note', [('#ff0000', 'red')])
-    pixels = np.asarray(Image.open(tmp_path / 'new/x.png'))
-    for n in range(1, 5):
-        assert (pixels == 20 * n).all(-1).sum() >= 60 * 80
-    assert (pixels == (255, 0, 0)).all(-1).sum() == 25 * 21

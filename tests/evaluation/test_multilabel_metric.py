@@ -10,7 +10,7 @@ from tresnet_det.errors import InputError
 from tresnet_det.evaluation import MultiLabelMetric, average_precisions, best_f1_thresholds
 from tresnet_det.evaluation.multilabel import precision_recall, top_labels
 
-FIGURES = ('CP', 'CR', 'CF1', 'OP', 'OR', 'OF1')
+KEYS = ('CP', 'CR', 'CF1', 'OP', 'OR', 'OF1')
 
 
 def draw(images=200, classes=6, levels=None, unknown=0.0, seed=0):
@@ -58,17 +58,17 @@ def test_average_precision_by_hand():
     assert average_precisions(np.array(SCORES), np.array(LABELS)) == pytest.approx(APS, nan_ok=True)
 
 
-def test_figures_by_hand():
-    figures, metric = evaluate(SCORES, LABELS, ('cat', 'dog', 'eel', 'fox'))
-    assert all(key.startswith('multilabel/') for key in figures)
-    got = {key.removeprefix('multilabel/'): value for key, value in figures.items()}
-    assert set(got) == {'mAP', *FIGURES, *(f'{key}_top3' for key in FIGURES)}
+def test_metrics_by_hand():
+    metrics, metric = evaluate(SCORES, LABELS, ('cat', 'dog', 'eel', 'fox'))
+    assert all(key.startswith('multilabel/') for key in metrics)
+    got = {key.removeprefix('multilabel/'): value for key, value in metrics.items()}
+    assert set(got) == {'mAP', *KEYS, *(f'{key}_top3' for key in KEYS)}
     assert got['mAP'] == pytest.approx((5 / 6 + 1 + 1) / 3)
     # Above 0.5: class 0 in the images 0, 1, 2 with two right; class 1 in none; class 2 in 0
     # (right) and 3 (unknown); class 3 in 1 and 3 (wrong). Precisions 2/3, 0, 1; recalls 1, 0, 1/2.
     cp, cr = (2 / 3 + 0 + 1) / 3, (1 + 0 + 1 / 2) / 3
     op, or_ = 3 / 6, 3 / 6  # six labels are predicted that are known
-    assert [got[key] for key in FIGURES] == pytest.approx(
+    assert [got[key] for key in KEYS] == pytest.approx(
         [cp, cr, 2 * cp * cr / (cp + cr), op, or_, 2 * op * or_ / (op + or_)]
     )
     # The best three are all but the classes 3, 1, 2 and 1. Class 0 is in all four images, two
@@ -76,7 +76,7 @@ def test_figures_by_hand():
     # in three, all wrong.
     cp, cr = (2 / 4 + 1 / 2 + 2 / 2) / 3, (1 + 1 / 2 + 1) / 3
     op, or_ = 5 / 11, 5 / 6
-    assert [got[f'{key}_top3'] for key in FIGURES] == pytest.approx(
+    assert [got[f'{key}_top3'] for key in KEYS] == pytest.approx(
         [cp, cr, 2 * cp * cr / (cp + cr), op, or_, 2 * op * or_ / (op + or_)]
     )
     assert metric.per_class[0] == dict(
@@ -101,28 +101,28 @@ def test_an_infinite_score_is_a_score():
     assert average_precisions(scores, labels) == pytest.approx([1 / 2 * 1 / 2 + 1 / 2 * 2 / 3])
 
 
-def test_figures_are_scikit_learns():
+def test_metrics_are_scikit_learns():
     scores, labels = draw()
-    figures, _ = evaluate(scores, labels, threshold=0.7)
+    metrics, _ = evaluate(scores, labels, threshold=0.7)
     for predicted, suffix in ((scores > np.float32(0.7), ''), (top_labels(scores), '_top3')):
         settings = dict(y_true=labels, y_pred=predicted, zero_division=0)
         for kind, average in (('C', 'macro'), ('O', 'micro')):
-            got = [figures[f'multilabel/{kind}{key}{suffix}'] for key in ('P', 'R')]
+            got = [metrics[f'multilabel/{kind}{key}{suffix}'] for key in ('P', 'R')]
             want = [f(**settings, average=average) for f in (precision_score, recall_score)]
             assert got == pytest.approx(want)
         # CF1 is the F1 of the means, not the mean of the classes' F1s, which is another number.
-        cp, cr = figures[f'multilabel/CP{suffix}'], figures[f'multilabel/CR{suffix}']
-        cf1 = figures[f'multilabel/CF1{suffix}']
+        cp, cr = metrics[f'multilabel/CP{suffix}'], metrics[f'multilabel/CR{suffix}']
+        cf1 = metrics[f'multilabel/CF1{suffix}']
         assert cf1 == pytest.approx(2 * cp * cr / (cp + cr))
         assert abs(cf1 - f1_score(**settings, average='macro')) > 1e-6
-        of1 = figures[f'multilabel/OF1{suffix}']
+        of1 = metrics[f'multilabel/OF1{suffix}']
         assert of1 == pytest.approx(f1_score(**settings, average='micro'))
 
 
 def test_a_score_at_the_threshold_is_not_predicted():
     scores = np.array([[0.3], [0.3000001]], np.float32)
-    figures, _ = evaluate(scores, [[1], [1]], threshold=0.3)
-    assert figures['multilabel/CR'] == 0.5
+    metrics, _ = evaluate(scores, [[1], [1]], threshold=0.3)
+    assert metrics['multilabel/CR'] == 0.5
 
 
 def test_top_three_ignores_the_threshold_and_takes_the_first_of_equals():
@@ -134,7 +134,7 @@ def test_top_three_ignores_the_threshold_and_takes_the_first_of_equals():
 def test_a_class_that_is_nowhere_counts_overall_alone():
     predicted = np.array([[True, True], [False, True]])
     found = precision_recall(predicted, np.array([[1, 0], [0, 0]]))
-    assert found.figures == pytest.approx(
+    assert found.metrics == pytest.approx(
         dict(CP=1, CR=1, CF1=1, OP=1 / 3, OR=1, OF1=2 * (1 / 3) / (4 / 3))
     )
     assert found.precision.tolist() == [1, 0]
@@ -144,7 +144,7 @@ def test_a_class_that_is_nowhere_counts_overall_alone():
 def test_nothing_predicted_or_nothing_there_is_zero():
     nothing = np.zeros((2, 2), bool)
     for predicted, labels in ((nothing, np.ones((2, 2))), (~nothing, np.zeros((2, 2)))):
-        assert set(precision_recall(predicted, labels).figures.values()) == {0.0}
+        assert set(precision_recall(predicted, labels).metrics.values()) == {0.0}
 
 
 @pytest.mark.parametrize(('levels', 'seed'), [(None, 0), (4, 1), (4, 2), (1, 3)])

@@ -4,8 +4,7 @@ import pytest
 from PIL import Image
 
 from tresnet_det.errors import InputError, MissingFileError
-from tresnet_det.evaluation import draw_curves
-from tresnet_det.evaluation.plots import read_records
+from tresnet_det.evaluation.plots import draw_curves, read_records
 
 TRAIN = [
     {'lr': 0.01, 'loss': 2 / n, 'loss_cls': 1 / n, 'epoch': n, 'iter': 10 * n, 'step': 10 * n}

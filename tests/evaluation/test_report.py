@@ -9,9 +9,9 @@ from tresnet_det.evaluation import format_table, format_twelve, write_results_js
 from tresnet_det.evaluation.report import TWELVE
 
 
-def test_twelve_figures_stand_in_cocos_order():
-    figures = {f'coco/bbox_{key}': (10 + n) / 100 for n, (key, *_) in enumerate(TWELVE)}
-    head, *lines = format_twelve(figures, prefix='coco/').splitlines()
+def test_twelve_metrics_stand_in_cocos_order():
+    metrics = {f'coco/bbox_{key}': (10 + n) / 100 for n, (key, *_) in enumerate(TWELVE)}
+    head, *lines = format_twelve(metrics, prefix='coco/').splitlines()
     assert 'IoU' in head
     assert [float(line.split()[-1]) for line in lines] == [(10 + n) / 100 for n in range(12)]
     assert lines[0].split() == ['Average', 'Precision', '(AP)', '0.50:0.95', 'all', '100', '0.1000']

@@ -18,12 +18,13 @@ from pathlib import Path
 from hypothesis import strategies as st
 from PIL import Image
 
+from tresnet_det.cli.check_data import read_image
 from tresnet_det.errors import InputError
-from tresnet_det.inspection.report import inspect_data
 from tresnet_det.readers.config import find_sources
+from tresnet_det.readers.data import prepare_splits
 from tresnet_det.readers.findings import Findings
 from tresnet_det.readers.layouts import find_layout
-from tresnet_det.readers.prepare import prepare_splits
+from tresnet_det.readers.report import inspect_data
 
 NAN, INF = float('nan'), float('inf')
 DEEP = [[]]
@@ -179,6 +180,6 @@ def inspect(root, path=None):
         sources = find_sources(findings, path or root)
     except InputError:
         return None
-    report = attempt(lambda: inspect_data(sources, findings, workers=0), root)
+    report = attempt(lambda: inspect_data(sources, findings, read_image=read_image), root)
     json.dumps(report and report.as_dict())
     return report

@@ -6,7 +6,7 @@ import struct
 import zipfile
 
 from fuzz_mutations import attempt, broken_bytes, folder
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from tresnet_det.datasets.archives import unpack
@@ -62,9 +62,15 @@ def unpack_in_a_folder(data):
 
 
 @given(members)
+@example([('a.txt', 0), ('../evil', 0)])
+@example([('a.txt', 0), ('val/../../evil', 0)])
+@example([('a.txt', 0), ('/evil', 0)])
+@example([('a.txt', 0), ('..\\evil', 0)])
+@example([('a.txt', 0), ('C:evil', 0)])
+@example([('a.txt', 0), ('link', stat.S_IFLNK)])
 def test_fuzz_members_of_archives(entries):
     written = unpack_in_a_folder(pack(entries))
-    if any(kind not in (0, stat.S_IFREG, stat.S_IFDIR) for _, kind in entries):
+    if any(kind not in (0, stat.S_IFREG, stat.S_IFDIR) or 'evil' in name for name, kind in entries):
         assert not written
 
 

@@ -6,60 +6,34 @@ import json
 import re
 from collections import Counter
 
+import fuzz_mutations as fuzz
 import numpy as np
-from fuzz_mutations import (
-    IMAGE,
-    PLACE_FAULTS,
-    attempt,
-    broken_bytes,
-    broken_trees,
-    folder,
-    place,
-    prepare,
-)
 from hypothesis import given
 from hypothesis import strategies as st
 from mmdet.datasets import CocoDataset
+from small_coco import BOXES, small_coco
 
-from tresnet_det.inspection.report import inspect_data
-from tresnet_det.readers.config import check_detection, find_sources
+from tresnet_det.readers.config import check_detection
 from tresnet_det.readers.data import read_strictly
-from tresnet_det.readers.findings import Findings
 from tresnet_det.readers.split import Source
 
 CLASSES = ('cat', 'dog')
-BOXES = (  # id, image, category, box, crowd
-    (1, 7, 3, [0, 0, 40, 30], 0),
-    (2, 7, 5, [5, 5, 9, 9], 0),
-    (3, 9, 3, [1.5, 2.5, 8, 8], 1),
-)
-CONTENT = {
-    'info': {'description': 'two images'},
-    'images': [
-        {'id': 7, 'file_name': 'a.png', 'width': 40, 'height': 30},
-        {'id': 9, 'file_name': 'b.png', 'width': 40, 'height': 30},
-    ],
-    'annotations': [
-        dict(id=n, image_id=i, category_id=c, bbox=box, area=box[2] * box[3], iscrowd=crowd)
-        for n, i, c, box, crowd in BOXES
-    ],
-    'categories': [{'id': 3, 'name': 'cat'}, {'id': 5, 'name': 'dog'}],
-}
+CONTENT = dict(info={}, **small_coco([*BOXES[:2], (9, 3, [1.5, 2.5, 8, 8], 1)]))
 
 
 @st.composite
 def files(draw):
     """Draw the bytes of an instances file, with faults in its values or in its bytes."""
     if draw(st.booleans()):
-        return json.dumps(draw(broken_trees(CONTENT)), indent=1).encode()
-    return draw(broken_bytes(json.dumps(CONTENT, indent=1).encode()))
+        return json.dumps(draw(fuzz.broken_trees(CONTENT)), indent=1).encode()
+    return draw(fuzz.broken_bytes(json.dumps(CONTENT, indent=1).encode()))
 
 
 def lay_out(root, data, how):
-    place(root / 'annotations/instances_train.json', data, how)
+    fuzz.place(root / 'annotations/instances_train.json', data, how)
     (root / 'train').mkdir()
     for name in ('a.png', 'b.png'):
-        (root / 'train' / name).write_bytes(IMAGE)
+        (root / 'train' / name).write_bytes(fuzz.IMAGE)
     return root / 'annotations/instances_train.json'
 
 
@@ -89,11 +63,11 @@ def count_left_out(warnings):
     return sum(int(found[1]) for w in warnings if (found := re.search(pattern, w)))
 
 
-@given(files(), st.sampled_from(PLACE_FAULTS), st.booleans())
+@given(files(), st.sampled_from(fuzz.PLACE_FAULTS), st.booleans())
 def test_fuzz_what_passes_the_check_is_what_mmdetection_reads(data, how, test_mode):
-    with folder() as root:
+    with fuzz.folder() as root:
         file = lay_out(root, data, how)
-        warnings = attempt(
+        warnings = fuzz.attempt(
             lambda: check_detection(config(file), 'val' if test_mode else 'train', 2),
             file,
             root / 'train',
@@ -127,12 +101,12 @@ def test_fuzz_what_passes_the_check_is_what_mmdetection_reads(data, how, test_mo
         assert (wanted - found).total() == min(count_left_out(warnings), len(expected))
 
 
-@given(files(), st.sampled_from(PLACE_FAULTS))
+@given(files(), st.sampled_from(fuzz.PLACE_FAULTS))
 def test_fuzz_labels_of_images(data, how):
-    with folder() as root:
+    with fuzz.folder() as root:
         file = lay_out(root, data, how)
         source = Source('train', 'coco', file, root / 'train')
-        result = attempt(lambda: read_strictly(source), file, root / 'train')
+        result = fuzz.attempt(lambda: read_strictly(source), file, root / 'train')
         if result is None:
             return
         names, labels, classes = result[0].files, result[0].matrix(), result[0].classes
@@ -141,12 +115,12 @@ def test_fuzz_labels_of_images(data, how):
         assert set(np.unique(labels)) <= {0, 1}
 
 
-@given(files(), st.sampled_from(PLACE_FAULTS))
+@given(files(), st.sampled_from(fuzz.PLACE_FAULTS))
 def test_fuzz_a_folder_of_ones_own(data, how):
-    with folder() as root, folder() as out:
+    with fuzz.folder() as root, fuzz.folder() as out:
         file = lay_out(root, data, how)
 
-        result = attempt(lambda: prepare(root, out), file, root)
+        result = fuzz.attempt(lambda: fuzz.prepare(root, out), file, root)
         if result is None:
             return
         parts = [json.loads(split.ann_file.read_bytes()) for split in result.splits.values()]
@@ -157,18 +131,15 @@ def test_fuzz_a_folder_of_ones_own(data, how):
         assert sum(len(part['images']) for part in parts) >= len(named) > 0
 
 
-@given(files(), st.sampled_from(PLACE_FAULTS))
+@given(files(), st.sampled_from(fuzz.PLACE_FAULTS))
 def test_fuzz_the_check_of_data_finds_what_would_stop_a_training(data, how):
-    with folder() as root:
+    with fuzz.folder() as root:
         file = lay_out(root, data, how)
-        sources = attempt(lambda: find_sources(Findings(), file), file)
-        if sources is None:
-            return
-        report = attempt(lambda: inspect_data(sources, Findings(), workers=0), file)
+        report = fuzz.inspect(root, file)
         if report is None:
             return
         found = json.dumps(report.as_dict()['findings'])
-        classes = report.parts[0].split.classes if report.parts else CLASSES
+        classes = next((part.split.classes for part in report.parts), ()) or CLASSES
         cfg = config(file, classes)
-        trains = attempt(lambda: check_detection(cfg, 'train'), file, root / 'train') is not None
-        assert trains or report.failed, found
+        trains = fuzz.attempt(lambda: check_detection(cfg, 'train'), file, root / 'train')
+        assert trains is not None or report.failed, found

@@ -4,16 +4,7 @@ import csv
 import io
 import os
 
-from fuzz_mutations import (
-    IMAGE,
-    PLACE_FAULTS,
-    attempt,
-    broken_bytes,
-    folder,
-    inspect,
-    place,
-    prepare,
-)
+import fuzz_mutations as fuzz
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -35,7 +26,7 @@ CELLS = (
 @st.composite
 def tables(draw, table, between=','):
     if draw(st.integers(0, 2)) == 0:
-        return draw(broken_bytes(table))
+        return draw(fuzz.broken_bytes(table))
     rows = [line.split(between) for line in table.decode().splitlines()]
     for _ in range(draw(st.integers(0, 3))):
         row = draw(st.sampled_from(rows))
@@ -54,8 +45,8 @@ def tables(draw, table, between=','):
 
 def lay_out(root, name, data, how):
     for image in ('a.png', 'b.png', 'sub/c.png'):
-        place(root / image, IMAGE, 'file')
-    place(root / name, data, how)
+        fuzz.place(root / image, fuzz.IMAGE, 'file')
+    fuzz.place(root / name, data, how)
     return root / name
 
 
@@ -89,32 +80,34 @@ def triples(names, labels, classes):
     }
 
 
-@given(st.one_of(tables(LISTS), tables(COLUMNS)), st.sampled_from(PLACE_FAULTS))
+@given(st.one_of(tables(LISTS), tables(COLUMNS)), st.sampled_from(fuzz.PLACE_FAULTS))
 def test_fuzz_csv(data, how):
-    with folder() as root:
+    with fuzz.folder() as root:
         file = lay_out(root, 'train.csv', data, how)
-        result = attempt(lambda: read('csv', file, root), file)
-        report = inspect(root, file)
+        result = fuzz.attempt(lambda: read('csv', file, root), file)
+        report = fuzz.inspect(root, file)
         settings = dict(
             type='MultiLabelDataset', data_root=str(root), ann_file='train.csv', filter_empty=False
         )
-        attempt(lambda: check_classification(dict(train=settings), None), file, 'MultiLabelDataset')
+        fuzz.attempt(
+            lambda: check_classification(dict(train=settings), None), file, 'MultiLabelDataset'
+        )
         if result is None:
             assert report is None or report.failed
             return
         names, labels, classes = result
         assert (names, triples(names, labels, classes)) == reference_csv(data)
-        kept = attempt(lambda: MultiLabelDataset(str(root), 'train.csv', pipeline=[]), file)
+        kept = fuzz.attempt(lambda: MultiLabelDataset(str(root), 'train.csv', pipeline=[]), file)
         if kept is not None:
             assert len(kept) == (labels == 1).any(1).sum() > 0
 
 
-@given(st.one_of(tables(LISTS), tables(COLUMNS)), st.sampled_from(PLACE_FAULTS))
+@given(st.one_of(tables(LISTS), tables(COLUMNS)), st.sampled_from(fuzz.PLACE_FAULTS))
 def test_fuzz_csv_in_a_folder_of_ones_own(data, how):
-    with folder() as root, folder() as out:
+    with fuzz.folder() as root, fuzz.folder() as out:
         lay_out(root, 'train.csv', data, how)
 
-        result = attempt(lambda: prepare(root, out, 'multilabel'), root)
+        result = fuzz.attempt(lambda: fuzz.prepare(root, out, 'multilabel'), root)
         if result is None:
             return
         found = set()
@@ -125,13 +118,13 @@ def test_fuzz_csv_in_a_folder_of_ones_own(data, how):
         assert found == reference_csv(data)[1]
 
 
-@given(tables(NAMES, ' '), st.sampled_from(PLACE_FAULTS))
+@given(tables(NAMES, ' '), st.sampled_from(fuzz.PLACE_FAULTS))
 def test_fuzz_list_of_labels(data, how):
-    with folder() as root:
+    with fuzz.folder() as root:
         file = lay_out(root, 'val.txt', data, how)
-        result = attempt(lambda: read('list', file, root), file)
-        report = inspect(root, file)
-        attempt(lambda: ImageFolderDataset(str(root), 'val.txt', pipeline=[]), file)
+        result = fuzz.attempt(lambda: read('list', file, root), file)
+        report = fuzz.inspect(root, file)
+        fuzz.attempt(lambda: ImageFolderDataset(str(root), 'val.txt', pipeline=[]), file)
         if result is None:
             assert report is None or report.failed
             return
@@ -158,12 +151,12 @@ LINKS = (('cat/again', '..'), ('dog/self', 'self'), ('dog/gone', 'nowhere'), ('l
 
 @given(st.sets(st.sampled_from(PLACES)), st.sets(st.sampled_from(LINKS)), st.booleans())
 def test_fuzz_class_folders(places, links, distinct):
-    with folder() as root, folder() as out:
+    with fuzz.folder() as root, fuzz.folder() as out:
         for number, name in enumerate(sorted(places)):
             if name.endswith('/'):
                 (root / name).mkdir(parents=True, exist_ok=True)
             else:
-                place(root / name, IMAGE + b'%d' % (number if distinct else 0), 'file')
+                fuzz.place(root / name, fuzz.IMAGE + b'%d' % (number if distinct else 0), 'file')
         for name, target in sorted(links):
             (root / name).parent.mkdir(parents=True, exist_ok=True)
             os.symlink(target, root / name)
@@ -171,18 +164,18 @@ def test_fuzz_class_folders(places, links, distinct):
             tuple(name.split('/', 1)) for name in places
             if '/' in name and name.lower().endswith('.png') and not name.startswith('.')
         }  # fmt: skip
-        one = attempt(lambda: ImageFolderDataset(str(root), pipeline=[]), root)
+        one = fuzz.attempt(lambda: ImageFolderDataset(str(root), pipeline=[]), root)
         if one is not None:
             found = {
                 (one.metainfo['classes'][n], one.img_path(i)) for i, n in enumerate(one.gt_labels)
             }
             assert len(one) == len(found)
             assert found == {(c, str(root / c / name)) for c, name in images}
-        several = attempt(lambda: read('folders', root, root), root)
+        several = fuzz.attempt(lambda: read('folders', root, root), root)
         if several is not None:
             names, labels, classes = several
             found = {(c, n.partition('/')[2]) for n, c, _ in triples(*several)}
             assert found == images
         for task in ('classification', 'multilabel'):
-            attempt(lambda task=task: prepare(root, out, task), root)
-        inspect(root, root)
+            fuzz.attempt(lambda task=task: fuzz.prepare(root, out, task), root)
+        fuzz.inspect(root, root)

@@ -5,20 +5,11 @@ import re
 from collections import Counter
 from xml.etree import ElementTree
 
-from fuzz_mutations import (
-    IMAGE,
-    PLACE_FAULTS,
-    attempt,
-    broken_bytes,
-    folder,
-    inspect,
-    place,
-    prepare,
-)
+import fuzz_mutations as fuzz
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tresnet_det.readers.voc_to_coco import voc_to_coco
+from tresnet_det.cli.voc_to_coco import voc_to_coco
 
 OBJECT = '<object><name>{}</name>{}<bndbox>{}</bndbox></object>'
 CORNERS = '<xmin>{}</xmin><ymin>{}</ymin><xmax>{}</xmax><ymax>{}</ymax>'
@@ -44,7 +35,7 @@ FOREIGN = b'<!DOCTYPE x [<!ENTITY lol SYSTEM "file:///etc/hostname">]>\n'
 def files(draw):
     """Draw the bytes of an XML file, with faults in its elements or in its bytes."""
     if draw(st.integers(0, 2)) == 0:
-        return draw(broken_bytes(XML))
+        return draw(fuzz.broken_bytes(XML))
     text = XML
     for _ in range(draw(st.integers(0, 3))):
         spans = [m.span(1) for m in re.finditer(rb'>([^<>]+)</', text)]
@@ -69,13 +60,13 @@ def files(draw):
 
 def lay_out(root, data, how, list_data=b'a\nb\nc\n'):
     for name in 'abc':
-        place(root / f'JPEGImages/{name}.png', IMAGE, 'file')
-    place(root / 'Annotations/a.xml', data, how)
+        fuzz.place(root / f'JPEGImages/{name}.png', fuzz.IMAGE, 'file')
+    fuzz.place(root / 'Annotations/a.xml', data, how)
     for name in 'bc':  # enough to keep one apart
-        place(
+        fuzz.place(
             root / f'Annotations/{name}.xml', XML.replace(b'a.png', b'%c.png' % ord(name)), 'file'
         )
-    place(root / 'ImageSets/Main/train.txt', list_data, 'file')
+    fuzz.place(root / 'ImageSets/Main/train.txt', list_data, 'file')
 
 
 def reference(data):
@@ -101,11 +92,11 @@ def read(content):
     )
 
 
-@given(files(), st.sampled_from(PLACE_FAULTS))
+@given(files(), st.sampled_from(fuzz.PLACE_FAULTS))
 def test_fuzz_voc_is_converted_box_for_box(data, how):
-    with folder() as root, folder() as out:
+    with fuzz.folder() as root, fuzz.folder() as out:
         lay_out(root, data, how)
-        result = attempt(lambda: voc_to_coco(root, out), 'a.xml')
+        result = fuzz.attempt(lambda: voc_to_coco(root, out), 'a.xml')
         if result is None:
             assert not any(out.iterdir())
             return
@@ -114,24 +105,24 @@ def test_fuzz_voc_is_converted_box_for_box(data, how):
         assert {image['file_name'] for image in content['images']} == {'a.png', 'b.png', 'c.png'}
 
 
-@given(broken_bytes(b'a\nb\n'))
+@given(fuzz.broken_bytes(b'a\nb\n'))
 def test_fuzz_voc_list_of_images(data):
-    with folder() as root, folder() as out:
+    with fuzz.folder() as root, fuzz.folder() as out:
         lay_out(root, XML, 'file', data)
-        result = attempt(lambda: voc_to_coco(root, out), root)
+        result = fuzz.attempt(lambda: voc_to_coco(root, out), root)
         if result is not None:
             content = json.loads(result['splits']['train']['file'].read_bytes())
             wanted = [f'{name}.png' for name in data.decode('utf-8-sig').split()]
             assert [image['file_name'] for image in content['images']] == wanted
 
 
-@given(files(), st.sampled_from(PLACE_FAULTS))
+@given(files(), st.sampled_from(fuzz.PLACE_FAULTS))
 def test_fuzz_voc_as_a_folder_of_ones_own_and_in_the_check(data, how):
-    with folder() as root, folder() as out:
+    with fuzz.folder() as root, fuzz.folder() as out:
         lay_out(root, data, how)
 
-        result = attempt(lambda: prepare(root, out), root)
-        report = inspect(root)
+        result = fuzz.attempt(lambda: fuzz.prepare(root, out), root)
+        report = fuzz.inspect(root)
         if result is None:
             assert report is None or report.failed
             return

@@ -4,18 +4,8 @@ import json
 import math
 from collections import Counter
 
+import fuzz_mutations as fuzz
 import yaml
-from fuzz_mutations import (
-    IMAGE,
-    PLACE_FAULTS,
-    attempt,
-    broken_bytes,
-    broken_trees,
-    folder,
-    inspect,
-    place,
-    prepare,
-)
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -35,7 +25,7 @@ BOMB = 'a: &a [x, x, x, x, x, x, x, x, x]\n' + ''.join(
 @st.composite
 def label_files(draw):
     if draw(st.integers(0, 2)) == 0:
-        return draw(broken_bytes(ROWS))
+        return draw(fuzz.broken_bytes(ROWS))
     rows = [line.split() for line in ROWS.decode().splitlines()]
     for _ in range(draw(st.integers(0, 3))):
         row = draw(st.sampled_from(rows))
@@ -53,7 +43,7 @@ def label_files(draw):
 @st.composite
 def yaml_files(draw):
     if draw(st.booleans()):
-        tree = draw(broken_trees(YAML, most=2))
+        tree = draw(fuzz.broken_trees(YAML, most=2))
         return yaml.safe_dump(tree, allow_unicode=draw(st.booleans())).encode('utf-8', 'replace')
     text = yaml.safe_dump(YAML)
     name = draw(st.sampled_from('abi'))
@@ -66,16 +56,16 @@ def yaml_files(draw):
     )  # fmt: skip
     if draw(st.booleans()):
         return (BOMB + text + draw(st.sampled_from(more)) + '\n').encode()
-    return draw(broken_bytes(text.encode()))
+    return draw(fuzz.broken_bytes(text.encode()))
 
 
 def lay_out(root, rows=ROWS, data=None, how='file', label_how='file'):
     for split, name in (('train', 'a'), ('train', 'b'), ('val', 'c')):
-        place(root / f'images/{split}/{name}.png', IMAGE, 'file')
+        fuzz.place(root / f'images/{split}/{name}.png', fuzz.IMAGE, 'file')
         if name != 'a':
-            place(root / f'labels/{split}/{name}.txt', ROWS, 'file')
-    place(root / 'labels/train/a.txt', rows, label_how)
-    place(root / 'data.yaml', data if data is not None else yaml.safe_dump(YAML).encode(), how)
+            fuzz.place(root / f'labels/{split}/{name}.txt', ROWS, 'file')
+    fuzz.place(root / 'labels/train/a.txt', rows, label_how)
+    fuzz.place(root / 'data.yaml', data if data is not None else yaml.safe_dump(YAML).encode(), how)
 
 
 def reference(data):
@@ -102,12 +92,12 @@ def read(split):
     return Counter((a['category_id'] - 1, tuple(a['bbox'])) for a in content['annotations'])
 
 
-@given(label_files(), st.sampled_from(PLACE_FAULTS))
+@given(label_files(), st.sampled_from(fuzz.PLACE_FAULTS))
 def test_fuzz_yolo_label_files(data, how):
-    with folder() as root, folder() as out:
+    with fuzz.folder() as root, fuzz.folder() as out:
         lay_out(root, data, label_how=how)
-        result = attempt(lambda: prepare(root, out), 'a.txt')
-        report = inspect(root)
+        result = fuzz.attempt(lambda: fuzz.prepare(root, out), 'a.txt')
+        report = fuzz.inspect(root)
         if result is None:
             assert report.failed
             assert not any(out.iterdir())
@@ -117,13 +107,13 @@ def test_fuzz_yolo_label_files(data, how):
         assert read(result.splits['val']) == reference(ROWS)
 
 
-@given(yaml_files(), st.sampled_from(PLACE_FAULTS))
+@given(yaml_files(), st.sampled_from(fuzz.PLACE_FAULTS))
 def test_fuzz_yolo_data_yaml(data, how):
-    with folder() as root, folder() as out:
+    with fuzz.folder() as root, fuzz.folder() as out:
         lay_out(root, data=data, how=how)
         (root / 'labels/classes.txt').write_text('cat\ndog\n')  # what serves where there is no YAML
-        result = attempt(lambda: prepare(root, out), root, '/etc/passwd')
-        report = inspect(root)
+        result = fuzz.attempt(lambda: fuzz.prepare(root, out), root, '/etc/passwd')
+        report = fuzz.inspect(root)
         if result is None:
             # A part to measure on alone is checked, and not trained on.
             assert report is None or report.failed or 'train' not in find_layout(root, None).splits
@@ -142,23 +132,23 @@ def test_fuzz_yolo_data_yaml(data, how):
         assert math.isfinite(sum(b[1][2] for b in total))
 
 
-@given(broken_bytes(b'cat\ndog\n'), st.sampled_from(PLACE_FAULTS))
+@given(fuzz.broken_bytes(b'cat\ndog\n'), st.sampled_from(fuzz.PLACE_FAULTS))
 def test_fuzz_yolo_classes_txt(data, how):
-    with folder() as root, folder() as out:
+    with fuzz.folder() as root, fuzz.folder() as out:
         lay_out(root, how='absent')
-        place(root / 'classes.txt', data, how)
-        result = attempt(lambda: prepare(root, out), root)
-        inspect(root)
+        fuzz.place(root / 'classes.txt', data, how)
+        result = fuzz.attempt(lambda: fuzz.prepare(root, out), root)
+        fuzz.inspect(root)
         if result is not None:
             lines = data.decode('utf-8-sig').splitlines()
             assert list(result.classes) == [line.strip() for line in lines if line.strip()]
 
 
 def test_a_link_that_leads_back_gives_no_image_twice():
-    with folder() as root, folder() as out:
+    with fuzz.folder() as root, fuzz.folder() as out:
         lay_out(root)
         (root / 'images/train/again').symlink_to('..')
         (root / 'images/train/all').symlink_to(root)
-        result = prepare(root, out)
+        result = fuzz.prepare(root, out)
         assert result.splits['train'].images == 2
         assert read(result.splits['train']) == reference(ROWS) + reference(ROWS)

@@ -1,6 +1,6 @@
 """What the backbones keep for their backward pass: exact counts of bytes, the same on any device.
 
-``pytest tests/models/test_memory.py -rP`` prints the figures.
+``pytest tests/models/test_memory.py -rP`` prints the metrics.
 """
 
 import pytest

@@ -6,7 +6,7 @@ from tresnet_det.profiling.counts import (
     count_parameters,
     kept_bytes,
     kept_bytes_per_image,
-    model_multiply_adds,
+    model_macs,
 )
 
 FLOAT = 4
@@ -31,9 +31,9 @@ def test_bf16_keeps_half_of_a_large_image_and_the_cast_weights():
     assert kept_bytes_per_image(model, size=64, batch=4, precision='bf16') == expected
 
 
-def test_multiply_adds_and_parameters_of_a_convolution_counted_by_hand():
+def test_macs_and_parameters_of_a_convolution_counted_by_hand():
     model = nn.Conv2d(3, 8, 3, padding=1)
-    assert model_multiply_adds(model, 16) == 16 * 16 * 8 * 3 * 3 * 3
+    assert model_macs(model, 16) == 16 * 16 * 8 * 3 * 3 * 3
     assert count_parameters(model) == 8 * 3 * 3 * 3 + 8
 
 
@@ -41,6 +41,6 @@ def test_the_meta_device_gives_the_same_figures_without_the_memory(tiny_arch):
     def figures(device):
         with torch.device(device):
             model = TResNet(arch=tiny_arch)
-        return kept_bytes_per_image(model, 64), model_multiply_adds(model, 64)
+        return kept_bytes_per_image(model, 64), model_macs(model, 64)
 
     assert figures('meta') == figures('cpu')

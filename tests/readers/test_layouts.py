@@ -3,16 +3,12 @@
 import json
 
 import pytest
-from PIL import Image
+from planted_coco import save_image
 
 from tresnet_det.errors import InputError, MissingFileError
-from tresnet_det.readers.data import find_images
-from tresnet_det.readers.layouts import find_layout, role_of
-
-
-def save(path, size=(40, 30)):
-    path.parent.mkdir(parents=True, exist_ok=True)
-    Image.new('RGB', size).save(path)
+from tresnet_det.readers.files import find_images
+from tresnet_det.readers.layouts import find_layout
+from tresnet_det.readers.split import role_of
 
 
 def write_coco(file, names=('a.png',), **more):
@@ -36,7 +32,7 @@ def write_voc(root, **lists):
 
 def write_yolo(root, *splits, labels='labels/{}', images='images/{}'):
     for split in splits:
-        save(root / images.format(split) / 'a.png')
+        save_image(root / images.format(split) / 'a.png', 0)
         file = root / labels.format(split) / 'a.txt'
         file.parent.mkdir(parents=True, exist_ok=True)
         file.write_text('0 0.5 0.5 0.2 0.2\n')
@@ -61,35 +57,88 @@ def test_a_name_says_what_a_part_is_for(name, role):
     assert role_of(name) == role
 
 
+def coco_of(*files):
+    return lambda root: [write_coco(root / file) for file in files]
+
+
+def voc_in(folder, **lists):
+    def write(root):
+        write_voc(root / folder, **lists)
+        (root / folder / 'ImageSets/Main/cat_train.txt').write_text('a 1\nb -1\n')
+
+    return write
+
+
+def images_in(*folders):
+    return lambda root: [save_image(root / folder / 'a.png', 0) for folder in folders]
+
+
+def csv_of(*splits):
+    return lambda root: [(root / f'{s}.csv').write_text('file,label\na.png,cat\n') for s in splits]
+
+
+TRAIN_VAL = dict(train=['a'], val=['b'], trainval=['a', 'b'])
+MAIN = 'ImageSets/Main'
+LAYOUTS = {  # how it is written, the task, the kind, the parts below the folder
+    'COCO, its own names': (
+        coco_of(*(f'annotations/{kind}_{split}2017.json' for split in ('train', 'val')
+                  for kind in ('instances', 'person_keypoints', 'captions'))),
+        'detection', 'coco',
+        {s: f'annotations/instances_{s}2017.json' for s in ('train', 'val')},
+    ),
+    "COCO, Roboflow's export": (
+        coco_of(*(f'{split}/_annotations.coco.json' for split in ('train', 'valid', 'test'))),
+        'detection', 'coco',
+        dict(train='train/_annotations.coco.json', val='valid/_annotations.coco.json',
+             test='test/_annotations.coco.json'),
+    ),
+    'COCO, one file of no split': (
+        coco_of('result.json'), 'detection', 'coco', dict(train='result.json')
+    ),
+    'VOC': (voc_in('.', **TRAIN_VAL), 'detection', 'voc',
+            dict(train=f'{MAIN}/train.txt', val=f'{MAIN}/val.txt')),
+    'VOC in a folder': (voc_in('BCCD', **TRAIN_VAL), 'detection', 'voc',
+                        dict(train=f'BCCD/{MAIN}/train.txt', val=f'BCCD/{MAIN}/val.txt')),
+    'VOC, trainval alone, two folders down': (
+        voc_in('VOCdevkit/VOC2012', trainval=['a'], test=['b']), 'detection', 'voc',
+        {role: f'VOCdevkit/VOC2012/{MAIN}/{name}.txt'
+         for role, name in (('train', 'trainval'), ('test', 'test'))},
+    ),
+    'YOLO, splits in images': (lambda root: write_yolo(root, 'train', 'val'), 'detection', 'yolo',
+                               dict(train='images/train', val='images/val')),
+    'YOLO, images in splits': (
+        lambda root: write_yolo(root, 'train', 'val', images='{}/images', labels='{}/labels'),
+        'detection', 'yolo', dict(train='train/images', val='val/images'),
+    ),
+    'YOLO without splits': (lambda root: write_yolo(root, ''), 'detection', 'yolo',
+                            dict(train='images')),
+    'class folders': (images_in('train/cat', 'train/dog', 'valid/cat'), 'classification', 'folders',
+                      dict(train='train', val='valid')),
+    'class folders for several labels': (
+        images_in('train/cat', 'val/cat'), 'multilabel', 'folders', dict(train='train', val='val')
+    ),
+    'classes alone, one called train': (images_in('bus', 'car', 'train'), 'classification',
+                                        'folders', dict(train='.')),
+    'CSV': (csv_of('train', 'val'), 'multilabel', 'csv', dict(train='train.csv', val='val.csv')),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize('name', LAYOUTS)
+def test_a_layout_is_recognised_with_its_parts(tmp_path, name):
+    write, task, kind, parts = LAYOUTS[name]
+    write(tmp_path)
+    layout = find_layout(tmp_path, task)
+    assert layout.kind == kind
+    assert layout.splits == {role: tmp_path / part for role, part in parts.items()}
+    if kind == 'yolo':  # its folders of images could be classes
+        return
+    other = 'detection' if task != 'detection' else 'classification'
+    with pytest.raises(InputError, match=f'known for {other}; wanted is'):
+        find_layout(tmp_path, other)
+
+
 # ---------------------------------------------------------------------------------------------
 # COCO
-
-
-def test_cocos_own_layout(tmp_path):
-    for split in ('train', 'val'):
-        write_coco(tmp_path / f'annotations/instances_{split}2017.json')
-        write_coco(tmp_path / f'annotations/person_keypoints_{split}2017.json')
-        write_coco(tmp_path / f'annotations/captions_{split}2017.json')
-    layout = find_layout(tmp_path, 'detection')
-    assert (layout.kind, layout.root) == ('coco', tmp_path)
-    assert {role: file.name for role, file in layout.splits.items()} == {
-        'train': 'instances_train2017.json',
-        'val': 'instances_val2017.json',
-    }
-
-
-def test_roboflows_export_has_a_file_next_to_the_images_of_each_split(tmp_path):
-    for split in ('train', 'valid', 'test'):
-        write_coco(tmp_path / split / '_annotations.coco.json')
-    splits = find_layout(tmp_path, 'detection').splits
-    assert {role: file.parent.name for role, file in splits.items()} == dict(
-        train='train', val='valid', test='test'
-    )
-
-
-def test_one_file_of_no_split_is_for_training(tmp_path):
-    file = write_coco(tmp_path / 'result.json')
-    assert find_layout(tmp_path, 'detection').splits == {'train': file}
 
 
 def test_trainval_is_passed_over_where_there_are_train_and_val(tmp_path):
@@ -97,7 +146,7 @@ def test_trainval_is_passed_over_where_there_are_train_and_val(tmp_path):
         write_coco(tmp_path / f'annotations/instances_{split}.json')
     layout = find_layout(tmp_path, 'detection')
     assert list(layout.splits) == ['train', 'val']
-    assert layout.notes == ('instances_everything is skipped: its name is of no split',)
+    assert layout.notes == ['instances_everything is skipped: its name is of no split']
 
 
 def test_other_json_is_no_coco(tmp_path):
@@ -110,7 +159,7 @@ def test_other_json_is_no_coco(tmp_path):
 @pytest.mark.parametrize('folder', ['train2017', 'images/train', 'train/images', 'images', '.'])
 def test_images_are_found_by_the_names_that_the_file_lists(tmp_path, folder):
     file = write_coco(tmp_path / 'annotations/instances_train2017.json')
-    save(tmp_path / folder / 'a.png')
+    save_image(tmp_path / folder / 'a.png', 0)
     assert find_images(tmp_path, ['a.png'], file, 'train') == tmp_path / folder
 
 
@@ -118,7 +167,7 @@ def test_where_each_split_counts_from_one_the_name_decides(tmp_path):
     names = ['1.png', '2.png', '3.png']
     for split in ('train', 'val'):
         for name in names:
-            save(tmp_path / split / name)
+            save_image(tmp_path / split / name, 0)
     (tmp_path / 'val/3.png').unlink()  # it lacks one, which the other folder has
     for split, role in (('train', 'train'), ('val', 'val')):
         file = tmp_path / f'annotations/instances_{split}.json'
@@ -129,7 +178,7 @@ def test_where_each_split_counts_from_one_the_name_decides(tmp_path):
 
 
 def test_a_folder_in_the_listed_name_is_part_of_it(tmp_path):
-    save(tmp_path / 'data/images/a.png')
+    save_image(tmp_path / 'data/images/a.png', 0)
     file = tmp_path / 'train.json'
     assert find_images(tmp_path, ['images/a.png'], file, 'train') == tmp_path / 'data'
 
@@ -139,24 +188,13 @@ def test_images_in_two_folders_or_none_are_named(tmp_path):
     with pytest.raises(MissingFileError, match=r"labels\.json: names images such as 'a\.png'"):
         find_images(tmp_path, ['a.png'], file, 'train')
     for folder in ('large', 'small'):
-        save(tmp_path / folder / 'a.png')
+        save_image(tmp_path / folder / 'a.png', 0)
     with pytest.raises(InputError, match=r'large and .*small both have images'):
         find_images(tmp_path, ['a.png'], file, 'train')
 
 
 # ---------------------------------------------------------------------------------------------
 # VOC
-
-
-@pytest.mark.parametrize('below', ['', 'BCCD', 'VOCdevkit/VOC2012'])
-def test_voc_is_found_also_in_a_folder_of_the_folder(tmp_path, below):
-    root = write_voc(tmp_path / below, train=['a'], val=['b'], trainval=['a', 'b'])
-    (root / 'ImageSets/Main/cat_train.txt').write_text('a 1\nb -1\n')
-    layout = find_layout(tmp_path, 'detection')
-    assert (layout.kind, layout.root) == ('voc', root)
-    assert {role: file.stem for role, file in layout.splits.items()} == dict(
-        train='train', val='val'
-    )
 
 
 def test_voc_images_to_be_tested_by_others_are_left_out(tmp_path):
@@ -167,29 +205,8 @@ def test_voc_images_to_be_tested_by_others_are_left_out(tmp_path):
     assert 'test.txt is skipped: its images have no annotations' in layout.notes[0]
 
 
-def test_vocs_trainval_alone_is_for_training(tmp_path):
-    write_voc(tmp_path, trainval=['a'], test=['b'])
-    splits = find_layout(tmp_path, 'detection').splits
-    assert {role: file.stem for role, file in splits.items()} == dict(train='trainval', test='test')
-
-
 # ---------------------------------------------------------------------------------------------
 # YOLO
-
-
-@pytest.mark.parametrize(
-    ('images', 'labels'), [('images/{}', 'labels/{}'), ('{}/images', '{}/labels')]
-)
-def test_yolo_by_its_folders(tmp_path, images, labels):
-    write_yolo(tmp_path, 'train', 'val', images=images, labels=labels)
-    layout = find_layout(tmp_path, 'detection')
-    assert (layout.kind, layout.yolo.names) == ('yolo', ('cat', 'dog'))
-    assert layout.splits == {s: tmp_path / images.format(s) for s in ('train', 'val')}
-
-
-def test_yolo_without_splits_is_for_training(tmp_path):
-    write_yolo(tmp_path, '')
-    assert find_layout(tmp_path, 'detection').splits == {'train': tmp_path / 'images'}
 
 
 def test_yolos_data_yaml_goes_before_its_folders_and_can_be_named_itself(tmp_path):
@@ -220,88 +237,18 @@ def test_yolos_test_images_without_labels_are_left_out(tmp_path):
     (tmp_path / 'labels/test/a.txt').unlink()
     layout = find_layout(tmp_path, 'detection')
     assert list(layout.splits) == ['train', 'val']
-    assert layout.notes == ('test is skipped: its images have no label files',)
+    assert layout.notes == ['test is skipped: its images have no label files']
 
 
 # ---------------------------------------------------------------------------------------------
 # Classifiers
 
 
-def test_class_folders_below_train_and_val(tmp_path):
-    for part in ('train/cat', 'train/dog', 'valid/cat', 'valid/dog'):
-        save(tmp_path / part / 'a.png')
-    layout = find_layout(tmp_path, 'classification')
-    assert layout.splits == dict(train=tmp_path / 'train', val=tmp_path / 'valid')
-    assert find_layout(tmp_path, 'multilabel').kind == 'folders'
-
-
-def test_class_folders_alone_are_for_training_also_one_that_is_called_train(tmp_path):
-    for part in ('bus', 'car', 'train'):
-        save(tmp_path / part / 'a.png')
-    assert find_layout(tmp_path, 'classification').splits == {'train': tmp_path}
-
-
 def test_validation_images_without_class_folders_are_told(tmp_path):
-    save(tmp_path / 'train/cat/a.png')
-    save(tmp_path / 'val/a.png')
+    save_image(tmp_path / 'train/cat/a.png', 0)
+    save_image(tmp_path / 'val/a.png', 0)
     assert 'val is skipped' in find_layout(tmp_path, 'classification').notes[0]
-
-
-def test_csv_files_of_splits_are_for_several_labels(tmp_path):
-    for split in ('train', 'val'):
-        (tmp_path / f'{split}.csv').write_text('file,label\na.png,cat\n')
-    layout = find_layout(tmp_path, 'multilabel')
-    assert (layout.kind, list(layout.splits)) == ('csv', ['train', 'val'])
 
 
 # ---------------------------------------------------------------------------------------------
 # What is refused
-
-
-def test_what_is_not_there_or_empty_is_said(tmp_path):
-    with pytest.raises(MissingFileError, match='nowhere: not found'):
-        find_layout(tmp_path / 'nowhere', 'detection')
-    with pytest.raises(InputError, match='it is empty'):
-        find_layout(tmp_path, 'detection')
-
-
-def test_an_unknown_layout_is_shown_with_what_is_wanted(tmp_path):
-    save(tmp_path / 'images/a.png')
-    with pytest.raises(InputError) as caught:
-        find_layout(tmp_path, 'detection')
-    for part in ("COCO's JSON", 'Pascal VOC', 'data.yaml', "in it are 'images/'"):
-        assert part in str(caught.value)
-    assert '\n' not in str(caught.value)
-
-
-def test_a_layout_of_another_task_is_no_layout(tmp_path):
-    write_coco(tmp_path / 'annotations/instances_train.json')
-    save(tmp_path / 'train/a.png')
-    with pytest.raises(InputError, match='known for classification; wanted is class folders'):
-        find_layout(tmp_path, 'classification')
-    save(tmp_path / 'folders/train/cat/a.png')
-    with pytest.raises(InputError, match='known for detection'):
-        find_layout(tmp_path / 'folders', 'detection')
-
-
-def test_two_layouts_in_one_folder_are_both_named(tmp_path):
-    write_coco(tmp_path / 'annotations/instances_train.json')
-    write_yolo(tmp_path, 'train')
-    with pytest.raises(InputError) as caught:
-        find_layout(tmp_path, 'detection')
-    assert "COCO's JSON (annotations/instances_train.json)" in str(caught.value)
-    assert "YOLO's label files (classes.txt)" in str(caught.value)
-
-
-@pytest.mark.real
-def test_the_real_sets_are_recognised(real_data):
-    bccd = find_layout(real_data / 'bccd', 'detection')
-    assert (bccd.kind, bccd.root.name, list(bccd.splits)) == (
-        'voc',
-        'BCCD',
-        ['train', 'val', 'test'],
-    )
-    coco = find_layout(real_data / 'coco_subset', 'detection')
-    assert (coco.kind, list(coco.splits)) == ('coco', ['train', 'val'])
-    signs = find_layout(real_data / 'sign_digits', 'classification')
-    assert (signs.kind, list(signs.splits)) == ('folders', ['train', 'val'])

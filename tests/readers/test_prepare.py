@@ -6,19 +6,22 @@ from types import SimpleNamespace
 
 import numpy as np
 import pytest
-from PIL import Image
+from planted_coco import save_image
 
 from tresnet_det.datasets.image_folder import ImageFolderDataset
 from tresnet_det.datasets.multilabel import MultiLabelDataset
 from tresnet_det.errors import InputError
+from tresnet_det.readers.data import choose_held_out, prepare_splits
 from tresnet_det.readers.layouts import find_layout
-from tresnet_det.readers.prepare import choose_held_out, prepare_splits
-from tresnet_det.readers.voc_to_coco import voc_to_coco
 
 
-def save(path, size=(40, 30)):
-    path.parent.mkdir(parents=True, exist_ok=True)
-    Image.new('RGB', size).save(path)
+def save(path):
+    save_image(path, 0, (40, 30))
+
+
+def save_all(folder, count):
+    for i in range(1, count + 1):
+        save(folder / f'{i}.png')
 
 
 def coco(count, categories=('cat', 'dog'), empty=0):
@@ -55,8 +58,7 @@ def data(tmp_path):
 @pytest.fixture
 def one_split(data):
     write(data.root / 'annotations.json', coco(30, empty=10))
-    for i in range(1, 31):
-        save(data.root / f'images/{i}.png')
+    save_all(data.root / 'images', 30)
     return data
 
 
@@ -77,8 +79,7 @@ def test_a_tenth_by_the_digest_of_the_name_is_held_out():
 def test_coco_with_all_splits_is_read_where_it_is(data):
     for split in ('train', 'val', 'test'):
         write(data.root / f'annotations/instances_{split}.json', coco(3))
-        for i in (1, 2, 3):
-            save(data.root / f'{split}/{i}.png')
+        save_all(data.root / split, 3)
     ready = data.ready()
     assert ready.classes == ('cat', 'dog')
     assert {role: split.folder.name for role, split in ready.splits.items()} == dict(
@@ -110,8 +111,7 @@ def test_without_validation_a_part_of_the_training_is_written_for_it(one_split):
 
 def test_one_image_cannot_be_parted(data):
     write(data.root / 'annotations.json', coco(3, empty=2))
-    for i in (1, 2, 3):
-        save(data.root / f'{i}.png')
+    save_all(data.root, 3)
     with pytest.raises(InputError, match='1 image with boxes or labels is too few to hold one out'):
         data.ready()
     assert not data.out.exists()
@@ -120,8 +120,7 @@ def test_one_image_cannot_be_parted(data):
 def test_a_test_file_without_annotations_is_left_out(data):
     for split in ('train', 'val', 'test'):
         write(data.root / f'annotations/{split}.json', coco(3, empty=3 * (split == 'test')))
-        for i in (1, 2, 3):
-            save(data.root / f'{split}/{i}.png')
+        save_all(data.root / split, 3)
     ready = data.ready()
     assert list(ready.splits) == ['train', 'val']
     assert ready.notes == [
@@ -137,8 +136,7 @@ def test_roboflows_category_of_the_project_is_no_class(data):
         annotation['category_id'] = 2
     for split in ('train', 'valid'):
         write(data.root / split / '_annotations.coco.json', content)
-        for i in (1, 2, 3):
-            save(data.root / split / f'{i}.png')
+        save_all(data.root / split, 3)
     ready = data.ready()
     assert ready.classes == ('cat', 'dog')
     assert "'cells' groups the others" in ready.notes[0]
@@ -163,24 +161,6 @@ def test_a_class_that_the_checkpoint_does_not_know_is_named(one_split):
     assert ready.classes == ('cat', 'dog', 'cow')
     # The very images that the training validated on.
     assert contents(ready)['val'] == contents(one_split.ready())['val']
-
-
-@pytest.mark.real
-def test_bccd_is_converted_as_by_the_tool(real_data, tmp_path):
-    root = real_data / 'bccd'
-    ready = prepare_splits(find_layout(root, 'detection'), 'detection', tmp_path / 'own')
-    tool = voc_to_coco(root / 'BCCD', tmp_path / 'tool')
-    assert ready.classes == ('Platelets', 'RBC', 'WBC')
-    assert list(ready.splits) == ['train', 'val', 'test']
-    for role, split in ready.splits.items():
-        assert json.loads(split.ann_file.read_text()) == json.loads(
-            tool['splits'][role]['file'].read_text()
-        )
-        assert split.folder == root / 'BCCD/JPEGImages'
-        assert (split.images, split.objects) == (
-            tool['splits'][role]['images'],
-            sum(tool['splits'][role]['boxes'].values()),
-        )
 
 
 # ---------------------------------------------------------------------------------------------
@@ -261,7 +241,6 @@ def test_several_labels_from_boxes_count_a_class_once_an_image(data):
     content['annotations'].append(dict(content['annotations'][0], id=9))
     for split in ('train', 'val'):
         write(data.root / f'{split}.json', content)
-        for i in range(1, 5):
-            save(data.root / split / f'{i}.png')
+        save_all(data.root / split, 4)
     ready = data.ready('multilabel')
     assert (ready.splits['train'].objects, ready.unit) == (4, 'labels')

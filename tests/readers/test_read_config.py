@@ -1,12 +1,34 @@
 """What a training says of the datasets that its config names, before anything is built."""
 
+import json
+
 import pytest
-from pycocotools.coco import COCO
+from planted_coco import save_image
+from small_coco import small_coco
 
 from tresnet_det.errors import InputError, MissingFileError
 from tresnet_det.readers.config import check_classification, check_detection
 
 CLASSES = ('cat', 'dog')
+
+
+class TinyCoco:
+    """Two images, two classes, three boxes; `content` is there to be broken."""
+
+    def __init__(self, root):
+        self.root, self.ann_file, self.img_dir = root, root / 'ann.json', root / 'img'
+        self.content = small_coco()
+        for seed, name in enumerate(('a.png', 'b.png')):
+            save_image(self.img_dir / name, seed, (40, 30))
+        self.write()
+
+    def write(self):
+        self.ann_file.write_text(json.dumps(self.content))
+
+
+@pytest.fixture
+def tiny_coco(tmp_path):
+    return TinyCoco(tmp_path)
 
 
 def config(coco, **more) -> dict:
@@ -24,26 +46,6 @@ def check(coco, classes=CLASSES, num_classes=None, split='val', needs_truth=True
     coco.write()
     cfg = config(coco, metainfo=dict(classes=classes))
     return check_detection(cfg, split, num_classes, needs_truth)
-
-
-def test_good_data_gives_no_warning(tiny_coco):
-    assert check(tiny_coco, num_classes=2) == []
-
-
-@pytest.mark.real
-@pytest.mark.parametrize(('split', 'empty', 'count'), [('train', 3, 343), ('val', 2, 206)])
-def test_real_coco_is_good_but_for_images_without_annotation(real_data, split, empty, count):
-    root = real_data / 'coco_subset'
-    file = root / f'annotations/instances_{split}2017.json'
-    classes = [c['name'] for c in COCO(str(file)).cats.values()]
-    cfg = dict(
-        type='CocoDataset',
-        ann_file=str(file),
-        data_prefix=dict(img=str(root / f'{split}2017')),
-        metainfo=dict(classes=classes),
-    )
-    (line,) = check_detection(cfg, split, 80)
-    assert f'images without an annotation: {empty} of {count}' in line
 
 
 @pytest.mark.parametrize(
@@ -66,21 +68,6 @@ def test_missing_data_is_named_with_its_absolute_path_and_the_ways_on(
         assert way in message
 
 
-@pytest.mark.parametrize(
-    ('data', 'says'),
-    [
-        (b'{"images": [', r'no valid JSON at line 1 .* of 12\)'),
-        (b'PK\x03\x04\xff\xff\xff', 'no text at byte 4'),
-        (b'\xef\xbb\xbf{}', 'begins with a byte order mark'),
-        (b'[' * 100000, 'nested too deep'),
-    ],
-)
-def test_a_file_that_is_no_json_is_named(tiny_coco, data, says):
-    tiny_coco.ann_file.write_bytes(data)
-    with pytest.raises(InputError, match=rf'ann\.json: {says}'):
-        check_detection(config(tiny_coco), 'val')
-
-
 @pytest.mark.parametrize('key', ['images', 'annotations', 'categories'])
 def test_a_file_of_another_kind_is_no_instances_file(tiny_coco, key):
     del tiny_coco.content[key]
@@ -92,24 +79,11 @@ def test_a_file_of_another_kind_is_no_instances_file(tiny_coco, key):
         check(tiny_coco)
 
 
-def test_no_class_in_the_file_lists_both(tiny_coco):
-    with pytest.raises(InputError, match=r"classes are 'RBC', 'WBC', the file has 'cat', 'dog'"):
-        check(tiny_coco, ('RBC', 'WBC'))
-
-
 @pytest.mark.parametrize('classes', [('dog', 'cat'), ('horse', 'cat', 'dog'), ('cat', 'x', 'dog')])
 def test_labels_that_would_get_another_classs_name_are_an_error(tiny_coco, classes):
     # MMDetection numbers by the file: cat 0, dog 1, whatever the order in metainfo.classes
     with pytest.raises(InputError, match=r'label \d is .* by the file'):
         check(tiny_coco, classes)
-
-
-@pytest.mark.parametrize('key', ['image_id', 'category_id'])
-@pytest.mark.parametrize('value', [404, '7', 7.5, [7]])
-def test_references_to_nothing_are_named_and_counted(tiny_coco, key, value):
-    tiny_coco.content['annotations'][1][key] = value
-    with pytest.raises(InputError, match=f'1 of 3, first annotation id 2: {key} '):
-        check(tiny_coco)
 
 
 def test_images_in_subfolders_are_found(tiny_coco):
@@ -286,8 +260,6 @@ def test_classes_default_to_cocos_eighty_and_may_be_a_file(tiny_coco):
     ('more', 'says'),
     [
         ({'metainfo': {'CLASSES': CLASSES}}, 'write metainfo.classes'),
-        ({'metainfo': {'classes': 'cat'}}, r"is 'cat', which is no file: .*\('cat',\)"),
-        ({'metainfo': {'classes': ('cat', 'cat')}}, "names 'cat' more than once"),
         ({'data_prefix': {}}, "no key 'img'"),
         ({'ann_file': ''}, 'ann_file is not set'),
     ],

@@ -1,3 +1,5 @@
+"""Pascal VOC as COCO: boxes, sizes, classes and ids, and what is refused or skipped."""
+
 import json
 from collections import Counter
 
@@ -6,9 +8,9 @@ import pytest
 from PIL import Image
 from pycocotools.coco import COCO
 
+from tresnet_det.cli.voc_to_coco import voc_to_coco
 from tresnet_det.errors import InputError, MissingFileError
 from tresnet_det.readers.config import check_detection
-from tresnet_det.readers.voc_to_coco import voc_to_coco
 
 OBJECT = (
     '<object><name>{name}</name><difficult>{difficult}</difficult><bndbox><xmin>{box[0]}</xmin>'
@@ -141,43 +143,6 @@ def test_boxes_beyond_the_border_are_clipped_and_counted(voc, out):
     assert [a['bbox'] for a in coco.anns.values()] == [[0, 0, 10, 10], [29.5, 4, 10.5, 26]]
     (line,) = result['warnings']
     assert 'boxes partly outside their image: 2 of 2, first a.xml object 1' in line
-
-
-BOMB = (
-    '<?xml version="1.0"?><!DOCTYPE z [<!ENTITY a "aaaa"><!ENTITY b "&a;&a;&a;">]>'
-    '<annotation><object><name>&b;</name></object></annotation>'
-)
-LEAK = '<!DOCTYPE z [<!ENTITY a SYSTEM "file:///etc/hostname">]><annotation>&a;</annotation>'
-
-
-@pytest.mark.parametrize('text', [BOMB, LEAK])
-def test_entities_are_refused(voc, out, text):
-    voc.add('a', [], text=text)
-    with pytest.raises(InputError, match='a.xml: has a document type declaration'):
-        voc_to_coco(voc.root, out)
-
-
-@pytest.mark.parametrize(
-    ('text', 'says'),
-    [
-        ('<annotation><object>', 'a.xml: malformed XML, .*line 1'),
-        ('<html></html>', 'a.xml: the root is <html>'),
-        ('<annotation><object><name> </name></object></annotation>', '<name> is empty or missing'),
-        ('<annotation><object><name>x</name></object></annotation>', '<bndbox/xmin> is None'),
-        (
-            '<annotation>'
-            + OBJECT.format(name='x', difficult=0, box=(1, 'nan', 3, 4))
-            + '</annotation>',
-            "<bndbox/ymin> is 'nan'",
-        ),
-    ],
-)
-def test_malformed_files_are_named_and_nothing_is_written(voc, out, text, says):
-    voc.add('a', [], text=text)
-    with pytest.raises(InputError, match=says) as caught:
-        voc_to_coco(voc.root, out)
-    assert '\n' not in str(caught.value)
-    assert not out.exists()
 
 
 def test_a_size_of_nothing_is_no_size(voc, out):

@@ -169,7 +169,7 @@ def test_a_test_split_that_is_not_there_is_left_out_and_another_is_an_error(yolo
     yolo.yaml.write_text(text + 'test: images/test\n')
     data = find_layout(yolo.yaml, 'detection')
     assert list(data.splits) == ['train', 'val']
-    assert data.notes == (f'test is skipped: {yolo.root / "images/test"} is not found',)
+    assert data.notes == [f'test is skipped: {yolo.root / "images/test"} is not found']
     yolo.yaml.write_text(text.replace('images/val', 'images/wal'))
     with pytest.raises(MissingFileError, match="val names 'images/wal'"):
         find_layout(yolo.yaml, 'detection')

@@ -84,7 +84,7 @@ def test_the_recipe_runs_at_448_and_prints_its_metrics_and_a_table_of_80_classes
     assert sum(line.startswith(('person ', 'toothbrush ')) for line in table) == 2
 
 
-def test_32_photographs_are_learned_by_heart(train, real_data, tmp_path):
+def test_it_overfits_32_photos(train, real_data, tmp_path):
     source = real_data.resolve() / 'coco_subset'
     root = tmp_path / 'few'
     (root / 'annotations').mkdir(parents=True)

@@ -5,6 +5,7 @@ from pathlib import Path
 
 import torch
 from PIL import Image
+from small_coco import small_coco
 from tool_runs import run_here
 
 from tresnet_det.cli.failures import one_line
@@ -60,17 +61,6 @@ train_dataloader = dict(
 )
 test_dataloader = train_dataloader
 """
-COCO = {
-    'images': [
-        {'id': 7, 'file_name': 'a.png', 'width': 40, 'height': 30},
-        {'id': 9, 'file_name': 'b.png', 'width': 40, 'height': 30},
-    ],
-    'annotations': [
-        {'id': 1, 'image_id': 7, 'category_id': 3, 'bbox': [0, 0, 40, 30], 'area': 1200},
-        {'id': 2, 'image_id': 9, 'category_id': 5, 'bbox': [5, 5, 9, 9], 'area': 81},
-    ],
-    'categories': [{'id': 3, 'name': 'cat'}, {'id': 5, 'name': 'dog'}],
-}
 XML = (
     '<annotation><size><width>40</width><height>30</height></size><object><name>cat</name><bndbox>'
     '<xmin>1</xmin><ymin>1</ymin><xmax>40</xmax><ymax>30</ymax></bndbox></object></annotation>'
@@ -126,7 +116,7 @@ class BadPlace:
 
     def coco(self, change=None, raw=None):
         """COCO data, with a change to its content or to the bytes of its file."""
-        content = json.loads(json.dumps(COCO))
+        content = small_coco([(7, 3, [0, 0, 40, 30], 0), (9, 5, [5, 5, 9, 9], 0)])
         if change:
             change(content)
         data = json.dumps(content).encode()

@@ -1,4 +1,4 @@
-"""Write docs/bad_input.md from what the code says: python tests/tools/bad_input_table.py."""
+"""Write docs/bad_input.md from what the code reports: python tests/tools/bad_input_table.py."""
 
 import itertools
 import logging
@@ -12,7 +12,7 @@ COMMAND = 'python tests/tools/bad_input_table.py'
 HEAD = """# What is said of bad input
 
 A mistake in a file or an option is told in one line, with exit status 2: what is wrong, where, and
-what to do. Nothing is half-written then. The lines below are what the code says:
+what to do. Nothing is half-written then. The lines below are what the code reports:
 `tests/tools/bad_input_table.py` writes this page from it, and a test holds both together. Paths are
 shortened.
 

@@ -18,7 +18,7 @@ def test_two_models_side_by_side(run, tmp_path):
     assert 'channels_last' in done.out
     first, second = read_csv(tmp_path / 'figures.csv')
     assert float(first['training_ratio']) == 1
-    assert first['multiply_adds'] == second['multiply_adds']
+    assert first['macs'] == second['macs']
     assert first['kept_bytes_per_image'] == second['kept_bytes_per_image']
     assert (tmp_path / 'figures.png').read_bytes().startswith(b'\x89PNG')
     assert 'figures.csv' in done.out.splitlines()[-1]

@@ -32,12 +32,12 @@ def test_voc_to_coco_prints_a_table_and_names_the_boxes_left_out(run, real_data)
     done = run('voc_to_coco', real_data / 'bccd/BCCD', 'out')
     assert done.code == 0, done.err
     rows = [line.split() for line in done.out.splitlines()]
-    assert rows[0] == ['split', 'images', 'Platelets', 'RBC', 'WBC', 'boxes']
-    table = {row[0]: [int(cell) for cell in row[1:]] for row in rows[1:5]}
-    assert {split: row[0] for split, row in table.items()} == {
-        'train': 205, 'val': 87, 'test': 72, 'trainval': 292
-    }  # fmt: skip
-    assert [sum(table[s][i] for s in ('train', 'val', 'test')) for i in range(1, 5)] == [
-        361, 4153, 372, 4886
-    ]  # fmt: skip
+    images = dict(test=72, train=205, trainval=292, val=87)
+    assert {row[0]: int(row[1]) for row in rows[:4]} == {
+        f'out/annotations/instances_{split}.json:': count for split, count in images.items()
+    }
+    assert rows[4] == ['class', *(word for split in images for word in (split, 'boxes'))]
+    assert {row[0]: int(row[1]) + int(row[2]) + int(row[4]) for row in rows[6:9]} == dict(
+        Platelets=361, RBC=4153, WBC=372
+    )
     assert 'boxes without area, or a side below a pixel: 1 of 1138' in done.err

@@ -1,4 +1,4 @@
-"""What train and test say of what is wrong; docs/bad_input.md has what one line says alone."""
+"""What train and test report of a mistake, beyond the lines of docs/bad_input.md."""
 
 import shutil
 

@@ -2,7 +2,7 @@
 
 All doors end here: ``init_cfg`` of the backbone and of the heads, the Runner (its hook
 ``CheckpointGuardHook``), the predictor and the export. :func:`fit_weights` compares names and
-shapes, :class:`LoadReport` says the result in one line, and fewer tensors than a door needs are an
+shapes, :class:`LoadReport` gives the result in one line, and fewer tensors than a door needs are an
 error.
 """
 
@@ -120,7 +120,7 @@ class LoadReport:
         print_log(str(self), logger='current', level=logging.INFO if clean else logging.WARNING)
 
     def refuse(self, advice: str = '') -> InputError:
-        """Return the error that says why this is too little, and what to do."""
+        """Return the error: why this is too little, and what to do."""
         if not advice and not self.missing and len(self.class_count) == len(self.mismatched):
             advice = (
                 'it was trained for another number of classes: give the config that it was '

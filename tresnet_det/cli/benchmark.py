@@ -16,7 +16,7 @@ from pathlib import Path
 
 import torch
 
-from ..compat.own_files import own_folder
+from ..compat.installed import own_folder
 from ..errors import InputError, shell_path
 from ..profiling import modes
 from ..profiling.report import (

@@ -12,24 +12,26 @@ Exit status 1 where training would fail or its metrics mislead, 0 otherwise (wit
 """
 
 import argparse
+import functools
 import json
 import os
 import shlex
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 
-from ..compat.own_files import config_name, tool_command
+import numpy as np
+
+from ..compat.installed import config_name, tool_command
 from ..engine import config as edit
 from ..errors import InputError, shell_path
 from ..evaluation.report import format_table
-from ..inspection.levels import View, format_ranges
-from ..inspection.report import DataReport, inspect_data
-from ..readers.config import FILE_KINDS, find_config_sources, find_sources
-from ..readers.findings import Finding, Findings
-from ..readers.kinds import ERROR, LEVELS, NOTE, WARNING
+from ..readers.config import find_config_sources, find_sources
+from ..readers.findings import ERROR, LEVELS, NOTE, WARNING, Finding, Findings
 from ..readers.layouts import KINDS, OF_TASK
+from ..readers.levels import View
+from ..readers.report import DataReport, inspect_data
 from ..readers.split import Source
 from ..tasks import TASKS
 from .command_line import add_cfg_options, out_folder
@@ -88,18 +90,14 @@ def main() -> None:
     args = parse_args()
     out = None if args.out_dir is None else out_folder(args.out_dir)
     findings = Findings()
-    settings: dict = {}
-    if args.data[0].endswith('.py'):
-        sources, settings = read_config(args, findings)
-    else:
-        sources = read_paths(args, findings)
-    progress = sys.stderr.isatty()
+    find = read_config if args.data[0].endswith('.py') else read_paths
+    sources, settings = find(args, findings)
     report = inspect_data(
         sources,
         findings,
-        decode=not args.no_decode,
+        read_image=None if args.no_decode else read_image,
         workers=args.workers,
-        progress=progress,
+        progress=sys.stderr.isatty(),
         **settings,
     )
     print_report(report, args.limit)
@@ -145,28 +143,37 @@ def read_config(args: argparse.Namespace, findings: Findings) -> tuple[list[Sour
     return sources, dict(view=View.of_config(steps, head), num_classes=edit.get_num_classes(cfg))
 
 
-def read_paths(args: argparse.Namespace, findings: Findings) -> list[Source]:
-    """Return the datasets at the paths of the command line."""
+def read_paths(args: argparse.Namespace, findings: Findings) -> tuple[list[Source], dict]:
+    """Return the datasets at the paths of the command line; no model matters to them."""
     for option, value in (('--data-root', args.data_root), ('--cfg-options', args.cfg_options)):
         if value:
             raise InputError(f'{option} is for a config (.py), and {args.data[0]} is none')
     sources = find_sources(findings, *map(Path, args.data), alone=not args.val)
-    if args.val:
-        measured = find_sources(findings, *map(Path, args.val))
-        # With both given, their place says what they are for, whatever their names.
-        sources = list(relabel(sources, 'train', True)) + list(relabel(measured, 'val', False))
-    return sources
+    if not args.val:
+        return sources, {}
+    # With both given, their place says what they are for, whatever their names.
+    measured, both = find_sources(findings, *map(Path, args.val)), []
+    for name, group in (('train', sources), ('val', measured)):
+        for source in group:
+            own = name if len(group) == 1 else f'{name}/{source.name}'
+            both.append(replace(source, name=own, training=name == 'train'))
+    return both, {}
 
 
-def names_files(args: argparse.Namespace) -> bool:
-    """Whether the data is an annotation file, and not a folder with a layout."""
-    return Path(args.data[0]).suffix.lower() in FILE_KINDS and not Path(args.data[0]).is_dir()
+def read_image(path: str, detection: bool) -> np.ndarray:
+    """Return ``(H, W, 3)`` of uint8, as training reads an image."""
+    if detection:
+        return _loader()(dict(img_path=path))['img']
+    from ..datasets.decode import decode_rgb
+
+    return decode_rgb(path).permute(1, 2, 0).numpy()
 
 
-def relabel(sources: list[Source], name: str, training: bool) -> Iterator[Source]:
-    for source in sources:
-        own = name if len(sources) == 1 else f'{name}/{source.name}'
-        yield replace(source, name=own, training=training)
+@functools.cache
+def _loader() -> Callable[[dict], dict]:
+    from ..datasets.transforms import LoadImage
+
+    return LoadImage()
 
 
 def print_report(report: DataReport, limit: int) -> None:
@@ -206,7 +213,7 @@ def next_step(args: argparse.Namespace, report: DataReport) -> str:
             pairs = [shlex.quote(f'{key}={value}') for key, value in args.cfg_options.items()]
             options += f' --cfg-options {" ".join(pairs)}'
         return f'{tool_command("train")} {shlex.quote(data)}{options}'
-    if args.val or names_files(args):
+    if args.val or (Path(data).is_file() and not data.endswith(('.yaml', '.yml'))):
         return 'name these files in a config, as "Your own data" in README.md shows'
     kind = report.parts[0].split.source.kind
     config = config_name(next(task.config for task in TASKS if kind in OF_TASK[task.name]))
@@ -223,14 +230,11 @@ def print_classes(report: DataReport) -> None:
     rows: dict[str, dict] = {}
     for part in report.parts:
         what = 'labels' if part.split.boxes is None else 'boxes'
-        triples = zip(
-            part.split.classes, part.split.class_counts(), part.class_images(), strict=True
-        )
-        for name, count, images in triples:
-            row = rows.setdefault(name, {'class': name})
-            row[f'{part.split.name} {what}'] = int(count)
+        for entry in part.classes():
+            row = rows.setdefault(entry['name'], {'class': entry['name']})
+            row[f'{part.split.name} {what}'] = entry['objects']
             if what == 'boxes':
-                row[f'{part.split.name} images'] = int(images)
+                row[f'{part.split.name} images'] = entry['images']
     columns = list(dict.fromkeys(key for row in rows.values() for key in row))
     table = [{column: row.get(column) for column in columns} for row in rows.values()]
     print_table(table[:MOST_CLASSES])
@@ -248,7 +252,7 @@ def print_levels(report: DataReport) -> None:
         "Boxes by FCOS's levels: half of the longer side, which a point at the centre regresses, "
         f'in pixels\nafter the resize to {view.describe()}.'
     )
-    ranges = dict(zip(view.names(), format_ranges(view.ranges), strict=True))
+    ranges = dict(zip(view.names(), view.pixels(), strict=True))
     ranges['narrow'] = f'a side below {view.strides[0]}: may lie between all points'
     rows = []
     for level, text in ranges.items():
@@ -262,16 +266,16 @@ def print_levels(report: DataReport) -> None:
 
 def format_finding(finding: Finding, limit: int) -> list[str]:
     """Return the lines of a finding: how many of what, where, and the suggested fix."""
-    facts = finding.as_dict()
+    _, what, fix = finding.kind
     of = '' if finding.total is None else f' of {finding.total}'
-    heading = f'{finding.split}: {facts["what"]}: {finding.count}{of} [{finding.code}]'
+    heading = f'{finding.split}: {what}: {finding.count}{of} [{finding.code}]'
     lines = [f'{finding.level:<8} {heading}']
     examples = finding.examples[:limit]
     lines += [f'         - {where}' for where in examples]
     if examples and finding.count > len(examples):
         lines.append(f'         - ... {finding.count - len(examples)} more')
-    if facts['fix']:
-        lines.append(f'         {"" if finding.level == NOTE else "-> "}{facts["fix"]}')
+    if fix:
+        lines.append(f'         {"" if finding.level == NOTE else "-> "}{fix}')
     return lines
 
 

@@ -2,6 +2,7 @@
 
 import argparse
 import logging
+import math
 import os
 import re
 import signal
@@ -82,6 +83,14 @@ def share(text: str) -> float:
     value = float(text)
     if not 0 <= value <= 1:
         raise argparse.ArgumentTypeError(f'{text} is not between 0 and 1')
+    return value
+
+
+def above_zero(text: str) -> float:
+    """Return a finite number above 0, likewise."""
+    value = float(text)
+    if not 0 < value < math.inf:
+        raise argparse.ArgumentTypeError(f'{text} is not a number above 0')
     return value
 
 
@@ -196,7 +205,7 @@ def parse_options(parser: argparse.ArgumentParser) -> argparse.Namespace:
     """Read the command line; options that exclude each other are argparse's error."""
     launcher = argparse.ArgumentParser(add_help=False)
     launcher.add_argument('--launcher', nargs='?')
-    # Before the whole is read: of several processes, only one says what is wrong with it.
+    # Before the whole is read: of several processes, only one reports what is wrong with it.
     processes.take_place(launcher.parse_known_args()[0].launcher)
     args = parser.parse_args()
     processes.check_place(args.launcher)
@@ -319,5 +328,5 @@ def check_data(args: argparse.Namespace, cfg: Config, loaders: tuple[str, ...]) 
 
 
 def minutes(seconds: float) -> str:
-    """Return a duration as people say it."""
+    """Return a duration in minutes and seconds."""
     return f'{int(seconds // 60)} min {int(seconds % 60)} s'

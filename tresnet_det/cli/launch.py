@@ -19,7 +19,7 @@ from torch.distributed.elastic.multiprocessing.api import DefaultLogsSpecs, Sign
 from torch.distributed.elastic.multiprocessing.errors import ChildFailedError, ProcessFailure
 from torch.distributed.launcher.api import LaunchConfig, elastic_launch
 
-from ..compat.own_files import own_folder
+from ..compat.installed import own_folder
 from ..errors import InputError
 
 WAIT = 900  # seconds for the other machines

@@ -6,8 +6,12 @@ from collections import Counter
 from pathlib import Path
 from typing import Any
 
+import torch
+from mmengine.structures import BaseDataElement, InstanceData
+
 from ..datasets.demo.classes import make_demo_classes
 from ..datasets.demo.digits import make_demo_data
+from ..models import ClsDataSample
 from ..readers.config import label_source
 from ..readers.data import read_strictly
 
@@ -79,26 +83,28 @@ def make_classes(args: argparse.Namespace) -> None:
 
 def preview_objects(ann_file: Path, folder: Path, out_file: str, count: int = 12) -> None:
     """Draw the first images of a COCO file with their boxes and class names."""
-    from ..evaluation import draw_predictions
+    from ..evaluation.draw import draw_detections
 
     content = json.loads(ann_file.read_text(encoding='utf-8'))
     classes = {category['id']: category['name'] for category in content['categories']}
     labels = {category_id: label for label, category_id in enumerate(classes)}
-    images = content['images'][:count]
-    truth: dict[int, dict[str, list]] = {i['id']: dict(bboxes=[], labels=[]) for i in images}
-    for annotation in content['annotations']:
-        if annotation['image_id'] in truth:
-            x, y, w, h = annotation['bbox']
-            truth[annotation['image_id']]['bboxes'].append([x, y, x + w, y + h])
-            truth[annotation['image_id']]['labels'].append(labels[annotation['category_id']])
-    paths = [folder / image['file_name'] for image in images]
-    draw_predictions(paths, None, list(truth.values()), list(classes.values()), out_file)
+    samples = []
+    for image in content['images'][:count]:
+        objects = [a for a in content['annotations'] if a['image_id'] == image['id']]
+        boxes = torch.tensor([a['bbox'] for a in objects]).reshape(-1, 4)
+        truth = InstanceData(
+            bboxes=torch.cat([boxes[:, :2], boxes[:, :2] + boxes[:, 2:]], 1),
+            labels=torch.tensor([labels[a['category_id']] for a in objects], dtype=torch.long),
+        )
+        path = str(folder / image['file_name'])
+        samples.append(BaseDataElement(metainfo=dict(img_path=path), gt_instances=truth))
+    draw_detections(samples, list(classes.values()), out_file)
     print(f'preview: {out_file}')
 
 
 def preview_classes(folder: Path, out_file: str, count: int = 12) -> None:
     """Draw images of class folders with their classes: one of each, then a second one, ..."""
-    from ..evaluation import draw_classifications
+    from ..evaluation.draw import draw_classifications
 
     split, _ = read_strictly(label_source(str(folder), '', None, None, several=False))
     earlier: Counter[int] = Counter()
@@ -107,6 +113,11 @@ def preview_classes(folder: Path, out_file: str, count: int = 12) -> None:
         turns.append(earlier[label])
         earlier[label] += 1
     order: Any = sorted(range(len(turns)), key=lambda n: (turns[n], split.labels[n]))[:count]
-    paths = [folder / split.files[n] for n in order]
-    draw_classifications(paths, None, split.labels[order], split.classes, out_file, False)
+    samples = [
+        ClsDataSample(
+            metainfo=dict(img_path=str(folder / split.files[n])), gt_label=split.labels[n]
+        )
+        for n in order
+    ]
+    draw_classifications(samples, split.classes, out_file, multi_label=False)
     print(f'preview: {out_file}')

@@ -14,6 +14,7 @@ from pathlib import Path
 from ..engine import config as edit
 from ..errors import shell_path
 from ..profiling.plan import (
+    GIB,
     LINKS,
     Cluster,
     count_model,
@@ -25,9 +26,8 @@ from ..profiling.plan import (
     warnings,
 )
 from ..profiling.report import MIB, Column, format_table, write_csv
-from .command_line import add_cfg_options, out_file
+from .command_line import above_zero, add_cfg_options, out_file, positive, share
 
-GIB = 2**30
 COLUMNS = (
     Column('GPUs', 'gpus'),
     Column('batch/GPU', 'batch_size'),
@@ -53,29 +53,29 @@ def parse_args() -> argparse.Namespace:
     add = parser.add_argument
     add('config')
     add(
-        '--images-per-second', type=float, required=True, metavar='N',
+        '--images-per-second', type=above_zero, required=True, metavar='N',
         help="that one GPU trains on, measured at the config's size, batch and precision",
     )  # fmt: skip
-    add('--gpus', type=int, nargs='+', default=[1, 8, 64, 256, 1024], metavar='N')
+    add('--gpus', type=positive, nargs='+', default=[1, 8, 64, 256, 1024], metavar='N')
     links = f'{", ".join(LINKS)} (nominal values), or GB/s:microseconds'
     add('--in-node', default='nvlink4', metavar='LINK', help=f'{links}; default: %(default)s')
     add(
         '--between-nodes', default='ethernet-100g', metavar='LINK',
         help='of a whole node, from the same list; default: %(default)s',
     )  # fmt: skip
-    add('--gpus-per-node', type=int, default=8, metavar='N', help='default: %(default)s')
+    add('--gpus-per-node', type=positive, default=8, metavar='N', help='default: %(default)s')
     add(
-        '--overlap', type=float, default=0.5, metavar='SHARE',
+        '--overlap', type=share, default=0.5, metavar='SHARE',
         help='of the backward pass that hides communication; default: %(default)s',
     )  # fmt: skip
     add(
-        '--max-global-batch', type=int, metavar='N',
+        '--max-global-batch', type=positive, metavar='N',
         help="images per step on all GPUs, to which each GPU's batch shrinks",
     )  # fmt: skip
-    add('--gpu-memory', type=float, metavar='GIB', help='warns of what does not fit into it')
-    add('--price', type=float, metavar='MONEY', help='of a GPU hour: adds the cost')
-    add('--num-images', type=int, metavar='N', help='per epoch, of custom data')
-    add('--image-kb', type=float, metavar='KB', help='1000 bytes, of an average image file')
+    add('--gpu-memory', type=above_zero, metavar='GIB', help='warns of what does not fit into it')
+    add('--price', type=above_zero, metavar='MONEY', help='of a GPU hour: adds the cost')
+    add('--num-images', type=positive, metavar='N', help='per epoch, of custom data')
+    add('--image-kb', type=above_zero, metavar='KB', help='1000 bytes, of an average image file')
     add_cfg_options(parser, 'train_dataloader.batch_size=64')
     add('--out', type=Path, metavar='FILE.csv', help='write the table')
     return parser.parse_args()
@@ -93,25 +93,11 @@ def main() -> None:
     in_node, between = parse_link(args.in_node), parse_link(args.between_nodes)
     cluster = Cluster(in_node, between, args.gpus_per_node, args.overlap)
     model = count_model(cfg, area)
+    speed, most, price = args.images_per_second, args.max_global_batch, args.price
     rows = [
-        plan(
-            training,
-            model,
-            cluster,
-            args.images_per_second,
-            gpus,
-            max_global_batch=args.max_global_batch,
-            price=args.price,
-        )
-        for gpus in sorted(set(args.gpus))
+        plan(training, model, cluster, speed, gpus, most, price) for gpus in sorted(set(args.gpus))
     ]
-    notes = warnings(training, rows)
-    for row in rows:
-        needed, distributed = row['memory_bytes'] / GIB, row['gpus'] > 1
-        if args.gpu_memory is not None and needed > args.gpu_memory:
-            most = model.largest_batch(args.gpu_memory * GIB, distributed)
-            fits = f'do not fit into {args.gpu_memory:g}: the largest batch is {most}'
-            notes.append(f'on {row["gpus"]} GPUs, {needed:.1f} GiB {fits}')
+    notes = warnings(training, model, rows, args.gpu_memory and args.gpu_memory * GIB)
     header = {
         'training': f'{args.config}: {training.epochs} epochs of {training.images} images',
         'one GPU': f'{args.images_per_second:g} images/s',

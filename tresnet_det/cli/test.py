@@ -8,7 +8,7 @@ from mmdet.registry import METRICS
 from mmdet.utils import setup_cache_size_limit_of_dynamo
 from mmengine.runner import Runner
 
-from ..compat.own_files import tool_command
+from ..compat.installed import tool_command
 from ..engine import PredictionsImageHook
 from ..engine import config as edit
 from ..engine.building import build_runner, config_errors, find_checkpoint, read_seconds
@@ -52,7 +52,7 @@ def main() -> None:
     if args.show or args.show_dir:
         if not find_task(cfg).detects:
             raise InputError(
-                '--show and --show-dir draw boxes; what a classifier says is in predictions.png'
+                '--show and --show-dir draw boxes; what a classifier predicts is in predictions.png'
             )
         edit.enable_drawing(cfg, args.show, args.wait_time, args.show_dir)
     if args.tta:

@@ -8,7 +8,7 @@ from mmdet.utils import setup_cache_size_limit_of_dynamo
 from mmengine.logging import print_log
 from mmengine.runner import Runner
 
-from ..compat.own_files import tool_command
+from ..compat.installed import tool_command
 from ..engine import ProgressBarHook, SafeCheckpointHook, building
 from ..engine import config as edit
 from ..errors import InputError, shell_path

@@ -18,17 +18,17 @@ def prepare() -> None:
         ImportError: there is no mmcv, there are two, or it is one that MMDetection refuses. One
             line that says what to install or remove.
     """
-    from . import mmcv_install
+    from . import installed
 
     # First: without a fitting mmcv, everything below would fail with a message about itself.
-    mmcv_install.check_mmcv()
-    if not mmcv_install.has_compiled_ops():
-        mmcv_install.offer_python_ops()
+    installed.check_mmcv()
+    if not installed.has_compiled_ops():
+        installed.offer_python_ops()
 
-    from . import checkpoint_io, inferencers, installed_path, own_files
+    from . import checkpoint_io, inferencers
 
-    installed_path.fix_package_lookup()
+    installed.fix_package_lookup()
     checkpoint_io.allow_mmengine_types()
     checkpoint_io.guard_mmengine_loader()
     inferencers.fix_inferencers()
-    own_files.offer_own_configs()
+    installed.offer_own_configs()

@@ -141,7 +141,7 @@ def _check_disk(
 
 @contextmanager
 def _unpacked(out_dir: Path, archive: Path, top: str) -> Iterator[Path]:
-    """Unpack beside the goal and give the folder ``top`` of it; the rest is removed."""
+    """Unpack next to the goal and give the folder ``top`` of it; the rest is removed."""
     temp = Path(tempfile.mkdtemp(prefix='.unpack-', dir=out_dir))
     try:
         unpack(archive, temp)

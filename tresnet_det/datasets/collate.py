@@ -1,4 +1,4 @@
-"""From the samples of a batch to the batch, in as few pieces as a worker can send."""
+"""Collate samples into a batch of as few pieces as possible, so that a worker sends it quickly."""
 
 from collections.abc import Sequence
 

@@ -82,7 +82,7 @@ def _decode_with_pillow(path: str | os.PathLike, data: bytes) -> Any:
         raise InputError(
             f'{path}: not an image that can be decoded ({len(data)} bytes): replace or remove it'
         ) from None
-    # Pillow's decoders raise almost anything on a broken file, and none of it is our mistake.
+    # Pillow's decoders raise almost anything on a corrupt file, and none of it is our mistake.
     except Exception as error:
         reason = ' '.join(str(error).split())
         raise InputError(

@@ -14,7 +14,7 @@ from .pipeline import TEST_PIPELINE, TRAIN_PIPELINE
 
 @DATASETS.register_module()
 class ImageFolderDataset(ClassificationDataset):
-    """Images with one label each: ImageNet's layout, and your own folders.
+    """Images for single-label classification: ImageNet's layout, and your own folders.
 
     Without ``ann_file``, each class has a folder of images, the layout of torchvision's
     ``ImageFolder`` and of ImageNet's training data. With it, the images are in one folder, as

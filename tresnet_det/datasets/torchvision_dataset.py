@@ -148,7 +148,7 @@ def _build(name: str, data_root: str, kwargs: Mapping) -> Any:
         raise InputError(f'torchvision.datasets has no {name!r}: {suggest(name, list(known))}')
     if name.startswith('LSUN'):
         raise InputError(
-            f"torchvision's {name} runs what a file _cache_... beside it says (a pickle): "
+            f"torchvision's {name} runs what a file _cache_... next to it says (a pickle): "
             'put the images into class folders'
         )
     kind, parameters = known[name], _parameters(known[name])

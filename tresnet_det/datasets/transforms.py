@@ -26,7 +26,7 @@ SKIP_OPTION = '--cfg-options train_dataloader.dataset.pipeline.0.on_error=skip'
 
 @TRANSFORMS.register_module()
 class LoadImage(LoadImageFromFile):
-    """Load an image as mmcv's ``LoadImageFromFile`` does, and be clear about one that is broken.
+    """Load an image as mmcv's ``LoadImageFromFile`` does, and be clear about one that is corrupt.
 
     Corrupt is a file that is missing, is no image, or is truncated: OpenCV 4 decodes the upper
     part of a truncated JPEG and fills the rest with grey, on which boxes would then be learnt.
@@ -65,11 +65,11 @@ class LoadImage(LoadImageFromFile):
 
         Returns:
             The sample with ``img`` ``(H, W, C)`` (``(H, W)`` for ``color_type='grayscale'``), or
-            None for a broken file where these are skipped.
+            None for a corrupt file where these are skipped.
 
         Raises:
             MissingFileError: The file does not exist and ``on_error`` is ``'raise'``.
-            InputError: The file is broken and ``on_error`` is ``'raise'``.
+            InputError: The file is corrupt and ``on_error`` is ``'raise'``.
         """
         path = results['img_path']
         try:

@@ -1,4 +1,4 @@
-"""What a trained model is turned into for inference."""
+"""A trained model prepared for inference: its norms folded into its convolutions."""
 
 import copy
 from collections import Counter

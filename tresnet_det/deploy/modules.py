@@ -1,4 +1,4 @@
-"""What is exported: modules that take images as they are and give plain tensors.
+"""The modules that are exported: they take images as they are and return plain tensors.
 
 All take ``images``, ``(N, 3, H, W)`` of float32: RGB in 0..255, neither normalised nor anything
 else; the normalisation of the model's data preprocessor is in the graph.
@@ -50,7 +50,7 @@ class Normalization(nn.Module):
 
     @property
     def border(self) -> list[float]:
-        """The RGB colour, in 0..255, that the border beside an image has before normalisation."""
+        """The RGB colour, in 0..255, that the border around an image has before normalisation."""
         colour = self.mean + self.pad_value * self.std  # (1 or 3, 1, 1)
         values = colour.flatten().expand(3).tolist()
         return values[::-1] if self.gives_bgr else values
@@ -142,7 +142,7 @@ class ExportedDetector(nn.Module):
     def forward(
         self, images: Tensor, sizes: Tensor, original_sizes: Tensor
     ) -> tuple[Tensor, Tensor, Tensor, Tensor]:
-        """Return boxes, ``K`` places an image, those that are taken first, by falling score.
+        """Return boxes, ``K`` places an image, those that are taken first, by descending score.
 
         Args:
             images: Resized images, at the left upper corner of their place.
@@ -244,7 +244,7 @@ def read_post_processing(test_cfg: Mapping[str, Any]) -> dict[str, Any]:
     settings |= nms
     known = {'nms_pre', 'score_thr', 'min_bbox_size', 'max_per_img', 'iou_threshold'}
     if unknown := sorted(set(settings) - known - {'class_agnostic'}):
-        raise InputError(f'test_cfg.{unknown[0]} is not in the export: leave it out')
+        raise InputError(f'test_cfg.{unknown[0]} is not in the export: remove it')
     for key in ('nms_pre', 'max_per_img'):
         value = settings.get(key)
         if not isinstance(value, int) or value < 1:

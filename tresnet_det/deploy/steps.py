@@ -1,4 +1,4 @@
-"""What a config's test pipeline does to an image, in the words of ``onnx_runner.py``."""
+"""A config's test pipeline as the list of steps that ``onnx_runner.py`` runs without PyTorch."""
 
 from collections.abc import Mapping, Sequence
 

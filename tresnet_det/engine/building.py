@@ -8,7 +8,7 @@ import json
 import logging
 import re
 import zipfile
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -25,7 +25,7 @@ from ..layers import InPlaceABN
 from ..tasks import unwrapped
 from . import processes
 from .checkpoint_hook import RECORD
-from .config import drop_pretrained
+from .config import drop_pretrained, iterate_dicts
 
 SUMMARY = 'summary.json'
 
@@ -33,7 +33,17 @@ SUMMARY = 'summary.json'
 _FROM_REGISTRY = re.compile(
     r'is not in the .* registry|__init__\(\) (got an unexpected keyword|missing \d+ required)'
 )
-# What the stack below says of itself at every run, and what nobody can act on.
+# What a runner was asked to do without the part of the config for it.
+_WITHOUT_LOOP = re.compile(r'`self\._(train|val|test)_loop` should not be None')
+# What a loop consists of: all of it or none.
+_LOOPS = (
+    ('train_dataloader', 'train_cfg', 'optim_wrapper'),
+    ('val_dataloader', 'val_cfg', 'val_evaluator'),
+    ('test_dataloader', 'test_cfg', 'test_evaluator'),
+)
+# By what paramwise_cfg multiplies them: the optimizer's values that it needs.
+_MULTIPLIED = {'weight_decay': ('decay_mult',), 'lr': ('lr_mult', 'custom_keys')}
+# What the stack below logs of itself at every run, and what nobody can act on.
 _STACK_NOISE = re.compile(r'^paramwise_options -- |"FileClient" will be|"HardDiskBackend" is the')
 
 
@@ -45,6 +55,8 @@ def build_runner(cfg: Config) -> Runner:
     """
     _check_work_dir(Path(cfg.work_dir))
     processes.keep_log(cfg.work_dir)
+    _check_loops(cfg)
+    _check_multipliers(cfg)
     with config_errors():
         runner = Runner.from_cfg(cfg) if 'runner_type' not in cfg else RUNNERS.build(cfg)
     runner.logger.addFilter(lambda record: not _STACK_NOISE.search(record.getMessage()))
@@ -56,13 +68,14 @@ def build_runner(cfg: Config) -> Runner:
 
 @contextmanager
 def config_errors() -> Iterator[None]:
-    """Name in one line a type or an argument of the config that does not exist.
+    """Name in one line a type or an argument of the config that does not exist, or a missing loop.
 
-    mmengine builds loaders, loops and optimisers when they are first used, so this belongs around
+    mmengine builds loaders, loops and optimizers when they are first used, so this belongs around
     training and testing too.
 
     Raises:
-        InputError: Instead of the registry's ``KeyError`` or the constructor's ``TypeError``.
+        InputError: Instead of the registry's ``KeyError``, the constructor's ``TypeError``, or the
+            runner's ``RuntimeError``.
     """
     try:
         yield
@@ -73,6 +86,42 @@ def config_errors() -> Iterator[None]:
         elif not _FROM_REGISTRY.search(message):
             raise
         raise InputError(message) from error
+    except RuntimeError as error:
+        found = _WITHOUT_LOOP.match(str(error))
+        if not found:
+            raise
+        needed = ', '.join(next(keys for keys in _LOOPS if keys[0].startswith(found[1])))
+        raise InputError(f'the config has nothing to {found[1]} with: set {needed}') from error
+
+
+def _check_loops(cfg: Config) -> None:
+    """Refuse a loop without its loader, its evaluator or its optimizer, or one of these alone."""
+    for keys in _LOOPS:
+        missing = [key for key in keys if cfg.get(key) is None]
+        if missing and len(missing) < len(keys):
+            given = ' and '.join(key for key in keys if key not in missing)
+            raise InputError(
+                f'the config has {given} without {" and ".join(missing)}: set all of '
+                f'{", ".join(keys)}, or none'
+            )
+    if cfg.get('param_scheduler') and cfg.get('optim_wrapper') is None:
+        raise InputError('the config has param_scheduler without optim_wrapper: set both, or none')
+
+
+def _check_multipliers(cfg: Config) -> None:
+    """Refuse factors of a learning rate or weight decay that the optimizer's config has not."""
+    wrapper = cfg.get('optim_wrapper') or {}
+    optimizer = wrapper.get('optimizer')
+    if not isinstance(optimizer, Mapping):  # of several optimizers, or built already
+        return
+    rules = {key for part in iterate_dicts(wrapper.get('paramwise_cfg')) for key in part}
+    for value, endings in _MULTIPLIED.items():
+        factors = sorted(rule for rule in rules if rule.endswith(endings))
+        if factors and optimizer.get(value) is None:
+            raise InputError(
+                f'optim_wrapper.paramwise_cfg has {" and ".join(factors)}, and '
+                f'optim_wrapper.optimizer no {value}: add {value} to the optimizer'
+            )
 
 
 def _check_work_dir(path: Path) -> None:
@@ -175,7 +224,7 @@ def resume_from(cfg: Config, checkpoint: str) -> str | None:
 def choose_weights(cfg: Config, resume: str | None, pretrained: str | None) -> None:
     """Decide what a training begins with: ``--resume``, then ``load_from``, then ``init_cfg``.
 
-    Each has all the weights of those after it, which are dropped with a line that says so.
+    Each has all the weights of those after it, which are dropped with a line each.
 
     Args:
         cfg: With its ``work_dir``, and ``pretrained`` in its backbone's ``init_cfg``.
@@ -248,7 +297,7 @@ def _find_problem(path: Path) -> str | None:
     torch reads a file whose bits have changed without a word, though it stores checksums.
     """
     if not path.is_file():
-        return 'not there'
+        return 'not found'
     try:
         if zipfile.is_zipfile(path):
             with zipfile.ZipFile(path) as archive:

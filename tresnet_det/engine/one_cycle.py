@@ -33,15 +33,16 @@ class _WarmupCosine:
 
     rise: Any
     fall: Any
-    by_epoch = False
+    by_epoch = False  # mmengine's hook asks for it
 
     def __init__(
         self,
         optimizer: Any,
         end: int,
         warmup: float,
-        length: float,
-        by_epoch: bool,
+        length: float = 1.0,
+        by_epoch: bool = True,
+        *,
         linear: dict[str, Any],
         cosine: dict[str, Any],
     ) -> None:
@@ -88,53 +89,21 @@ class WarmupCosineLR(_WarmupCosine):
     Relative to the learning rate, which may be scaled to the batch size; OneCycleLR's peak is not.
     """
 
-    rise = LinearLR
-    fall = CosineAnnealingLR
+    rise, fall = LinearLR, CosineAnnealingLR
 
     def __init__(
-        self,
-        optimizer: Any,
-        end: int,
-        warmup: float,
-        eta_min_ratio: float,
-        start_factor: float = 0.04,
-        length: float = 1.0,
-        by_epoch: bool = True,
+        self, *args: Any, eta_min_ratio: float, start_factor: float = 0.04, **cycle: Any
     ) -> None:
-        super().__init__(
-            optimizer,
-            end,
-            warmup,
-            length,
-            by_epoch,
-            linear=dict(start_factor=start_factor),
-            cosine=dict(eta_min_ratio=eta_min_ratio),
-        )
+        linear, cosine = dict(start_factor=start_factor), dict(eta_min_ratio=eta_min_ratio)
+        super().__init__(*args, **cycle, linear=linear, cosine=cosine)
 
 
 @PARAM_SCHEDULERS.register_module()
 class WarmupCosineMomentum(_WarmupCosine):
     """Momentum, or Adam's beta1, from the optimizer's ``high`` to ``low`` and back."""
 
-    rise = LinearMomentum
-    fall = CosineAnnealingMomentum
+    rise, fall = LinearMomentum, CosineAnnealingMomentum
 
-    def __init__(
-        self,
-        optimizer: Any,
-        end: int,
-        warmup: float,
-        high: float,
-        low: float,
-        length: float = 1.0,
-        by_epoch: bool = True,
-    ) -> None:
-        super().__init__(
-            optimizer,
-            end,
-            warmup,
-            length,
-            by_epoch,
-            linear=dict(start_factor=1.0, end_factor=low / high),
-            cosine=dict(eta_min=high),
-        )
+    def __init__(self, *args: Any, high: float, low: float, **cycle: Any) -> None:
+        linear, cosine = dict(start_factor=1.0, end_factor=low / high), dict(eta_min=high)
+        super().__init__(*args, **cycle, linear=linear, cosine=cosine)

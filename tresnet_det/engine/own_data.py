@@ -16,8 +16,8 @@ from mmengine.registry import Registry
 from ..checkpoints import read_checkpoint
 from ..datasets import MultiLabelDataset
 from ..errors import InputError, few
+from ..readers.data import OwnData, ReadySplit, prepare_splits
 from ..readers.layouts import KINDS, find_layout
-from ..readers.prepare import OwnData, ReadySplit, prepare_splits
 from ..tasks import Task, built_type, find_task, metric_prefixes
 from . import config as edit
 

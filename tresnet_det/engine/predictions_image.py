@@ -1,10 +1,9 @@
-"""An image of what a detector finds or a classifier says, kept with the metrics of a test."""
+"""An image of what a detector finds or a classifier predicts, kept with the metrics of a test."""
 
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-import torch
 from mmdet.registry import HOOKS
 from mmengine.dist import is_main_process
 from mmengine.hooks import Hook
@@ -70,27 +69,15 @@ class PredictionsImageHook(Hook):
 
     def _draw(self, runner: Runner) -> None:
         # Here, since matplotlib takes its time and may be absent.
-        from ..evaluation.sheets import draw_classifications, draw_predictions
+        from ..evaluation.draw import draw_classifications, draw_detections
 
-        samples, limit = self.samples, len(self.samples)
         threshold = self.task.threshold if self.score_thr is None else self.score_thr
-        paths = [sample.img_path for sample in samples]
         classes = runner.test_dataloader.dataset.metainfo['classes']
         out = Path(runner.work_dir) / self.file_name
         if self.task.detects:
-            found = [sample.pred_instances for sample in samples]
-            has_truth = all('gt_instances' in sample for sample in samples)
-            truth = [sample.gt_instances for sample in samples] if has_truth else None
-            draw_predictions(paths, found, truth, classes, out, score_thr=threshold, limit=limit)
-            return
-        scores = torch.stack([sample.pred_score for sample in samples]).float().cpu().numpy()
-        labels = None
-        if all('gt_label' in sample for sample in samples):
-            labels = torch.stack([sample.gt_label for sample in samples]).cpu().numpy()
-        multi_label = self.task is MULTI_LABEL
-        draw_classifications(
-            paths, scores, labels, classes, out, multi_label, threshold=threshold, limit=limit
-        )
+            draw_detections(self.samples, classes, out, threshold)
+        else:
+            draw_classifications(self.samples, classes, out, self.task is MULTI_LABEL, threshold)
 
 
 def _count_images(runner: Runner) -> int:

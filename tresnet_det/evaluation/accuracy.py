@@ -109,7 +109,7 @@ def check_not_nan(scores: np.ndarray, data_samples: Sequence[dict] | None = None
         raise InputError(
             f'{image_name(data_samples, row[0])}: its score of class {column[0]} is NaN (NaN in '
             f'{len(set(row.tolist()))} of {len(scores)} images): the weights or the image are '
-            'broken'
+            'corrupt'
         )
 
 

@@ -113,7 +113,7 @@ class CocoTwelveMetric(CocoMetric):
             print_log(f'Results are saved in {osp.dirname(self.outfile_prefix)}', 'current')
             return {}
         if 'segm' in self.metrics and 'masks' not in predictions[0]:
-            raise InputError('The model predicts no segm: leave it out of `metric`.')
+            raise InputError('The model predicts no segm: remove it from `metric`.')
         scores = np.concatenate([p['scores'] for p in predictions])
         boxes = np.concatenate([p['bboxes'].reshape(-1, 4) for p in predictions])
         finite = np.isfinite(scores).all() and np.isfinite(boxes).all()

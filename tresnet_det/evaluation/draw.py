@@ -1,16 +1,18 @@
-"""Draw boxes, masks, names and class scores on images, and put such images on a sheet.
+"""Images with boxes, masks, classes and scores on them, and sheets of such images; by Pillow.
 
-One way of drawing for the frames of a video, the images of a test and the preview of a dataset, by
-Pillow. A frame of 640x480 with ten boxes takes 30 times as long by MMDetection's visualizer, which
-draws through matplotlib; torchvision's functions write names over the image's edge and over each
-other, paint overlapping masks black, and refuse a box whose corners are swapped.
+One way of drawing for the frames of a video, the images of a test and the preview of a dataset. A
+frame of 640x480 with ten boxes takes 30 times as long by MMDetection's visualizer. torchvision's
+functions write names over the image's edge and over each other and refuse a box whose corners are
+swapped. `supervision` takes 2 s to import and brings 110 MB of a video decoder.
 """
 
 import math
-from collections.abc import Sequence
+from collections import Counter
+from collections.abc import Collection, Iterable, Sequence
 from functools import lru_cache
+from itertools import accumulate
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import cv2
 import numpy as np
@@ -19,21 +21,31 @@ from pycocotools import mask as masks_of_coco
 
 from ..datasets.decode import decode_rgb, to_pillow
 from .report import shorten
+from .verdicts import IOU, PREDICTIONS, TRUTH, Verdict, judge_classes, judge_objects
 
 # Okabe and Ito's palette, told apart with every kind of colour vision.
 BLUE, ORANGE, GREEN, YELLOW = '#56B4E9', '#E69F00', '#009E73', '#F0E442'
 PURPLE, RED, DARK_BLUE = '#CC79A7', '#D55E00', '#0072B2'
 COLOURS = (BLUE, ORANGE, GREEN, YELLOW, PURPLE, RED, DARK_BLUE)  # of classes
+VERDICTS = {
+    Verdict.RIGHT: BLUE,
+    Verdict.WRONG: ORANGE,
+    Verdict.MISSED: PURPLE,
+    Verdict.UNKNOWN: '#B8B8B8',
+    Verdict.OTHER: '#D8D8D8',
+    Verdict.PLAIN: BLUE,
+}
 DARK = (GREEN, RED, DARK_BLUE)  # white letters on these, black ones on the others
 
 FILL = 0.45  # share of a mask's colour; the rest is the image's
 SMALLEST = 400  # pixels of the longer side; a smaller image is enlarged, or no text would fit
 SHEET_WIDTH = 2100  # pixels, about the most
 GAP = 12  # pixels between the tiles of a sheet
+MOST_LINES = 12  # beneath one image of a sheet
 
 
 class Line(NamedTuple):
-    """A line of text beneath an image, on a bar as long as the score in [0, 1], if it has one."""
+    """A name at a box, or a line of text beneath an image, with its score in [0, 1], if any."""
 
     text: str
     score: float | None = None
@@ -46,26 +58,15 @@ def class_colour(label: int) -> str:
 
 
 def read_image(path: str | Path) -> np.ndarray:
-    """Read an image file as RGB, ``(H, W, 3)`` of uint8, turned as its EXIF header says.
-
-    Raises:
-        MissingFileError: It does not exist.
-        InputError: It does not decode.
-    """
+    """Read an image file as RGB, ``(H, W, 3)`` of uint8, turned as its EXIF header says."""
     return np.asarray(to_pillow(decode_rgb(path)))
-
-
-def tile_side(image: np.ndarray) -> int:
-    """Return how long the longer side of an image is on a sheet: small ones need less room."""
-    return 288 if max(image.shape[:2]) <= 256 else 500
 
 
 def draw_objects(
     image: np.ndarray,
     boxes: np.ndarray,
-    names: Sequence[str],
-    colours: Sequence[str],
-    masks: Sequence[dict] | None = None,
+    lines: Sequence[Line],
+    masks: Sequence[dict] = (),
     side: int | None = None,
 ) -> np.ndarray:
     """Draw boxes with their names on an image, above the masks where there are any.
@@ -74,9 +75,8 @@ def draw_objects(
         image: ``(H, W, 3)`` of uint8 in RGB; it is not changed.
         boxes: ``(N, 4)``, x1 y1 x2 y2 in the image's pixels, the first on top; one of zeros is
             not drawn, only its mask.
-        names: N texts.
-        colours: N of them, as ``#RRGGBB``.
-        masks: N run-length codes of pycocotools, of the image's size.
+        lines: N of them.
+        masks: N run-length codes of pycocotools, of the image's size, or none.
         side: Pixels of the result's longer side: a larger image is reduced to it, a smaller one
             enlarged by the whole factor that fits. None keeps the image, enlarged by a whole
             factor to about ``SMALLEST`` where it is smaller.
@@ -84,58 +84,56 @@ def draw_objects(
     Returns:
         ``(H', W', 3)`` of uint8 in RGB.
     """
-    canvas, factor = _resize(image, side)
+    canvas = _resize(image, side)
     width = max(2, round(max(canvas.size) / 400))
-    font = _font_for(canvas.size)
-    boxes = np.asarray(boxes, dtype=float).reshape(-1, 4) * factor
-    bottom_up = list(range(len(boxes)))[::-1]
-    if masks is not None:
+    font = _font_for(canvas)
+    if len(masks):
         pixels = np.array(canvas)
-        for n in bottom_up:
-            _paint_mask(pixels, masks[n], colours[n], max(2, width // 2))
+        for mask, line in reversed(list(zip(masks, lines, strict=True))):
+            _paint_mask(pixels, mask, line.colour, max(2, width // 2))
         canvas = Image.fromarray(pixels)
     draw = ImageDraw.Draw(canvas)
-    bottom_up = [n for n in bottom_up if boxes[n].any()]
-    for n in bottom_up:
+    boxes = np.asarray(boxes, dtype=float).reshape(-1, 4) * max(canvas.size) / max(image.shape[:2])
+    top_down = [n for n, box in enumerate(boxes) if box.any()]
+    for n in reversed(top_down):
         x1, y1 = boxes[n, :2]
         x2, y2 = np.maximum(boxes[n, 2:] - 1, boxes[n, :2])  # the last pixel inside
         draw.rectangle((x1 - 1, y1 - 1, x2 + 1, y2 + 1), outline='black', width=width + 2)
-        draw.rectangle((x1, y1, x2, y2), outline=colours[n], width=width)
-    places: dict[int, tuple[float, float, float, float]] = {}
-    for n in reversed(bottom_up):  # the first takes its place first
+        draw.rectangle((x1, y1, x2, y2), outline=lines[n].colour, width=width)
+    names = [line.text + ('' if line.score is None else f' {line.score:.2f}') for line in lines]
+    places: list[tuple[float, float, float, float]] = []
+    for n in top_down:  # the first takes its place first
         size = font.getlength(names[n]) + 4, font.size * 1.25
-        places[n] = _find_place(boxes[n], size, canvas.size, list(places.values()))
-    for n, (x1, y1, x2, y2) in reversed(places.items()):
-        draw.rectangle((x1, y1, x2, y2), fill=colours[n])
-        letters = 'white' if colours[n] in DARK else 'black'
+        places.append(_find_place(boxes[n], size, canvas.size, places))
+    for n, (x1, y1, x2, y2) in reversed(list(zip(top_down, places, strict=True))):
+        draw.rectangle((x1, y1, x2, y2), fill=lines[n].colour)
+        letters = 'white' if lines[n].colour in DARK else 'black'
         draw.text((x1 + 2, (y1 + y2) / 2), names[n], fill=letters, font=font, anchor='lm')
     return np.asarray(canvas)
 
 
-def _resize(image: np.ndarray, side: int | None) -> tuple[Image.Image, float]:
-    """Return the image in the size that ``draw_objects`` describes, and the factor."""
+def _resize(image: np.ndarray, side: int | None) -> Image.Image:
+    """Return the image in the size that ``draw_objects`` describes."""
     canvas = Image.fromarray(np.ascontiguousarray(image))
     longest = max(canvas.size)
     if side is not None and longest > side:
         canvas.thumbnail((side, side), Image.Resampling.LANCZOS)
-        return canvas, max(canvas.size) / longest
+        return canvas
     factor = max(1, round(SMALLEST / longest) if side is None else side // longest)
-    if factor > 1:  # with pixels that can be counted
-        canvas = canvas.resize([size * factor for size in canvas.size], Image.Resampling.NEAREST)
-    return canvas, factor
+    # With pixels that can be counted.
+    return canvas.resize([size * factor for size in canvas.size], Image.Resampling.NEAREST)
 
 
 def _paint_mask(pixels: np.ndarray, code: dict, colour: str, width: int) -> None:
     """Tint a mask's pixels and draw its edge, dark on both sides like a box's."""
-    scale = np.array([pixels.shape[1], pixels.shape[0]] * 2) / np.tile(code['size'][::-1], 2)
-    box = masks_of_coco.toBbox(code).astype(int)
-    if not box[2]:  # a mask without a pixel
+    x, y, w, h = masks_of_coco.toBbox(code).astype(int)
+    if not w:  # a mask without a pixel
         return
-    x, y, w, h = box
+    factor = len(pixels) // code['size'][0]  # images with masks are enlarged, or left as they are
     mask = masks_of_coco.decode(code)[y : y + h, x : x + w]
-    x, y, w, h = np.maximum(np.rint(box * scale), (0, 0, 1, 1)).astype(int).tolist()
-    part = pixels[y : y + h, x : x + w]
-    mask = cv2.resize(mask, part.shape[1::-1], interpolation=cv2.INTER_NEAREST)
+    mask = mask.repeat(factor, 0).repeat(factor, 1)
+    x, y = int(x * factor), int(y * factor)
+    part = pixels[y : y + len(mask), x : x + mask.shape[1]]
     rgb = ImageColor.getrgb(colour)
     tint = cv2.addWeighted(part, 1 - FILL, np.full_like(part, rgb), FILL, 0)
     np.copyto(part, tint, where=mask[..., None] > 0)
@@ -148,18 +146,19 @@ def _find_place(
     box: np.ndarray,
     size: tuple[float, float],
     room: tuple[int, int],
-    taken: list[tuple[float, float, float, float]],
+    taken: Sequence[tuple[float, float, float, float]],
 ) -> tuple[float, float, float, float]:
     """Return where a name stands: at its box, inside the image and on no other name if possible."""
     (x1, y1, x2, y2), (w, h), (width, height) = box, size, room
     lefts, tops = (x1, x2 - w), (y1 - h, y2, y1, y2 - h)
-    inside = [(x, y) for x in lefts for y in tops if 0 <= x <= width - w and 0 <= y <= height - h]
-    clipped = min(max(x1, 0), max(width - w, 0)), min(max(y1 - h, 0), max(height - h, 0))
-    for x, y in [*inside, clipped]:
-        if not any(x < r and x + w > l and y < b and y + h > t for l, t, r, b in taken):  # noqa: E741
-            break
-    else:
-        x, y = [*inside, clipped][0]
+    places = [(x, y) for x in lefts for y in tops if 0 <= x <= width - w and 0 <= y <= height - h]
+    places.append((min(max(x1, 0), max(width - w, 0)), min(max(y1 - h, 0), max(height - h, 0))))
+
+    def covers_another(place: tuple[float, float]) -> bool:
+        x, y = place
+        return any(x < r and x + w > l and y < b and y + h > t for l, t, r, b in taken)  # noqa: E741
+
+    x, y = min(places, key=covers_another)  # the first that covers none
     return x, y, x + w, y + h
 
 
@@ -178,8 +177,8 @@ def draw_classes(
     Returns:
         ``(H', W', 3)`` of uint8 in RGB, the image on top of the text.
     """
-    canvas, _ = _resize(image, side)
-    font = _font_for(canvas.size)
+    canvas = _resize(image, side)
+    font = _font_for(canvas)
     height = round(font.size * 1.5)
     rows = max(1, len(lines) if rows is None else rows)
     width = max(canvas.width, 12 * round(font.size))  # room for a name beneath a narrow image
@@ -191,93 +190,163 @@ def draw_classes(
         shown[rows - 1 :] = [Line(f'and {len(shown) - rows + 1} more')]
     for n, line in enumerate(shown):
         top = canvas.height + height // 4 + n * height
-        _write_line(draw, line, (2, top, width - 3, top + height - 3), font)
+        left, right, bottom, middle = 2, width - 3, top + height - 3, top + (height - 3) / 2
+        end = right
+        if line.score is not None:
+            end -= round(2.4 * font.size)  # of the bar; the score stands right of it
+            filled = left + (end - left) * min(max(line.score, 0), 1)
+            pale = tuple(128 + part // 2 for part in ImageColor.getrgb(line.colour))
+            draw.rectangle((left, top, filled, bottom), fill=pale)
+            draw.rectangle((left, top, end, bottom), outline=line.colour)
+            draw.text((right, middle), f'{line.score:.2f}', fill='black', font=font, anchor='rm')
+        text = shorten(line.text, end - left - font.size / 2, font.getlength)
+        draw.text((left + font.size / 4, middle), text, fill='black', font=font, anchor='lm')
     return np.asarray(sheet)
 
 
-def _write_line(
-    draw: ImageDraw.ImageDraw,
-    line: Line,
-    place: tuple[int, int, int, int],
-    font: ImageFont.FreeTypeFont,
+def draw_detections(
+    samples: Iterable[Any], classes: Sequence[str], out_path: str | Path, score_thr: float = 0.3
 ) -> None:
-    left, top, right, bottom = place
-    middle, end = (top + bottom) / 2, right
-    if line.score is not None:
-        end = right - round(2.4 * font.size)  # of the bar; the score stands right of it
-        filled = left + (end - left) * min(max(line.score, 0), 1)
-        pale = tuple(128 + part // 2 for part in ImageColor.getrgb(line.colour))
-        draw.rectangle((left, top, filled, bottom), fill=pale)
-        draw.rectangle((left, top, end, bottom), outline=line.colour)
-        draw.text((right, middle), f'{line.score:.2f}', fill='black', font=font, anchor='rm')
-    text = shorten(line.text, end - left - font.size / 2, font.getlength)
-    draw.text((left + font.size / 4, middle), text, fill='black', font=font, anchor='lm')
+    """Draw a sheet of a detector's images: ground truth at the left, predictions at the right.
+
+    Args:
+        samples: A ``DetDataSample`` each, with ``img_path``, and ``gt_instances``,
+            ``pred_instances`` or both, whose boxes are in the image's pixels.
+        classes: Name of each label.
+        out_path: The image file to write; its folder is made.
+        score_thr: Predictions with a lower score are not drawn.
+
+    Raises:
+        InputError: An image does not exist or does not decode.
+    """
+    tiles, counts, sides = [], Counter[Verdict](), set[str]()
+    for sample in samples:
+        image = read_image(sample.img_path)
+        panels: list[np.ndarray] = []
+        for what, objects, verdicts in judge_objects(sample, score_thr):
+            sides.add(what)
+            # A right prediction is an object that was found, which counts once.
+            counts.update(v for v in verdicts if what == TRUTH or v is not Verdict.RIGHT)
+            lines = [
+                Line(f'{v.value} {shorten(classes[n])}'.lstrip(), score, VERDICTS[v])
+                for v, n, score in zip(verdicts, objects.labels, objects.scores, strict=True)
+            ]
+            panel = draw_objects(image, objects.boxes.numpy(), lines, side=_side(image))
+            caption = what if panels else f'{Path(sample.img_path).name}: {what}'
+            panels.append(_add_caption(panel, caption))
+        tiles.append(np.hstack(panels))
+    note = f', score {score_thr:g} or more' * (PREDICTIONS in sides)
+    note += f', IoU {IOU:g} or more' * (len(sides) == 2)
+    save_sheet(tiles, out_path, sides, note, counts)
 
 
-def add_caption(image: np.ndarray, text: str) -> np.ndarray:
-    """Write a line above an image ``(H, W, 3)``, shortened to its width."""
+def draw_classifications(
+    samples: Iterable[Any],
+    classes: Sequence[str],
+    out_path: str | Path,
+    multi_label: bool,
+    threshold: float = 0.5,
+) -> None:
+    """Draw a sheet of images with the classes that a classifier gives them.
+
+    Each class has a sign, a score and a bar as long as the score. For single-label data, the top
+    classes stand below the ground truth; with several, the predicted labels and those missed.
+
+    Args:
+        samples: A ``ClsDataSample`` each, with ``img_path``, and ``gt_label``, ``pred_score`` or
+            both.
+        classes: Name of each class.
+        out_path: The image file to write; its folder is made.
+        multi_label: Whether an image has any number of labels.
+        threshold: With ``multi_label``, a label is predicted above it, as in `MultiLabelMetric`.
+
+    Raises:
+        InputError: An image does not exist or does not decode.
+    """
+    tiles, counts, sides = [], Counter[Verdict](), set[str]()
+    for sample in samples:
+        image, label, lines = read_image(sample.img_path), None, []
+        if 'gt_label' in sample:
+            sides.add(TRUTH)
+            label = sample.gt_label.cpu().numpy()
+            lines = [] if multi_label else [Line(f'{TRUTH}: {classes[int(label)]}')]
+        if 'pred_score' in sample:
+            sides.add(PREDICTIONS)
+            scores = sample.pred_score.float().cpu().numpy()
+            judged = judge_classes(scores, label, multi_label, threshold)
+            counts.update(verdict for verdict, _ in (judged if multi_label else judged[:1]))
+            for verdict, n in judged:
+                text = f'{verdict.value} {classes[n]}'.lstrip()
+                lines.append(Line(text, float(scores[n]), VERDICTS[verdict]))
+        tile = draw_classes(image, lines, min(len(lines), MOST_LINES), _side(image))
+        tiles.append(_add_caption(tile, Path(sample.img_path).name))
+    note = f', score above {threshold:g}' * multi_label
+    save_sheet(tiles, out_path, sides, note, counts)
+
+
+def _side(image: np.ndarray) -> int:
+    """Return how long the longer side of an image is on a sheet: small ones need less room."""
+    return 288 if max(image.shape[:2]) <= 256 else 500
+
+
+def _add_caption(image: np.ndarray, text: str) -> np.ndarray:
+    """Write a line above an image, shortened to its width, and leave a gap at its right."""
     font = _font(16)
-    sheet = Image.new('RGB', (image.shape[1], image.shape[0] + round(1.5 * font.size)), 'white')
-    text = shorten(text, sheet.width, font.getlength)
-    ImageDraw.Draw(sheet).text((0, 0.7 * font.size), text, fill='black', font=font, anchor='lm')
-    sheet.paste(Image.fromarray(image), (0, sheet.height - image.shape[0]))
-    return np.asarray(sheet)
-
-
-def join(images: Sequence[np.ndarray], gap: int = GAP // 2) -> np.ndarray:
-    """Put images of one height next to each other."""
-    between = np.full((images[0].shape[0], gap, 3), 255, np.uint8)
-    return np.hstack([part for image in images for part in (between, image)][1:])
+    height, width = image.shape[:2]
+    tile = Image.new('RGB', (width + GAP // 2, height + round(1.5 * font.size)), 'white')
+    tile.paste(Image.fromarray(image), (0, tile.height - height))
+    text = shorten(text, width, font.getlength)
+    ImageDraw.Draw(tile).text((0, 0.7 * font.size), text, fill='black', font=font, anchor='lm')
+    return np.asarray(tile)
 
 
 def save_sheet(
     tiles: Sequence[np.ndarray],
     out_path: str | Path,
-    title: str,
+    sides: Collection[str],
     note: str,
-    legend: Sequence[tuple[str, str]] = (),
+    counts: Counter[Verdict],
 ) -> None:
-    """Write images as a grid below a title, a note and a legend; its folder is made.
+    """Write images as a grid, about half as wide again as high, below a title and a line of counts.
 
     Args:
-        tiles: ``(H, W, 3)`` of uint8 in RGB each; the grid is about half as wide again as high.
-        out_path: The image file to write.
-        title: What the sheet shows.
-        note: A line of smaller letters below it.
-        legend: Colours and what each means.
+        tiles: ``(H, W, 3)`` of uint8 in RGB each.
+        out_path: The image file to write; its folder is made.
+        sides: Which of ``TRUTH`` and ``PREDICTIONS`` is on the images.
+        note: What stands behind the number of images.
+        counts: How often each verdict was given, written in its colour where both sides are there.
     """
-    width, height = (max(tile.shape[axis] for tile in tiles) + GAP for axis in (1, 0))
-    most = max(1, SHEET_WIDTH // width)
-    wished = max(1, round(math.sqrt(1.5 * len(tiles) * height / width)))
-    rows = math.ceil(len(tiles) / min(most, wished))
+    height, width = (max(tile.shape[axis] for tile in tiles) + GAP for axis in (0, 1))
+    target = max(1, round(math.sqrt(1.5 * len(tiles) * height / width)))
+    rows = math.ceil(len(tiles) / min(max(1, SHEET_WIDTH // width), target))
     across = math.ceil(len(tiles) / rows)  # full rows, as far as can be
-    lines = [tiles[n : n + across] for n in range(0, len(tiles), across)]
-    heights = [max(tile.shape[0] for tile in line) + GAP for line in lines]
-
-    heading, text = _font(30, bold=True), _font(20)
-    lengths = [text.getlength(words) + 60 for _, words in legend]
-    size = max(across * width, heading.getlength(title), text.getlength(note), sum(lengths)) + GAP
-    head = 92 + 34 * bool(legend)
-    sheet = Image.new('RGB', (round(size), head + sum(heights)), 'white')
+    words = [(f'{len(tiles)} image{"s" * (len(tiles) > 1)}{note}', 'white')]
+    if len(sides) == 2:
+        words += [
+            (f'{v.value} {counts[v]} {v.name.lower()}', VERDICTS[v])
+            for v in (Verdict.RIGHT, Verdict.WRONG, Verdict.MISSED, Verdict.UNKNOWN)
+            if counts[v] or v in (Verdict.RIGHT, Verdict.WRONG)
+        ]
+    font = _font(20)
+    ends = list(accumulate(font.getlength(text) + 25 for text, _ in words))
+    size = GAP + max(across * width, round(ends[-1])), 96 + rows * height
+    sheet = Image.new('RGB', size, 'white')
     draw = ImageDraw.Draw(sheet)
-    draw.text((GAP, 30), title, fill='black', font=heading, anchor='lm')
-    draw.text((GAP, 66), note, fill='black', font=text, anchor='lm')
-    x: float = GAP
-    for (colour, words), length in zip(legend, lengths, strict=True):
-        draw.rectangle((x, 90, x + 24, 110), fill=colour)
-        draw.text((x + 32, 100), words, fill='black', font=text, anchor='lm')
-        x += length
-    for row, line in enumerate(lines):
-        for column, tile in enumerate(line):
-            place = (GAP + column * width, head + sum(heights[:row]))
-            sheet.paste(Image.fromarray(tile), place)
+    title = ' and '.join(sorted(sides)).capitalize()
+    draw.text((GAP, 30), title, fill='black', font=_font(30, bold=True), anchor='lm')
+    for (text, colour), x in zip(words, (0, *ends), strict=False):
+        draw.rectangle((GAP + x - 5, 56, GAP + x + font.getlength(text) + 5, 82), fill=colour)
+        draw.text((GAP + x, 69), text, fill='black', font=font, anchor='lm')
+    for n, tile in enumerate(tiles):
+        row, column = divmod(n, across)
+        sheet.paste(Image.fromarray(tile), (GAP + column * width, 96 + row * height))
     Path(out_path).parent.mkdir(parents=True, exist_ok=True)
     sheet.save(out_path)
 
 
-def _font_for(size: Sequence[int]) -> ImageFont.FreeTypeFont:
-    """Return the letters that suit an image of these sides."""
-    return _font(min(11 + max(size) // 90, 48))
+def _font_for(canvas: Image.Image) -> ImageFont.FreeTypeFont:
+    """Return the letters that suit an image of this size."""
+    return _font(min(11 + max(canvas.size) // 90, 48))
 
 
 @lru_cache

@@ -1,9 +1,9 @@
 """mAP, precision, recall and F1 of multi-label classification.
 
-The figures of the multi-label literature (ML-GCN, arXiv 1904.03582; ASL, arXiv 2009.14119), as
+The metrics of the multi-label literature (ML-GCN, arXiv 1904.03582; ASL, arXiv 2009.14119), as
 pure functions on arrays, and the metric for MMEngine's Runner. Throughout, scores are
-``(N, classes)``, higher for surer; labels are ``(N, classes)`` with 1 for there, 0 for not there
-and -1 for unknown, which counts neither for nor against anything.
+``(N, classes)``, higher for more likely; labels are ``(N, classes)`` with 1 for present, 0
+for absent and -1 for unknown, which counts neither for nor against anything.
 """
 
 import logging
@@ -45,7 +45,7 @@ def average_precisions(scores: np.ndarray, labels: np.ndarray) -> np.ndarray:
 def best_f1_thresholds(scores: np.ndarray, labels: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """Find the threshold of each class that gives the best F1 on these very images.
 
-    A label is predicted where its score is above the threshold, which lies half-way between two
+    A label is predicted where its score is above the threshold, which is halfway between two
     scores, or just below the lowest, in float32 too; of equally good ones, the highest. By hand:
     scikit-learn's ``precision_recall_curve`` gives no counts, and an F1 of its rounded precision
     and recall would break ties by chance.
@@ -102,13 +102,13 @@ class PrecisionRecall(NamedTuple):
     Attributes:
         precision: Of each class, ``(classes,)``: 0 where it was never predicted.
         recall: Of each class, ``(classes,)``: NaN where it is known to be there in no image.
-        figures: ``CP``, ``CR``, ``CF1``, the means over the classes and the F1 of both means, and
+        metrics: ``CP``, ``CR``, ``CF1``, the means over the classes and the F1 of both means, and
             ``OP``, ``OR``, ``OF1``, of all labels together.
     """
 
     precision: np.ndarray
     recall: np.ndarray
-    figures: dict[str, float]
+    metrics: dict[str, float]
 
 
 def precision_recall(predicted: np.ndarray, labels: np.ndarray) -> PrecisionRecall:
@@ -120,7 +120,7 @@ def precision_recall(predicted: np.ndarray, labels: np.ndarray) -> PrecisionReca
     CP and CR are means over the classes that are known to be there in an image, those of the mAP:
     a recall of others is not defined, and a precision of 0 would say nothing on the model. What is
     predicted of the others counts in OP, and so in OF1. ``CF1 = 2 CP CR / (CP + CR)``, not the mean
-    of F1s. Without anything predicted, or anything there, a figure is 0.
+    of F1s. Without anything predicted, or anything there, a metric is 0.
 
     Args:
         predicted: ``(N, classes)`` of bool.
@@ -137,11 +137,11 @@ def precision_recall(predicted: np.ndarray, labels: np.ndarray) -> PrecisionReca
         'C': (precision[measured].sum() / count, recall[measured].sum() / count),
         'O': (hits.sum() / max(taken.sum(), 1), hits.sum() / max(there.sum(), 1)),
     }
-    figures: dict[str, float] = {}
+    metrics: dict[str, float] = {}
     for kind, (p, r) in pairs.items():
         f1 = 2 * p * r / (p + r) if p + r > 0 else 0.0
-        figures |= {f'{kind}P': float(p), f'{kind}R': float(r), f'{kind}F1': float(f1)}
-    return PrecisionRecall(precision, recall, figures)
+        metrics |= {f'{kind}P': float(p), f'{kind}R': float(r), f'{kind}F1': float(f1)}
+    return PrecisionRecall(precision, recall, metrics)
 
 
 @METRICS.register_module()
@@ -205,7 +205,7 @@ class MultiLabelMetric(BaseMetric):
         self.results += zip(scores, labels.astype(np.int8), strict=True)
 
     def compute_metrics(self, results: list[tuple[np.ndarray, np.ndarray]]) -> dict[str, float]:
-        """Return the 13 figures of all images.
+        """Return the 13 metrics of all images.
 
         Args:
             results: Scores and labels of each, ``(classes,)``.
@@ -226,8 +226,8 @@ class MultiLabelMetric(BaseMetric):
         by_threshold = precision_recall(scores > np.float32(self.threshold), labels)
         by_rank = precision_recall(top_labels(scores), labels)
         self._tabulate(scores, labels, precisions, by_threshold)
-        top3 = {f'{key}_top3': value for key, value in by_rank.figures.items()}
-        return {'mAP': float(np.nanmean(precisions)), **by_threshold.figures, **top3}
+        top3 = {f'{key}_top3': value for key, value in by_rank.metrics.items()}
+        return {'mAP': float(np.nanmean(precisions)), **by_threshold.metrics, **top3}
 
     def _tabulate(
         self,

@@ -1,4 +1,4 @@
-"""Detection results as text for people and as JSON for programs; pure functions."""
+"""COCO's twelve metrics by name, and results as text for people and as JSON for programs."""
 
 import json
 import math
@@ -6,10 +6,12 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from mmdet.registry import METRICS
+
 from ..errors import InputError
 from ..files import write_whole
 
-# COCO's twelve figures in COCO's order: our key, precision or recall, IoU, area, detections.
+# The twelve metrics in COCO's order: our key, precision or recall, IoU, area, detections.
 # Key names follow MMDetection; source: https://cocodataset.org/#detection-eval
 TWELVE = (
     ('mAP', 'AP', '0.50:0.95', 'all', 100),
@@ -45,17 +47,25 @@ def shorten(text: str, longest: float = 32, measure: Callable[[str], float] = le
     return short
 
 
+@METRICS.register_module(name='CocoTwelveMetric')
+def build_coco_metric(**kwargs: Any) -> Any:
+    """Build the metric that gives the twelve; what it needs is imported when it is built."""
+    from .coco_metric import CocoTwelveMetric
+
+    return CocoTwelveMetric(**kwargs)
+
+
 def format_twelve(metrics: Mapping[str, float], iou_type: str = 'bbox', prefix: str = '') -> str:
-    """Text of COCO's twelve figures, one a line, to four decimals.
+    """Text of COCO's twelve metrics, one a line, to four decimals.
 
     Args:
-        metrics: Figures in [0, 1], or -1 where there is no ground truth, by key
+        metrics: Values in [0, 1], or -1 where there is no ground truth, by key
             (``bbox_mAP``, ``bbox_AR@1``, ...; see ``TWELVE``).
         iou_type: ``bbox`` or ``segm``, the first part of the keys.
         prefix: What stands before the keys, as ``coco/`` in what ``runner.test()`` returns.
 
     Returns:
-        Lines without a last newline; a figure that is not in ``metrics`` is shown as ``-``.
+        Lines without a last newline; a metric that is not in ``metrics`` is shown as ``-``.
     """
     lines = [f'COCO {iou_type:<20} IoU        area    detections']
     for key, kind, iou, area, detections in TWELVE:
@@ -69,7 +79,7 @@ def format_twelve(metrics: Mapping[str, float], iou_type: str = 'bbox', prefix: 
 def explain_minus_one(
     metrics: Mapping[str, float], iou_type: str = 'bbox', prefix: str = ''
 ) -> str | None:
-    """One line that says why figures are -1, or None if none is.
+    """One line that says why metrics are -1, or None if none is.
 
     Args:
         metrics: As in :func:`format_twelve`.
@@ -130,12 +140,12 @@ def write_results_json(
     """Write results as JSON, unrounded, whole or not at all.
 
     The file holds ``metrics``, ``per_class`` and the keys of ``extra``. NaN and infinity, which
-    JSON does not have, become null. A reader never sees half a file: it is written beside the
+    JSON does not have, become null. A reader never sees half a file: it is written next to the
     target and renamed.
 
     Args:
         path: The file; an existing one is replaced, a missing folder made.
-        metrics: Figures by name.
+        metrics: Values by name.
         per_class: Rows of the per-class table.
         extra: More top-level keys, such as the config and the checkpoint.
 

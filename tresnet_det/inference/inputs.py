@@ -247,7 +247,7 @@ def _opened(path: str) -> Iterator['cv2.VideoCapture']:
     """OpenCV's reader of a video file."""
     import cv2
 
-    # Keep what OpenCV and FFmpeg say of a broken file out of the one line that names it.
+    # Keep what OpenCV and FFmpeg say of a corrupt file out of the one line that names it.
     os.environ.setdefault('OPENCV_FFMPEG_LOGLEVEL', '-8')
     logs = cv2 if hasattr(cv2, 'setLogLevel') else cv2.utils.logging  # OpenCV 4, OpenCV 5
     level = logs.setLogLevel(0)

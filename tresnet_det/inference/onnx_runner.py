@@ -69,7 +69,7 @@ class OnnxModel:
             providers = [p for p in ('CUDAExecutionProvider', 'CPUExecutionProvider') if p in known]
         try:
             self.session = onnxruntime.InferenceSession(str(path), options, providers)
-        except Exception as error:  # onnxruntime has a type for every kind of broken file
+        except Exception as error:  # onnxruntime has a type for every kind of corrupt file
             reason = ' '.join(str(error).split())
             raise ValueError(f'{path}: onnxruntime cannot read it ({reason})') from error
         stored = self.session.get_modelmeta().custom_metadata_map
@@ -150,7 +150,7 @@ class OnnxModel:
 
         Returns:
             Of a detector ``boxes``, ``(n, 4)``, each ``(x1, y1, x2, y2)`` in the original image's
-            pixels, ``scores`` and ``labels``, ``(n,)``, by falling score; of a classifier
+            pixels, ``scores`` and ``labels``, ``(n,)``, by descending score; of a classifier
             ``logits`` and ``scores``, ``(classes,)``; of a backbone ``stride_4``, ..., feature
             maps ``(C, h, w)``.
         """
@@ -189,7 +189,7 @@ def read_rgb(path: str | PathLike, prefer_opencv: bool) -> np.ndarray:
     try:
         with Image.open(path) as image:
             return np.array(ImageOps.exif_transpose(image).convert('RGB'))
-    except Exception as error:  # Pillow's decoders raise almost anything on a broken file
+    except Exception as error:  # Pillow's decoders raise almost anything on a corrupt file
         raise ValueError(f'{path}: not an image that can be decoded') from error
 
 

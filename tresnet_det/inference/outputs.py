@@ -14,7 +14,7 @@ from pycocotools import mask as masks_of_coco
 
 from ..errors import InputError, MissingFileError
 from ..evaluation import format_table
-from ..evaluation.draw import Line, class_colour, draw_classes, draw_objects
+from ..evaluation.draw import BLUE, Line, class_colour, draw_classes, draw_objects
 from ..evaluation.report import shorten
 from ..files import write_whole
 from .inputs import InputImage, Source, Video
@@ -26,7 +26,7 @@ VIDEO_LINES = 5  # for the labels beneath a frame, whose number changes
 
 
 class Labels(NamedTuple):
-    """What a classifier finds in one image, by falling score.
+    """What a classifier finds in one image, by descending score.
 
     Attributes:
         labels: ``(N,)``, class numbers.
@@ -38,7 +38,7 @@ class Labels(NamedTuple):
 
 
 class Objects(NamedTuple):
-    """What a detector finds in one image, by falling score.
+    """What a detector finds in one image, by descending score.
 
     Attributes:
         labels: ``(N,)``, class numbers.
@@ -283,15 +283,16 @@ class PredictionWriter:
         return Labels(labels, scores[labels])
 
     def _draw(self, image: InputImage, found: Objects | Labels) -> str | None:
-        """Draw an image or a frame, if so wished, and return the file below the folder."""
+        """Draw an image or a frame where asked to, and return the file below the folder."""
         if self.images is None:
             return None
-        names = [self.classes[label] for label in found.labels]
-        lines = [Line(*pair) for pair in zip(names, found.scores.tolist(), strict=True)]
+        columns = found.labels.tolist(), found.scores.tolist()
+        lines = [
+            Line(self.classes[label], score, class_colour(label) if self._detects else BLUE)
+            for label, score in zip(*columns, strict=True)
+        ]
         if isinstance(found, Objects):
-            names = [f'{line.text} {line.score:.2f}' for line in lines]
-            colours = [class_colour(label) for label in found.labels]
-            drawn = draw_objects(image.pixels, found.boxes, names, colours, found.masks)
+            drawn = draw_objects(image.pixels, found.boxes, lines, found.masks or ())
         else:
             rows = VIDEO_LINES if self.task == 'multilabel' else len(lines)
             drawn = draw_classes(image.pixels, lines, rows if image.video else None)

@@ -89,7 +89,7 @@ class Predictor:
 
         Raises:
             MissingFileError: It does not exist.
-            InputError: It is no image, or broken.
+            InputError: It is no image, or corrupt.
         """
         return self._pipeline.read(os.fspath(path))
 

@@ -1,4 +1,4 @@
-"""Block outputs that nothing keeps for backward: computed again from what is kept in any case."""
+"""Less activation memory: block outputs computed again in backward, from what is kept anyway."""
 
 from collections.abc import Callable
 from typing import Any

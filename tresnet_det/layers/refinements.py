@@ -124,7 +124,7 @@ class _BlurPool(Function):
 def _transposed_filter(grad: torch.Tensor, dim: int, length: int) -> torch.Tensor:
     """Apply the transpose of ``[1, 2, 1]`` at stride two with reflected ends, along one side.
 
-    An even pixel is the middle of one output; an odd one lies beside one or two. Sums of slices do
+    An even pixel is the middle of one output; an odd one is next to one or two. Sums of slices do
     this in either layout, ten times as quick on a CPU as a transposed depthwise convolution.
 
     Args:

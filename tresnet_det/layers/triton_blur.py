@@ -135,7 +135,7 @@ def _blur_kernel(
 
 @triton.jit
 def _weight(position, length, blurred_length, SECOND: tl.constexpr):
-    # An even pixel is the middle of one output, an odd one lies beside one or two: the first of
+    # An even pixel is the middle of one output, an odd one is next to one or two: the first of
     # them takes the second pixel twice, as the reflection of the one before the image, and the
     # last takes the last but one twice where there is none after it.
     odd = position % 2

@@ -113,10 +113,10 @@ def aligned(n: int) -> int:
 
 
 class Tiling(NamedTuple):
-    """How a map is cut into programs and tiles, for kernels with figures per channel or plane.
+    """How a map is cut into programs and tiles, for kernels with values per channel or plane.
 
     A program has one block of channels (or of planes, a channel of an image each), loads their
-    figures once and walks over ``chunk`` of the ``steps`` tiles there are of that block.
+    values once and walks over ``chunk`` of the ``steps`` tiles there are of that block.
 
     Attributes:
         last: Whether the layout is channels_last.
@@ -140,7 +140,7 @@ class Tiling(NamedTuple):
 
 
 def tile_channels(images: int, channels: int, pixels: int, last: bool) -> Tiling:
-    """Cut a map whose figures are per channel.
+    """Cut a map whose values are per channel.
 
     In channels_last a block is a tile's width of channels and a tile has ``rows`` pixels of them;
     otherwise a block is one channel and a tile has ``cols`` of its pixels in ``rows`` images.
@@ -158,7 +158,7 @@ def tile_channels(images: int, channels: int, pixels: int, last: bool) -> Tiling
 
 
 def tile_planes(images: int, channels: int, pixels: int, last: bool) -> Tiling:
-    """Cut a map whose figures are per channel and image.
+    """Cut a map whose values are per channel and image.
 
     In channels_last a block is a tile's width of channels of one image and a tile has ``rows``
     pixels of them; otherwise a block is ``rows`` planes and a tile has ``cols`` pixels of each.

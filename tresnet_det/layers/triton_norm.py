@@ -49,7 +49,7 @@ def inplace_abn(
         slope: Slope of the leaky ReLU, above 0.
 
     Raises:
-        ValueError: If the figures are not of ``x``'s channels.
+        ValueError: If the statistics are not of ``x``'s channels.
     """
     if not x.shape[1] == scale.numel() == bias.numel() == running_mean.numel():
         raise ValueError(f'{scale.numel()} channels were expected, got shape {tuple(x.shape)}')

@@ -3,7 +3,7 @@
 Sums are in float32 whatever the map's precision. The variance is taken around a value near the
 mean, the mean of a program's first tile, so that a large mean does not cancel it: relative to its
 own sum of squares a program errs by at most eps times its number of tiles, whatever the values.
-The programs' figures are put together by Chan's parallel formula.
+The programs' statistics are put together by Chan's parallel formula.
 """
 
 import triton
@@ -122,7 +122,7 @@ def statistics_kernel(
     partial_ptr, mean_ptr, invstd_ptr, running_mean_ptr, running_var_ptr, momentum, eps,
     channels, splits, SPLITS: tl.constexpr, COLS: tl.constexpr,
 ):  # fmt: skip
-    # Put the programs' figures together into mean and invstd, (C,); update the running statistics.
+    # Merge the programs' statistics into mean and invstd, (C,); update the running statistics.
     channel = tl.program_id(0) * COLS + tl.arange(0, COLS)
     exists = channel < channels
     size = splits * channels

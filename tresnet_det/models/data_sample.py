@@ -1,4 +1,4 @@
-"""What a data loader hands to a classifier with each image, and what the classifier adds."""
+"""The data sample of a classifier: an image's labels from the loader, and the predicted scores."""
 
 from collections.abc import Sequence
 
@@ -14,7 +14,7 @@ class ClsDataSample(BaseDataElement):
 
     Attributes:
         gt_label: A class number, ``()`` of int64; or, where an image has any number of labels,
-            ``(classes,)`` with 1 for there, 0 for not there and -1 for unknown. A number, a list
+            ``(classes,)`` with 1 for present, 0 for absent and -1 for unknown. A number, a list
             or an array becomes such a tensor.
         pred_score: ``(classes,)`` of float32, in [0, 1]; those of a single-label head sum to 1.
 

@@ -84,7 +84,7 @@ class AsymmetricLoss(nn.Module):
 
         Args:
             logits: ``(N, classes)``, before any sigmoid.
-            labels: ``(N, classes)`` of any type: 1 there, 0 not there, -1 unknown. An unknown one
+            labels: ``(N, classes)`` of any type: 1 present, 0 absent, -1 unknown. An unknown one
                 counts nowhere.
 
         Raises:

@@ -210,7 +210,7 @@ def _read_word_vectors(source: torch.Tensor | str | Path, num_classes: int) -> t
                 source = torch.from_numpy(np.load(path, allow_pickle=False))
             else:
                 source = torch.load(path, map_location='cpu', weights_only=True)
-        except Exception as error:  # a broken file can fail in any way at all
+        except Exception as error:  # a corrupt file can fail in any way at all
             raise InputError(f'{name}: not a .npy array or a tensor of torch.save') from error
         if not isinstance(source, torch.Tensor):
             raise InputError(f'{name}: holds a {type(source).__name__}, not a tensor')

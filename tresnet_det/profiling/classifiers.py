@@ -9,7 +9,7 @@ import torch.nn.functional as F
 from torch import nn
 
 from ..errors import InputError
-from .counts import count_parameters, kept_bytes_per_image, model_multiply_adds
+from .counts import count_parameters, kept_bytes_per_image, model_macs
 from .memory import largest_training_batch, peak_memory
 from .models import NUM_CLASSES, PUBLISHED_TOP1, ModelSpec
 from .settings import Settings, autocast
@@ -113,7 +113,7 @@ def count(spec: ModelSpec, settings: Settings) -> Row:
     model = spec.build()
     model.to(settings.device).to(memory_format=settings.memory_format)
     try:
-        multiply_adds = model_multiply_adds(model, spec.size)
+        macs = model_macs(model, spec.size)
     except (AssertionError, ValueError) as error:  # how models refuse a size
         raise InputError(f'{spec.name} does not take {spec.size} pixels: {error}') from error
     return {
@@ -121,7 +121,7 @@ def count(spec: ModelSpec, settings: Settings) -> Row:
         'size': spec.size,
         'batch_size': settings.batch_size,
         'parameters': count_parameters(model),
-        'multiply_adds': multiply_adds,
+        'macs': macs,
         'kept_bytes_per_image': kept_bytes_per_image(
             model, spec.size, settings.batch_size, settings.precision, settings.channels_last
         ),

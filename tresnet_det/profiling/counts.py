@@ -14,7 +14,7 @@ def count_parameters(model: nn.Module) -> int:
     return sum(p.numel() for p in model.parameters())
 
 
-def count_multiply_adds(forward: Callable[[], object]) -> int:
+def count_macs(forward: Callable[[], object]) -> int:
     """Return the MACs of the convolutions and matrix products in one forward pass.
 
     Elementwise operations, norms and pooling are not counted, as is usual.
@@ -24,10 +24,10 @@ def count_multiply_adds(forward: Callable[[], object]) -> int:
     """
     with FlopCounterMode(display=False) as counter:
         forward()
-    return counter.get_total_flops() // 2  # it counts a multiply-add as two
+    return counter.get_total_flops() // 2  # FLOPs: 1 MAC is 2
 
 
-def model_multiply_adds(model: nn.Module, size: int) -> int:
+def model_macs(model: nn.Module, size: int) -> int:
     """Return the MACs of ``model`` in evaluation mode for one image.
 
     Args:
@@ -36,7 +36,7 @@ def model_multiply_adds(model: nn.Module, size: int) -> int:
     """
     x = torch.rand(1, 3, size, size, device=next(model.parameters()).device)
     with torch.inference_mode():
-        return count_multiply_adds(lambda: model.eval()(x))
+        return count_macs(lambda: model.eval()(x))
 
 
 def kept_bytes(forward: Callable[[], object], own: Iterable[torch.Tensor]) -> int:

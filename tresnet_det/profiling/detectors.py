@@ -22,7 +22,7 @@ from ..engine.building import config_errors
 from ..errors import InputError
 from ..models import TResNet
 from .classifiers import Save, time_rows
-from .counts import count_multiply_adds, count_parameters, kept_bytes
+from .counts import count_macs, count_parameters, kept_bytes
 from .settings import Settings, autocast
 from .timing import Row, Task
 
@@ -120,12 +120,12 @@ class DetectorRun:
     def counts(self) -> Row:
         """Return parameters, MACs and the bytes kept, all of the whole detector."""
         self.infers.eval()
-        multiply_adds = count_multiply_adds(self.infer) // self.settings.batch_size
+        macs = count_macs(self.infer) // self.settings.batch_size
         self.model.train()
         own = [*self.model.parameters(), *self.model.buffers()]
         return {
             'parameters': count_parameters(self.model),
-            'multiply_adds': multiply_adds,
+            'macs': macs,
             'kept_bytes_per_image': kept_bytes(self._losses, own) / self.settings.batch_size,
         }
 

@@ -18,7 +18,7 @@ COLUMNS = (
     Column('pixels', 'size'),
     Column('published top-1', 'published_top1', unit=' %'),
     Column('params M', 'parameters', 1e6),
-    Column('GMACs', 'multiply_adds', 1e9),
+    Column('GMACs', 'macs', 1e9),
     Column('kept MiB/img', 'kept_bytes_per_image', MIB),
     Column('ratio', 'kept_ratio'),
     Column('peak MiB', 'peak_bytes', MIB),

@@ -41,6 +41,7 @@ from .timing import Row
 
 BACKWARD_SHARE = 2 / 3
 BUCKET_BYTES = 25 * 2**20
+GIB = 2**30
 # Share of memory for what is not counted: gradients of activations, cuDNN's work space, fragments.
 # Peaks on a CPU were 7 to 18 % above what is counted (benchmarks/models_cpu.csv).
 WORKSPACE = 0.2
@@ -110,11 +111,7 @@ class Cluster:
     in_node: Link
     between_nodes: Link  # of a whole node with the others: its GPUs share it
     gpus_per_node: int = 8
-    overlap: float = 0.5  # share of the backward pass that hides communication
-
-    def __post_init__(self) -> None:
-        if not 0 <= self.overlap <= 1:
-            raise InputError(f'an overlap of {self.overlap:g}: give a share from 0 to 1')
+    overlap: float = 0.5  # share of the backward pass that hides communication, in [0, 1]
 
     def nodes(self, gpus: int) -> int:
         """Return how many nodes so many GPUs fill.
@@ -122,8 +119,6 @@ class Cluster:
         Raises:
             InputError: If the last node would not be full.
         """
-        if gpus < 1 or self.gpus_per_node < 1:
-            raise InputError(f'{min(gpus, self.gpus_per_node)} GPUs cannot train: give 1 or more')
         if gpus > self.gpus_per_node and gpus % self.gpus_per_node:
             raise InputError(
                 f'{gpus} GPUs do not fill nodes of {self.gpus_per_node}: give a multiple, '
@@ -132,21 +127,17 @@ class Cluster:
         return max(1, gpus // self.gpus_per_node)
 
     def all_reduce_seconds(self, size: float, gpus: int, messages: int = 1) -> float:
-        """Return the time of summing ``size`` bytes over all GPUs."""
-        nodes = self.nodes(gpus)
-        inside = ring_seconds(size, gpus // nodes, self.in_node, messages)
-        return inside + ring_seconds(size, nodes, self.between_nodes, messages)
-
-
-def ring_seconds(size: float, members: int, link: Link, messages: int = 1) -> float:
-    """Return the time of a ring all-reduce of ``size`` bytes, sent in so many messages."""
-    hops = 2 * (members - 1)
-    return hops / members * size / link.bandwidth + hops * link.latency * messages
+        """Return the time of summing ``size`` bytes over all GPUs, sent in so many messages."""
+        nodes, seconds = self.nodes(gpus), 0.0
+        for members, link in ((gpus // nodes, self.in_node), (nodes, self.between_nodes)):
+            hops = 2 * (members - 1)  # of a ring
+            seconds += hops / members * size / link.bandwidth + hops * link.latency * messages
+        return seconds
 
 
 @dataclass(frozen=True)
 class Training:
-    """What a config says of its training; see :func:`read_training`."""
+    """What a config states of its training; see :func:`read_training`."""
 
     images: int  # per epoch
     epochs: int
@@ -218,8 +209,6 @@ def plan(
     Raises:
         InputError: So many GPUs cannot be, or leave no image for some.
     """
-    if not 0 < speed < math.inf:
-        raise InputError(f'{speed:g} images/s: give a speed above 0')
     nodes = cluster.nodes(gpus)
     batch = int(min(training.batch_size, (max_global_batch or math.inf) // gpus))
     steps = training.steps_per_epoch(gpus, batch) if batch else 0
@@ -256,8 +245,17 @@ def plan(
     return row if price is None else row | {'cost': hours * gpus * price}
 
 
-def warnings(training: Training, rows: Sequence[Row]) -> list[str]:
-    """Return what to think of before these plans are carried out, a line each."""
+def warnings(
+    training: Training, model: Footprint, rows: Sequence[Row], memory: float | None = None
+) -> list[str]:
+    """Return what to think of before these plans are carried out, a line each.
+
+    Args:
+        training: What is trained.
+        model: Its size.
+        rows: Of :func:`plan`.
+        memory: Bytes of a GPU.
+    """
     found = []
     base = training.base_batch_size or math.inf
     grown = next((row for row in rows if row['global_batch'] > TRUSTED_GROWTH * base), None)
@@ -268,14 +266,18 @@ def warnings(training: Training, rows: Sequence[Row]) -> list[str]:
             f'a linearly scaled learning rate is not trusted beyond {TRUSTED_GROWTH} times: '
             f'--max-global-batch {TRUSTED_GROWTH * base}'
         )
-
     needed = max(row['cores'] / row['gpus'] for row in rows)
     if needed > training.workers:
         found.append(
             f'a GPU needs {needed:.1f} cores for loading, and the config starts '
             f'{training.workers} workers for it: raise train_dataloader.num_workers'
         )
-    return found
+    return found + [
+        f'on {row["gpus"]} GPUs, {row["memory_bytes"] / GIB:.1f} GiB do not fit into '
+        f'{memory / GIB:g}: the largest batch is {model.largest_batch(memory, row["gpus"] > 1)}'
+        for row in rows
+        if memory is not None and row['memory_bytes'] > memory
+    ]
 
 
 def read_training(
@@ -303,20 +305,16 @@ def read_training(
     if known is None and images is None:
         raise InputError("the size of the config's dataset is unknown: give --num-images N")
     count, file_bytes = known or DATASETS['instances_train2017', False]
-    count = count if images is None else images
-    file_bytes = file_bytes if image_kb is None else 1000 * image_kb
-    if min(count, file_bytes) <= 0:
-        raise InputError(f'{count} images of {file_bytes:g} bytes: give more than 0')
     scaling = cfg.get('auto_scale_lr') or {}
     return Training(
-        images=count,
+        images=images or count,
         epochs=epochs,
         batch_size=loader['batch_size'],
         drop_last=loader.get('drop_last', False),
         lr=cfg.optim_wrapper.optimizer.lr,
         base_batch_size=scaling.get('base_batch_size') if scaling.get('enable') else None,
         workers=loader.get('num_workers', 0),
-        file_bytes=file_bytes,
+        file_bytes=1000 * image_kb if image_kb else file_bytes,
         images_per_core=IMAGES_PER_CORE[find_task(cfg).name],
     )
 

@@ -2,7 +2,9 @@
 
 A reader turns a `Source` into a `Split` and adds what is wrong to `Findings`: collected for
 ``check_data.py``, and the first error raised for a training (``Findings(strict=True)``), so both
-say the same. :mod:`~tresnet_det.readers.data` is the way in; a new layout is a module with a
-``read_*`` function, a line in its table and a way to recognise it in
-:mod:`~tresnet_det.readers.layouts`.
+say the same. :mod:`~tresnet_det.readers.data` is the way in, :mod:`~tresnet_det.readers.report`
+that of the check, which looks at all pixels, too. A new layout is a module with a ``read_*``
+function, a line in the table of ``data`` and a way to recognise it in
+:mod:`~tresnet_det.readers.layouts`. From below: ``findings``, ``split``, ``files``, the readers,
+``layouts``, ``data``, ``config`` and ``report``.
 """

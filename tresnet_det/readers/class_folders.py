@@ -6,7 +6,7 @@ import os
 from ..errors import InputError, MissingFileError
 from .csv import label_split
 from .files import SUFFIXES, inner_folders, walk
-from .findings import Add, Findings, find_unknown, suggest
+from .findings import Add, Findings, suggest
 from .split import Source, Split
 
 READ = tuple(suffix for suffix in SUFFIXES if suffix != '.gif')  # as torchvision
@@ -25,7 +25,7 @@ def read_class_folders(source: Source, findings: Findings) -> Split:
     Raises:
         InputError: There is none.
     """
-    root, add = source.folder, findings.about(source.name, source.folder)
+    root, add = source.folder, source.about(findings)
     try:
         found = inner_folders(root)
     except FileNotFoundError:
@@ -38,7 +38,7 @@ def read_class_folders(source: Source, findings: Findings) -> Split:
             'name, or name a label file by ann_file'
         )
     classes = source.classes or tuple(found)
-    add('unknown-class', find_unknown(root, found, classes, source.known_by))
+    add('unknown-class', source.find_unknown(found))
     lost = [name for name in classes if name not in set(found)]
     add('missing-class', lost, lambda name: f'{name!r}: {suggest(name, found)}', len(classes))
     add('folder-no-class', [name for name in found if name not in set(classes)])

@@ -15,7 +15,7 @@ import numpy as np
 
 from ..errors import InputError, few, shown
 from .files import read_bytes
-from .findings import Add, Findings, compare_categories, find_unknown, is_text
+from .findings import Add, Findings, compare_categories, is_text
 from .split import NO_CLASS, Boxes, Source, Split
 
 UNKNOWN = -2  # in place of a class number, or of a row
@@ -36,7 +36,7 @@ def read_coco(source: Source, findings: Findings) -> Split | None:
     Raises:
         InputError: It does not exist, or is none.
     """
-    file, add = source.ann_file, findings.about(source.name, source.ann_file)
+    file, add = source.ann_file, source.about(findings)
     content = read_json(file)
     if source.optional and isinstance(content, dict) and not content.get('annotations'):
         add('left-out', [f'{file} is skipped: it has no annotations'])
@@ -47,7 +47,7 @@ def read_coco(source: Source, findings: Findings) -> Split | None:
     names = list(dict.fromkeys(c['name'] for c in categories))
     classes = tuple(names) if source.classes is None else source.classes
     if source.classes is not None:
-        add('unknown-class', find_unknown(file, names, classes, source.known_by))
+        add('unknown-class', source.find_unknown(names))
         compare_categories(names, classes, source.detection, add)
     number = {name: i for i, name in enumerate(classes)}
     label_of = {c['id']: number.get(c['name'], NO_CLASS) for c in categories}

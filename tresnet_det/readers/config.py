@@ -3,19 +3,18 @@
 import os
 import re
 from collections import Counter
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from functools import partial
 from pathlib import Path
-from typing import Any
 
 from mmengine.dist import is_main_process
 
 from ..errors import InputError, MissingFileError, few
 from .data import read_data
 from .files import not_found, read_lines
-from .findings import Findings, Named, check_num_classes, compare_classes
-from .layouts import check_training, find_layout, layout_sources, role_of
-from .split import Source
+from .findings import Findings, Named, compare_classes
+from .layouts import check_training, find_layout, layout_sources
+from .split import Source, role_of
 
 FILE_KINDS = {'.json': 'coco', '.csv': 'csv', '.txt': 'list'}
 WRAPPERS = ('RepeatDataset', 'ClassBalancedDataset', 'MultiImageMixDataset', 'ConcatDataset')
@@ -83,8 +82,7 @@ def check_classification(datasets: Mapping[str, Mapping], num_classes: int | Non
         sources = find_config_sources(cfg, name, name == 'train', findings)
         file = sources[0].ann_file if sources else str(cfg['type'])
         named.append((name, file, classes))
-        check_num_classes(named[-1:], num_classes, findings)
-        compare_classes(named[-1:], named[0], findings)
+        compare_classes(named[-1:], named[0], num_classes, findings)
 
 
 def find_config_sources(
@@ -149,7 +147,8 @@ def _config_source(cfg: Mapping, source: Callable[..., Source]) -> Source | None
     # The images of LVIS have a coco_url in place of a file_name.
     if not is_known or kind.startswith('LVIS'):
         return None
-    classes = _detection_classes(cfg, found.METAINFO)
+    own = {'classes': found.METAINFO.get('classes')}
+    classes = resolve_classes(cfg.get('metainfo')) or resolve_classes(own)
     if issubclass(found, XMLDataset):
         place = Path(root, prefix.get('sub_data_root', ''))
         return source(
@@ -243,12 +242,6 @@ def resolve_classes(metainfo: Mapping | None) -> tuple[str, ...] | None:
     if twice:
         raise InputError(f'metainfo.classes names {few(twice)} more than once')
     return tuple(classes)
-
-
-def _detection_classes(cfg: Mapping, metainfo: Mapping[str, Any]) -> Sequence[str] | None:
-    """Return the classes of a dataset of MMDetection, whose own are in ``metainfo``."""
-    classes = resolve_classes(cfg.get('metainfo'))
-    return classes or resolve_classes({'classes': metainfo.get('classes')})
 
 
 def _absolute(root: str, path: str) -> Path:

@@ -35,7 +35,7 @@ def read_csv(source: Source, findings: Findings) -> Split:
     Raises:
         InputError: The file does not exist, or is none.
     """
-    file, add = source.ann_file, findings.about(source.name, source.ann_file)
+    file, add = source.ann_file, source.about(findings)
     header, rows = _read_table(file)
 
     def count(row: tuple[int, list[str]]) -> str:
@@ -88,7 +88,7 @@ def read_list(source: Source, findings: Findings) -> Split:
     Raises:
         InputError: The file does not exist, or is none.
     """
-    file, add = source.ann_file, findings.about(source.name, source.ann_file)
+    file, add = source.ann_file, source.about(findings)
     lines = read_lines(file)
     if not any(map(str.strip, lines)):
         raise InputError(f'{file}: the label list is empty: write "NAME LABEL" on each line')

@@ -1,27 +1,29 @@
-"""The way in: read the splits of a dataset, with every check that a training makes.
+"""The ways in: read the splits of a dataset, with every check that a training makes.
 
-``check_data.py`` collects what is wrong, a training raises the first error: both call `read_data`.
-What else is to be checked of annotations and the headers of images belongs here or in the readers;
-checks that read whole images, or compare them, belong in :mod:`tresnet_det.inspection`.
+``check_data.py`` collects what is wrong, a training raises the first error: `read_data` serves
+both. `read_strictly` is for a dataset that a config names, `prepare_splits` for ``--data FOLDER``:
+what has to be written for a config, COCO's JSON or lists of labels, appears in a folder of the
+caller's, nothing in the data's. Checks that need pixels are in :mod:`tresnet_det.readers.report`.
 """
 
-import functools
+import hashlib
+import json
 import os
-import re
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import replace
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 import numpy as np
 
-from ..errors import InputError, MissingFileError, shown
+from ..errors import InputError, MissingFileError
+from ..files import replacing
 from .class_folders import read_class_folders
-from .coco import read_coco
+from .coco import read_coco, read_json
 from .csv import read_csv, read_list
-from .files import child_folders, list_folder, not_found
-from .findings import Add, Findings, check_num_classes, compare_classes
-from .layouts import role_of
-from .split import NO_CLASS, Source, Split, check_boxes
+from .files import locate, not_found
+from .findings import Findings, compare_classes
+from .layouts import OF_TASK, Layout, check_training, layout_sources
+from .split import ORIGINS, ROLES, Source, Split, check_boxes, to_coco, to_labels
 from .voc import read_voc
 from .yolo import read_yolo
 
@@ -34,8 +36,9 @@ READERS: Mapping[str, Callable[[Source, Findings], Split | None]] = {
     'folders': read_class_folders,
 }
 ONE_LABEL = ('list', 'folders')  # kinds of single-label sources
-DEPTH = 3  # folders below the data's own in which images are looked for
-SAMPLE = 100  # names by which the folder of images is found
+SHARE = 0.1  # of the training images that are held out
+SEED = 0
+NAMES = {'train': 'train_without_val', 'val': 'val_of_train'}  # of the files that hold the parts
 
 
 def read_data(
@@ -54,28 +57,25 @@ def read_data(
     Raises:
         InputError: The findings are strict, and there is an error.
     """
-    splits = []
-    for split in _locate(
-        _drop_group(_share_voc_classes(_read(sources, findings)), findings), findings
-    ):
-        if split.boxes is None:
-            splits.append(replace(split, usable=split.labels >= 0))
-        else:
-            splits.append(check_boxes(split, findings))
+    splits = [
+        replace(split, usable=split.labels >= 0)
+        if split.boxes is None
+        else check_boxes(split, findings)
+        for split in locate(_agree_on_classes(_read(sources, findings), findings), findings)
+    ]
     _check_usable(splits, findings)
-    named = [(s.name, s.source.ann_file, s.classes) for s in splits if s.source.needs_truth]
-    check_num_classes(named, num_classes, findings)
+    wanting = [split for split in splits if split.source.needs_truth]
+    named = [(split.name, split.source.ann_file, split.classes) for split in wanting]
     first = next(((s.name, '', s.classes) for s in splits if s.source.training), None)
-    compare_classes(named, first, findings)
-    for split in splits:
-        add = findings.about(split.name, split.source.ann_file)
-        if not split.source.needs_truth or findings.has(split.name, 'nothing-to-learn'):
+    compare_classes(named, first, num_classes, findings)
+    for split in wanting:
+        add = split.about(findings)
+        if findings.has(split.name, 'nothing-to-learn'):
             continue
         if split.source.own and split.source.kind in ONE_LABEL and len(split.classes) == 1:
             add('single-class', [repr(split.classes[0])])
         silent = ~split.annotated if split.lacking is None else ~split.annotated & ~split.lacking
-        rows = silent.nonzero()[0]
-        add('no-annotation', rows, split.files.__getitem__, len(split.files))
+        add('no-annotation', silent.nonzero()[0], split.files.__getitem__, len(split.files))
     return splits
 
 
@@ -89,130 +89,66 @@ def read_strictly(source: Source) -> tuple[Split, list[str]]:
         InputError: There is an error in it.
     """
     findings = Findings(strict=True)
-    split = _read_one(source, findings)
-    assert split is not None  # or it would have been raised why
-    return _locate([split], findings)[0], findings.warnings()
+    (split,) = locate(_read([source], findings), findings)
+    return split, findings.warnings()
 
 
 def _read(sources: Sequence[Source], findings: Findings) -> list[Split]:
+    """Return the splits that can be read; that others cannot is a finding."""
     splits: list[Split] = []
-    classes = None  # of the first split of your own data, which the others have to follow
     for source in sources:
-        if source.own and source.kind not in ('voc', 'yolo') and source.classes is None and classes:
-            known_by = 'the training data' if source.kind == 'folders' else ''
-            source = replace(source, classes=classes, known_by=known_by)
-        split = _read_one(source, findings)
-        if split is not None:
-            splits.append(split)
-            classes = classes or split.classes
+        kind = source.kind
+        # The classes of your own data are those of its first split.
+        if source.own and kind not in ORIGINS and source.classes is None and splits:
+            known_by = 'the training data' if kind == 'folders' else ''
+            source = replace(source, classes=splits[0].classes or None, known_by=known_by)
+        try:
+            split = READERS[kind](source, findings)
+        except InputError as error:
+            if findings.strict and findings.has_error(source.name):  # the finding itself
+                raise
+            add = source.about(findings)
+            if not isinstance(error, MissingFileError):
+                add('unreadable-annotations', [error])
+            elif kind == 'folders':
+                add('missing-folder', [not_found('image folder', source.ann_file)])
+            else:
+                add('missing-file', [not_found('annotation file', source.ann_file)])
+        else:
+            splits += [split] if split else []
     return splits
 
 
-def _read_one(source: Source, findings: Findings) -> Split | None:
-    """Read one split; None where it cannot be read, which is a finding then."""
-    try:
-        return READERS[source.kind](source, findings)
-    except InputError as error:
-        if findings.strict and findings.has_error(source.name):  # the finding itself
-            raise
-        if isinstance(error, MissingFileError):
-            what = 'image folder' if source.kind == 'folders' else 'annotation file'
-            code = 'missing-folder' if source.kind == 'folders' else 'missing-file'
-            findings.add(source.name, source.ann_file, code, [not_found(what, source.ann_file)])
-        else:
-            findings.add(source.name, source.ann_file, 'unreadable-annotations', [error])
-    return None
+def _agree_on_classes(splits: list[Split], findings: Findings) -> list[Split]:
+    """Give the splits of your own data one list of classes.
 
-
-def _share_voc_classes(splits: list[Split]) -> list[Split]:
-    """Number VOC's classes by the names in all splits."""
+    VOC's are the names in all of them. Of COCO's, the category that groups the others is skipped
+    where no object is of it.
+    """
     own = [s for s in splits if s.source.kind == 'voc' and s.source.classes is None]
     classes = tuple(sorted({name for split in own for name in split.classes}))
-    return [_renumber(split, classes) if split in own else split for split in splits]
-
-
-def _drop_group(splits: list[Split], findings: Findings) -> list[Split]:
-    """Leave out a category that groups the others, where no object is of it."""
-    own = [s for s in splits if s.source.own and s.source.kind == 'coco']
-    group = own[0].group if own else None
-    if group is None or any(
-        group in s.classes and (s.labels == s.classes.index(group)).any() for s in own
-    ):
-        return splits
-    text = f'the category {group!r} groups the others and has no boxes: skipped'
-    findings.add(own[0].name, own[0].source.ann_file, 'left-out', [text])
-    classes = tuple(name for name in own[0].classes if name != group)
-    return [_renumber(split, classes) if split in own else split for split in splits]
-
-
-def _renumber(split: Split, classes: tuple[str, ...]) -> Split:
-    number = {name: i for i, name in enumerate(classes)}
-    new = [number.get(name, NO_CLASS) for name in split.classes]
-    return replace(split, classes=classes, labels=np.array([*new, NO_CLASS])[split.labels])
-
-
-def _locate(splits: Sequence[Split], findings: Findings) -> list[Split]:
-    """Find which images exist, by listing each folder once, not asking for every file."""
-    listed: dict[str, set[str]] = {}
-    located = []
-    for split in splits:
-        found = np.ones(len(split.files), bool)
-        if split.source.kind != 'folders':  # listed already
-            add = findings.about(split.name, split.source.ann_file)
-            split = replace(split, folder=_find_folder(split, add))
-            if not split.folder.is_dir():
-                add('missing-folder', [not_found('image folder', split.folder)])
-            if findings.has(split.name, 'missing-folder', 'images-not-found'):
-                located.append(replace(split, found=~found))
-                continue
-            pairs = [os.path.split(file) for file in split.files]
-            for part in {part for part, _ in pairs}:
-                place = os.path.join(split.folder, part)
-                if place not in listed:
-                    try:
-                        listed[place] = list_folder(place)
-                    except InputError as error:
-                        listed[place] = set()
-                        add('missing-folder', [error])
-            there = {part: listed[os.path.join(split.folder, part)] for part, _ in pairs}
-            found = np.array([name in there[part] for part, name in pairs], bool)
-            lost = np.flatnonzero(~found).tolist()
-            add('missing-image', lost, _lost_namer(split, there), len(pairs))
-        located.append(replace(split, found=found))
-    return located
-
-
-def _lost_namer(split: Split, there: Mapping[str, set[str]]) -> Callable[[int], str]:
-    """Return what names a lost image, and the file whose name differs by case alone.
-
-    Args:
-        split: Whose image it is.
-        there: The files in each folder that its images name.
-    """
-
-    @functools.cache
-    def by_small_letters(folder: str) -> dict[str, str]:
-        return {name.casefold(): name for name in there[folder]}
-
-    def describe(row: int) -> str:
-        folder, name = os.path.split(split.files[row])
-        close = by_small_letters(folder).get(name.casefold())
-        return split.files[row] + (f' (there is {close})' if close else '')
-
-    return describe
+    if not own:
+        own = [s for s in splits if s.source.kind == 'coco' and s.source.own]
+        group = own[0].group if own else None
+        in_use = [group in s.classes and (s.labels == s.classes.index(group)).any() for s in own]
+        if group is None or any(in_use):
+            return splits
+        text = f'the category {group!r} groups the others and has no boxes: skipped'
+        own[0].about(findings)('left-out', [text])
+        classes = tuple(name for name in own[0].classes if name != group)
+    return [split.renumber(classes) if split in own else split for split in splits]
 
 
 def _check_usable(splits: Sequence[Split], findings: Findings) -> None:
     """Check that there is something to learn, and to measure on; a part of several may lack it."""
     training = [split for split in splits if split.source.training]
-    groups = [training] + [[split] for split in splits if not split.source.training]
-    for group in groups:
+    for group in [training] + [[split] for split in splits if not split.source.training]:
         wanting = [split for split in group if split.source.needs_truth]
         if not wanting or any(split.usable.any() for split in group):
             continue
         if not any(findings.has_error(split.name) for split in group):
-            file = wanting[0].source.ann_file
-            findings.add(wanting[0].name, file, 'nothing-to-learn', [nothing_usable(file)])
+            text = nothing_usable(wanting[0].source.ann_file)
+            wanting[0].about(findings)('nothing-to-learn', [text])
 
 
 def nothing_usable(file: object) -> str:
@@ -220,65 +156,190 @@ def nothing_usable(file: object) -> str:
     return f'{file}: no image has a usable box or label of the classes, nothing to learn or measure'
 
 
-def find_images(root: Path, names: Sequence[str], ann_file: Path, role: str) -> Path:
-    """Find the folder that the image files of an annotation file are relative to.
+@dataclass(frozen=True)
+class ReadySplit:
+    """A split as a config names it.
 
-    Where several folders have them (as where each split counts from 1), it is the one next to the
-    file, or with the file's name, or with a name of the role.
+    Attributes:
+        ann_file: COCO's JSON, a CSV or a list of labels; None for class folders.
+        folder: Of the images.
+        images: How many.
+        objects: Boxes, or labels of images.
+        empty: Images without any.
+        written: Whether ``ann_file`` was made here.
+    """
+
+    ann_file: Path | None
+    folder: Path
+    images: int
+    objects: int
+    empty: int
+    written: bool = False
+
+
+@dataclass(frozen=True)
+class OwnData:
+    """Data ready to be trained on.
+
+    Attributes:
+        layout: As it was recognised.
+        classes: Names in the order of the labels.
+        splits: By ``train``, ``val`` and ``test``; those that exist.
+        notes: What was decided, skipped or doubtful, a line each.
+        has_masks: Whether its objects have outlines, not only boxes.
+        unit: What its objects are called.
+    """
+
+    layout: Layout
+    classes: tuple[str, ...]
+    splits: dict[str, ReadySplit]
+    notes: list[str] = field(default_factory=list)
+    has_masks: bool = False
+    unit: str = 'labels'
+
+
+def prepare_splits(
+    layout: Layout,
+    task: str,
+    out_dir: str | os.PathLike,
+    classes: Sequence[str] | None = None,
+    testing: bool = False,
+) -> OwnData:
+    """Make the splits of a layout ready for a config: converted where they must be.
+
+    Where there is none to validate on, a tenth of the training images becomes it, see
+    :func:`choose_held_out`: of the images with boxes and of those without, of those
+    with a label, or of each class where an image has one.
 
     Args:
-        root: Folder of the data.
-        names: As the file has them, at least one.
-        ann_file: The file.
-        role: ``'train'``, ``'val'`` or ``'test'``.
+        layout: Of :func:`find_layout`.
+        task: As there.
+        out_dir: Gets what has to be written; made only where that is anything.
+        classes: Names in the order of the labels, such as a checkpoint's; the data must have no
+            others. None takes the data's own: COCO's in their order, but for the empty category by
+            which Roboflow names a project; YOLO's by number; VOC's and others' by name.
+        testing: Whether only what is measured on matters: the test split, or else the validation.
 
     Raises:
-        MissingFileError: No folder has any of them.
-        InputError: Several have them, and nothing tells which are meant.
+        InputError: The first error in the data, or the classes do not fit.
     """
-    sample = names[:: max(1, len(names) // SAMPLE)]
-    counts = {
-        folder: sum(os.path.isfile(folder / name) for name in sample)
-        for folder in _walk_down(root, DEPTH)
-    }
-    most = max(counts.values())
-    if not most:
-        raise MissingFileError(
-            f'{ann_file}: names images such as {shown(names[0])}, and no folder below {root} has '
-            'them: put them there, under the names that it gives'
+    findings = Findings(strict=True)
+    if not (testing and layout.splits):
+        check_training(layout, findings)
+    roles = [role for role in ROLES if role in layout.splits]
+    if testing and classes:
+        roles = [role for role in roles if role != 'train'] or roles
+    sources = layout_sources(layout, roles, task)
+    if classes:
+        known = tuple(classes)
+        sources = [replace(s, classes=known, known_by='the checkpoint') for s in sources]
+    read = {split.name: split for split in read_data(sources, findings)}
+    first = next(iter(read.values()))
+    notes = [f.message for f in findings if f.code == 'left-out']
+    parts, rows = dict(read), dict[str, np.ndarray]()  # what is held out, by images
+    if 'train' in read and 'val' not in read:
+        train, val = _divide(layout, read['train'], task)
+        notes.append(
+            f'no validation split: {len(val)} of the {len(train) + len(val)} training images are '
+            f'held out for it (a tenth, by the SHA-256 of {SEED}/NAME) and not trained on'
         )
-    split = re.sub('^instances_', '', ann_file.stem)
+        parts |= {'val': read['train']}
+        rows = {'train': train, 'val': val}
+    if task == 'detection' or layout.kind in ORIGINS:  # datasets of labels warn themselves
+        notes += findings.warnings()
+    ids = number_images(read.values())
+    splits = {}
+    for role in filter(parts.__contains__, ROLES):
+        split = parts[role]
+        chosen = rows.get(role, np.arange(len(split.files)))
+        file = split.source.ann_file if layout.kind in ('coco', 'csv') else None
+        written = role in rows or layout.kind in ORIGINS
+        if written:
+            stem = NAMES[role] if role in rows else role
+            file = _write(split, chosen, Path(out_dir, stem), ids)
+        pairs = np.column_stack([split.rows, split.labels])[np.isin(split.rows, chosen)]
+        count = len(pairs) if task == 'detection' else len(np.unique(pairs, axis=0))
+        empty = len(chosen) - len(np.unique(pairs[:, 0]))
+        splits[role] = ReadySplit(file, split.folder, len(chosen), count, empty, written)
+    unit = 'boxes' if task == 'detection' else 'labels'
+    return OwnData(layout, first.classes, splits, [*layout.notes, *notes], first.has_masks, unit)
 
-    def rank(folder: Path) -> tuple[bool, bool, bool, int]:
-        parts = folder.relative_to(root).parts
-        named = split in parts or role in map(role_of, parts)
-        return folder == ann_file.parent, split in parts, named, counts[folder]
 
-    # A folder of the right name may lack some images, which the data's checks then tell.
-    able = [folder for folder, count in counts.items() if count >= most / 2]
-    best = max(map(rank, able))
-    chosen = [folder for folder in able if rank(folder) == best]
-    if len(chosen) > 1:
+def number_images(splits: Iterable[Split]) -> dict[str, int]:
+    """Return a number for each image by its path, the same in all splits."""
+    paths = {split.path(row) for split in splits for row in range(len(split.files))}
+    return {path: number for number, path in enumerate(sorted(paths), 1)}
+
+
+def _divide(layout: Layout, split: Split, task: str) -> tuple[np.ndarray, np.ndarray]:
+    """Return which images are trained on, and which are held out."""
+    rows, labels = np.arange(len(split.files)), split.single_labels()
+    filled = np.isin(rows, split.rows[split.labels >= 0] if split.boxes is None else split.rows)
+    if layout.kind == 'folders' and task == 'classification':
+        groups = [np.flatnonzero(labels == label) for label in range(len(split.classes))]
+        for name, group in zip(split.classes, groups, strict=True):
+            if len(group) < 2:
+                raise InputError(
+                    f'{split.folder / name}: its one image cannot be both for training and '
+                    'validation: add images, or a val/ folder'
+                )
+    elif filled.sum() < 2:
         raise InputError(
-            f'{ann_file}: {chosen[0]} and {chosen[1]} both have images of its names: move one '
-            'away, or give the right one a name of the split'
+            f'{layout.root}: {filled.sum()} image with boxes or labels is too few to hold one out '
+            'to validate on: add images, or a validation split'
         )
-    return chosen[0]
+    else:
+        groups = [rows[filled]]
+        # Of those without, a tenth too where these are boxes, and that is an image.
+        if layout.kind in OF_TASK['detection'] and (~filled).sum() * SHARE >= 1:
+            groups.append(rows[~filled])
+    files = split.files
+    val = [group[sorted(choose_held_out([files[row] for row in group]))] for group in groups]
+    held_out = np.sort(np.concatenate(val))
+    return np.setdiff1d(rows, held_out), held_out
 
 
-def _find_folder(split: Split, add: Add) -> Path:
-    """Return the folder of a split's images: where none has them, the one that they lie below."""
-    source = split.source
-    if source.search and split.files:
-        try:
-            return find_images(source.folder, split.files, source.ann_file, source.role)
-        except InputError as error:
-            add('images-not-found', [error])
-    return split.folder
+def choose_held_out(names: Sequence[str]) -> set[int]:
+    """Return which of the images are held out: a tenth of them, at least one.
+
+    It is those whose names come first by the SHA-256 of ``0/NAME``: the same in every run and on
+    every machine, and little changed by images that are added.
+    """
+
+    def key(index: int) -> bytes:
+        return hashlib.sha256(os.fsencode(f'{SEED}/{names[index]}')).digest()
+
+    count = min(len(names), max(1, round(len(names) * SHARE)))
+    return set(sorted(range(len(names)), key=key)[:count])
 
 
-def _walk_down(root: Path, depth: int) -> Iterator[Path]:
-    yield root
-    if depth:
-        for child in child_folders(root):
-            yield from _walk_down(child, depth - 1)
+def _write(split: Split, chosen: np.ndarray, stem: Path, ids: Mapping[str, int]) -> Path:
+    """Write some images of a split, as COCO's JSON or as labels; return the file."""
+    if split.source.kind not in OF_TASK['detection']:
+        target = stem.with_name(stem.name + ('.csv' if split.source.several else '.txt'))
+        write_text(target, to_labels(split, chosen))
+        return target
+    if split.source.kind == 'coco':  # all of it, also what a split does not hold
+        content = read_json(split.source.ann_file)
+        content['images'] = [content['images'][row] for row in chosen]
+        kept = {image['id'] for image in content['images']}
+        content['annotations'] = [a for a in content['annotations'] if a['image_id'] in kept]
+    else:
+        content = to_coco(split, chosen, ids)
+    target = stem.with_name(f'instances_{stem.name}.json')
+    write_text(target, json.dumps(content, separators=(',', ':')))
+    return target
+
+
+def write_text(path: Path, text: str) -> None:
+    """Write a file, whole or not at all; several processes may write the same at once.
+
+    Raises:
+        InputError: It cannot be written.
+    """
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with replacing(path) as temporary:
+            temporary.write_text(text, encoding='utf-8', errors='surrogateescape')
+    except OSError as error:
+        raise InputError(f'{path} cannot be written: {error.strerror or error}') from error

@@ -3,15 +3,15 @@
 import os
 import re
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TypeVar
 
 from ..errors import InputError, MissingFileError, few
 from .files import SUFFIXES, child_folders, read_lines
 from .findings import Findings
-from .split import Source, YoloData
-from .voc import check_layout
+from .split import ROLES, Source, YoloData, role_of
+from .voc import check_layout, find_lists
 from .yolo import has_labels, number_names, read_data_yaml
 
 KINDS = {
@@ -45,14 +45,6 @@ COCO_PATTERNS = (
 )
 COCO_WORDS = (b'"annotations"', b'"image_id"')
 ENDS = 1 << 20  # bytes at the start and the end of a file
-ROLES = ('train', 'val', 'test')
-# In this order: test-dev is a test, and trainval is no train.
-ROLE_WORDS = {
-    'test': ('test', 'testing'),
-    'trainval': ('trainval',),
-    'val': ('val', 'valid', 'validation', 'minival', 'dev', 'eval'),
-    'train': ('train', 'training'),
-}
 
 T = TypeVar('T')
 
@@ -68,18 +60,21 @@ class Layout:
             images, a CSV or a folder with class folders; YOLO's first place of images.
         sign: The file or folder that it was recognised by.
         notes: What was passed over, a line each.
-        yolo: YOLO's data; with the kind ``'yolo'`` alone.
-        faults: Why it cannot be trained on, though it was recognised: names of classes or paths of
-            YOLO's that are wrong or not found.
+        yolo: YOLO's data, with the faults that keep it from being trained on; of the kind
+            ``'yolo'`` alone.
     """
 
     kind: str
     root: Path
     splits: dict[str, Path]
     sign: Path
-    notes: tuple[str, ...] = ()
+    notes: list[str] = field(default_factory=list)
     yolo: YoloData | None = None
-    faults: tuple[InputError, ...] = ()
+
+    @property
+    def faults(self) -> list[InputError]:
+        """Why it cannot be trained on, though it was recognised."""
+        return self.yolo.faults if self.yolo else []
 
 
 def find_layout(path: str | os.PathLike, task: str | None, strict: bool = True) -> Layout:
@@ -99,7 +94,7 @@ def find_layout(path: str | os.PathLike, task: str | None, strict: bool = True) 
     root = Path(os.path.abspath(path))
     tasks = ('detection', 'multilabel') if task is None else (task,)
     if root.is_file() and root.suffix in ('.yaml', '.yml') and 'yolo' in OF_TASK[tasks[0]]:
-        found = [_yolo_layout(root.parent, *read_data_yaml(root))]
+        found = [_yolo_layout(root.parent, read_data_yaml(root))]
     elif root.is_dir():
         # in it (BCCD/), or in that (VOCdevkit/VOC2012/)
         found = next(filter(None, (_search(root, each, 2) for each in tasks)), [])
@@ -191,18 +186,27 @@ def _recognise(root: Path, task: str) -> Layout | None:
 
 def _find_coco(root: Path) -> Layout | None:
     for pattern in COCO_PATTERNS:
-        files = [
-            file
-            for file in sorted(root.glob(pattern))
-            if not OTHER_JSON.match(file.name) and (pattern in COCO_NAMES or _looks_like_coco(file))
-        ]
-        if files:
-            # Of */annotations.json, the folder has the name.
-            deep = pattern.startswith('*/')
-            parts = [(file.parent.name if deep else file.stem, file) for file in files]
-            splits, notes = assign_roles(parts, root)
-            return Layout('coco', root, splits, files[0], tuple(notes))
+        sure = pattern in COCO_NAMES
+        files = [f for f in sorted(root.glob(pattern)) if not OTHER_JSON.match(f.name)]
+        found = _of_files('coco', root, [f for f in files if sure or _looks_like_coco(f)])
+        if found:
+            return found
     return None
+
+
+def _find_csv(root: Path) -> Layout | None:
+    files = sorted((*root.glob('*.csv'), *root.glob('annotations/*.csv')))
+    return _of_files('csv', root, files or sorted(root.glob('*/_classes.csv')))
+
+
+def _of_files(kind: str, root: Path, files: Sequence[Path]) -> Layout | None:
+    """Return the layout with a file for each split; where they have one name, by their folders."""
+    if not files:
+        return None
+    deep = files[0].parent not in (root, root / 'annotations')
+    parts = [(file.parent.name if deep else file.stem, file) for file in files]
+    splits, notes = assign_roles(parts, root)
+    return Layout(kind, root, splits, files[0], notes)
 
 
 def _looks_like_coco(file: Path) -> bool:
@@ -222,19 +226,12 @@ def _find_voc(root: Path) -> Layout | None:
     ):
         return None
     check_layout(root)
-    parts = []
-    for file in sorted(lists.glob('*.txt')):
-        rows = [row.split() for row in read_lines(file) if row.strip()]
-        if rows and all(len(row) == 1 for row in rows):  # others are lists of one class
-            parts.append((file.stem, file))
-    if not parts:
-        raise InputError(f'{lists}: has no list of images, such as train.txt')
-    splits, notes = assign_roles(parts, lists)
+    splits, notes = assign_roles([(file.stem, file) for file in find_lists(lists)], lists)
     if 'test' in splits:  # VOC's own test images have come without annotations
         names = ' '.join(read_lines(splits['test'])).split()
         if not any(os.path.isfile(folder / f'{name}.xml') for name in names):
             notes.append(f'{splits.pop("test")} is skipped: its images have no annotations')
-    return Layout('voc', root, splits, folder, tuple(notes))
+    return Layout('voc', root, splits, folder, notes)
 
 
 def _find_yolo(root: Path) -> Layout | None:
@@ -242,7 +239,7 @@ def _find_yolo(root: Path) -> Layout | None:
     if len(yamls) > 1:
         raise InputError(f'{root}: has {few(f.name for f in yamls)}: name one of these files')
     if yamls:
-        return _yolo_layout(root, *read_data_yaml(yamls[0]))
+        return _yolo_layout(root, read_data_yaml(yamls[0]))
     places = [(f.name, f) for f in child_folders(root / 'images') if role_of(f.name)]
     places = places or [
         (f.name, f / 'images')
@@ -258,50 +255,33 @@ def _find_yolo(root: Path) -> Layout | None:
     splits, notes = assign_roles(places, root)
     homes = [root, *folders, *(root / 'labels' / name for name, _ in places)]
     file = next((home / 'classes.txt' for home in homes if (home / 'classes.txt').is_file()), None)
-    names, faults = _read_classes(root, file)
-    by_role = {role: (place,) for role, place in splits.items()}
-    return _yolo_layout(root, YoloData(file or root, names, by_role, tuple(notes)), faults)
-
-
-def _read_classes(root: Path, file: Path | None) -> tuple[tuple[str, ...], list[InputError]]:
-    """Return the names in a ``classes.txt``, and what is wrong with them."""
+    data = YoloData(file or root, (), {role: (p,) for role, p in splits.items()}, notes)
     if file is None:
         text = (
             f'{root}: has images and labels as YOLO does, and nothing that names the classes: '
             'write classes.txt, a name on each line, or a data.yaml'
         )
-        return (), [MissingFileError(text)]
+        data.faults.append(MissingFileError(text))
+        return _yolo_layout(root, data)
     names = tuple(line.strip() for line in read_lines(file) if line.strip())
     if not names or len(set(names)) < len(names):
-        return number_names(len(names)), [
-            InputError(f'{file}: must have a name on each line, each once')
-        ]
-    return names, []
+        names = number_names(len(names))
+        data.faults.append(InputError(f'{file}: must have a name on each line, each once'))
+    return _yolo_layout(root, replace(data, names=names))
 
 
-def _yolo_layout(root: Path, data: YoloData, faults: Sequence[InputError]) -> Layout:
-    splits, notes = dict(data.splits), list(data.notes)
+def _yolo_layout(root: Path, data: YoloData) -> Layout:
+    splits = {role: places[0] for role, places in data.splits.items()}
     if 'test' in splits and not has_labels(data, 'test'):
         del splits['test']
-        notes.append('test is skipped: its images have no label files')
-    first = {role: places[0] for role, places in splits.items()}
-    return Layout('yolo', root, first, data.source, tuple(notes), data, tuple(faults))
+        data.notes.append('test is skipped: its images have no label files')
+    return Layout('yolo', root, splits, data.source, data.notes, data)
 
 
 def _has_names(file: Path) -> bool:
     """Whether a YAML file names classes, or has the place for it: a model's has no ``train``."""
     keys = set(re.findall(rb'^["\']?(names|nc|train)["\']?\s*:', file.read_bytes(), re.MULTILINE))
     return b'names' in keys or keys == {b'nc', b'train'}
-
-
-def _find_csv(root: Path) -> Layout | None:
-    files = sorted((*root.glob('*.csv'), *root.glob('annotations/*.csv')))
-    parts = [(file.stem, file) for file in files]
-    parts = parts or [(f.parent.name, f) for f in sorted(root.glob('*/_classes.csv'))]
-    if not parts:
-        return None
-    splits, notes = assign_roles(parts, root)
-    return Layout('csv', root, splits, parts[0][1], tuple(notes))
 
 
 def _find_class_folders(root: Path) -> Layout | None:
@@ -316,7 +296,7 @@ def _find_class_folders(root: Path) -> Layout | None:
             for child in named
             if child not in known and _has_images(child)
         ]
-        return Layout('folders', root, splits, parts[0][1], tuple(notes))
+        return Layout('folders', root, splits, parts[0][1], notes)
     # Not train/ and val/ with the images of all classes in them.
     if any(_has_images(child) for child in children if child not in named):
         return Layout('folders', root, {'train': root}, root)
@@ -332,18 +312,6 @@ def _has_images(folder: Path) -> bool:
         return False
     with os.scandir(folder) as entries:
         return any(entry.name.lower().endswith(SUFFIXES) for entry in entries)
-
-
-def role_of(name: str) -> str | None:
-    """Return what a part of data is for by its name, such as ``instances_val2017``.
-
-    Returns:
-        A key of `ROLE_WORDS`; None where the name says nothing.
-    """
-    words = set(re.split('[^a-z]+', name.lower()))
-    if words & {*ROLE_WORDS['val']} and words & {*ROLE_WORDS['train']}:
-        return 'trainval'
-    return next((role for role, known in ROLE_WORDS.items() if words & {*known}), None)
 
 
 def assign_roles(parts: Sequence[tuple[str, T]], where: Path) -> tuple[dict[str, T], list[str]]:

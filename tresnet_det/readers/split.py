@@ -1,14 +1,20 @@
-"""A split of a dataset: where it is (`Source`), what was read of it (`Split`), and its boxes."""
+"""A split of a dataset: where it is (`Source`), what was read of it (`Split`), how it is written.
 
+And the checks of its boxes: whether they are within their images, and whether they can be pixels.
+"""
+
+import csv
+import io
 import os
+import re
 from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
-from ..errors import InputError
-from .files import image_size
+from ..errors import InputError, few
 from .findings import Add, Findings
 
 # Pixels that a box may pass the border by: COCO's own boxes do by rounding, VOC's are whole.
@@ -16,6 +22,27 @@ SLACK = {'coco': 1.0, 'yolo': 0.5, 'voc': 0.0}
 FEWEST = 10  # boxes from which on their form can be judged
 CROSSING = 0.3  # share of corners read as sizes that pass the border; of good boxes none does
 NO_CLASS = -1  # in place of a class number
+ORIGINS = {'voc': 'Pascal VOC', 'yolo': 'YOLO'}  # of what is converted
+ROLES = ('train', 'val', 'test')
+# In this order: test-dev is a test, and trainval is no train.
+ROLE_WORDS = {
+    'test': ('test', 'testing'),
+    'trainval': ('trainval',),
+    'val': ('val', 'valid', 'validation', 'minival', 'dev', 'eval'),
+    'train': ('train', 'training'),
+}
+
+
+def role_of(name: str) -> str | None:
+    """Return what a part of data is for by its name, such as ``instances_val2017``.
+
+    Returns:
+        A key of `ROLE_WORDS`; None where the name says nothing.
+    """
+    words = set(re.split('[^a-z]+', name.lower()))
+    if words & {*ROLE_WORDS['val']} and words & {*ROLE_WORDS['train']}:
+        return 'trainval'
+    return next((role for role, known in ROLE_WORDS.items() if words & {*known}), None)
 
 
 @dataclass(frozen=True)
@@ -28,12 +55,14 @@ class YoloData:
         splits: Of ``train``, ``val`` and ``test`` those that exist, each as folders of
             images or text files that list them.
         notes: What was passed over, a line each.
+        faults: What is wrong: names that cannot be used, paths that are not found.
     """
 
     source: Path
     names: tuple[str, ...]
-    splits: Mapping[str, tuple[Path, ...]]
-    notes: tuple[str, ...] = ()
+    splits: dict[str, tuple[Path, ...]]
+    notes: list[str] = field(default_factory=list)
+    faults: list[InputError] = field(default_factory=list)
 
 
 @dataclass(frozen=True)
@@ -77,6 +106,18 @@ class Source:
     xml_folder: Path | None = None
     yolo: YoloData | None = None
     optional: bool = False
+
+    def about(self, findings: Findings) -> Add:
+        """Return what adds a finding about this split."""
+        return findings.about(self.name, self.ann_file)
+
+    def find_unknown(self, names: Sequence[str]) -> list[str]:
+        """Return a line where some names are none of the classes, and only these may occur."""
+        unknown = [name for name in names if name not in set(self.classes or names)]
+        if not self.known_by or not unknown:
+            return []
+        text = f'which {self.known_by} does not know; it knows {few(self.classes or ())}'
+        return [f'{self.ann_file}: has the classes {few(unknown)}, {text}']
 
 
 @dataclass
@@ -149,6 +190,10 @@ class Split:
         """Its source's."""
         return self.source.name
 
+    def about(self, findings: Findings) -> Add:
+        """Return what adds a finding about this split."""
+        return self.source.about(findings)
+
     def path(self, row: int) -> str:
         """Return an image's file."""
         return os.path.join(self.folder, self.files[row])
@@ -162,6 +207,12 @@ class Split:
             name_object=lambda i: self.name_object(kept[i]),
             boxes=self.boxes and self.boxes.take(kept),
         )
+
+    def renumber(self, classes: tuple[str, ...]) -> 'Split':
+        """Return the split with other classes, by their names."""
+        number = {name: i for i, name in enumerate(classes)}
+        new = [number.get(name, NO_CLASS) for name in self.classes]
+        return replace(self, classes=classes, labels=np.array([*new, NO_CLASS])[self.labels])
 
     def class_counts(self) -> np.ndarray:
         """Return how many objects each class has, ``(classes,)``."""
@@ -185,28 +236,6 @@ class Split:
         return labels
 
 
-def read_sizes(folder: Path, files: Sequence[str], add: Add) -> tuple[np.ndarray, list[int]]:
-    """Read the headers of images.
-
-    Args:
-        folder: Of the images.
-        files: ``N`` images, relative to it.
-        add: Gets those that are none.
-
-    Returns:
-        ``(N, 2)``, width and height, NaN where there is no image; and which files are none.
-    """
-    sizes, unreadable = np.full((len(files), 2), np.nan), []
-    for i, file in enumerate(files):
-        try:
-            sizes[i] = image_size(folder / file)
-        except InputError:
-            if os.path.lexists(folder / file):  # one that is missing is a finding of its own
-                unreadable.append(i)
-    add('undecodable-image', unreadable, files.__getitem__, len(files))
-    return sizes, unreadable
-
-
 def check_boxes(split: Split, findings: Findings) -> Split:
     """Compare boxes with their images.
 
@@ -221,8 +250,7 @@ def check_boxes(split: Split, findings: Findings) -> Split:
     boxes = split.boxes
     assert boxes is not None  # of this kind of split
     xywh, total = boxes.xywh, len(boxes.xywh)
-    add = findings.about(split.name, split.source.ann_file)
-    sides, slack = split.sizes[split.rows], SLACK[split.source.kind]
+    add, sides, slack = split.about(findings), split.sizes[split.rows], SLACK[split.source.kind]
     start, extent = xywh[:, :2], xywh[:, 2:]
     inside = np.minimum(start + extent, sides) - np.maximum(start, 0)
     flat = (extent < 1).any(1) | (boxes.areas <= 0)
@@ -274,3 +302,71 @@ def find_duplicates(split: Split, boxes: Boxes) -> np.ndarray:
     again = np.ones(len(keys), bool)
     again[np.unique(keys, axis=0, return_index=True)[1]] = False
     return again & ~boxes.ignored
+
+
+def compare_sizes(file: str, stated: Sequence[float], real: Sequence[float]) -> str:
+    """Say that an image has another size than its annotation states: two widths and heights."""
+    (width, height), (w, h) = stated, real
+    return f'{file}: annotated {width:g} x {height:g}, it is {w:g} x {h:g}'
+
+
+def to_coco(split: Split, chosen: np.ndarray, ids: Mapping[str, int]) -> dict[str, Any]:
+    """Return boxes as the content of a COCO instances file.
+
+    Args:
+        split: With boxes that lie within their images.
+        chosen: Which of its images.
+        ids: Of the images, by their path: an image has one in all splits.
+    """
+    boxes, kind = split.boxes, split.source.kind
+    assert boxes is not None  # of this kind of split
+    image_ids = [ids[split.path(row)] for row in range(len(split.files))]
+    sizes = split.sizes.astype(int).tolist()
+    kept = np.flatnonzero(np.isin(split.rows, chosen)).tolist()
+    numbers = np.column_stack([boxes.xywh, boxes.areas]).tolist()
+    numbers = [[int(v) if v.is_integer() else v for v in row] for row in numbers]
+    name = split.source.ann_file.stem if kind == 'voc' else split.name
+    return {
+        'info': {'description': f'Converted from {ORIGINS[kind]}, split {name}'},
+        'images': [
+            dict(id=image_ids[i], file_name=split.files[i], width=sizes[i][0], height=sizes[i][1])
+            for i in chosen.tolist()
+        ],
+        'annotations': [
+            dict(
+                id=number,  # from 1: COCO's API takes 0 for "not found"
+                image_id=image_ids[split.rows[i]],
+                category_id=int(split.labels[i]) + 1,
+                bbox=numbers[i][:4],
+                area=numbers[i][4],
+                iscrowd=int(boxes.ignored[i]),
+            )
+            for number, i in enumerate(kept, 1)
+        ],
+        'categories': [dict(id=i, name=name) for i, name in enumerate(split.classes, 1)],
+    }
+
+
+def to_labels(split: Split, chosen: np.ndarray) -> str:
+    """Return the labels of some images as a CSV file, or as a list where each has one.
+
+    Raises:
+        InputError: A list cannot have these names of classes.
+    """
+    files, classes = [split.files[row] for row in chosen], split.classes
+    if split.source.several:
+        text = io.StringIO()
+        writer = csv.writer(text, lineterminator='\n')
+        writer.writerow(['file', *classes])
+        writer.writerows([n, *row] for n, row in zip(files, split.matrix()[chosen], strict=True))
+        return text.getvalue()
+    # Numbers, or names where a number would be taken for one.
+    by_name = any(name.isdecimal() for name in classes)
+    if by_name and any(len(name.split()) > 1 for name in classes):
+        raise InputError(
+            f'{split.folder}: class folders with numbers for names and others with spaces '
+            'cannot be told apart: rename them, or make a val/ folder'
+        )
+    labels = split.single_labels()[chosen].tolist()
+    pairs = zip(files, [classes[i] if by_name else i for i in labels], strict=True)
+    return ''.join(f'{file} {label}\n' for file, label in pairs)

@@ -10,9 +10,9 @@ from xml.etree.ElementTree import Element
 import numpy as np
 
 from ..errors import InputError, MissingFileError, shown
-from .files import list_folder, read_bytes, read_lines
-from .findings import Findings, find_unknown
-from .split import NO_CLASS, Boxes, Source, Split, read_sizes
+from .files import list_folder, read_bytes, read_lines, read_sizes
+from .findings import Findings
+from .split import Boxes, Source, Split, compare_sizes
 
 SIDES = ('xmin', 'ymin', 'xmax', 'ymax')
 LONGEST = 250  # bytes of a name, without its ending; file systems take 255 with it
@@ -37,7 +37,7 @@ def read_voc(source: Source, findings: Findings) -> Split:
     Raises:
         InputError: The list does not exist, or is none.
     """
-    add = findings.about(source.name, source.ann_file)
+    add = source.about(findings)
     listed = [row.split() for row in read_lines(source.ann_file) if row.strip()]
     if not listed:
         raise InputError(f'{source.ann_file}: is empty: write a name of an image on each line')
@@ -53,9 +53,10 @@ def read_voc(source: Source, findings: Findings) -> Split:
         images.setdefault(os.path.splitext(file)[0], []).append(file)
     files: list[str] = []
     said: list[tuple[float, float]] = []  # sizes
-    objects: list[tuple] = []
+    objects: list[tuple] = []  # image, where, class, corners, whether it is difficult
+    filled: set[int] = set()  # images with any object, good or bad
     named: set[str] = set()
-    lost, broken = [], []
+    lost, broken, bad = [], [], []
     for name in dict.fromkeys(names):
         candidates = images.get(name) or [f'{name}.jpg']
         named |= set(candidates)
@@ -69,7 +70,14 @@ def read_voc(source: Source, findings: Findings) -> Split:
         except InputError as error:
             broken.append(f'{xml}: {error}' if xml.name not in str(error) else error)
             continue
-        objects += [(len(files), xml.name, *found) for found in _read_objects(root)]
+        for number, element in enumerate(root.iter('object'), 1):
+            filled.add(len(files))
+            label = (element.findtext('name') or '').strip()
+            where = f'{xml.name} object {number} ({label or "without name"})'
+            try:
+                objects.append((len(files), where, *_read_object(element, label)))
+            except InputError as error:
+                bad.append(f'{where}: {error}')
         stated = (root.findtext('filename') or '').strip()
         files.append(stated if stated in candidates else candidates[0])
         said.append(size)
@@ -80,47 +88,36 @@ def read_voc(source: Source, findings: Findings) -> Split:
     differs = (annotated != sizes).any(1) & ~np.isnan(annotated + sizes).any(1)
 
     def compare(i: int) -> str:
-        (width, height), (w, h) = said[i], sizes[i]
-        return f'{files[i]}: annotated {width:g} x {height:g}, it is {w:g} x {h:g}'
+        return compare_sizes(files[i], said[i], sizes[i])
 
     add('size-differs', differs.nonzero()[0], compare, len(files))
+    add('bad-object', bad, total=len(objects) + len(bad))
 
-    rows, xmls, numbers, found, edges, difficult, faults = map(
-        list, zip(*objects, strict=True) if objects else [[]] * 7
-    )
-    wheres = [
-        f'{xml} object {number} ({name or "without name"})'
-        for xml, number, name in zip(xmls, numbers, found, strict=True)
-    ]
-    bad = np.array([bool(fault) for fault in faults], bool)
-    add('bad-object', bad.nonzero()[0], lambda i: f'{wheres[i]}: {faults[i]}', len(objects))
-    own = tuple(sorted({name for name in found if name}))
+    columns = zip(*objects, strict=True) if objects else [[]] * 5
+    rows, wheres, labels, edges, difficult = map(list, columns)
+    own = tuple(sorted(set(labels)))
     classes = source.classes or own
-    add('unknown-class', find_unknown(source.ann_file, own, classes, source.known_by))
-    number = {name: i for i, name in enumerate(classes)}
-    labels = np.array([number.get(name, NO_CLASS) for name in found], np.int64)
-    no_class = ~bad & (labels == NO_CLASS)
-    add('category-no-class', no_class.nonzero()[0], lambda i: wheres[i], len(objects))
+    add('unknown-class', source.find_unknown(own))
+    no_class = [i for i, label in enumerate(labels) if label not in classes]
+    add('category-no-class', no_class, wheres.__getitem__, len(objects) + len(bad))
     corners = np.array(edges, np.float64).reshape(-1, 4)
     xywh = np.hstack([corners[:, :2] - 1, corners[:, 2:] - corners[:, :2] + 1])
     click = (corners[:, 2:] <= corners[:, :2]).any(1)
-    boxes = Boxes(xywh, np.where(click, 0, xywh[:, 2:].prod(1)), np.array(difficult, bool))
-    at = np.array(rows, np.int64)
     split = Split(
         source,
         source.folder,
-        classes,
+        own,
         files,
-        at,
-        labels,
+        np.array(rows, np.int64),
+        np.array([own.index(label) for label in labels], np.int64),
         wheres.__getitem__,
-        np.bincount(at, minlength=len(files)) > 0,
+        np.isin(np.arange(len(files)), list(filled)),
         sizes,
         named,
-        boxes=boxes,
+        boxes=Boxes(xywh, np.where(click, 0, xywh[:, 2:].prod(1)), np.array(difficult, bool)),
         unreadable=unreadable,
     )
-    return split.take((~bad).nonzero()[0])
+    return split.renumber(classes)
 
 
 def check_layout(voc_root: Path) -> None:
@@ -135,6 +132,22 @@ def check_layout(voc_root: Path) -> None:
         inner = sorted(found.parent for found in voc_root.glob('*/Annotations'))
         hint = f'; did you mean {inner[0]}?' if inner else ', as Pascal VOC is laid out'
         raise MissingFileError(f'{voc_root}: has no folder {part}{hint}')
+
+
+def find_lists(folder: Path) -> list[Path]:
+    """Return VOC's lists of images in ``ImageSets/Main``, without those of one class.
+
+    Raises:
+        InputError: There is none.
+    """
+    files = []
+    for file in sorted(folder.glob('*.txt')):
+        rows = [row.split() for row in read_lines(file) if row.strip()]
+        if rows and all(len(row) == 1 for row in rows):  # lists of one class have two columns
+            files.append(file)
+    if not files:
+        raise InputError(f'{folder}: has no list of images, such as train.txt')
+    return files
 
 
 def _is_name(name: str) -> bool:
@@ -185,16 +198,13 @@ def _read_number(element: Element, path: str) -> float:
     return value
 
 
-def _read_objects(root: Element) -> list[tuple]:
-    """Return of each object its number, name, corners, whether it is difficult, and its fault."""
-    objects = []
-    for number, element in enumerate(root.iter('object'), 1):
-        name = (element.findtext('name') or '').strip()
-        difficult = element.findtext('difficult', '0').strip() not in ('', '0')
-        corners, fault = [math.nan] * 4, '' if name else '<name> is empty or missing'
-        try:
-            corners = [_read_number(element, f'bndbox/{side}') for side in SIDES]
-        except InputError as error:
-            fault = fault or str(error)
-        objects.append((number, name, corners, difficult, fault))
-    return objects
+def _read_object(element: Element, name: str) -> tuple[str, list[float], bool]:
+    """Return an object's name, corners, and whether it is difficult.
+
+    Raises:
+        InputError: It lacks a name or a corner.
+    """
+    if not name:
+        raise InputError('<name> is empty or missing')
+    corners = [_read_number(element, f'bndbox/{side}') for side in SIDES]
+    return name, corners, element.findtext('difficult', '0').strip() not in ('', '0')

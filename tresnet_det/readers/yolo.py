@@ -8,16 +8,15 @@ import math
 import os
 from collections import defaultdict
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass, field
 from pathlib import Path
 
 import numpy as np
 import yaml
 
 from ..errors import InputError, MissingFileError, few, shown
-from .files import SUFFIXES, read_lines, read_text, walk
-from .findings import Add, Findings, find_unknown, is_text
-from .split import NO_CLASS, Boxes, Source, Split, YoloData, read_sizes
+from .files import SUFFIXES, read_lines, read_sizes, read_text, walk
+from .findings import Add, Findings, is_text
+from .split import Boxes, Source, Split, YoloData
 
 SPLIT_KEYS = {'train': ('train',), 'val': ('val', 'validation', 'valid'), 'test': ('test',)}
 LONGEST_NUMBER = 10**18  # in place of a name
@@ -28,18 +27,6 @@ FRACTION_SLACK = 0.01  # beyond 0 to 1: what rounding explains
 PIXELS = 2.0  # from there on a number cannot be meant as a fraction
 
 Box = tuple[float, float, float, float]
-
-
-@dataclass
-class _Objects:
-    """The good rows of label files, and by kind the bad ones."""
-
-    rows: list[int] = field(default_factory=list)
-    labels: list[int] = field(default_factory=list)
-    edges: list[Box] = field(default_factory=list)
-    wheres: list[tuple[Path, int]] = field(default_factory=list)
-    faults: dict[str, list[str]] = field(default_factory=lambda: defaultdict(list))
-    filled: set[int] = field(default_factory=set)  # images with any row, good or bad
 
 
 def read_yolo(source: Source, findings: Findings) -> Split | None:
@@ -61,7 +48,7 @@ def read_yolo(source: Source, findings: Findings) -> Split | None:
     Raises:
         InputError: A list of images is no text.
     """
-    data, add = source.yolo, findings.about(source.name, source.ann_file)
+    data, add, root = source.yolo, source.about(findings), source.folder
     assert data is not None  # of this kind
     places = data.splits[source.role]
     images = list(dict.fromkeys(image for place in places for image in list_images(place)))
@@ -71,46 +58,70 @@ def read_yolo(source: Source, findings: Findings) -> Split | None:
         return None
     labels = [label_file(image) for image in images]
     lacking = np.array([not os.path.isfile(file) for file in labels])
-    objects = _Objects()
-    for i, file in enumerate(labels):
-        if not lacking[i]:
-            _read_rows(i, file, data, source.folder, objects)
-    _check_files(source, add, images, labels, lacking)
-    total = len(objects.rows) + sum(map(len, objects.faults.values()))
-    for code, faults in objects.faults.items():
-        add(code, faults, total=total)
-    return _make_split(source, add, images, lacking, objects)
-
-
-def _read_rows(i: int, file: Path, data: YoloData, root: Path, objects: _Objects) -> None:
-    """Read the label file of image ``i``."""
-    try:
-        lines = read_lines(file)
-    except InputError as error:
-        objects.faults['bad-label-row'].append(str(error))
-        objects.filled.add(i)
-        return
-    for row, line in enumerate(lines, 1):
-        if not line.strip():
-            continue
-        objects.filled.add(i)
+    objects: list[tuple[int, int, int, Box]] = []  # image, row of its file, class, edges
+    faults: defaultdict[str, list[str]] = defaultdict(list)
+    filled = np.zeros(len(images), bool)  # images with any row, good or bad
+    for i in np.flatnonzero(~lacking).tolist():
         try:
-            label, edges = parse_row(line.split(), len(data.names) or UNNAMED, data.source)
-        except RowError as error:
-            objects.faults[error.code].append(f'{_shown(file, root)}:{row}: {error}')
+            rows = [(n, line.split()) for n, line in enumerate(read_lines(labels[i]), 1)]
+        except InputError as error:
+            faults['bad-label-row'].append(str(error))
+            filled[i] = True
             continue
-        objects.rows.append(i)
-        objects.labels.append(label)
-        objects.edges.append(edges)
-        objects.wheres.append((file, row))
+        for number, fields in rows:
+            if not fields:
+                continue
+            filled[i] = True
+            try:
+                label, edges = parse_row(fields, len(data.names) or UNNAMED, data.source)
+                objects.append((i, number, label, edges))
+            except RowError as error:
+                faults[error.code].append(f'{_shown(labels[i], root)}:{number}: {error}')
+    _check_files(source, data, add, images, labels, lacking)
+    total = len(objects) + sum(map(len, faults.values()))
+    for code, found in faults.items():
+        add(code, found, total=total)
+
+    # Of folders, the one that all lie in; of lists, that of all images.
+    folders = places if all(place.is_dir() for place in places) else {p.parent for p in images}
+    folder = Path(os.path.commonpath(folders))
+    files = [os.path.relpath(image, folder) for image in images]
+    sizes, unreadable = read_sizes(folder, files, add)
+    at = np.array([i for i, *_ in objects], np.int64)
+    numbers = np.array([label for _, _, label, _ in objects], np.int64)
+    fractions = np.array([edges for *_, edges in objects], np.float64).reshape(-1, 4)
+    edges = (fractions * np.tile(sizes[at], 2)).round(DIGITS)
+    xywh = np.concatenate([edges[:, :2], edges[:, 2:] - edges[:, :2]], axis=1).round(DIGITS)
+    names = data.names or number_names(max(numbers, default=-1) + 1)
+    add('unknown-class', source.find_unknown(names))
+    split = Split(
+        source,
+        folder,
+        names,
+        files,
+        at,
+        numbers,
+        lambda i: f'{_shown(labels[at[i]], root)}:{objects[i][1]}',
+        filled,
+        sizes,
+        files,
+        lacking=lacking,
+        boxes=Boxes(xywh, xywh[:, 2:].prod(1), np.zeros(len(xywh), bool)),
+        unreadable=unreadable,
+    )
+    return split.renumber(source.classes or names).take((~np.isnan(xywh).any(1)).nonzero()[0])
 
 
 def _check_files(
-    source: Source, add: Add, images: list[Path], labels: list[Path], lacking: np.ndarray
+    source: Source,
+    data: YoloData,
+    add: Add,
+    images: list[Path],
+    labels: list[Path],
+    lacking: np.ndarray,
 ) -> None:
     """Compare images and label files."""
-    data, root = source.yolo, source.folder
-    assert data is not None  # of this kind
+    root = source.folder
     if lacking.all():
         text = (
             f'{data.source}: none of the {len(images)} images of {source.role} has a label file; '
@@ -125,56 +136,12 @@ def _check_files(
     if all(place.is_dir() for place in data.splits[source.role]):  # lists may share a folder
         add('label-without-image', _find_lost(labels), lambda file: _shown(file, root))
     first: dict[Path, int] = {}
-    shared = []
-    for i, file in enumerate(labels):
-        if first.setdefault(file, i) != i and not lacking[i]:
-            shared.append(i)
-    add(
-        'shared-label-file',
-        shared,
-        lambda i: f'{_shown(images[i], root)} and {images[first[labels[i]]].name}',
-        len(images),
-    )
+    shared = [i for i, f in enumerate(labels) if first.setdefault(f, i) != i and not lacking[i]]
 
+    def pair(i: int) -> str:
+        return f'{_shown(images[i], root)} and {images[first[labels[i]]].name}'
 
-def _make_split(
-    source: Source, add: Add, images: list[Path], lacking: np.ndarray, objects: _Objects
-) -> Split:
-    data = source.yolo
-    assert data is not None  # of this kind
-    places = data.splits[source.role]
-    # Of folders, the one that all lie in; of lists, that of all images.
-    folders = places if all(place.is_dir() for place in places) else {p.parent for p in images}
-    folder = Path(os.path.commonpath(folders))
-    files = [os.path.relpath(image, folder) for image in images]
-    sizes, unreadable = read_sizes(folder, files, add)
-    names = data.names or number_names(max(objects.labels, default=-1) + 1)
-    classes = source.classes or names
-    add('unknown-class', find_unknown(source.ann_file, names, classes, source.known_by))
-    number_of = {name: i for i, name in enumerate(classes)}
-    number = np.array([number_of.get(name, NO_CLASS) for name in names], np.int64)
-    rows = np.array(objects.rows, np.int64)
-    edges = np.array(objects.edges, np.float64).reshape(-1, 4) * np.tile(sizes[rows], 2)
-    edges = edges.round(DIGITS)
-    xywh = np.concatenate([edges[:, :2], edges[:, 2:] - edges[:, :2]], axis=1).round(DIGITS)
-    boxes = Boxes(xywh, xywh[:, 2:].prod(1), np.zeros(len(xywh), bool))
-    wheres = objects.wheres
-    split = Split(
-        source,
-        folder,
-        classes,
-        files,
-        rows,
-        number[np.array(objects.labels, np.int64)],
-        lambda i: f'{_shown(wheres[i][0], source.folder)}:{wheres[i][1]}',
-        np.isin(np.arange(len(files)), list(objects.filled)),
-        sizes,
-        files,
-        lacking=lacking,
-        boxes=boxes,
-        unreadable=unreadable,
-    )
-    return split.take((~np.isnan(xywh).any(1)).nonzero()[0])
+    add('shared-label-file', shared, pair, len(images))
 
 
 def has_labels(data: YoloData, split: str) -> bool:
@@ -288,7 +255,7 @@ def parse_row(fields: Sequence[str], num_classes: int, source: Path) -> tuple[in
     return int(label), (min(xs), min(ys), max(xs), max(ys))
 
 
-def read_data_yaml(file: Path) -> tuple[YoloData, list[InputError]]:
+def read_data_yaml(file: Path) -> YoloData:
     """Read as much of a ``data.yaml`` as can be used.
 
     ``names`` is a list or ``{number: name}``. ``train``, ``val`` and ``test`` are a path or a list
@@ -298,8 +265,7 @@ def read_data_yaml(file: Path) -> tuple[YoloData, list[InputError]]:
     is skipped.
 
     Returns:
-        The data without places that are not found, and with numbers for names that cannot be used;
-        and what is wrong.
+        The data without places that are not found, and with numbers for names that cannot be used.
 
     Raises:
         InputError: It is no YAML, or of key points.
@@ -307,13 +273,13 @@ def read_data_yaml(file: Path) -> tuple[YoloData, list[InputError]]:
     content = _load_yaml(file)
     if 'kpt_shape' in content:
         raise InputError(f'{file}: kpt_shape makes it a dataset of key points, not of boxes')
-    names, faults = _read_names(file, content)
+    faults: list[InputError] = []
+    data = YoloData(file, _read_names(file, content, faults), {}, [], faults)
     path = content.get('path') or ''
     if not isinstance(path, str):
         faults.append(InputError(f'{file}: path is {shown(path)}; it must be a text'))
         path = ''
     root = Path(file.parent, path)
-    splits, notes = {}, []
     for role, keys in SPLIT_KEYS.items():
         entry = next((content[key] for key in keys if content.get(key)), None)
         entries = [] if entry is None else entry if isinstance(entry, list) else [entry]
@@ -323,18 +289,18 @@ def read_data_yaml(file: Path) -> tuple[YoloData, list[InputError]]:
             continue
         places = [_find_place(text, (root, file.parent)) for text in entries]
         lost = [text for text, place in zip(entries, places, strict=True) if place is None]
-        there = tuple(filter(None, places))
         if lost and role == 'test':
-            notes.append(f'{role} is skipped: {root / lost[0]} is not found')
-        elif there:
-            splits[role] = there
-        if lost and role != 'test':
+            data.notes.append(f'{role} is skipped: {root / lost[0]} is not found')
+            continue
+        if there := tuple(filter(None, places)):
+            data.splits[role] = there
+        if lost:
             place = str(root / lost[0]).replace('\n', ' ')
             text = f'{file}: {role} names {lost[0]!r}, and {place} is not found: correct '
             faults.append(MissingFileError(f'{text}{role}, or path, in it'))
-    if not splits and not faults:
+    if not data.splits and not faults:
         faults.append(InputError(f'{file}: names no images: write train: images/train'))
-    return YoloData(file, names, splits, tuple(notes)), faults
+    return data
 
 
 def _load_yaml(file: Path) -> dict:
@@ -354,30 +320,29 @@ def number_names(count: int) -> tuple[str, ...]:
     return tuple(map(str, range(count)))
 
 
-def _read_names(file: Path, content: dict) -> tuple[tuple[str, ...], list[InputError]]:
-    """Return the names, and what is wrong with them."""
+def _read_names(file: Path, content: dict, faults: list[InputError]) -> tuple[str, ...]:
+    """Return the names, none or numbers where they cannot be used; add what is wrong with them."""
     names = content.get('names')
     if isinstance(names, dict):
         if set(names) != set(range(len(names))):
             text = f'names has the keys {few(names)}; they must be the numbers from 0 to '
-            return (), [InputError(f'{file}: {text}{len(names) - 1}')]
+            faults.append(InputError(f'{file}: {text}{len(names) - 1}'))
+            return ()
         names = [names[number] for number in range(len(names))]
     if not isinstance(names, list) or not names:
-        return (), [InputError(f'{file}: has no list of names: write names: [cat, dog]')]
-    faults = []
+        faults.append(InputError(f'{file}: has no list of names: write names: [cat, dog]'))
+        return ()
     odd = [n for n in names if not is_text(n) and not (type(n) is int and abs(n) < LONGEST_NUMBER)]
+    texts, wrong = tuple(map(str, names)), []
     if odd:
-        faults.append(f'names has {shown(odd[0])}, which is no text: put it into quotes')
-        names = number_names(len(names))
+        wrong.append(f'names has {shown(odd[0])}, which is no text: put it into quotes')
     if content.get('nc', len(names)) != len(names):
-        faults.append(
-            f'nc is {shown(content["nc"])}, and there are {len(names)} names: correct one of them'
-        )
-    texts = tuple(map(str, names))
-    if len(set(texts)) < len(texts):
-        faults.append(f'names has a name more than once: {few(texts)}')
-        texts = number_names(len(texts))
-    return texts, [InputError(f'{file}: {text}') for text in faults]
+        said = shown(content['nc'])
+        wrong.append(f'nc is {said}, and there are {len(names)} names: correct one of them')
+    if not odd and len(set(texts)) < len(texts):
+        wrong.append(f'names has a name more than once: {few(texts)}')
+    faults += [InputError(f'{file}: {text}') for text in wrong]
+    return number_names(len(texts)) if odd or len(set(texts)) < len(texts) else texts
 
 
 def _find_place(text: str, roots: Sequence[Path]) -> Path | None:

@@ -4,15 +4,13 @@ from functools import partial
 
 import pytest
 from mmdet.registry import DATASETS
-from planted import CASES, LAYOUTS, codes, errors, inspect_path
+from planted import CASES, LAYOUTS, codes, errors, inspect, inspect_path
 
 from tresnet_det.errors import InputError
-from tresnet_det.inspection.report import inspect_data
 from tresnet_det.readers.config import check_detection, find_config_sources
-from tresnet_det.readers.findings import Findings
-from tresnet_det.readers.kinds import KINDS, TAKEN
+from tresnet_det.readers.data import prepare_splits
+from tresnet_det.readers.findings import KINDS, TAKEN, Findings
 from tresnet_det.readers.layouts import find_layout
-from tresnet_det.readers.prepare import prepare_splits
 
 # What a training starts with: nothing but a look at the pixels, or at both splits, tells.
 BY_PIXELS = ('undecodable-image', 'size-differs', 'exif-rotated', 'overlap')
@@ -94,7 +92,7 @@ def test_a_config_is_refused_in_the_words_of_its_check(planted):
     for split in ('train', 'val'):
         cfg, findings = config_of(root, task, split), Findings()
         sources = find_config_sources(cfg, split, split == 'train', findings)
-        messages = [f.message for f in errors(inspect_data(sources, findings, decode=False))]
+        messages = [f.message for f in errors(inspect(sources, findings, decode=False))]
         found, refusal = attempt(partial(start, task, cfg, split))
         if found is None:
             assert refusal in messages

@@ -3,7 +3,7 @@
 import shutil
 
 from PIL import Image
-from planted_coco import BOXES, HEIGHT, WIDTH, save_image
+from planted_coco import BOXES, HEIGHT, WIDTH, Written, save_image
 
 YAML = 'train: images/train\nval: images/val\nnames: [cat, dog]\n'
 ROWS = [
@@ -12,7 +12,7 @@ ROWS = [
 ]
 
 
-class Yolo:
+class Yolo(Written):
     """Four images to learn from, three to measure on; two classes; three boxes per image."""
 
     def __init__(self, root):
@@ -38,9 +38,6 @@ class Yolo:
 
     def describe(self, text):
         (self.root / 'data.yaml').write_text(text)
-
-    def write(self):
-        pass
 
 
 def as_corners(yolo):

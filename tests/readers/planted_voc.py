@@ -2,10 +2,10 @@
 
 from xml.etree import ElementTree
 
-from planted_coco import HEIGHT, WIDTH, save_image
+from planted_coco import HEIGHT, WIDTH, Written, save_image
 
 
-class Voc:
+class Voc(Written):
     """Two images to learn from, one to measure on; two classes; two boxes per image."""
 
     def __init__(self, root):
@@ -27,9 +27,6 @@ class Voc:
                 f'<height>{HEIGHT}</height></size>{objects}</annotation>'
             )
 
-    def write(self):
-        pass
-
     def change(self, name, path, text):
         file = self.root / f'Annotations/{name}.xml'
         tree = ElementTree.parse(file)
@@ -48,6 +45,15 @@ PLANTS = {
     'truncated XML file': (
         lambda voc: (voc.root / 'Annotations/b.xml').write_text('<annotation><obj'),
         {('train', 'broken-xml'): 1},
+    ),
+    'web page in place of XML': (
+        lambda voc: (voc.root / 'Annotations/b.xml').write_text('<html></html>'),
+        {('train', 'broken-xml'): 1},
+    ),
+    'object without a box': (
+        lambda voc: (voc.root / 'Annotations/b.xml').write_text(
+            '<annotation><object><name>cat</name></object></annotation>'),
+        {('train', 'bad-object'): 1},
     ),
     'no image': (
         lambda voc: (voc.root / 'JPEGImages/c.jpg').unlink(), {('val', 'missing-image'): 1}

@@ -1,7 +1,7 @@
 """How a detector sees boxes: after which resize, and on which of its levels."""
 
 import math
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -9,7 +9,6 @@ import numpy as np
 # FCOS, section 3.2, as MMDetection's FCOSHead has it.
 REGRESS_RANGES = ((-1, 64), (64, 128), (128, 256), (256, 512), (512, math.inf))
 STRIDES = (8, 16, 32, 64, 128)
-SCALE = (1333, 800)
 RESIZES = ('Resize', 'RandomResize', 'RandomChoiceResize')
 
 
@@ -26,7 +25,7 @@ class View:
         origin: Where the resize is from.
     """
 
-    scale: tuple[int, int] = SCALE
+    scale: tuple[int, int] = (1333, 800)
     keep_ratio: bool = True
     ranges: tuple[tuple[float, float], ...] = REGRESS_RANGES
     strides: tuple[int, ...] = STRIDES
@@ -52,10 +51,10 @@ class View:
             if step.get('type') not in RESIZES or not scales:
                 continue
             several = isinstance(scales[0], (list, tuple))
-            scale = max(scales, key=math.prod) if several else scales
+            width, height = max(scales, key=math.prod) if several else scales
             keep = bool(step.get('keep_ratio', False))
             origin = "the config's" + (f', the largest of {step["type"]}' if several else '')
-            return replace(view, scale=(scale[0], scale[1]), keep_ratio=keep, origin=origin)
+            return replace(view, scale=(width, height), keep_ratio=keep, origin=origin)
         return view
 
     def describe(self) -> str:
@@ -68,6 +67,13 @@ class View:
         if len(self.strides) != len(self.ranges):
             return [f'level {number}' for number in range(1, len(self.ranges) + 1)]
         return [f'P{round(math.log2(stride))}' for stride in self.strides]
+
+    def pixels(self) -> list[str]:
+        """Return each level's range in words: ``0 to 64``, ``above 512``."""
+        return [  # from 1e8 on, MMDetection's infinity, there is no end
+            f'above {low:g}' if high >= 1e8 else f'{max(low, 0):g} to {high:g}'
+            for low, high in self.ranges
+        ]
 
     def resize(self, boxes: np.ndarray, sizes: np.ndarray) -> np.ndarray:
         """Return the width and height of boxes in pixels after the resize, ``(M, 2)``.
@@ -84,40 +90,21 @@ class View:
             factor = np.array(self.scale) / sizes
         return boxes[:, 2:] * factor
 
-    def levels(self, sides: np.ndarray) -> np.ndarray:
-        """Return the level of each box, ``(M,)`` from 0: that of a point at its centre.
+    def count(self, sides: np.ndarray) -> dict[str, int]:
+        """Count boxes by level: that of a point at the centre.
 
         Such a point regresses half of the longer side; others of the box regress more, and may be
         of the next level.
 
         Args:
             sides: Width and height in pixels after the resize, ``(M, 2)``.
+
+        Returns:
+            By the level's name; as ``'narrow'`` those narrower than the first stride, which are of
+            a level too.
         """
         ends = [end for _, end in self.ranges[:-1]]
-        return np.searchsorted(ends, sides.max(1) / 2, side='left')
-
-
-def count_levels(view: View, sides: np.ndarray) -> dict[str, int]:
-    """Count boxes by level, and those narrower than the first stride.
-
-    Args:
-        view: How the detector sees them.
-        sides: Width and height in pixels after the resize, ``(M, 2)``.
-
-    Returns:
-        By the level's name; the narrow ones, which are of a level too, as ``'narrow'``.
-    """
-    counts = np.bincount(view.levels(sides), minlength=len(view.ranges))
-    narrow = int((sides.min(1) < view.strides[0]).sum())
-    return dict(zip(view.names(), counts.tolist(), strict=True)) | {'narrow': narrow}
-
-
-def format_ranges(ranges: Sequence[tuple[float, float]]) -> list[str]:
-    """Return each range of pixels in words: ``0 to 64``, ``above 512``.
-
-    Args:
-        ranges: Begin and end of each; from 1e8 on, MMDetection's infinity, there is no end.
-    """
-    return [
-        f'above {low:g}' if high >= 1e8 else f'{max(low, 0):g} to {high:g}' for low, high in ranges
-    ]
+        levels = np.searchsorted(ends, sides.max(1) / 2, side='left')
+        counts = np.bincount(levels, minlength=len(self.ranges)).tolist()
+        narrow = int((sides.min(1) < self.strides[0]).sum())
+        return dict(zip(self.names(), counts, strict=True)) | {'narrow': narrow}

@@ -4,57 +4,22 @@ import json
 import shutil
 
 import pytest
-from planted import codes, inspect_path
+from planted import codes, inspect, inspect_path
 from planted_coco import Coco, save_image
 from planted_labels import Folders
 from planted_voc import Voc
 from planted_yolo import Yolo
 
 from tresnet_det.errors import InputError, MissingFileError
-from tresnet_det.inspection.report import inspect_data
-from tresnet_det.readers.config import find_config_sources, find_sources
+from tresnet_det.readers.config import find_config_sources
+from tresnet_det.readers.data import prepare_splits
 from tresnet_det.readers.findings import Findings
 from tresnet_det.readers.layouts import find_layout
-from tresnet_det.readers.prepare import prepare_splits
 from tresnet_det.readers.split import Source
 
 
 def write_coco(root):
     Coco(root).write()
-
-
-def name_sources(root):
-    sources = find_sources(Findings(), root)
-    return [(s.name, s.kind, s.training, s.ann_file.name) for s in sources]
-
-
-def test_usual_layouts_of_coco_files_are_recognised(tmp_path):
-    write_coco(tmp_path)
-    annotations = tmp_path / 'annotations'
-    (annotations / 'captions_train.json').write_text('{}')
-    (tmp_path / 'results.csv').write_text('epoch,loss\n1,0.5\n')
-    expected = [('train', 'coco', True), ('val', 'coco', False)]
-    assert [source[:3] for source in name_sources(tmp_path)] == expected
-    for split in ('train', 'val'):  # next to the folders of the images, with others
-        (annotations / f'instances_{split}.json').rename(tmp_path / f'{split}.json')
-    (tmp_path / 'info.json').write_text('{"images": []}')
-    shutil.rmtree(annotations)
-    assert [source[:3] for source in name_sources(tmp_path)] == expected
-    assert codes(inspect_path(tmp_path, decode=False)) == {}
-    (tmp_path / 'info.json').unlink()
-    for split in ('train', 'val'):  # among the images, as Roboflow exports
-        (tmp_path / f'{split}.json').rename(tmp_path / split / '_annotations.coco.json')
-    assert [source[:3] for source in name_sources(tmp_path)] == expected
-    assert codes(inspect_path(tmp_path, decode=False)) == {}
-
-
-def test_class_folders_are_recognised_with_and_without_splits(tmp_path):
-    Folders(tmp_path)
-    (tmp_path / 'info.json').write_text('{"images": [{"file_name": "train/cat/0.png"}]}')
-    assert name_sources(tmp_path) == [
-        ('train', 'folders', True, 'train'), ('val', 'folders', False, 'val')
-    ]  # fmt: skip
-    assert name_sources(tmp_path / 'train') == [('train', 'folders', True, 'train')]
 
 
 def write_two_files(root):
@@ -132,14 +97,6 @@ def test_what_a_training_leaves_out_is_noted(tmp_path):
     assert [part.split.name for part in report.parts] == ['train', 'val']
 
 
-def test_an_instances_file_that_is_cut_short_is_not_passed_over(tmp_path):
-    write_coco(tmp_path)
-    file = tmp_path / 'annotations/instances_val.json'
-    file.write_text(file.read_text()[:10])
-    assert list(find_layout(tmp_path, 'detection').splits) == ['train', 'val']
-    assert codes(inspect_path(tmp_path)) == {('val', 'unreadable-annotations'): 1}
-
-
 @pytest.mark.parametrize(
     ('text', 'classes', 'expected'),
     [
@@ -154,14 +111,14 @@ def test_faults_in_a_label_list_are_found(tmp_path, text, classes, expected):
     for seed, name in enumerate(('a.png', 'b c.png')):
         save_image(tmp_path / 'train' / name, seed)
     source = Source('train', 'list', tmp_path / 'train.txt', tmp_path / 'train', classes=classes)
-    found = {code: count for (_, code), count in codes(inspect_data([source])).items()}
+    found = {code: count for (_, code), count in codes(inspect([source])).items()}
     found.pop('unused-file', None)  # of the row that is none
     assert found == expected
 
 
 def check_config(**cfg):
     findings = Findings()
-    return inspect_data(find_config_sources(cfg, 'train', True, findings), findings, decode=False)
+    return inspect(find_config_sources(cfg, 'train', True, findings), findings, decode=False)
 
 
 def test_class_folders_of_a_config_are_those_of_its_classes(tmp_path):
@@ -187,12 +144,3 @@ def test_folders_that_a_config_of_pascal_voc_names_are_read(tmp_path):
     )
     assert codes(report) == {}
     assert report.parts[0].split.class_counts().tolist() == [3, 3]
-
-
-@pytest.mark.real
-def test_real_voc_has_two_boxes_without_area_and_no_other_fault(real_data):
-    report = inspect_path(real_data / 'bccd')
-    assert {(f.code, e.split()[0]) for f in report.findings.sorted() for e in f.examples} == {
-        ('box-without-area', 'BloodImage_00338.xml'),
-        ('box-without-area', 'BloodImage_00343.xml'),
-    }

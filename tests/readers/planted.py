@@ -8,9 +8,10 @@ from planted_voc import Voc
 from planted_yolo import PLANTS as YOLO_PLANTS
 from planted_yolo import Yolo
 
-from tresnet_det.inspection.report import inspect_data
+from tresnet_det.cli.check_data import read_image
 from tresnet_det.readers.config import find_sources
 from tresnet_det.readers.findings import Findings
+from tresnet_det.readers.report import inspect_data
 
 LAYOUTS = dict(  # the writer, its faults, the task
     coco=(Coco, COCO_PLANTS, 'detection'),
@@ -22,9 +23,13 @@ LAYOUTS = dict(  # the writer, its faults, the task
 CASES = [(layout, name) for layout, (_, plants, _) in LAYOUTS.items() for name in plants]
 
 
+def inspect(sources, findings=None, decode=True, **options):
+    return inspect_data(sources, findings, read_image=read_image if decode else None, **options)
+
+
 def inspect_path(path, **options):
     findings = Findings()
-    return inspect_data(find_sources(findings, path, alone=True), findings, **options)
+    return inspect(find_sources(findings, path, alone=True), findings, **options)
 
 
 def codes(report):

@@ -2,12 +2,12 @@
 
 import shutil
 
-from planted_coco import save_image
+from planted_coco import Written, save_image
 
 CSV = 'file,cat,dog\na.png,1,0\nb.png,0,1\nc.png,-1,1\n'
 
 
-class Csv:
+class Csv(Written):
     """Three images to learn from, one to measure on; two classes."""
 
     def __init__(self, root):
@@ -19,9 +19,6 @@ class Csv:
 
     def say(self, text):
         (self.root / 'train.csv').write_text(text)
-
-    def write(self):
-        pass
 
 
 def csv_fault(text, **expected):
@@ -63,7 +60,7 @@ CSV_PLANTS = {
 }
 
 
-class Folders:
+class Folders(Written):
     """Two images of each of two classes to learn from, and two to measure on."""
 
     def __init__(self, root):
@@ -72,9 +69,6 @@ class Folders:
         for seed, (split, name) in enumerate(pairs):
             for i in range(2):
                 save_image(root / split / name / f'{i}.png', [seed, i])
-
-    def write(self):
-        pass
 
 
 def empty(folders, split):

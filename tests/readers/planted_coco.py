@@ -1,0 +1,174 @@
+"""Small datasets in COCO's format without a fault, and faults to plant into them."""
+
+import json
+import math
+import shutil
+
+import numpy as np
+from PIL import Image
+
+WIDTH, HEIGHT = 48, 40
+BOXES = ([2, 3, 20, 18], [10, 12, 30, 24], [25, 6, 20, 30])  # of each image
+
+
+def save_image(path, seed, size=(WIDTH, HEIGHT), **options):
+    """Soft random blotches: nothing like those of another seed."""
+    coarse = np.random.default_rng(seed).integers(256, size=(6, 8, 3), dtype=np.uint8)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    Image.fromarray(coarse).resize(size, Image.Resampling.BICUBIC).save(path, **options)
+
+
+class Written:
+    """A layout whose files are there at once."""
+
+    def write(self):
+        pass
+
+
+class Coco:
+    """Four images to learn from, three to measure on; two classes; three boxes per image."""
+
+    def __init__(self, root):
+        self.root = root
+        self.train, self.val = self._split('train', 4), self._split('val', 3)
+
+    def _split(self, split, count):
+        content = dict(images=[], annotations=[], categories=[])
+        content['categories'] = [dict(id=3, name='cat'), dict(id=5, name='dog')]
+        for i in range(count):
+            name = f'{split}_{i}.jpg'
+            save_image(self.root / split / name, [len(split), i])
+            content['images'].append(dict(id=i + 1, file_name=name, width=WIDTH, height=HEIGHT))
+            content['annotations'] += [
+                dict(id=len(BOXES) * i + j + 1, image_id=i + 1, category_id=(3, 5)[j % 2],
+                     bbox=list(box), area=box[2] * box[3], iscrowd=0)
+                for j, box in enumerate(BOXES)
+            ]  # fmt: skip
+        return content
+
+    def image(self, split, i):
+        return self.root / split / f'{split}_{i}.jpg'
+
+    def write(self):
+        for split in ('train', 'val'):
+            path = self.root / f'annotations/instances_{split}.json'
+            path.parent.mkdir(exist_ok=True)
+            path.write_text(json.dumps(getattr(self, split)))
+
+    def annotate(self, i=0, split='train', **values):
+        getattr(self, split)['annotations'][i].update(values)
+
+    def change_boxes(self, change):
+        for annotation in self.train['annotations']:
+            annotation['bbox'] = change(*annotation['bbox'])
+
+    def add_category(self, **values):
+        for content in (self.train, self.val):
+            content['categories'].append(dict(dict(id=9, name='horse'), **values))
+
+
+def cut(path):
+    path.write_bytes(path.read_bytes()[:-40])
+
+
+def turn(coco):
+    exif = Image.Exif()
+    exif[0x0112] = 6
+    save_image(coco.image('train', 0), 77, exif=exif)
+
+
+def list_twice(coco):
+    coco.train['images'].append(dict(coco.train['images'][0], id=50))
+    coco.train['annotations'].append(dict(coco.train['annotations'][0], id=51, image_id=50))
+
+
+def number_twice(coco):
+    save_image(coco.root / 'train/more.jpg', 99)
+    coco.train['images'].append(dict(coco.train['images'][0], file_name='more.jpg'))
+
+
+def drop_annotations(coco, key, value):
+    coco.val['annotations'] = [a for a in coco.val['annotations'] if a[key] != value]
+
+
+def compress_again(coco):
+    with Image.open(coco.image('train', 2)) as image:
+        image.save(coco.image('val', 1), quality=60)
+
+
+def fault(plant, code, count=1, splits=('train',)):
+    """What plants it, and what is to be found where."""
+    return plant, {(split, code): count for split in splits}
+
+
+VAL, BOTH = ('val',), ('train', 'val')
+PLANTS = {
+    'missing image': fault(lambda c: c.image('train', 1).unlink(), 'missing-image'),
+    'truncated image': fault(lambda c: cut(c.image('train', 1)), 'undecodable-image'),
+    'web page in place of an image': fault(
+        lambda c: c.image('val', 0).write_text('<html>not found</html>'), 'undecodable-image',
+        splits=VAL),
+    'empty image': fault(lambda c: c.image('train', 3).write_bytes(b''), 'undecodable-image'),
+    'another size': fault(
+        lambda c: c.train['images'][2].update(width=WIDTH + 10), 'size-differs'),
+    'the size before EXIF turns it': fault(turn, 'exif-rotated'),
+    'black image': fault(
+        lambda c: Image.new('RGB', (WIDTH, HEIGHT)).save(c.image('train', 0)), 'blank-image'),
+    'copy within the split': fault(
+        lambda c: shutil.copy(c.image('train', 0), c.image('train', 1)), 'duplicate-image'),
+    'image listed twice': fault(list_twice, 'image-listed-twice'),
+    'image that nothing names': fault(
+        lambda c: save_image(c.root / 'train/extra.png', 88), 'unused-file'),
+    'no width': fault(lambda c: c.train['images'][0].pop('width'), 'missing-key'),
+    'no iscrowd where it is needed': fault(
+        lambda c: c.val['annotations'][0].pop('iscrowd'), 'missing-key', splits=VAL),
+    'list for an id': fault(lambda c: c.annotate(id=[1]), 'bad-id'),
+    'height of zero': fault(lambda c: c.train['images'][0].update(height=0), 'bad-image'),
+    'image id twice': fault(number_twice, 'duplicate-image-id'),
+    'annotation id twice': fault(lambda c: c.annotate(4, id=1), 'duplicate-annotation-id'),
+    'annotations from zero': fault(
+        lambda c: c.annotate(split='val', id=0), 'annotation-id-0', splits=VAL),
+    'images that are not in the file': fault(
+        lambda c: (c.annotate(image_id=999), c.annotate(1, image_id=[1])), 'unknown-image', 2),
+    'category that is not in the file': fault(
+        lambda c: c.annotate(category_id=4), 'unknown-category'),
+    'two categories with one id': fault(
+        lambda c: c.add_category(id=3), 'duplicate-category', splits=BOTH),
+    'class that nothing has': fault(lambda c: c.add_category(), 'unused-category', splits=BOTH),
+    'class in two spellings': fault(
+        lambda c: (c.add_category(name='Cat '),
+                   [c.annotate(split=s, category_id=9) for s in BOTH]), 'similar-classes'),
+    'category called by a list': fault(
+        lambda c: c.add_category(name=['dog']), 'bad-id', splits=BOTH),
+    'categories in another order': fault(
+        lambda c: c.val['categories'].reverse(), 'class-order', splits=VAL),
+    'boxes that are none': fault(
+        lambda c: [c.annotate(i, bbox=box) for i, box in enumerate(
+            ([1, 2, 3], [1, 2, 'x', 4], [1, 2, math.nan, 4]))], 'bad-box', 3),
+    'text for a crowd': fault(
+        lambda c: c.annotate(split='val', iscrowd='no'), 'bad-crowd', splits=VAL),
+    'boxes as fractions': fault(
+        lambda c: c.change_boxes(lambda x, y, w, h: [x / WIDTH, y / HEIGHT, w / WIDTH, h / HEIGHT]),
+        'relative-boxes'),
+    'corners in place of sizes': fault(
+        lambda c: c.change_boxes(lambda x, y, w, h: [x, y, x + w, y + h]), 'corner-boxes'),
+    'box outside': fault(lambda c: c.annotate(bbox=[WIDTH + 1, 3, 9, 9]), 'box-outside'),
+    'box over the border': fault(
+        lambda c: c.annotate(bbox=[WIDTH - 5, 3, 9, 9]), 'box-partly-outside'),
+    'boxes without area': fault(
+        lambda c: (c.annotate(bbox=[5, 5, 0, 9]), c.annotate(1, area=0)), 'box-without-area', 2),
+    'object annotated twice': fault(
+        lambda c: c.train['annotations'].append(dict(c.train['annotations'][0], id=70)),
+        'duplicate-box'),
+    'image without annotation': fault(
+        lambda c: drop_annotations(c, 'image_id', 2), 'no-annotation', splits=VAL),
+    'image of both splits': fault(
+        lambda c: shutil.copy(c.image('train', 2), c.image('val', 1)), 'overlap', splits=VAL),
+    'image of both splits, compressed again': fault(compress_again, 'near-copy', splits=VAL),
+    'no annotation': fault(lambda c: c.train['annotations'].clear(), 'nothing-to-learn'),
+    'validation lacks a category': fault(
+        lambda c: (c.val['categories'].pop(), drop_annotations(c, 'category_id', 5)),
+        'class-without-category', splits=VAL),
+    'no list of categories': fault(
+        lambda c: c.val.pop('categories'), 'unreadable-annotations', splits=VAL),
+}  # fmt: skip

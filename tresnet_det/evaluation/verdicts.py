@@ -1,0 +1,108 @@
+"""Compare predictions with ground truth: is each object or class right, wrong or missed?"""
+
+from collections.abc import Sequence
+from enum import Enum
+from typing import Any, NamedTuple
+
+import numpy as np
+import torch
+from torchvision.ops import box_iou
+
+TRUTH, PREDICTIONS = 'ground truth', 'predictions'
+IOU = 0.5  # overlap (intersection over union) from which a prediction is right
+TOP = 3  # classes of a single-label image that are judged
+
+
+class Verdict(Enum):
+    """What is right, wrong, missed or unknown, each with the sign that is drawn."""
+
+    RIGHT = '\N{CHECK MARK}'
+    WRONG = '\N{BALLOT X}'
+    MISSED = '\N{WHITE CIRCLE}'
+    UNKNOWN = '?'  # counts neither for nor against
+    OTHER = ' '  # of single-label classification: a class below the top one
+    PLAIN = ''  # without ground truth
+
+
+class Objects(NamedTuple):
+    """The objects of an image, by descending score; ground truth has none."""
+
+    boxes: torch.Tensor  # (N, 4)
+    labels: torch.Tensor  # (N,)
+    scores: Sequence[float | None]
+
+
+def judge_objects(sample: Any, score_thr: float) -> list[tuple[str, Objects, list[Verdict]]]:
+    """Return what to draw side by side: what it is, the objects and a verdict on each."""
+    truth = _read_objects(sample.get('gt_instances'))
+    found = _read_objects(sample.get('pred_instances'), score_thr)
+    if truth is None or found is None:
+        sides = (TRUTH, truth), (PREDICTIONS, found)
+        return [(what, side, [Verdict.PLAIN] * len(side.boxes)) for what, side in sides if side]
+    right, taken = match_objects(found, truth)
+    return [
+        (TRUTH, truth, [Verdict.RIGHT if hit else Verdict.MISSED for hit in taken]),
+        (PREDICTIONS, found, [Verdict.RIGHT if hit else Verdict.WRONG for hit in right]),
+    ]
+
+
+def _read_objects(instances: Any, score_thr: float = 0.0) -> Objects | None:
+    """Read an ``InstanceData``, None where it has no boxes."""
+    if instances is None or 'bboxes' not in instances:
+        return None
+    boxes = torch.as_tensor(instances.bboxes.cpu().numpy()).reshape(-1, 4)
+    labels = instances.labels.cpu()
+    if 'scores' not in instances:
+        return Objects(boxes, labels, [None] * len(boxes))
+    scores = instances.scores.cpu()
+    order = scores.argsort(descending=True, stable=True)
+    order = order[scores[order] >= score_thr]
+    return Objects(boxes[order], labels[order], scores[order].tolist())
+
+
+def match_objects(found: Objects, truth: Objects, iou_thr: float = IOU) -> tuple[list, list]:
+    """Match predictions with ground-truth objects of their class, as COCO's evaluation does.
+
+    The best score takes an object first, and each object is taken once.
+
+    Returns:
+        Whether each prediction is right, and whether each object is found.
+    """
+    overlap = box_iou(found.boxes.double(), truth.boxes.double())
+    overlap[(overlap < iou_thr) | (found.labels[:, None] != truth.labels)] = 0
+    right, taken = [False] * len(found.boxes), [False] * len(truth.boxes)
+    for n in range(len(right) * bool(taken)):
+        best = int(overlap[n].argmax())
+        if overlap[n, best] > 0:
+            right[n] = taken[best] = True
+            overlap[:, best] = 0
+    return right, taken
+
+
+def judge_classes(
+    scores: np.ndarray, truth: np.ndarray | None, multi_label: bool, threshold: float = 0.5
+) -> list[tuple[Verdict, int]]:
+    """Judge the predicted classes of an image, then the missed ones, each by descending score.
+
+    Args:
+        scores: ``(classes,)`` of float32; of equal ones, the lower class comes first.
+        truth: The class; with ``multi_label``, ``(classes,)`` with 1 for present, 0 for absent,
+            -1 for unknown. None without ground truth.
+        multi_label: Whether classes above the threshold are predicted, not the top ones.
+        threshold: In the precision of the scores: 0.3 in float32 is above 0.3.
+    """
+    order = np.argsort(-scores, kind='stable')
+    if not multi_label:
+        first = Verdict.PLAIN if truth is None else Verdict.WRONG
+        top = enumerate(order[:TOP].tolist())
+        return [
+            (Verdict.RIGHT if n == truth else Verdict.OTHER if rank else first, n)
+            for rank, n in top
+        ]
+    above = scores[order] > np.float32(threshold)
+    predicted, others = order[above].tolist(), order[~above].tolist()
+    if truth is None:
+        return [(Verdict.PLAIN, n) for n in predicted]
+    verdicts = {1: Verdict.RIGHT, 0: Verdict.WRONG, -1: Verdict.UNKNOWN}
+    judged = [(verdicts[int(truth[n])], n) for n in predicted]
+    return judged + [(Verdict.MISSED, n) for n in others if truth[n] == 1]
