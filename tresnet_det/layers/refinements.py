@@ -100,10 +100,10 @@ class _BlurPool(Function):
         # What zeros leave out: the pixels before the first are the reflected second ones. At an
         # odd length, those after the last are the reflected last but one.
         for row in (0, height - 1) if height % 2 else (0,):
-            reflected = F.pad(x[:, :, abs(row - 1), None], (1, 1, 0, 0), mode='reflect')
-            outer = kernel[:, :, :1]  # (C, 1, 1, 3)
+            reflected = x[:, :, abs(row - 1), None]
+            reflected = torch.cat([reflected[..., 1:2], reflected, reflected[..., -2:-1]], dim=3)
             y[:, :, row // 2, None] += F.conv2d(
-                reflected, outer, stride=(1, _STRIDE), groups=x.shape[1]
+                reflected, kernel[:, :, :1], stride=(1, _STRIDE), groups=x.shape[1]
             )
         for column in (0, width - 1) if width % 2 else (0,):
             reflected = x[:, :, :, abs(column - 1), None]
