@@ -1,4 +1,4 @@
-"""What a training step asks of the device: operations and the precision of their results, counted."""
+"""What a training step asks of the device: how many operations, and in what precision."""
 
 from collections import Counter
 
@@ -11,33 +11,11 @@ from torch.utils._pytree import tree_leaves
 from tresnet_det import TResNet
 
 # These make or look at tensors without any work.
-FREE = set(
-    [
-        '_local_scalar_dense',
-        '_reshape_alias',
-        '_unsafe_view',
-        'alias',
-        'as_strided',
-        'detach',
-        'empty',
-        'empty_like',
-        'empty_strided',
-        'expand',
-        'new_empty',
-        'new_empty_strided',
-        'permute',
-        'select',
-        'slice',
-        'split_with_sizes',
-        'squeeze',
-        't',
-        'transpose',
-        'unsqueeze',
-        'view',
-    ]
+FREE = frozenset(
+    """_local_scalar_dense _reshape_alias _unsafe_view alias as_strided detach empty empty_like
+    empty_strided expand new_empty new_empty_strided permute select slice split_with_sizes squeeze
+    t transpose unsqueeze view""".split()
 )
-
-
 BATCH = 5  # no weight has that many rows
 
 
