@@ -1,5 +1,6 @@
 import pytest
 import torch
+import torch.nn.functional as F
 from timm.layers import BlurPool2d
 
 from tresnet_det.layers import BlurPool
@@ -37,3 +38,14 @@ def test_half_precision_keeps_its_dtype_forward_and_backward(dtype, layout):
 def test_a_single_row_is_an_error():
     with pytest.raises(ValueError, match='at least 2 pixels'):
         BlurPool()(torch.rand(1, 3, 1, 8))
+
+
+def test_the_layout_stays_where_padding_loses_it(monkeypatch):
+    # CUDA's reflection_pad2d returns a contiguous tensor.
+    pad = F.pad
+    monkeypatch.setattr(F, 'pad', lambda *args, **kwargs: pad(*args, **kwargs).contiguous())
+    x = torch.rand(2, 4, 7, 8).to(memory_format=torch.channels_last).requires_grad_()
+    y = BlurPool()(x)
+    y.sum().backward()
+    for map_ in (y, x.grad):
+        assert map_.is_contiguous(memory_format=torch.channels_last)

@@ -14,11 +14,10 @@ import torch.nn.functional as F
 from torch import nn
 from torch.autograd.function import Function, once_differentiable
 
-from .inplace_abn import InPlaceABN, is_tracing
+from .inplace_abn import InPlaceABN, is_tracing, renormalize
 from .triton_kernels import check_backend, is_available
 
-_PADDING = (1, 1, 1, 1)  # of the blur
-_STRIDE = 2
+_STRIDE = 2  # of the blur
 
 
 class SpaceToDepth(nn.Module):
@@ -86,22 +85,32 @@ class BlurPool(nn.Module):
             return blur_pool(x)
         kernel = self.kernel.to(x.dtype).expand(x.shape[1], -1, -1, -1)  # (C, 1, 3, 3)
         if is_tracing():
-            return _blur(x, kernel)
+            padded = F.pad(x, (1, 1, 1, 1), mode='reflect')
+            return F.conv2d(padded, kernel, stride=_STRIDE, groups=x.shape[1])
         return _BlurPool.apply(x, kernel)
 
 
-def _blur(x: torch.Tensor, kernel: torch.Tensor) -> torch.Tensor:
-    padded = F.pad(x, _PADDING, mode='reflect')
-    return F.conv2d(padded, kernel, stride=_STRIDE, groups=x.shape[1])
-
-
 class _BlurPool(Function):
-    """:func:`_blur` without the padded input that autograd would keep for the fixed kernel."""
+    """The blur without a padded input: autograd would keep it, and it is contiguous on CUDA."""
 
     @staticmethod
     def forward(ctx: Any, x: torch.Tensor, kernel: torch.Tensor) -> torch.Tensor:
-        ctx.height, ctx.width = x.shape[-2:]
-        return _blur(x, kernel)
+        ctx.height, ctx.width = height, width = x.shape[-2:]
+        y = F.conv2d(x, kernel, stride=_STRIDE, padding=1, groups=x.shape[1])
+        # What zeros leave out: the pixels before the first are the reflected second ones. At an
+        # odd length, those after the last are the reflected last but one.
+        for row in (0, height - 1) if height % 2 else (0,):
+            reflected = x[:, :, abs(row - 1), None]
+            reflected = torch.cat([reflected[..., 1:2], reflected, reflected[..., -2:-1]], dim=3)
+            y[:, :, row // 2, None] += F.conv2d(
+                reflected, kernel[:, :, :1], stride=(1, _STRIDE), groups=x.shape[1]
+            )
+        for column in (0, width - 1) if width % 2 else (0,):
+            reflected = x[:, :, :, abs(column - 1), None]
+            y[:, :, :, column // 2, None] += F.conv2d(
+                reflected, kernel[..., :1], stride=(_STRIDE, 1), padding=(1, 0), groups=x.shape[1]
+            )
+        return y
 
     @staticmethod
     @once_differentiable
@@ -248,12 +257,9 @@ class _GateNormOutput(Function):
     def backward(ctx: Any, grad_output: torch.Tensor) -> tuple[torch.Tensor | None, ...]:
         gate, x, mean, invstd, scale, bias = ctx.saved_tensors
         grad_y = grad_output * gate if ctx.needs_input_grad[0] else None
-        # sum(grad * y) over the image, with the per-channel factors taken out of the sum
-        centred = x - mean[:, None, None]  # (N, C, H, W), in the statistics' precision
-        with_x = (grad_output * centred).sum((2, 3))  # (N, C)
-        alone = grad_output.sum((2, 3), dtype=mean.dtype)  # (N, C)
-        grad_gate = with_x * (scale * invstd) + alone * bias
-        return grad_y, grad_gate[:, :, None, None].to(gate.dtype), None, None, None, None, None
+        y = renormalize(x, mean, invstd, scale, bias)
+        grad_gate = (grad_output * y).sum((2, 3), keepdim=True, dtype=mean.dtype)  # (N, C, 1, 1)
+        return grad_y, grad_gate.to(gate.dtype), None, None, None, None, None
 
 
 def gate_and_convolve(x: torch.Tensor, se: SqueezeExcite, conv: nn.Conv2d) -> torch.Tensor:

@@ -58,13 +58,14 @@ class SyncNorm(Function):
         ctx: Any, grad_y: torch.Tensor, _grad_mean: None, _grad_invstd: None
     ) -> tuple[torch.Tensor | None, ...]:
         kept, scale, bias, mean, invstd, count = ctx.saved_tensors
+        # Each map stays in its own precision, half or not: F.batch_norm with fixed statistics
+        # takes the per-channel values in theirs.
         if ctx.slope == 1.0:
             grad_z = grad_y
-            xhat = (kept - _per_channel(mean, kept)) * _per_channel(invstd, kept)
+            xhat = F.batch_norm(kept, mean, invstd.pow(-2), eps=0.0)
         else:
-            z = F.leaky_relu(kept, 1 / ctx.slope)
             grad_z = torch.ops.aten.leaky_relu_backward(grad_y, kept, ctx.slope, True)
-            xhat = (z - _per_channel(bias, z)) / _per_channel(scale, z)
+            xhat = F.batch_norm(F.leaky_relu(kept, 1 / ctx.slope), bias, scale.square(), eps=0.0)
         axes = [d for d in range(kept.dim()) if d != 1]
         grad_bias = grad_z.sum(axes, dtype=mean.dtype)  # (C,)
         grad_scale = (grad_z * xhat).sum(axes, dtype=mean.dtype)  # (C,)
@@ -73,13 +74,13 @@ class SyncNorm(Function):
         sums = torch.cat([grad_bias, grad_scale])
         dist.all_reduce(sums)
         mean_grad, mean_grad_xhat = (sums / count).chunk(2)
-        centred = grad_z - _per_channel(mean_grad, kept) - xhat * _per_channel(mean_grad_xhat, kept)
-        grad_x = (centred * _per_channel(scale * invstd, kept)).to(kept.dtype)
+        # (grad_z - mean_grad - xhat * mean_grad_xhat) * factor
+        factor = scale * invstd
+        zero, one = torch.zeros_like(factor), torch.ones_like(factor)
+        shift = -mean_grad * factor
+        grad_x = F.batch_norm(grad_z, zero, one, factor, shift, eps=0.0)
+        grad_x += F.batch_norm(xhat, zero, one, -mean_grad_xhat * factor, zero, eps=0.0)
         return grad_x, grad_scale, grad_bias, None, None, None, None, None
-
-
-def _per_channel(values: torch.Tensor, like: torch.Tensor) -> torch.Tensor:
-    return values.view(1, -1, *[1] * (like.dim() - 2))
 
 
 def _global_statistics(
