@@ -88,8 +88,8 @@ def main() -> None:
         out_file(args.out, '.csv')
     training = read_training(cfg, args.num_images, args.image_kb)
     area = read_image_area(cfg)
-    links = LINKS[args.in_node], LINKS[args.between_nodes]
-    cluster = Cluster(*links, args.gpus_per_node, args.overlap)
+    in_node, between = LINKS[args.in_node], LINKS[args.between_nodes]
+    cluster = Cluster(in_node, between, args.gpus_per_node, args.overlap)
     model = count_model(cfg, area)
     speed, most, price = args.images_per_second, args.max_global_batch, args.price
     rows = [
