@@ -144,7 +144,9 @@ def _build_one(entry: Mapping, where: str) -> Callable:
     except (TypeError, ValueError) as error:
         takes = ', '.join(inspect.signature(kind).parameters)
         raise InputError(f'{where}: {" ".join(str(error).split())}; it takes {takes}') from error
-    if name == 'RandAugment' and not 0 <= transform.magnitude < transform.num_magnitude_bins:
+    if isinstance(transform, v2.RandAugment) and not (
+        0 <= transform.magnitude < transform.num_magnitude_bins
+    ):
         raise InputError(
             f'{where}: magnitude must be from 0 to {transform.num_magnitude_bins - 1}, '
             f'got {transform.magnitude}'
