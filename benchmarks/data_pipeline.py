@@ -23,7 +23,6 @@ from tresnet_det.datasets.pipeline import (
     TRAIN_PIPELINE,
     build_transforms,
 )
-from tresnet_det.datasets.rand_augment import RandAugment
 from tresnet_det.errors import InputError
 from tresnet_det.profiling.report import Column, describe, format_table, write_csv
 from tresnet_det.profiling.settings import Settings
@@ -88,10 +87,6 @@ def build_readers(pipeline: Sequence[Mapping]) -> dict[str, Callable[[str], torc
     for entry in pipeline:
         arguments = dict(entry)
         name = arguments.pop('type')
-        if name == 'RandAugment':  # as much of it, whatever the defaults
-            ours = RandAugment(**arguments)
-            keys = ('num_ops', 'magnitude', 'num_magnitude_bins')
-            arguments = {key: getattr(ours, key) for key in keys}
         steps.append(
             PillowCutout(**arguments) if name == 'Cutout' else getattr(v2, name)(**arguments)
         )

@@ -46,7 +46,7 @@ class Task:
         headlines: Keys of the metrics that are printed, each with its name for people. By the first
             the best checkpoint is chosen.
         threshold: Score from which a prediction is shown; in [0, 1].
-        drawn: Images in the figure of predictions that a test leaves.
+        drawn: Images in the sheet of predictions that a test leaves.
         config: Name of the config that a folder of your own is trained with by default.
         children: Classes whose children are of this task: datasets and evaluators.
     """

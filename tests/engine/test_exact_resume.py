@@ -290,7 +290,7 @@ def test_a_folder_that_was_copied_or_moved_has_its_own_checkpoints(saved, capsys
     assert capsys.readouterr().out == ''
 
 
-def test_weights_without_an_optimiser_are_not_resumed(saved):
+def test_weights_without_an_optimizer_are_not_resumed(saved):
     content = load_checkpoint_file(saved / 'epoch_3.pth')
     del content['optimizer']
     torch.save(content, saved / 'epoch_3.pth')

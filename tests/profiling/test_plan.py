@@ -93,15 +93,6 @@ def test_what_cannot_be_planned_is_refused(gpus, changes, message):
         plan(TRAINING, MODEL, CLUSTER, 100, gpus, **changes)
 
 
-def test_links_are_presets_or_numbers():
-    assert planning.parse_link('ethernet-100g') == Link(12.5e9, 30e-6)  # 100 Gb/s
-    assert planning.LINKS['infiniband-400g'].bandwidth * 8 == 400e9
-    assert planning.parse_link('1.5:20') == pytest.approx((1.5e9, 20e-6))
-    for text in ('nvlink', '12.5', '0:1', '-1:1', '1:-1', 'nan:1', 'inf:1', '1:x'):
-        with pytest.raises(InputError, match='unknown link .* use nvlink4, '):
-            planning.parse_link(text)
-
-
 def read(project_root, name):
     return edit.load_config(project_root / 'configs' / f'{name}.py')
 

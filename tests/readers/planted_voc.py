@@ -44,11 +44,11 @@ PLANTS = {
     ),
     'truncated XML file': (
         lambda voc: (voc.root / 'Annotations/b.xml').write_text('<annotation><obj'),
-        {('train', 'broken-xml'): 1},
+        {('train', 'corrupt-xml'): 1},
     ),
     'web page in place of XML': (
         lambda voc: (voc.root / 'Annotations/b.xml').write_text('<html></html>'),
-        {('train', 'broken-xml'): 1},
+        {('train', 'corrupt-xml'): 1},
     ),
     'object without a box': (
         lambda voc: (voc.root / 'Annotations/b.xml').write_text(

@@ -30,7 +30,7 @@ def write_two_files(root):
 
 REFUSED = {
     'empty': (lambda root: None, 'it is empty'),
-    'images alone': (lambda root: save_image(root / 'a.png', 0), "wanted is COCO's JSON"),
+    'images alone': (lambda root: save_image(root / 'a.png', 0), "expected: COCO's JSON"),
     'two layouts': (lambda root: (write_coco(root), Yolo(root)), 'has several layouts'),
     'two years': (
         lambda root: [Voc(root / f'VOC{year}') for year in (2007, 2012)], 'has 2 datasets'
@@ -66,9 +66,9 @@ def test_what_a_training_does_not_recognise_is_refused_in_its_words(tmp_path, na
             find()
         messages.append(str(caught.value))
     assert words in messages[0]
-    if 'wanted is' in messages[0]:  # a folder alone does not say the task: more is wanted
-        start, _, there = messages[0].partition(' for detection; wanted is ')
-        assert messages[1].startswith(f'{start}; wanted is {there.partition("; in it")[0][:40]}')
+    if 'expected:' in messages[0]:  # a folder alone does not say the task: more is wanted
+        start, _, there = messages[0].partition(' for detection; expected: ')
+        assert messages[1].startswith(f'{start}; expected: {there.partition("; in it")[0][:40]}')
         assert messages[1].endswith(there.rpartition('; ')[2])
     else:
         assert messages[1] == messages[0]

@@ -115,7 +115,7 @@ def test_a_layout_is_recognised_with_its_parts(tmp_path, name):
     if kind == 'yolo':  # its folders of images could be classes
         return
     other = 'detection' if task != 'detection' else 'classification'
-    with pytest.raises(InputError, match=f'known for {other}; wanted is'):
+    with pytest.raises(InputError, match=f'known for {other}; expected:'):
         find_layout(tmp_path, other)
 
 

@@ -162,7 +162,7 @@ def test_a_work_directory_is_no_data_and_said_in_a_line(run, data, tmp_path):
         (work / name).write_text('{}')
     result = run('check_data', 'work')
     assert (result.code, len(result.err.splitlines())) == (2, 1)
-    assert f'{work}: no layout that is known; wanted is' in result.err
+    assert f'{work}: no layout that is known; expected:' in result.err
     (work / 'data').mkdir()  # of a training by --data, which keeps no images
     for split in ('train', 'val'):
         file = data.folder / f'annotations/instances_{split}2017.json'

@@ -110,7 +110,7 @@ def place(tmp_path_factory):
         (f'{PLAN} --gpus 0', 'argument --gpus: '),
         ('plan config.py', 'required: --images-per-second'),
         ('plan config.py --images-per-second nan', 'nan is not a number above 0'),
-        (f'{PLAN} --in-node string', "unknown link 'string'"),
+        (f'{PLAN} --in-node string', "--in-node: invalid choice: 'string'"),
         (f'{PLAN} --num-images 0', 'argument --num-images: '),
         (f'{PLAN} --image-kb 0', '0 is not a number above 0'),
         (f'{PLAN} --overlap 2', '2 is not between 0 and 1'),

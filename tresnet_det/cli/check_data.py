@@ -71,7 +71,7 @@ def parse_args() -> argparse.Namespace:
     parser.add_argument(
         '--no-decode',
         action='store_true',
-        help='do not read the images: broken ones, wrong sizes and copies are not found',
+        help='do not read the images: corrupt ones, wrong sizes and copies are not found',
     )
     parser.add_argument(
         '--limit', type=int, default=3, metavar='N', help='examples shown (default: %(default)s)'

@@ -101,7 +101,7 @@ def main() -> None:
         task = 'detector' if find_task(cfg).detects else 'classifier'
     if args.score_thr is not None:
         if task != 'detector':
-            raise InputError(f'--score-thr is for detectors: leave it out for a {task}')
+            raise InputError(f'--score-thr is for detectors: omit it for a {task}')
         cfg.model.test_cfg.score_thr = args.score_thr
     if not args.no_check:
         from ..deploy.check import FileCheck, find_images, prepare_images

@@ -19,7 +19,6 @@ from ..profiling.plan import (
     Cluster,
     count_model,
     find_precision,
-    parse_link,
     plan,
     read_image_area,
     read_training,
@@ -57,11 +56,10 @@ def parse_args() -> argparse.Namespace:
         help="that one GPU trains on, measured at the config's size, batch and precision",
     )  # fmt: skip
     add('--gpus', type=positive, nargs='+', default=[1, 8, 64, 256, 1024], metavar='N')
-    links = f'{", ".join(LINKS)} (nominal values), or GB/s:microseconds'
-    add('--in-node', default='nvlink4', metavar='LINK', help=f'{links}; default: %(default)s')
+    add('--in-node', default='nvlink4', choices=LINKS, help='nominal values; default: %(default)s')
     add(
-        '--between-nodes', default='ethernet-100g', metavar='LINK',
-        help='of a whole node, from the same list; default: %(default)s',
+        '--between-nodes', default='ethernet-100g', choices=LINKS,
+        help='of a whole node; default: %(default)s',
     )  # fmt: skip
     add('--gpus-per-node', type=positive, default=8, metavar='N', help='default: %(default)s')
     add(
@@ -90,7 +88,7 @@ def main() -> None:
         out_file(args.out, '.csv')
     training = read_training(cfg, args.num_images, args.image_kb)
     area = read_image_area(cfg)
-    in_node, between = parse_link(args.in_node), parse_link(args.between_nodes)
+    in_node, between = LINKS[args.in_node], LINKS[args.between_nodes]
     cluster = Cluster(in_node, between, args.gpus_per_node, args.overlap)
     model = count_model(cfg, area)
     speed, most, price = args.images_per_second, args.max_global_batch, args.price

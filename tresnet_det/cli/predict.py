@@ -104,7 +104,7 @@ def main() -> None:
     out = out_folder(args.out_dir or _default_folder(Path(checkpoint).parent))
     task = find_task(cfg)
     if args.ann_file and not task.detects:
-        raise InputError('--ann-file is for detectors: leave it out')
+        raise InputError('--ann-file is for detectors: omit it')
     predictor = Predictor(cfg, checkpoint, args.device)
     ids = CocoIds(args.ann_file, predictor.classes)
     ids.check(sources)

@@ -57,7 +57,7 @@ def main() -> None:
         edit.enable_drawing(cfg, args.show, args.wait_time, args.show_dir)
     if args.tta:
         if not find_task(cfg).detects:
-            raise InputError('--tta is for detectors: leave it out')
+            raise InputError('--tta is for detectors: omit it')
         edit.enable_test_time_augmentation(cfg)
     command_line.check_data(args, cfg, ('test_dataloader',))
 

@@ -22,7 +22,7 @@ def parse_args() -> argparse.Namespace:
     weights.add_argument(
         '--from-scratch',
         action='store_true',
-        help='random weights instead of the pretrained ones that the config names',
+        help='instead of the pretrained weights that the config names',
     )
     weights.add_argument(
         '--pretrained',

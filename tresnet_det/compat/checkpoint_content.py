@@ -38,7 +38,7 @@ def check_content(content: Any, source: str) -> dict[str, Any]:
     for key in nested:
         checked[key] = _check_state_dict(_as_dict(checked[key], key, source), source)
     if not {'state_dict', 'model'} & set(nested):
-        # By its own keys; an optimiser's state or an epoch may be next to them.
+        # By its own keys; an optimizer's state or an epoch may be next to them.
         for key, value in checked.items():
             if torch.is_tensor(value):
                 _check_tensor(key, value, source)
@@ -62,7 +62,7 @@ def _as_dict(value: Any, name: str, source: str) -> Mapping[Any, Any]:
 
 
 def _copy(mapping: Mapping[Any, Any]) -> OrderedDict[Any, Any]:
-    """Return a new dict, with the versions of the modules that torch puts beside a state dict."""
+    """Return a new dict, with the versions of the modules that torch puts next to a state dict."""
     items = dict.items(mapping) if isinstance(mapping, dict) else mapping.items()
     copied = OrderedDict(items)
     versions = getattr(mapping, '__dict__', {}).get('_metadata')

@@ -68,7 +68,7 @@ def _read_file(path: str | os.PathLike, map_location: MapLocation) -> Any:
         return _load_safetensors(path, map_location)
     try:
         return torch.load(path, map_location=map_location, weights_only=True)
-    except Exception as error:  # a broken pickle can fail in any way at all
+    except Exception as error:  # a corrupt pickle can fail in any way at all
         if _is_machines_fault(error):
             raise
         raise InputError(f'{path}: {_reason(path, error)}') from error

@@ -7,7 +7,7 @@ torch's ``weights_only`` unpickler makes only objects whose names are on a list.
   keeps bytes as a text) encodes in Latin-1 and nothing else;
 - ``builtins.getattr`` (in the pickle of every HistoryBuffer and OneCycleLR, since pickle writes a
   method as "attribute of a class") resolves six known functions and refuses all else;
-- ``HistoryBuffer`` takes over its three values and ignores the table of functions beside them,
+- ``HistoryBuffer`` takes over its three values and ignores the table of functions next to them,
   which belongs to the class and not to a file;
 - ``OneCycleParamScheduler`` is only a name to hang two functions on, and cannot be built;
 - ``numpy.ndarray`` is only a name, too: called with a buffer of its own, the real one makes arrays

@@ -1,4 +1,4 @@
-"""Transforms of images from a config: torchvision's v2 by name, and a few of our own."""
+"""Transforms of images from a config: torchvision's v2 by name, and Cutout."""
 
 import inspect
 from collections.abc import Callable, Mapping, Sequence
@@ -10,10 +10,9 @@ from torch import nn
 
 from ..errors import InputError
 from .decode import to_pillow, to_tensor
-from .rand_augment import RandAugment
 
 # These policies are quicker on Pillow's images than on tensors, there and back included.
-ON_PILLOW = ('AutoAugment', 'TrivialAugmentWide')
+ON_PILLOW = ('AutoAugment', 'RandAugment', 'TrivialAugmentWide')
 
 # Single-label, 224 pixels: the crop comes first, so that all else works on a small image.
 TRAIN_PIPELINE = (
@@ -86,16 +85,15 @@ class OnPillow(nn.Module):
         return to_tensor(self.transform(to_pillow(image)))
 
 
-OURS = {'Cutout': Cutout, 'RandAugment': RandAugment}
+OURS = {'Cutout': Cutout}
 
 
 def build_transforms(pipeline: Sequence[Mapping], where: str = 'pipeline') -> Callable:
     """Build the transforms that a config lists.
 
-    A name is one of torchvision.transforms.v2, with its arguments, or one of ours: ``Cutout`` and
-    ``RandAugment``, which replaces torchvision's. Interpolations and AutoAugment's policies are
-    written as text (``'bicubic'``, ``'cifar10'``), transforms within others (``RandomApply``,
-    ``RandomChoice``) as a list of dicts too. ``AutoAugment`` and ``TrivialAugmentWide`` run on
+    A name is one of torchvision.transforms.v2, with its arguments, or ``Cutout``. Interpolations
+    and AutoAugment's policies are written as text (``'bicubic'``, ``'cifar10'``), transforms within
+    others (``RandomApply``, ``RandomChoice``) as a list of dicts too. Those of ``ON_PILLOW`` run on
     Pillow's images, where they are quicker.
 
     Args:
@@ -146,6 +144,13 @@ def _build_one(entry: Mapping, where: str) -> Callable:
     except (TypeError, ValueError) as error:
         takes = ', '.join(inspect.signature(kind).parameters)
         raise InputError(f'{where}: {" ".join(str(error).split())}; it takes {takes}') from error
+    if isinstance(transform, v2.RandAugment) and not (
+        0 <= transform.magnitude < transform.num_magnitude_bins
+    ):
+        raise InputError(
+            f'{where}: magnitude must be from 0 to {transform.num_magnitude_bins - 1}, '
+            f'got {transform.magnitude}'
+        )
     return OnPillow(transform) if name in ON_PILLOW else transform
 
 

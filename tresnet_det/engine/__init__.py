@@ -1,4 +1,4 @@
-"""Hooks, loops and an optimiser where MMEngine, MMDetection and torch have none; registered."""
+"""Hooks, loops and an optimizer where MMEngine, MMDetection and torch have none; registered."""
 
 from .backbone_speed import BackboneSpeedHook
 from .checkpoint_hook import SafeCheckpointHook

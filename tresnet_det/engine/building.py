@@ -81,7 +81,7 @@ def config_errors() -> Iterator[None]:
         yield
     except (KeyError, TypeError) as error:
         message = str(error.args[0]) if error.args else ''
-        if message == 'None is not a callable object':  # an optimiser that torch does not have
+        if message == 'None is not a callable object':  # an optimizer that torch does not have
             message = 'the config names an optimizer, or another type, that does not exist'
         elif not _FROM_REGISTRY.search(message):
             raise
@@ -156,7 +156,7 @@ def _check_channels(cfg: Config, runner: Runner) -> None:
 
 
 def _count_accumulated(cfg: Config, runner: Runner) -> None:
-    """Scale the learning rate to all images of an optimiser's step, of all the batches too.
+    """Scale the learning rate to all images of an optimizer's step, of all the batches too.
 
     mmengine, which scales it, counts one batch of each process.
     """

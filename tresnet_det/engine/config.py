@@ -270,7 +270,7 @@ def enable_amp(cfg: Config) -> None:
 
     Raises:
         InputError: Without a GPU, which mmengine's mixed precision needs, or if the config's
-            optimiser wrapper is not one that mixed precision can replace.
+            optimizer wrapper is not one that mixed precision can replace.
     """
     wrapper = cfg.optim_wrapper
     if get_device() == 'cpu':

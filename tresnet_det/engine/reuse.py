@@ -46,7 +46,7 @@ def use_tresnet(
     """Return a detector's config with TResNet in place of its backbone, and nothing else changed.
 
     That is the backbone, with outputs at the strides that the old one has them; the channels that
-    the neck takes from it; the images' normalisation (RGB in [0, 1]); and the optimiser's rules
+    the neck takes from it; the images' normalisation (RGB in [0, 1]); and the optimizer's rules
     where they would treat an In-Place ABN otherwise than a norm. ``frozen_stages``, ``norm_eval``,
     ``with_cp``, frozen norms and statistics shared between processes stay as they were; what only
     the old backbone has, such as deformable stages or plugins, goes with it. What it gives is

@@ -9,11 +9,11 @@ from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 
 from ..files import replacing
-from .report import figure as figure_text
+from .report import three_digits
 
 _OURS, _OTHERS = '#0072B2', '#8C8C8C'
 
-Row = Mapping[str, Any]  # names and figures by column
+Row = Mapping[str, Any]  # names and values by column
 
 
 class Panel(NamedTuple):
@@ -23,8 +23,8 @@ class Panel(NamedTuple):
         key: Of the rows.
         title: Above the panel.
         unit: Below it.
-        scale: By which the figures are divided.
-        ratio_key: Of the ratio to the first row, which stands beside the figure.
+        scale: By which the values are divided.
+        ratio_key: Of the ratio to the first row, which stands next to the value.
     """
 
     key: str
@@ -78,7 +78,7 @@ def _draw_panel(axes: Axes, rows: Sequence[Row], panel: Panel, colours: Sequence
             _bar_text(row, panel), (max(value, end), at), xytext=(5, 0),
             textcoords='offset points', va='center', fontsize=10,
         )  # fmt: skip
-    axes.set_xlim(0, 1.4 * max(values))  # room for the figures behind the bars
+    axes.set_xlim(0, 1.4 * max(values))  # room for the values behind the bars
     axes.set_title(panel.title, fontsize=12)
     axes.set_xlabel(panel.unit)
     axes.spines[['top', 'right']].set_visible(False)
@@ -87,7 +87,7 @@ def _draw_panel(axes: Axes, rows: Sequence[Row], panel: Panel, colours: Sequence
 def _bar_text(row: Row, panel: Panel) -> str:
     if row.get(panel.key) is None:
         return '-'
-    text = figure_text(row[panel.key] / panel.scale)
+    text = three_digits(row[panel.key] / panel.scale)
     ratio = row.get(panel.ratio_key) if panel.ratio_key else None
     return text if ratio is None else f'{text}  (x {ratio:.2f})'
 

@@ -22,7 +22,7 @@ _LEARNING_RATE = 1e-4
 
 
 class ClassifierRun:
-    """A classifier with its optimiser and a batch of random images and labels.
+    """A classifier with its optimizer and a batch of random images and labels.
 
     Training is forward pass, cross-entropy, backward pass and a step of SGD with momentum, in
     reduced precision under autocast and, for fp16, with a scaled loss. Inference runs under
@@ -93,7 +93,7 @@ class ClassifierRun:
         }
 
     def train_at(self, batch_size: int) -> None:
-        """Train twice with so many images, the second time beside the optimiser's state."""
+        """Train twice with so many images, the second time next to the optimizer's state."""
         try:
             self.set_batch(batch_size)
             self.model.train()

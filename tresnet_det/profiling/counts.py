@@ -81,8 +81,8 @@ def kept_bytes_per_image(
 
     Each storage counts once, parameters and buffers are excluded, the images themselves count if
     autograd keeps them. In reduced precision ``torch.autocast`` casts the weights, and the casts
-    are kept: they count, shared between the images of the batch, so the figure there depends on
-    the batch. A model on the meta device gives the same figure, without the memory.
+    are kept: they count, shared between the images of the batch, so the result there depends on
+    the batch. A model on the meta device gives the same result, without the memory.
 
     Args:
         model: Takes ``(batch, 3, size, size)``. It runs once in training mode and stays in it;

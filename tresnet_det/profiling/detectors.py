@@ -48,7 +48,7 @@ class DetectorRun:
 
     All stages learn and all norms measure their statistics, as in a training from scratch, whatever
     the config says for pretrained weights. A training step has the data preprocessor, the losses,
-    the backward pass and the config's optimiser; inference has the post-processing. Under
+    the backward pass and the config's optimizer; inference has the post-processing. Under
     ``compile``, the backbone is compiled.
 
     Args:

@@ -38,7 +38,7 @@ BYTES_TABLE = (
 )
 
 # ImageNet top-1 in percent, as published and not measured here. TResNet: arXiv 2003.13630 (M 80.8
-# in its first version, 80.7 in the last); the 448-pixel figures after 10 epochs of fine-tuning.
+# in its first version, 80.7 in the last); the 448-pixel results after 10 epochs of fine-tuning.
 # EfficientNet: arXiv 1905.11946, each at the resolution it was made for.
 PUBLISHED_TOP1 = {
     'tresnet_m@224': 80.8,

@@ -84,26 +84,6 @@ LINKS: Mapping[str, Link] = {
 }
 
 
-def parse_link(text: str) -> Link:
-    """Return a link of ``LINKS`` by its name, or one from ``GB/s:microseconds``, as ``12.5:30``.
-
-    Raises:
-        InputError: If it is neither.
-    """
-    if text in LINKS:
-        return LINKS[text]
-    bandwidth, _, latency = text.partition(':')
-    try:
-        link = Link(float(bandwidth) * 1e9, float(latency) * 1e-6)
-    except ValueError:
-        link = Link(0, 0)
-    if not 0 < link.bandwidth < math.inf or not 0 <= link.latency < math.inf:
-        raise InputError(
-            f'unknown link {text!r}: use {", ".join(LINKS)}, or GB/s:microseconds as in 12.5:30'
-        )
-    return link
-
-
 @dataclass(frozen=True)
 class Cluster:
     """How GPUs are connected."""

@@ -28,8 +28,8 @@ class Column(NamedTuple):
     Attributes:
         heading: What stands above.
         key: Of the rows; ``KEY_min`` and ``KEY_max`` are shown with it where they are there.
-        scale: By which the figure is divided.
-        unit: Directly behind the figure.
+        scale: By which the value is divided.
+        unit: Directly behind the value.
     """
 
     heading: str
@@ -109,15 +109,15 @@ def _cell(row: Mapping[str, Any], column: Column) -> str:
         return '-'
     if isinstance(value, str):
         return value
-    text = figure(value if column.scale == 1 else value / column.scale) + column.unit
+    text = three_digits(value if column.scale == 1 else value / column.scale) + column.unit
     low, high = (row.get(f'{column.key}_{end}') for end in ('min', 'max'))
     if low is not None and high is not None:
-        text += f' ({figure(low / column.scale)} - {figure(high / column.scale)})'
+        text += f' ({three_digits(low / column.scale)} - {three_digits(high / column.scale)})'
     return text
 
 
-def figure(value: float) -> str:
-    """Write a figure with three digits, or all those before the point."""
+def three_digits(value: float) -> str:
+    """Write a value with three digits, or all those before the point."""
     if isinstance(value, int) or value == 0:
         return f'{value:.0f}'
     digits = next(

@@ -121,7 +121,7 @@ def image_size(file: str | os.PathLike) -> tuple[int, int]:
             # Of a turned TIFF, newer Pillows have exchanged the size already: let it turn itself.
             turned = image.getexif().get(0x0112, 1) >= 5
             return ImageOps.exif_transpose(image).size if turned else image.size
-    except Exception:  # Pillow raises almost anything on a broken header
+    except Exception:  # Pillow raises almost anything on a corrupt header
         raise InputError(f'{file}: not a readable image: replace or remove it') from None
 
 

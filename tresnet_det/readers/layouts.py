@@ -158,7 +158,7 @@ def _describe_unknown(root: Path, task: str | None) -> str:
     there = f'in it are {few(entries)}' if entries else 'it is empty'
     kinds = KINDS if task is None else OF_TASK[task]
     wanted = '; '.join(f'{KINDS[kind]} ({WANTED[kind]})' for kind in kinds)
-    return f'{f" for {task}" if task else ""}; wanted is {wanted}; {there}'
+    return f'{f" for {task}" if task else ""}; expected: {wanted}; {there}'
 
 
 def _search(root: Path, task: str, depth: int) -> list[Layout]:

@@ -56,7 +56,7 @@ def read_voc(source: Source, findings: Findings) -> Split:
     objects: list[tuple] = []  # image, where, class, corners, whether it is difficult
     filled: set[int] = set()  # images with any object, good or bad
     named: set[str] = set()
-    lost, broken, bad = [], [], []
+    lost, corrupt, bad = [], [], []
     for name in dict.fromkeys(names):
         candidates = images.get(name) or [f'{name}.jpg']
         named |= set(candidates)
@@ -68,7 +68,7 @@ def read_voc(source: Source, findings: Findings) -> Split:
             lost.append(xml)
             continue
         except InputError as error:
-            broken.append(f'{xml}: {error}' if xml.name not in str(error) else error)
+            corrupt.append(f'{xml}: {error}' if xml.name not in str(error) else error)
             continue
         for number, element in enumerate(root.iter('object'), 1):
             filled.add(len(files))
@@ -82,7 +82,7 @@ def read_voc(source: Source, findings: Findings) -> Split:
         files.append(stated if stated in candidates else candidates[0])
         said.append(size)
     add('missing-annotation', lost, total=len(names))
-    add('broken-xml', broken, total=len(names))
+    add('corrupt-xml', corrupt, total=len(names))
     sizes, unreadable = read_sizes(source.folder, files, add)
     annotated = np.array(said, np.float64).reshape(-1, 2)
     differs = (annotated != sizes).any(1) & ~np.isnan(annotated + sizes).any(1)

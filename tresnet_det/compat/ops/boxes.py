@@ -14,7 +14,7 @@ _SOFT_METHODS = ('naive', 'linear', 'gaussian')
 
 
 def nms(boxes: Tensor, scores: Tensor, iou_threshold: float, offset: int) -> Tensor:
-    """Return the indices of the boxes kept, by falling score.
+    """Return the indices of the boxes kept, by descending score.
 
     Args:
         boxes: ``(N, 4)``.
@@ -84,7 +84,7 @@ def nms_match(dets: Tensor, iou_threshold: float) -> list[list[int]]:
         iou_threshold: a box that overlaps a kept one by at least this joins its group.
 
     Returns:
-        One list of indices a group, the kept box first, the others by falling score.
+        One list of indices a group, the kept box first, the others by descending score.
     """
     dets = widened(dets)
     overlaps = _overlaps(dets[:, :4], dets[:, :4])

@@ -100,7 +100,7 @@ def _interpolation(places: Tensor, size: int) -> Tensor:
 
 
 def _corners(places: Tensor, size: int) -> tuple[tuple[Tensor, Tensor], tuple[Tensor, Tensor]]:
-    """Return the two pixels beside each place and their weights; 0 more than a pixel outside."""
+    """Return the two pixels next to each place and their weights; 0 more than a pixel outside."""
     inside = ((places >= -1) & (places <= size)).to(places.dtype)
     clipped = places.clamp(0, size - 1)
     below = clipped.floor()
