@@ -19,13 +19,20 @@ For a test alone:
     tiny_config(TASK, data_root=..., **CHANGES)
                      writes the config of `trained` into tmp_path, changed; returns its path
     tiny_arch        one block a stage, a quarter of the width
+    serve(FOLDER)    serves it on this machine, and at /drip a byte every twentieth of a second;
+                     returns the URL
 """
 
+import contextlib
 import hashlib
 import json
 import os
 import pickle
 import shutil
+import threading
+import time
+from functools import partial
+from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -156,6 +163,37 @@ def tiny_config(demo_data, class_folders, tmp_path):
         return tool_runs.write_config(task, path, data_root, **changes)
 
     return write
+
+
+class _Files(SimpleHTTPRequestHandler):
+    def log_message(self, *args):
+        pass
+
+    def do_GET(self):  # noqa: N802
+        if self.path != '/drip':
+            return super().do_GET()
+        self.send_response(200)
+        self.end_headers()
+        with contextlib.suppress(ConnectionError):
+            for _ in range(40):
+                self.wfile.write(b'.')
+                time.sleep(0.05)
+        return None
+
+
+@pytest.fixture
+def serve(monkeypatch):
+    monkeypatch.setenv('no_proxy', '*')
+    with contextlib.ExitStack() as stack:
+
+        def start(folder):
+            handler = partial(_Files, directory=str(folder))
+            server = stack.enter_context(ThreadingHTTPServer(('127.0.0.1', 0), handler))
+            threading.Thread(target=server.serve_forever, args=(0.05,), daemon=True).start()
+            stack.callback(server.shutdown)
+            return f'http://127.0.0.1:{server.server_port}'
+
+        yield start
 
 
 @pytest.fixture

@@ -1,9 +1,6 @@
 """What mmengine saves loads with weights_only=True; what would run code does not."""
 
-import functools
-import http.server
 import os
-import threading
 from collections import OrderedDict
 
 import numpy as np
@@ -266,34 +263,22 @@ def test_what_this_machine_lacks_is_not_blamed_on_the_file(tmp_path, monkeypatch
         assert caught.value is error
 
 
-class Files(http.server.SimpleHTTPRequestHandler):
-    def log_message(self, *args):
-        pass
-
-
-def test_failed_downloads_are_one_line_with_the_address(tmp_path, monkeypatch):
-    monkeypatch.setenv('no_proxy', '127.0.0.1')
+def test_failed_downloads_are_one_line_with_the_address(serve, tmp_path, monkeypatch):
     monkeypatch.setattr(torch.hub, '_hub_dir', str(tmp_path / 'hub'))
     torch.save({'a': torch.rand(1000)}, tmp_path / 'good.pth')
     for zipped in (True, False):
         path = tmp_path / f'cut{zipped}.pth'
         torch.save({'a': torch.rand(1000)}, path, _use_new_zipfile_serialization=zipped)
         path.write_bytes(path.read_bytes()[:600])
-    handler = functools.partial(Files, directory=str(tmp_path))
-    with http.server.ThreadingHTTPServer(('127.0.0.1', 0), handler) as server:
-        threading.Thread(target=server.serve_forever, args=(0.01,)).start()
-        url = f'http://127.0.0.1:{server.server_port}'
-        try:
-            assert CheckpointLoader.load_checkpoint(f'{url}/good.pth')['a'].shape == (1000,)
-            for name, says in (
-                ('gone.pth', 'gone.pth: the server answers 404'),
-                ('cutTrue.pth', 'cutTrue.pth: truncated .* delete the file .*/hub/checkpoints'),
-                ('cutFalse.pth', 'cutFalse.pth: truncated .* delete the file .*/hub/checkpoints'),
-            ):
-                with pytest.raises(InputError, match=f'{url}/{says}') as caught:
-                    CheckpointLoader.load_checkpoint(f'{url}/{name}')
-                assert '\n' not in str(caught.value)
-        finally:
-            server.shutdown()
+    url = serve(tmp_path)
+    assert CheckpointLoader.load_checkpoint(f'{url}/good.pth')['a'].shape == (1000,)
+    for name, says in (
+        ('gone.pth', 'gone.pth: the server answers 404'),
+        ('cutTrue.pth', 'cutTrue.pth: truncated .* delete the file .*/hub/checkpoints'),
+        ('cutFalse.pth', 'cutFalse.pth: truncated .* delete the file .*/hub/checkpoints'),
+    ):
+        with pytest.raises(InputError, match=f'{url}/{says}') as caught:
+            CheckpointLoader.load_checkpoint(f'{url}/{name}')
+        assert '\n' not in str(caught.value)
     with pytest.raises(InputError, match=r'127\.0\.0\.1:9/a\.pth: cannot be downloaded'):
         CheckpointLoader.load_checkpoint('http://127.0.0.1:9/a.pth')

@@ -2,7 +2,6 @@
 
 import io
 import logging
-import pickle
 
 import cv2
 import numpy as np
@@ -14,7 +13,7 @@ from mmengine.dataset import BaseDataset
 from PIL import Image
 
 from tresnet_det.datasets import LoadImage, transforms
-from tresnet_det.datasets.transforms import SharedNames, is_whole
+from tresnet_det.datasets.transforms import is_whole
 from tresnet_det.errors import InputError, MissingFileError
 
 
@@ -202,19 +201,3 @@ def test_test_mode_cannot_skip(tmp_path):
     assert dataset[0]['number'] == 0
     with pytest.raises(Exception, match='Test time pipline'):
         dataset[2]
-
-
-def test_it_can_be_pickled(tmp_path):
-    load = pickle.loads(pickle.dumps(LoadImage(on_error='skip')))
-    assert load({'img_path': str(tmp_path / 'gone.jpg')}) is None
-    assert load.num_skipped == 1
-
-
-def test_shared_names_is_a_set_until_it_is_full():
-    names = SharedNames(4)
-    assert [names.add(name) for name in 'abcaabdd'] == [
-        True, True, True, False, False, False, True, False
-    ]  # fmt: skip
-    assert len(names) == 4
-    assert not names.add('e')
-    assert len(names) == 4

@@ -1,7 +1,6 @@
 """`TorchvisionDataset`: torchvision's datasets by name, with their files, splits and mistakes."""
 
 import hashlib
-import pickle
 from pathlib import Path
 from urllib.error import URLError
 
@@ -169,22 +168,6 @@ def test_greyscale_images_are_repeated():
     image = dataset[1]['inputs']
     assert image.shape == (3, 8, 8)
     assert (image == image[0]).all()
-
-
-def test_without_a_pipeline_it_trains_or_tests_at_224():
-    names = dict(classes=tuple('abcdefghij'))
-    for test_mode, step in ((False, 'RandomResizedCrop'), (True, 'CenterCrop')):
-        dataset = fake(pipeline=None, test_mode=test_mode, metainfo=names)
-        assert step in repr(dataset._transforms)
-        assert dataset[0]['inputs'].shape == (3, 224, 224)
-
-
-def test_pickling_keeps_the_samples(flowers):
-    dataset = TorchvisionDataset('Flowers102', str(flowers), test_mode=True)
-    copy = pickle.loads(pickle.dumps(dataset))
-    for i in range(len(dataset)):
-        assert torch.equal(copy[i]['inputs'], dataset[i]['inputs'])
-        assert copy[i]['data_samples'].metainfo == dataset[i]['data_samples'].metainfo
 
 
 @pytest.mark.parametrize(

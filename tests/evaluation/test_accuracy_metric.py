@@ -2,7 +2,6 @@ import numpy as np
 import pytest
 import torch
 from mmdet.registry import METRICS
-from sklearn.metrics import top_k_accuracy_score
 
 from tresnet_det.errors import InputError
 from tresnet_det.evaluation import AccuracyMetric
@@ -24,15 +23,6 @@ def test_accuracy_by_hand_in_percent():
     # Right; second of all; fifth; sixth.
     metrics = evaluate(scores, [0, 0, 4, 5])
     assert metrics == {'accuracy/top1': 25.0, 'accuracy/top5': 75.0}
-
-
-def test_accuracy_is_scikit_learns():
-    rng = np.random.default_rng(0)
-    scores, labels = rng.random((300, 20), np.float32), rng.integers(0, 20, 300)
-    metrics = evaluate(scores, labels)
-    for k in (1, 5):
-        want = 100 * top_k_accuracy_score(labels, scores, k=k, labels=np.arange(20))
-        assert metrics[f'accuracy/top{k}'] == pytest.approx(want)
 
 
 def test_of_equal_scores_the_lower_class_comes_first():

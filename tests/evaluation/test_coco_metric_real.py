@@ -1,14 +1,10 @@
 """Published metrics, and a detector that repeats the ground truth of real images."""
 
 import json
-from functools import partial
 
-import numpy as np
 import pytest
 from coco_samples import samples_of
-from pycocotools.coco import COCO
 
-from tresnet_det.evaluation.coco_metric import CocoTwelveMetric
 from tresnet_det.evaluation.report import TWELVE
 
 pytestmark = pytest.mark.real
@@ -60,47 +56,3 @@ def test_metrics_by_box_area(build, real_data):
         0.386813, 0.593680, 0.595353, 0.654764, 0.603130, 0.553744,
     ]  # fmt: skip
     assert twelve(metrics) == pytest.approx(expected, abs=5e-7)
-
-
-def test_detector_that_repeats_the_ground_truth_is_perfect(build, real_data):
-    ann_file = real_data / 'coco_subset/annotations/instances_val2017.json'
-    truth = json.loads(ann_file.read_text())['annotations']
-    metrics, metric = run(build, ann_file, [{**a, 'score': 0.9} for a in truth if not a['iscrowd']])
-    assert twelve(metrics)[:6] == pytest.approx([1.0] * 6, abs=1e-12)
-    assert metrics['coco/bbox_AR@100'] == 1.0
-    assert all(
-        row['AP'] == pytest.approx(1, abs=1e-12) for row in metric.per_class if row['num_gt']
-    )
-
-
-@pytest.mark.parametrize('kind', ['bbox', 'segm'])
-def test_both_backends_give_the_same_metrics_and_table_on_coco(real_data, kind):
-    pytest.importorskip('faster_coco_eval')
-    ann_file = real_data / 'coco_subset/annotations/instances_val2017.json'
-    truth = COCO(str(ann_file))
-    rng = np.random.default_rng(0)
-    rows = []
-    for annotation in truth.dataset['annotations']:
-        for _ in range(3):
-            x, y, w, h = annotation['bbox']
-            dx, dy, dw, dh = rng.normal(0, 0.1, 4) * (w, h, w, h)
-            # A neighbour's mask or the object's own, so that the masks overlap by all degrees.
-            others = truth.imgToAnns[annotation['image_id']]
-            other = others[rng.integers(len(others))] if rng.random() < 0.3 else annotation
-            rows.append(
-                {
-                    'image_id': annotation['image_id'],
-                    'category_id': annotation['category_id'],
-                    'bbox': [x + dx, y + dy, max(w + dw, 1), max(h + dh, 1)],
-                    'score': round(float(rng.random()), 2),  # with equal ones
-                    'segmentation': truth.annToRLE(other),
-                }
-            )
-    (quick, quick_metric), (slow, slow_metric) = (
-        run(partial(CocoTwelveMetric, backend=name), ann_file, rows, kind)
-        for name in ('faster_coco_eval', 'pycocotools')
-    )
-    assert quick == pytest.approx(slow, abs=1e-9)
-    assert 0.05 < slow[f'coco/{kind}_mAP'] < 0.95
-    for row, expected in zip(quick_metric.per_class, slow_metric.per_class, strict=True):
-        assert row == pytest.approx(expected, abs=1e-9)

@@ -82,18 +82,6 @@ def test_right_wrong_and_missed_objects_have_their_signs_and_colours(image, tmp_
     assert drawn['sheet'] == [(1, {'ground truth', 'predictions'}, note)]
 
 
-def test_the_box_is_on_the_object(image, tmp_path):
-    out = tmp_path / 'new' / 'x.png'
-    draw_detections([sample(image, found=([[10, 10, 50, 50]], [0], [1.0]))], [''], out)
-    pixels = np.asarray(Image.open(out))
-    grey = (pixels == 90).all(-1)
-    rows, columns = np.flatnonzero(grey.sum(1) > 100), np.flatnonzero(grey.sum(0) > 100)
-    top, left = rows[0], columns[0]
-    assert (rows[-1] - top, columns[-1] - left) == (287, 287)  # three times as large
-    row = (pixels[top + 120] == (0x56, 0xB4, 0xE9)).all(-1).nonzero()[0]
-    assert (row.min() - left, row.max() - left) == (30, 149)
-
-
 def test_ground_truth_or_predictions_alone(image, tmp_path, drawn):
     found = [[0, 0, 5, 5], [0, 0, 9, 9], [0, 0, 7, 7]], [0, 1, 2], [0.5, 0.125, 0.75]
     draw_detections([sample(image, found=found)], NAMES, tmp_path / 'x.png')

@@ -14,8 +14,6 @@ from mmdet.datasets import CocoDataset
 from small_coco import BOXES, small_coco
 
 from tresnet_det.readers.config import check_detection
-from tresnet_det.readers.data import read_strictly
-from tresnet_det.readers.split import Source
 
 CLASSES = ('cat', 'dog')
 CONTENT = dict(info={}, **small_coco([*BOXES[:2], (9, 3, [1.5, 2.5, 8, 8], 1)]))
@@ -99,20 +97,6 @@ def test_fuzz_what_passes_the_check_is_what_mmdetection_reads(data, how, test_mo
         )
         assert found <= wanted
         assert (wanted - found).total() == min(count_left_out(warnings), len(expected))
-
-
-@given(files(), st.sampled_from(fuzz.PLACE_FAULTS))
-def test_fuzz_labels_of_images(data, how):
-    with fuzz.folder() as root:
-        file = lay_out(root, data, how)
-        source = Source('train', 'coco', file, root / 'train')
-        result = fuzz.attempt(lambda: read_strictly(source), file, root / 'train')
-        if result is None:
-            return
-        names, labels, classes = result[0].files, result[0].matrix(), result[0].classes
-        found = {(names[i], classes[j]) for i, j in zip(*(labels == 1).nonzero(), strict=True)}
-        assert found == {row[:2] for row in reference(data)}
-        assert set(np.unique(labels)) <= {0, 1}
 
 
 @given(files(), st.sampled_from(fuzz.PLACE_FAULTS))

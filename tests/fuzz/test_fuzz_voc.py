@@ -92,19 +92,6 @@ def read(content):
     )
 
 
-@given(files(), st.sampled_from(fuzz.PLACE_FAULTS))
-def test_fuzz_voc_is_converted_box_for_box(data, how):
-    with fuzz.folder() as root, fuzz.folder() as out:
-        lay_out(root, data, how)
-        result = fuzz.attempt(lambda: voc_to_coco(root, out), 'a.xml')
-        if result is None:
-            assert not any(out.iterdir())
-            return
-        content = json.loads(result['splits']['train']['file'].read_bytes())
-        assert read(content) == Counter(reference(data) + reference(XML) * 2)
-        assert {image['file_name'] for image in content['images']} == {'a.png', 'b.png', 'c.png'}
-
-
 @given(fuzz.broken_bytes(b'a\nb\n'))
 def test_fuzz_voc_list_of_images(data):
     with fuzz.folder() as root, fuzz.folder() as out:

@@ -1,11 +1,5 @@
 """What stands for images on a command line, and how it is read."""
 
-import contextlib
-import threading
-import time
-from functools import partial
-from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
-
 import cv2
 import numpy as np
 import pytest
@@ -96,40 +90,6 @@ def test_what_cannot_be_read_is_reported_and_passed_over_and_no_more_than_asked_
     assert not read
     assert [p.name for p in images] == [str(tmp_path / 'a.png')]
     assert reported == [str(tmp_path / 'bad.png'), str(tmp_path / 'b.mp4')]
-
-
-@pytest.fixture
-def serve(monkeypatch):
-    """Serve a folder on this machine, and at /drip a byte every twentieth of a second."""
-    servers = []
-    monkeypatch.setenv('no_proxy', '*')
-
-    class Handler(SimpleHTTPRequestHandler):
-        def log_message(self, *args):
-            pass
-
-        def do_GET(self):  # noqa: N802
-            if self.path != '/drip':
-                return super().do_GET()
-            self.send_response(200)
-            self.end_headers()
-            with contextlib.suppress(ConnectionError):
-                for _ in range(40):
-                    self.wfile.write(b'.')
-                    time.sleep(0.05)
-            return None
-
-    def start(folder):
-        server = ThreadingHTTPServer(('127.0.0.1', 0), partial(Handler, directory=str(folder)))
-        server.daemon_threads = True
-        threading.Thread(target=server.serve_forever, args=(0.05,), daemon=True).start()
-        servers.append(server)
-        return f'http://127.0.0.1:{server.server_port}'
-
-    yield start
-    for server in servers:
-        server.shutdown()
-        server.server_close()
 
 
 def test_a_download_has_a_limit_and_an_address_without_a_server_is_named(serve, tmp_path):

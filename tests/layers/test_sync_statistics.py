@@ -63,11 +63,6 @@ class NoHostWait(TorchDispatchMode):
         return func(*args, **kwargs or {})
 
 
-def test_the_guard_sees_a_value_that_is_read():
-    with NoHostWait(), pytest.raises(AssertionError, match='reads a value on the host'):
-        torch.ones(1).sum().item()
-
-
 def backbone(sync):
     torch.manual_seed(0)
     arch = dict(depths=(1, 1, 1, 1), width_factor=0.25)

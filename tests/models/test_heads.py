@@ -68,12 +68,6 @@ def test_init_cfg_reads_the_head_of_a_checkpoint(tmp_path, nest):
     assert torch.equal(target.fc.bias, source.fc.bias)
 
 
-def test_other_init_cfgs_are_mmengines():
-    head = linear(init_cfg=dict(type='Constant', layer='Linear', val=0.25))
-    head.init_weights()
-    assert (head.fc.weight == 0.25).all()
-
-
 def test_a_head_that_does_not_fit_is_named_in_one_line(tmp_path):
     weights = {f'head.{k}': v for k, v in linear().state_dict().items()}
     cases = [

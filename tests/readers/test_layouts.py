@@ -8,7 +8,6 @@ from planted_coco import save_image
 from tresnet_det.errors import InputError, MissingFileError
 from tresnet_det.readers.files import find_images
 from tresnet_det.readers.layouts import find_layout
-from tresnet_det.readers.split import role_of
 
 
 def write_coco(file, names=('a.png',), **more):
@@ -38,23 +37,6 @@ def write_yolo(root, *splits, labels='labels/{}', images='images/{}'):
         file.write_text('0 0.5 0.5 0.2 0.2\n')
     (root / 'classes.txt').write_text('cat\ndog\n')
     return root
-
-
-@pytest.mark.parametrize(
-    ('name', 'role'),
-    [
-        ('instances_train2017', 'train'),
-        ('instances_val2017', 'val'),
-        ('valid', 'val'),
-        ('image_info_test-dev2017', 'test'),
-        ('trainval', 'trainval'),
-        ('train_val', 'trainval'),
-        ('annotations', None),
-        ('straining', None),
-    ],
-)
-def test_a_name_says_what_a_part_is_for(name, role):
-    assert role_of(name) == role
 
 
 def coco_of(*files):
@@ -248,7 +230,3 @@ def test_validation_images_without_class_folders_are_told(tmp_path):
     save_image(tmp_path / 'train/cat/a.png', 0)
     save_image(tmp_path / 'val/a.png', 0)
     assert 'val is skipped' in find_layout(tmp_path, 'classification').notes[0]
-
-
-# ---------------------------------------------------------------------------------------------
-# What is refused

@@ -1,12 +1,8 @@
 """tools/predict.py on what users give it, beside tools/test.py and MMDetection's DetInferencer."""
 
-import contextlib
 import csv
 import json
 import shutil
-import threading
-from functools import partial
-from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
 
 import cv2
 import mmengine
@@ -41,22 +37,6 @@ def detector(work_dir):
 @pytest.fixture
 def images(data):
     return data.folder / 'val2017'
-
-
-@pytest.fixture
-def serve(monkeypatch):
-    monkeypatch.setenv('no_proxy', '*')
-    monkeypatch.setattr(SimpleHTTPRequestHandler, 'log_message', lambda *_: None)
-    with contextlib.ExitStack() as stack:
-
-        def start(folder):
-            handler = partial(SimpleHTTPRequestHandler, directory=str(folder))
-            server = stack.enter_context(ThreadingHTTPServer(('127.0.0.1', 0), handler))
-            threading.Thread(target=server.serve_forever, args=(0.05,), daemon=True).start()
-            stack.callback(server.shutdown)
-            return f'http://127.0.0.1:{server.server_port}'
-
-        yield start
 
 
 def by_image(out):

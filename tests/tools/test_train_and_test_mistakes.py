@@ -20,16 +20,6 @@ def train(run):
     return call
 
 
-def test_missing_coco_names_where_it_was_looked_for_and_the_two_ways_on(
-    project_root, train, tmp_path
-):
-    message = train(project_root / 'configs/fcos_tresnet_m.py').error
-    assert str(tmp_path / 'data/coco/annotations/instances_train2017.json') in message
-    assert 'tools/get_coco.py' in message
-    assert '--demo' in message
-    assert not (tmp_path / 'work').exists()
-
-
 def test_an_undecodable_image_is_named_also_out_of_a_worker(damaged, data, train):
     broken = sorted((data.folder / 'train2017').iterdir())[3]
     broken.write_bytes(b'no image')

@@ -10,7 +10,6 @@ from tool_runs import logged
 
 from tresnet_det.engine import config as edit
 
-NAMES = tuple('0123456789')
 BATCH_64 = dict(batch_size=64)
 
 
@@ -68,23 +67,6 @@ def test_a_folder_trains_and_tests_as_the_config_written_by_hand_does(
     assert f'--data {folder.name}' in result.out
 
 
-def test_a_checkpoint_is_not_measured_on_classes_that_it_does_not_know(
-    trained, base, demo_data, run, tmp_path
-):
-    folder, done = tmp_path / 'own', trained('detection')
-    write_yolo(demo_data, folder)
-    text = (folder / 'data.yaml').read_text()
-    (folder / 'data.yaml').write_text(text.replace("'9'", "'nine'"))
-    arguments = ('test', base, done.checkpoint, '--data', folder, '--work-dir', 'test')
-    line = run(*arguments).error
-    assert "has the classes 'nine', which the checkpoint does not know" in line
-    # The same names in another order are put into the checkpoint's.
-    (folder / 'data.yaml').write_text(text.replace("'0', '1'", "'1', '0'"))
-    assert run(*arguments).code == 0
-    written = json.loads((tmp_path / 'test/data/instances_val.json').read_text())
-    assert [c['name'] for c in written['categories']] == list(NAMES)
-
-
 def test_multi_label_trains_on_a_folder_without_validation(tiny_config, demo_data, run, tmp_path):
     config = tiny_config('multilabel', tmp_path, model=dict(head=dict(num_classes=80)))
     folder = tmp_path / 'own'
@@ -118,19 +100,3 @@ def test_class_folders_without_validation_train_and_test(tiny_config, class_fold
     result = run('test', config, 'work', '--data', class_folders / 'train')
     assert result.code == 0, result.err
     assert 'on 3 images' in result.out
-
-
-# ---------------------------------------------------------------------------------------------
-# What a user can get wrong
-
-
-def test_a_bad_row_is_named_before_anything_is_written(base, demo_data, run, tmp_path):
-    folder = tmp_path / 'own'
-    write_yolo(demo_data, folder)
-    file = sorted((folder / 'labels/train').iterdir())[2]
-    whole = file.read_text()
-    file.write_text(whole + '12 0.5 0.5 0.1 0.1\n')
-    line = run('train', base, '--data', folder).error
-    row = len(whole.splitlines()) + 1
-    assert f'labels/train/{file.name}:{row}: the class 12, and' in line
-    assert not (tmp_path / 'work_dirs').exists()

@@ -7,7 +7,6 @@ import pytest
 from PIL import Image
 from sklearn.datasets import load_digits
 
-from tresnet_det.datasets import ImageFolderDataset
 from tresnet_det.datasets.demo.classes import make_demo_classes
 from tresnet_det.datasets.demo.digits import make_demo_data
 from tresnet_det.errors import InputError
@@ -28,12 +27,6 @@ def test_each_digit_sample_is_there_once_in_its_class_folder(demo):
     assert (len(train), len(val)) == (1438, 359)
     assert train | val == dict(enumerate(load_digits().target.tolist()))
     assert {p.name for p in demo.iterdir()} == {'info.json', 'train', 'val'}
-
-
-def test_image_folder_dataset_reads_it(demo):
-    data = ImageFolderDataset(str(demo), data_prefix=dict(img='val'), test_mode=True)
-    assert len(data) == 359
-    assert data.metainfo['classes'] == tuple('0123456789')
 
 
 def test_splits_are_those_of_the_detection_data_of_the_same_seed(tmp_path):
