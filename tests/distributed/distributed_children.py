@@ -162,7 +162,7 @@ def work_together(folder, configs, ann_files):
     rank, count = int(os.environ['RANK']), int(os.environ['WORLD_SIZE'])
     found = {name: take_steps(config, rank, count) for name, config in configs.items()}
     found |= {images: evaluate(images, file) for images, file in ann_files.items()}
-    with processes.first_on_machine_first():
+    with processes.local_main_process_first():
         file = Path(folder, 'made')
         if rank == 0:
             time.sleep(0.3)

@@ -47,7 +47,6 @@ def test_a_step_has_at_most_1200_launches_where_resnet50_has_400():
     baseline = record(torchvision.models.resnet50(), images).launches
     print(f'{launches.total()} against {baseline.total()}: {launches.most_common(20)}')
     assert launches.total() <= 1200
-    assert launches['convolution'] == 105  # 96, and three borders of each blur
 
 
 @pytest.mark.parametrize(

@@ -242,7 +242,7 @@ def prepare_config(
     processes.join(cfg)
     work_dir = _choose_work_dir(args, cfg)
     folder, data = getattr(args, 'data', None), None  # not an option of every tool
-    with processes.first_on_machine_first():
+    with processes.local_main_process_first():
         if args.demo:
             _apply_demo(cfg, args.data_root, args.demo == 'full')
         elif folder:

@@ -2,10 +2,10 @@
 
 from .backbone_speed import BackboneSpeedHook
 from .checkpoint_hook import SafeCheckpointHook
-from .hooks import CheckpointGuardHook, CurvesHook, ProgressBarHook, StopOnNonFiniteHook
+from .hooks import CheckpointGuardHook, CurvesHook, ProgressBarHook, ShareStatisticsHook
+from .non_finite import StopOnNonFiniteHook
 from .one_cycle import WarmupCosineLR, WarmupCosineMomentum
 from .predictions_image import PredictionsImageHook
-from .processes import ShareStatisticsHook
 from .sgdw import SGDW
 from .train_loops import ResumableEpochTrainLoop, ResumableIterTrainLoop
 

@@ -1,4 +1,4 @@
-"""Hooks for what goes wrong or is hard to see: curves, a bar, NaN, what is loaded.
+"""Hooks of a training: curves, a progress bar, shared statistics, a check of what is loaded.
 
 mmengine and MMDetection have hooks for logging, checkpoints, averaging and early stopping, which
 the configs use. These do what those do not.
@@ -11,26 +11,16 @@ from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
 
-import torch
 from mmdet.registry import HOOKS
-from mmengine.dist import all_gather_object, all_reduce, is_main_process
-from mmengine.hooks import Hook, LoggerHook
-from mmengine.model import is_model_wrapper
-from mmengine.optim import ApexOptimWrapper, OptimWrapper, OptimWrapperDict
+from mmengine.dist import all_reduce_params, get_world_size, is_main_process
+from mmengine.hooks import EMAHook, Hook, LoggerHook
 from mmengine.runner import BaseLoop, Runner, find_latest_checkpoint
 from mmengine.runner.checkpoint import get_state_dict
-from torch.nn.parallel import DistributedDataParallel
 
 from ..checkpoints.img_norm import read_img_norm, warn_of_other_img_norm
 from ..checkpoints.load import Checkpoint, fit_weights
-from ..compat.installed import tool_command
-from ..errors import InputError, shell_path
+from ..errors import InputError
 from ..tasks import unwrapped
-from .non_finite import describe, run_again
-from .train_loops import random_states, set_random_states
-
-# A dynamic loss scale falls from 65536 to 1 within 16 skipped steps; a fixed one never does.
-_MOST_SKIPPED = 20
 
 
 @HOOKS.register_module()
@@ -165,152 +155,40 @@ class ProgressBarHook(Hook):
 
 
 @HOOKS.register_module()
-class StopOnNonFiniteHook(Hook):
-    """Stop at the first loss or gradient that is not finite.
+class ShareStatisticsHook(Hook):
+    """Give each process the mean of all processes' running statistics.
 
-    Gradients are checked right before the optimizer's step, so no weight becomes NaN; losses after
-    each iteration, before any hook that averages or saves the weights. With accumulated gradients,
-    each iteration is checked. In several processes all stop at the same iteration with the same
-    message, which names the images of the process whose batch it was.
+    A norm that does not share its statistics at each step has measured its own process's images
+    only. Without this hook the processes validate with different models, of which the first one's
+    is saved: a test of the checkpoint then gives another metric than the validation did.
 
-    A float16 step that the gradient scaler skips is no error while its scale can still fall: it is
-    one at a scale of 1 or less (as with bfloat16), or after 20 skipped steps in a row. A loss that
-    is not finite always is.
-
-    Raises:
-        InputError: At that iteration; before training where the optimizer wrapper or a sharded
-            model cannot be checked (a ``ValueError``).
+    It works at the end of each epoch and before a validation; checkpoints that an iteration-based
+    training saves without one are the first process's. MMEngine's ``SyncBuffersHook`` does this to
+    the model, and not to the average of :class:`~mmengine.hooks.EMAHook`, which is what is
+    validated and saved.
     """
 
-    priority = 'HIGHEST'  # before EMA, logging and checkpoints
-
     def __init__(self) -> None:
-        self._handle: Any = None
-        self._skipped = 0  # steps in a row, by the gradient scaler
+        self._shared_at = -1
 
-    def before_train(self, runner: Runner) -> None:
-        """Attach the check to the optimizer."""
-        wrapper, others = runner.optim_wrapper, (OptimWrapperDict, ApexOptimWrapper)
-        if not isinstance(wrapper, OptimWrapper) or isinstance(wrapper, others):
-            bad: Any = wrapper
-        elif is_model_wrapper(runner.model) and not isinstance(
-            runner.model, DistributedDataParallel
-        ):
-            bad = runner.model
-        else:
-            self.after_train(runner)  # of an earlier training that was stopped
+    def after_train_epoch(self, runner: Runner) -> None:
+        """Share them, before the checkpoint is saved."""
+        self.before_val_epoch(runner)
 
-            @torch.compiler.disable  # mmengine may compile the whole step
-            def check(optimizer: torch.optim.Optimizer, args: Any, kwargs: Any) -> None:
-                self._before_step(runner, optimizer)
-
-            self._handle = wrapper.optimizer.register_step_pre_hook(check)
+    def before_val_epoch(self, runner: Runner) -> None:
+        """Share them, unless the epoch's end has: what is validated is what was saved."""
+        if get_world_size() == 1 or runner.iter == self._shared_at:
             return
-        raise InputError(
-            f'StopOnNonFiniteHook does not support {type(bad).__name__}: remove it from '
-            'custom_hooks'
-        )
-
-    def after_train(self, runner: Runner) -> None:
-        """Detach it."""
-        if self._handle is not None:
-            self._handle.remove()
-
-    def before_train_iter(self, runner: Runner, batch_idx: int, data_batch: Any = None) -> None:
-        """Note what a second run of this batch needs."""
-        self._batch = data_batch
-        self._states = random_states(runner.model)
-        self._stepped = False
-
-    def _before_step(self, runner: Runner, optimizer: torch.optim.Optimizer) -> None:
-        # A fused optimizer is called for every step and skips it on the device, by this value.
-        found_inf = getattr(optimizer, 'found_inf', None)
-        self._stepped = found_inf is None or not found_inf.any()
-        # Otherwise the gradient scaler has looked at the gradients.
-        if _scaler(runner) is None and not _all_finite(_gradient_norms(optimizer)):
-            self._stop(runner)
-
-    def after_train_iter(
-        self,
-        runner: Runner,
-        batch_idx: int,
-        data_batch: Any = None,
-        outputs: Mapping[str, Any] | None = None,
-    ) -> None:
-        """Check the losses, accumulated gradients, and what the gradient scaler skips."""
-        wrapper, scaler = runner.optim_wrapper, _scaler(runner)
-        values = list(_select_losses(outputs).values())
-        stuck = False
-        if wrapper.should_update():
-            self._skipped = 0 if self._stepped else self._skipped + 1
-            if scaler is not None and self._skipped:
-                stuck = self._skipped > _MOST_SKIPPED or scaler.get_scale() <= 1
-        elif scaler is None:
-            values += _gradient_norms(wrapper.optimizer)
-        if stuck or not _all_finite(values, in_all_processes=True):
-            self._stop(runner, outputs)
-
-    def _stop(self, runner: Runner, outputs: Mapping[str, Any] | None = None) -> None:
-        scaler = _scaler(runner)
-        scale = scaler.get_scale() if scaler else 1.0
-        set_random_states(self._states)
-        model = unwrapped(runner.model)
-        report, again = run_again(model, runner.optim_wrapper, self._batch, scale)
-        # Norms with shared statistics need all processes up to here.
-        losses = _select_losses(again) | _select_losses(outputs)
-        report.losses = {name: float(loss) for name, loss in losses.items()}
-        reports = all_gather_object(report)
-        # With shared statistics one input makes the losses of all processes NaN.
-        bad = [r for r in reports if r.bad_inputs] or [r for r in reports if not r.is_finite]
-        parts = describe(bad or reports, runner.iter + 1, len(reports) > 1)
-        if scaler is not None:
-            parts.append(f'The loss scale is {scale:g}.')
-        raise InputError(' '.join([*parts, _advice(runner)]))
-
-
-def _scaler(runner: Runner) -> torch.amp.GradScaler | None:
-    scaler = getattr(runner.optim_wrapper, 'loss_scaler', None)
-    return scaler if scaler is not None and scaler.is_enabled() else None
-
-
-def _gradient_norms(optimizer: torch.optim.Optimizer) -> list[torch.Tensor]:
-    """Return each gradient's largest absolute value, which does not overflow as a sum would."""
-    parameters = (p for group in optimizer.param_groups for p in group['params'])
-    gradients = [p.grad for p in parameters if p.grad is not None]
-    return list(torch._foreach_norm(gradients, math.inf)) if gradients else []
-
-
-def _select_losses(outputs: Mapping[str, Any] | None) -> dict[str, torch.Tensor]:
-    """Return the losses among what ``train_step`` returned, as mmengine recognizes them."""
-    return {
-        name: value.detach().reshape(())
-        for name, value in (outputs or {}).items()
-        if 'loss' in name and isinstance(value, torch.Tensor) and value.numel() == 1
-    }
-
-
-def _all_finite(values: list[torch.Tensor], in_all_processes: bool = False) -> bool:
-    """Read with one wait for the device whether all values are finite."""
-    if not values:
-        return True
-    device = values[-1].device
-    bad = (~torch.stack([v.to(device, torch.float32) for v in values]).isfinite()).any().int()
-    if in_all_processes:
-        all_reduce(bad, op='max')
-    return not bad
-
-
-def _advice(runner: Runner) -> str:
-    config = Path(runner.work_dir, Path(runner.cfg.filename or '.py').name)
-    command = 'the training command with --resume'
-    if config.is_file():
-        work_dir = shell_path(runner.work_dir)
-        command = f'{tool_command("train")} {shell_path(config)} --work-dir {work_dir} --resume'
-    return (
-        'No checkpoint holds this step. Check these images and their annotations, lower the '
-        'learning rate, clip gradients (optim_wrapper.clip_grad) or use bf16 instead of fp16; '
-        f'to repeat the step from the last checkpoint: {command}'
-    )
+        self._shared_at = runner.iter
+        averages = [hook.ema_model for hook in runner.hooks if isinstance(hook, EMAHook)]
+        shared = [
+            buffer
+            for model in (runner.model, *averages)
+            for name, buffer in model.named_buffers()
+            if name.endswith(('running_mean', 'running_var'))
+        ]
+        if shared:
+            all_reduce_params(shared, op='mean')
 
 
 @HOOKS.register_module()

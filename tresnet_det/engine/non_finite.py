@@ -1,8 +1,8 @@
-"""Where a loss or gradient became NaN or infinite: the failed step, run again and described.
+"""The hook that stops at a loss or gradient that is NaN or infinite, and says where it began.
 
-Only when :class:`~.hooks.StopOnNonFiniteHook` finds one is the batch run again, with a forward hook
-on each layer and a hook on each parameter, to find the first of them that is not finite. An exact
-resume repeats the step from the last checkpoint, so nothing is saved.
+Only when :class:`StopOnNonFiniteHook` finds one is the batch run again, with a forward hook on each
+layer and a hook on each parameter, to find the first of them that is not finite. An exact resume
+repeats the step from the last checkpoint, so nothing is saved.
 """
 
 import contextlib
@@ -10,19 +10,180 @@ import math
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from functools import partial
+from pathlib import Path
 from typing import Any
 
 import torch
-from mmengine.dist import get_rank
-from mmengine.model import BaseModel
-from mmengine.optim import OptimWrapper
+from mmdet.registry import HOOKS
+from mmengine.dist import all_gather_object, all_reduce, get_rank
+from mmengine.hooks import Hook
+from mmengine.model import BaseModel, is_model_wrapper
+from mmengine.optim import ApexOptimWrapper, OptimWrapper, OptimWrapperDict
+from mmengine.runner import Runner
 from torch import nn
+from torch.nn.parallel import DistributedDataParallel
+
+from ..compat.installed import tool_command
+from ..errors import InputError, shell_path
+from ..tasks import unwrapped
+from .train_loops import random_states, set_random_states
 
 _MOST_FILES = 8  # that a message names
+# A dynamic loss scale falls from 65536 to 1 within 16 skipped steps; a fixed one never does.
+_MOST_SKIPPED = 20
+
+
+@HOOKS.register_module()
+class StopOnNonFiniteHook(Hook):
+    """Stop at the first loss or gradient that is not finite.
+
+    Gradients are checked right before the optimizer's step, so no weight becomes NaN; losses after
+    each iteration, before any hook that averages or saves the weights. With accumulated gradients,
+    each iteration is checked. In several processes all stop at the same iteration with the same
+    message, which names the images of the process whose batch it was.
+
+    A float16 step that the gradient scaler skips is no error while its scale can still fall: it is
+    one at a scale of 1 or less (as with bfloat16), or after 20 skipped steps in a row. A loss that
+    is not finite always is.
+
+    Raises:
+        InputError: At that iteration; before training where the optimizer wrapper or a sharded
+            model cannot be checked (a ``ValueError``).
+    """
+
+    priority = 'HIGHEST'  # before EMA, logging and checkpoints
+
+    def __init__(self) -> None:
+        self._handle: Any = None
+        self._skipped = 0  # steps in a row, by the gradient scaler
+
+    def before_train(self, runner: Runner) -> None:
+        """Attach the check to the optimizer."""
+        wrapper, others = runner.optim_wrapper, (OptimWrapperDict, ApexOptimWrapper)
+        if not isinstance(wrapper, OptimWrapper) or isinstance(wrapper, others):
+            bad: Any = wrapper
+        elif is_model_wrapper(runner.model) and not isinstance(
+            runner.model, DistributedDataParallel
+        ):
+            bad = runner.model
+        else:
+            self.after_train(runner)  # of an earlier training that was stopped
+
+            @torch.compiler.disable  # mmengine may compile the whole step
+            def check(optimizer: torch.optim.Optimizer, args: Any, kwargs: Any) -> None:
+                self._before_step(runner, optimizer)
+
+            self._handle = wrapper.optimizer.register_step_pre_hook(check)
+            return
+        raise InputError(
+            f'StopOnNonFiniteHook does not support {type(bad).__name__}: remove it from '
+            'custom_hooks'
+        )
+
+    def after_train(self, runner: Runner) -> None:
+        """Detach it."""
+        if self._handle is not None:
+            self._handle.remove()
+
+    def before_train_iter(self, runner: Runner, batch_idx: int, data_batch: Any = None) -> None:
+        """Note what a second run of this batch needs."""
+        self._batch = data_batch
+        self._states = random_states(runner.model)
+        self._stepped = False
+
+    def _before_step(self, runner: Runner, optimizer: torch.optim.Optimizer) -> None:
+        # A fused optimizer is called for every step and skips it on the device, by this value.
+        found_inf = getattr(optimizer, 'found_inf', None)
+        self._stepped = found_inf is None or not found_inf.any()
+        # Otherwise the gradient scaler has looked at the gradients.
+        if _scaler(runner) is None and not _all_finite(_gradient_norms(optimizer)):
+            self._stop(runner)
+
+    def after_train_iter(
+        self,
+        runner: Runner,
+        batch_idx: int,
+        data_batch: Any = None,
+        outputs: Mapping[str, Any] | None = None,
+    ) -> None:
+        """Check the losses, accumulated gradients, and what the gradient scaler skips."""
+        wrapper, scaler = runner.optim_wrapper, _scaler(runner)
+        values = list(_select_losses(outputs).values())
+        stuck = False
+        if wrapper.should_update():
+            self._skipped = 0 if self._stepped else self._skipped + 1
+            if scaler is not None and self._skipped:
+                stuck = self._skipped > _MOST_SKIPPED or scaler.get_scale() <= 1
+        elif scaler is None:
+            values += _gradient_norms(wrapper.optimizer)
+        if stuck or not _all_finite(values, in_all_processes=True):
+            self._stop(runner, outputs)
+
+    def _stop(self, runner: Runner, outputs: Mapping[str, Any] | None = None) -> None:
+        scaler = _scaler(runner)
+        scale = scaler.get_scale() if scaler else 1.0
+        set_random_states(self._states)
+        model = unwrapped(runner.model)
+        report, again = _run_again(model, runner.optim_wrapper, self._batch, scale)
+        # Norms with shared statistics need all processes up to here.
+        losses = _select_losses(again) | _select_losses(outputs)
+        report.losses = {name: float(loss) for name, loss in losses.items()}
+        reports = all_gather_object(report)
+        # With shared statistics one input makes the losses of all processes NaN.
+        bad = [r for r in reports if r.bad_inputs] or [r for r in reports if not r.is_finite]
+        parts = _describe(bad or reports, runner.iter + 1, len(reports) > 1)
+        if scaler is not None:
+            parts.append(f'The loss scale is {scale:g}.')
+        raise InputError(' '.join([*parts, _advice(runner)]))
+
+
+def _scaler(runner: Runner) -> torch.amp.GradScaler | None:
+    scaler = getattr(runner.optim_wrapper, 'loss_scaler', None)
+    return scaler if scaler is not None and scaler.is_enabled() else None
+
+
+def _gradient_norms(optimizer: torch.optim.Optimizer) -> list[torch.Tensor]:
+    """Return each gradient's largest absolute value, which does not overflow as a sum would."""
+    parameters = (p for group in optimizer.param_groups for p in group['params'])
+    gradients = [p.grad for p in parameters if p.grad is not None]
+    return list(torch._foreach_norm(gradients, math.inf)) if gradients else []
+
+
+def _select_losses(outputs: Mapping[str, Any] | None) -> dict[str, torch.Tensor]:
+    """Return the losses among what ``train_step`` returned, as mmengine recognizes them."""
+    return {
+        name: value.detach().reshape(())
+        for name, value in (outputs or {}).items()
+        if 'loss' in name and isinstance(value, torch.Tensor) and value.numel() == 1
+    }
+
+
+def _all_finite(values: list[torch.Tensor], in_all_processes: bool = False) -> bool:
+    """Read with one wait for the device whether all values are finite."""
+    if not values:
+        return True
+    device = values[-1].device
+    bad = (~torch.stack([v.to(device, torch.float32) for v in values]).isfinite()).any().int()
+    if in_all_processes:
+        all_reduce(bad, op='max')
+    return not bad
+
+
+def _advice(runner: Runner) -> str:
+    config = Path(runner.work_dir, Path(runner.cfg.filename or '.py').name)
+    command = 'the training command with --resume'
+    if config.is_file():
+        work_dir = shell_path(runner.work_dir)
+        command = f'{tool_command("train")} {shell_path(config)} --work-dir {work_dir} --resume'
+    return (
+        'No checkpoint holds this step. Check these images and their annotations, lower the '
+        'learning rate, clip gradients (optim_wrapper.clip_grad) or use bf16 instead of fp16; '
+        f'to repeat the step from the last checkpoint: {command}'
+    )
 
 
 @dataclass
-class Report:
+class _Report:
     """What one process found when it ran its batch of the failed step again."""
 
     rank: int
@@ -52,9 +213,9 @@ class _BackwardOnly:
             (loss * self.scale).backward()
 
 
-def run_again(
+def _run_again(
     model: BaseModel, wrapper: OptimWrapper, batch: Any, scale: float = 1.0
-) -> tuple[Report, Mapping[str, Any]]:
+) -> tuple[_Report, Mapping[str, Any]]:
     """Compute losses and gradients of a batch once more, uncompiled, and find what is not finite.
 
     Args:
@@ -69,7 +230,7 @@ def run_again(
     files = _list_files(batch)
     inputs = batch.get('inputs', ()) if isinstance(batch, dict) else ()
     finite = [_is_finite(image) for image in inputs]
-    report = Report(get_rank(), files, [f for f, ok in zip(files, finite, strict=False) if not ok])
+    report = _Report(get_rank(), files, [f for f, ok in zip(files, finite, strict=False) if not ok])
     set_stance = getattr(torch.compiler, 'set_stance', None)  # torch 2.6
     uncompiled = set_stance('force_eager') if set_stance else contextlib.nullcontext()
     outputs: Mapping[str, Any] = {}
@@ -84,7 +245,7 @@ def run_again(
 
 
 @contextlib.contextmanager
-def _watch(model: nn.Module, report: Report) -> Iterator[None]:
+def _watch(model: nn.Module, report: _Report) -> Iterator[None]:
     def see_output(name: str, layer: nn.Module, inputs: Any, output: Any) -> None:
         if report.layer is None and not _is_finite(output):
             report.layer = f'{name or "the model"} ({type(layer).__name__})'
@@ -123,7 +284,7 @@ def _list_files(batch: Any) -> list[str]:
     return [str(path) for sample in samples if (path := getattr(sample, 'img_path', None))]
 
 
-def describe(reports: list[Report], iteration: int, of_several: bool) -> list[str]:
+def _describe(reports: list[_Report], iteration: int, of_several: bool) -> list[str]:
     """Return sentences: what is not finite, at which iteration, on which images, where it began."""
     first = reports[0]
     bad = [loss for loss in first.losses.values() if not math.isfinite(loss)]

@@ -21,11 +21,8 @@ from pathlib import Path
 from typing import Any, BinaryIO
 
 import torch
-from mmdet.registry import HOOKS
 from mmengine.config import Config
-from mmengine.dist import all_reduce_params, barrier, get_world_size, init_dist, is_distributed
-from mmengine.hooks import EMAHook, Hook
-from mmengine.runner import Runner
+from mmengine.dist import barrier, init_dist, is_distributed
 from mmengine.utils.dl_utils import set_multi_processing
 from torch import distributed as dist
 from torch.distributed.elastic.multiprocessing.errors import get_error_handler
@@ -162,8 +159,8 @@ def join(cfg: Config) -> None:
 
 
 @contextmanager
-def first_on_machine_first() -> Iterator[None]:
-    """Let one process on each machine go through first, and the others when it is done.
+def local_main_process_first() -> Iterator[None]:
+    """Let the first process on each node go through, and the others when it is done.
 
     What it has written is then there, whole, for the others.
     """
@@ -250,40 +247,3 @@ def leave() -> None:
     """Part from the others at the end of a run that went well."""
     if _place is not None and is_distributed():
         dist.destroy_process_group()
-
-
-@HOOKS.register_module()
-class ShareStatisticsHook(Hook):
-    """Give each process the mean of all processes' running statistics.
-
-    A norm that does not share its statistics at each step has measured its own process's images
-    only. Without this hook the processes validate with different models, of which the first one's
-    is saved: a test of the checkpoint then gives another metric than the validation did.
-
-    It works at the end of each epoch and before a validation; checkpoints that an iteration-based
-    training saves without one are the first process's. MMEngine's ``SyncBuffersHook`` does this to
-    the model, and not to the average of :class:`~mmengine.hooks.EMAHook`, which is what is
-    validated and saved.
-    """
-
-    def __init__(self) -> None:
-        self._shared_at = -1
-
-    def after_train_epoch(self, runner: Runner) -> None:
-        """Share them, before the checkpoint is saved."""
-        self.before_val_epoch(runner)
-
-    def before_val_epoch(self, runner: Runner) -> None:
-        """Share them, unless the epoch's end has: what is validated is what was saved."""
-        if get_world_size() == 1 or runner.iter == self._shared_at:
-            return
-        self._shared_at = runner.iter
-        averages = [hook.ema_model for hook in runner.hooks if isinstance(hook, EMAHook)]
-        shared = [
-            buffer
-            for model in (runner.model, *averages)
-            for name, buffer in model.named_buffers()
-            if name.endswith(('running_mean', 'running_var'))
-        ]
-        if shared:
-            all_reduce_params(shared, op='mean')
