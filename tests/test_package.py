@@ -1,3 +1,5 @@
+"""What `import tresnet_det` prints and loads."""
+
 import subprocess
 import sys
 

@@ -1,3 +1,5 @@
+"""Weights meet the image normalization that they were trained with, or it is warned of."""
+
 import logging
 
 import pytest

@@ -1,3 +1,5 @@
+"""Weights between formats and for publication: equal outputs, a name with the hash."""
+
 import hashlib
 import json
 

@@ -1,3 +1,5 @@
+"""Whether two sides' boxes or scores are the same, by numbers worked out by hand."""
+
 import numpy as np
 import pytest
 

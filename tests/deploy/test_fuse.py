@@ -1,3 +1,5 @@
+"""Norms folded into convolutions: the same outputs, and an original that stays as it is."""
+
 import pytest
 import torch
 from torch import nn

@@ -1,3 +1,5 @@
+"""BackboneSpeedHook: channels_last and torch.compile change no result, checkpoint or message."""
+
 import copy
 
 import pytest

@@ -1,3 +1,5 @@
+"""CheckpointGuardHook: weights that do not fit are refused or named before they are used."""
+
 import re
 
 import pytest

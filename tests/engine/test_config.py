@@ -1,3 +1,5 @@
+"""Edits of a config: data root, random weights, augmentation, drawing, AMP, exact resume."""
+
 import pytest
 from mmengine.config import Config
 from mmengine.hooks import CheckpointHook

@@ -1,3 +1,5 @@
+"""CurvesHook and ProgressBarHook in a real runner: what is drawn and what the terminal shows."""
+
 import io
 import re
 import sys

@@ -1,3 +1,5 @@
+"""Warm-up and cosine of learning rate and momentum: full length, resumed, and what is refused."""
+
 import copy
 
 import pytest

@@ -1,3 +1,5 @@
+"""AccuracyMetric by hand: top-1 and top-5, equal scores, and what cannot be measured."""
+
 import numpy as np
 import pytest
 import torch

@@ -1,3 +1,5 @@
+"""CocoTwelveMetric by hand: its numbers, rows and files, and what it refuses or explains."""
+
 import json
 import subprocess
 import sys

@@ -1,3 +1,5 @@
+"""MultiLabelMetric by hand and by scikit-learn: mAP, precision, recall, F1, best thresholds."""
+
 import itertools
 
 import numpy as np

@@ -1,3 +1,5 @@
+"""The curves of a training: which points are drawn, from any part of a log."""
+
 import json
 
 import pytest

@@ -1,3 +1,5 @@
+"""Results as text and JSON: COCO's twelve lines, tables, and files without NaN."""
+
 import json
 
 import numpy as np

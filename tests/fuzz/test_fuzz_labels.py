@@ -102,22 +102,6 @@ def test_fuzz_csv(data, how):
             assert len(kept) == (labels == 1).any(1).sum() > 0
 
 
-@given(st.one_of(tables(LISTS), tables(COLUMNS)), st.sampled_from(fuzz.PLACE_FAULTS))
-def test_fuzz_csv_in_a_folder_of_ones_own(data, how):
-    with fuzz.folder() as root, fuzz.folder() as out:
-        lay_out(root, 'train.csv', data, how)
-
-        result = fuzz.attempt(lambda: fuzz.prepare(root, out, 'multilabel'), root)
-        if result is None:
-            return
-        found = set()
-        for split in result.splits.values():
-            labels = read('csv', split.ann_file, split.folder)
-            assert labels[2] == result.classes
-            found |= triples(*labels)
-        assert found == reference_csv(data)[1]
-
-
 @given(tables(NAMES, ' '), st.sampled_from(fuzz.PLACE_FAULTS))
 def test_fuzz_list_of_labels(data, how):
     with fuzz.folder() as root:

@@ -1,3 +1,5 @@
+"""BlurPool: timm's values and gradients in every layout and precision."""
+
 import pytest
 import torch
 import torch.nn.functional as F

@@ -1,3 +1,5 @@
+"""InPlaceABN by its formula in float64: outputs, gradients and statistics, and what is refused."""
+
 import copy
 
 import pytest

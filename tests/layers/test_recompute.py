@@ -1,3 +1,5 @@
+"""A convolution that computes its input again has the gradients of the plain one."""
+
 import pytest
 import torch
 from torch import nn

@@ -1,3 +1,5 @@
+"""SpaceToDepth: the order of its channels, its layout, and the sides that it takes."""
+
 import pytest
 import torch
 

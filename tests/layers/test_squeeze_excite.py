@@ -1,3 +1,5 @@
+"""SqueezeExcite: timm's values, and the fused form with its norm."""
+
 import sys
 from functools import partial
 

@@ -1,3 +1,5 @@
+"""The Triton kernels: checked in Triton's interpreter or on a GPU, and compiled for one."""
+
 import os
 import subprocess
 import sys

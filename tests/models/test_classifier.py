@@ -1,3 +1,5 @@
+"""ImageClassifier: logits, losses, training steps, labels and preprocessing of both tasks."""
+
 import copy
 
 import pytest

@@ -1,3 +1,5 @@
+"""LinearClsHead: logits, logged losses, and the weights that it takes."""
+
 import pytest
 import timm
 import torch

@@ -1,3 +1,5 @@
+"""The losses by their formulas in float64, at the edges of half precision, and their labels."""
+
 import math
 
 import pytest

@@ -1,3 +1,5 @@
+"""MLDecoderHead: timm's logits, published weights, word queries."""
+
 import copy
 import re
 

@@ -1,3 +1,5 @@
+"""recompute_outputs=True changes no output, gradient or statistic."""
+
 import copy
 
 import pytest

@@ -1,3 +1,5 @@
+"""TResNet: sizes, outputs, freezing, checkpointing and norms, and each wrong argument."""
+
 import copy
 import inspect
 import math

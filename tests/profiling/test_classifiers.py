@@ -1,3 +1,5 @@
+"""Measured classifiers: real steps, ratios to the first, and settings that cannot be."""
+
 import dataclasses
 
 import pytest

@@ -1,3 +1,5 @@
+"""Bytes kept for the backward pass, MACs and parameters, counted by hand."""
+
 import torch
 from torch import nn
 

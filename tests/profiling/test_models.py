@@ -1,3 +1,5 @@
+"""The names of models that benchmarks take, and what they build."""
+
 import pytest
 import torch
 

@@ -1,3 +1,5 @@
+"""The share of time of each operator."""
+
 import pytest
 
 from tresnet_det.profiling import operators

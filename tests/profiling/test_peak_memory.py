@@ -1,3 +1,5 @@
+"""Peak memory, and the largest batch that fits."""
+
 import pytest
 import torch
 

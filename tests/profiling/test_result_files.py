@@ -1,3 +1,5 @@
+"""Tables and CSV files of measurements."""
+
 import csv
 
 from tresnet_det.profiling import report

@@ -1,3 +1,5 @@
+"""A config for the tools."""
+
 import pytest
 
 

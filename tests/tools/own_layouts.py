@@ -1,8 +1,7 @@
-"""The demo data in other layouts than COCO's."""
+"""The demo data in YOLO's layout."""
 
 import json
 import shutil
-from xml.sax.saxutils import escape
 
 NAMES = tuple('0123456789')
 SPLITS = {'train2017': 'train', 'val2017': 'val'}
@@ -38,25 +37,3 @@ def write_yolo(root, out):
         labels.write_text(''.join(rows))
     names = ', '.join(f"'{name}'" for name in NAMES)
     (out / 'data.yaml').write_text(f'train: images/train\nval: images/val\nnames: [{names}]\n')
-
-
-def write_voc(root, out):
-    """The demo data as Pascal VOC keeps it, below a folder of its own."""
-    out = out / 'VOCdevkit/VOC2012'
-    for part in ('Annotations', 'ImageSets/Main', 'JPEGImages'):
-        (out / part).mkdir(parents=True)
-    lists = {}
-    for split, file, image, boxes in read_demo(root):
-        name = f'{split}_{file.stem}'
-        lists.setdefault(split, []).append(name)
-        shutil.copy(file, out / f'JPEGImages/{name}.png')
-        objects = ''.join(
-            f'<object><name>{escape(NAMES[n])}</name><bndbox><xmin>{x + 1}</xmin><ymin>{y + 1}'
-            f'</ymin><xmax>{x + w}</xmax><ymax>{y + h}</ymax></bndbox></object>'
-            for n, x, y, w, h in boxes
-        )
-        size = f'<size><width>{image["width"]}</width><height>{image["height"]}</height></size>'
-        text = f'<annotation>{size}{objects}</annotation>'
-        (out / f'Annotations/{name}.xml').write_text(text)
-    for split, members in lists.items():
-        (out / f'ImageSets/Main/{split}.txt').write_text('\n'.join(members))

@@ -6,7 +6,8 @@ import shutil
 
 import numpy as np
 import pytest
-from own_layouts import write_voc, write_yolo
+from bad_input_place import BadPlace
+from own_layouts import write_yolo
 from PIL import Image
 
 from tresnet_det.engine import config as edit
@@ -100,20 +101,6 @@ def test_yolo_is_checked_as_the_coco_files_that_it_was_made_of(run, data, tmp_pa
     assert "train: YOLO's label files, own/data.yaml, images in own/images/train" in result.out
 
 
-def write_csv(root):
-    for name in ('a', 'b', 'c'):
-        save_noise(root / f'images/{name}.png', name)
-    rows = ''.join(f'{name}.png,cat;dog\n' for name in ('a', 'b', 'c'))
-    (root / 'train.csv').write_text(f'file,label\n{rows}')
-
-
-def save_noise(path, seed):
-    path.parent.mkdir(parents=True, exist_ok=True)
-    rng = np.random.default_rng(list(seed.encode()))
-    pixels = rng.integers(256, size=(9, 9, 3), dtype=np.uint8)
-    Image.fromarray(pixels).resize((32, 32)).save(path)
-
-
 @pytest.mark.parametrize('layout', ['coco', 'voc', 'yolo', 'csv', 'folders'])
 def test_the_command_that_comes_next_takes_the_folder_that_was_checked(
     layout, run, demo_data, class_folders, project_root, tmp_path
@@ -121,10 +108,14 @@ def test_the_command_that_comes_next_takes_the_folder_that_was_checked(
     own = tmp_path / 'my own'
     if layout in ('coco', 'folders'):
         shutil.copytree(demo_data if layout == 'coco' else class_folders, own)
-    elif layout == 'csv':
-        write_csv(own)
+    elif layout == 'yolo':
+        write_yolo(demo_data, own)
+    elif layout == 'voc':
+        BadPlace(own).voc()
     else:
-        dict(voc=write_voc, yolo=write_yolo)[layout](demo_data, own)
+        shutil.copytree(class_folders / 'train/red', own / 'images')
+        rows = ''.join(f'{number}.png,cat;dog\n' for number in range(4))
+        (own / 'train.csv').write_text(f'file,label\n{rows}')
     result = run('check_data', 'my own', '--workers', 0, '--out-dir', 'found')
     assert result.code == 0, result.out + result.err
     assert (tmp_path / 'found/data.png').is_file()
@@ -137,7 +128,7 @@ def test_the_command_that_comes_next_takes_the_folder_that_was_checked(
     cfg = edit.load_config(project_root / config)
     trained = use_folder(cfg, tmp_path / folder, tmp_path / 'out', None)
     assert trained.layout.kind == layout
-    assert trained.layout.root.is_relative_to(own)  # VOC's lies in VOCdevkit/VOC2012
+    assert trained.layout.root.is_relative_to(own)  # VOC's is in a folder of it
 
 
 def test_a_folder_without_training_data_is_an_error_and_validation_data_alone_is_none(run, data):

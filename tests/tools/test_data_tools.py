@@ -1,3 +1,5 @@
+"""make_demo_data and voc_to_coco: what they write, print and refuse."""
+
 import pytest
 from PIL import Image
 

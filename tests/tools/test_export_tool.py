@@ -1,3 +1,5 @@
+"""tools/export.py: the file that it writes, checks and times, or refuses."""
+
 import pytest
 import torch
 from mmdet.registry import MODELS
