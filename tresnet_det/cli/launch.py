@@ -20,7 +20,9 @@ from torch.distributed.elastic.multiprocessing.errors import ChildFailedError, P
 from torch.distributed.launcher.api import LaunchConfig, elastic_launch
 
 from ..compat.installed import own_folder
+from ..engine.processes import LOGS
 from ..errors import InputError
+from .failures import RESUME
 
 WAIT = 900  # seconds for the other machines
 
@@ -141,14 +143,10 @@ def report(failures: Mapping[int, ProcessFailure]) -> int:
     rank = min(by_itself or failures)
     failure = failures[rank]
     what = {
-        int(
-            signal.SIGKILL
-        ): 'was killed (SIGKILL), mostly because memory ran out: lower batch_size or num_workers',
-        int(signal.SIGTERM): 'was told to end (SIGTERM)',
-    }.get(-failure.exitcode, f'crashed ({failure.signal_name()}): its log says where')
-    print(
-        f'error: rank {rank} {what}; --resume continues from the last checkpoint (its log: '
-        f'processes/rank_{rank}.log in the work directory)',
-        file=sys.stderr,
-    )
+        -signal.SIGKILL: 'was killed (SIGKILL), mostly because memory ran out: '
+        'lower batch_size or num_workers',
+        -signal.SIGTERM: 'was told to end (SIGTERM)',
+    }.get(failure.exitcode, f'crashed ({failure.signal_name()}): its log says where')
+    log = f'{LOGS}/rank_{rank}.log in the work directory'
+    print(f'error: rank {rank} {what}; {RESUME} (its log: {log})', file=sys.stderr)
     return 128 - failure.exitcode

@@ -66,8 +66,8 @@ def main() -> None:
             runner.train()
     except KeyboardInterrupt:
         last = building.find_last_checkpoint(runner.work_dir)
-        go_on = f'--resume continues from {last}' if last else 'no checkpoint was saved yet'
-        raise KeyboardInterrupt(go_on) from None
+        resume = f'--resume continues from {last}' if last else 'no checkpoint was saved yet'
+        raise KeyboardInterrupt(resume) from None
     except ValueError as error:
         if 'parameter group' in str(error):
             raise InputError(
