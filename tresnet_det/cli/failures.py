@@ -80,7 +80,7 @@ def explain(error: BaseException) -> str | None:
         return None
     if lost_another(error):
         return (
-            'the connection to another process is lost: that one, or its machine, has ended, and '
+            'the connection to another process is lost: that one, or its node, has ended, and '
             'its own last line says why; ' + RESUME
         )
     for pattern, line in _CAUSES:
