@@ -18,7 +18,7 @@ from mmengine.logging import print_log
 from .. import datasets, evaluation  # noqa: F401  (registers what --demo names)
 from ..engine import config as edit
 from ..engine import own_data, processes
-from ..engine.building import find_checkpoint
+from ..engine.work_dir import find_checkpoint
 from ..errors import InputError
 from ..readers.config import check_classification, check_detection, read_classes
 from ..tasks import find_task

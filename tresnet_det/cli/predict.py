@@ -11,7 +11,7 @@ from pathlib import Path
 from tqdm import tqdm
 
 from ..engine import config as edit
-from ..engine.building import find_checkpoint
+from ..engine.work_dir import find_checkpoint
 from ..errors import InputError, shell_path
 from ..inference.inputs import count_images, find_sources, find_unsearched, read_images
 from ..inference.output_files import printable
