@@ -1,3 +1,4 @@
+# FCOS on TResNet-M for MS-COCO, 12 epochs from ImageNet weights; fcos_resnet50.py is its baseline.
 _base_ = [
     '_base_/fcos.py',
     '_base_/coco_detection.py',

@@ -191,7 +191,7 @@ def write_config(task: str, path: Path, data_root: Path, **changes: dict) -> Pat
     """Write a config of the project in miniature: 64 pixels, two epochs of few steps."""
     cfg = edit.load_config(ROOT / 'configs' / CONFIGS[task])
     if task == 'detection':
-        edit.put_over(cfg, edit.load_config('tresnet_det::_base_/demo_detection.py'))
+        cfg.merge_from_dict(edit.load_config('tresnet_det::_base_/demo_detection.py').to_dict())
     else:
         edit.drop_pretrained(cfg)
         for loader in edit.LOADERS:

@@ -3,9 +3,9 @@
 #
 # From the environment, with what holds otherwise:
 #   GPUS=8           processes in all, each with a GPU
-#   GPUS_PER_NODE    of them on a machine: 8, or GPUS where that is less
+#   GPUS_PER_NODE    of them on a node: 8, or GPUS where that is less
 #   CPUS_PER_TASK=5  for each process and its data-loader workers
-#   GRES             what is asked for on each machine: gpu:$GPUS_PER_NODE; empty for CPU processes
+#   GRES             what is asked for on each node: gpu:$GPUS_PER_NODE; empty for CPU processes
 #   SRUN_ARGS        further options of srun, such as --time=24:00:00
 #   PORT             where the processes meet; otherwise it follows from the job's number
 set -eu

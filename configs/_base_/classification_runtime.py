@@ -1,3 +1,4 @@
+# For classifiers: the best checkpoint is by top-1, no boxes are drawn, the layout is channels-last.
 _base_ = 'runtime.py'
 
 default_hooks = dict(

@@ -1,3 +1,4 @@
+# For multi-label classifiers: the best checkpoint is by mAP, the EMA is the paper's.
 _base_ = 'classification_runtime.py'
 
 default_hooks = dict(checkpoint=dict(save_best='multilabel/mAP'))

@@ -1,3 +1,4 @@
+# What every config runs with: imports, hooks, EMA, processes, logs. The headline is a detector's.
 custom_imports = dict(
     imports=['tresnet_det', 'tresnet_det.datasets', 'tresnet_det.engine', 'tresnet_det.evaluation'],
     allow_failed_imports=False,

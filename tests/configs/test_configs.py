@@ -139,7 +139,7 @@ def test_every_step_has_the_rate_of_mmengines_own_schedulers(
 ):
     if name in OVERLAYS:
         cfg = load(OVERLAYS[name])
-        edit.put_over(cfg, load(name))
+        cfg.merge_from_dict(load(name).to_dict())
     else:
         cfg = load(name)
     assert cfg.train_cfg.max_epochs == epochs
@@ -259,7 +259,7 @@ def test_a_users_config_in_another_folder_builds_on_mmdets_own_and_takes_a_step(
 @pytest.mark.parametrize('name', DETECTORS)
 def test_the_demo_overlay_fits_every_detector(name):
     cfg = load(name)
-    edit.put_over(cfg, load('_base_/demo_detection.py'))
+    cfg.merge_from_dict(load('_base_/demo_detection.py').to_dict())
     for loader in ('train_dataloader', 'val_dataloader', 'test_dataloader'):
         dataset = cfg[loader].dataset
         assert set(dataset) == set(DEMO_DATASET) | (

@@ -82,7 +82,7 @@ def test_more_processes_than_gpus_are_one_line(monkeypatch):
     with pytest.raises(InputError) as stop:
         launch_tool.check_gpus(8)
     assert str(stop.value) == (
-        'GPUS is 8, and this machine has 4 (CUDA_VISIBLE_DEVICES=0,1,2,3): give 4 or fewer'
+        'GPUS is 8, and this node has 4 (CUDA_VISIBLE_DEVICES=0,1,2,3): give 4 or fewer'
     )
 
 
@@ -92,7 +92,7 @@ def test_more_processes_than_gpus_are_one_line(monkeypatch):
         (['two'], {}, "GPUS must be a number from 1, got 'two'"),
         (['0'], {}, "GPUS must be a number from 1, got '0'"),
         (['2'], dict(NNODES='2'), 'NNODES=2 needs MASTER_ADDR'),
-        (['2'], dict(NODE_RANK='1'), 'NODE_RANK=1, but NNODES=1: the machines are numbered from 0'),
+        (['2'], dict(NODE_RANK='1'), 'NODE_RANK=1, but NNODES=1: nodes are numbered from 0'),
         (['2'], dict(PORT='http'), "PORT must be a number from 1, got 'http'"),
     ],
 )

@@ -30,9 +30,9 @@ from tresnet_det.cli import train
 from tresnet_det.cli.command_line import run_tool
 from tresnet_det.compat.checkpoint_io import load_checkpoint_file
 from tresnet_det.datasets.demo.digits import make_demo_data
-from tresnet_det.engine import building
 from tresnet_det.engine import config as edit
 from tresnet_det.engine.checkpoint_hook import RECORD, STATE
+from tresnet_det.engine.work_dir import _find_problem, find_last_checkpoint
 from tresnet_det.files import UNFINISHED
 
 TASKS = dict(fcos='detection', multilabel='multilabel')
@@ -158,7 +158,7 @@ def check_folder(work_dir: Path, had: set[str]) -> None:
         had: What was there once, ``'last'`` and ``'best'``; new ones are put in.
     """
     for path in work_dir.glob('*.pth'):
-        assert building._find_problem(path) is None, f'{path} is damaged'
+        assert _find_problem(path) is None, f'{path} is damaged'
     record = work_dir / RECORD
     assert record.is_file() or 'last' not in had, 'last_checkpoint is gone'
     best = list(work_dir.glob('best_*.pth'))
@@ -169,7 +169,7 @@ def check_folder(work_dir: Path, had: set[str]) -> None:
         last = load_checkpoint_file(record.read_text())
         known = last['message_hub']['runtime_info'].get('best_ckpt')
         assert known is None or Path(known).is_file(), f'{known}, known to the last one, is gone'
-        assert building.find_last_checkpoint(work_dir) == record.read_text()
+        assert find_last_checkpoint(work_dir) == record.read_text()
 
 
 def compare(got, expected, where: str) -> int:

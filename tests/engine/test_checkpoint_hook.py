@@ -10,7 +10,7 @@ from mmengine.evaluator import BaseMetric
 
 from tresnet_det import files
 from tresnet_det.compat.checkpoint_io import load_checkpoint_file
-from tresnet_det.engine.building import find_last_checkpoint
+from tresnet_det.engine.work_dir import find_last_checkpoint
 from tresnet_det.errors import InputError
 
 LOGGER = {'type': 'LoggerHook', 'interval': 2}

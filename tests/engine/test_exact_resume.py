@@ -15,7 +15,7 @@ from stoppable import BATCH, EPOCHS, IMAGES, ITERATIONS, PullThePlug
 from torch.utils.data import BatchSampler, Subset
 
 from tresnet_det.compat.checkpoint_io import load_checkpoint_file
-from tresnet_det.engine import building
+from tresnet_det.engine import work_dir
 from tresnet_det.errors import InputError, MissingFileError
 
 
@@ -245,7 +245,7 @@ def test_a_damaged_last_checkpoint_is_named_and_the_newest_whole_one_taken(saved
     damage, reason = DAMAGES[what]
     damage(saved / 'epoch_3.pth')
     (saved / 'epoch_1.pth').touch()  # the newest by its time
-    assert building.find_last_checkpoint(saved) == str(saved / 'epoch_2.pth')
+    assert work_dir.find_last_checkpoint(saved) == str(saved / 'epoch_2.pth')
     said = capsys.readouterr()
     (line,) = (said.out + said.err).strip().splitlines()
     assert re.search(
@@ -262,7 +262,7 @@ def test_an_empty_or_missing_record_is_made_up_for(saved, capsys):
         (path.unlink, 'does not exist'),
     ):
         change()
-        assert building.find_last_checkpoint(saved) == str(saved / 'epoch_3.pth')
+        assert work_dir.find_last_checkpoint(saved) == str(saved / 'epoch_3.pth')
         said = capsys.readouterr()
         assert f'{path} {found}: taking' in said.out + said.err
 
@@ -271,22 +271,22 @@ def test_where_none_is_whole_it_is_an_error(saved):
     for path in saved.glob('*.pth'):
         cut_in_half(path)
     with pytest.raises(InputError, match='epoch_3.pth, .* is truncated, and no other checkpoint'):
-        building.find_last_checkpoint(saved)
+        work_dir.find_last_checkpoint(saved)
 
 
 def test_a_folder_without_checkpoints_has_none(tmp_path):
     cfg = Config(dict(work_dir=str(tmp_path), model=dict()))
-    assert building.resume_from(cfg, 'auto') is None
+    assert work_dir.resume_from(cfg, 'auto') is None
     with pytest.raises(MissingFileError, match='--resume: no checkpoint at'):
-        building.resume_from(cfg, str(tmp_path))
+        work_dir.resume_from(cfg, str(tmp_path))
 
 
 def test_a_folder_that_was_copied_or_moved_has_its_own_checkpoints(saved, capsys):
     moved = saved.parent / 'moved'
     shutil.copytree(saved, moved)
-    assert building.find_last_checkpoint(moved) == str(moved / 'epoch_3.pth')
+    assert work_dir.find_last_checkpoint(moved) == str(moved / 'epoch_3.pth')
     shutil.rmtree(saved)
-    assert building.find_last_checkpoint(moved) == str(moved / 'epoch_3.pth')
+    assert work_dir.find_last_checkpoint(moved) == str(moved / 'epoch_3.pth')
     assert capsys.readouterr().out == ''
 
 
@@ -295,14 +295,14 @@ def test_weights_without_an_optimizer_are_not_resumed(saved):
     del content['optimizer']
     torch.save(content, saved / 'epoch_3.pth')
     (saved / 'last_checkpoint').write_text('')
-    assert building.find_last_checkpoint(saved) == str(saved / 'epoch_2.pth')
+    assert work_dir.find_last_checkpoint(saved) == str(saved / 'epoch_2.pth')
 
 
 def test_a_damaged_file_that_is_named_is_refused_with_the_newest_whole_one(saved):
     flip_a_bit(saved / 'epoch_3.pth')
     cfg = Config(dict(work_dir=str(saved), model=dict()))
     with pytest.raises(InputError) as caught:
-        building.resume_from(cfg, str(saved / 'epoch_3.pth'))
+        work_dir.resume_from(cfg, str(saved / 'epoch_3.pth'))
     line = str(caught.value)
     assert line.startswith(f'--resume: {saved}/epoch_3.pth is damaged (the checksum')
     assert line.endswith(f'; the newest whole one next to it is {saved}/epoch_2.pth')

@@ -14,7 +14,7 @@ from tresnet_det import TResNet
 from tresnet_det.checkpoints import to_timm
 from tresnet_det.compat.checkpoint_io import load_checkpoint_file
 from tresnet_det.engine import config as edit
-from tresnet_det.engine.building import find_checkpoint, read_seconds
+from tresnet_det.engine.work_dir import find_checkpoint, read_seconds
 from tresnet_det.errors import MissingFileError
 
 DIGITS = list('0123456789')

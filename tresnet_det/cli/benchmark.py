@@ -19,12 +19,7 @@ import torch
 from ..compat.installed import own_folder
 from ..errors import InputError, shell_path
 from ..profiling import modes
-from ..profiling.report import (
-    caption,
-    describe,
-    format_table,
-    write_csv,
-)
+from ..profiling.report import caption, describe, format_table, write_csv
 from ..profiling.settings import PRECISIONS, Settings
 from ..profiling.timing import Row
 from .command_line import out_file, positive

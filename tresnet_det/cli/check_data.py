@@ -119,9 +119,7 @@ def read_config(args: argparse.Namespace, findings: Findings) -> tuple[list[Sour
         edit.override(cfg, args.cfg_options)
     sources, seen = [], set()
     for loader in filter(cfg.get, edit.LOADERS):
-        evaluator = cfg.get(loader.replace('dataloader', 'evaluator'))
-        needs_truth = not any(e.get('format_only') for e in edit.iterate_dicts(evaluator))
-        name = loader.removesuffix('_dataloader')
+        name, needs_truth = loader.removesuffix('_dataloader'), edit.needs_ground_truth(cfg, loader)
         found = find_config_sources(
             cfg[loader]['dataset'], name, name == 'train', findings, needs_truth
         )

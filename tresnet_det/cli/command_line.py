@@ -18,7 +18,7 @@ from mmengine.logging import print_log
 from .. import datasets, evaluation  # noqa: F401  (registers what --demo names)
 from ..engine import config as edit
 from ..engine import own_data, processes
-from ..engine.building import find_checkpoint
+from ..engine.work_dir import find_checkpoint
 from ..errors import InputError
 from ..readers.config import check_classification, check_detection, read_classes
 from ..tasks import find_task
@@ -319,11 +319,8 @@ def check_data(args: argparse.Namespace, cfg: Config, loaders: tuple[str, ...]) 
     if args.data and not args.cfg_options:
         return
     for name in loaders:
-        evaluator = cfg.get(name.replace('dataloader', 'evaluator'))
-        # Only writing results, as for a test server, needs no ground truth.
-        needs_truth = not any(e.get('format_only') for e in edit.iterate_dicts(evaluator))
-        split, dataset = name.removesuffix('_dataloader'), cfg[name]['dataset']
-        for warning in check_detection(dataset, split, num_classes, needs_truth):
+        split, needs_truth = name.removesuffix('_dataloader'), edit.needs_ground_truth(cfg, name)
+        for warning in check_detection(cfg[name]['dataset'], split, num_classes, needs_truth):
             print_log(f'{name}: {warning}', level=logging.WARNING)
 
 

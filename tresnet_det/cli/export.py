@@ -20,7 +20,7 @@ from ..deploy import TASKS, build_export_module, trace, write_onnx, write_progra
 from ..deploy.models import build_model, describe
 from ..deploy.programs import OPSET, least_side, require
 from ..deploy.steps import set_size
-from ..engine.building import find_checkpoint
+from ..engine.work_dir import find_checkpoint
 from ..errors import InputError, shell_path
 from ..inference.pipeline import find_test_dataset
 from ..profiling.timing import Spread, Task, measure_interleaved

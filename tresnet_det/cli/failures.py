@@ -6,10 +6,10 @@ from pathlib import Path
 
 from ..errors import InputError, MissingFileError
 
-GO_ON = '--resume continues from the last checkpoint'
+RESUME = '--resume continues from the last checkpoint'
 
 _MEMORY = (
-    'mostly because memory ran out: lower train_dataloader.num_workers or batch_size; ' + GO_ON
+    'mostly because memory ran out: lower train_dataloader.num_workers or batch_size; ' + RESUME
 )
 _LOADER = ('utils', 'data', 'dataloader.py')  # torch's
 _WORKER_ERROR = re.compile(r'^[\w.]+(Error|Exception): ')
@@ -28,12 +28,12 @@ _CAUSES = [
     (
         re.compile(r'DataLoader worker \(pid (?P<pid>\d+)\) is killed by signal: Bus error'),
         'a data-loader worker (process {pid}) found no shared memory left: make /dev/shm larger '
-        '(docker run --shm-size=8g), or lower train_dataloader.num_workers; ' + GO_ON,
+        '(docker run --shm-size=8g), or lower train_dataloader.num_workers; ' + RESUME,
     ),
     (
         re.compile(r'DataLoader worker \(pid (?P<pid>\d+)\) is killed by signal: (?P<name>[\w ]+)'),
         'a data-loader worker (process {pid}) ended by a signal ({name}): '
-        'train_dataloader.num_workers=0 shows where; ' + GO_ON,
+        'train_dataloader.num_workers=0 shows where; ' + RESUME,
     ),
     (
         re.compile(r'DataLoader worker \(pid\(s\) (?P<pid>[\d, ]+)\) exited unexpectedly'),
@@ -52,7 +52,7 @@ _CAUSES = [
     (
         re.compile(r'Timed out waiting (?P<ms>\d+)ms'),
         'the other processes did not answer for {seconds:g} s: one of them hangs, or works longer '
-        'than env_cfg.dist_cfg.timeout (seconds) allows; ' + GO_ON,
+        'than env_cfg.dist_cfg.timeout (seconds) allows; ' + RESUME,
     ),
     (
         re.compile('SyncBatchNorm (layers only work with GPU|expected input tensor to be on)'),
@@ -80,8 +80,8 @@ def explain(error: BaseException) -> str | None:
         return None
     if lost_another(error):
         return (
-            'the connection to another process is lost: that one, or its machine, has ended, and '
-            'its own last line says why; ' + GO_ON
+            'the connection to another process is lost: that one, or its node, has ended, and '
+            'its own last line says why; ' + RESUME
         )
     for pattern, line in _CAUSES:
         found = pattern.search(str(error))
@@ -118,4 +118,4 @@ def _missing_folder(line: str) -> str | None:
     gone = Path(found[1]).parent
     while not gone.parent.is_dir():
         gone = gone.parent
-    return f'{found[1]}: the folder {gone} is gone: bring it back, or mount it again; {GO_ON}'
+    return f'{found[1]}: the folder {gone} is gone: bring it back, or mount it again; {RESUME}'

@@ -20,9 +20,11 @@ from torch.distributed.elastic.multiprocessing.errors import ChildFailedError, P
 from torch.distributed.launcher.api import LaunchConfig, elastic_launch
 
 from ..compat.installed import own_folder
+from ..engine.processes import LOGS
 from ..errors import InputError
+from .failures import RESUME
 
-WAIT = 900  # seconds for the other machines
+WAIT = 900  # seconds for the other nodes
 
 
 def parse_args() -> argparse.Namespace:
@@ -35,7 +37,7 @@ def parse_args() -> argparse.Namespace:
         tool.add_argument('config')
         if name == 'test':
             tool.add_argument('checkpoint')
-        tool.add_argument('gpus', metavar='GPUS', help='processes on this machine')
+        tool.add_argument('gpus', metavar='GPUS', help='processes on this node')
         tool.add_argument(
             'options', nargs=argparse.REMAINDER, metavar='...', help=f'of tools/{name}.py'
         )
@@ -51,10 +53,10 @@ def main() -> None:
     address = os.environ.get('MASTER_ADDR') or ('127.0.0.1' if nodes == 1 else '')
     if not address:
         raise InputError(
-            f'NNODES={nodes} needs MASTER_ADDR: the address of the machine with NODE_RANK=0'
+            f'NNODES={nodes} needs MASTER_ADDR: the address of the node with NODE_RANK=0'
         )
     if rank >= nodes:
-        raise InputError(f'NODE_RANK={rank}, but NNODES={nodes}: the machines are numbered from 0')
+        raise InputError(f'NODE_RANK={rank}, but NNODES={nodes}: nodes are numbered from 0')
     check_gpus(gpus)
     if rank == 0:
         check_port(port)
@@ -64,7 +66,7 @@ def main() -> None:
     places = [args.config, *([args.checkpoint] if args.tool == 'test' else [])]
     command = [str(script), *places, *args.options, '--launcher', 'pytorch']
     if nodes > 1:
-        print(f'machine {rank} of {nodes}: waits for the others at {address}:{port}', flush=True)
+        print(f'node {rank} of {nodes}: waits for the others at {address}:{port}', flush=True)
     sys.exit(launch(command, gpus, nodes, rank, address, port))
 
 
@@ -83,9 +85,7 @@ def check_gpus(count: int) -> None:
     elif count > found:
         seen = os.environ.get('CUDA_VISIBLE_DEVICES')
         why = f' (CUDA_VISIBLE_DEVICES={seen})' if seen is not None else ''
-        raise InputError(
-            f'GPUS is {count}, and this machine has {found}{why}: give {found} or fewer'
-        )
+        raise InputError(f'GPUS is {count}, and this node has {found}{why}: give {found} or fewer')
 
 
 def check_port(port: int) -> None:
@@ -100,7 +100,7 @@ def check_port(port: int) -> None:
 
 
 def launch(command: list[str], gpus: int, nodes: int, rank: int, address: str, port: int) -> int:
-    """Run ``python command`` as the processes of this machine; return the status of all."""
+    """Run ``python command`` as the processes of this node; return the status of all."""
     logging.disable(logging.ERROR)  # torchrun's own account of a failure
     os.environ.setdefault('OMP_NUM_THREADS', '1')  # as torchrun sets it
     os.environ.setdefault('TORCH_CPP_LOG_LEVEL', 'ERROR')
@@ -122,10 +122,10 @@ def launch(command: list[str], gpus: int, nodes: int, rank: int, address: str, p
             return report(error.failures)
         except SignalException as stop:
             return 128 + stop.sigval
-        except RuntimeError as error:  # of the meeting of the machines
+        except RuntimeError as error:  # of the rendezvous
             reason = str(error).splitlines()[0]
             raise InputError(
-                f'the machines did not meet at {address}:{port} ({reason}): start all '
+                f'the nodes did not meet at {address}:{port} ({reason}): start all '
                 f'{nodes} within {WAIT} s, with the same NNODES, MASTER_ADDR and PORT'
             ) from error
     return 0
@@ -141,14 +141,10 @@ def report(failures: Mapping[int, ProcessFailure]) -> int:
     rank = min(by_itself or failures)
     failure = failures[rank]
     what = {
-        int(
-            signal.SIGKILL
-        ): 'was killed (SIGKILL), mostly because memory ran out: lower batch_size or num_workers',
-        int(signal.SIGTERM): 'was told to end (SIGTERM)',
-    }.get(-failure.exitcode, f'crashed ({failure.signal_name()}): its log says where')
-    print(
-        f'error: rank {rank} {what}; --resume continues from the last checkpoint (its log: '
-        f'processes/rank_{rank}.log in the work directory)',
-        file=sys.stderr,
-    )
+        -signal.SIGKILL: 'was killed (SIGKILL), mostly because memory ran out: '
+        'lower batch_size or num_workers',
+        -signal.SIGTERM: 'was told to end (SIGTERM)',
+    }.get(failure.exitcode, f'crashed ({failure.signal_name()}): its log says where')
+    log = f'{LOGS}/rank_{rank}.log in the work directory'
+    print(f'error: rank {rank} {what}; {RESUME} (its log: {log})', file=sys.stderr)
     return 128 - failure.exitcode

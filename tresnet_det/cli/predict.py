@@ -11,14 +11,9 @@ from pathlib import Path
 from tqdm import tqdm
 
 from ..engine import config as edit
-from ..engine.building import find_checkpoint
+from ..engine.work_dir import find_checkpoint
 from ..errors import InputError, shell_path
-from ..inference.inputs import (
-    count_images,
-    find_sources,
-    find_unsearched,
-    read_images,
-)
+from ..inference.inputs import count_images, find_sources, find_unsearched, read_images
 from ..inference.output_files import printable
 from ..inference.outputs import CocoIds, PredictionWriter
 from ..inference.predictor import BATCH_SIZE, Predictor, find_run_config
@@ -153,7 +148,7 @@ def summarize(
     if writer.masks:
         print(f'  masks     {shell_path(writer.masks)}')
     if writer.images:
-        print(f'  images  {shell_path(writer.images)}')
+        print(f'  images    {shell_path(writer.images)}')
     if others := writer.others():
         first = shell_path(others[0])
         print(f'  earlier   {len(others)} files there are not of this run, such as {first}')

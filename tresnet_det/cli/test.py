@@ -11,7 +11,8 @@ from mmengine.runner import Runner
 from ..compat.installed import tool_command
 from ..engine import PredictionsImageHook
 from ..engine import config as edit
-from ..engine.building import build_runner, config_errors, find_checkpoint, read_seconds
+from ..engine.building import build_runner, config_errors
+from ..engine.work_dir import find_checkpoint, read_seconds
 from ..errors import InputError, shell_path
 from ..evaluation import write_results_json
 from ..tasks import find_task

@@ -9,7 +9,7 @@ from mmengine.logging import print_log
 from mmengine.runner import Runner
 
 from ..compat.installed import tool_command
-from ..engine import ProgressBarHook, SafeCheckpointHook, building
+from ..engine import ProgressBarHook, SafeCheckpointHook, building, work_dir
 from ..engine import config as edit
 from ..errors import InputError, shell_path
 from . import command_line
@@ -56,7 +56,7 @@ def main() -> None:
         edit.enable_lr_scaling(cfg)
     for change in edit.make_resumable(cfg):
         print_log(f'for an exact resume: {change}')
-    building.choose_weights(cfg, args.resume, args.pretrained)
+    work_dir.choose_weights(cfg, args.resume, args.pretrained)
     command_line.check_data(args, cfg, ('train_dataloader', 'val_dataloader'))
 
     runner = building.build_runner(cfg)
@@ -65,9 +65,9 @@ def main() -> None:
         with building.config_errors():
             runner.train()
     except KeyboardInterrupt:
-        last = building.find_last_checkpoint(runner.work_dir)
-        go_on = f'--resume continues from {last}' if last else 'no checkpoint was saved yet'
-        raise KeyboardInterrupt(go_on) from None
+        last = work_dir.find_last_checkpoint(runner.work_dir)
+        resume = f'--resume continues from {last}' if last else 'no checkpoint was saved yet'
+        raise KeyboardInterrupt(resume) from None
     except ValueError as error:
         if 'parameter group' in str(error):
             raise InputError(
@@ -85,7 +85,7 @@ def main() -> None:
 
 def summarize(runner: Runner, config: str, seconds: float) -> None:
     """Print what came out, where it is, and what to do next; keep it as summary.json."""
-    work_dir = Path(runner.work_dir)
+    folder = Path(runner.work_dir)
     info = runner.message_hub.runtime_info
     checkpoint = info.get('best_ckpt') or info.get('last_ckpt')
     best = info.get('best_score')
@@ -93,14 +93,14 @@ def summarize(runner: Runner, config: str, seconds: float) -> None:
         return
     saving = [hook for hook in runner.hooks if isinstance(hook, SafeCheckpointHook)]
     total = seconds + max((hook.seconds_before for hook in saving), default=0.0)
-    building.write_summary(work_dir, checkpoint, best, total)
+    work_dir.write_summary(folder, checkpoint, best, total)
     since = f', {command_line.minutes(seconds)} since the resume' * bool(runner.cfg.get('resume'))
     print(f'\nTrained {config} in {command_line.minutes(total)}{since}')
     if best is not None:
         print(f'  best {runner.cfg.default_hooks.checkpoint.save_best}  {best:.4f}')
     print(f'  checkpoint  {shell_path(checkpoint)}')
-    if (work_dir / 'curves.png').is_file():
-        print(f'  curves      {shell_path(work_dir / "curves.png")}')
+    if (folder / 'curves.png').is_file():
+        print(f'  curves      {shell_path(folder / "curves.png")}')
     # The config as it was run, with all that the command line changed, is in the work directory.
-    as_run = shell_path(work_dir / Path(runner.cfg.filename).name)
-    print(f'  next        {tool_command("test")} {as_run} {shell_path(work_dir)}')
+    as_run = shell_path(folder / Path(runner.cfg.filename).name)
+    print(f'  next        {tool_command("test")} {as_run} {shell_path(folder)}')

@@ -19,7 +19,7 @@ from .modules import ExportModule
 from .programs import quiet
 from .steps import UnknownStepError, read_steps
 
-FORMAT = 1  # of the metadata, which onnx_runner.py holds against what it knows
+FORMAT = 1  # of the metadata, which onnx_runner.py compares with what it reads
 
 
 def build_model(

@@ -248,8 +248,8 @@ class SafeCheckpointHook(CheckpointHook):
             kept = f', {last} stays the last checkpoint' if last else ''
             runner.logger.warning(f'{message}; the training continues{kept}')
             return
-        go_on = f'fix that, and --resume continues from {last}' if last else 'none was saved yet'
-        raise InputError(f'{message}; {go_on}')
+        resume = f'fix that, and --resume continues from {last}' if last else 'none was saved yet'
+        raise InputError(f'{message}; {resume}')
 
 
 def _of_main_process(value: Any) -> Any:

@@ -196,6 +196,12 @@ def get_num_classes(cfg: Config) -> int | None:
     return next((m['num_classes'] for m in iterate_dicts(cfg.model) if 'num_classes' in m), None)
 
 
+def needs_ground_truth(cfg: Config, loader: str) -> bool:
+    """Whether a loader's data is trained or measured on, not only predicted for a test server."""
+    evaluator = cfg.get(loader.replace('dataloader', 'evaluator'))
+    return not any(part.get('format_only') for part in iterate_dicts(evaluator))
+
+
 def use_demo(cfg: Config, overlay: Config, full: bool) -> None:
     """Put the demo's data, schedule and small network over a config, with nothing pretrained.
 
@@ -206,7 +212,7 @@ def use_demo(cfg: Config, overlay: Config, full: bool) -> None:
     """
     if full or not _has_types_of(overlay.model, cfg.model):
         del overlay._cfg_dict['model'], overlay._cfg_dict['demo_range']
-    put_over(cfg, overlay)
+    cfg.merge_from_dict(overlay.to_dict())
     set_num_classes(cfg, len(overlay.classes))
     use_random_weights(cfg)
 
@@ -220,11 +226,6 @@ def _has_types_of(part: Mapping, whole: Mapping) -> bool:
         for key, value in part.items()
         if key != 'arch'  # a name, or a dict
     )
-
-
-def put_over(cfg: Config, overlay: Config) -> None:
-    """Merge ``overlay`` into ``cfg``; ``_delete_=True`` in it replaces instead of merging."""
-    cfg.merge_from_dict(overlay.to_dict())
 
 
 def make_resumable(cfg: Config) -> list[str]:

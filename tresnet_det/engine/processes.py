@@ -33,7 +33,7 @@ TIMEOUT = 600  # seconds; torch's own is 1800 between CPUs
 LINGER = 5  # seconds in which torchrun or Slurm ends the processes that outlive one
 LOGS = 'processes'  # in the work directory
 
-# Where each launcher says a process's rank, the number of processes, and both on its machine.
+# Where each launcher says a process's rank, the number of processes, and both on its node.
 PLACES = {
     'pytorch': ('RANK', 'WORLD_SIZE', 'LOCAL_RANK', 'LOCAL_WORLD_SIZE'),
     'slurm': ('SLURM_PROCID', 'SLURM_NTASKS', 'SLURM_LOCALID', 'SLURM_TASKS_PER_NODE'),
@@ -49,8 +49,8 @@ class Place:
     Attributes:
         rank: Its number.
         count: Of all processes.
-        local_rank: Its number on its machine.
-        local_count: Of the processes on its machine.
+        local_rank: Its number on its node.
+        local_count: Of the processes on its node.
         console: Where its failure is said; the descriptor of stderr, or a copy of it.
         early: What any but the first has said before its log could be opened.
         log: Its log, once the work directory is known.
@@ -92,7 +92,7 @@ def check_place(launcher: str) -> None:
     """Check that the launcher of the command line is the one that started this process.
 
     Raises:
-        InputError: It is not, or the first machine's address is not known.
+        InputError: It is not, or the first node's address is not known.
     """
     if launcher == 'none':
         count = os.environ.get('WORLD_SIZE', '1') if 'TORCHELASTIC_RUN_ID' in os.environ else '1'
@@ -105,19 +105,19 @@ def check_place(launcher: str) -> None:
             f'--launcher {launcher}: {missing} is not set: start it by {STARTERS[launcher]}'
         )
     if launcher != 'pytorch':
-        _find_first_machine(_place)
+        _find_first_node(_place)
 
 
-def _find_first_machine(place: Place) -> None:
+def _find_first_node(place: Place) -> None:
     """Set where the first process listens, as torchrun does."""
     job = int(os.environ.get('SLURM_JOB_ID', '9500'))
-    os.environ.setdefault('MASTER_PORT', str(20000 + job % 10000))  # two jobs share a machine
+    os.environ.setdefault('MASTER_PORT', str(20000 + job % 10000))  # two jobs share a node
     if place.count == place.local_count:
         os.environ.setdefault('MASTER_ADDR', '127.0.0.1')
     if 'MASTER_ADDR' in os.environ:
         return
     if 'SLURM_JOB_NODELIST' not in os.environ:
-        raise InputError('MASTER_ADDR is not set: export the address of the first machine')
+        raise InputError('MASTER_ADDR is not set: export the address of the first node')
     command = ['scontrol', 'show', 'hostnames', os.environ['SLURM_JOB_NODELIST']]
     hosts = subprocess.run(command, capture_output=True, text=True, check=True).stdout
     os.environ['MASTER_ADDR'] = hosts.split()[0]
@@ -136,7 +136,7 @@ def join(cfg: Config) -> None:
     ``TIMEOUT`` unless the config says otherwise.
 
     Raises:
-        InputError: There are more processes on this machine than GPUs.
+        InputError: There are more processes on this node than GPUs.
     """
     if _place is None or is_distributed():
         return
@@ -153,7 +153,7 @@ def join(cfg: Config) -> None:
     if gpus < _place.local_count:
         raise InputError(
             f'{_place.local_count} processes on {socket.gethostname()}, and each sees {gpus} GPU: '
-            'start no more than there are (with Slurm, ask for --gres=gpu:N for each machine)'
+            'start no more than there are (with Slurm, ask for --gres=gpu:N for each node)'
         )
     init_dist(cfg.launcher, **options)
 

@@ -95,7 +95,7 @@ def stack_scores(data_samples: Sequence[dict]) -> tuple[np.ndarray, np.ndarray]:
 
 
 def check_not_nan(scores: np.ndarray, data_samples: Sequence[dict] | None = None) -> None:
-    """Hold that no score is NaN, which would be sorted somewhere without a word.
+    """Check that no score is NaN, which would be sorted somewhere without a word.
 
     Args:
         scores: ``(N, classes)``.

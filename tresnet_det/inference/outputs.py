@@ -99,7 +99,7 @@ class CocoIds:
         self.categories = {name: known[name] for name in classes}
 
     def check(self, sources: Sequence[Source]) -> None:
-        """Hold that the annotation file, where there is one, names each image, each once.
+        """Check that the annotation file, where there is one, names each image, each once.
 
         Raises:
             InputError: It does not.

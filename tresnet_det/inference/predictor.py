@@ -23,7 +23,8 @@ from mmengine.structures import BaseDataElement
 from ..checkpoints import load_weights, read_checkpoint
 from ..engine import config as edit
 from ..engine.backbone_speed import BackboneSpeedHook
-from ..engine.building import config_errors, find_checkpoint
+from ..engine.building import config_errors
+from ..engine.work_dir import find_checkpoint
 from ..errors import InputError, MissingFileError
 from ..tasks import find_task
 from .inputs import InputImage, Report

@@ -40,7 +40,7 @@ def require_triton() -> None:
 
 
 def check_backend(backend: str) -> None:
-    """Hold that a layer's backend is ``'torch'``, or ``'triton'`` where that is installed.
+    """Check that a layer's backend is ``'torch'``, or ``'triton'`` where that is installed.
 
     Raises:
         ValueError: If it is neither.
