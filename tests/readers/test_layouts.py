@@ -6,8 +6,8 @@ import pytest
 from planted_coco import save_image
 
 from tresnet_det.errors import InputError, MissingFileError
+from tresnet_det.readers.files import find_images
 from tresnet_det.readers.layouts import find_layout
-from tresnet_det.readers.locate import find_image_folder
 
 
 def write_coco(file, names=('a.png',), **more):
@@ -142,7 +142,7 @@ def test_other_json_is_no_coco(tmp_path):
 def test_images_are_found_by_the_names_that_the_file_lists(tmp_path, folder):
     file = write_coco(tmp_path / 'annotations/instances_train2017.json')
     save_image(tmp_path / folder / 'a.png', 0)
-    assert find_image_folder(tmp_path, ['a.png'], file, 'train') == tmp_path / folder
+    assert find_images(tmp_path, ['a.png'], file, 'train') == tmp_path / folder
 
 
 def test_where_each_split_counts_from_one_the_name_decides(tmp_path):
@@ -153,26 +153,26 @@ def test_where_each_split_counts_from_one_the_name_decides(tmp_path):
     (tmp_path / 'val/3.png').unlink()  # it lacks one, which the other folder has
     for split, role in (('train', 'train'), ('val', 'val')):
         file = tmp_path / f'annotations/instances_{split}.json'
-        assert find_image_folder(tmp_path, names, file, role) == tmp_path / split
+        assert find_images(tmp_path, names, file, role) == tmp_path / split
     # Beside the annotations, as Roboflow puts them.
     file = tmp_path / 'val/_annotations.coco.json'
-    assert find_image_folder(tmp_path, names, file, 'val') == tmp_path / 'val'
+    assert find_images(tmp_path, names, file, 'val') == tmp_path / 'val'
 
 
 def test_a_folder_in_the_listed_name_is_part_of_it(tmp_path):
     save_image(tmp_path / 'data/images/a.png', 0)
     file = tmp_path / 'train.json'
-    assert find_image_folder(tmp_path, ['images/a.png'], file, 'train') == tmp_path / 'data'
+    assert find_images(tmp_path, ['images/a.png'], file, 'train') == tmp_path / 'data'
 
 
 def test_images_in_two_folders_or_none_are_named(tmp_path):
     file = tmp_path / 'labels.json'
     with pytest.raises(MissingFileError, match=r"labels\.json: names images such as 'a\.png'"):
-        find_image_folder(tmp_path, ['a.png'], file, 'train')
+        find_images(tmp_path, ['a.png'], file, 'train')
     for folder in ('large', 'small'):
         save_image(tmp_path / folder / 'a.png', 0)
     with pytest.raises(InputError, match=r'large and .*small both have images'):
-        find_image_folder(tmp_path, ['a.png'], file, 'train')
+        find_images(tmp_path, ['a.png'], file, 'train')
 
 
 # ---------------------------------------------------------------------------------------------

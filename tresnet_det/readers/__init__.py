@@ -6,5 +6,5 @@ say the same. :mod:`~tresnet_det.readers.data` is the way in, :mod:`~tresnet_det
 that of the check, which looks at all pixels, too. A new layout is a module with a ``read_*``
 function, a line in the table of ``data`` and a way to recognise it in
 :mod:`~tresnet_det.readers.layouts`. From below: ``findings``, ``split``, ``files``, the readers,
-``layouts``, ``locate``, ``data``, ``config`` and ``report``.
+``layouts``, ``data``, ``config`` and ``report``.
 """

@@ -11,10 +11,9 @@ from mmengine.dist import is_main_process
 
 from ..errors import InputError, MissingFileError, few
 from .data import read_data
-from .files import read_lines
+from .files import not_found, read_lines
 from .findings import Findings, Named, compare_classes
 from .layouts import check_training, find_layout, layout_sources
-from .locate import not_found
 from .split import Source, role_of
 
 FILE_KINDS = {'.json': 'coco', '.csv': 'csv', '.txt': 'list'}

@@ -20,9 +20,9 @@ from ..files import replacing
 from .class_folders import read_class_folders
 from .coco import read_coco, read_json
 from .csv import read_csv, read_list
+from .files import locate, not_found
 from .findings import Findings, compare_classes
 from .layouts import OF_TASK, Layout, check_training, layout_sources
-from .locate import locate, not_found
 from .split import ORIGINS, ROLES, Source, Split, check_boxes, to_coco, to_labels
 from .voc import read_voc
 from .yolo import read_yolo
