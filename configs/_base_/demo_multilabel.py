@@ -41,5 +41,6 @@ val_evaluator = [dict(type='MultiLabelMetric')]
 test_evaluator = val_evaluator
 
 train_cfg = dict(max_epochs=16, val_interval=4)
+optim_wrapper = dict(optimizer=dict(lr=0.001))  # for a batch of 8
 param_scheduler = dict(warmup=0.125)
 default_hooks = dict(checkpoint=dict(interval=4))
