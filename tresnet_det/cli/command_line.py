@@ -46,6 +46,9 @@ def run_tool(main: Callable[[], None]) -> None:
     for remark in ('torch.meshgrid', '`broadcast_buffers` is deprecated'):
         warnings.filterwarnings('ignore', message=remark)
     try:
+        if '' in sys.argv[1:]:  # it would count as an option that is not given
+            before = ' '.join(sys.argv[1 : sys.argv.index('', 1)])
+            raise InputError(f'an argument is empty, after {before!r}: is a variable not set?')
         main()
         sys.stdout.flush()  # a closed pipe shows here, not at exit
         processes.leave()
@@ -239,6 +242,7 @@ def prepare_config(
     cfg.launcher = args.launcher
     options = args.cfg_options.items()
     edit.override(cfg, {key: value for key, value in options if key.startswith('env_cfg')})
+    edit.check_parts(cfg)
     processes.join(cfg)
     work_dir = _choose_work_dir(args, cfg)
     folder, data = getattr(args, 'data', None), None  # not an option of every tool
@@ -258,6 +262,7 @@ def prepare_config(
         edit.use_backbone_weights(cfg, pretrained if named else find_checkpoint(pretrained))
     if args.cfg_options:
         edit.override(cfg, args.cfg_options)
+        edit.check_parts(cfg)
     cfg.work_dir = work_dir
     edit.use_this_machine(cfg)
     _count_classes(cfg)

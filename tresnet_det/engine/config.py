@@ -13,7 +13,7 @@ from mmengine.logging import print_log
 from mmengine.runner import EpochBasedTrainLoop, IterBasedTrainLoop, Runner
 
 from ..compat.installed import locate_config
-from ..errors import InputError, MissingFileError
+from ..errors import InputError, MissingFileError, shown
 
 LOADERS = ('train_dataloader', 'val_dataloader', 'test_dataloader')
 EVALUATORS = ('val_evaluator', 'test_evaluator')
@@ -57,6 +57,15 @@ def override(cfg: Config, options: Mapping[str, object]) -> None:
         raise InputError(
             f'--cfg-options {" ".join(options)}: {_name_and_message(error)}'
         ) from error
+
+
+def check_parts(cfg: Config) -> None:
+    """Raise an InputError unless the model and the data loaders of a config are some."""
+    parts = {'model': cfg.get('model'), **{name: cfg[name] for name in LOADERS if cfg.get(name)}}
+    for name, part in parts.items():
+        if not isinstance(part, Mapping) or not (name == 'model' or 'dataset' in part):
+            needed = 'a dict' if name == 'model' else 'a dict with a dataset'
+            raise InputError(f'{name} of the config must be {needed}, got {shown(part)}')
 
 
 def _name_and_message(error: Exception) -> str:

@@ -78,7 +78,12 @@ def take_place(launcher: str) -> None:
     names = PLACES.get(launcher)
     if names is None or any(name not in os.environ for name in names[:3]):
         return
-    rank, count, local_rank = (int(os.environ[name]) for name in names[:3])
+    try:
+        rank, count, local_rank = (int(os.environ[name]) for name in names[:3])
+    except ValueError as error:
+        raise InputError(
+            f'{", ".join(names[:3])}: {error}; start it by {STARTERS[launcher]}'
+        ) from error
     local_count = re.match(r'\d+', os.environ.get(names[3], ''))  # Slurm's 4(x2),3
     _place = Place(rank, count, local_rank, int(local_count[0]) if local_count else local_rank + 1)
     os.environ.update(RANK=str(rank), WORLD_SIZE=str(count), LOCAL_RANK=str(local_rank))
