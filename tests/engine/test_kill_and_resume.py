@@ -15,7 +15,7 @@ def test_killed_trainings_end_as_one_that_was_left_alone(task):
     # A process of its own: it forks, which threads of other tests would not outlive.
     command = [sys.executable, script, '--task', task, '--times', '2', '--seed', '5']
     environment = dict(os.environ, OMP_NUM_THREADS='1')
-    result = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=600)
+    result = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=3600)
     assert result.returncode == 0, result.stdout + result.stderr
     assert '2 trainings, killed ' in result.stdout
     assert 'killed 0 times' not in result.stdout

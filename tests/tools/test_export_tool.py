@@ -22,7 +22,7 @@ def test_a_detector_is_written_checked_and_timed(run, config, data, tmp_path):
     assert (result.code, result.err) == (0, '')
     assert 'new/fcos.onnx: FCOS of TResNet, ' in result.out
     assert 'onnxruntime, boxes: 40 boxes the same, 0 not' in result.out
-    assert 'torch.export: not compared, the images are smaller' in result.out
+    assert 'torch.export, boxes: 40 boxes the same, 0 not' in result.out
     assert "onnx_runner.py's images differ in nothing" in result.out
     for name in ('PyTorch', 'PyTorch, norms folded', 'onnxruntime'):
         assert f'\n  {name:<22} ' in result.out
