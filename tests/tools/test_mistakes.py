@@ -16,7 +16,7 @@ TRAIN = 'train config.py --work-dir work'
 SET = f'{TRAIN} --cfg-options'
 PREDICT = 'predict config.py good.pth a.png'
 EXPORT = 'export config.py none --out x.onnx'
-PLAN = f'plan {ROOT}/configs/imagenet_tresnet_m.py --images-per-second 2000'
+PLAN = f'plan {shlex.quote(f"{ROOT}/configs/imagenet_tresnet_m.py")} --images-per-second 2000'
 BENCHMARK = 'benchmark --out metrics --device cpu'
 
 
