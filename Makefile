@@ -2,7 +2,7 @@
 PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
-INSTALLED := $(VENV)/.installed
+INSTALLED := $(VENV)/.installed-$(notdir $(lastword $(PYTHON)))
 CONFIG := configs/fcos_tresnet_m.py
 DEMO := work_dirs/fcos_tresnet_m_demo
 
@@ -24,8 +24,10 @@ install: $(INSTALLED)  ## make .venv/ with the versions of constraints.txt, from
 # uv takes a third of pip's time; pip serves where uv cannot be had, or does not get through.
 WHEELS := --quiet --only-binary :all:
 PACKAGES := -c constraints.txt -e '.[lite,test]'
+# An environment that is there would stay of its Python: of another one, it is made again.
+VERSION := -c 'import sys; print(sys.version_info[:2])'
 $(INSTALLED): setup.py pyproject.toml constraints.txt
-	$(PYTHON) -m venv $(VENV)
+	$(PYTHON) -m venv $$(test "$$($(BIN)/python $(VERSION) 2>&1)" = "$$($(PYTHON) $(VERSION))" || echo --clear) $(VENV)
 	$(BIN)/python -m pip install $(WHEELS) uv \
 	&& $(BIN)/python -m uv pip install --python $(BIN)/python $(WHEELS) $(PACKAGES) \
 	|| $(BIN)/python -m pip install $(WHEELS) $(PACKAGES)
