@@ -106,17 +106,26 @@ def does_not_fit(error: RuntimeError) -> bool:
     return any(words in str(error) for words in _DOES_NOT_FIT)
 
 
+def largest_countable(elements: int, most: int | None = None) -> int:
+    """Return the largest batch that is worth a try: that many kernels of CUDA can count.
+
+    Args:
+        elements: Of an image's largest tensor.
+        most: Another limit.
+    """
+    return min(most or _LARGEST_TRIED, _MOST_ELEMENTS // elements)
+
+
 def largest_training_batch(
-    train_at: Callable[[int], None], elements: int, seconds: float = math.inf
+    train_at: Callable[[int], None], most: int = _LARGEST_TRIED, seconds: float = math.inf
 ) -> int:
     """Return the largest batch at which ``train_at`` runs on the current GPU.
 
-    No batch is tried whose largest tensor many kernels of CUDA could not count. cuDNN does not try
-    its algorithms out, some of which take memory that a training does not need.
+    cuDNN does not try its algorithms out, some of which take memory that a training does not need.
 
     Args:
         train_at: Trains a step or two with so many images, and holds on to nothing of them.
-        elements: Of an image's largest tensor.
+        most: No batch above is tried.
         seconds: After so many nothing larger is tried: the largest so far is returned.
     """
     stop = time.monotonic() + seconds
@@ -126,7 +135,8 @@ def largest_training_batch(
             return False
         try:
             train_at(batch)
-            torch.cuda.synchronize()
+            if torch.cuda.is_available():
+                torch.cuda.synchronize()
         except RuntimeError as error:
             if does_not_fit(error):
                 return False
@@ -138,4 +148,4 @@ def largest_training_batch(
 
     cudnn = torch.backends.cudnn
     with cudnn.flags(enabled=True, benchmark=False, allow_tf32=cudnn.allow_tf32):
-        return largest_batch(fits, most=min(_LARGEST_TRIED, _MOST_ELEMENTS // elements))
+        return largest_batch(fits, most=most)
