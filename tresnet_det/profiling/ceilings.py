@@ -9,7 +9,7 @@ def measure_ceilings(device: torch.device, tiny: bool = False) -> Row:
     """Return ``copy_gb_per_s``, reading and writing counted, and ``tflops`` of a matrix product.
 
     Args:
-        device: What is measured; a GPU is for less than a second at work.
+        device: What is measured, in a second.
         tiny: Small tensors, for a CPU.
     """
     values, side = (2**20, 256) if tiny else (2**28, 8192)

@@ -169,10 +169,9 @@ def measure_memory(
         ) from error
     found: Row = {'peak_bytes': peak.bytes}
     if settings.device.type == 'cuda' or most is not None:
-        found['largest_tried'] = largest_countable(largest_output(run.model, spec.size), most)
-        found['largest_batch'] = largest_training_batch(
-            run.train_at, found['largest_tried'], seconds
-        )
+        most = most or largest_countable(largest_output(run.model, spec.size))
+        found['largest_tried'] = most
+        found['largest_batch'] = largest_training_batch(run.train_at, most, seconds)
     return found
 
 

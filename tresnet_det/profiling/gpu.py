@@ -23,7 +23,6 @@ from .report import write_csv
 from .timing import Row
 
 SECONDS = 460.0  # of all steps: eight minutes with the imports before the first
-FILES = ('device', 'correctness', 'speed', 'memory', 'detectors', 'bccd', 'skipped')
 
 
 @dataclass(frozen=True)
@@ -63,7 +62,7 @@ class Run:
         path = self.out / f'{name}.csv'
         write_csv(path, [*read_rows(path), {'run': self.started} | row], {})
 
-    def rows(self, name: str) -> list[dict[str, str]]:
+    def rows(self, name: str) -> list[Row]:
         """Return the rows of this run in a file."""
         return [row for row in read_rows(self.out / f'{name}.csv') if row['run'] == self.started]
 
@@ -76,12 +75,12 @@ class Run:
     def attempt(self, what: str, measure: Callable[[], object], seconds: float = 0.0) -> None:
         """Measure a part of a step, or skip it: it fails, or less than ``seconds`` are left."""
         if self.left < seconds:
-            self.skip(what, f'out of time: {max(self.left, 0):.0f} s left of {seconds:.0f}')
+            self.skip(what, f'out of time: {max(self.left, 0):.0f} of {seconds:.0f} s are left')
             return
         try:
             measure()
         except Exception as error:
-            self.skip(what, said(error))
+            self.skip(what, f'{type(error).__name__}: {error}')
 
 
 class Step(NamedTuple):
@@ -91,24 +90,26 @@ class Step(NamedTuple):
     seconds: float
 
 
-def said(error: BaseException) -> str:
-    """Return what an error says, or its type where it says nothing."""
-    return f'{type(error).__name__}: {error}' if str(error) else type(error).__name__
-
-
-def read_rows(path: Path) -> list[dict[str, Any]]:
-    """Return the rows of a file, none where there is none."""
+def read_rows(path: Path) -> list[Row]:
+    """Return the rows of a file, with numbers as such and None for nothing; none without a file."""
     if not path.is_file():
         return []
     with path.open(newline='', encoding='utf-8') as file:
-        return list(csv.DictReader(file))
+        return [{key: _value(text) for key, text in row.items()} for row in csv.DictReader(file)]
+
+
+def _value(text: str) -> str | float | None:
+    try:
+        return int(text) if text.isdigit() else float(text)
+    except ValueError:
+        return text or None
 
 
 def run_steps(steps: Mapping[str, Step], run: Run) -> None:
     """Run the steps one by one; the last one has all the time that the others left.
 
     Args:
-        steps: By the names that the lines of skipped ones begin with.
+        steps: By name.
         run: Its deadline is that of all.
     """
     context: Any = multiprocessing.get_context(run.start_method)

@@ -16,16 +16,10 @@ _MOST_ELEMENTS = 2**31 - 1  # of a tensor: more than many CUDA kernels can count
 # In messages of CUDA's libraries, where too little memory is no OutOfMemoryError, or a tensor is
 # larger than they take.
 _DOES_NOT_FIT = (
-    'out of memory',
-    'ALLOC_FAILED',
-    'CUDNN_STATUS_NOT_SUPPORTED',
-    'CUDNN_STATUS_INTERNAL_ERROR',
-    'CUDNN_STATUS_EXECUTION_FAILED',
-    'unable to find an engine',
-    'Unable to find a valid cuDNN algorithm',
-    '32BitIndexMath',
-    'INT_MAX',
-)
+    'out of memory', 'ALLOC_FAILED', 'CUDNN_STATUS_NOT_SUPPORTED', 'CUDNN_STATUS_INTERNAL_ERROR',
+    'CUDNN_STATUS_EXECUTION_FAILED', 'unable to find an engine', 'valid cuDNN algorithm',
+    '32BitIndexMath', 'INT_MAX',
+)  # fmt: skip
 _STATUS = Path('/proc/self/status')
 _CLEAR_REFS = Path('/proc/self/clear_refs')
 _RESET_PEAK = '5'  # Linux: proc_pid_clear_refs(5)
@@ -101,19 +95,13 @@ def largest_batch(
 
 def does_not_fit(error: RuntimeError) -> bool:
     """Tell whether an error means that a GPU has not the memory, or cannot count the elements."""
-    if isinstance(error, torch.cuda.OutOfMemoryError):
-        return True
-    return any(words in str(error) for words in _DOES_NOT_FIT)
+    known = any(words in str(error) for words in _DOES_NOT_FIT)
+    return known or isinstance(error, torch.cuda.OutOfMemoryError)
 
 
-def largest_countable(elements: int, most: int | None = None) -> int:
-    """Return the largest batch that is worth a try: that many kernels of CUDA can count.
-
-    Args:
-        elements: Of an image's largest tensor.
-        most: Another limit.
-    """
-    return min(most or _LARGEST_TRIED, _MOST_ELEMENTS // elements)
+def largest_countable(elements: int) -> int:
+    """Return the largest batch to try, where an image's largest tensor has so many elements."""
+    return min(_LARGEST_TRIED, _MOST_ELEMENTS // elements)
 
 
 def largest_training_batch(
