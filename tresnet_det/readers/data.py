@@ -8,6 +8,7 @@ caller's, nothing in the data's. Checks that need pixels are in :mod:`tresnet_de
 
 import hashlib
 import json
+import math
 import os
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
@@ -20,10 +21,10 @@ from ..files import replacing
 from .class_folders import read_class_folders
 from .coco import read_coco, read_json
 from .csv import read_csv, read_list
-from .files import locate, not_found
+from .files import is_turned, locate, not_found, read_sizes
 from .findings import Findings, compare_classes
 from .layouts import OF_TASK, Layout, check_training, layout_sources
-from .split import ORIGINS, ROLES, Source, Split, check_boxes, to_coco, to_labels
+from .split import ORIGINS, ROLES, Source, Split, check_boxes, compare_sizes, to_coco, to_labels
 from .voc import read_voc
 from .yolo import read_yolo
 
@@ -35,6 +36,7 @@ READERS: Mapping[str, Callable[[Source, Findings], Split | None]] = {
     'list': read_list,
     'folders': read_class_folders,
 }
+FROM_HEADERS = ('coco', 'voc')  # kinds whose annotations may lack the size of an image
 ONE_LABEL = ('list', 'folders')  # kinds of single-label sources
 SHARE = 0.1  # of the training images that are held out
 SEED = 0
@@ -42,7 +44,10 @@ NAMES = {'train': 'train_without_val', 'val': 'val_of_train'}  # of the files th
 
 
 def read_data(
-    sources: Sequence[Source], findings: Findings, num_classes: int | None = None
+    sources: Sequence[Source],
+    findings: Findings,
+    num_classes: int | None = None,
+    headers: float = 0,
 ) -> list[Split]:
     """Read splits, and check them as far as that needs no pixels.
 
@@ -50,6 +55,7 @@ def read_data(
         sources: Where they are.
         findings: Gets what is wrong.
         num_classes: Of the model's head; None where it is not known.
+        headers: Most images of a COCO file that are opened to compare their size with what it says.
 
     Returns:
         Those that could be read.
@@ -57,11 +63,12 @@ def read_data(
     Raises:
         InputError: The findings are strict, and there is an error.
     """
+    found = locate(_agree_on_classes(_read(sources, findings), findings), findings)
     splits = [
         replace(split, usable=split.labels >= 0)
         if split.boxes is None
         else check_boxes(split, findings)
-        for split in locate(_agree_on_classes(_read(sources, findings), findings), findings)
+        for split in (_fit_sizes(split, findings, headers) for split in found)
     ]
     _check_usable(splits, findings)
     wanting = [split for split in splits if split.source.needs_truth]
@@ -117,6 +124,38 @@ def _read(sources: Sequence[Source], findings: Findings) -> list[Split]:
         else:
             splits += [split] if split else []
     return splits
+
+
+def _fit_sizes(split: Split, findings: Findings, most: float) -> Split:
+    """Take sizes that are not annotated from the images' headers, and compare the others."""
+    unknown = np.isnan(split.sizes).any(1)
+    if split.source.kind not in FROM_HEADERS:
+        return split
+    most = math.inf if split.source.kind == 'voc' else most
+    compared = np.zeros(len(unknown), bool)
+    if most:
+        compared[:: max(1, math.ceil(len(unknown) / most))] = True
+    rows = np.flatnonzero(unknown | compared)
+    files, add, sizes = (
+        [split.files[row] for row in rows],
+        split.about(findings),
+        split.sizes.copy(),
+    )
+    real, unreadable = read_sizes(split.folder, files, add)
+    differs = ((sizes[rows] != real).any(1) & ~np.isnan(sizes[rows] + real).any(1)).nonzero()[0]
+
+    def compare(i: int) -> str:
+        return compare_sizes(files[i], sizes[rows[i]], real[i])
+
+    turned = [
+        i
+        for i in differs
+        if (sizes[rows[i]] == real[i, ::-1]).all() and is_turned(split.path(rows[i]))
+    ]
+    add('exif-rotated', turned, compare, len(files))
+    add('size-differs', sorted({*differs} - {*turned}), compare, len(files))
+    sizes[unknown] = real[unknown[rows]]
+    return replace(split, sizes=sizes, unreadable=[int(rows[i]) for i in unreadable])
 
 
 def _agree_on_classes(splits: list[Split], findings: Findings) -> list[Split]:
@@ -233,9 +272,9 @@ def prepare_splits(
     if classes:
         known = tuple(classes)
         sources = [replace(s, classes=known, known_by='the checkpoint') for s in sources]
-    read = {split.name: split for split in read_data(sources, findings)}
+    read = {split.name: split for split in read_data(sources, findings, headers=math.inf)}
     first = next(iter(read.values()))
-    notes = [f.message for f in findings if f.code == 'left-out']
+    notes = [line for f in findings if f.code == 'left-out' for line in f.examples]
     parts, rows = dict(read), dict[str, np.ndarray]()  # what is held out, by images
     if 'train' in read and 'val' not in read:
         train, val = _divide(layout, read['train'], task)
@@ -253,7 +292,7 @@ def prepare_splits(
         split = parts[role]
         chosen = rows.get(role, np.arange(len(split.files)))
         file = split.source.ann_file if layout.kind in ('coco', 'csv') else None
-        written = role in rows or layout.kind in ORIGINS
+        written = role in rows or layout.kind in ORIGINS or split.changed
         if written:
             stem = NAMES[role] if role in rows else role
             file = _write(split, chosen, Path(out_dir, stem), ids)
@@ -319,13 +358,9 @@ def _write(split: Split, chosen: np.ndarray, stem: Path, ids: Mapping[str, int])
         target = stem.with_name(stem.name + ('.csv' if split.source.several else '.txt'))
         write_text(target, to_labels(split, chosen))
         return target
-    if split.source.kind == 'coco':  # all of it, also what a split does not hold
-        content = read_json(split.source.ann_file)
-        content['images'] = [content['images'][row] for row in chosen]
-        kept = {image['id'] for image in content['images']}
-        content['annotations'] = [a for a in content['annotations'] if a['image_id'] in kept]
-    else:
-        content = to_coco(split, chosen, ids)
+    coco = split.source.kind == 'coco'
+    more = read_json(split.source.ann_file)['annotations'] if coco else ()
+    content = to_coco(split, chosen, ids, more)
     target = stem.with_name(f'instances_{stem.name}.json')
     write_text(target, json.dumps(content, separators=(',', ':')))
     return target
