@@ -10,9 +10,11 @@ from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
+from mmengine.dist import is_main_process
 
 from ..compat.installed import tool_command
 from ..errors import InputError, MissingFileError, shown
+from ..images import opened
 from .findings import Add, Findings
 from .split import Split, role_of
 
@@ -134,25 +136,25 @@ def image_size(file: str | os.PathLike) -> tuple[int, int]:
     """Return width and height as the image is shown (cameras may store it turned).
 
     Raises:
-        InputError: The header cannot be read.
+        InputError: The header cannot be read, or is of an image that is too large.
     """
-    from PIL import Image, ImageOps
+    from PIL import ImageOps
 
     try:
-        with Image.open(file) as image:
+        with opened(file, file) as image:
             # Of a turned TIFF, newer Pillows have exchanged the size already: let it turn itself.
             turned = image.getexif().get(EXIF_ORIENTATION, 1) >= EXIF_TURNED
             return ImageOps.exif_transpose(image).size if turned else image.size
+    except InputError:
+        raise
     except Exception:  # Pillow raises almost anything on a corrupt header
         raise InputError(f'{file}: not a readable image: replace or remove it') from None
 
 
 def is_turned(file: str | os.PathLike) -> bool:
     """Whether EXIF exchanges the width and height of an image."""
-    from PIL import Image
-
     try:
-        with Image.open(file) as image:
+        with opened(file, file) as image:
             return image.getexif().get(EXIF_ORIENTATION, 1) >= EXIF_TURNED
     except Exception:  # Pillow raises almost anything on an odd header
         return False
@@ -169,15 +171,19 @@ def read_sizes(folder: Path, files: Sequence[str], add: Add) -> tuple[np.ndarray
     Returns:
         ``(N, 2)``, width and height, NaN where there is no image; and which files are none.
     """
-    sizes, unreadable = np.full((len(files), 2), np.nan), []
-    for i, file in enumerate(files):
+    from tqdm import tqdm
+
+    sizes, unreadable = np.full((len(files), 2), np.nan), dict[int, str]()
+    # On a terminal, and of several processes on the first, where it takes more than a second.
+    shown = dict(disable=None if is_main_process() else True, delay=1, leave=False)
+    for i, file in enumerate(tqdm(files, 'headers of images', **shown)):
         try:
             sizes[i] = image_size(folder / file)
-        except InputError:
+        except InputError as error:
             if os.path.lexists(folder / file):  # one that is missing is a finding of its own
-                unreadable.append(i)
-    add('undecodable-image', unreadable, files.__getitem__, len(files))
-    return sizes, unreadable
+                unreadable[i] = str(error).replace(str(folder / file), file, 1)
+    add('undecodable-image', unreadable, unreadable.__getitem__, len(files))
+    return sizes, [*unreadable]
 
 
 def locate(splits: Sequence[Split], findings: Findings) -> list[Split]:
