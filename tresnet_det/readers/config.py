@@ -167,7 +167,14 @@ def _config_source(cfg: Mapping, source: Callable[..., Source]) -> Source | None
             "dataset.data_prefix has no key 'img': write data_prefix=dict(img='FOLDER/')"
         )
     folder = _absolute(root, prefix['img'])
-    return source('coco', _absolute(root, ann_file), folder, detection=True, classes=classes)
+    return source(
+        'coco',
+        _absolute(root, ann_file),
+        folder,
+        detection=True,
+        classes=classes,
+        filter_cfg={} if cfg.get('test_mode') else cfg.get('filter_cfg') or {},
+    )
 
 
 def label_source(

@@ -88,6 +88,7 @@ class Source:
         xml_folder: Of VOC's XML files; with the kind ``'voc'`` alone.
         yolo: YOLO's data; with the kind ``'yolo'`` alone.
         optional: Whether it is skipped where it has no annotations.
+        filter_cfg: Of MMDetection's dataset, by which it drops images.
         fills_in: Whether a training reads a copy, in which what lacks can be filled in.
     """
 
@@ -107,6 +108,7 @@ class Source:
     xml_folder: Path | None = None
     yolo: YoloData | None = None
     optional: bool = False
+    filter_cfg: Mapping = field(default_factory=dict)
     fills_in: bool = False
 
     def about(self, findings: Findings) -> Add:
