@@ -106,9 +106,9 @@ def test_a_name_that_two_files_could_be_is_not_guessed(tmp_path):
 LACKING = {  # what is there, which layout comes closest, what it lacks
     'images alone': (lambda r: None, 'class folders', 'a folder of images for each class'),
     'labels without names': (
-        lambda r: write(r / 'labels/b.txt', '0 .5 .5 .1 .1'), "YOLO's label files", 'a classes.txt'),
+        lambda r: write(r / 'labels/b.txt', '0 .5 .5 1 1'), "YOLO's label files", 'a classes.txt'),
     'XML of another tool': (lambda r: write(r / 'a.xml', '<annotations/>'), 'Pascal VOC', '<anno'),
-    'CSV without header': (lambda r: write(r / 'x.txt.csv', ''), 'CSV', 'a header file,label'),
+    'CSV without boxes': (lambda r: write(r / 'x.csv', 'file,x\n'), 'a CSV of boxes', 'columns of'),
     'COCO without boxes': (
         lambda r: write(r / 'a.json', dict(images=[], categories=[])), "COCO's JSON", "'annotat"),
     'LabelMe without shapes': (
@@ -122,4 +122,4 @@ def test_what_is_not_recognised_names_the_closest_layout_and_what_it_lacks(name,
     save(tmp_path / 'c.jpg', 'c')
     plant(tmp_path)
     with pytest.raises(InputError, match=f'; closest: (.*, )?{layout} lacks {lacks}'):
-        find_layout(tmp_path, None)
+        find_layout(tmp_path, 'classification' if name == 'images alone' else 'detection')

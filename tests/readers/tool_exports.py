@@ -266,9 +266,7 @@ def open_images(root):
     for split in ('train', 'validation'):
         with (root / f'{split}-annotations-bbox.csv').open('w', newline='') as stream:
             writer = csv.writer(stream)
-            writer.writerow(
-                ['ImageID', 'Source', 'LabelName', 'Confidence', 'XMin', 'XMax', 'YMin', 'YMax']
-            )
+            writer.writerow(['ImageID', 'Source', 'LabelName', 'XMin', 'XMax', 'YMin', 'YMax'])
             for name in NAMES:
                 if split.startswith(split_of(name)):
                     save(root / f'{split}/{name}.jpg', name)

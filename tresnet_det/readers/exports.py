@@ -224,7 +224,10 @@ def _boxes(file: Path, root: Path) -> Iterator[Record]:
     described = [row for other in glob(root, '*class-descriptions*.csv') for row in _rows(other)]
     called = {row[0]: row[1] for row in described if len(row) == 2}
     size = [names.index(side) for side in ('width', 'height') if side in names]
-    for row in filter(any, reader):
+    for number, row in enumerate(filter(any, reader), 2):
+        if len(row) < len(names):
+            text = f'{file}:{number}: {len(row)} cells where the header has {len(names)}'
+            raise InputError(text)
         name, label, *box = (row[places[key]].strip() for key in COLUMNS)
         width, height = (float(row[i]) for i in size) if len(size) == 2 else (math.nan, math.nan)
         points = [box[:2], box[2:]]

@@ -88,6 +88,8 @@ image-listed-twice: images with several entries -> merge the entries, as --data 
 annotation-id-0: annotations with the id 0, which pycocotools skips -> number annotations from 1
 small-image: images with a side below filter_cfg.min_size -> training skips them; lower it to have
     them
+joined-labels: labels with a separator in them, each taken as one class -> write several labels of
+    an image as cat;dog
 missing-label-file: images without a label file -> add it, empty where there is no object, as
     training takes it
 label-without-image: label files without an image -> add the image, or remove them

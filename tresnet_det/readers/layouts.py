@@ -175,7 +175,7 @@ def _find_closest(root: Path) -> Iterator[tuple[str, str]]:
     if '.xml' in first:
         yield 'voc', f'<annotation> in {first[".xml"].relative_to(root)}'
     if '.csv' in first:
-        yield 'csv', f'a header file,label in {first[".csv"].relative_to(root)}'
+        yield 'boxes', f'columns of boxes in {first[".csv"].relative_to(root)}'
     if '.txt' in first:
         yield 'yolo', 'a classes.txt or data.yaml next to the images and their .txt files'
     if len(first) == 1:

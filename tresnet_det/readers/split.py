@@ -286,7 +286,8 @@ def check_boxes(split: Split, findings: Findings) -> Split:
         return f'{split.name_object(i)}: [{numbers}] in {image}'
 
     corners = (extent > start).all(1) & (xywh[:, 2:] <= sides + max(SLACK.values())).all(1)
-    if total and xywh.max() <= 1 and (sides[known] > 1).all():
+    highest = min(xywh.max(), (start + extent).max()) if total else 2  # VOC's begin at -1
+    if highest <= 1 and (sides[known] > 1).all():
         add('relative-boxes', [name(0)])
     elif (
         known.sum() >= FEWEST

@@ -91,7 +91,12 @@ def _read_list(source: Source, add: Add) -> list[str]:
     if not listed:
         raise InputError(f'{source.ann_file}: is empty: write a name of an image on each line')
     odd = [row for row in listed if not _is_name(row.strip('"')) or OF_CLASS.search(row)]
-    add('bad-row', odd, lambda row: f'{shown(row)}, no name of an image', len(listed))
+    add(
+        'bad-row',
+        odd,
+        lambda row: f'{shown(" ".join(row.split()))}, no name of an image',
+        len(listed),
+    )
     # CVAT puts names with spaces into quotes.
     names = [row.strip('"') for row in listed if row not in odd and not is_companion(row)]
     twice = [name for name, count in Counter(names).items() if count > 1]
