@@ -3,6 +3,7 @@
 What MMDetection and pycocotools report late, in a worker, or not at all (an AP of 0) is named here.
 """
 
+import gc
 import json
 import math
 import numbers
@@ -93,7 +94,6 @@ def read_coco(source: Source, findings: Findings) -> Split | None:
         good &= ~bad
     kept = good.nonzero()[0]
     add('filled-in', [f'{file}: {line}' for line in filled or ()])
-    place = {id(a): i for i, a in enumerate(content['annotations'])}
     return Split(
         source,
         source.folder,
@@ -108,10 +108,18 @@ def read_coco(source: Source, findings: Findings) -> Split | None:
         absent=frozenset(classes) - set(names),
         boxes=boxes and boxes.take(kept),
         has_masks=all(a.get('segmentation') for a in entries),
-        entries=np.array([place[id(entries[i])] for i in kept], np.int64),
+        entries=_places(content['annotations'], entries)[kept],
         changed=bool(filled),
         group=_find_group(categories),
     )
+
+
+def _places(every: list[Entry], entries: list[Entry]) -> np.ndarray:
+    """Return where some of the entries are."""
+    if len(every) == len(entries):
+        return np.arange(len(entries))
+    place = {id(entry): i for i, entry in enumerate(every)}
+    return np.array([place[id(entry)] for entry in entries], np.int64)
 
 
 def read_json(file: Path) -> Any:
@@ -122,6 +130,8 @@ def read_json(file: Path) -> Any:
         InputError: It cannot be read, or is none.
     """
     data = read_bytes(file)
+    collects = gc.isenabled()
+    gc.disable()  # it would look through millions of new dicts, again and again
     try:
         # Not as bytes, whose encoding json would guess: pycocotools takes UTF-8 and nothing else.
         return json.loads(data.decode())
@@ -144,6 +154,9 @@ def read_json(file: Path) -> Any:
             f'{file}: nested too deep, or with a number too long, for an instances file: export it '
             'again'
         ) from None
+    finally:
+        if collects:
+            gc.enable()
 
 
 def _check_lists(file: Path, content: Any, needs_truth: bool) -> None:
@@ -180,7 +193,8 @@ def _read_images(
         name = image['file_name']
         pairs = [*zip(SIDES, good, strict=True)]
         is_name = isinstance(name, str) and '\0' not in name
-        if not is_name or not all(ok or image.get(side) is None for side, ok in pairs):
+        unsaid = () if filled is None else [s for s in SIDES if image.get(s) is None]
+        if not is_name or not all(ok or s in unsaid or s not in image for s, ok in pairs):
             wrong.append(image)
         if is_name:
             named.add(name)

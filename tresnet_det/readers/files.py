@@ -15,15 +15,17 @@ from .findings import Add
 
 SUFFIXES = ('.jpg', '.jpeg', '.png', '.bmp', '.tif', '.tiff', '.webp', '.ppm', '.pgm', '.gif')
 # What systems and their tools put next to data; hidden files are passed over with them.
-COMPANIONS = ('thumbs.db', 'desktop.ini', 'ehthumbs.db', 'icon\r', '__macosx', '@eadir', '#recycle',
-              '$recycle.bin', 'system volume information', 'lost+found')  # fmt: skip
+COMPANION = re.compile(
+    r'(?:^|[\\/])(?:\._|(?:(?:eh)?thumbs\.db|desktop\.ini|icon\r|__macosx|@eadir|#recycle|'
+    r'\$recycle\.bin|system volume information|lost\+found)(?:$|[\\/]))',
+    re.IGNORECASE,
+)
 EXIF_ORIENTATION, EXIF_TURNED = 0x0112, 5  # from there on width and height are exchanged
 
 
 def is_companion(path: str) -> bool:
     """Whether a path has in it what macOS, Windows or a NAS puts next to the files of people."""
-    parts = path.replace('\\', '/').split('/')
-    return any(part.startswith('._') or part.casefold() in COMPANIONS for part in parts)
+    return COMPANION.search(path) is not None
 
 
 def is_hidden(name: str) -> bool:
