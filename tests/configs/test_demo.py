@@ -60,3 +60,4 @@ def test_other_networks_and_the_full_demo_keep_the_configs_own(name, full):
     edit.set_num_classes(own, 10)
     assert cfg.model == own.model
     assert 'demo_range' not in cfg
+    assert cfg.optim_wrapper.optimizer.lr < demo('fcos_tresnet_m.py').optim_wrapper.optimizer.lr

@@ -219,7 +219,9 @@ def use_demo(cfg: Config, overlay: Config, full: bool) -> None:
         overlay: One of ``configs/_base_/demo_*.py``. Its network goes over one of the same types.
         full: Whether the config keeps its own network.
     """
+    lr = overlay._cfg_dict.pop('full_lr')
     if full or not _has_types_of(overlay.model, cfg.model):
+        overlay.optim_wrapper.optimizer.lr = lr
         del overlay._cfg_dict['model'], overlay._cfg_dict['demo_range']
     cfg.merge_from_dict(overlay.to_dict())
     set_num_classes(cfg, len(overlay.classes))
