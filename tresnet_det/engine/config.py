@@ -38,7 +38,7 @@ def load_config(path: str | Path) -> Config:
     try:
         return Config.fromfile(path)
     except Exception as error:  # a config is a program: anything can be wrong in it
-        raise InputError(f'config {path} cannot be read: {_name_and_message(error)}') from error
+        raise InputError(f'config {path} cannot be read: {name_and_message(error)}') from error
 
 
 def override(cfg: Config, options: Mapping[str, object]) -> None:
@@ -54,9 +54,7 @@ def override(cfg: Config, options: Mapping[str, object]) -> None:
     try:
         cfg.merge_from_dict(dict(options))
     except (KeyError, TypeError, IndexError) as error:
-        raise InputError(
-            f'--cfg-options {" ".join(options)}: {_name_and_message(error)}'
-        ) from error
+        raise InputError(f'--cfg-options {" ".join(options)}: {name_and_message(error)}') from error
 
 
 def check_parts(cfg: Config) -> None:
@@ -68,7 +66,7 @@ def check_parts(cfg: Config) -> None:
             raise InputError(f'{name} of the config must be {needed}, got {shown(part)}')
 
 
-def _name_and_message(error: Exception) -> str:
+def name_and_message(error: Exception) -> str:
     lines = str(error).strip().splitlines() or ['']
     return f'{type(error).__name__}: {lines[0]}'
 
@@ -223,6 +221,11 @@ def use_demo(cfg: Config, overlay: Config, full: bool) -> None:
     if full or not _has_types_of(overlay.model, cfg.model):
         overlay.optim_wrapper.optimizer.lr = lr
         del overlay._cfg_dict['model'], overlay._cfg_dict['demo_range']
+    hooks = cfg.get('default_hooks') or {}
+    for name in set(overlay.default_hooks):
+        if not hooks.get(name):  # mmengine's own, or none
+            del overlay.default_hooks[name]
+    cfg.default_hooks = hooks
     cfg.merge_from_dict(overlay.to_dict())
     set_num_classes(cfg, len(overlay.classes))
     use_random_weights(cfg)
