@@ -41,6 +41,8 @@ def build_runner(cfg: Config) -> Runner:
     Raises:
         InputError: If the model or the data of the config does not fit together.
     """
+    from ..datasets import annotations  # noqa: F401  (registers, and takes its time to import)
+
     _check_work_dir(Path(cfg.work_dir))
     processes.keep_log(cfg.work_dir)
     _check_loops(cfg)

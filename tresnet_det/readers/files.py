@@ -13,6 +13,7 @@ import numpy as np
 
 from ..compat.installed import tool_command
 from ..errors import InputError, MissingFileError, shown
+from ..images import opened
 from .findings import Add, Findings
 from .split import Split, role_of
 
@@ -112,15 +113,17 @@ def image_size(file: str | os.PathLike) -> tuple[int, int]:
     """Return width and height as the image is shown (cameras may store it turned).
 
     Raises:
-        InputError: The header cannot be read.
+        InputError: The header cannot be read, or is of an image that is too large.
     """
-    from PIL import Image, ImageOps
+    from PIL import ImageOps
 
     try:
-        with Image.open(file) as image:
+        with opened(file, file) as image:
             # Of a turned TIFF, newer Pillows have exchanged the size already: let it turn itself.
             turned = image.getexif().get(0x0112, 1) >= 5
             return ImageOps.exif_transpose(image).size if turned else image.size
+    except InputError:
+        raise
     except Exception:  # Pillow raises almost anything on a corrupt header
         raise InputError(f'{file}: not a readable image: replace or remove it') from None
 
@@ -136,15 +139,15 @@ def read_sizes(folder: Path, files: Sequence[str], add: Add) -> tuple[np.ndarray
     Returns:
         ``(N, 2)``, width and height, NaN where there is no image; and which files are none.
     """
-    sizes, unreadable = np.full((len(files), 2), np.nan), []
+    sizes, unreadable = np.full((len(files), 2), np.nan), dict[int, str]()
     for i, file in enumerate(files):
         try:
             sizes[i] = image_size(folder / file)
-        except InputError:
+        except InputError as error:
             if os.path.lexists(folder / file):  # one that is missing is a finding of its own
-                unreadable.append(i)
-    add('undecodable-image', unreadable, files.__getitem__, len(files))
-    return sizes, unreadable
+                unreadable[i] = str(error).replace(str(folder / file), file, 1)
+    add('undecodable-image', unreadable, unreadable.__getitem__, len(files))
+    return sizes, [*unreadable]
 
 
 def locate(splits: Sequence[Split], findings: Findings) -> list[Split]:

@@ -67,6 +67,7 @@ missing-class: classes without a category, folder or column -> add it, or set me
 empty-class-folder: class folders without an image -> fill them, or set metainfo.classes
 bad-crowd: annotations whose iscrowd is neither 0 nor 1 -> write 0, or 1 for a crowd
 bad-box: boxes or areas that are no numbers -> write [x, y, width, height]
+bad-mask: masks that cannot be used -> correct or remove the segmentation; C code would trust it
 bad-object: objects without a name, or four numbers for a box -> write <name>, and <bndbox>
 relative-boxes: files with all boxes within [0, 1] -> multiply by the image's width and height
 corner-boxes: files whose boxes are [x1, y1, x2, y2] -> write x, y, width and height

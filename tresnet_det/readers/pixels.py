@@ -13,6 +13,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from ..errors import InputError
+from ..images import opened
 
 CHUNK = 16  # images that a worker hands over at once
 THUMB = 16  # pixels a side
@@ -100,14 +101,13 @@ def _look_at_all(images: Iterable[Image], read: ReadImage) -> list[tuple | str]:
 def _look_at(path: str, detection: bool, read: ReadImage) -> tuple | str:
     """Return the `SEEN` of an image, or why it is not read."""
     import cv2
-    import PIL.Image
 
     try:
         pixels = read(path, detection)
     except InputError as error:
         return str(error)
     try:
-        with PIL.Image.open(path) as image:
+        with opened(path, path) as image:
             turned = image.getexif().get(EXIF_ORIENTATION, 1) >= EXIF_TURNED
     except Exception:  # Pillow raises almost anything on an odd header; the pixels are there
         turned = False
