@@ -99,7 +99,7 @@ def fit_training(cfg: Config, data: OwnData, options: Collection[str]) -> list[s
     count = int(kept.sum())
     if _filters_by_itself(dataset):
         count = len(DATASETS.build({**dataset, 'pipeline': []}))
-        lines = [f'{len(kept) - count} training images are dropped by {_kind(dataset)}']
+        lines = [f'{len(kept) - count} training images are dropped by {kind_of(dataset)}']
     if not count:
         raise InputError(f'{data.layout.root}: no training image is left: {"; ".join(lines)}')
     share = max(1, math.ceil(count / world))
