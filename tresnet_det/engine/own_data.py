@@ -15,7 +15,7 @@ from mmengine.registry import Registry
 
 from ..checkpoints import read_checkpoint
 from ..datasets import MultiLabelDataset
-from ..errors import InputError, few
+from ..errors import InputError, few, printable
 from ..readers.data import OwnData, ReadySplit, prepare_splits
 from ..readers.layouts import KINDS, find_layout
 from ..tasks import Task, built_type, find_task, metric_prefixes
@@ -143,7 +143,7 @@ def describe(data: OwnData) -> list[str]:
 def print_lines(lines: list[str]) -> None:
     """Print lines, on the first process only."""
     if is_main_process():
-        print_log('\n'.join(lines))
+        print_log('\n'.join(map(printable, lines)))
 
 
 def _check_masks(cfg: Config, data: OwnData) -> None:
