@@ -116,12 +116,14 @@ PLANTS = {
         lambda c: Image.new('RGB', (WIDTH, HEIGHT)).save(c.image('train', 0)), 'blank-image'),
     'copy within the split': fault(
         lambda c: shutil.copy(c.image('train', 0), c.image('train', 1)), 'duplicate-image'),
-    'image listed twice': fault(list_twice, 'image-listed-twice'),
+    'image listed twice': (list_twice, {  # as one, which has the box twice
+        ('train', code): 1 for code in ('image-listed-twice', 'duplicate-box', 'filled-in')}),
     'image that nothing names': fault(
         lambda c: save_image(c.root / 'train/extra.png', 88), 'unused-file'),
-    'no width': fault(lambda c: c.train['images'][0].pop('width'), 'missing-key'),
+    'no width': fault(lambda c: c.train['images'][0].pop('width'), 'filled-in'),
     'no iscrowd where it is needed': fault(
-        lambda c: c.val['annotations'][0].pop('iscrowd'), 'missing-key', splits=VAL),
+        lambda c: c.val['annotations'][0].pop('iscrowd'), 'filled-in', splits=VAL),
+    'no box': fault(lambda c: c.train['annotations'][0].pop('bbox'), 'missing-key'),
     'list for an id': fault(lambda c: c.annotate(id=[1]), 'bad-id'),
     'height of zero': fault(lambda c: c.train['images'][0].update(height=0), 'bad-image'),
     'image id twice': fault(number_twice, 'duplicate-image-id'),
@@ -155,8 +157,9 @@ PLANTS = {
     'box outside': fault(lambda c: c.annotate(bbox=[WIDTH + 1, 3, 9, 9]), 'box-outside'),
     'box over the border': fault(
         lambda c: c.annotate(bbox=[WIDTH - 5, 3, 9, 9]), 'box-partly-outside'),
-    'boxes without area': fault(
-        lambda c: (c.annotate(bbox=[5, 5, 0, 9]), c.annotate(1, area=0)), 'box-without-area', 2),
+    'boxes without area': (
+        lambda c: (c.annotate(bbox=[5, 5, 0, 9]), c.annotate(1, area=0)),
+        {('train', 'box-without-area'): 1, ('train', 'filled-in'): 1}),
     'object annotated twice': fault(
         lambda c: c.train['annotations'].append(dict(c.train['annotations'][0], id=70)),
         'duplicate-box'),

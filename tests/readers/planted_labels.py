@@ -96,7 +96,7 @@ FOLDER_PLANTS = {
         {('train', 'contradicting-labels'): 1},
     ),
     'no image by its name': (
-        lambda f: (f.root / 'train/dog/Thumbs.db').write_text('x'), {('train', 'unused-file'): 1}
+        lambda f: (f.root / 'train/dog/notes.txt').write_text('x'), {('train', 'unused-file'): 1}
     ),
     'in both splits': (
         lambda f: shutil.copy(f.root / 'train/dog/0.png', f.root / 'val/dog/0.png'),

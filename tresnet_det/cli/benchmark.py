@@ -40,7 +40,8 @@ def parse_args() -> argparse.Namespace:
         nargs='+',
         metavar='NAME',
         help='tresnet_m, tresnet_l, tresnet_xl, tresnet_v2_l, with _recompute, _cp or _triton '
-        'behind it for recompute_outputs, with_cp or Triton kernels; timm:NAME, torchvision:NAME; '
+        'behind it for recompute_outputs, with_cp or Triton kernels; timm:NAME, torchvision:NAME, '
+        'a resnet50 with _folded behind it for folded norms in inference; '
         "NAME@SIZE for images of its own size (default: the paper's table)",
     )
     what = what_group.add_mutually_exclusive_group()
@@ -89,7 +90,7 @@ def parse_args() -> argparse.Namespace:
     how.add_argument(
         '--no-fuse',
         action='store_true',
-        help='our models infer as they train, their norms not folded into the convolutions',
+        help='models infer as they train, their norms not folded into the convolutions',
     )
     how.add_argument('--rounds', type=positive, default=7, metavar='N', help='default: %(default)s')
     how.add_argument(
@@ -154,6 +155,8 @@ def build_settings(args: argparse.Namespace) -> Settings:
         device = torch.device(args.device)
     except RuntimeError as error:
         raise InputError(f'--device {args.device}: use cpu, cuda or cuda:N') from error
+    if device.type == 'cuda' and device.index is not None and torch.cuda.is_available():
+        torch.cuda.set_device(device)  # events and waiting are those of the current one
     if args.threads:
         torch.set_num_threads(args.threads)
     defaults = DETECTOR_BATCH_SIZES if args.detector else BATCH_SIZES

@@ -287,7 +287,7 @@ def prepare_config(
     _count_classes(cfg)
     if data is not None and checkpoint is None:
         lines = own_data.fit_training(cfg, data, args.cfg_options)
-        own_data.print_lines([f'  {line}' for line in lines])
+        own_data.print_lines([own_data.summarize_data(cfg, data), *(f'  {line}' for line in lines)])
     return cfg
 
 

@@ -97,7 +97,8 @@ def summarize(runner: Runner, config: str, seconds: float) -> None:
     since = f', {command_line.minutes(seconds)} since the resume' * bool(runner.cfg.get('resume'))
     print(f'\nTrained {quote(config)} in {command_line.minutes(total)}{since}')
     if best is not None:
-        print(f'  best {runner.cfg.default_hooks.checkpoint.save_best}  {best:.4f}')
+        names = [hook.key_indicators[0] for hook in saving if hook.save_best] or ['metric']
+        print(f'  best {names[0]}  {best:.4f}')
     print(f'  checkpoint  {shell_path(checkpoint)}')
     if (folder / 'curves.png').is_file():
         print(f'  curves      {shell_path(folder / "curves.png")}')

@@ -22,7 +22,7 @@ from mmengine.utils import apply_to
 from torch import Generator, Tensor
 from torch.utils.data import DataLoader
 
-from ..errors import InputError
+from ..errors import InputError, few
 from ..files import WholeFileBackend, remove_unfinished, write_whole
 from .train_loops import ResumableEpochTrainLoop, random_states, set_random_states
 
@@ -211,6 +211,12 @@ class SafeCheckpointHook(CheckpointHook):
         """
         if not self.save_best or not isinstance(runner._train_loop, BaseLoop):
             return
+        unknown = [key for key in self.key_indicators if key != 'auto' and key not in metrics]
+        if unknown and metrics:
+            raise InputError(
+                f'save_best={unknown[0]!r} of the checkpoint hook: the validation gives '
+                f'{few(metrics, 12)}'
+            )
         info, last = runner.message_hub.runtime_info, self.last_ckpt
         before = {key: value for key, value in info.items() if key.startswith('best_')}
         self.last_ckpt, failure = None, None

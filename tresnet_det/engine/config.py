@@ -42,7 +42,7 @@ def load_config(path: str | Path) -> Config:
     try:
         cfg = Config.fromfile(path)
     except Exception as error:  # a config is a program: anything can be wrong in it
-        raise InputError(f'config {path} cannot be read: {_name_and_message(error)}') from error
+        raise InputError(f'config {path} cannot be read: {name_and_message(error)}') from error
     use_present_paths(cfg, Path(path).parent)
     return cfg
 
@@ -64,9 +64,7 @@ def override(cfg: Config, options: Mapping[str, object]) -> None:
         merged = ConfigDict(values={key: _replacing(cfg, key, options[key]) for key in options})
         cfg.merge_from_dict(merged['values'])
     except Exception as error:  # mmengine goes through whatever the keys and values are
-        raise InputError(
-            f'--cfg-options {" ".join(options)}: {_name_and_message(error)}'
-        ) from error
+        raise InputError(f'--cfg-options {" ".join(options)}: {name_and_message(error)}') from error
 
 
 def _replacing(cfg: Config, key: str, value: Any) -> Any:
@@ -92,7 +90,7 @@ def check_parts(cfg: Config) -> None:
             raise InputError(f'{name} of the config must be {needed}, got {shown(part)}')
 
 
-def _name_and_message(error: Exception) -> str:
+def name_and_message(error: Exception) -> str:
     lines = str(error).strip().splitlines() or ['']
     return f'{type(error).__name__}: {lines[0]}'
 
@@ -243,8 +241,15 @@ def use_demo(cfg: Config, overlay: Config, full: bool) -> None:
         overlay: One of ``configs/_base_/demo_*.py``. Its network goes over one of the same types.
         full: Whether the config keeps its own network.
     """
+    lr = overlay._cfg_dict.pop('full_lr')
     if full or not _has_types_of(overlay.model, cfg.model):
+        overlay.optim_wrapper.optimizer.lr = lr
         del overlay._cfg_dict['model'], overlay._cfg_dict['demo_range']
+    hooks = cfg.get('default_hooks') or {}
+    for name in set(overlay.default_hooks):
+        if not hooks.get(name):  # mmengine's own, or none
+            del overlay.default_hooks[name]
+    cfg.default_hooks = hooks
     cfg.merge_from_dict(overlay.to_dict())
     set_num_classes(cfg, len(overlay.classes))
     use_random_weights(cfg)

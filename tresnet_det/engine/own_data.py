@@ -16,6 +16,7 @@ from mmengine.registry import Registry
 from ..checkpoints import read_checkpoint
 from ..datasets import MultiLabelDataset
 from ..errors import InputError, few, printable
+from ..readers.counts import summarize
 from ..readers.data import OwnData, ReadySplit, prepare_splits
 from ..readers.layouts import KINDS, find_layout
 from ..tasks import Task, built_type, find_task, metric_prefixes
@@ -94,11 +95,13 @@ def fit_training(cfg: Config, data: OwnData, options: Collection[str]) -> list[s
     world = get_world_size()
     split, loader = data.splits['train'], cfg.train_dataloader
     dataset = _own_dataset(loader['dataset'])
-    count = split.images
-    lines = []
-    if split.empty and _leaves_empty_out(dataset):
-        count -= split.empty
-        lines.append(f'{split.empty} training images without objects are not trained on')
+    kept, lines = split.counts.kept(filter_of(dataset))
+    count = int(kept.sum())
+    if _filters_by_itself(dataset):
+        count = len(DATASETS.build({**dataset, 'pipeline': []}))
+        lines = [f'{len(kept) - count} training images are dropped by {kind_of(dataset)}']
+    if not count:
+        raise InputError(f'{data.layout.root}: no training image is left: {"; ".join(lines)}')
     share = max(1, math.ceil(count / world))
     if loader.get('batch_size', 0) > share:
         lines.append(f'batch of {share} instead of {loader["batch_size"]}: there are no more')
@@ -138,6 +141,16 @@ def describe(data: OwnData) -> list[str]:
     written = sorted({str(file.parent) for file in files if file})
     lines += [f'  written to {folder}; nothing in the data folder is changed' for folder in written]
     return lines + [f'  {note}' for note in data.notes]
+
+
+def summarize_data(cfg: Config, data: OwnData) -> str:
+    """Say in a line what is trained and measured on, after the datasets' own filters."""
+    loaders = {role: cfg.get(f'{role}_dataloader') for role in data.splits}
+    filters = {
+        role: filter_of(_own_dataset(one['dataset'])) for role, one in loaders.items() if one
+    }
+    counts = {role: split.counts for role, split in data.splits.items()}
+    return summarize(counts, data.classes, find_task(cfg).name, filters)
 
 
 def print_lines(lines: list[str]) -> None:
@@ -260,10 +273,19 @@ def _stop_early(cfg: Config, task: Task) -> None:
     cfg.custom_hooks = [*hooks, stopping]
 
 
-def _leaves_empty_out(dataset: Mapping) -> bool:
+def filter_of(dataset: Mapping) -> Mapping:
+    """Return by what a dataset's config drops images, as MMDetection's ``filter_cfg``."""
     if issubclass(built_type(DATASETS, dataset) or object, MultiLabelDataset):
-        return dataset.get('filter_empty', True)
-    return bool((dataset.get('filter_cfg') or {}).get('filter_empty_gt'))
+        return dict(filter_empty_gt=dataset.get('filter_empty', True))
+    return {} if dataset.get('test_mode') else dataset.get('filter_cfg') or {}
+
+
+def _filters_by_itself(dataset: Mapping) -> bool:
+    """Whether a user's own dataset drops images by a rule of its own."""
+    from mmdet.datasets import CocoDataset
+
+    own = getattr(built_type(DATASETS, dataset), 'filter_data', None)
+    return own not in (None, CocoDataset.filter_data)
 
 
 def _fit_warmup(cfg: Config, steps: int, options: Collection[str]) -> list[str]:

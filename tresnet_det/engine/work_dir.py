@@ -161,8 +161,10 @@ def write_summary(work_dir: Path, checkpoint: str, best: float | None, seconds: 
 
 def read_seconds(work_dir: Path) -> float | None:
     """Return how long the training in that folder took, None where none ended there."""
-    path = work_dir / SUMMARY
-    return json.loads(path.read_text())['seconds'] if path.is_file() else None
+    try:
+        return float(json.loads((work_dir / SUMMARY).read_text())['seconds'])
+    except (OSError, ValueError, KeyError, TypeError):  # none, or another program's
+        return None
 
 
 def find_checkpoint(path: str | Path) -> str:

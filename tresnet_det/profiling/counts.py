@@ -39,6 +39,25 @@ def model_macs(model: nn.Module, size: int) -> int:
         return count_macs(lambda: model.eval()(x))
 
 
+def largest_output(model: nn.Module, size: int) -> int:
+    """Return the number of values in the largest tensor that a layer returns for one image.
+
+    Args:
+        model: Takes ``(1, 3, size, size)``; it is left in evaluation mode.
+        size: Pixels a side.
+    """
+    sizes = [3 * size * size]
+
+    def note(_module: nn.Module, _inputs: object, output: object) -> None:
+        if isinstance(output, torch.Tensor):
+            sizes.append(output.numel())
+
+    x = torch.rand(1, 3, size, size, device=next(model.parameters()).device)
+    with torch.nn.modules.module.register_module_forward_hook(note), torch.inference_mode():
+        model.eval()(x)
+    return max(sizes)
+
+
 def kept_bytes(forward: Callable[[], object], own: Iterable[torch.Tensor]) -> int:
     """Return the bytes that autograd keeps for the backward pass of what ``forward`` returns.
 

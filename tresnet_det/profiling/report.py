@@ -62,7 +62,7 @@ def describe(settings: Settings) -> dict[str, str]:
         'precision': precision,
         'layout': settings.layout,
         'compile': 'torch.compile' if settings.compile else 'no (eager)',
-        'folded norms': 'inference of ours' if settings.fuse else 'no',
+        'folded norms': 'inference of ours and of NAME_folded' if settings.fuse else 'no',
         'batch size': str(settings.batch_size),
         'rounds': f'{settings.rounds} of at least {settings.min_seconds:g} s, interleaved; '
         'median (smallest - largest)',

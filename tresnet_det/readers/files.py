@@ -10,6 +10,7 @@ from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
+from mmengine.dist import is_main_process
 
 from ..compat.installed import tool_command
 from ..errors import InputError, MissingFileError, shown
@@ -18,28 +19,50 @@ from .findings import Add, Findings
 from .split import Split, role_of
 
 SUFFIXES = ('.jpg', '.jpeg', '.png', '.bmp', '.tif', '.tiff', '.webp', '.ppm', '.pgm', '.gif')
+# What systems and their tools put next to data; hidden files are passed over with them.
+COMPANIONS = ('thumbs.db', 'desktop.ini', 'ehthumbs.db', 'icon\r', '__macosx', '@eadir', '#recycle',
+              '$recycle.bin', 'system volume information', 'lost+found')  # fmt: skip
 DEPTH = 3  # folders below the data's own in which images are looked for
+EXIF_ORIENTATION, EXIF_TURNED = 0x0112, 5  # from there on width and height are exchanged
 SAMPLE = 100  # names by which the folder of images is found
 
 
+def is_companion(path: str) -> bool:
+    """Whether a path has in it what macOS, Windows or a NAS puts next to the files of people."""
+    parts = path.replace('\\', '/').split('/')
+    return any(part.startswith('._') or part.casefold() in COMPANIONS for part in parts)
+
+
+def is_hidden(name: str) -> bool:
+    """Whether a name in a folder is hidden, or a companion's."""
+    return name.startswith('.') or is_companion(name)
+
+
+def glob(folder: Path, pattern: str) -> list[Path]:
+    """Return what matches a pattern below a folder, sorted, without what is hidden."""
+    found = folder.glob(pattern)
+    return sorted(f for f in found if not any(map(is_hidden, f.relative_to(folder).parts)))
+
+
 def walk(folder: str | os.PathLike) -> Iterator[tuple[str, list[str], list[str]]]:
-    """Walk as ``os.walk`` does with ``followlinks``, and not in circles.
+    """Walk as ``os.walk`` does with ``followlinks``, not in circles, and past what is hidden.
 
     Where a link leads back to a folder that it lies in, ``os.walk`` gives each file forty times.
 
     Yields:
-        A folder, the folders in it, which may be changed, and the files in it.
+        A folder, the folders in it, which may be changed, and the files in it, sorted.
     """
     for place, inner, files in os.walk(os.fspath(folder), followlinks=True):
-        inner[:] = [name for name in inner if not leads_back(os.path.join(place, name))]
-        yield place, inner, files
+        seen = sorted(name for name in inner if not is_hidden(name))
+        inner[:] = [name for name in seen if not leads_back(os.path.join(place, name))]
+        yield place, inner, sorted(name for name in files if not is_hidden(name))
 
 
 def inner_folders(folder: str | os.PathLike) -> list[str]:
     """Return the names of the folders in a folder, sorted, but for hidden ones and circles."""
     with os.scandir(os.fspath(folder)) as entries:  # of what is no link nothing need be asked
         there = [e for e in entries if e.is_symlink() or e.is_dir()]
-    seen = [e for e in there if not e.name.startswith('.')]
+    seen = [e for e in there if not is_hidden(e.name)]
     return sorted(e.name for e in seen if os.path.isdir(e.path) and not leads_back(e.path))
 
 
@@ -120,12 +143,21 @@ def image_size(file: str | os.PathLike) -> tuple[int, int]:
     try:
         with opened(file, file) as image:
             # Of a turned TIFF, newer Pillows have exchanged the size already: let it turn itself.
-            turned = image.getexif().get(0x0112, 1) >= 5
+            turned = image.getexif().get(EXIF_ORIENTATION, 1) >= EXIF_TURNED
             return ImageOps.exif_transpose(image).size if turned else image.size
     except InputError:
         raise
     except Exception:  # Pillow raises almost anything on a corrupt header
         raise InputError(f'{file}: not a readable image: replace or remove it') from None
+
+
+def is_turned(file: str | os.PathLike) -> bool:
+    """Whether EXIF exchanges the width and height of an image."""
+    try:
+        with opened(file, file) as image:
+            return image.getexif().get(EXIF_ORIENTATION, 1) >= EXIF_TURNED
+    except Exception:  # Pillow raises almost anything on an odd header
+        return False
 
 
 def read_sizes(folder: Path, files: Sequence[str], add: Add) -> tuple[np.ndarray, list[int]]:
@@ -139,8 +171,12 @@ def read_sizes(folder: Path, files: Sequence[str], add: Add) -> tuple[np.ndarray
     Returns:
         ``(N, 2)``, width and height, NaN where there is no image; and which files are none.
     """
+    from tqdm import tqdm
+
     sizes, unreadable = np.full((len(files), 2), np.nan), dict[int, str]()
-    for i, file in enumerate(files):
+    # On a terminal, and of several processes on the first, where it takes more than a second.
+    shown = dict(disable=None if is_main_process() else True, delay=1, leave=False)
+    for i, file in enumerate(tqdm(files, 'headers of images', **shown)):
         try:
             sizes[i] = image_size(folder / file)
         except InputError as error:

@@ -40,7 +40,10 @@ undecodable-image: images that do not decode -> replace the files, or drop the e
 size-differs: images of another size than annotated -> correct width and height; do the boxes fit?
 exif-rotated: images that EXIF turns, annotated unturned -> save them turned, or drop the tag
 same-name: different images of the same name -> rename one: a name is one image in several classes
-missing-key: entries that lack a key -> write it; MMDetection and pycocotools need it
+missing-key: entries that lack a key -> write it; MMDetection and pycocotools need it (--data
+    fills in area, iscrowd, width, height and the id of an annotation)
+mixed-ids: ids that are partly numbers and partly text -> number them again, or use --data, which
+    does
 bad-id: ids that are neither number nor text, or names that are no text -> correct them
 bad-image: images whose name is no text, or a side no number above 0 -> correct the entries
 duplicate-image-id: image ids that occur more than once -> number again
@@ -80,8 +83,11 @@ blank-image: images of one colour -> see whether they were exported whole
 duplicate-image: images with the pixels of another -> keep one of each, or know why
 contradicting-labels: images with the pixels of another class -> decide for one, or use
     MultiLabelDataset
-image-listed-twice: images with several entries -> merge the entries, and their annotations
+image-listed-twice: images with several entries -> merge the entries, as --data does, and their
+    annotations
 annotation-id-0: annotations with the id 0, which pycocotools skips -> number annotations from 1
+small-image: images with a side below filter_cfg.min_size -> training skips them; lower it to have
+    them
 missing-label-file: images without a label file -> add it, empty where there is no object, as
     training takes it
 label-without-image: label files without an image -> add the image, or remove them
@@ -102,6 +108,7 @@ near-copy: images that look like one of the training split -> are they the same,
 NOTES = """
 not-checked: datasets of a type that has no check -> look at their images yourself
 left-out: parts that training skips
+filled-in: what annotations leave open or say in another way, and how it is read
 exif-turned: images that EXIF turns, with fractions for boxes -> see that they are of the image as
     shown
 unused-file: files next to the images that nothing names -> annotate them, or let them be
@@ -261,7 +268,8 @@ class Findings:
 
     def warnings(self) -> list[str]:
         """Return the lines that a training prints: all but notes, and images without objects."""
-        return [f.message for f in self if f.level != NOTE or f.code == 'no-annotation']
+        lines = [e for f in self if f.code == 'filled-in' for e in f.examples]
+        return lines + [f.message for f in self if f.level != NOTE or f.code == 'no-annotation']
 
 
 def is_text(value: object) -> bool:

@@ -138,6 +138,7 @@ def layout_sources(layout: Layout, roles: Sequence[str], task: str | None = None
             xml_folder=root / 'Annotations' if kind == 'voc' else None,
             yolo=layout.yolo,
             optional=role == 'test' and len(roles) > 1,
+            fills_in=True,
         )
         for role in roles
     ]

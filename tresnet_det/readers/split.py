@@ -88,6 +88,8 @@ class Source:
         xml_folder: Of VOC's XML files; with the kind ``'voc'`` alone.
         yolo: YOLO's data; with the kind ``'yolo'`` alone.
         optional: Whether it is skipped where it has no annotations.
+        filter_cfg: Of MMDetection's dataset, by which it drops images.
+        fills_in: Whether a training reads a copy, in which what lacks can be filled in.
     """
 
     name: str
@@ -106,6 +108,8 @@ class Source:
     xml_folder: Path | None = None
     yolo: YoloData | None = None
     optional: bool = False
+    filter_cfg: Mapping = field(default_factory=dict)
+    fills_in: bool = False
 
     def about(self, findings: Findings) -> Add:
         """Return what adds a finding about this split."""
@@ -160,6 +164,8 @@ class Split:
         boxes: Of the objects; None for labels of images.
         unreadable: Images whose header was found to be none.
         has_masks: Whether all objects have outlines.
+        entries: ``(M,)``, where the objects are in the list of a COCO file; with COCO's.
+        changed: Whether it differs from its file, so that a training needs a copy.
         group: The category that groups the others, by which Roboflow names a project.
         found: ``(N,)``, whether an image is in its folder.
         usable: ``(M,)``, whether training learns an object.
@@ -181,6 +187,8 @@ class Split:
     boxes: Boxes | None = None
     unreadable: Collection[int] = ()
     has_masks: bool = False
+    entries: np.ndarray | None = None
+    changed: bool = False
     group: str | None = None
     found: np.ndarray = field(default_factory=lambda: np.zeros(0, bool))
     usable: np.ndarray = field(default_factory=lambda: np.zeros(0, bool))
@@ -206,6 +214,7 @@ class Split:
             labels=self.labels[kept],
             name_object=lambda i: self.name_object(kept[i]),
             boxes=self.boxes and self.boxes.take(kept),
+            entries=None if self.entries is None else self.entries[kept],
         )
 
     def renumber(self, classes: tuple[str, ...]) -> 'Split':
@@ -310,37 +319,56 @@ def compare_sizes(file: str, stated: Sequence[float], real: Sequence[float]) -> 
     return f'{file}: annotated {width:g} x {height:g}, it is {w:g} x {h:g}'
 
 
-def to_coco(split: Split, chosen: np.ndarray, ids: Mapping[str, int]) -> dict[str, Any]:
+def objects_of(split: Split, chosen: np.ndarray) -> np.ndarray:
+    """Return the numbers of the objects in some images, by the images' numbers."""
+    return np.flatnonzero(np.isin(split.rows, chosen) & (split.labels >= 0))
+
+
+def to_coco(
+    split: Split, chosen: np.ndarray, ids: Mapping[str, int], more: Sequence[Mapping] = ()
+) -> dict[str, Any]:
     """Return boxes as the content of a COCO instances file.
 
     Args:
         split: With boxes that lie within their images.
         chosen: Which of its images.
         ids: Of the images, by their path: an image has one in all splits.
+        more: The annotations of the COCO file that it is from, whose other keys stay, and, without
+            boxes, these too.
     """
     boxes, kind = split.boxes, split.source.kind
-    assert boxes is not None  # of this kind of split
     image_ids = [ids[split.path(row)] for row in range(len(split.files))]
     sizes = split.sizes.astype(int).tolist()
-    kept = np.flatnonzero(np.isin(split.rows, chosen)).tolist()
-    numbers = np.column_stack([boxes.xywh, boxes.areas]).tolist()
-    numbers = [[int(v) if v.is_integer() else v for v in row] for row in numbers]
+    kept = objects_of(split, chosen).tolist()
+    keys: list[dict[str, Any]] = [{} for _ in split.rows]
+    if boxes is not None:
+        numbers = np.column_stack([boxes.xywh, boxes.areas]).tolist()
+        numbers = [[int(v) if v.is_integer() else v for v in row] for row in numbers]
+        keys = [
+            dict(bbox=row[:4], area=row[4], iscrowd=int(ignored))
+            for row, ignored in zip(numbers, boxes.ignored, strict=True)
+        ]
+    if split.entries is not None:
+        own = [more[i] for i in split.entries]
+        # Of COCO's two ways to ignore a box, evaluation knows the first alone.
+        keys = [
+            {**old, **new, 'iscrowd': old.get('iscrowd') or 0}
+            for old, new in zip(own, keys, strict=True)
+        ]
     name = split.source.ann_file.stem if kind == 'voc' else split.name
     return {
-        'info': {'description': f'Converted from {ORIGINS[kind]}, split {name}'},
+        'info': {'description': f'Converted from {ORIGINS.get(kind, "COCO")}, split {name}'},
         'images': [
             dict(id=image_ids[i], file_name=split.files[i], width=sizes[i][0], height=sizes[i][1])
             for i in chosen.tolist()
         ],
         'annotations': [
-            dict(
-                id=number,  # from 1: COCO's API takes 0 for "not found"
-                image_id=image_ids[split.rows[i]],
-                category_id=int(split.labels[i]) + 1,
-                bbox=numbers[i][:4],
-                area=numbers[i][4],
-                iscrowd=int(boxes.ignored[i]),
-            )
+            {
+                **keys[i],
+                'id': number,  # from 1: COCO's API takes 0 for "not found"
+                'image_id': image_ids[split.rows[i]],
+                'category_id': int(split.labels[i]) + 1,
+            }
             for number, i in enumerate(kept, 1)
         ],
         'categories': [dict(id=i, name=name) for i, name in enumerate(split.classes, 1)],

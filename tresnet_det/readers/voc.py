@@ -10,9 +10,9 @@ from xml.etree.ElementTree import Element
 import numpy as np
 
 from ..errors import InputError, MissingFileError, shown
-from .files import list_folder, read_bytes, read_lines, read_sizes
+from .files import list_folder, read_bytes, read_lines
 from .findings import Findings
-from .split import Boxes, Source, Split, compare_sizes
+from .split import Boxes, Source, Split
 
 SIDES = ('xmin', 'ymin', 'xmax', 'ymax')
 LONGEST = 250  # bytes of a name, without its ending; file systems take 255 with it
@@ -32,7 +32,7 @@ def read_voc(source: Source, findings: Findings) -> Split:
 
     Args:
         source: Of the kind ``'voc'``.
-        findings: Gets what is wrong with the list, the XML files and the images' headers.
+        findings: Gets what is wrong with the list, the XML files .
 
     Raises:
         InputError: The list does not exist, or is none.
@@ -83,14 +83,6 @@ def read_voc(source: Source, findings: Findings) -> Split:
         said.append(size)
     add('missing-annotation', lost, total=len(names))
     add('corrupt-xml', corrupt, total=len(names))
-    sizes, unreadable = read_sizes(source.folder, files, add)
-    annotated = np.array(said, np.float64).reshape(-1, 2)
-    differs = (annotated != sizes).any(1) & ~np.isnan(annotated + sizes).any(1)
-
-    def compare(i: int) -> str:
-        return compare_sizes(files[i], said[i], sizes[i])
-
-    add('size-differs', differs.nonzero()[0], compare, len(files))
     add('bad-object', bad, total=len(objects) + len(bad))
 
     columns = zip(*objects, strict=True) if objects else [[]] * 5
@@ -112,10 +104,9 @@ def read_voc(source: Source, findings: Findings) -> Split:
         np.array([own.index(label) for label in labels], np.int64),
         wheres.__getitem__,
         np.isin(np.arange(len(files)), list(filled)),
-        sizes,
+        np.array(said, np.float64).reshape(-1, 2),
         named,
         boxes=Boxes(xywh, np.where(click, 0, xywh[:, 2:].prod(1)), np.array(difficult, bool)),
-        unreadable=unreadable,
     )
     return split.renumber(classes)
 

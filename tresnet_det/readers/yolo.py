@@ -14,7 +14,16 @@ import numpy as np
 import yaml
 
 from ..errors import InputError, MissingFileError, few, shown
-from .files import SUFFIXES, read_lines, read_sizes, read_text, walk
+from .files import (
+    SUFFIXES,
+    is_companion,
+    is_hidden,
+    list_folder,
+    read_lines,
+    read_sizes,
+    read_text,
+    walk,
+)
 from .findings import Add, Findings, is_text
 from .split import Boxes, Source, Split, YoloData
 
@@ -171,13 +180,11 @@ def list_images(place: Path) -> Iterator[Path]:
     """
     if place.is_file():
         for line in filter(None, map(str.strip, read_lines(place))):
-            yield Path(os.path.normpath(place.parent / line))
+            if not is_companion(line):
+                yield Path(os.path.normpath(place.parent / line))
         return
-    for folder, inner, files in walk(place):
-        inner[:] = sorted(name for name in inner if not name.startswith('.'))
-        for name in sorted(files):
-            if name.lower().endswith(SUFFIXES) and not name.startswith('.'):
-                yield Path(folder, name)
+    for folder, _, files in walk(place):
+        yield from (Path(folder, name) for name in files if name.lower().endswith(SUFFIXES))
 
 
 def _find_lost(labels: Iterable[Path]) -> list[Path]:
@@ -188,8 +195,11 @@ def _find_lost(labels: Iterable[Path]) -> list[Path]:
     return [
         folder / name
         for folder, names in sorted(expected.items())
-        for name in (sorted(os.listdir(folder)) if folder.is_dir() else ())
-        if name.endswith('.txt') and name not in names and name.lower() not in NO_LABELS
+        for name in sorted(list_folder(folder))
+        if name.endswith('.txt')
+        and not is_hidden(name)
+        and name not in names
+        and name.lower() not in NO_LABELS
     ]
 
 
