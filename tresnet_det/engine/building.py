@@ -1,5 +1,6 @@
 """From a config to a runner, checked: a mistake of the config is one line."""
 
+import logging
 import re
 import traceback
 from collections.abc import Iterator, Mapping
@@ -10,7 +11,7 @@ from mmengine.config import Config
 from mmengine.registry import RUNNERS, build_from_cfg
 from mmengine.runner import Runner
 
-from ..errors import InputError
+from ..errors import InputError, printable
 from ..layers import InPlaceABN
 from ..tasks import unwrapped
 from . import processes
@@ -34,6 +35,8 @@ _MULTIPLIED = {'weight_decay': ('decay_mult',), 'lr': ('lr_mult', 'custom_keys')
 # What the stack below logs of itself at every run, and what nobody can act on.
 _STACK_NOISE = re.compile(r'^paramwise_options -- |"FileClient" will be|"HardDiskBackend" is the')
 
+_CONTROL = re.compile(r'[\x00-\x08\x0b-\x1f\x7f-\x9f]')  # but tabs and line feeds
+
 
 def build_runner(cfg: Config) -> Runner:
     """Build the runner of a config, without the stack's remarks on itself in its log.
@@ -49,13 +52,19 @@ def build_runner(cfg: Config) -> Runner:
     _check_multipliers(cfg)
     with config_errors():
         runner = Runner.from_cfg(cfg) if 'runner_type' not in cfg else RUNNERS.build(cfg)
-    runner.logger.addFilter(lambda record: not _STACK_NOISE.search(record.getMessage()))
+    runner.logger.addFilter(_filter_log)
     if not any(isinstance(hook, CheckpointGuardHook) for hook in runner.hooks):  # a user's config
         runner.register_hook(CheckpointGuardHook(min_share=0))
     _check_channels(cfg, runner)
     _count_accumulated(cfg, runner)
     _warn_of_decayed_norms(cfg, runner)
     return runner
+
+
+def _filter_log(record: logging.LogRecord) -> bool:
+    """Drop the stack's remarks; let no name of a file or class steer the terminal."""
+    record.msg, record.args = _CONTROL.sub(lambda c: printable(c[0]), record.getMessage()), ()
+    return not _STACK_NOISE.search(record.msg)
 
 
 @contextmanager

@@ -77,6 +77,7 @@ class SafeCheckpointHook(CheckpointHook):
     def before_train(self, runner: Runner) -> None:
         """Prepare the folder; where a training is resumed, bring it to where it stood."""
         super().before_train(runner)
+        self._find_moved(runner.message_hub.runtime_info)
         self._start = time.monotonic()
         if type(self.file_backend) is LocalBackend and not self.backend_args:
             self.file_backend = WholeFileBackend()
@@ -91,6 +92,15 @@ class SafeCheckpointHook(CheckpointHook):
                 loop.dataloader.generator = Generator()
         if self._state is not None:
             self._resume(runner, self._state)
+
+    def _find_moved(self, info: dict[str, Any]) -> None:
+        """Let the checkpoints that a resumed training knows be those in its folder now."""
+        for key, path in {**_checkpoints(info), 'last_ckpt': info.get('last_ckpt')}.items():
+            here = Path(self.out_dir, Path(path or '').name)
+            if path and here.is_file():
+                info[key] = str(here)
+        if self.save_best:
+            self._know_best(info)
 
     def _resume(self, runner: Runner, state: dict[str, Any]) -> None:
         _restore(runner, state)

@@ -15,7 +15,7 @@ from mmengine.registry import Registry
 
 from ..checkpoints import read_checkpoint
 from ..datasets import MultiLabelDataset
-from ..errors import InputError, few
+from ..errors import InputError, few, printable
 from ..readers.counts import summarize
 from ..readers.data import OwnData, ReadySplit, prepare_splits
 from ..readers.layouts import KINDS, find_layout
@@ -156,7 +156,7 @@ def summarize_data(cfg: Config, data: OwnData) -> str:
 def print_lines(lines: list[str]) -> None:
     """Print lines, on the first process only."""
     if is_main_process():
-        print_log('\n'.join(lines))
+        print_log('\n'.join(map(printable, lines)))
 
 
 def _check_masks(cfg: Config, data: OwnData) -> None:

@@ -149,11 +149,13 @@ def write_summary(work_dir: Path, checkpoint: str, best: float | None, seconds: 
 
     Args:
         work_dir: Of the training.
-        checkpoint: The best checkpoint, or the last one.
+        checkpoint: The best checkpoint, or the last one; kept relative to the folder, if in it.
         best: The best validation's metric, None without validation.
         seconds: The training's duration, that of runs that it was resumed from included.
     """
-    summary = dict(checkpoint=checkpoint, best=best, seconds=seconds)
+    path, folder = Path(checkpoint).absolute(), work_dir.absolute()
+    kept = path.relative_to(folder) if path.is_relative_to(folder) else path
+    summary = dict(checkpoint=str(kept), best=best, seconds=seconds)
     write_whole(work_dir / SUMMARY, (json.dumps(summary, indent=2) + '\n').encode())
 
 

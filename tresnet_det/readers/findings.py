@@ -12,7 +12,7 @@ from difflib import get_close_matches
 from pathlib import Path
 from typing import Any, NamedTuple, TypeVar
 
-from ..errors import InputError, MissingFileError, few
+from ..errors import InputError, MissingFileError, few, printable
 
 ERROR, WARNING, NOTE = LEVELS = ('error', 'warning', 'note')
 
@@ -186,7 +186,9 @@ class Finding:
             return self.examples[0]
         of = f' of {self.total}' if self.total else ''
         many = f'{self.count}{of}, first ' if of or self.count > 1 else ''
-        return f'{self.file}: {what}: {many}{self.examples[0]}. {fix[0].upper()}{fix[1:]}'
+        return (
+            f'{printable(self.file)}: {what}: {many}{self.examples[0]}. {fix[0].upper()}{fix[1:]}'
+        )
 
 
 class Findings:
@@ -235,9 +237,11 @@ class Findings:
         group.count += len(rows)
         group.total = total
         room = MOST_EXAMPLES - len(group.examples)
-        group.examples += [
-            ' '.join(str(name(row)).splitlines())[:LONGEST] for row in rows[: max(room, 0)]
-        ]
+        for row in rows[: max(room, 0)]:
+            text = str(name(row))
+            # An error's lines are joined; in a name, a line feed is part of it.
+            text = ' '.join(text.splitlines()) if isinstance(row, Exception) else text
+            group.examples.append(printable(text)[:LONGEST])
         group.message = group.message or group.compose()
         if self.strict and group.level == ERROR and code not in TAKEN:
             missing = code in NOT_FOUND or isinstance(rows[0], MissingFileError)
