@@ -75,11 +75,11 @@ bad-mask: masks that cannot be used -> correct or remove the segmentation; C cod
 bad-object: objects without a name, or four numbers for a box -> write <name>, and <bndbox>
 relative-boxes: files with all boxes within [0, 1] -> multiply by the image's width and height
 corner-boxes: files whose boxes are [x1, y1, x2, y2] -> write x, y, width and height
-box-outside: boxes wholly outside their image -> training drops them, evaluation has them missed
-overlap: images that are in the training split, too -> take them out of one split
 """
 
 WARNINGS = """
+box-outside: boxes wholly outside their image -> training drops them, evaluation has them missed
+overlap: images that are in the training split, too -> take them out of one split
 blank-image: images of one colour -> see whether they were exported whole
 duplicate-image: images with the pixels of another -> keep one of each, or know why
 contradicting-labels: images with the pixels of another class -> decide for one, or use
@@ -140,8 +140,6 @@ KINDS = {
     for code, text in re.findall(r'(\S+): (.*)', re.sub(r'\n +', ' ', table))
 }
 NOT_FOUND = ('missing-file', 'missing-folder', 'missing-image', 'missing-annotation')
-# Errors that a training warns of, and takes: it would not fail, but mislead.
-TAKEN = ('box-outside', 'corner-boxes')
 
 
 @dataclass
@@ -198,8 +196,7 @@ class Findings:
     """Findings, grouped by split and kind.
 
     Args:
-        strict: Whether to raise the first error in place of adding it, but for those that are
-            `TAKEN`.
+        strict: Whether to raise the first error in place of adding it.
     """
 
     def __init__(self, strict: bool = False) -> None:
@@ -246,7 +243,7 @@ class Findings:
             text = ' '.join(text.splitlines()) if isinstance(row, Exception) else text
             group.examples.append(printable(text)[:LONGEST])
         group.message = group.message or group.compose()
-        if self.strict and group.level == ERROR and code not in TAKEN:
+        if self.strict and group.level == ERROR:
             missing = code in NOT_FOUND or isinstance(rows[0], MissingFileError)
             raise (MissingFileError if missing else InputError)(group.message)
 
