@@ -64,15 +64,16 @@ def test_a_batch_that_runs_out_of_memory_does_not_fit_and_other_errors_come_thro
 
     if str(error) == 'a bug':
         with pytest.raises(RuntimeError, match='a bug'):
-            memory.largest_training_batch(train_at, elements=1)
+            memory.largest_training_batch(train_at)
     else:
-        assert memory.largest_training_batch(train_at, elements=1) == 40
+        assert memory.largest_training_batch(train_at) == 40
         assert len(emptied) == 6  # 8, 16, 32, 64, 48, 40
 
 
 def test_no_batch_is_tried_that_kernels_cannot_count_nor_one_after_the_time(emptied):
     tried = []
-    # 2**31 - 1 values are 40 images and 47 of 48.
-    assert memory.largest_training_batch(tried.append, elements=2**31 // 48 + 1) == 40
+    most = memory.largest_countable(2**31 // 48 + 1)
+    assert most == 47  # 48 images have 2**31 values, one more than an int32 holds
+    assert memory.largest_training_batch(tried.append, most) == 40
     assert max(tried) == 40
-    assert memory.largest_training_batch(tried.append, elements=1, seconds=-1) == 0
+    assert memory.largest_training_batch(tried.append, seconds=-1) == 0

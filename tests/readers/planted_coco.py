@@ -101,7 +101,17 @@ def fault(plant, code, count=1, splits=('train',)):
     return plant, {(split, code): count for split in splits}
 
 
+def name_ids(coco, key, reference, count):
+    """Give the first of the entries ids that are text."""
+    for entry in coco.train[key][:count]:
+        for annotation in coco.train['annotations']:
+            if annotation[reference] == entry['id']:
+                annotation[reference] = f'x{entry["id"]}'
+        entry['id'] = f'x{entry["id"]}'
+
+
 VAL, BOTH = ('val',), ('train', 'val')
+FILLED = {('train', 'filled-in'): 1}
 PLANTS = {
     'missing image': fault(lambda c: c.image('train', 1).unlink(), 'missing-image'),
     'truncated image': fault(lambda c: cut(c.image('train', 1)), 'undecodable-image'),
@@ -121,6 +131,17 @@ PLANTS = {
     'image that nothing names': fault(
         lambda c: save_image(c.root / 'train/extra.png', 88), 'unused-file'),
     'no width': fault(lambda c: c.train['images'][0].pop('width'), 'filled-in'),
+    'ids of images, some text': (lambda c: name_ids(c, 'images', 'image_id', 1), FILLED),
+    'ids of categories, some text': (lambda c: name_ids(c, 'categories', 'category_id', 1), FILLED),
+    'ids of annotations, some text': (lambda c: c.annotate(id='first'), FILLED),
+    'numbers as text in annotations': (
+        lambda c: [a.update(image_id=str(a['image_id'])) for a in c.train['annotations']], FILLED),
+    'numbers as text in images': (
+        lambda c: [i.update(id=str(i['id'])) for i in c.train['images']], FILLED),
+    'ids that are all text': (lambda c: name_ids(c, 'images', 'image_id', 9), {}),
+    'no area': (lambda c: [a.pop('area') for a in c.train['annotations']], FILLED),
+    'no ids of annotations': (lambda c: [a.pop('id') for a in c.train['annotations']], FILLED),
+    'nothing for a crowd': (lambda c: c.annotate(iscrowd=None), FILLED),
     'no iscrowd where it is needed': fault(
         lambda c: c.val['annotations'][0].pop('iscrowd'), 'filled-in', splits=VAL),
     'no box': fault(lambda c: c.train['annotations'][0].pop('bbox'), 'missing-key'),

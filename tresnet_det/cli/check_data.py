@@ -191,11 +191,11 @@ def summarize_data(args: argparse.Namespace, report: DataReport) -> str:
     task = task_of(kind).name
     try:
         parts = plan_parts(splits, task)
+        counts = {role: Counts.of(split, rows, task) for role, (split, rows) in parts.items()}
+        return summarize(counts, report.parts[0].split.classes, task, default_filters(kind))
     except InputError as error:
-        next(iter(splits.values())).about(report.findings)('nothing-to-learn', [error])
+        report.parts[0].split.about(report.findings)('nothing-to-learn', [error])
         return ''
-    counts = {role: Counts.of(split, rows, task) for role, (split, rows) in parts.items()}
-    return summarize(counts, report.parts[0].split.classes, task, default_filters(kind))
 
 
 def read_image(path: str, detection: bool) -> np.ndarray:

@@ -14,9 +14,10 @@ from ..errors import InputError, MissingFileError, printable
 from ..evaluation.report import format_table
 from ..readers.data import number_images, read_data, write_text
 from ..readers.findings import Findings
-from ..readers.layouts import Layout, layout_sources
-from ..readers.split import to_coco
+from ..readers.layouts import layout_sources
+from ..readers.recognise import Layout
 from ..readers.voc import check_layout, find_lists
+from ..readers.written import to_coco
 
 ORIGIN = 'Converted from Pascal VOC'  # marks files that may be written again
 

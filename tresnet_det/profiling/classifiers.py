@@ -11,7 +11,7 @@ from torch import nn
 
 from ..errors import InputError
 from .counts import count_parameters, kept_bytes_per_image, largest_output, model_macs
-from .memory import does_not_fit, largest_training_batch, peak_memory
+from .memory import does_not_fit, largest_countable, largest_training_batch, peak_memory
 from .models import NUM_CLASSES, PUBLISHED_TOP1, ModelSpec
 from .settings import Settings, autocast
 from .timing import Row, Task, add_speeds, measure_interleaved
@@ -48,7 +48,7 @@ class ClassifierRun:
         self._train: Any = self.model
         self._infer: Any = self._fused or self.model
         if settings.compile:
-            self._train, self._infer = torch.compile(self._train), torch.compile(self._infer)
+            self.compile()
         self.optimizer = torch.optim.SGD(
             self.model.parameters(), lr=_LEARNING_RATE, momentum=0.9, weight_decay=1e-4
         )
@@ -57,6 +57,11 @@ class ClassifierRun:
 
     def _place(self, model: nn.Module) -> nn.Module:
         return model.to(self.settings.device).to(memory_format=self.settings.memory_format)
+
+    def compile(self, backend: str = 'inductor') -> None:
+        """Run the model by ``torch.compile`` from now on."""
+        self._train = torch.compile(self._train, backend=backend)
+        self._infer = torch.compile(self._infer, backend=backend)
 
     def set_batch(self, batch_size: int) -> None:
         """Take another batch of so many images."""
@@ -131,7 +136,9 @@ def count(spec: ModelSpec, settings: Settings) -> Row:
     }
 
 
-def measure_memory(spec: ModelSpec, settings: Settings, seconds: float = math.inf) -> Row:
+def measure_memory(
+    spec: ModelSpec, settings: Settings, seconds: float = math.inf, most: int | None = None
+) -> Row:
     """Return the peak memory of training, and on CUDA the largest batch that trains.
 
     The peak has all that training adds to the machine: weights, gradients, momentum, activation
@@ -142,6 +149,7 @@ def measure_memory(spec: ModelSpec, settings: Settings, seconds: float = math.in
         spec: The model.
         settings: How it runs.
         seconds: Of the search for the largest batch: see :func:`.largest_training_batch`.
+        most: That search ends here; with a number it is made on a CPU, too.
 
     Raises:
         InputError: If a GPU has not enough memory for the batch.
@@ -160,9 +168,10 @@ def measure_memory(spec: ModelSpec, settings: Settings, seconds: float = math.in
             'the memory of the GPU: give a smaller --batch-size'
         ) from error
     found: Row = {'peak_bytes': peak.bytes}
-    if settings.device.type == 'cuda':
-        elements = largest_output(run.model, spec.size)
-        found['largest_batch'] = largest_training_batch(run.train_at, elements, seconds)
+    if settings.device.type == 'cuda' or most is not None:
+        most = most or largest_countable(largest_output(run.model, spec.size))
+        found['largest_tried'] = most
+        found['largest_batch'] = largest_training_batch(run.train_at, most, seconds)
     return found
 
 

@@ -40,21 +40,14 @@ def model_macs(model: nn.Module, size: int) -> int:
 
 
 def largest_output(model: nn.Module, size: int) -> int:
-    """Return the number of values in the largest tensor that a layer returns for one image.
-
-    Args:
-        model: Takes ``(1, 3, size, size)``; it is left in evaluation mode.
-        size: Pixels a side.
-    """
+    """Return the number of values in the largest output of a layer: see :func:`model_macs`."""
     sizes = [3 * size * size]
 
     def note(_module: nn.Module, _inputs: object, output: object) -> None:
-        if isinstance(output, torch.Tensor):
-            sizes.append(output.numel())
+        sizes.append(getattr(output, 'numel', int)())
 
-    x = torch.rand(1, 3, size, size, device=next(model.parameters()).device)
-    with torch.nn.modules.module.register_module_forward_hook(note), torch.inference_mode():
-        model.eval()(x)
+    with nn.modules.module.register_module_forward_hook(note):
+        model_macs(model, size)
     return max(sizes)
 
 

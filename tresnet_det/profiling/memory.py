@@ -16,16 +16,10 @@ _MOST_ELEMENTS = 2**31 - 1  # of a tensor: more than many CUDA kernels can count
 # In messages of CUDA's libraries, where too little memory is no OutOfMemoryError, or a tensor is
 # larger than they take.
 _DOES_NOT_FIT = (
-    'out of memory',
-    'ALLOC_FAILED',
-    'CUDNN_STATUS_NOT_SUPPORTED',
-    'CUDNN_STATUS_INTERNAL_ERROR',
-    'CUDNN_STATUS_EXECUTION_FAILED',
-    'unable to find an engine',
-    'Unable to find a valid cuDNN algorithm',
-    '32BitIndexMath',
-    'INT_MAX',
-)
+    'out of memory', 'ALLOC_FAILED', 'CUDNN_STATUS_NOT_SUPPORTED', 'CUDNN_STATUS_INTERNAL_ERROR',
+    'CUDNN_STATUS_EXECUTION_FAILED', 'unable to find an engine', 'valid cuDNN algorithm',
+    '32BitIndexMath', 'INT_MAX',
+)  # fmt: skip
 _STATUS = Path('/proc/self/status')
 _CLEAR_REFS = Path('/proc/self/clear_refs')
 _RESET_PEAK = '5'  # Linux: proc_pid_clear_refs(5)
@@ -101,22 +95,25 @@ def largest_batch(
 
 def does_not_fit(error: RuntimeError) -> bool:
     """Tell whether an error means that a GPU has not the memory, or cannot count the elements."""
-    if isinstance(error, torch.cuda.OutOfMemoryError):
-        return True
-    return any(words in str(error) for words in _DOES_NOT_FIT)
+    known = any(words in str(error) for words in _DOES_NOT_FIT)
+    return known or isinstance(error, torch.cuda.OutOfMemoryError)
+
+
+def largest_countable(elements: int) -> int:
+    """Return the largest batch to try, where an image's largest tensor has so many elements."""
+    return min(_LARGEST_TRIED, _MOST_ELEMENTS // elements)
 
 
 def largest_training_batch(
-    train_at: Callable[[int], None], elements: int, seconds: float = math.inf
+    train_at: Callable[[int], None], most: int = _LARGEST_TRIED, seconds: float = math.inf
 ) -> int:
     """Return the largest batch at which ``train_at`` runs on the current GPU.
 
-    No batch is tried whose largest tensor many kernels of CUDA could not count. cuDNN does not try
-    its algorithms out, some of which take memory that a training does not need.
+    cuDNN does not try its algorithms out, some of which take memory that a training does not need.
 
     Args:
         train_at: Trains a step or two with so many images, and holds on to nothing of them.
-        elements: Of an image's largest tensor.
+        most: No batch above is tried.
         seconds: After so many nothing larger is tried: the largest so far is returned.
     """
     stop = time.monotonic() + seconds
@@ -126,7 +123,8 @@ def largest_training_batch(
             return False
         try:
             train_at(batch)
-            torch.cuda.synchronize()
+            if torch.cuda.is_available():
+                torch.cuda.synchronize()
         except RuntimeError as error:
             if does_not_fit(error):
                 return False
@@ -138,4 +136,4 @@ def largest_training_batch(
 
     cudnn = torch.backends.cudnn
     with cudnn.flags(enabled=True, benchmark=False, allow_tf32=cudnn.allow_tf32):
-        return largest_batch(fits, most=min(_LARGEST_TRIED, _MOST_ELEMENTS // elements))
+        return largest_batch(fits, most=most)

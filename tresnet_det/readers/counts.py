@@ -69,10 +69,15 @@ def summarize(
         classes: Their names.
         task: What for.
         filters: The ``filter_cfg`` of a dataset by role, where it has one.
+
+    Raises:
+        InputError: Nothing is left to train on.
     """
     texts = []
     for role, part in parts.items():
-        kept, _ = part.kept(filters.get(role) or {})
+        kept, lines = part.kept(filters.get(role) or {})
+        if role == 'train' and not kept.any():
+            raise InputError(f'no training image is left: {"; ".join(lines)}')
         of = '' if kept.all() else f' of {len(kept)}'
         what = 'boxes' if task == 'detection' else 'labels'
         texts.append(f'{role} {kept.sum()}{of} images with {part.objects[kept].sum()} {what}')

@@ -21,22 +21,27 @@ from .class_folders import read_class_folders
 from .coco import read_coco, read_json
 from .counts import SEED, Counts, plan_parts
 from .csv import read_csv, read_list
-from .files import is_turned, locate, not_found, read_sizes
+from .exports import PARSERS, read_export
+from .files import is_turned, not_found, read_sizes
 from .findings import Findings, compare_classes
-from .layouts import OF_TASK, Layout, check_training, layout_sources
-from .split import ORIGINS, ROLES, Source, Split, check_boxes, compare_sizes, to_coco, to_labels
+from .layouts import OF_TASK, check_training, layout_sources
+from .locate import locate
+from .recognise import Layout
+from .split import NAMED, ORIGINS, ROLES, Source, Split, check_boxes, compare_sizes
 from .voc import read_voc
+from .written import to_coco, to_labels
 from .yolo import read_yolo
 
 READERS: Mapping[str, Callable[[Source, Findings], Split | None]] = {
     'coco': read_coco,
     'voc': read_voc,
     'yolo': read_yolo,
+    **dict.fromkeys(PARSERS, read_export),
     'csv': read_csv,
     'list': read_list,
     'folders': read_class_folders,
 }
-FROM_HEADERS = ('coco', 'voc')  # kinds whose annotations may lack the size of an image
+FROM_HEADERS = ('coco', *NAMED)  # kinds whose annotations may lack the size of an image
 ONE_LABEL = ('list', 'folders')  # kinds of single-label sources
 NAMES = {'train': 'train_without_val', 'val': 'val_of_train'}  # of the files that hold the parts
 
@@ -131,7 +136,7 @@ def _fit_sizes(split: Split, findings: Findings, most: float) -> Split:
     unknown = np.isnan(split.sizes).any(1)
     if split.source.kind not in FROM_HEADERS:
         return split
-    most = math.inf if split.source.kind == 'voc' else most
+    most = math.inf if split.source.kind in NAMED else most
     compared = np.zeros(len(unknown), bool)
     if most:
         compared[:: max(1, math.ceil(len(unknown) / most))] = True
@@ -155,6 +160,9 @@ def _fit_sizes(split: Split, findings: Findings, most: float) -> Split:
     add('exif-rotated', turned, compare, len(files))
     add('size-differs', sorted({*differs} - {*turned}), compare, len(files))
     sizes[unknown] = real[unknown[rows]]
+    if split.fractions and split.boxes is not None:
+        xywh = split.boxes.xywh * np.tile(sizes[split.rows], 2)
+        split = replace(split, boxes=replace(split.boxes, xywh=xywh, areas=xywh[:, 2:].prod(1)))
     return replace(split, sizes=sizes, unreadable=[int(rows[i]) for i in unreadable])
 
 
@@ -178,7 +186,7 @@ def _agree_on_classes(splits: list[Split], findings: Findings) -> list[Split]:
     VOC's are the names in all of them. Of COCO's, the category that groups the others is skipped
     where no object is of it.
     """
-    own = [s for s in splits if s.source.kind == 'voc' and s.source.classes is None]
+    own = [s for s in splits if s.source.kind in NAMED and s.source.classes is None]
     classes = tuple(sorted({name for split in own for name in split.classes}))
     if not own:
         own = [s for s in splits if s.source.kind == 'coco' and s.source.own]

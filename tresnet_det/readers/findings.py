@@ -50,6 +50,7 @@ duplicate-image-id: image ids that occur more than once -> number again
 duplicate-annotation-id: annotation ids that occur more than once -> number again
 unknown-image: annotations of an image that is not in the file -> add the image, or drop them
 missing-annotation: images whose XML file is not found -> add the file, or take them off the list
+corrupt-json: JSON files of images that cannot be used -> export them again
 corrupt-xml: XML files that cannot be used -> export them again
 repeated-row: images that are listed again -> remove one of the rows
 bad-row: rows of another form than the others -> write each row like the others
@@ -88,6 +89,8 @@ image-listed-twice: images with several entries -> merge the entries, as --data 
 annotation-id-0: annotations with the id 0, which pycocotools skips -> number annotations from 1
 small-image: images with a side below filter_cfg.min_size -> training skips them; lower it to have
     them
+joined-labels: labels with a separator in them, each taken as one class -> write several labels of
+    an image as cat;dog
 missing-label-file: images without a label file -> add it, empty where there is no object, as
     training takes it
 label-without-image: label files without an image -> add the image, or remove them

@@ -16,7 +16,7 @@ import numpy as np
 
 from ..errors import InputError, few
 from .data import ONE_LABEL, read_data
-from .files import SUFFIXES, list_folder
+from .files import SUFFIXES, is_hidden, list_folder
 from .findings import ERROR, LEVELS, Findings
 from .levels import View
 from .pixels import ReadImage, Scan, find_like, find_same, scan_images
@@ -184,7 +184,7 @@ def _find_unused_files(splits: Sequence[Split], findings: Findings) -> None:
             rest = list_folder(place) - named[place]
         except InputError:  # a finding already
             continue
-        files = sorted(name for name in rest if name.lower().endswith(SUFFIXES))
+        files = sorted(n for n in rest if n.lower().endswith(SUFFIXES) and not is_hidden(n))
         unused[split] += [os.path.join(place, name) for name in files]
     for split, files in unused.items():
         split.about(findings)('unused-file', files)
