@@ -31,7 +31,7 @@ def find_mask_fault(mask: Any, width: float, height: float) -> str | None:
         height: Likewise.
     """
     if not width * height <= most_pixels():
-        return f'is of an image of {width:g} x {height:g}, more than {most_pixels()} pixels'
+        return f'is of an image of {width:.0f} x {height:.0f}, more than {most_pixels()} pixels'
     if isinstance(mask, dict):
         return _find_code_fault(mask, width, height)
     if not isinstance(mask, list) or not has_mask(mask):
@@ -50,7 +50,7 @@ def _find_polygon_fault(polygon: Any, side: float) -> str | None:
     # A sum is NaN where any number is; min and max are not always.
     if not -side <= low <= high <= 2 * side or math.isnan(sum(polygon)):
         worst = max(polygon, key=lambda v: math.inf if v != v else abs(v))
-        return f'has a polygon with {shown(worst)}, far outside the image of {side:g} pixels'
+        return f'has a polygon with {shown(worst)}, far outside the image of {side:.0f} pixels'
     if count / 2 * 5 * (high - low) > LONGEST:
         points = np.array(polygon, np.float64).reshape(-1, 2)
         steps = np.abs(points - np.roll(points, -1, 0)).max(1).sum()
@@ -63,14 +63,14 @@ def _find_code_fault(code: dict, width: float, height: float) -> str | None:
     size, counts = code.get('size'), code.get('counts')
     sides = [*size] if isinstance(size, list | tuple) else []
     if {*map(type, sides)} != {int} or sides != [height, width]:
-        return f'has the size {shown(size)}, its image is [{height:g}, {width:g}]'
+        return f'has the size {shown(size)}, its image is [{height:.0f}, {width:.0f}]'
     runs = counts if isinstance(counts, list) else _decompress(counts)
     if runs is None or not {*map(type, runs)} <= {int}:
         return f'has counts that are no run-length code: {shown(counts)}'
     if min(runs, default=0) < 0:
         return f'has a negative count: {min(runs)}'
     if sum(runs) != width * height:
-        return f'has counts for {sum(runs)} pixels, its image has {width * height:g}'
+        return f'has counts for {sum(runs)} pixels, its image has {width * height:.0f}'
     return None
 
 
