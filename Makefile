@@ -48,8 +48,9 @@ coverage:  ## the tests, with at least 90 % of the package's lines run
 
 test-all: lint coverage test-slow  ## all of that
 
-gpu: $(INSTALLED)  ## all that a GPU can answer in 8 minutes, to benchmarks/gpu/; DRY=1 rehearses on the CPU
-	$(BIN)/python tools/benchmark.py --all $(if $(DRY),--dry) $(ARGS)
+# Not of .venv/ alone: a machine with a GPU may have its own PyTorch, and no network.
+gpu:  ## measure all that a GPU can answer in 8 minutes; DRY=1 rehearses it on the CPU
+	$(or $(wildcard $(BIN)/python),$(PYTHON)) tools/benchmark.py --all $(if $(DRY),--dry) $(ARGS)
 
 lint: $(INSTALLED)  ## ruff, the format, and mypy over the package
 	$(BIN)/python -m ruff check .

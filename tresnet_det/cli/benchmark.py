@@ -176,12 +176,10 @@ def build_settings(args: argparse.Namespace) -> Settings:
         device = torch.device(args.device)
     except RuntimeError as error:
         raise InputError(f'--device {args.device}: use cpu, cuda or cuda:N') from error
-    if device.type == 'cuda' and device.index is not None and torch.cuda.is_available():
-        torch.cuda.set_device(device)  # events and waiting are those of the current one
     if args.threads:
         torch.set_num_threads(args.threads)
     defaults = DETECTOR_BATCH_SIZES if args.detector else BATCH_SIZES
-    return Settings(
+    settings = Settings(
         device=device,
         precision=args.precision,
         channels_last=args.layout == 'channels_last',
@@ -191,6 +189,9 @@ def build_settings(args: argparse.Namespace) -> Settings:
         min_seconds=args.min_seconds,
         fuse=not args.no_fuse,
     )
+    if device.type == 'cuda' and device.index is not None:
+        torch.cuda.set_device(device)  # events and waiting are those of the current one
+    return settings
 
 
 def run_all(args: argparse.Namespace) -> None:

@@ -70,8 +70,8 @@ def _spec(run: Run, name: str) -> models.ModelSpec:
 def measure_device(run: Run) -> None:
     """Write what the device is, and what it can do at most."""
     header = describe(_settings(run, 1))
-    header = {key: header[key] for key in ('machine', 'device', 'state', 'versions', 'command')}
-    run.add('device', header | measure_ceilings(run.device, tiny=run.dry))
+    known = {key: header.get(key) for key in ('machine', 'device', 'state', 'versions', 'command')}
+    run.add('device', known | measure_ceilings(run.device, tiny=run.dry))
 
 
 def check_layers(run: Run) -> None:
