@@ -14,7 +14,7 @@ export GOMP_SPINCOUNT := 10000
 # A process for each core, each with one torch thread.
 PYTEST := env OMP_NUM_THREADS=$(or $(OMP_NUM_THREADS),1) $(BIN)/python -m pytest -n auto --maxprocesses 8
 
-.PHONY: help install demo test test-slow test-all coverage lint format clean
+.PHONY: help install demo gpu test test-slow test-all coverage lint format clean
 
 help:
 	@sed -n 's/^\([a-z-]*\):.*## /\1 /p' Makefile | while read -r name text; do printf 'make %-11s %s\n' "$$name" "$$text"; done
@@ -47,6 +47,10 @@ coverage:  ## the tests, with at least 90 % of the package's lines run
 	$(MAKE) test ARGS='--cov --cov-fail-under=90'
 
 test-all: lint coverage test-slow  ## all of that
+
+# Not of .venv/ alone: a machine with a GPU may have its own PyTorch, and no network.
+gpu:  ## measure all that a GPU can answer in 8 minutes; DRY=1 rehearses it on the CPU
+	$(or $(wildcard $(BIN)/python),$(PYTHON)) tools/benchmark.py --all $(if $(DRY),--dry) $(ARGS)
 
 lint: $(INSTALLED)  ## ruff, the format, and mypy over the package
 	$(BIN)/python -m ruff check .

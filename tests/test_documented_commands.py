@@ -205,7 +205,7 @@ def check_pip(arguments: list[str], monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(setuptools, 'setup', known.update)
     runpy.run_path('setup.py')
     command, *rest = arguments
-    assert command in ('install', 'uninstall', 'wheel')
+    assert command in ('install', 'uninstall', 'wheel', 'download')
     for word in rest:
         if word.startswith('-') or word == 'constraints.txt':
             continue

@@ -48,9 +48,9 @@ def test_check_data_and_train_name_an_image_that_is_too_large(data, tiny_config,
     image.write_bytes(claim('JPEG', 30000, 30000))
     result = run('check_data', tiny_config('detection', data.folder), '--workers', 0)
     assert result.code == 1
-    assert f'{image}: the image is too large (30000 x 30000' in result.out
+    assert f'{image.name}: the image is too large (30000 x 30000' in result.out
     config = tiny_config('detection', data.folder)
-    assert f'{image}: the image is too large (30000 x 30000' in run('train', config).error
+    assert f'{image.name}: the image is too large (30000 x 30000' in run('train', config).error
 
 
 def test_a_video_is_measured_before_a_frame_is_decoded(tmp_path, monkeypatch):

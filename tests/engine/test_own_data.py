@@ -153,6 +153,7 @@ def test_a_warm_up_that_would_never_end_is_shortened(fcos, folder):
     own_data.fit_training(fcos_again, data, ['param_scheduler.0.end'])  # the user's own
     assert fcos_again.param_scheduler[0].end == 1000
     fcos_again.train_cfg.max_epochs = 400
+    fcos_again.param_scheduler[1].milestones = [300]
     assert not any('warm-up' in line for line in own_data.fit_training(fcos_again, data, ()))
 
 

@@ -70,7 +70,7 @@ def compiled(monkeypatch, tmp_path):
     return done
 
 
-def launch_every_kernel(x, training):
+def launch_every_kernel(x, slope):
     from tresnet_det.layers.triton_blur import blur_pool
     from tresnet_det.layers.triton_gate import gate_product
     from tresnet_det.layers.triton_norm import inplace_abn
@@ -78,7 +78,7 @@ def launch_every_kernel(x, training):
     figures = [torch.ones(x.shape[1]) for _ in range(4)]
     gate = torch.zeros(*x.shape[:2], 1, 1, dtype=x.dtype)
     for y in (
-        inplace_abn(x, *figures, training, 0.1, 1e-5, 0.01),
+        inplace_abn(x, *figures, True, 0.1, 1e-5, slope)[0],
         blur_pool(x),
         gate_product(x, gate),
     ):
@@ -88,10 +88,11 @@ def launch_every_kernel(x, training):
 @pytest.mark.slow
 @pytest.mark.parametrize('last', [False, True], ids=['contiguous', 'channels_last'])
 @pytest.mark.parametrize('dtype', list(POINTERS))
-def test_every_kernel_compiles_for_a_gpu_and_moves_16_bytes_at_a_time(dtype, last, compiled):
+@pytest.mark.parametrize('slope', [0.01, 1.0])
+def test_every_kernel_compiles_for_a_gpu_and_moves_16_bytes_at_a_time(dtype, last, slope, compiled):
     layout = torch.channels_last if last else torch.contiguous_format
     x = torch.zeros(16, 64, 8, 32, dtype=dtype).to(memory_format=layout).requires_grad_()
-    launch_every_kernel(x, training=True)
+    launch_every_kernel(x, slope)
     kernels = dict(compiled)
     assert len(kernels) == len(compiled) == 9
     assert 'v4.b32' in kernels['normalize_kernel']

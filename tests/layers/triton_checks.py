@@ -14,6 +14,7 @@ import torch.nn.functional as F
 from timm.layers import BlurPool2d
 
 from tresnet_det.layers import InPlaceABN, triton_blur, triton_kernels, triton_norm
+from tresnet_det.layers.inplace_abn import renormalize
 from tresnet_det.layers.triton_blur import blur_pool
 from tresnet_det.layers.triton_gate import gate_product
 from tresnet_det.layers.triton_norm import inplace_abn
@@ -24,6 +25,7 @@ HALVES = [torch.float16, torch.bfloat16]
 LAYOUTS = pytest.mark.parametrize(
     'layout', [torch.contiguous_format, torch.channels_last], ids=['contiguous', 'channels_last']
 )
+SLOPES = pytest.mark.parametrize('slope', [SLOPE, 1.0], ids=['leaky_relu', 'identity'])
 MODES = pytest.mark.parametrize('training', [True, False], ids=['train', 'eval'])
 
 
@@ -49,35 +51,44 @@ def batch(*shape, dtype=torch.float32, layout=torch.contiguous_format):
 
 
 def figures(channels):
-    """Return scale, bias, running mean and variance of float32."""
-    scale, bias = torch.rand(channels) + 0.3, torch.randn(channels) * 0.2
-    figures = scale, bias, torch.randn(channels), torch.rand(channels) + 0.5
+    """Return weight (of both signs), bias, running mean and variance of float32."""
+    weight, bias = torch.rand(channels) + 0.3, torch.randn(channels) * 0.2
+    weight[1::2] *= -1
+    figures = weight, bias, torch.randn(channels), torch.rand(channels) + 0.5
     return tuple(t.to(DEVICE) for t in figures)
 
 
-def run_norm(x, grad, scale, bias, running_mean, running_var, training, momentum=0.1):
-    x, scale, bias = (t.detach().clone().requires_grad_() for t in (x, scale, bias))
+def run_norm(x, grad, weight, bias, running_mean, running_var, training, slope=SLOPE):
+    x, weight, bias = (t.detach().clone().requires_grad_() for t in (x, weight, bias))
     running = running_mean.clone(), running_var.clone()
-    y = inplace_abn(x, scale, bias, *running, training, momentum, EPS, SLOPE)
+    y, mean, invstd = inplace_abn(x, weight, bias, *running, training, 0.1, EPS, slope)
     y.backward(grad)
+    assert not any(t.requires_grad for t in (mean, invstd))
     return SimpleNamespace(
-        y=y.detach(), dx=x.grad, dscale=scale.grad, dbias=bias.grad, mean=running[0], var=running[1]
-    )
+        y=y.detach(), dx=x.grad, dw=weight.grad, dbias=bias.grad,
+        mean=running[0], var=running[1], batch_mean=mean, invstd=invstd,
+    )  # fmt: skip
 
 
-def expected_norm(x, grad, scale, bias, running_mean, running_var, training, momentum=0.1):
-    leaves = [t.detach().double().requires_grad_() for t in (x, scale, bias)]
+def expected_norm(x, grad, weight, bias, running_mean, running_var, training, slope=SLOPE):
+    x, weight, bias = leaves = [t.detach().double().requires_grad_() for t in (x, weight, bias)]
     running = running_mean.double(), running_var.double()
-    z = F.batch_norm(leaves[0], *running, *leaves[1:], training, momentum, EPS)
-    y = F.leaky_relu(z, SLOPE)
-    dx, dscale, dbias = torch.autograd.grad(y, leaves, grad.double())
+    scale = weight * torch.where(weight < 0, -1.0, 1.0) + EPS
+    z = F.batch_norm(x, *running, scale, bias, training, 0.1, EPS)
+    y = F.leaky_relu(z, slope)
+    dx, dw, dbias = torch.autograd.grad(y, leaves, grad.double())
+    var, mean = running[::-1]
+    if training:
+        var, mean = torch.var_mean(x.detach(), (0, 2, 3), correction=0)
     return SimpleNamespace(
-        y=y.detach(), dx=dx, dscale=dscale, dbias=dbias, mean=running[0], var=running[1]
-    )
+        y=y.detach(), dx=dx, dw=dw, dbias=dbias,
+        mean=running[0], var=running[1], batch_mean=mean, invstd=(var + EPS).rsqrt(),
+    )  # fmt: skip
 
 
 @LAYOUTS
 @MODES
+@SLOPES
 @pytest.mark.parametrize(
     ('tiles', 'shape'),
     [
@@ -88,11 +99,14 @@ def expected_norm(x, grad, scale, bias, running_mean, running_var, training, mom
     ],
     indirect=['tiles'],
 )
-def test_the_norm_equals_batch_norm_and_leaky_relu(shape, training, layout, tiles):
+def test_the_norm_equals_batch_norm_and_leaky_relu(shape, training, layout, slope, tiles):
     x, grad = batch(*shape, layout=layout), batch(*shape, layout=layout)
-    arguments = x, grad, *figures(shape[1]), training
+    weight, *others = figures(shape[1])
+    if slope == 1:  # what is not inverted is exact at any weight
+        weight[0], weight[1] = 0, -1e-6
+    arguments = x, grad, weight, *others, training, slope
     ours, expected = run_norm(*arguments), expected_norm(*arguments)
-    for name in ('y', 'dx', 'mean', 'var'):
+    for name in ('y', 'dx', 'mean', 'var', 'batch_mean', 'invstd'):
         torch.testing.assert_close(
             getattr(ours, name).double(), getattr(expected, name), rtol=1e-5, atol=1e-5, msg=name
         )
@@ -100,21 +114,22 @@ def test_the_norm_equals_batch_norm_and_leaky_relu(shape, training, layout, tile
     terms = grad.double().abs().sum((0, 2, 3))
     largest = 8  # no normalised value is larger
     assert ((ours.dbias.double() - expected.dbias).abs() <= 1e-6 * terms).all()
-    assert ((ours.dscale.double() - expected.dscale).abs() <= 1e-6 * largest * terms).all()
+    assert ((ours.dw.double() - expected.dw).abs() <= 1e-6 * largest * terms).all()
     assert ours.y.stride() == ours.dx.stride() == x.stride()
 
 
 @LAYOUTS
 @MODES
+@SLOPES
 @pytest.mark.parametrize('dtype', HALVES)
-def test_the_norm_errs_by_no_more_than_its_format(dtype, training, layout):
+def test_the_norm_errs_by_no_more_than_its_format(dtype, slope, training, layout):
     eps = torch.finfo(dtype).eps
     x, grad = (batch(3, 12, 7, 10, dtype=dtype, layout=layout) for _ in range(2))
-    scale, bias, *running = figures(12)
-    arguments = x, grad, scale, bias, *running, training
+    weight, bias, *running = figures(12)
+    arguments = x, grad, weight, bias, *running, training, slope
     ours, expected = run_norm(*arguments), expected_norm(*arguments)
     assert ours.y.dtype == ours.dx.dtype == dtype
-    assert ours.dscale.dtype == torch.float32
+    assert ours.dw.dtype == torch.float32
 
     def largest(t):
         return t.double().abs().amax((0, 2, 3))
@@ -128,22 +143,25 @@ def test_the_norm_errs_by_no_more_than_its_format(dtype, training, layout):
         mean, var = (t.double() for t in running)
     invstd = (var + EPS).rsqrt()
     xhat = largest((x.double() - mean[:, None, None]) * invstd[:, None, None])
-    recovered = eps * (bias.double().abs() / scale.double() + xhat)
+    scale = weight.double().abs() + EPS
+    recovered = eps * (bias.double().abs() / scale + xhat)
     terms = grad.double().abs().sum((0, 2, 3))
-    assert ((ours.dscale - expected.dscale).abs() <= terms * recovered).all()
+    assert ((ours.dw - expected.dw).abs() <= terms * recovered).all()
     assert ((ours.dbias - expected.dbias).abs() <= terms * 1e-6).all()
     # dx = scale * invstd * (dz - mean(dz) - xhat * mean(dz * xhat)), rounded once
     count = x[:, 0].numel()
     slack = recovered * (2 * xhat + recovered) * terms / count if training else 0
-    allowed = eps * largest(expected.dx) + scale.double() * invstd * slack
+    allowed = eps * largest(expected.dx) + scale * invstd * slack
     assert (largest(ours.dx - expected.dx) <= allowed).all()
 
 
 @MODES
 @LAYOUTS
-def test_the_module_gives_what_it_gives_on_torchs_kernels(layout, training):
+@pytest.mark.parametrize('activation', ['leaky_relu', 'identity'])
+def test_the_module_gives_what_it_gives_on_torchs_kernels(activation, layout, training):
     x, grad = batch(3, 5, 6, 7, layout=layout), batch(3, 5, 6, 7)  # another layout's gradient
-    ours = InPlaceABN(5, activation_param=0.1, backend='triton').to(DEVICE).train(training)
+    options = dict(activation=activation, activation_param=0.1)
+    ours = InPlaceABN(5, **options, backend='triton').to(DEVICE).train(training)
     with torch.no_grad():
         ours.weight.copy_(torch.tensor([1.0, -0.7, 0.4, -1.5, 0.1]))
         ours.bias.uniform_(-0.2, 0.2)
@@ -152,7 +170,11 @@ def test_the_module_gives_what_it_gives_on_torchs_kernels(layout, training):
     inputs = []
     for norm in (ours, theirs):
         inputs.append(x.clone().requires_grad_())
-        y = norm(inputs[-1])
+        if activation == 'identity':
+            y, *sources = norm.normalize(inputs[-1])
+            torch.testing.assert_close(renormalize(*sources), y, rtol=1e-5, atol=1e-5)
+        else:
+            y = norm(inputs[-1])
         y.backward(grad)
         assert y.stride() == inputs[-1].grad.stride() == x.stride()
     torch.testing.assert_close(inputs[0].grad, inputs[1].grad, rtol=1e-5, atol=1e-5)
@@ -206,7 +228,7 @@ def test_the_gate_is_a_product(shape, dtype, layout, tiles):
 
 @pytest.mark.parametrize(
     'case',
-    ['taken', 'float64', 'two_axes', 'empty', 'identity', 'auto', 'slope', 'sync', 'compile'],
+    ['taken', 'identity', 'float64', 'two_axes', 'empty', 'auto', 'slope', 'sync', 'compile'],
 )
 def test_the_module_falls_back_where_the_kernels_do_not_serve(case, monkeypatch):
     calls = []
@@ -235,7 +257,7 @@ def test_the_module_falls_back_where_the_kernels_do_not_serve(case, monkeypatch)
     if case == 'compile':
         norm = torch.compile(norm, backend='aot_eager', fullgraph=True)
     norm(x)
-    assert len(calls) == (case == 'taken')
+    assert len(calls) == (case in ('taken', 'identity'))
 
 
 def test_figures_of_other_channels_are_refused():

@@ -23,4 +23,4 @@ def tiny_spec(tiny_arch):
     def build():
         return TResNetClassifier(TResNet(arch=tiny_arch, out_indices=(3,)))
 
-    return ModelSpec('tiny', 64, build, is_ours=True)
+    return ModelSpec('tiny', 64, build, is_ours=True, folds=True)

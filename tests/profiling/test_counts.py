@@ -8,6 +8,7 @@ from tresnet_det.profiling.counts import (
     count_parameters,
     kept_bytes,
     kept_bytes_per_image,
+    largest_output,
     model_macs,
 )
 
@@ -18,6 +19,11 @@ def test_a_storage_that_two_layers_keep_counts_once():
     # The ReLU's result is what the second convolution keeps; its own result nobody does.
     model = nn.Sequential(nn.Conv2d(3, 8, 1), nn.ReLU(), nn.Conv2d(8, 16, 1))
     assert kept_bytes_per_image(model, size=64) == (3 + 8) * 64 * 64 * FLOAT
+
+
+def test_the_largest_output_is_that_of_any_layer():
+    model = nn.Sequential(nn.Conv2d(3, 8, 1), nn.Conv2d(8, 16, 1), nn.AvgPool2d(2))
+    assert largest_output(model, 64) == 16 * 64 * 64
 
 
 def test_a_view_counts_with_its_whole_storage():

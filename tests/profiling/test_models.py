@@ -1,10 +1,14 @@
 """The names of models that benchmarks take, and what they build."""
 
+import dataclasses
+
 import pytest
 import torch
+from torch import nn
 
 from tresnet_det.errors import InputError
 from tresnet_det.profiling import models
+from tresnet_det.profiling.classifiers import ClassifierRun
 from tresnet_det.profiling.counts import count_parameters
 
 
@@ -51,6 +55,29 @@ def test_variants_of_ours_are_built_with_their_option():
     assert backbones['triton'].conv1.norm.backend == 'triton'
     assert backbones['triton'].layer1[0].se.backend == 'triton'
     assert backbones['triton'].layer2[0].conv1.blur.backend == 'triton'
+
+
+@pytest.mark.parametrize('name', ['timm:resnet50_folded', 'torchvision:resnet50_folded'])
+def test_a_resnet_with_folded_norms_infers_as_the_plain_one(name, settings):
+    spec = models.resolve(name, 64)
+    run = ClassifierRun(spec, settings)
+    assert list(run.tasks()) == ['inference']
+    assert any(isinstance(m, nn.BatchNorm2d) for m in run.model.modules())
+    for norm in run.model.modules():
+        if isinstance(norm, nn.BatchNorm2d):  # no branch starts at zero, no statistics at their own
+            nn.init.uniform_(norm.weight, 0.5, 1.0)
+            nn.init.uniform_(norm.running_mean, -0.1, 0.1)
+    folded = ClassifierRun(dataclasses.replace(spec, build=lambda: run.model), settings)
+    assert not any(isinstance(m, nn.BatchNorm2d) for m in folded._fused.modules())
+    with torch.inference_mode():
+        torch.testing.assert_close(
+            folded._fused(run.images), run.model.eval()(run.images), rtol=1e-3, atol=1e-3
+        )
+
+
+def test_models_that_do_not_fold_have_no_such_name():
+    with pytest.raises(InputError, match='unknown model'):
+        models.resolve('timm:efficientnet_b1_folded', 64)
 
 
 def test_the_ablation_is_that_of_the_configs_from_scratch(project_root):

@@ -1,6 +1,9 @@
 """Tables and CSV files of measurements."""
 
 import csv
+from types import SimpleNamespace
+
+import torch
 
 from tresnet_det.profiling import report
 
@@ -34,6 +37,21 @@ def test_the_csv_has_the_header_as_comments_and_replaces_the_old_one(tmp_path):
         {'a': '2', 'b': 'x'},
     ]
     assert [p.name for p in tmp_path.iterdir()] == ['figures.csv']
+
+
+def test_the_header_of_a_gpu_has_its_clocks_and_temperature(monkeypatch, tmp_path):
+    properties = SimpleNamespace(uuid='1234')
+    monkeypatch.setattr(torch.cuda, 'get_device_properties', lambda device: properties)
+    device = torch.device('cuda', 1)
+    monkeypatch.setenv('PATH', str(tmp_path))
+    assert report.gpu_state(device) == 'unknown: FileNotFoundError of nvidia-smi'
+    tool = tmp_path / 'nvidia-smi'
+    tool.write_text(
+        '#!/bin/sh\n[ $1 = --id=GPU-1234 ] && echo "580.1, 1980 MHz, 1980 MHz, 3201 MHz, 41, 700 W"'
+    )
+    tool.chmod(0o755)
+    assert 'clocks.sm 1980 MHz' in report.gpu_state(device)
+    assert 'temperature.gpu 41' in report.gpu_state(device)
 
 
 def test_the_header_says_what_the_figures_depend_on(settings):

@@ -1,6 +1,13 @@
 """tools/benchmark.py on small models and images: what it prints and writes, and its refusals."""
 
 import csv
+import sys
+
+import pytest
+import torch
+
+from tresnet_det.cli import benchmark
+from tresnet_det.errors import InputError
 
 QUICK = ['--size', '64', '--rounds', '2', '--min-seconds', '0.01', '--batch-size', '2',
          '--device', 'cpu', '--out', 'figures']  # fmt: skip
@@ -22,6 +29,21 @@ def test_two_models_side_by_side(run, tmp_path):
     assert first['kept_bytes_per_image'] == second['kept_bytes_per_image']
     assert (tmp_path / 'figures.png').read_bytes().startswith(b'\x89PNG')
     assert 'figures.csv' in done.out.splitlines()[-1]
+
+
+def test_the_device_that_is_named_is_the_current_one(monkeypatch):
+    chosen = []
+    monkeypatch.setattr(torch.cuda, 'is_available', lambda: True)
+    monkeypatch.setattr(torch.cuda, 'device_count', lambda: 2)
+    monkeypatch.setattr(torch.cuda, 'set_device', chosen.append)
+    for device in ('cuda:1', 'cuda', 'cuda:2'):
+        monkeypatch.setattr(sys, 'argv', ['benchmark', '--device', device])
+        if device == 'cuda:2':
+            with pytest.raises(InputError, match='--device cuda:2: 2 CUDA devices are visible'):
+                benchmark.build_settings(benchmark.parse_args())
+        else:
+            assert benchmark.build_settings(benchmark.parse_args()).device == torch.device(device)
+    assert chosen == [torch.device('cuda:1')]
 
 
 def test_counts_alone_and_a_profile(run, tmp_path):

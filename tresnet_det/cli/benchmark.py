@@ -4,6 +4,7 @@
   python tools/benchmark.py --models timm:resnet50 tresnet_m timm:tresnet_m --precision bf16
   python tools/benchmark.py --no-speed                   activation memory, within a minute
   python tools/benchmark.py --detector configs/fcos_resnet50.py configs/fcos_tresnet_m.py
+  python tools/benchmark.py --all                        all that a GPU can answer in 8 minutes
 
 All models take turns in every round, so what disturbs the machine disturbs all of them; ratios are
 to the first model named, round by round. Tables are printed; CSV and chart go to benchmarks/.
@@ -11,6 +12,7 @@ to the first model named, round by round. Tables are printed; CSV and chart go t
 
 import argparse
 import sys
+import tempfile
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -18,11 +20,13 @@ import torch
 
 from ..compat.installed import own_folder
 from ..errors import InputError, shell_path
+from ..files import write_whole
 from ..profiling import modes
+from ..profiling.ceilings import measure_ceilings
 from ..profiling.report import caption, describe, format_table, write_csv
 from ..profiling.settings import PRECISIONS, Settings
 from ..profiling.timing import Row
-from .command_line import out_file, positive
+from .command_line import out_file, out_folder, positive
 
 # By mode and device: (batch, pixels a side). A whole detector needs larger images, fewer at once.
 BATCH_SIZES = {'cpu': 8, 'cuda': 128}
@@ -40,7 +44,8 @@ def parse_args() -> argparse.Namespace:
         nargs='+',
         metavar='NAME',
         help='tresnet_m, tresnet_l, tresnet_xl, tresnet_v2_l, with _recompute, _cp or _triton '
-        'behind it for recompute_outputs, with_cp or Triton kernels; timm:NAME, torchvision:NAME; '
+        'behind it for recompute_outputs, with_cp or Triton kernels; timm:NAME, torchvision:NAME, '
+        'a resnet50 with _folded behind it for folded norms in inference; '
         "NAME@SIZE for images of its own size (default: the paper's table)",
     )
     what = what_group.add_mutually_exclusive_group()
@@ -63,7 +68,16 @@ def parse_args() -> argparse.Namespace:
     what.add_argument(
         '--profile', action='store_true', help='share of convolutions, and the largest others'
     )
+    what.add_argument(
+        '--all',
+        action='store_true',
+        help='on a GPU and within eight minutes: correctness and speed of every backend, memory, '
+        'detectors; rows and a summary go to --out, a folder (default: benchmarks/gpu)',
+    )
     how = parser.add_argument_group('how')
+    how.add_argument(
+        '--dry', action='store_true', help='with --all: a rehearsal on the CPU, with tiny networks'
+    )
     how.add_argument(
         '--device',
         default='cuda' if torch.cuda.is_available() else 'cpu',
@@ -89,7 +103,7 @@ def parse_args() -> argparse.Namespace:
     how.add_argument(
         '--no-fuse',
         action='store_true',
-        help='our models infer as they train, their norms not folded into the convolutions',
+        help='models infer as they train, their norms not folded into the convolutions',
     )
     how.add_argument('--rounds', type=positive, default=7, metavar='N', help='default: %(default)s')
     how.add_argument(
@@ -101,20 +115,25 @@ def parse_args() -> argparse.Namespace:
     )
     how.add_argument('--threads', type=positive, metavar='N', help='of the CPU')
     how.add_argument(
-        '--data-root', metavar='DIR', help="with --detector: folder of the configs' training data"
+        '--data-root',
+        metavar='DIR',
+        help="with --detector: folder of the configs' training data; with --all: of BCCD",
     )
     how.add_argument(
         '--out',
         metavar='PREFIX',
-        help='writes PREFIX.csv and PREFIX.png (default: benchmarks/MODE_DEVICE)',
+        help='writes PREFIX.csv and PREFIX.png (default: benchmarks/MODE_DEVICE); see --all',
     )
     return parser.parse_args()
 
 
 def main() -> None:
-    """Measure one table."""
+    """Measure one table, or all that a GPU can answer."""
     args = parse_args()
     mode = chosen_mode(args)
+    if args.all:
+        run_all(args)
+        return
     settings = build_settings(args)
     torch.manual_seed(0)
     torch.backends.cudnn.benchmark = True  # as for any training at one image size
@@ -133,14 +152,17 @@ def chosen_mode(args: argparse.Namespace) -> str:
         'ablation': args.ablation,
         'detectors': args.detector,
         'profile': args.profile,
+        'all': args.all,
     }
     mode = next((name for name, chosen in modes_by_option.items() if chosen), 'models')
-    if args.models and mode in ('family', 'ablation', 'detectors'):
+    if args.models and mode in ('family', 'ablation', 'detectors', 'all'):
         raise InputError(f'--models does not go with {mode}, which has models of its own')
     if args.size and mode == 'family':
         raise InputError('--size does not go with --family, which has sizes of its own')
-    if args.data_root and mode != 'detectors':
-        raise InputError('--data-root goes with --detector only')
+    if args.data_root and mode not in ('detectors', 'all'):
+        raise InputError('--data-root goes with --detector and --all only')
+    if args.dry and mode != 'all':
+        raise InputError('--dry goes with --all only')
     return mode
 
 
@@ -157,7 +179,7 @@ def build_settings(args: argparse.Namespace) -> Settings:
     if args.threads:
         torch.set_num_threads(args.threads)
     defaults = DETECTOR_BATCH_SIZES if args.detector else BATCH_SIZES
-    return Settings(
+    settings = Settings(
         device=device,
         precision=args.precision,
         channels_last=args.layout == 'channels_last',
@@ -167,6 +189,36 @@ def build_settings(args: argparse.Namespace) -> Settings:
         min_seconds=args.min_seconds,
         fuse=not args.no_fuse,
     )
+    if device.type == 'cuda' and device.index is not None:
+        torch.cuda.set_device(device)  # events and waiting are those of the current one
+    return settings
+
+
+def run_all(args: argparse.Namespace) -> None:
+    """Run every step on a GPU, or a rehearsal on the CPU; write rows and ``summary.md``.
+
+    A rehearsal's numbers mean nothing: without ``--out`` they go to a new temporary folder.
+
+    Raises:
+        InputError: If there is no GPU and this is no rehearsal.
+    """
+    from ..profiling import gpu, gpu_steps, gpu_summary  # the detection stack is heavy to import
+
+    device = torch.device('cpu' if args.dry else args.device)
+    if device.type == 'cpu' and not args.dry:
+        raise InputError('--all needs a GPU; --all --dry is a rehearsal on the CPU')
+    if device.type == 'cuda':
+        device = torch.device('cuda', device.index or 0)
+    Settings(device)  # is there such a device?
+    default = tempfile.mkdtemp(prefix='gpu_rehearsal_') if args.dry else 'benchmarks/gpu'
+    run = gpu.Run(
+        out_folder(args.out or default, '--out'), device, args.dry, args.data_root or 'data/bccd'
+    )
+    gpu.run_steps(gpu_steps.STEPS, run)
+    summary = gpu_summary.summarize(run)
+    path = run.out / 'summary.md'
+    write_whole(path, summary.encode())
+    print(f'\n{summary}\nwritten: {shell_path(path)}, and the rows next to it')
 
 
 def run_table(args: argparse.Namespace, mode: str, settings: Settings, prefix: Path) -> None:
@@ -178,6 +230,9 @@ def run_table(args: argparse.Namespace, mode: str, settings: Settings, prefix: P
     # Not with_suffix: a point in PREFIX is part of the name.
     path, chart = (prefix.with_name(prefix.name + ending) for ending in ('.csv', '.png'))
     header = describe(settings)
+    if settings.device.type == 'cuda':
+        ceilings = measure_ceilings(settings.device)
+        header['ceilings'] = ', '.join(f'{k} {v:.0f}' for k, v in ceilings.items())
 
     def save(rows: Sequence[Row]) -> None:
         write_csv(path, rows, header)

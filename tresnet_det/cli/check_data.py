@@ -15,7 +15,6 @@ import argparse
 import functools
 import json
 import os
-import shlex
 import sys
 from collections.abc import Callable, Mapping
 from dataclasses import replace
@@ -26,7 +25,7 @@ import numpy as np
 from ..compat.installed import config_name, own_folder, tool_command
 from ..engine import config as edit
 from ..engine.own_data import filter_of
-from ..errors import InputError, shell_path
+from ..errors import InputError, printable, quote, shell_path
 from ..evaluation.report import format_table
 from ..readers.config import find_config_sources, find_sources
 from ..readers.counts import Counts, plan_parts, summarize
@@ -224,7 +223,7 @@ def print_report(report: DataReport, limit: int) -> None:
     for part in report.parts:
         source, folder = part.split.source, shell_path(part.split.folder)
         kind, file = KINDS.get(source.kind, 'label list'), shell_path(source.ann_file)
-        print(f'{source.name}: {kind}, {file}, images in {folder}')
+        print(f'{printable(source.name)}: {kind}, {file}, images in {folder}')
     print_table([{headings.get(c, c): row[c] for c in used} for row in rows])
     print_classes(report)
     print_levels(report)
@@ -247,16 +246,16 @@ def next_step(args: argparse.Namespace, report: DataReport) -> str:
         return 'fix the errors, then run this again'
     data = args.data[0]
     if data.endswith('.py'):
-        options = f' --data-root {shlex.quote(args.data_root)}' if args.data_root else ''
+        options = f' --data-root {quote(args.data_root)}' if args.data_root else ''
         if args.cfg_options:
-            pairs = [shlex.quote(f'{key}={value}') for key, value in args.cfg_options.items()]
+            pairs = [quote(f'{key}={value}') for key, value in args.cfg_options.items()]
             options += f' --cfg-options {" ".join(pairs)}'
-        return f'{tool_command("train")} {shlex.quote(data)}{options}'
+        return f'{tool_command("train")} {quote(data)}{options}'
     if args.val or (Path(data).is_file() and not data.endswith(('.yaml', '.yml'))):
         return 'name these files in a config, as "Your own data" in README.md shows'
     kind = report.parts[0].split.source.kind
     config = config_name(task_of(kind).config)
-    return f'{tool_command("train")} {config} --data {shlex.quote(data)}'
+    return f'{tool_command("train")} {config} --data {quote(data)}'
 
 
 def print_table(rows: list[dict]) -> None:
@@ -307,7 +306,7 @@ def format_finding(finding: Finding, limit: int) -> list[str]:
     """Return the lines of a finding: how many of what, where, and the suggested fix."""
     _, what, fix = finding.kind
     of = '' if finding.total is None else f' of {finding.total}'
-    heading = f'{finding.split}: {what}: {finding.count}{of} [{finding.code}]'
+    heading = f'{printable(finding.split)}: {what}: {finding.count}{of} [{finding.code}]'
     lines = [f'{finding.level:<8} {heading}']
     examples = finding.examples[:limit]
     lines += [f'         - {where}' for where in examples]

@@ -301,6 +301,8 @@ def apply_step(image: np.ndarray, step: Mapping) -> np.ndarray:
         size = int(height * factor + 0.5), int(width * factor + 0.5)
     elif kind == 'short_side':
         long = int(step['size'] * max(height, width) / min(height, width))
+        if step['size'] * long > MOST_PIXELS:
+            raise ValueError(f'an image of {width}x{height} is too narrow: it becomes {long} wide')
         size = (step['size'], long) if height <= width else (long, step['size'])
     else:
         size = step['size']
@@ -324,24 +326,43 @@ def describe(model: OnnxModel, answer: Answer, score_thr: float) -> list[str]:
     return lines or [f'nothing above {score_thr}']
 
 
+def _printable(text: str) -> str:
+    """Return a name as a terminal can show it, its control characters as Python writes them."""
+    return ''.join(c if c.isprintable() else c.encode('unicode_escape').decode() for c in text)
+
+
 def main() -> None:
     """Print what the command line's model finds in its images."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument('model', metavar='FILE.onnx', help='what tools/export.py has written')
     parser.add_argument('images', nargs='+', metavar='IMAGE')
     parser.add_argument(
+        '--strict', action='store_true', help='end with an error where an image was skipped'
+    )
+    parser.add_argument(
         '--score-thr', type=float, default=0.3, help='least score of a box (default: %(default)s)'
     )
     args = parser.parse_args()
     try:
-        model = OnnxModel(args.model)
-        for image in args.images:
-            print(image)
-            for line in describe(model, model.predict(image), args.score_thr):
-                print(f'  {line}')
+        model, skipped = OnnxModel(args.model), 0
     except (OSError, ValueError) as error:
-        print(f'error: {error}', file=sys.stderr)
+        print(_printable(f'error: {error}'), file=sys.stderr)
         sys.exit(2)
+    for image in args.images:
+        try:
+            found = model.predict(image)
+        except Exception as error:  # onnxruntime has types of its own for what it cannot take
+            skipped += 1
+            reason = ' '.join(str(error).split()) or type(error).__name__
+            reason = reason.removeprefix(f'{image}: ')
+            print(_printable(f'skipped {image}: {reason}'), file=sys.stderr)
+            continue
+        print(_printable(image))
+        for line in describe(model, found, args.score_thr):
+            print(f'  {_printable(line)}')
+    if skipped:
+        print(f'{skipped} of {len(args.images)} could not be predicted', file=sys.stderr)
+        sys.exit(2 if args.strict else 0)
 
 
 if __name__ == '__main__':

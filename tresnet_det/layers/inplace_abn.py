@@ -64,10 +64,10 @@ class InPlaceABN(nn.Module):
         activation: ``'leaky_relu'`` or ``'identity'``.
         activation_param: Slope of the leaky ReLU, above 0.
         sync: Share the statistics between the processes of the default group while training.
-        backend: What runs the leaky ReLU norms: ``'torch'`` for torch's own kernels, ``'triton'``
-            for those of ``triton_norm.py`` on CUDA tensors (and torch's for what they do not take:
-            float64, CPU tensors, shared statistics), ``'inplace_abn'`` for the compiled package of
-            that name, where it is installed, ``'auto'`` for the best that needs no compiler: now
+        backend: ``'torch'`` for torch's own kernels, ``'triton'`` for those of ``triton_norm.py``
+            on CUDA tensors (and torch's for what they do not take: float64, CPU tensors, shared
+            statistics), ``'inplace_abn'`` for the compiled package of that name, where it is
+            installed, in the leaky ReLU norms, ``'auto'`` for the best that needs no compiler: now
             torch's, as the Triton kernels are experimental: never yet run on a GPU.
 
     Raises:
@@ -148,14 +148,11 @@ class InPlaceABN(nn.Module):
             return self._forward_sync(x, self.activation_param)[0]
         if x.dtype == torch.float16 and self.activation_param < _MIN_FLOAT16_SLOPE:
             return self._forward_plain(x)
-        arguments = (
+        if self._takes_triton(x):
+            return self._forward_triton(x, self.activation_param)[0]
+        return _InPlaceABN.apply(
             x, self.scale, self.bias, *self._statistics_arguments(), self.activation_param
-        )  # fmt: skip
-        if self.backend == 'triton' and is_available(x):
-            from .triton_norm import inplace_abn  # needs triton
-
-            return inplace_abn(*arguments)
-        return _InPlaceABN.apply(*arguments)
+        )
 
     def normalize(self, x: torch.Tensor) -> tuple[torch.Tensor, ...]:
         """Return the output and what :func:`renormalize` computes it from again.
@@ -212,12 +209,23 @@ class InPlaceABN(nn.Module):
     def _forward_identity(self, x: torch.Tensor) -> tuple[torch.Tensor, ...]:
         if self._uses_global_statistics():
             return self._forward_sync(x, slope=1.0)
+        if self._takes_triton(x):
+            y, mean, invstd = self._forward_triton(x, slope=1.0)
+            return y, x, mean, invstd, self.scale.detach(), self.bias
         scale = self.scale
         arguments = self._statistics_arguments()
         y, mean, invstd = torch.native_batch_norm(x, scale, self.bias, *arguments)
         if not self.training:
             mean, invstd = self.running_mean, (self.running_var + self.eps).rsqrt()
         return y, x, mean, invstd, scale, self.bias
+
+    def _takes_triton(self, x: torch.Tensor) -> bool:
+        return self.backend == 'triton' and is_available(x)
+
+    def _forward_triton(self, x: torch.Tensor, slope: float) -> tuple[torch.Tensor, ...]:
+        from .triton_norm import inplace_abn  # needs triton
+
+        return inplace_abn(x, self.weight, self.bias, *self._statistics_arguments(), slope)
 
     def _forward_sync(self, x: torch.Tensor, slope: float) -> tuple[torch.Tensor, ...]:
         scale = self.scale

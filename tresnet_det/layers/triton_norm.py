@@ -26,7 +26,7 @@ _CHANNELS_A_PROGRAM = 16
 
 def inplace_abn(
     x: torch.Tensor,
-    scale: torch.Tensor,
+    weight: torch.Tensor,
     bias: torch.Tensor,
     running_mean: torch.Tensor,
     running_var: torch.Tensor,
@@ -34,34 +34,39 @@ def inplace_abn(
     momentum: float,
     eps: float,
     slope: float,
-) -> torch.Tensor:
+) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
     """Return batch norm and leaky ReLU of ``x``, keeping the output alone for backward.
+
+    With a slope of 1, the identity, the input is kept instead.
 
     Args:
         x: ``(N, C, H, W)`` in either layout; :func:`.triton_kernels.is_available` must hold for it.
-        scale: ``(C,)``, ``|weight| + eps``, above 0.
+        weight: ``(C,)``, of any sign; the scale is ``|weight| + eps``.
         bias: ``(C,)``.
         running_mean: ``(C,)``, contiguous; updated in place in training.
         running_var: ``(C,)``, contiguous; updated in place in training.
         training: Whether the statistics are the batch's; it then needs two values per channel.
         momentum: Share of the new batch in the running statistics.
-        eps: Added to the variance.
+        eps: Added to the variance and to ``|weight|``.
         slope: Slope of the leaky ReLU, above 0.
+
+    Returns:
+        The output; mean and inverse standard deviation, each ``(C,)`` and without gradient.
 
     Raises:
         ValueError: If the statistics are not of ``x``'s channels.
     """
-    if not x.shape[1] == scale.numel() == bias.numel() == running_mean.numel():
-        raise ValueError(f'{scale.numel()} channels were expected, got shape {tuple(x.shape)}')
+    if not x.shape[1] == weight.numel() == bias.numel() == running_mean.numel():
+        raise ValueError(f'{weight.numel()} channels were expected, got shape {tuple(x.shape)}')
     return _InPlaceABN.apply(
-        x, scale, bias, running_mean, running_var, training, momentum, eps, slope
+        x, weight, bias, running_mean, running_var, training, momentum, eps, slope
     )
 
 
 class _InPlaceABN(Function):
     @staticmethod
-    def forward(ctx, x, scale, bias, running_mean, running_var, training, momentum, eps, slope):
-        x, scale, bias = dense(x), scale.contiguous(), bias.contiguous()
+    def forward(ctx, x, weight, bias, running_mean, running_var, training, momentum, eps, slope):
+        x, weight, bias = dense(x), weight.contiguous(), bias.contiguous()
         tiling = _tiling(x)
         with torch.cuda.device_of(x):
             if training:
@@ -70,41 +75,44 @@ class _InPlaceABN(Function):
                 mean, invstd = running_mean, (running_var + eps).rsqrt()
             y = torch.empty_like(x)
             normalize_kernel[tiling.blocks, tiling.splits](
-                x, y, mean, invstd, scale, bias, slope,
+                x, y, mean, invstd, weight, bias, eps, slope,
                 *_arguments(x, tiling), num_warps=NUM_WARPS,
             )  # fmt: skip
-        ctx.training = training
-        ctx.slope = slope
-        ctx.save_for_backward(y, scale, bias, invstd)
-        return y
+        ctx.training, ctx.eps, ctx.slope = training, eps, slope
+        # What is kept, and what of it has a normalised value of 0.
+        kept, shift = (x, mean) if slope == 1 else (y, bias)
+        ctx.save_for_backward(kept, weight, shift, invstd)
+        ctx.mark_non_differentiable(mean, invstd)
+        return y, mean, invstd
 
     @staticmethod
     @once_differentiable
-    def backward(ctx, grad_y):
-        y, scale, bias, invstd = ctx.saved_tensors
+    def backward(ctx, grad_y, _grad_mean, _grad_invstd):
+        kept, weight, shift, invstd = ctx.saved_tensors
         needs_x, *needs_parameters = ctx.needs_input_grad[:3]
-        tiling = _tiling(y)
+        tiling = _tiling(kept)
         grad_y = in_layout(grad_y, tiling.last)
-        arguments = _arguments(y, tiling)
+        inputs = kept, grad_y, weight, shift, invstd
+        figures = ctx.eps, 1 / ctx.slope, ctx.slope, ctx.slope == 1
+        arguments = _arguments(kept, tiling)
         grid = tiling.blocks, tiling.splits
-        grad_x = grad_scale = grad_bias = sums = None
-        with torch.cuda.device_of(y):
+        grad_x = grad_weight = grad_bias = sums = None
+        with torch.cuda.device_of(kept):
             if ctx.training or any(needs_parameters):
-                # of grad_z and of grad_z * xhat, by program and channel
-                partial = y.new_empty((2, tiling.splits, y.shape[1]), dtype=torch.float32)
+                # the gradients of bias and weight, by program and channel
+                partial = kept.new_empty((2, tiling.splits, kept.shape[1]), dtype=torch.float32)
                 gradient_sums_kernel[grid](
-                    y, grad_y, scale, bias, partial, 1 / ctx.slope, ctx.slope,
-                    *arguments, num_warps=NUM_WARPS,
-                )  # fmt: skip
+                    *inputs, partial, *figures, *arguments, num_warps=NUM_WARPS
+                )
                 sums = partial[:, 0] if tiling.splits == 1 else partial.sum(1)  # (2, C)
-                grad_bias, grad_scale = sums[0].to(bias.dtype), sums[1].to(scale.dtype)
+                grad_bias, grad_weight = sums.to(weight.dtype)
             if needs_x:
-                grad_x = torch.empty_like(y)
+                grad_x = torch.empty_like(kept)
                 gradient_kernel[grid](
-                    y, grad_y, scale, bias, invstd, sums, grad_x, y.shape[1] / y.numel(),
-                    1 / ctx.slope, ctx.slope, ctx.training, *arguments, num_warps=NUM_WARPS,
+                    *inputs, sums, grad_x, kept.shape[1] / kept.numel(),
+                    *figures, ctx.training, *arguments, num_warps=NUM_WARPS,
                 )  # fmt: skip
-        return grad_x, grad_scale, grad_bias, None, None, None, None, None, None
+        return grad_x, grad_weight, grad_bias, None, None, None, None, None, None
 
 
 def _statistics(

@@ -77,8 +77,15 @@ def _load_figures(pointer, channel, exists):
 
 
 @triton.jit
+def _load_scale(weight_ptr, weight_eps, channel, exists):
+    # |weight| + eps, and its derivative: 1 at a weight of 0, which could not leave it otherwise.
+    weight = _load_figures(weight_ptr, channel, exists)
+    return tl.abs(weight) + weight_eps, tl.where(weight < 0, -1.0, 1.0)
+
+
+@triton.jit
 def _invert(y, grad_y, inverse_slope, slope):
-    # The norm's output and the gradient there.
+    # The norm's output and the gradient there. With slopes of 1 both are as they came.
     positive = y > 0
     return tl.where(positive, y, y * inverse_slope), tl.where(positive, grad_y, grad_y * slope)
 
@@ -157,7 +164,7 @@ def statistics_kernel(
 
 @triton.jit(do_not_specialize=_SIZES)
 def normalize_kernel(
-    x_ptr, y_ptr, mean_ptr, invstd_ptr, scale_ptr, bias_ptr, slope,
+    x_ptr, y_ptr, mean_ptr, invstd_ptr, weight_ptr, bias_ptr, weight_eps, slope,
     images, channels, pixels, steps, chunk,
     LAST: tl.constexpr, ROWS: tl.constexpr, COLS: tl.constexpr, ALIGN: tl.constexpr,
 ):  # fmt: skip
@@ -167,7 +174,8 @@ def normalize_kernel(
     channel, exists = _channel(block, channels, LAST, COLS)
     mean = _load_figures(mean_ptr, channel, exists)
     bias = _load_figures(bias_ptr, channel, exists)
-    factor = _load_figures(scale_ptr, channel, exists) * _load_figures(invstd_ptr, channel, exists)
+    scale, sign = _load_scale(weight_ptr, weight_eps, channel, exists)
+    factor = scale * _load_figures(invstd_ptr, channel, exists)
     for step in range(first, tl.minimum(first + chunk, steps)):
         start, offsets, mask, _ = _tile(step, block, images, channels, pixels, LAST, ROWS, COLS)
         x = tl.load(x_ptr + start + offsets, mask=mask, other=0.0).to(tl.float32)
@@ -178,37 +186,44 @@ def normalize_kernel(
 
 @triton.jit(do_not_specialize=_SIZES)
 def gradient_sums_kernel(
-    y_ptr, grad_y_ptr, scale_ptr, bias_ptr, partial_ptr, inverse_slope, slope,
+    kept_ptr, grad_y_ptr, weight_ptr, shift_ptr, invstd_ptr, partial_ptr,
+    weight_eps, inverse_slope, slope, IDENTITY: tl.constexpr,
     images, channels, pixels, steps, chunk,
     LAST: tl.constexpr, ROWS: tl.constexpr, COLS: tl.constexpr, ALIGN: tl.constexpr,
 ):  # fmt: skip
-    # Write each program's sums of grad_z and of grad_z * xhat: partial, (2, splits, C).
+    # Write each program's sums of grad_z and of grad_z * xhat * sign(weight): partial, (2, splits,
+    # C), the gradients of bias and weight. xhat is (x - mean) * invstd of an input that was kept,
+    # (z - bias) / scale of an output; the shift is that mean or bias.
     block, split = tl.program_id(0), tl.program_id(1)
     channels, pixels = line_lengths(channels, pixels, LAST, ALIGN)
     channel, exists = _channel(block, channels, LAST, COLS)
-    bias = _load_figures(bias_ptr, channel, exists)
+    shift = _load_figures(shift_ptr, channel, exists)
     total = tl.zeros((ROWS, COLS), tl.float32)
     total_centred = tl.zeros((ROWS, COLS), tl.float32)
     first = split * chunk
     for step in range(first, tl.minimum(first + chunk, steps)):
         start, offsets, mask, _ = _tile(step, block, images, channels, pixels, LAST, ROWS, COLS)
-        y = tl.load(y_ptr + start + offsets, mask=mask, other=0.0).to(tl.float32)
+        y = tl.load(kept_ptr + start + offsets, mask=mask, other=0.0).to(tl.float32)
         grad_y = tl.load(grad_y_ptr + start + offsets, mask=mask, other=0.0).to(tl.float32)
         z, grad_z = _invert(y, grad_y, inverse_slope, slope)
         total += grad_z
-        total_centred += grad_z * (z - bias)
-    scale = tl.load(scale_ptr + channel, mask=exists, other=1.0).to(tl.float32)
+        total_centred += grad_z * (z - shift)
+    scale, sign = _load_scale(weight_ptr, weight_eps, channel, exists)
+    total_centred = _sum_of_channel(total_centred, LAST) * sign
+    if IDENTITY:
+        total_centred *= _load_figures(invstd_ptr, channel, exists)
+    else:
+        total_centred /= tl.where(exists, scale, 1.0)
     row = split.to(tl.int64) * channels + channel
     size = tl.num_programs(1).to(tl.int64) * channels
     tl.store(partial_ptr + row, _sum_of_channel(total, LAST), mask=exists)
-    tl.store(partial_ptr + size + row, _sum_of_channel(total_centred, LAST) / scale, mask=exists)
+    tl.store(partial_ptr + size + row, total_centred, mask=exists)
 
 
 @triton.jit(do_not_specialize=_SIZES)
 def gradient_kernel(
-    y_ptr, grad_y_ptr, scale_ptr, bias_ptr, invstd_ptr, sums_ptr, grad_x_ptr, share,
-    inverse_slope, slope,
-    TRAINING: tl.constexpr,
+    kept_ptr, grad_y_ptr, weight_ptr, shift_ptr, invstd_ptr, sums_ptr, grad_x_ptr, share,
+    weight_eps, inverse_slope, slope, IDENTITY: tl.constexpr, TRAINING: tl.constexpr,
     images, channels, pixels, steps, chunk,
     LAST: tl.constexpr, ROWS: tl.constexpr, COLS: tl.constexpr, ALIGN: tl.constexpr,
 ):  # fmt: skip
@@ -217,18 +232,21 @@ def gradient_kernel(
     channels, pixels = line_lengths(channels, pixels, LAST, ALIGN)
     channel, exists = _channel(block, channels, LAST, COLS)
     invstd = _load_figures(invstd_ptr, channel, exists)
-    factor = _load_figures(scale_ptr, channel, exists) * invstd
+    scale, sign = _load_scale(weight_ptr, weight_eps, channel, exists)
+    factor = scale * invstd
     if TRAINING:
-        # grad_x = factor * (grad_z - mean(grad_z) - (z - bias) / scale * mean(grad_z * xhat))
-        bias = _load_figures(bias_ptr, channel, exists)
+        # grad_x = factor * (grad_z - mean(grad_z) - xhat * mean(grad_z * xhat))
+        shift = _load_figures(shift_ptr, channel, exists)
         constant = factor * share * _load_figures(sums_ptr, channel, exists)
-        per_value = invstd * share * _load_figures(sums_ptr + channels, channel, exists)
+        per_value = invstd * share * sign * _load_figures(sums_ptr + channels, channel, exists)
+        if IDENTITY:
+            per_value *= factor
     for step in range(first, tl.minimum(first + chunk, steps)):
         start, offsets, mask, _ = _tile(step, block, images, channels, pixels, LAST, ROWS, COLS)
-        y = tl.load(y_ptr + start + offsets, mask=mask, other=0.0).to(tl.float32)
+        y = tl.load(kept_ptr + start + offsets, mask=mask, other=0.0).to(tl.float32)
         grad_y = tl.load(grad_y_ptr + start + offsets, mask=mask, other=0.0).to(tl.float32)
         z, grad_z = _invert(y, grad_y, inverse_slope, slope)
         grad_x = factor * grad_z
         if TRAINING:
-            grad_x = grad_x - constant - (z - bias) * per_value
+            grad_x = grad_x - constant - (z - shift) * per_value
         tl.store(grad_x_ptr + start + offsets, grad_x.to(grad_x_ptr.dtype.element_ty), mask=mask)

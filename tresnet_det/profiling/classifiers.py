@@ -1,6 +1,7 @@
 """Classifiers side by side on one batch of random images: counts, memory, speed."""
 
 import dataclasses
+import math
 from collections.abc import Callable, Sequence
 from typing import Any
 
@@ -9,8 +10,8 @@ import torch.nn.functional as F
 from torch import nn
 
 from ..errors import InputError
-from .counts import count_parameters, kept_bytes_per_image, model_macs
-from .memory import largest_training_batch, peak_memory
+from .counts import count_parameters, kept_bytes_per_image, largest_output, model_macs
+from .memory import does_not_fit, largest_countable, largest_training_batch, peak_memory
 from .models import NUM_CLASSES, PUBLISHED_TOP1, ModelSpec
 from .settings import Settings, autocast
 from .timing import Row, Task, add_speeds, measure_interleaved
@@ -26,7 +27,8 @@ class ClassifierRun:
 
     Training is forward pass, cross-entropy, backward pass and a step of SGD with momentum, in
     reduced precision under autocast and, for fp16, with a scaled loss. Inference runs under
-    ``torch.inference_mode``, by autocast too; ours with its norms folded where the settings say so.
+    ``torch.inference_mode``, by autocast too; models that fold, with their norms folded where the
+    settings say so.
 
     Args:
         spec: The model.
@@ -39,14 +41,14 @@ class ClassifierRun:
         plain = spec.build()
         self.model = self._place(plain)
         self._fused = None
-        if settings.fuse and spec.is_ours:
+        if settings.fuse and spec.folds:
             from ..deploy import fuse_norms
 
             self._fused = self._place(fuse_norms(plain))
         self._train: Any = self.model
         self._infer: Any = self._fused or self.model
         if settings.compile:
-            self._train, self._infer = torch.compile(self._train), torch.compile(self._infer)
+            self.compile()
         self.optimizer = torch.optim.SGD(
             self.model.parameters(), lr=_LEARNING_RATE, momentum=0.9, weight_decay=1e-4
         )
@@ -55,6 +57,11 @@ class ClassifierRun:
 
     def _place(self, model: nn.Module) -> nn.Module:
         return model.to(self.settings.device).to(memory_format=self.settings.memory_format)
+
+    def compile(self, backend: str = 'inductor') -> None:
+        """Run the model by ``torch.compile`` from now on."""
+        self._train = torch.compile(self._train, backend=backend)
+        self._infer = torch.compile(self._infer, backend=backend)
 
     def set_batch(self, batch_size: int) -> None:
         """Take another batch of so many images."""
@@ -87,10 +94,11 @@ class ClassifierRun:
         """Return training and inference as tasks to time."""
         device = self.settings.device.type
         infers = self._fused or self.model
-        return {
-            'training': Task(self.train_step, self.batch_size, device, self.model.train),
-            'inference': Task(self.infer, self.batch_size, device, infers.eval),
-        }
+        inference = Task(self.infer, self.batch_size, device, infers.eval)
+        if self.spec.folds and not self.spec.is_ours:  # it trains as the model it is of
+            return {'inference': inference}
+        training = Task(self.train_step, self.batch_size, device, self.model.train)
+        return {'training': training, 'inference': inference}
 
     def train_at(self, batch_size: int) -> None:
         """Train twice with so many images, the second time next to the optimizer's state."""
@@ -128,12 +136,20 @@ def count(spec: ModelSpec, settings: Settings) -> Row:
     }
 
 
-def measure_memory(spec: ModelSpec, settings: Settings) -> Row:
+def measure_memory(
+    spec: ModelSpec, settings: Settings, seconds: float = math.inf, most: int | None = None
+) -> Row:
     """Return the peak memory of training, and on CUDA the largest batch that trains.
 
     The peak has all that training adds to the machine: weights, gradients, momentum, activation
     memory, work space. Nothing is measured where models are compiled: the compiler's own memory
     would be part of it, and every batch tried would be compiled again.
+
+    Args:
+        spec: The model.
+        settings: How it runs.
+        seconds: Of the search for the largest batch: see :func:`.largest_training_batch`.
+        most: That search ends here; with a number it is made on a CPU, too.
 
     Raises:
         InputError: If a GPU has not enough memory for the batch.
@@ -144,14 +160,18 @@ def measure_memory(spec: ModelSpec, settings: Settings) -> Row:
         with peak_memory(settings.device) as peak:
             run = ClassifierRun(spec, dataclasses.replace(settings, fuse=False))
             run.train_at(settings.batch_size)
-    except torch.cuda.OutOfMemoryError as error:
+    except RuntimeError as error:
+        if not does_not_fit(error):
+            raise
         raise InputError(
             f'{spec.name}: {settings.batch_size} images of {spec.size} pixels do not fit into '
             'the memory of the GPU: give a smaller --batch-size'
         ) from error
     found: Row = {'peak_bytes': peak.bytes}
-    if settings.device.type == 'cuda':
-        found['largest_batch'] = largest_training_batch(run.train_at)
+    if settings.device.type == 'cuda' or most is not None:
+        most = most or largest_countable(largest_output(run.model, spec.size))
+        found['largest_tried'] = most
+        found['largest_batch'] = largest_training_batch(run.train_at, most, seconds)
     return found
 
 

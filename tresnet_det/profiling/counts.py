@@ -39,6 +39,18 @@ def model_macs(model: nn.Module, size: int) -> int:
         return count_macs(lambda: model.eval()(x))
 
 
+def largest_output(model: nn.Module, size: int) -> int:
+    """Return the number of values in the largest output of a layer: see :func:`model_macs`."""
+    sizes = [3 * size * size]
+
+    def note(_module: nn.Module, _inputs: object, output: object) -> None:
+        sizes.append(getattr(output, 'numel', int)())
+
+    with nn.modules.module.register_module_forward_hook(note):
+        model_macs(model, size)
+    return max(sizes)
+
+
 def kept_bytes(forward: Callable[[], object], own: Iterable[torch.Tensor]) -> int:
     """Return the bytes that autograd keeps for the backward pass of what ``forward`` returns.
 

@@ -54,10 +54,10 @@ class DetectorRun:
     Args:
         cfg: The config; it is changed.
         settings: How it runs.
-        size: Pixels a side.
+        size: Pixels a side, or height and width.
     """
 
-    def __init__(self, cfg: Config, settings: Settings, size: int) -> None:
+    def __init__(self, cfg: Config, settings: Settings, size: int | tuple[int, int]) -> None:
         self.settings = settings
         init_default_scope(cfg.get('default_scope', 'mmdet'))
         edit.use_random_weights(cfg)
@@ -76,7 +76,7 @@ class DetectorRun:
         self.optim_wrapper = self._build_optimizer(cfg)
         self.data = demo_mm_inputs(
             settings.batch_size,
-            [[3, size, size]] * settings.batch_size,
+            [[3, *((size, size) if isinstance(size, int) else size)]] * settings.batch_size,
             num_items=[_BOXES] * settings.batch_size,
             num_classes=edit.get_num_classes(cfg) or _NUM_CLASSES,
         )

@@ -18,6 +18,7 @@ NUM_CLASSES = 1000
 # The models of the paper's first table; EfficientNet-B1 at its own resolution, as there.
 PAPER_TABLE = (
     'timm:resnet50',
+    'timm:resnet50_folded',
     'timm:resnet50d',
     'timm:resnext50_32x4d',
     'timm:seresnext50_32x4d',
@@ -61,7 +62,10 @@ _VARIANTS: dict[str, dict[str, Any]] = {
     '_recompute': dict(recompute_outputs=True),
     '_cp': dict(with_cp=True),
     '_triton': dict(norm_cfg=dict(type='InPlaceABN', backend='triton')),
+    '_inplace_abn': dict(norm_cfg=dict(type='InPlaceABN', backend='inplace_abn')),
 }
+# Of timm and torchvision: each batch norm stands behind the convolution whose output it takes.
+_FOLDABLE = ('resnet50', 'resnet50d')
 
 
 @dataclass(frozen=True)
@@ -72,13 +76,15 @@ class ModelSpec:
         name: As the tables show it.
         size: Side of the square images, in pixels.
         build: Builds it with random weights, on the CPU.
-        is_ours: Whether it is a TResNet of this project, which can be folded for inference.
+        is_ours: Whether it is a TResNet of this project.
+        folds: Whether its norms are folded for inference.
     """
 
     name: str
     size: int
     build: Callable[[], nn.Module]
     is_ours: bool = False
+    folds: bool = False
 
 
 class TResNetClassifier(nn.Module):
@@ -104,7 +110,8 @@ def resolve(name: str, default_size: int) -> ModelSpec:
     Args:
         name: ``tresnet_m`` and its kin, ``timm:NAME`` or ``torchvision:NAME``; ``@SIZE`` behind it
             sets the side of its images. ``_recompute`` or ``_cp`` behind one of ours keeps less
-            for backward, ``_triton`` chooses the Triton kernels.
+            for backward, ``_triton`` and ``_inplace_abn`` choose a backend. A ResNet-50's norms are
+            folded for inference, as ours are, with ``_folded`` behind its name.
         default_size: Pixels a side where the name does not say.
 
     Raises:
@@ -116,8 +123,11 @@ def resolve(name: str, default_size: int) -> ModelSpec:
     library, _, inner = model_name.rpartition(':')
     if library not in _LIBRARIES:
         raise InputError(f'unknown model {name!r}: no library {library!r}; {_usage()}')
-    build = _LIBRARIES[library](inner, model_name)
-    return ModelSpec(name, int(size or default_size), build, is_ours=not library)
+    plain = inner.removesuffix('_folded')
+    folded = bool(library) and plain != inner and plain in _FOLDABLE
+    build = _LIBRARIES[library](plain if folded else inner, model_name)
+    is_ours = not library
+    return ModelSpec(name, int(size or default_size), build, is_ours, folds=is_ours or folded)
 
 
 def ablation_specs(base: Path, folder: Path, size: int) -> list[ModelSpec]:
@@ -134,7 +144,7 @@ def ablation_specs(base: Path, folder: Path, size: int) -> list[ModelSpec]:
         del backbone['type']
         # As in a training from scratch of the backbone alone, whatever the detector does.
         backbone |= dict(out_indices=(3,), frozen_stages=-1, norm_eval=False, init_cfg=None)
-        return ModelSpec(name, size, lambda: TResNetClassifier(TResNet(**backbone)), is_ours=True)
+        return ModelSpec(name, size, lambda: TResNetClassifier(TResNet(**backbone)), True, True)
 
     return [spec('full', base), *(spec(path.stem, path) for path in sorted(folder.glob('*.py')))]
 

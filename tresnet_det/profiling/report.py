@@ -6,6 +6,7 @@ import datetime
 import os
 import platform
 import shlex
+import subprocess
 import sys
 from collections.abc import Mapping, Sequence
 from importlib.metadata import PackageNotFoundError, version
@@ -20,6 +21,10 @@ from .settings import Settings
 MIB = 2**20
 _LIBRARIES = ('torch', 'torchvision', 'timm', 'mmdet')
 _CPU_INFO = Path('/proc/cpuinfo')
+# Of nvidia-smi.
+_GPU_STATE = (
+    'driver_version', 'clocks.sm', 'clocks.max.sm', 'clocks.mem', 'temperature.gpu', 'power.limit',
+)  # fmt: skip
 
 
 class Column(NamedTuple):
@@ -46,8 +51,9 @@ def describe(settings: Settings) -> dict[str, str]:
     for library in _LIBRARIES:
         with contextlib.suppress(PackageNotFoundError):
             versions.append(f'{library} {version(library)}')
-    device, precision = 'cpu', settings.precision
+    device, precision, state = 'cpu', settings.precision, {}
     if settings.device.type == 'cuda':
+        state = {'state': gpu_state(settings.device)}
         device = torch.cuda.get_device_name(settings.device)
         versions += [f'CUDA {torch.version.cuda}', f'cuDNN {torch.backends.cudnn.version()}']
         if precision == 'fp32' and torch.backends.cudnn.allow_tf32:
@@ -58,17 +64,32 @@ def describe(settings: Settings) -> dict[str, str]:
         'machine': f'{_cpu_model()}, {cores} of {os.cpu_count()} cores, {threads} '
         f'thread{"s" * (threads > 1)}',
         'device': device,
+        **state,
         'versions': ', '.join(versions),
         'precision': precision,
         'layout': settings.layout,
         'compile': 'torch.compile' if settings.compile else 'no (eager)',
-        'folded norms': 'inference of ours' if settings.fuse else 'no',
+        'folded norms': 'inference of ours and of NAME_folded' if settings.fuse else 'no',
         'batch size': str(settings.batch_size),
         'rounds': f'{settings.rounds} of at least {settings.min_seconds:g} s, interleaved; '
         'median (smallest - largest)',
         'date': datetime.date.today().isoformat(),
         'command': shlex.join(['python', *sys.argv]),
     }
+
+
+def gpu_state(device: torch.device) -> str:
+    """Return driver, clocks, temperature and power limit of a GPU as they are now."""
+    uuid = f'GPU-{torch.cuda.get_device_properties(device).uuid}'
+    query = [f'--id={uuid}', f'--query-gpu={",".join(_GPU_STATE)}', '--format=csv,noheader']
+    try:
+        done = subprocess.run(
+            ['nvidia-smi', *query], capture_output=True, text=True, check=True, timeout=10
+        )
+    except (OSError, subprocess.SubprocessError) as error:
+        return f'unknown: {type(error).__name__} of nvidia-smi'
+    values = done.stdout.strip().split(', ')
+    return ', '.join(f'{n} {v}' for n, v in zip(_GPU_STATE, values, strict=False))
 
 
 def caption(settings: Settings) -> str:

@@ -22,7 +22,7 @@ class Settings:
         batch_size: Images a step.
         rounds: Measurements of each model.
         min_seconds: For which each measurement repeats its step at least.
-        fuse: Whether our models infer with their norms folded into the convolutions.
+        fuse: Whether models that fold infer with their norms folded into the convolutions.
 
     Raises:
         InputError: If the device is not available or cannot train in that precision.
@@ -40,6 +40,10 @@ class Settings:
     def __post_init__(self) -> None:
         if self.device.type == 'cuda' and not torch.cuda.is_available():
             raise InputError('--device cuda: no CUDA device is visible')
+        if self.device.type == 'cuda' and (self.device.index or 0) >= torch.cuda.device_count():
+            raise InputError(
+                f'--device {self.device}: {torch.cuda.device_count()} CUDA devices are visible'
+            )
         if self.device.type not in ('cpu', 'cuda'):
             raise InputError(f'--device {self.device}: cpu and cuda are what can be measured')
         if self.precision == 'fp16' and self.device.type == 'cpu':

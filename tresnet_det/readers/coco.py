@@ -17,6 +17,7 @@ import numpy as np
 from ..errors import InputError, few, shown
 from .files import is_companion, read_bytes
 from .findings import Add, Findings, compare_categories, is_text
+from .masks import find_mask_fault, has_mask
 from .split import NO_CLASS, Boxes, Source, Split
 
 UNKNOWN, PASSED_OVER = -2, -3  # in place of a class number, or of a row
@@ -92,6 +93,7 @@ def read_coco(source: Source, findings: Findings) -> Split | None:
     if source.detection:
         boxes, bad = _read_boxes(entries, rows >= 0, name, add, filled)
         good &= ~bad
+        _check_masks(entries, rows, sizes, name, add)
     kept = good.nonzero()[0]
     add('filled-in', [f'{file}: {line}' for line in filled or ()])
     return Split(
@@ -107,7 +109,7 @@ def read_coco(source: Source, findings: Findings) -> Split | None:
         named,
         absent=frozenset(classes) - set(names),
         boxes=boxes and boxes.take(kept),
-        has_masks=all(a.get('segmentation') for a in entries),
+        has_masks=all(has_mask(a.get('segmentation')) for a in entries),
         entries=_places(content['annotations'], entries)[kept],
         changed=bool(filled),
         group=_find_group(categories),
@@ -297,6 +299,20 @@ def _read_boxes(
     add('bad-crowd', (crowds & known).nonzero()[0], name, total)
     ignored = [bool(a.get('iscrowd') or a.get('ignore')) for a in entries]
     return Boxes(xywh, areas, np.array(ignored, bool)), bad
+
+
+def _check_masks(
+    entries: list[Entry], rows: np.ndarray, sizes: np.ndarray, name: Callable[[int], str], add: Add
+) -> None:
+    """Find masks that are none, of images whose size is known."""
+    sides, faults = sizes.tolist(), dict[int, str]()
+    for i, (entry, row) in enumerate(zip(entries, rows.tolist(), strict=True)):
+        mask = entry.get('segmentation')
+        if row >= 0 and has_mask(mask) and not math.isnan(sum(sides[row])):
+            fault = find_mask_fault(mask, *sides[row])
+            if fault:
+                faults[i] = fault
+    add('bad-mask', faults, lambda i: f'{name(i)}: it {faults[i]}', len(entries))
 
 
 def _as_boxes(values: list[Any]) -> np.ndarray:

@@ -12,7 +12,7 @@ from difflib import get_close_matches
 from pathlib import Path
 from typing import Any, NamedTuple, TypeVar
 
-from ..errors import InputError, MissingFileError, few
+from ..errors import InputError, MissingFileError, few, printable
 
 ERROR, WARNING, NOTE = LEVELS = ('error', 'warning', 'note')
 
@@ -71,14 +71,15 @@ missing-class: classes without a category, folder or column -> add it, or set me
 empty-class-folder: class folders without an image -> fill them, or set metainfo.classes
 bad-crowd: annotations whose iscrowd is neither 0 nor 1 -> write 0, or 1 for a crowd
 bad-box: boxes or areas that are no numbers -> write [x, y, width, height]
+bad-mask: masks that cannot be used -> correct or remove the segmentation; C code would trust it
 bad-object: objects without a name, or four numbers for a box -> write <name>, and <bndbox>
 relative-boxes: files with all boxes within [0, 1] -> multiply by the image's width and height
 corner-boxes: files whose boxes are [x1, y1, x2, y2] -> write x, y, width and height
-box-outside: boxes wholly outside their image -> training drops them, evaluation has them missed
-overlap: images that are in the training split, too -> take them out of one split
 """
 
 WARNINGS = """
+box-outside: boxes wholly outside their image -> training drops them, evaluation has them missed
+overlap: images that are in the training split, too -> take them out of one split
 blank-image: images of one colour -> see whether they were exported whole
 duplicate-image: images with the pixels of another -> keep one of each, or know why
 contradicting-labels: images with the pixels of another class -> decide for one, or use
@@ -139,8 +140,6 @@ KINDS = {
     for code, text in re.findall(r'(\S+): (.*)', re.sub(r'\n +', ' ', table))
 }
 NOT_FOUND = ('missing-file', 'missing-folder', 'missing-image', 'missing-annotation')
-# Errors that a training warns of, and takes: it would not fail, but mislead.
-TAKEN = ('box-outside', 'corner-boxes')
 
 
 @dataclass
@@ -188,15 +187,16 @@ class Finding:
             return self.examples[0]
         of = f' of {self.total}' if self.total else ''
         many = f'{self.count}{of}, first ' if of or self.count > 1 else ''
-        return f'{self.file}: {what}: {many}{self.examples[0]}. {fix[0].upper()}{fix[1:]}'
+        return (
+            f'{printable(self.file)}: {what}: {many}{self.examples[0]}. {fix[0].upper()}{fix[1:]}'
+        )
 
 
 class Findings:
     """Findings, grouped by split and kind.
 
     Args:
-        strict: Whether to raise the first error in place of adding it, but for those that are
-            `TAKEN`.
+        strict: Whether to raise the first error in place of adding it.
     """
 
     def __init__(self, strict: bool = False) -> None:
@@ -237,11 +237,13 @@ class Findings:
         group.count += len(rows)
         group.total = total
         room = MOST_EXAMPLES - len(group.examples)
-        group.examples += [
-            ' '.join(str(name(row)).splitlines())[:LONGEST] for row in rows[: max(room, 0)]
-        ]
+        for row in rows[: max(room, 0)]:
+            text = str(name(row))
+            # An error's lines are joined; in a name, a line feed is part of it.
+            text = ' '.join(text.splitlines()) if isinstance(row, Exception) else text
+            group.examples.append(printable(text)[:LONGEST])
         group.message = group.message or group.compose()
-        if self.strict and group.level == ERROR and code not in TAKEN:
+        if self.strict and group.level == ERROR:
             missing = code in NOT_FOUND or isinstance(rows[0], MissingFileError)
             raise (MissingFileError if missing else InputError)(group.message)
 
