@@ -3,8 +3,6 @@
 What MMDetection and pycocotools report late, in a worker, or not at all (an AP of 0) is named here.
 """
 
-import gc
-import json
 import math
 import numbers
 from collections import Counter
@@ -15,7 +13,7 @@ from typing import Any
 import numpy as np
 
 from ..errors import InputError, few, shown
-from .files import is_companion, read_bytes
+from .files import is_companion, read_json
 from .findings import Add, Findings, compare_categories, is_text
 from .masks import find_mask_fault, has_mask
 from .split import NO_CLASS, Boxes, Source, Split
@@ -122,43 +120,6 @@ def _places(every: list[Entry], entries: list[Entry]) -> np.ndarray:
         return np.arange(len(entries))
     place = {id(entry): i for i, entry in enumerate(every)}
     return np.array([place[id(entry)] for entry in entries], np.int64)
-
-
-def read_json(file: Path) -> Any:
-    """Read a JSON file as pycocotools will.
-
-    Raises:
-        MissingFileError: It does not exist.
-        InputError: It cannot be read, or is none.
-    """
-    data = read_bytes(file)
-    collects = gc.isenabled()
-    gc.disable()  # it would look through millions of new dicts, again and again
-    try:
-        # Not as bytes, whose encoding json would guess: pycocotools takes UTF-8 and nothing else.
-        return json.loads(data.decode())
-    except json.JSONDecodeError as error:
-        if error.doc.startswith('\ufeff'):
-            raise InputError(
-                f'{file}: begins with a byte order mark, which pycocotools does not take: save it '
-                'as UTF-8 without'
-            ) from None
-        raise InputError(
-            f'{file}: no valid JSON at line {error.lineno} column {error.colno} (character '
-            f'{error.pos} of {len(error.doc)}): {error.msg}; truncated? copy or download it again'
-        ) from None
-    except UnicodeDecodeError as error:
-        raise InputError(
-            f'{file}: no text at byte {error.start}, so no JSON: save it as UTF-8'
-        ) from None
-    except (RecursionError, ValueError):  # a thousand brackets, an integer of 5000 digits
-        raise InputError(
-            f'{file}: nested too deep, or with a number too long, for an instances file: export it '
-            'again'
-        ) from None
-    finally:
-        if collects:
-            gc.enable()
 
 
 def _check_lists(file: Path, content: Any, needs_truth: bool) -> None:

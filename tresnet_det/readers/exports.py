@@ -19,8 +19,7 @@ from typing import Any
 import numpy as np
 
 from ..errors import InputError, shown
-from .coco import read_json
-from .files import glob, is_companion, read_text, walk
+from .files import glob, is_companion, read_json, read_text, walk
 from .findings import Findings
 from .objects import Object, object_split
 from .split import Source, Split
