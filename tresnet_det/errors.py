@@ -1,8 +1,10 @@
 """The error that tools turn into one line, what such a line quotes, and checks that raise it."""
 
 import math
+import os
 import reprlib
 import shlex
+import unicodedata
 from collections.abc import Iterable, Mapping
 from numbers import Integral, Real
 from pathlib import Path
@@ -47,12 +49,33 @@ def shown(value: object) -> str:
     return text if len(text) <= 80 else f'{text[:77]}...'
 
 
+def printable(text: object) -> str:
+    """Return a name as a terminal can show it, its control characters as Python writes them."""
+    return ''.join(
+        c if _is_shown(c) else c.encode('unicode_escape').decode('ascii') for c in str(text)
+    )
+
+
+def _is_shown(letter: str) -> bool:
+    # Spaces of other scripts, and what joins or parts the letters of Persian and of emoji.
+    return letter.isprintable() or letter in '\u200c\u200d' or unicodedata.category(letter) == 'Zs'
+
+
+def quote(text: object) -> str:
+    """Return a text as it can be pasted into a shell, control characters in bash's notation."""
+    text = str(text)
+    if all(map(_is_shown, text)):
+        return shlex.quote(text)
+    text = text.replace('\\', '\\\\').replace("'", "\\'")
+    for letter in {c for c in text if not _is_shown(c)}:
+        text = text.replace(letter, ''.join(f'\\x{byte:02x}' for byte in os.fsencode(letter)))
+    return f"$'{text}'"
+
+
 def shell_path(path: str | Path) -> str:
     """Return a path as it can be pasted into a shell here: short where it lies below."""
     path = Path(path).resolve()
-    return shlex.quote(
-        str(path.relative_to(Path.cwd()) if path.is_relative_to(Path.cwd()) else path)
-    )
+    return quote(path.relative_to(Path.cwd()) if path.is_relative_to(Path.cwd()) else path)
 
 
 def check_whole(name: str, value: Any, least: int, most: int | None = None, why: str = '') -> None:

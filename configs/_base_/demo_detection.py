@@ -8,8 +8,12 @@ classes = tuple('0123456789')
 # levels, since no image, and so no object, is larger than 96 pixels.
 model = dict(
     type='FCOS',
-    backbone=dict(type='TResNet', arch=dict(_delete_=True, depths=(2, 2, 3, 1), width_factor=0.5)),
-    neck=dict(type='FPN', in_channels=[64, 512, 1024], out_channels=96, num_outs=3),
+    backbone=dict(
+        type='TResNet',
+        arch=dict(_delete_=True, depths=(2, 2, 3, 1), width_factor=0.5),
+        out_indices=(1, 2, 3),
+    ),
+    neck=dict(type='FPN', in_channels=[64, 512, 1024], out_channels=96, num_outs=3, start_level=0),
     bbox_head=dict(
         type='FCOSHead',
         in_channels=96,
@@ -20,6 +24,7 @@ model = dict(
     ),
 )
 demo_range = (0.6, 0.8)  # of the headline metric
+full_lr = 0.0007  # of any other network: TResNet-M learns slowly at that of the small one
 
 train_pipeline = [
     dict(type='LoadImage', on_error='raise'),
@@ -79,6 +84,8 @@ val_evaluator = dict(
 test_evaluator = val_evaluator
 
 train_cfg = dict(_delete_=True, type='ResumableEpochTrainLoop', max_epochs=6, val_interval=2)
+val_cfg = dict(_delete_=True, type='ValLoop')
+test_cfg = dict(_delete_=True, type='TestLoop')
 optim_wrapper = dict(
     _delete_=True,
     type='OptimWrapper',
@@ -92,5 +99,5 @@ optim_wrapper = dict(
 param_scheduler = dict(
     _delete_=True, type='WarmupCosineLR', by_epoch=False, warmup=1 / 6, eta_min_ratio=0.001
 )
-auto_scale_lr = dict(enable=True, base_batch_size=8)
+auto_scale_lr = dict(_delete_=True, enable=True, base_batch_size=8)
 default_hooks = dict(logger=dict(interval=25), checkpoint=dict(interval=2, max_keep_ckpts=1))

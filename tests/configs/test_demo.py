@@ -60,3 +60,14 @@ def test_other_networks_and_the_full_demo_keep_the_configs_own(name, full):
     edit.set_num_classes(own, 10)
     assert cfg.model == own.model
     assert 'demo_range' not in cfg
+    assert cfg.optim_wrapper.optimizer.lr < demo('fcos_tresnet_m.py').optim_wrapper.optimizer.lr
+
+
+def test_the_demo_is_the_same_over_other_levels_and_without_hooks_or_validation():
+    usual, cfg = demo('fcos_tresnet_m.py'), load('fcos_tresnet_m.py')
+    cfg.model.backbone.out_indices = (0, 1, 2, 3)
+    cfg.model.neck.update(in_channels=[64, 64, 1024, 2048], start_level=1)
+    cfg.merge_from_dict(dict.fromkeys(('default_hooks', 'val_cfg', 'val_evaluator')))
+    edit.use_demo(cfg, edit.load_config(find_task(cfg).overlay), full=False)
+    for key in ('model', 'val_cfg', 'val_evaluator', 'train_dataloader'):
+        assert cfg[key] == usual[key]

@@ -21,8 +21,8 @@ def write_coco(root, **counts):
         (root / split).mkdir(parents=True)
         for i in range(1, count + 1):
             name = f'{i}.png'
-            Image.new('RGB', (40, 30)).save(root / split / name)
-            content['images'].append(dict(id=i, file_name=name, width=40, height=30))
+            Image.new('RGB', (40, 32)).save(root / split / name)
+            content['images'].append(dict(id=i, file_name=name, width=40, height=32))
             content['annotations'].append(
                 dict(id=i, image_id=i, category_id=1 + i % 2, bbox=[1, 1, 9, 9], area=81, iscrowd=0)
             )
@@ -153,6 +153,7 @@ def test_a_warm_up_that_would_never_end_is_shortened(fcos, folder):
     own_data.fit_training(fcos_again, data, ['param_scheduler.0.end'])  # the user's own
     assert fcos_again.param_scheduler[0].end == 1000
     fcos_again.train_cfg.max_epochs = 400
+    fcos_again.param_scheduler[1].milestones = [300]
     assert not any('warm-up' in line for line in own_data.fit_training(fcos_again, data, ()))
 
 

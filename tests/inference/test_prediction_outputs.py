@@ -16,7 +16,7 @@ from pycocotools.coco import COCO
 
 from tresnet_det.errors import InputError, MissingFileError
 from tresnet_det.inference.inputs import InputImage, Source
-from tresnet_det.inference.output_files import JsonList, printable, safe_name
+from tresnet_det.inference.output_files import JsonList, safe_name
 from tresnet_det.inference.outputs import CocoIds, PredictionWriter
 from tresnet_det.models import ClsDataSample
 
@@ -190,10 +190,6 @@ def test_the_table_is_shortened_for_many_images(tmp_path):
 )
 def test_a_drawn_images_name_stays_in_its_folder(name, expected):
     assert safe_name(name, set()) == expected
-
-
-def test_a_name_cannot_steer_the_terminal():
-    assert printable('a\x1b[31m\udcff.png') == 'a?[31m?.png'
 
 
 PARTS = (

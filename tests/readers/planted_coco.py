@@ -101,7 +101,17 @@ def fault(plant, code, count=1, splits=('train',)):
     return plant, {(split, code): count for split in splits}
 
 
+def name_ids(coco, key, reference, count):
+    """Give the first of the entries ids that are text."""
+    for entry in coco.train[key][:count]:
+        for annotation in coco.train['annotations']:
+            if annotation[reference] == entry['id']:
+                annotation[reference] = f'x{entry["id"]}'
+        entry['id'] = f'x{entry["id"]}'
+
+
 VAL, BOTH = ('val',), ('train', 'val')
+FILLED = {('train', 'filled-in'): 1}
 PLANTS = {
     'missing image': fault(lambda c: c.image('train', 1).unlink(), 'missing-image'),
     'truncated image': fault(lambda c: cut(c.image('train', 1)), 'undecodable-image'),
@@ -116,12 +126,25 @@ PLANTS = {
         lambda c: Image.new('RGB', (WIDTH, HEIGHT)).save(c.image('train', 0)), 'blank-image'),
     'copy within the split': fault(
         lambda c: shutil.copy(c.image('train', 0), c.image('train', 1)), 'duplicate-image'),
-    'image listed twice': fault(list_twice, 'image-listed-twice'),
+    'image listed twice': (list_twice, {  # as one, which has the box twice
+        ('train', code): 1 for code in ('image-listed-twice', 'duplicate-box', 'filled-in')}),
     'image that nothing names': fault(
         lambda c: save_image(c.root / 'train/extra.png', 88), 'unused-file'),
-    'no width': fault(lambda c: c.train['images'][0].pop('width'), 'missing-key'),
+    'no width': fault(lambda c: c.train['images'][0].pop('width'), 'filled-in'),
+    'ids of images, some text': (lambda c: name_ids(c, 'images', 'image_id', 1), FILLED),
+    'ids of categories, some text': (lambda c: name_ids(c, 'categories', 'category_id', 1), FILLED),
+    'ids of annotations, some text': (lambda c: c.annotate(id='first'), FILLED),
+    'numbers as text in annotations': (
+        lambda c: [a.update(image_id=str(a['image_id'])) for a in c.train['annotations']], FILLED),
+    'numbers as text in images': (
+        lambda c: [i.update(id=str(i['id'])) for i in c.train['images']], FILLED),
+    'ids that are all text': (lambda c: name_ids(c, 'images', 'image_id', 9), {}),
+    'no area': (lambda c: [a.pop('area') for a in c.train['annotations']], FILLED),
+    'no ids of annotations': (lambda c: [a.pop('id') for a in c.train['annotations']], FILLED),
+    'nothing for a crowd': (lambda c: c.annotate(iscrowd=None), FILLED),
     'no iscrowd where it is needed': fault(
-        lambda c: c.val['annotations'][0].pop('iscrowd'), 'missing-key', splits=VAL),
+        lambda c: c.val['annotations'][0].pop('iscrowd'), 'filled-in', splits=VAL),
+    'no box': fault(lambda c: c.train['annotations'][0].pop('bbox'), 'missing-key'),
     'list for an id': fault(lambda c: c.annotate(id=[1]), 'bad-id'),
     'height of zero': fault(lambda c: c.train['images'][0].update(height=0), 'bad-image'),
     'image id twice': fault(number_twice, 'duplicate-image-id'),
@@ -155,8 +178,9 @@ PLANTS = {
     'box outside': fault(lambda c: c.annotate(bbox=[WIDTH + 1, 3, 9, 9]), 'box-outside'),
     'box over the border': fault(
         lambda c: c.annotate(bbox=[WIDTH - 5, 3, 9, 9]), 'box-partly-outside'),
-    'boxes without area': fault(
-        lambda c: (c.annotate(bbox=[5, 5, 0, 9]), c.annotate(1, area=0)), 'box-without-area', 2),
+    'boxes without area': (
+        lambda c: (c.annotate(bbox=[5, 5, 0, 9]), c.annotate(1, area=0)),
+        {('train', 'box-without-area'): 1, ('train', 'filled-in'): 1}),
     'object annotated twice': fault(
         lambda c: c.train['annotations'].append(dict(c.train['annotations'][0], id=70)),
         'duplicate-box'),

@@ -31,6 +31,26 @@ def csv_fault(text, **expected):
 CSV_PLANTS = {
     'clean': (lambda csv: None, {}),
     'labels in a list': csv_fault('file,label\na.png,cat;dog\nb.png,dog\nc.png,cat\n'),
+    **{
+        f'labels joined by {mark!r}': csv_fault(
+            f'file,label\na.png,"cat{mark}dog"\nb.png,dog\nc.png,cat\n', filled_in=1
+        )
+        for mark in ('|', ',', ', ', ' ', ' | ')
+    },
+    'labels joined, of classes found nowhere else': (
+        lambda csv: (
+            csv.say('file,label\na.png,cat|cow\nb.png,dog\nc.png,cat\n'),
+            (csv.root / 'val.csv').write_text('file,label\nv.png,cat\n'),
+        ),
+        {('train', 'joined-labels'): 1, ('val', 'unused-category'): 2},
+    ),
+    'a class of two words': (
+        lambda csv: (
+            csv.say('file,label\na.png,polar bear\nb.png,dog\nc.png,cat\n'),
+            (csv.root / 'val.csv').write_text('file,label\nv.png,cat\n'),
+        ),
+        {('val', 'unused-category'): 2},
+    ),
     'row too short': csv_fault(
         CSV.replace('1,0', '1'), bad_row=1, unused_file=1, unused_category=1
     ),
@@ -96,7 +116,7 @@ FOLDER_PLANTS = {
         {('train', 'contradicting-labels'): 1},
     ),
     'no image by its name': (
-        lambda f: (f.root / 'train/dog/Thumbs.db').write_text('x'), {('train', 'unused-file'): 1}
+        lambda f: (f.root / 'train/dog/notes.txt').write_text('x'), {('train', 'unused-file'): 1}
     ),
     'in both splits': (
         lambda f: shutil.copy(f.root / 'train/dog/0.png', f.root / 'val/dog/0.png'),

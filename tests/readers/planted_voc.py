@@ -33,6 +33,13 @@ class Voc(Written):
         tree.find(path).text = text
         tree.write(file)
 
+    def drop(self, name, number):
+        file = self.root / f'Annotations/{name}.xml'
+        tree = ElementTree.parse(file)
+        for element in tree.findall('object')[number:]:
+            tree.getroot().remove(element)
+        tree.write(file)
+
     def list(self, split, text):
         (self.root / f'ImageSets/Main/{split}.txt').write_text(text)
 
@@ -70,6 +77,11 @@ PLANTS = {
     ),
     'coordinate in words': (
         lambda voc: voc.change('a', 'object/bndbox/xmin', 'one'), {('train', 'bad-object'): 1}
+    ),
+    'fractions': (
+        lambda voc: [voc.change('c', f'object/bndbox/{k}', f'0.{i}') or voc.drop('c', 1)
+                     for i, k in enumerate(('xmin', 'ymin', 'xmax', 'ymax'), 1)],
+        {('val', 'relative-boxes'): 1, ('val', 'unused-category'): 1},
     ),
     'no name': (lambda voc: voc.change('a', 'object/name', ' '), {('train', 'bad-object'): 1}),
     'click in place of a box': (

@@ -36,16 +36,6 @@ REFUSED = {
         lambda root: [Voc(root / f'VOC{year}') for year in (2007, 2012)], 'has 2 datasets'
     ),
     'two files for a split': (write_two_files, 'could all be for train'),
-    'voc without lists': (
-        lambda root: (Voc(root), shutil.rmtree(root / 'ImageSets')),
-        'has no folder ImageSets/Main, as Pascal VOC is laid out',
-    ),
-    'voc under other names': (  # as it is often shared
-        lambda root: (Voc(root), shutil.rmtree(root / 'ImageSets'),
-                      (root / 'Annotations').rename(root / 'annotations'),
-                      (root / 'JPEGImages').rename(root / 'images')),
-        'has no folder Annotations, as Pascal VOC is laid out',
-    ),
     'voc with an empty folder of lists': (
         lambda root: (Voc(root), [f.unlink() for f in root.glob('ImageSets/Main/*')]),
         'has no list of images, such as train.txt',

@@ -55,12 +55,12 @@ def test_a_file_that_is_no_instances_file_does_not_stop_the_others(coco, change)
     assert ('val', 'unreadable-annotations') in codes(report)
 
 
-def test_a_missing_image_is_named_with_the_file_of_another_case(coco):
+def test_a_missing_image_is_named_with_the_file_of_another_ending(coco):
     path = coco.image('train', 1)
-    path.rename(path.with_suffix('.JPG'))
+    path.rename(path.with_suffix('.PNG'))
     report = inspect_coco(coco)
     found = {f.code: f.examples for f in report.findings.sorted()}
-    assert found['missing-image'] == ['train_1.jpg (there is train_1.JPG)']
+    assert found['missing-image'] == ['train_1.jpg (there is train_1.PNG)']
 
 
 def test_without_decoding_only_what_the_files_names_say_is_found(coco):

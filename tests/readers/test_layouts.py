@@ -6,8 +6,8 @@ import pytest
 from planted_coco import save_image
 
 from tresnet_det.errors import InputError, MissingFileError
-from tresnet_det.readers.files import find_images
 from tresnet_det.readers.layouts import find_layout
+from tresnet_det.readers.locate import find_images
 
 
 def write_coco(file, names=('a.png',), **more):

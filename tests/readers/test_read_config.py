@@ -147,7 +147,13 @@ def test_boxes_that_are_all_text_are_named(tiny_coco):
 def test_ids_may_be_fractions_or_text(tiny_coco):
     images, annotations = tiny_coco.content['images'], tiny_coco.content['annotations']
     images[0]['id'], annotations[2]['id'] = 7.0, 'third'  # annotations say 7
+    assert check(tiny_coco) == []
     images[1]['id'] = annotations[2]['image_id'] = 'b'
+    with pytest.raises(InputError, match="partly numbers and partly text: images: 'b'. Number"):
+        check(tiny_coco)  # NumPy makes '7.0' of the other, which evaluation does not find
+    images[0]['id'] = 'a'
+    for annotation in annotations[:2]:
+        annotation['image_id'] = 'a'
     assert check(tiny_coco) == []
 
 

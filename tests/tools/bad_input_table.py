@@ -17,7 +17,7 @@ what to do. Nothing is half-written then. The lines below are what the code repo
 shortened.
 
 `python tools/check_data.py FOLDER` finds all faults of data at once, not just the first. An image
-that cannot be predicted is named and skipped, and the exit status is 1.
+that cannot be predicted is named and skipped, and counted; `--strict` makes it an error.
 
 Nothing that is loaded runs code: no checkpoint (`weights_only=True` everywhere, within MMEngine
 too), no `data.yaml`, no archive. A config does, for it is a program; so is the one that a training

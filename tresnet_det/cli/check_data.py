@@ -15,25 +15,26 @@ import argparse
 import functools
 import json
 import os
-import shlex
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 
-from ..compat.installed import config_name, tool_command
+from ..compat.installed import config_name, own_folder, tool_command
 from ..engine import config as edit
-from ..errors import InputError, shell_path
+from ..engine.own_data import filter_of
+from ..errors import InputError, printable, quote, shell_path
 from ..evaluation.report import format_table
 from ..readers.config import find_config_sources, find_sources
+from ..readers.counts import Counts, plan_parts, summarize
 from ..readers.findings import ERROR, LEVELS, NOTE, WARNING, Finding, Findings
 from ..readers.layouts import KINDS, OF_TASK
 from ..readers.levels import View
 from ..readers.report import DataReport, inspect_data
 from ..readers.split import Source
-from ..tasks import TASKS
+from ..tasks import TASKS, Task
 from .command_line import add_cfg_options, out_folder
 
 EXIT_FAULTY = 1
@@ -100,7 +101,10 @@ def main() -> None:
         progress=sys.stderr.isatty(),
         **settings,
     )
+    summary = summarize_data(args, report)
     print_report(report, args.limit)
+    if summary:
+        print(summary)
     if out is not None:
         write(report, out, ' '.join(args.data))
     print(f'next: {next_step(args, report)}')
@@ -148,7 +152,8 @@ def read_paths(args: argparse.Namespace, findings: Findings) -> tuple[list[Sourc
             raise InputError(f'{option} is for a config (.py), and {args.data[0]} is none')
     sources = find_sources(findings, *map(Path, args.data), alone=not args.val)
     if not args.val:
-        return sources, {}
+        filters = default_filters(sources[0].kind) if sources and is_layout(args) else {}
+        return [replace(s, filter_cfg=filters.get(s.name, {})) for s in sources], {}
     # With both given, their place says what they are for, whatever their names.
     measured, both = find_sources(findings, *map(Path, args.val)), []
     for name, group in (('train', sources), ('val', measured)):
@@ -156,6 +161,41 @@ def read_paths(args: argparse.Namespace, findings: Findings) -> tuple[list[Sourc
             own = name if len(group) == 1 else f'{name}/{source.name}'
             both.append(replace(source, name=own, training=name == 'train'))
     return both, {}
+
+
+def is_layout(args: argparse.Namespace) -> bool:
+    """Whether the data is what ``train.py --data`` takes."""
+    path = Path(args.data[0])
+    return not args.val and (path.is_dir() or path.suffix in ('.yaml', '.yml'))
+
+
+def task_of(kind: str) -> Task:
+    """Return the task that a layout is offered for."""
+    return next(task for task in TASKS if kind in OF_TASK[task.name])
+
+
+@functools.cache
+def default_filters(kind: str) -> dict[str, Mapping]:
+    """Return the ``filter_cfg`` by role of the config that a layout is offered for."""
+    cfg = edit.load_config(own_folder('configs') / task_of(kind).config)
+    loaders = {name.removesuffix('_dataloader'): cfg[name] for name in edit.LOADERS}
+    return {role: filter_of(loader['dataset']) for role, loader in loaders.items()}
+
+
+def summarize_data(args: argparse.Namespace, report: DataReport) -> str:
+    """Return the line that a training prints of the same data; nothing where it would not start."""
+    if not is_layout(args) or report.failed or not report.parts:
+        return ''
+    splits = {part.split.name: part.split for part in report.parts}
+    kind = next(iter(splits.values())).source.kind
+    task = task_of(kind).name
+    try:
+        parts = plan_parts(splits, task)
+        counts = {role: Counts.of(split, rows, task) for role, (split, rows) in parts.items()}
+        return summarize(counts, report.parts[0].split.classes, task, default_filters(kind))
+    except InputError as error:
+        report.parts[0].split.about(report.findings)('nothing-to-learn', [error])
+        return ''
 
 
 def read_image(path: str, detection: bool) -> np.ndarray:
@@ -183,7 +223,7 @@ def print_report(report: DataReport, limit: int) -> None:
     for part in report.parts:
         source, folder = part.split.source, shell_path(part.split.folder)
         kind, file = KINDS.get(source.kind, 'label list'), shell_path(source.ann_file)
-        print(f'{source.name}: {kind}, {file}, images in {folder}')
+        print(f'{printable(source.name)}: {kind}, {file}, images in {folder}')
     print_table([{headings.get(c, c): row[c] for c in used} for row in rows])
     print_classes(report)
     print_levels(report)
@@ -206,16 +246,16 @@ def next_step(args: argparse.Namespace, report: DataReport) -> str:
         return 'fix the errors, then run this again'
     data = args.data[0]
     if data.endswith('.py'):
-        options = f' --data-root {shlex.quote(args.data_root)}' if args.data_root else ''
+        options = f' --data-root {quote(args.data_root)}' if args.data_root else ''
         if args.cfg_options:
-            pairs = [shlex.quote(f'{key}={value}') for key, value in args.cfg_options.items()]
+            pairs = [quote(f'{key}={value}') for key, value in args.cfg_options.items()]
             options += f' --cfg-options {" ".join(pairs)}'
-        return f'{tool_command("train")} {shlex.quote(data)}{options}'
+        return f'{tool_command("train")} {quote(data)}{options}'
     if args.val or (Path(data).is_file() and not data.endswith(('.yaml', '.yml'))):
         return 'name these files in a config, as "Your own data" in README.md shows'
     kind = report.parts[0].split.source.kind
-    config = config_name(next(task.config for task in TASKS if kind in OF_TASK[task.name]))
-    return f'{tool_command("train")} {config} --data {shlex.quote(data)}'
+    config = config_name(task_of(kind).config)
+    return f'{tool_command("train")} {config} --data {quote(data)}'
 
 
 def print_table(rows: list[dict]) -> None:
@@ -266,7 +306,7 @@ def format_finding(finding: Finding, limit: int) -> list[str]:
     """Return the lines of a finding: how many of what, where, and the suggested fix."""
     _, what, fix = finding.kind
     of = '' if finding.total is None else f' of {finding.total}'
-    heading = f'{finding.split}: {what}: {finding.count}{of} [{finding.code}]'
+    heading = f'{printable(finding.split)}: {what}: {finding.count}{of} [{finding.code}]'
     lines = [f'{finding.level:<8} {heading}']
     examples = finding.examples[:limit]
     lines += [f'         - {where}' for where in examples]

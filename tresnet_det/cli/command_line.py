@@ -9,19 +9,22 @@ import signal
 import sys
 import threading
 import warnings
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
-from mmengine.config import Config, DictAction
-from mmengine.logging import print_log
+from mmengine.config import Config
+from mmengine.logging import MessageHub, print_log
 
 from .. import datasets, evaluation  # noqa: F401  (registers what --demo names)
 from ..engine import config as edit
 from ..engine import own_data, processes
 from ..engine.work_dir import find_checkpoint
-from ..errors import InputError
+from ..errors import InputError, printable, shown
 from ..readers.config import check_classification, check_detection, read_classes
+from ..readers.findings import is_text
 from ..tasks import find_task
+from .config_values import parse_value
 from .failures import explain, lost_another, one_line
 
 EXIT_USER_ERROR = 2
@@ -59,19 +62,29 @@ def run_tool(main: Callable[[], None]) -> None:
         if threading.current_thread() is threading.main_thread():
             # There, DataLoader raises for each worker that has died: once is enough.
             signal.signal(signal.SIGCHLD, signal.SIG_DFL)
-        line = explain(error)
+        line = explain(error) or _blame_options(error)
         if isinstance(error, BrokenPipeError) and line is None:
             # What is left in the buffer goes nowhere, instead of failing once more at exit.
             os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
             sys.exit(EXIT_PIPE)
         if processes.are_several():
-            said = line or f'{type(error).__name__}: {one_line(error)}'
+            said = printable(line) if line else f'{type(error).__name__}: {one_line(error)}'
             processes.tell_failure(error, said, line is not None, lost_another(error))
         elif line is None:
             raise
         else:
-            print(f'error: {line}', file=sys.stderr)
+            print(f'error: {printable(line)}', file=sys.stderr)
         sys.exit(EXIT_USER_ERROR if line else 1)
+
+
+def _blame_options(error: Exception) -> str | None:
+    """Say that what fails before the first step of a training is an option of the config's."""
+    started = MessageHub.get_current_instance().get_info('iter', 0)
+    options = sys.argv[sys.argv.index('--cfg-options') :] if '--cfg-options' in sys.argv else []
+    if not options or started or isinstance(error, OSError | MemoryError):
+        return None
+    keys = ' '.join(text.partition('=')[0] for text in options[1:] if '=' in text)
+    return f'--cfg-options {keys}: {type(error).__name__}: {one_line(error)}'
 
 
 def positive(text: str) -> int:
@@ -97,20 +110,26 @@ def above_zero(text: str) -> float:
     return value
 
 
-class KeyValueAction(DictAction):
-    """mmengine's ``KEY=VALUE`` option, with argparse's own message where it is not of that form."""
+class KeyValueAction(argparse.Action):
+    """``KEY=VALUE`` options, as a dict; argparse's own message where one is not of that form."""
 
     def __call__(
         self,
         parser: argparse.ArgumentParser,
         namespace: argparse.Namespace,
-        values: Sequence[str],
+        values: Any,
         option_string: str | None = None,
     ) -> None:
-        for value in values:
-            if '=' not in value:
-                parser.error(f'{option_string} takes KEY=VALUE, got {value!r}')
-        super().__call__(parser, namespace, values, option_string)
+        options = dict(getattr(namespace, self.dest))
+        for text in values:
+            key, equals, value = text.partition('=')
+            if not equals or not is_text(text):
+                parser.error(f'{option_string} takes KEY=VALUE, got {text!r}')
+            try:
+                options[key] = parse_value(value)
+            except (ValueError, KeyError) as error:
+                parser.error(f'{option_string} {key}: {shown(value)}: {error.args[0]}')
+        setattr(namespace, self.dest, options)
 
 
 def add_cfg_options(parser: argparse._ActionsContainer, example: str) -> None:
@@ -268,7 +287,7 @@ def prepare_config(
     _count_classes(cfg)
     if data is not None and checkpoint is None:
         lines = own_data.fit_training(cfg, data, args.cfg_options)
-        own_data.print_lines([f'  {line}' for line in lines])
+        own_data.print_lines([own_data.summarize_data(cfg, data), *(f'  {line}' for line in lines)])
     return cfg
 
 
@@ -299,7 +318,7 @@ def _apply_demo(cfg: Config, data_root: str | None, full: bool) -> None:
     edit.use_demo(cfg, edit.load_config(task.overlay), full)
     root = task.make_demo(data_root or cfg.data_root)
     edit.set_data_root(cfg, root)
-    print_log(f'--demo: embedded data at {root}')
+    print_log(f'--demo: embedded data at {printable(root)}')
 
 
 def check_data(args: argparse.Namespace, cfg: Config, loaders: tuple[str, ...]) -> None:
@@ -326,7 +345,7 @@ def check_data(args: argparse.Namespace, cfg: Config, loaders: tuple[str, ...]) 
     for name in loaders:
         split, needs_truth = name.removesuffix('_dataloader'), edit.needs_ground_truth(cfg, name)
         for warning in check_detection(cfg[name]['dataset'], split, num_classes, needs_truth):
-            print_log(f'{name}: {warning}', level=logging.WARNING)
+            print_log(f'{name}: {printable(warning)}', level=logging.WARNING)
 
 
 def minutes(seconds: float) -> str:

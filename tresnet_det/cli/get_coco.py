@@ -3,6 +3,7 @@
 import argparse
 
 from ..datasets.coco_download import BASE_URL, SPLITS, get_coco
+from ..errors import printable
 
 
 def parse_args() -> argparse.Namespace:
@@ -26,4 +27,4 @@ def main() -> None:
     except KeyboardInterrupt:
         raise KeyboardInterrupt('run it again, it resumes where it was') from None
     for name, count in counts.items():
-        print(f'{args.out_dir}/{name}: {count} images, all that its annotations name')
+        print(f'{printable(args.out_dir)}/{name}: {count} images, all that its annotations name')

@@ -12,17 +12,14 @@ from tqdm import tqdm
 
 from ..engine import config as edit
 from ..engine.work_dir import find_checkpoint
-from ..errors import InputError, shell_path
+from ..errors import InputError, printable, quote, shell_path
 from ..inference.inputs import count_images, find_sources, find_unsearched, read_images
-from ..inference.output_files import printable
 from ..inference.outputs import CocoIds, PredictionWriter
 from ..inference.predictor import BATCH_SIZE, Predictor, find_run_config
 from ..tasks import find_task
 from . import command_line
 from .command_line import add_cfg_options, out_folder, positive, share
 from .failures import one_line
-
-EXIT_SKIPPED = 1  # all else was done
 
 
 def parse_args() -> argparse.Namespace:
@@ -76,6 +73,11 @@ def parse_args() -> argparse.Namespace:
         metavar='FILE',
         help="COCO annotations with the images' ids, so that boxes and masks can be evaluated",
     )
+    parser.add_argument(
+        '--strict',
+        action='store_true',
+        help='end with an error where an image was skipped; the others are predicted all the same',
+    )
     add_cfg_options(parser, 'model.test_cfg.score_thr=0.01')
     args = parser.parse_args()
     if Path(args.config).is_dir() and args.checkpoint:
@@ -91,7 +93,7 @@ def main() -> None:
     args = parse_args()
     sources = find_sources(args.inputs)
     for pattern in find_unsearched(args.inputs):
-        print(f"note: folders below are not searched; their images too: '{printable(pattern)}'")
+        print(f'note: folders below are not searched; their images too: {quote(pattern)}')
     checkpoint = find_checkpoint(args.checkpoint)
     cfg = edit.load_config(args.config)
     if args.cfg_options:
@@ -128,11 +130,10 @@ def main() -> None:
 
     summarize(writer, predictor, checkpoint, time.monotonic() - start)
     if skipped:
-        print(
-            f'{skipped} of {skipped + writer.count} could not be predicted, as named above',
-            file=sys.stderr,
-        )
-        sys.exit(EXIT_SKIPPED)
+        line = f'{skipped} of {skipped + writer.count} could not be predicted, as named above'
+        if args.strict:
+            raise InputError(line)
+        print(line, file=sys.stderr)
 
 
 def summarize(

@@ -4,6 +4,7 @@ import argparse
 import time
 from pathlib import Path
 
+from matplotlib import rc_context
 from mmdet.registry import METRICS
 from mmdet.utils import setup_cache_size_limit_of_dynamo
 from mmengine.runner import Runner
@@ -13,7 +14,7 @@ from ..engine import PredictionsImageHook
 from ..engine import config as edit
 from ..engine.building import build_runner, config_errors
 from ..engine.work_dir import find_checkpoint, read_seconds
-from ..errors import InputError, shell_path
+from ..errors import InputError, quote, shell_path
 from ..evaluation import write_results_json
 from ..tasks import find_task
 from . import command_line
@@ -69,7 +70,8 @@ def main() -> None:
         dump = METRICS.build(dict(type=kind, out_file_path=args.out))
         runner.test_evaluator.metrics.append(dump)
     start = time.monotonic()
-    with config_errors():
+    # Names on the images of --show-dir are no formulas.
+    with config_errors(), rc_context({'text.parse_math': False}):
         metrics = runner.test()
     if runner.rank == 0:
         report(runner, args, metrics, time.monotonic() - start)
@@ -109,11 +111,11 @@ def report(runner: Runner, args: argparse.Namespace, metrics: dict, seconds: flo
 def next_command(args: argparse.Namespace) -> str:
     if args.demo:
         return (
-            f'{tool_command("train")} {args.config} --data-root DIR   '
+            f'{tool_command("train")} {quote(args.config)} --data-root DIR   '
             '(data in the layout that the config names)'
         )
     options = ''
     for name, folder in (('--data', args.data), ('--data-root', args.data_root)):
         options += f' {name} {shell_path(folder)}' if folder else ''
     checkpoint = shell_path(args.checkpoint)
-    return f'{tool_command("test")} {args.config} {checkpoint}{options} --show-dir DIR'
+    return f'{tool_command("test")} {quote(args.config)} {checkpoint}{options} --show-dir DIR'

@@ -11,7 +11,7 @@ from mmengine.runner import Runner
 from ..compat.installed import tool_command
 from ..engine import ProgressBarHook, SafeCheckpointHook, building, work_dir
 from ..engine import config as edit
-from ..errors import InputError, shell_path
+from ..errors import InputError, quote, shell_path
 from . import command_line
 
 
@@ -95,9 +95,10 @@ def summarize(runner: Runner, config: str, seconds: float) -> None:
     total = seconds + max((hook.seconds_before for hook in saving), default=0.0)
     work_dir.write_summary(folder, checkpoint, best, total)
     since = f', {command_line.minutes(seconds)} since the resume' * bool(runner.cfg.get('resume'))
-    print(f'\nTrained {config} in {command_line.minutes(total)}{since}')
+    print(f'\nTrained {quote(config)} in {command_line.minutes(total)}{since}')
     if best is not None:
-        print(f'  best {runner.cfg.default_hooks.checkpoint.save_best}  {best:.4f}')
+        names = [hook.key_indicators[0] for hook in saving if hook.save_best] or ['metric']
+        print(f'  best {names[0]}  {best:.4f}')
     print(f'  checkpoint  {shell_path(checkpoint)}')
     if (folder / 'curves.png').is_file():
         print(f'  curves      {shell_path(folder / "curves.png")}')

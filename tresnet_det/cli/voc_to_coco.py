@@ -10,13 +10,14 @@ from pathlib import Path
 
 import numpy as np
 
-from ..errors import InputError, MissingFileError
+from ..errors import InputError, MissingFileError, printable
 from ..evaluation.report import format_table
 from ..readers.data import number_images, read_data, write_text
 from ..readers.findings import Findings
-from ..readers.layouts import Layout, layout_sources
-from ..readers.split import to_coco
+from ..readers.layouts import layout_sources
+from ..readers.recognise import Layout
 from ..readers.voc import check_layout, find_lists
+from ..readers.written import to_coco
 
 ORIGIN = 'Converted from Pascal VOC'  # marks files that may be written again
 
@@ -36,9 +37,10 @@ def main() -> None:
     args = parse_args()
     result = voc_to_coco(args.voc_root, args.out_dir, args.splits, args.classes)
     for line in result['warnings']:
-        print(f'warning: {line}', file=sys.stderr)
+        print(f'warning: {printable(line)}', file=sys.stderr)
     for found in result['splits'].values():
-        print(f'{found["file"]}: {found["images"]} images, {sum(found["boxes"].values())} boxes')
+        count = sum(found['boxes'].values())
+        print(f'{printable(found["file"])}: {found["images"]} images, {count} boxes')
     columns = {f'{split} boxes': found['boxes'] for split, found in result['splits'].items()}
     classes = result['classes']
     print(format_table([{'class': c, **{k: v[c] for k, v in columns.items()}} for c in classes]))

@@ -8,6 +8,7 @@ import numpy as np
 import torch
 
 from ..errors import InputError, MissingFileError
+from ..images import check_header, opened
 
 JPEG_START, PNG_START = b'\xff\xd8', b'\x89PNG\r\n\x1a\n'
 
@@ -30,7 +31,8 @@ def decode_rgb(path: str | os.PathLike) -> torch.Tensor:
 
     Raises:
         MissingFileError: The file does not exist.
-        InputError: It cannot be read, is no image, is truncated, or has 32 bits a channel.
+        InputError: It cannot be read, is no image, is truncated, has too many pixels, or 32 bits a
+            channel.
     """
     try:
         data = np.fromfile(path, np.uint8)
@@ -40,7 +42,8 @@ def decode_rgb(path: str | os.PathLike) -> torch.Tensor:
         raise InputError(f'{path}: the image cannot be read ({error.strerror})') from error
     if not data.size:
         raise InputError(f'{path}: the image is an empty file')
-    if data[:2].tobytes() == JPEG_START:
+    known = check_header(data.tobytes(), path)
+    if known and data[:2].tobytes() == JPEG_START:
         from torchvision.io import ImageReadMode, decode_image
 
         try:
@@ -67,8 +70,6 @@ def to_pillow(image: torch.Tensor) -> Any:
 
 def _decode_with_pillow(path: str | os.PathLike, data: bytes) -> Any:
     """Return a Pillow RGB image."""
-    import io
-
     from PIL import Image, ImageOps
 
     if data.startswith(PNG_START) and not _has_its_checksums(data):
@@ -76,8 +77,8 @@ def _decode_with_pillow(path: str | os.PathLike, data: bytes) -> Any:
             f'{path}: the image does not decode (wrong checksum): replace or remove it'
         )
     try:
-        with Image.open(io.BytesIO(data)) as opened:
-            image = ImageOps.exif_transpose(opened)
+        with opened(data, path) as stored:
+            image = ImageOps.exif_transpose(stored)
     except Image.UnidentifiedImageError:
         raise InputError(
             f'{path}: not an image that can be decoded ({len(data)} bytes): replace or remove it'

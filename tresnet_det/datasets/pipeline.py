@@ -4,11 +4,13 @@ import inspect
 from collections.abc import Callable, Mapping, Sequence
 from difflib import get_close_matches
 from enum import Enum
+from typing import Any
 
 import torch
 from torch import nn
 
 from ..errors import InputError
+from ..images import check_size
 from .decode import to_pillow, to_tensor
 
 # These policies are quicker on Pillow's images than on tensors, there and back included.
@@ -151,7 +153,16 @@ def _build_one(entry: Mapping, where: str) -> Callable:
             f'{where}: magnitude must be from 0 to {transform.num_magnitude_bins - 1}, '
             f'got {transform.magnitude}'
         )
+    if isinstance(transform, v2.Resize) and transform.size and len(transform.size) == 1:
+        transform.register_forward_pre_hook(_check_resized)
     return OnPillow(transform) if name in ON_PILLOW else transform
+
+
+def _check_resized(resize: Any, inputs: tuple) -> None:
+    """Refuse to enlarge a line of pixels until its short side is an image's: it takes gigabytes."""
+    short, long = sorted(inputs[0].shape[-2:])
+    wide = resize.size[0] * long // max(short, 1)
+    check_size('resized', resize.size[0], min(wide, resize.max_size or wide))
 
 
 def _member(enum: type[Enum], value: str, where: str) -> Enum:

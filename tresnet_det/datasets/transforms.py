@@ -15,6 +15,7 @@ from mmengine.dist import is_main_process
 from mmengine.logging import print_log
 
 from ..errors import InputError, MissingFileError
+from ..images import check_header
 from .decode import JPEG_START, PNG_START
 
 JPEG_SCAN, JPEG_END = 0xDA, b'\xff\xd9'
@@ -107,6 +108,7 @@ class LoadImage(LoadImageFromFile):
             raise InputError(f'{path}: the image is an empty file')
         if not is_whole(data):
             raise InputError(f'{path}: the image is truncated ({len(data)} bytes)')
+        check_header(data, path)
         try:
             img = mmcv.imfrombytes(data, flag=self.color_type, backend=self.imdecode_backend)
         except (cv2.error, OSError, ValueError, SyntaxError) as error:

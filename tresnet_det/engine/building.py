@@ -1,19 +1,22 @@
 """From a config to a runner, checked: a mistake of the config is one line."""
 
+import logging
 import re
+import traceback
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 
 from mmengine.config import Config
-from mmengine.registry import RUNNERS
+from mmengine.registry import RUNNERS, build_from_cfg
 from mmengine.runner import Runner
 
-from ..errors import InputError
+from ..errors import InputError, printable
 from ..layers import InPlaceABN
 from ..tasks import unwrapped
 from . import processes
-from .config import iterate_dicts
+from .config import iterate_dicts, name_and_message
+from .hooks import CheckpointGuardHook
 
 # A type that the registry does not know, or an argument that the type does not.
 _FROM_REGISTRY = re.compile(
@@ -32,6 +35,8 @@ _MULTIPLIED = {'weight_decay': ('decay_mult',), 'lr': ('lr_mult', 'custom_keys')
 # What the stack below logs of itself at every run, and what nobody can act on.
 _STACK_NOISE = re.compile(r'^paramwise_options -- |"FileClient" will be|"HardDiskBackend" is the')
 
+_CONTROL = re.compile(r'[\x00-\x08\x0b-\x1f\x7f-\x9f]')  # but tabs and line feeds
+
 
 def build_runner(cfg: Config) -> Runner:
     """Build the runner of a config, without the stack's remarks on itself in its log.
@@ -39,17 +44,27 @@ def build_runner(cfg: Config) -> Runner:
     Raises:
         InputError: If the model or the data of the config does not fit together.
     """
+    from ..datasets import annotations  # noqa: F401  (registers, and takes its time to import)
+
     _check_work_dir(Path(cfg.work_dir))
     processes.keep_log(cfg.work_dir)
     _check_loops(cfg)
     _check_multipliers(cfg)
     with config_errors():
         runner = Runner.from_cfg(cfg) if 'runner_type' not in cfg else RUNNERS.build(cfg)
-    runner.logger.addFilter(lambda record: not _STACK_NOISE.search(record.getMessage()))
+    runner.logger.addFilter(_filter_log)
+    if not any(isinstance(hook, CheckpointGuardHook) for hook in runner.hooks):  # a user's config
+        runner.register_hook(CheckpointGuardHook(min_share=0))
     _check_channels(cfg, runner)
     _count_accumulated(cfg, runner)
     _warn_of_decayed_norms(cfg, runner)
     return runner
+
+
+def _filter_log(record: logging.LogRecord) -> bool:
+    """Drop the stack's remarks; let no name of a file or class steer the terminal."""
+    record.msg, record.args = _CONTROL.sub(lambda c: printable(c[0]), record.getMessage()), ()
+    return not _STACK_NOISE.search(record.msg)
 
 
 @contextmanager
@@ -60,17 +75,21 @@ def config_errors() -> Iterator[None]:
     training and testing too.
 
     Raises:
-        InputError: Instead of the registry's ``KeyError``, the constructor's ``TypeError``, or the
+        InputError: Instead of the registry's ``KeyError``, any error of a constructor, or the
             runner's ``RuntimeError``.
     """
     try:
         yield
-    except (KeyError, TypeError) as error:
+    except InputError:
+        raise
+    except (KeyError, TypeError, ValueError, AssertionError, AttributeError) as error:
         message = str(error.args[0]) if error.args else ''
         if message == 'None is not a callable object':  # an optimizer that torch does not have
             message = 'the config names an optimizer, or another type, that does not exist'
         elif not _FROM_REGISTRY.search(message):
-            raise
+            message = _of_constructor(error)
+            if not message:
+                raise
         raise InputError(message) from error
     except RuntimeError as error:
         found = _WITHOUT_LOOP.match(str(error))
@@ -78,6 +97,20 @@ def config_errors() -> Iterator[None]:
             raise
         needed = ', '.join(next(keys for keys in _LOOPS if keys[0].startswith(found[1])))
         raise InputError(f'the config has nothing to {found[1]} with: set {needed}') from error
+
+
+def _of_constructor(error: Exception) -> str:
+    """Say which part of a config could not be built, and where; nothing for any other error."""
+    frames = [frame for frame, _ in traceback.walk_tb(error.__traceback__)]
+    building = [frame for frame in frames if frame.f_code is build_from_cfg.__code__]
+    if not building and frames[-1].f_code.co_filename != Runner.__init__.__code__.co_filename:
+        return ''
+    kind = building[-1].f_locals.get('obj_cls') if building else None
+    place = traceback.extract_tb(error.__traceback__)[-1]
+    return (
+        f'{getattr(kind, "__name__", "a part")} of the config cannot be built: '
+        f'{name_and_message(error)} ({place.filename}, line {place.lineno})'
+    )
 
 
 def _check_loops(cfg: Config) -> None:

@@ -22,7 +22,7 @@ from mmengine.utils import apply_to
 from torch import Generator, Tensor
 from torch.utils.data import DataLoader
 
-from ..errors import InputError
+from ..errors import InputError, few
 from ..files import WholeFileBackend, remove_unfinished, write_whole
 from .train_loops import ResumableEpochTrainLoop, random_states, set_random_states
 
@@ -77,6 +77,7 @@ class SafeCheckpointHook(CheckpointHook):
     def before_train(self, runner: Runner) -> None:
         """Prepare the folder; where a training is resumed, bring it to where it stood."""
         super().before_train(runner)
+        self._find_moved(runner.message_hub.runtime_info)
         self._start = time.monotonic()
         if type(self.file_backend) is LocalBackend and not self.backend_args:
             self.file_backend = WholeFileBackend()
@@ -91,6 +92,15 @@ class SafeCheckpointHook(CheckpointHook):
                 loop.dataloader.generator = Generator()
         if self._state is not None:
             self._resume(runner, self._state)
+
+    def _find_moved(self, info: dict[str, Any]) -> None:
+        """Let the checkpoints that a resumed training knows be those in its folder now."""
+        for key, path in {**_checkpoints(info), 'last_ckpt': info.get('last_ckpt')}.items():
+            here = Path(self.out_dir, Path(path or '').name)
+            if path and here.is_file():
+                info[key] = str(here)
+        if self.save_best:
+            self._know_best(info)
 
     def _resume(self, runner: Runner, state: dict[str, Any]) -> None:
         _restore(runner, state)
@@ -201,6 +211,12 @@ class SafeCheckpointHook(CheckpointHook):
         """
         if not self.save_best or not isinstance(runner._train_loop, BaseLoop):
             return
+        unknown = [key for key in self.key_indicators if key != 'auto' and key not in metrics]
+        if unknown and metrics:
+            raise InputError(
+                f'save_best={unknown[0]!r} of the checkpoint hook: the validation gives '
+                f'{few(metrics, 12)}'
+            )
         info, last = runner.message_hub.runtime_info, self.last_ckpt
         before = {key: value for key, value in info.items() if key.startswith('best_')}
         self.last_ckpt, failure = None, None

@@ -3,10 +3,13 @@
 import inspect
 import logging
 from collections.abc import Iterator, Mapping
+from keyword import iskeyword
 from pathlib import Path
+from typing import Any
 
 import torch
 from mmengine.config import Config, ConfigDict
+from mmengine.config.config import RESERVED_KEYS
 from mmengine.device import get_device
 from mmengine.hooks import CheckpointHook
 from mmengine.logging import print_log
@@ -14,6 +17,7 @@ from mmengine.runner import EpochBasedTrainLoop, IterBasedTrainLoop, Runner
 
 from ..compat.installed import locate_config
 from ..errors import InputError, MissingFileError, shown
+from .moved import use_present_paths
 
 LOADERS = ('train_dataloader', 'val_dataloader', 'test_dataloader')
 EVALUATORS = ('val_evaluator', 'test_evaluator')
@@ -36,9 +40,11 @@ def load_config(path: str | Path) -> Config:
     if not Path(path).is_file():
         raise MissingFileError(f'no config at {Path(path).resolve()}')
     try:
-        return Config.fromfile(path)
+        cfg = Config.fromfile(path)
     except Exception as error:  # a config is a program: anything can be wrong in it
-        raise InputError(f'config {path} cannot be read: {_name_and_message(error)}') from error
+        raise InputError(f'config {path} cannot be read: {name_and_message(error)}') from error
+    use_present_paths(cfg, Path(path).parent)
+    return cfg
 
 
 def override(cfg: Config, options: Mapping[str, object]) -> None:
@@ -49,14 +55,30 @@ def override(cfg: Config, options: Mapping[str, object]) -> None:
     """
     known = {*cfg.keys(), *inspect.signature(Runner.__init__).parameters}
     for key in options:
-        if key.split('.')[0] not in known:
+        first = key.split('.')[0]
+        if not first.isidentifier() or iskeyword(first) or first in RESERVED_KEYS:
+            raise InputError(f'--cfg-options {key}: no key that a config can have')
+        if first not in known:
             print_log(f'--cfg-options {key}: the config has no such key', level=logging.WARNING)
     try:
-        cfg.merge_from_dict(dict(options))
-    except (KeyError, TypeError, IndexError) as error:
-        raise InputError(
-            f'--cfg-options {" ".join(options)}: {_name_and_message(error)}'
-        ) from error
+        merged = ConfigDict(values={key: _replacing(cfg, key, options[key]) for key in options})
+        cfg.merge_from_dict(merged['values'])
+    except Exception as error:  # mmengine goes through whatever the keys and values are
+        raise InputError(f'--cfg-options {" ".join(options)}: {name_and_message(error)}') from error
+
+
+def _replacing(cfg: Config, key: str, value: Any) -> Any:
+    """Let a dict take the place of what is none, or is of another type, whose arguments differ."""
+    if not isinstance(value, Mapping):
+        return value
+    there: Any = cfg
+    for name in key.split('.'):
+        if isinstance(there, list):
+            there = there[int(name)] if name.isdecimal() and int(name) < len(there) else {}
+        else:
+            there = there.get(name, {}) if hasattr(there, 'get') else {}
+    same = isinstance(there, Mapping) and value.get('type', there.get('type')) == there.get('type')
+    return dict(value) if same or there == {} else dict(value, _delete_=True)
 
 
 def check_parts(cfg: Config) -> None:
@@ -68,7 +90,7 @@ def check_parts(cfg: Config) -> None:
             raise InputError(f'{name} of the config must be {needed}, got {shown(part)}')
 
 
-def _name_and_message(error: Exception) -> str:
+def name_and_message(error: Exception) -> str:
     lines = str(error).strip().splitlines() or ['']
     return f'{type(error).__name__}: {lines[0]}'
 
@@ -219,8 +241,15 @@ def use_demo(cfg: Config, overlay: Config, full: bool) -> None:
         overlay: One of ``configs/_base_/demo_*.py``. Its network goes over one of the same types.
         full: Whether the config keeps its own network.
     """
+    lr = overlay._cfg_dict.pop('full_lr')
     if full or not _has_types_of(overlay.model, cfg.model):
+        overlay.optim_wrapper.optimizer.lr = lr
         del overlay._cfg_dict['model'], overlay._cfg_dict['demo_range']
+    hooks = cfg.get('default_hooks') or {}
+    for name in set(overlay.default_hooks):
+        if not hooks.get(name):  # mmengine's own, or none
+            del overlay.default_hooks[name]
+    cfg.default_hooks = hooks
     cfg.merge_from_dict(overlay.to_dict())
     set_num_classes(cfg, len(overlay.classes))
     use_random_weights(cfg)

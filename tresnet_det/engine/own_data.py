@@ -15,16 +15,17 @@ from mmengine.registry import Registry
 
 from ..checkpoints import read_checkpoint
 from ..datasets import MultiLabelDataset
-from ..errors import InputError, few
+from ..errors import InputError, few, printable
+from ..readers.counts import summarize
 from ..readers.data import OwnData, ReadySplit, prepare_splits
 from ..readers.layouts import KINDS, find_layout
 from ..tasks import Task, built_type, find_task, metric_prefixes
 from . import config as edit
+from .warmup import fit_warmup, kind_of
 
 KEPT = ('pipeline', 'filter_cfg', 'test_mode')  # of a dataset of another type
 PATIENCE = 5  # validations, or a quarter of them where that is more
-WARMUPS = ('LinearLR', 'ConstantLR', 'QuadraticWarmupLR')
-WARMUP_SHARE = 0.1  # of the training, where the config's own is more than half of it
+LONGEST_WARMUP = 0.5  # share of the training
 
 
 def use_folder(
@@ -94,11 +95,13 @@ def fit_training(cfg: Config, data: OwnData, options: Collection[str]) -> list[s
     world = get_world_size()
     split, loader = data.splits['train'], cfg.train_dataloader
     dataset = _own_dataset(loader['dataset'])
-    count = split.images
-    lines = []
-    if split.empty and _leaves_empty_out(dataset):
-        count -= split.empty
-        lines.append(f'{split.empty} training images without objects are not trained on')
+    kept, lines = split.counts.kept(filter_of(dataset))
+    count = int(kept.sum())
+    if _filters_by_itself(dataset):
+        count = len(DATASETS.build({**dataset, 'pipeline': []}))
+        lines = [f'{len(kept) - count} training images are dropped by {kind_of(dataset)}']
+    if not count:
+        raise InputError(f'{data.layout.root}: no training image is left: {"; ".join(lines)}')
     share = max(1, math.ceil(count / world))
     if loader.get('batch_size', 0) > share:
         lines.append(f'batch of {share} instead of {loader["batch_size"]}: there are no more')
@@ -140,10 +143,20 @@ def describe(data: OwnData) -> list[str]:
     return lines + [f'  {note}' for note in data.notes]
 
 
+def summarize_data(cfg: Config, data: OwnData) -> str:
+    """Say in a line what is trained and measured on, after the datasets' own filters."""
+    loaders = {role: cfg.get(f'{role}_dataloader') for role in data.splits}
+    filters = {
+        role: filter_of(_own_dataset(one['dataset'])) for role, one in loaders.items() if one
+    }
+    counts = {role: split.counts for role, split in data.splits.items()}
+    return summarize(counts, data.classes, find_task(cfg).name, filters)
+
+
 def print_lines(lines: list[str]) -> None:
     """Print lines, on the first process only."""
     if is_main_process():
-        print_log('\n'.join(lines))
+        print_log('\n'.join(map(printable, lines)))
 
 
 def _check_masks(cfg: Config, data: OwnData) -> None:
@@ -212,12 +225,6 @@ def _is_mmdets(registry: Registry, part: Mapping) -> bool:
     return getattr(built_type(registry, part), '__module__', '').startswith('mmdet.')
 
 
-def _kind(part: Mapping) -> str:
-    """Return the name of a type, whether the config has the name or the class."""
-    kind = part.get('type')
-    return (kind if isinstance(kind, str) else getattr(kind, '__name__', '')).rpartition('.')[2]
-
-
 def _relative(path: Path, root: Path) -> str:
     return str(path.relative_to(root)) if path.is_relative_to(root) else os.path.abspath(path)
 
@@ -252,7 +259,7 @@ def _stop_early(cfg: Config, task: Task) -> None:
         best = task.headline if known else 'auto'
         saving.update(save_best=best, rule='greater')
     hooks = list(cfg.get('custom_hooks') or [])
-    if 'EarlyStoppingHook' in map(_kind, hooks) or (best == 'auto' and not known):
+    if 'EarlyStoppingHook' in map(kind_of, hooks) or (best == 'auto' and not known):
         return
     train = cfg.get('train_cfg') or {}
     length = train.get('max_epochs') or train.get('max_iters') or 0
@@ -266,27 +273,29 @@ def _stop_early(cfg: Config, task: Task) -> None:
     cfg.custom_hooks = [*hooks, stopping]
 
 
-def _leaves_empty_out(dataset: Mapping) -> bool:
+def filter_of(dataset: Mapping) -> Mapping:
+    """Return by what a dataset's config drops images, as MMDetection's ``filter_cfg``."""
     if issubclass(built_type(DATASETS, dataset) or object, MultiLabelDataset):
-        return dataset.get('filter_empty', True)
-    return bool((dataset.get('filter_cfg') or {}).get('filter_empty_gt'))
+        return dict(filter_empty_gt=dataset.get('filter_empty', True))
+    return {} if dataset.get('test_mode') else dataset.get('filter_cfg') or {}
+
+
+def _filters_by_itself(dataset: Mapping) -> bool:
+    """Whether a user's own dataset drops images by a rule of its own."""
+    from mmdet.datasets import CocoDataset
+
+    own = getattr(built_type(DATASETS, dataset), 'filter_data', None)
+    return own not in (None, CocoDataset.filter_data)
 
 
 def _fit_warmup(cfg: Config, steps: int, options: Collection[str]) -> list[str]:
-    epochs = (cfg.get('train_cfg') or {}).get('max_epochs')
-    if not epochs or any(key.split('.')[0] == 'param_scheduler' for key in options):
+    if any(key.split('.')[0] == 'param_scheduler' for key in options):
         return []
-    total, lines = epochs * steps, []
-    for scheduler in edit.iterate_dicts(cfg.get('param_scheduler')):
-        kind = _kind(scheduler)
-        end = scheduler.get('end') or 0
-        if kind not in WARMUPS or scheduler.get('by_epoch', True) or end <= total / 2:
-            continue
-        scheduler['end'] = max(1, round(total * WARMUP_SHARE))
-        lines.append(
-            f'warm-up of {scheduler["end"]} steps instead of {end}: the training has {total}'
-        )
-    return lines
+    train = cfg.get('train_cfg') or {}
+    epochs = train.get('max_epochs')
+    total = steps * epochs if epochs else train.get('max_iters') or 0
+    schedulers = cfg.get('param_scheduler')
+    return fit_warmup(schedulers, steps, total, bool(epochs), LONGEST_WARMUP) if total else []
 
 
 def _describe_schedule(cfg: Config, batch: int, world: int, steps: int) -> str:
@@ -308,8 +317,8 @@ def _describe_hooks(cfg: Config) -> str:
     best = ((cfg.get('default_hooks') or {}).get('checkpoint') or {}).get('save_best')
     parts = [f'best checkpoint by {best}'] if best else []
     for hook in cfg.get('custom_hooks') or ():
-        if _kind(hook) == 'EMAHook':
+        if kind_of(hook) == 'EMAHook':
             parts.append('averaged weights (EMA)')
-        elif _kind(hook) == 'EarlyStoppingHook':
+        elif kind_of(hook) == 'EarlyStoppingHook':
             parts.append(f'stops after {hook.get("patience", 5)} validations without a better one')
     return ', '.join(parts)

@@ -103,6 +103,7 @@ def check_place(launcher: str) -> None:
         count = os.environ.get('WORLD_SIZE', '1') if 'TORCHELASTIC_RUN_ID' in os.environ else '1'
         if count != '1':
             raise InputError(f'torchrun has started {count} processes: add --launcher pytorch')
+        os.environ.pop('LOCAL_RANK', None)  # left over: mmengine would read it
         return
     if _place is None:
         missing = next(name for name in PLACES[launcher] if name not in os.environ)

@@ -24,9 +24,12 @@ import numpy as np
 import torch
 from mmdet.registry import DATA_SAMPLERS, LOOPS
 from mmengine.dist import get_rank
+from mmengine.logging import print_log
 from mmengine.runner import BaseLoop, EpochBasedTrainLoop, IterBasedTrainLoop, Runner
 from torch import nn
 from torch.utils.data import BatchSampler, DataLoader, Dataset, Sampler, get_worker_info
+
+from .warmup import fit_warmup
 
 
 def random_states(model: nn.Module) -> dict[str, Any]:
@@ -172,6 +175,10 @@ class _NumberedLoop(BaseLoop):
         loader = self.dataloader
         super().__init__(runner, _Unstarted(loader), **kwargs)
         self.dataloader = loader
+        # The runner builds the schedulers next. Only what would never reach the rate is changed.
+        by_epochs = isinstance(self, EpochBasedTrainLoop)
+        for line in fit_warmup(runner.param_schedulers, len(loader), self.max_iters, by_epochs, 1):
+            print_log(line, 'current')
         self._seed = runner.seed
         batches = loader.batch_sampler
         self._batches = batches if isinstance(batches, NumberedBatchSampler) else None

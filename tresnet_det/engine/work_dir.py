@@ -149,18 +149,22 @@ def write_summary(work_dir: Path, checkpoint: str, best: float | None, seconds: 
 
     Args:
         work_dir: Of the training.
-        checkpoint: The best checkpoint, or the last one.
+        checkpoint: The best checkpoint, or the last one; kept relative to the folder, if in it.
         best: The best validation's metric, None without validation.
         seconds: The training's duration, that of runs that it was resumed from included.
     """
-    summary = dict(checkpoint=checkpoint, best=best, seconds=seconds)
+    path, folder = Path(checkpoint).absolute(), work_dir.absolute()
+    kept = path.relative_to(folder) if path.is_relative_to(folder) else path
+    summary = dict(checkpoint=str(kept), best=best, seconds=seconds)
     write_whole(work_dir / SUMMARY, (json.dumps(summary, indent=2) + '\n').encode())
 
 
 def read_seconds(work_dir: Path) -> float | None:
     """Return how long the training in that folder took, None where none ended there."""
-    path = work_dir / SUMMARY
-    return json.loads(path.read_text())['seconds'] if path.is_file() else None
+    try:
+        return float(json.loads((work_dir / SUMMARY).read_text())['seconds'])
+    except (OSError, ValueError, KeyError, TypeError):  # none, or another program's
+        return None
 
 
 def find_checkpoint(path: str | Path) -> str:

@@ -20,6 +20,7 @@ from pycocotools import mask as masks_of_coco
 
 from ..errors import InputError
 from ..readers.findings import Findings, compare_categories
+from ..readers.masks import find_mask_fault
 from .report import TWELVE, format_table, format_twelve
 
 BACKENDS = {'faster_coco_eval': 'faster-coco-eval', 'pycocotools': 'pycocotools'}
@@ -99,7 +100,7 @@ class CocoTwelveMetric(CocoMetric):
             Twelve metrics for each kind of overlap; empty with ``format_only``.
 
         Raises:
-            InputError: The predictions or the classes do not belong to the annotation file.
+            InputError: The predictions, the classes or the masks do not fit the annotation file.
         """
         self.per_class = []
         if not results:
@@ -175,6 +176,21 @@ class CocoTwelveMetric(CocoMetric):
                 logging.WARNING,
             )
 
+    def _check_masks(self, predictions: Sequence[dict]) -> None:
+        """Look at the masks of the file, which no reader may have read, and at those found."""
+        api = self._coco_api
+        owned = [
+            (f'{self.ann_file}: annotation id {a["id"]}', a['image_id'], a.get('segmentation'))
+            for a in api.dataset.get('annotations', [])
+            if a['image_id'] in api.imgs
+        ]
+        owned += [('predictions', p['img_id'], mask) for p in predictions for mask in p['masks']]
+        for where, image_id, mask in owned:
+            image = api.imgs[image_id]
+            fault = find_mask_fault(mask, image['width'], image['height'])
+            if fault:
+                raise InputError(f'{where}: the mask of an object in image {image_id} {fault}')
+
     def _evaluate(self, kind: str, predictions: Sequence[dict], backend: str) -> dict[str, float]:
         """Evaluate one kind of overlap, log its tables and keep its rows per class.
 
@@ -190,6 +206,8 @@ class CocoTwelveMetric(CocoMetric):
             'images': [{**entries[image_id], 'id': n} for image_id, n in images.items()],
             'categories': [{'id': n} for n in columns.values()],
         }
+        if kind == 'segm':
+            self._check_masks(predictions)
         truth = _number_truth(self._coco_api, kind, images, columns)
         found = _number_predictions(predictions, kind, images, labels)
         if not found:

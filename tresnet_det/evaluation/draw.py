@@ -20,6 +20,7 @@ from PIL import Image, ImageColor, ImageDraw, ImageFont
 from pycocotools import mask as masks_of_coco
 
 from ..datasets.decode import decode_rgb, to_pillow
+from .letters import FONTS, USUAL, fit_letters
 from .report import shorten
 from .verdicts import IOU, PREDICTIONS, TRUTH, Verdict, judge_classes, judge_objects
 
@@ -100,15 +101,18 @@ def draw_objects(
         x2, y2 = np.maximum(boxes[n, 2:] - 1, boxes[n, :2])  # the last pixel inside
         draw.rectangle((x1 - 1, y1 - 1, x2 + 1, y2 + 1), outline='black', width=width + 2)
         draw.rectangle((x1, y1, x2, y2), outline=lines[n].colour, width=width)
-    names = [line.text + ('' if line.score is None else f' {line.score:.2f}') for line in lines]
+    scores = ['' if line.score is None else f' {line.score:.2f}' for line in lines]
+    shown = [_fit(line.text + score, font) for line, score in zip(lines, scores, strict=True)]
     places: list[tuple[float, float, float, float]] = []
     for n in top_down:  # the first takes its place first
-        size = font.getlength(names[n]) + 4, font.size * 1.25
+        text, letters = shown[n]
+        size = letters.getlength(text) + 4, font.size * 1.25
         places.append(_find_place(boxes[n], size, canvas.size, places))
     for n, (x1, y1, x2, y2) in reversed(list(zip(top_down, places, strict=True))):
         draw.rectangle((x1, y1, x2, y2), fill=lines[n].colour)
-        letters = 'white' if lines[n].colour in DARK else 'black'
-        draw.text((x1 + 2, (y1 + y2) / 2), names[n], fill=letters, font=font, anchor='lm')
+        ink = 'white' if lines[n].colour in DARK else 'black'
+        text, letters = shown[n]
+        draw.text((x1 + 2, (y1 + y2) / 2), text, fill=ink, font=letters, anchor='lm')
     return np.asarray(canvas)
 
 
@@ -199,8 +203,9 @@ def draw_classes(
             draw.rectangle((left, top, filled, bottom), fill=pale)
             draw.rectangle((left, top, end, bottom), outline=line.colour)
             draw.text((right, middle), f'{line.score:.2f}', fill='black', font=font, anchor='rm')
-        text = shorten(line.text, end - left - font.size / 2, font.getlength)
-        draw.text((left + font.size / 4, middle), text, fill='black', font=font, anchor='lm')
+        text, letters = _fit(line.text, font)
+        text = shorten(text, end - left - font.size / 2, letters.getlength)
+        draw.text((left + font.size / 4, middle), text, fill='black', font=letters, anchor='lm')
     return np.asarray(sheet)
 
 
@@ -291,7 +296,7 @@ def _side(image: np.ndarray) -> int:
 
 def _add_caption(image: np.ndarray, text: str) -> np.ndarray:
     """Write a line above an image, shortened to its width, and leave a gap at its right."""
-    font = _font(16)
+    text, font = _fit(text, _font(16))
     height, width = image.shape[:2]
     tile = Image.new('RGB', (width + GAP // 2, height + round(1.5 * font.size)), 'white')
     tile.paste(Image.fromarray(image), (0, tile.height - height))
@@ -333,7 +338,13 @@ def save_sheet(
     sheet = Image.new('RGB', size, 'white')
     draw = ImageDraw.Draw(sheet)
     title = ' and '.join(sorted(sides)).capitalize()
-    draw.text((GAP, 30), title, fill='black', font=_font(30, bold=True), anchor='lm')
+    draw.text(
+        (GAP, 30),
+        title,
+        fill='black',
+        font=_font(30, str(FONTS / 'DejaVuSans-Bold.ttf')),
+        anchor='lm',
+    )
     for (text, colour), x in zip(words, (0, *ends), strict=False):
         draw.rectangle((GAP + x - 5, 56, GAP + x + font.getlength(text) + 5, 82), fill=colour)
         draw.text((GAP + x, 69), text, fill='black', font=font, anchor='lm')
@@ -350,8 +361,11 @@ def _font_for(canvas: Image.Image) -> ImageFont.FreeTypeFont:
 
 
 @lru_cache
-def _font(size: int, bold: bool = False) -> ImageFont.FreeTypeFont:
-    import matplotlib  # has a font with letters of many scripts, the same everywhere
+def _font(size: float, file: str = USUAL) -> ImageFont.FreeTypeFont:
+    return ImageFont.truetype(file, size)
 
-    name = 'DejaVuSans-Bold.ttf' if bold else 'DejaVuSans.ttf'
-    return ImageFont.truetype(str(Path(matplotlib.get_data_path(), 'fonts', 'ttf', name)), size)
+
+def _fit(text: str, font: ImageFont.FreeTypeFont) -> tuple[str, ImageFont.FreeTypeFont]:
+    """Return a name as it can be drawn, and the letters for it, of the size of a font."""
+    text, file = fit_letters(text)
+    return text, font if file == USUAL else _font(font.size, file)

@@ -18,6 +18,7 @@ from matplotlib.ticker import FuncFormatter, LogLocator, MaxNLocator, NullFormat
 
 from ..errors import InputError, MissingFileError
 from .draw import BLUE, DARK_BLUE, GREEN, ORANGE, PURPLE, RED
+from .letters import label, lettering
 from .report import shorten
 
 # Colours told apart with every kind of colour vision; a line and a marker each, so that a grey
@@ -79,9 +80,16 @@ def draw_curves(
     losses, metrics, rates = _split(records)
     if not (losses or metrics):
         raise InputError('The log holds no loss and no validation metric: has training begun?')
+    with lettering([title, *losses, *metrics]):
+        _draw_curves(losses, metrics, rates, val_unit, title).savefig(out_path)
+
+
+def _draw_curves(
+    losses: _Series, metrics: _Series, rates: _Series, val_unit: str, title: str
+) -> Figure:
     figure = Figure(figsize=(15, 4.6), dpi=100, layout='constrained')
     left, middle, right = figure.subplots(1, 3, width_ratios=(5, 5, 3))
-    figure.suptitle(title, fontsize=13, weight='bold')
+    figure.suptitle(label(title), fontsize=13, weight='bold')
     _plot_series(left, losses, 'Training loss', 'iteration', 'loss')
     _plot_series(middle, metrics, 'Validation', val_unit, 'metric', marks=True)
     _plot_series(right, rates, 'Learning rate', 'iteration', 'learning rate')
@@ -89,14 +97,14 @@ def draw_curves(
         name, points = next(iter(metrics.items()))
         x, y = max(points, key=lambda point: point[1])
         middle.axhline(y, color='grey', linewidth=0.8, linestyle=':', zorder=0)
-        middle.set_title(f'Validation: best {name} {y:.3f} at {val_unit} {x:g}', loc='left')
+        middle.set_title(f'Validation: best {label(name)} {y:.3f} at {val_unit} {x:g}', loc='left')
     for axes, series in ((left, losses), (right, rates)):
         values = [y for points in series.values() for _, y in points]
         if values and max(values) > 10 * min(values) > 0:
             axes.set_yscale('log')
             axes.yaxis.set_major_formatter('{x:g}')
             axes.set_ylabel(f'{axes.get_ylabel()} (log scale)')
-    figure.savefig(out_path)
+    return figure
 
 
 def _split(records: Sequence[Mapping[str, Any]]) -> tuple[_Series, _Series, _Series]:
@@ -137,7 +145,7 @@ def _plot_series(
         mark = mark if marks or len(points) < 3 else ''
         axes.plot(
             *zip(*sorted(points), strict=True), line, color=colour, marker=mark, markersize=4,
-            label=name, linewidth=1.4 if n else 2,
+            label=label(name), linewidth=1.4 if n else 2,
         )  # fmt: skip
     axes.legend(fontsize=8)
 
@@ -169,6 +177,13 @@ def draw_data(report: Any, out_path: str | Path, title: str = 'Data') -> None:
     parts = report.parts
     if not parts:
         raise InputError('There is no split to draw: none could be read.')
+    classes = [name for part in parts for name in part.split.classes]
+    with lettering([title, *classes, *(part.split.name for part in parts)]):
+        _draw_data(report, title).savefig(out_path)
+
+
+def _draw_data(report: Any, title: str) -> Figure:
+    parts = report.parts
     boxed = [part for part in parts if part.split.boxes is not None]
     lower = 'LRS' if boxed else 'RS'  # levels, ratios, sizes
     figure = Figure(figsize=(15, 9), dpi=110, layout='constrained')
@@ -179,15 +194,18 @@ def draw_data(report: Any, out_path: str | Path, title: str = 'Data') -> None:
         _plot_levels(panels['L'], boxed, report, looks)
     _plot_shapes(panels['R'], boxed or parts, looks)
     _plot_sizes(panels['S'], parts, looks)
-    figure.suptitle(f'{title}: {_count(parts)}', x=0.01, ha='left', fontsize=11, weight='bold')
-    handles = [Patch(facecolor=look[0], label=shorten(name)) for name, look in looks.items()]
+    figure.suptitle(
+        label(f'{title}: {_count(parts)}'), x=0.01, ha='left', fontsize=11, weight='bold'
+    )
+    handles = [Patch(fc=look[0], label=label(shorten(name))) for name, look in looks.items()]
     panels['A'].legend(
         handles=handles[: len(LOOKS)], ncols=len(LOOKS), frameon=False,
         loc='lower right', bbox_to_anchor=(1, 1), borderaxespad=0,
     )  # fmt: skip
     colour = '#B00020' if report.failed else '#404040'
-    figure.supxlabel(_name_findings(report), x=0.99, ha='right', fontsize=9, color=colour)
-    figure.savefig(out_path)
+    found = '\n'.join(map(label, _name_findings(report)))
+    figure.supxlabel(found, x=0.99, ha='right', fontsize=9, color=colour)
+    return figure
 
 
 def _count(parts: Sequence[Any]) -> str:
@@ -202,7 +220,7 @@ def _count(parts: Sequence[Any]) -> str:
     return '; '.join(words)
 
 
-def _name_findings(report: Any, most: int = 8) -> str:
+def _name_findings(report: Any, most: int = 8) -> list[str]:
     """Return a line for the errors and one for the warnings: how many of what, and where."""
     lines = []
     for level in ('error', 'warning'):
@@ -212,7 +230,7 @@ def _name_findings(report: Any, most: int = 8) -> str:
         if names:
             named = ', '.join(names[:most])
             lines.append(f'{len(names)} {level}{"s" * (len(names) > 1)}: {named}{more}')
-    return '\n'.join(lines)
+    return lines
 
 
 def _plot_classes(axes: Axes, parts: Sequence[Any], looks: dict) -> None:
@@ -226,7 +244,7 @@ def _plot_classes(axes: Axes, parts: Sequence[Any], looks: dict) -> None:
             places = np.arange(len(values)) + (n - (len(parts) - 1) / 2) * width
             axes.bar(places, values, width, color=looks[split][0])
         upright: Any = dict(rotation=90, fontsize=7.5) if len(names) > 12 else {}
-        axes.set_xticks(range(len(names)), [shorten(name, 18) for name in names], **upright)
+        axes.set_xticks(range(len(names)), [label(shorten(n, 18)) for n in names], **upright)
         axes.set_xlim(-0.6, len(names) - 0.4)
     else:  # no room for the names, or they differ
         for split, values in counts.items():
@@ -238,7 +256,9 @@ def _plot_classes(axes: Axes, parts: Sequence[Any], looks: dict) -> None:
         axes.set_yscale('log')
         axes.set_ylim(bottom=0.7)  # a class with one object is seen, one with none is not
         axes.yaxis.set_major_formatter('{x:g}')
-    empty = [f'{(v == 0).sum()} in {shorten(s)}' for s, v in counts.items() if (v == 0).any()]
+    empty = [
+        f'{(v == 0).sum()} in {label(shorten(s))}' for s, v in counts.items() if (v == 0).any()
+    ]
     _label(axes, title + (f' (none of {", ".join(empty)})' if empty else ''), x_label, what)
 
 

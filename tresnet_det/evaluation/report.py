@@ -6,7 +6,7 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from ..errors import InputError
+from ..errors import InputError, printable
 from ..files import write_whole
 
 # The twelve metrics in COCO's order: our key, precision or recall, IoU, area, detections.
@@ -104,7 +104,10 @@ def format_table(per_class: Sequence[Mapping[str, Any]]) -> str:
     if not per_class:
         return ''
     head = list(per_class[0])
-    cells = [head, *[[_cell(row[key]) for key in head] for row in per_class]]
+    cells = [
+        [printable(key) for key in head],
+        *[[_cell(row[key]) for key in head] for row in per_class],
+    ]
     widths = [max(len(line[i]) for line in cells) for i in range(len(head))]
     left = [isinstance(per_class[0][key], str) for key in head]
     lines = []
@@ -118,7 +121,7 @@ def format_table(per_class: Sequence[Mapping[str, Any]]) -> str:
 def _cell(value: Any) -> str:
     if value is None:
         return '-'
-    return f'{value:.4f}' if isinstance(value, float) else str(value)
+    return f'{value:.4f}' if isinstance(value, float) else printable(value)
 
 
 def write_results_json(

@@ -15,6 +15,7 @@ from urllib.parse import urlsplit
 import numpy as np
 
 from ..errors import InputError, MissingFileError
+from ..images import check_size
 
 if TYPE_CHECKING:
     import cv2  # takes its time
@@ -255,6 +256,8 @@ def _opened(path: str) -> Iterator['cv2.VideoCapture']:
     try:
         if not capture.isOpened():
             raise InputError(f'{path}: not a video that can be decoded')
+        sides = cv2.CAP_PROP_FRAME_WIDTH, cv2.CAP_PROP_FRAME_HEIGHT
+        check_size(path, *(int(capture.get(side)) for side in sides))
         yield capture
     finally:
         capture.release()

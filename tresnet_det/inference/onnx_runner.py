@@ -13,7 +13,9 @@ resizes here and torchvision there (by up to three with bicubic interpolation).
 """
 
 import argparse
+import io
 import json
+import os
 import sys
 from collections.abc import Mapping, Sequence
 from os import PathLike
@@ -27,6 +29,10 @@ InputImage = str | PathLike | np.ndarray
 Answer = dict[str, np.ndarray]
 
 SUPPORTED_FORMAT = 1  # of the metadata
+# An image may have MOST_PIXELS, or what this variable of the environment says, as in the package's
+# tools. OpenCV, where there is no Pillow to read headers, looks at its own when it is imported.
+MOST_PIXELS, VARIABLE = 200_000_000, 'TRESNET_DET_MAX_PIXELS'
+os.environ.setdefault('OPENCV_IO_MAX_IMAGE_PIXELS', str(MOST_PIXELS))
 
 
 class OnnxModel:
@@ -174,23 +180,49 @@ def read_rgb(path: str | PathLike, prefer_opencv: bool) -> np.ndarray:
 
     Raises:
         FileNotFoundError: The file does not exist.
-        ValueError: It cannot be decoded.
+        ValueError: It cannot be decoded, or has too many pixels.
     """
     if not Path(path).is_file():
         raise FileNotFoundError(f'{path}: no such image')
+    data = Path(path).read_bytes()
+    _check_header(data, path)
     cv2 = _opencv() if prefer_opencv else None
     if cv2 is not None:
-        image = cv2.imdecode(np.fromfile(path, np.uint8), cv2.IMREAD_COLOR)
+        try:
+            image = cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_COLOR)
+        except cv2.error:  # of an empty file, or one beyond OpenCV's own limit
+            image = None
         if image is None:
             raise ValueError(f'{path}: not an image that can be decoded')
         return np.ascontiguousarray(image[..., ::-1])
     from PIL import Image, ImageOps
 
     try:
-        with Image.open(path) as image:
+        with Image.open(io.BytesIO(data)) as image:
             return np.array(ImageOps.exif_transpose(image).convert('RGB'))
     except Exception as error:  # Pillow's decoders raise almost anything on a corrupt file
         raise ValueError(f'{path}: not an image that can be decoded') from error
+
+
+def _check_header(data: bytes, path: str | PathLike) -> None:
+    """Raise a ValueError where an image claims too many pixels, before memory is given to them."""
+    try:
+        from PIL import Image
+    except ImportError:
+        return
+    Image.MAX_IMAGE_PIXELS = None  # this limit takes the place of Pillow's
+    try:
+        width, height = Image.open(io.BytesIO(data)).size
+    except Exception:  # the decoder will say that it is none
+        return
+    limit = os.environ.get(VARIABLE) or str(MOST_PIXELS)
+    if not limit.isdecimal():
+        raise ValueError(f'{VARIABLE} is {limit!r}: give a whole number of pixels above 0')
+    if width * height > int(limit):
+        raise ValueError(
+            f'{path}: the image is too large ({width} x {height}, more than {limit} pixels): '
+            f'reduce it, or set the environment variable {VARIABLE}'
+        )
 
 
 def _opencv() -> ModuleType | None:
@@ -269,6 +301,8 @@ def apply_step(image: np.ndarray, step: Mapping) -> np.ndarray:
         size = int(height * factor + 0.5), int(width * factor + 0.5)
     elif kind == 'short_side':
         long = int(step['size'] * max(height, width) / min(height, width))
+        if step['size'] * long > MOST_PIXELS:
+            raise ValueError(f'an image of {width}x{height} is too narrow: it becomes {long} wide')
         size = (step['size'], long) if height <= width else (long, step['size'])
     else:
         size = step['size']
@@ -292,24 +326,43 @@ def describe(model: OnnxModel, answer: Answer, score_thr: float) -> list[str]:
     return lines or [f'nothing above {score_thr}']
 
 
+def _printable(text: str) -> str:
+    """Return a name as a terminal can show it, its control characters as Python writes them."""
+    return ''.join(c if c.isprintable() else c.encode('unicode_escape').decode() for c in text)
+
+
 def main() -> None:
     """Print what the command line's model finds in its images."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument('model', metavar='FILE.onnx', help='what tools/export.py has written')
     parser.add_argument('images', nargs='+', metavar='IMAGE')
     parser.add_argument(
+        '--strict', action='store_true', help='end with an error where an image was skipped'
+    )
+    parser.add_argument(
         '--score-thr', type=float, default=0.3, help='least score of a box (default: %(default)s)'
     )
     args = parser.parse_args()
     try:
-        model = OnnxModel(args.model)
-        for image in args.images:
-            print(image)
-            for line in describe(model, model.predict(image), args.score_thr):
-                print(f'  {line}')
+        model, skipped = OnnxModel(args.model), 0
     except (OSError, ValueError) as error:
-        print(f'error: {error}', file=sys.stderr)
+        print(_printable(f'error: {error}'), file=sys.stderr)
         sys.exit(2)
+    for image in args.images:
+        try:
+            found = model.predict(image)
+        except Exception as error:  # onnxruntime has types of its own for what it cannot take
+            skipped += 1
+            reason = ' '.join(str(error).split()) or type(error).__name__
+            reason = reason.removeprefix(f'{image}: ')
+            print(_printable(f'skipped {image}: {reason}'), file=sys.stderr)
+            continue
+        print(_printable(image))
+        for line in describe(model, found, args.score_thr):
+            print(f'  {_printable(line)}')
+    if skipped:
+        print(f'{skipped} of {len(args.images)} could not be predicted', file=sys.stderr)
+        sys.exit(2 if args.strict else 0)
 
 
 if __name__ == '__main__':

@@ -39,11 +39,6 @@ def safe_name(name: str, taken: set[str], suffix: str | None = None) -> str:
     return unique
 
 
-def printable(text: str) -> str:
-    """Return a file's name as a terminal can show it, whatever is in it."""
-    return ''.join(c if c.isprintable() else '?' for c in text)
-
-
 def save_image(image: np.ndarray, path: Path) -> None:
     """Write ``(H, W, 3)`` of uint8 in RGB as the file's ending says."""
     from PIL import Image

@@ -18,7 +18,7 @@ from ..evaluation.draw import BLUE, Line, class_colour, draw_classes, draw_objec
 from ..evaluation.report import shorten
 from ..files import write_whole
 from .inputs import InputImage, Source, Video
-from .output_files import JsonList, VideoWriter, printable, safe_name, save_image
+from .output_files import JsonList, VideoWriter, safe_name, save_image
 
 RESULTS = ('results.bbox.json', 'results.segm.json', 'images.json', 'results.json', 'results.csv')
 TABLE_ROWS = 20
@@ -241,8 +241,8 @@ class PredictionWriter:
         for name, row in self._rows.items():
             frames = f' ({row.frames} frames)' if row.frames else ''
             found = ', '.join(f'{what} x{n}' if n else what for what, n in row.found.most_common())
-            found = printable(found if len(found) <= 70 else f'{found[:67]}...')
-            name = printable(shorten(name, 40)) + frames
+            found = found if len(found) <= 70 else f'{found[:67]}...'
+            name = shorten(name, 40) + frames
             rows.append(dict(file=name, found=found or 'nothing'))
         more = self._files - len(rows)
         return format_table(rows) + (f'\n... and {more} more' if more else '')

@@ -110,7 +110,7 @@ class Predictor:
             )
         try:
             return self._pipeline.prepare(image)
-        except (cv2.error, ValueError, RuntimeError, ArithmeticError) as error:
+        except (cv2.error, ValueError, RuntimeError, ArithmeticError, MemoryError) as error:
             height, width = image.shape[:2]
             reason = ' '.join(str(error).split())
             raise InputError(
@@ -178,7 +178,27 @@ class Predictor:
                     report(image.name, InputError(f'{image.name}: {error}'))
 
         for batch in _batches(prepare_each(), batch_size):
+            yield from self._infer_each(batch, report, batch_size)
+
+    def _infer_each(
+        self, batch: list[tuple[InputImage, dict]], report: Report, batch_size: int
+    ) -> Iterator[tuple[InputImage, BaseDataElement]]:
+        """Infer a batch, or each image by itself where the model refuses one of them."""
+        try:
             samples = self.infer([prepared for _, prepared in batch], batch_size)
+        except (ValueError, RuntimeError, ArithmeticError, MemoryError) as error:
+            if isinstance(error.__cause__, torch.cuda.OutOfMemoryError):
+                raise  # of all, and the batch size can be changed
+            if len(batch) > 1:
+                for one in batch:
+                    yield from self._infer_each([one], report, batch_size)
+                return
+            ((image, _),) = batch
+            height, width = image.pixels.shape[:2]
+            reason = ' '.join(str(error).split()) or type(error).__name__
+            text = f'the model cannot take an image of {width}x{height} pixels ({reason})'
+            report(image.name, InputError(f'{image.name}: {text}'))
+        else:
             yield from zip((image for image, _ in batch), samples, strict=True)
 
     def _at_once(self, prepared: Sequence[dict], batch_size: int) -> int:

@@ -8,6 +8,7 @@ from matplotlib.axes import Axes
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 
+from ..evaluation.letters import label
 from ..files import replacing
 from .report import three_digits
 
@@ -61,7 +62,8 @@ def draw_bars(
     colours = [_OURS if row['model'] in highlighted else _OTHERS for row in rows]
     for axes, panel in zip(all_axes, panels, strict=True):
         _draw_panel(axes, rows, panel, colours)
-    all_axes[0].set_yticks(range(len(rows)), [row['model'] for row in rows], fontsize=11)
+    names = [label(row['model']) for row in rows]
+    all_axes[0].set_yticks(range(len(rows)), names, fontsize=11)
     all_axes[0].invert_yaxis()
     _save(figure, path)
 
@@ -130,7 +132,7 @@ def draw_family(rows: Sequence[Row], path: Path, title: str, caption: str) -> No
 
 
 def _set_title(figure: Figure, title: str, caption: str) -> None:
-    figure.suptitle(title, fontsize=14, weight='bold')
+    figure.suptitle(label(title), fontsize=14, weight='bold')
     figure.supxlabel(caption, fontsize=10, color='#444444')
 
 

@@ -55,7 +55,7 @@ _COUNTED_SIZE = 256  # pixels a side; activation memory grows with the area
 _BOXES = 7  # per image: COCO's average
 # Images/s that one core of an AMD EPYC reads, decodes and transforms: the medians of
 # benchmarks/data_pipeline.csv and benchmarks/detectors_cpu.csv.
-IMAGES_PER_CORE = {'classification': 337, 'multilabel': 239, 'detection': 178}
+IMAGES_PER_CORE = {'classification': 249, 'multilabel': 168, 'detection': 178}
 # Training images, and bytes of the archive per image. By the data's folder, or by the annotation
 # file and whether images without annotations are skipped.
 DATASETS: Mapping[object, tuple[int, float]] = {

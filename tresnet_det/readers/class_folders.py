@@ -49,10 +49,10 @@ def read_class_folders(source: Source, findings: Findings) -> Split:
         inside = [
             os.path.join(os.path.relpath(place, root), file)
             for place, _, names in sorted(walk(root / name))
-            for file in sorted(names)
+            for file in names
         ]
         images = [file for file in inside if file.lower().endswith(READ)]
-        others += sorted({f for f in inside if not os.path.basename(f).startswith('.')} - {*images})
+        others += sorted({*inside} - {*images})
         if not images and name in found:
             empty.append(root / name)
         pairs += [(len(files) + i, label) for i in range(len(images))]

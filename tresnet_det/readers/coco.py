@@ -3,7 +3,6 @@
 What MMDetection and pycocotools report late, in a worker, or not at all (an AP of 0) is named here.
 """
 
-import json
 import math
 import numbers
 from collections import Counter
@@ -14,11 +13,12 @@ from typing import Any
 import numpy as np
 
 from ..errors import InputError, few, shown
-from .files import read_bytes
+from .files import is_companion, read_json
 from .findings import Add, Findings, compare_categories, is_text
+from .masks import find_mask_fault, has_mask
 from .split import NO_CLASS, Boxes, Source, Split
 
-UNKNOWN = -2  # in place of a class number, or of a row
+UNKNOWN, PASSED_OVER = -2, -3  # in place of a class number, or of a row
 ID_TYPES = (numbers.Real, str)
 LIMIT = 1e18  # of numbers: what is beyond it is a fault, and NaN is not below it
 SIDES = ('width', 'height')
@@ -42,7 +42,9 @@ def read_coco(source: Source, findings: Findings) -> Split | None:
         add('left-out', [f'{file} is skipped: it has no annotations'])
         return None
     _check_lists(file, content, source.needs_truth)
-    files, sizes, row_of, named = _read_images(content['images'], add)
+    # What is read in another way than it is written; None where nothing may be.
+    filled: list[str] | None = [] if source.fills_in else None
+    files, sizes, row_of, named = _read_images(content['images'], add, filled)
     categories = _read_categories(content['categories'], add)
     names = list(dict.fromkeys(c['name'] for c in categories))
     classes = tuple(names) if source.classes is None else source.classes
@@ -54,18 +56,21 @@ def read_coco(source: Source, findings: Findings) -> Split | None:
     learnt = bool(set(label_of.values()) - {NO_CLASS})
 
     measured = source.detection and source.needs_truth and not source.training
-    also = ('id', 'area', 'iscrowd') if measured else ('id', 'area')
+    also = () if source.fills_in else ('id', 'area', 'iscrowd') if measured else ('id', 'area')
     needed = ('image_id', 'category_id', 'bbox')
     entries = _complete('annotations', content['annotations'], needed, also, add)
     if source.detection:
         ids = [a['id'] for a in entries if 'id' in a]
         _check_ids('annotations', ids, 'duplicate-annotation-id', add)
+        for what in ('images', 'categories', 'annotations'):
+            if filled is not None or (measured and what != 'annotations'):
+                _check_mixed(what, content[what], add, filled)
         if measured:
             zero = [i for i, a in enumerate(entries) if a.get('id') == 0]
             add('annotation-id-0', zero, 'annotations[{}]'.format, len(entries))
     ids, total = [a.get('id') for a in entries], len(entries)
-    rows = _look_up(row_of, [a['image_id'] for a in entries])
-    labels = _look_up(label_of, [a['category_id'] for a in entries])
+    rows = _look_up(row_of, [a['image_id'] for a in entries], filled)
+    labels = _look_up(label_of, [a['category_id'] for a in entries], filled)
 
     def name(i: int) -> str:  # outlives the file's content, which takes gigabytes
         return f'{files[rows[i]]}, annotation id {shown(ids[i])}'
@@ -84,9 +89,11 @@ def read_coco(source: Source, findings: Findings) -> Split | None:
         add('category-no-class', no_class.nonzero()[0], name, total)
     good, boxes = (rows >= 0) & (labels != UNKNOWN), None
     if source.detection:
-        boxes, bad = _read_boxes(entries, rows >= 0, name, add)
+        boxes, bad = _read_boxes(entries, rows >= 0, name, add, filled)
         good &= ~bad
+        _check_masks(entries, rows, sizes, name, add)
     kept = good.nonzero()[0]
+    add('filled-in', [f'{file}: {line}' for line in filled or ()])
     return Split(
         source,
         source.folder,
@@ -100,41 +107,19 @@ def read_coco(source: Source, findings: Findings) -> Split | None:
         named,
         absent=frozenset(classes) - set(names),
         boxes=boxes and boxes.take(kept),
-        has_masks=all(a.get('segmentation') for a in entries),
+        has_masks=all(has_mask(a.get('segmentation')) for a in entries),
+        entries=_places(content['annotations'], entries)[kept],
+        changed=bool(filled),
         group=_find_group(categories),
     )
 
 
-def read_json(file: Path) -> Any:
-    """Read a JSON file as pycocotools will.
-
-    Raises:
-        MissingFileError: It does not exist.
-        InputError: It cannot be read, or is none.
-    """
-    data = read_bytes(file)
-    try:
-        # Not as bytes, whose encoding json would guess: pycocotools takes UTF-8 and nothing else.
-        return json.loads(data.decode())
-    except json.JSONDecodeError as error:
-        if error.doc.startswith('\ufeff'):
-            raise InputError(
-                f'{file}: begins with a byte order mark, which pycocotools does not take: save it '
-                'as UTF-8 without'
-            ) from None
-        raise InputError(
-            f'{file}: no valid JSON at line {error.lineno} column {error.colno} (character '
-            f'{error.pos} of {len(error.doc)}): {error.msg}; truncated? copy or download it again'
-        ) from None
-    except UnicodeDecodeError as error:
-        raise InputError(
-            f'{file}: no text at byte {error.start}, so no JSON: save it as UTF-8'
-        ) from None
-    except (RecursionError, ValueError):  # a thousand brackets, an integer of 5000 digits
-        raise InputError(
-            f'{file}: nested too deep, or with a number too long, for an instances file: export it '
-            'again'
-        ) from None
+def _places(every: list[Entry], entries: list[Entry]) -> np.ndarray:
+    """Return where some of the entries are."""
+    if len(every) == len(entries):
+        return np.arange(len(entries))
+    place = {id(entry): i for i, entry in enumerate(every)}
+    return np.array([place[id(entry)] for entry in entries], np.int64)
 
 
 def _check_lists(file: Path, content: Any, needs_truth: bool) -> None:
@@ -152,26 +137,40 @@ def _check_lists(file: Path, content: Any, needs_truth: bool) -> None:
 
 
 def _read_images(
-    entries: list[Entry], add: Add
+    entries: list[Entry], add: Add, filled: list[str] | None
 ) -> tuple[list[str], np.ndarray, dict[Any, int], set[str]]:
-    """Return files, sizes, the row of each id, and all files that are named."""
-    images = _complete('images', entries, ('id', 'file_name'), SIDES, add)
+    """Return files, sizes, the row of each id, and all files that are named.
+
+    Entries of one file become one where what lacks is filled in.
+    """
+    also = SIDES if filled is None else ()
+    images = _complete('images', entries, ('id', 'file_name'), also, add)
     _check_ids('images', [image['id'] for image in images], 'duplicate-image-id', add)
     row_of: dict[Any, int] = {}
+    first: dict[str, int] = {}  # rows by file
     files: list[str] = []
-    sizes, wrong, named = [], [], set()
+    sizes, wrong, twice, named = [], [], [], set()
     for image in images:
         sides = [image.get(side, math.nan) for side in SIDES]
         good = [type(v) in (int, float) and 0 < v < LIMIT for v in sides]
         name = image['file_name']
         pairs = [*zip(SIDES, good, strict=True)]
         is_name = isinstance(name, str) and '\0' not in name
-        if not is_name or not all(ok or side not in image for side, ok in pairs):
+        unsaid = () if filled is None else [s for s in SIDES if image.get(s) is None]
+        if not is_name or not all(ok or s in unsaid or s not in image for s, ok in pairs):
             wrong.append(image)
         if is_name:
             named.add(name)
-            if isinstance(image['id'], ID_TYPES) and image['id'] not in row_of:
-                row_of[image['id']] = len(files)
+            if not isinstance(image['id'], ID_TYPES) or image['id'] in row_of:
+                continue
+            if name in first:
+                twice.append(name)
+            if filled is not None and is_companion(name):
+                row_of[image['id']] = PASSED_OVER
+            elif filled is not None and name in first:
+                row_of[image['id']] = first[name]
+            else:
+                row_of[image['id']] = first[name] = len(files)
                 files.append(name)
                 sizes.append([v if ok else math.nan for v, ok in zip(sides, good, strict=True)])
 
@@ -180,8 +179,13 @@ def _read_images(
         return f'image id {shown(image["id"])}: {shown(image["file_name"])}, {text}'
 
     add('bad-image', wrong, describe, len(images))
-    twice = [name for name, count in Counter(files).items() if count > 1]
-    add('image-listed-twice', twice, total=len(files))
+    add('image-listed-twice', dict.fromkeys(twice), total=len(images))
+    if filled is not None:
+        _tell(filled, len(twice), 'images are entries of a file with one already: merged with it')
+        passed = sum(row == PASSED_OVER for row in row_of.values())
+        _tell(filled, passed, 'images are companion files (._NAME): passed over')
+        lacking = sum(any(image.get(side) is None for side in SIDES) for image in images)
+        _tell(filled, lacking, 'images have no width or height: taken from the files')
     return files, np.array(sizes, np.float64).reshape(-1, 2), row_of, named
 
 
@@ -212,7 +216,11 @@ def _find_group(categories: Sequence[Entry]) -> str | None:
 
 
 def _read_boxes(
-    entries: list[Entry], known: np.ndarray, name: Callable[[int], str], add: Add
+    entries: list[Entry],
+    known: np.ndarray,
+    name: Callable[[int], str],
+    add: Add,
+    filled: list[str] | None,
 ) -> tuple[Boxes, np.ndarray]:
     """Return the boxes, and ``(M,)``, whether one is none.
 
@@ -221,25 +229,51 @@ def _read_boxes(
         known: ``(M,)``, whether an entry's image is in the file; others are reported already.
         name: Says of an entry where it is.
         add: Gets what is wrong.
+        filled: Gets what was filled in; None where nothing is.
     """
     total = len(entries)
     xywh = _as_boxes([a['bbox'] for a in entries])
-    said = [a.get('area', math.nan) for a in entries]
+    unsaid = math.nan if filled is None else 0
+    said = [a.get('area', unsaid) for a in entries]
+    if filled is not None:
+        said = [unsaid if v is None else v for v in said]
     good = [v if type(v) in (int, float) and abs(v) < LIMIT else math.nan for v in said]
     areas = np.array(good, np.float64)
     no_box = np.isnan(xywh).any(1)
     bad = no_box | (np.isnan(areas) & np.array(['area' in a for a in entries], bool))
     bad &= known
+    if filled is not None:
+        lacking = ~bad & (areas <= 0) & (xywh[:, 2:] > 0).all(1)
+        areas = np.where(lacking, xywh[:, 2:].prod(1), areas)
+        _tell(filled, lacking.sum(), 'annotations have no area, or 0: computed from the box')
+        lost = sum(a.get('iscrowd') is None for a in entries)
+        _tell(filled, lost, 'annotations have no iscrowd: 0')
+        _tell(filled, sum('id' not in a for a in entries), 'annotations have no id: numbered')
 
     def describe(i: int) -> str:
         key = 'bbox' if no_box[i] else 'area'
         return f'{name(i)}: {key} {shown(entries[i][key])}'
 
     add('bad-box', bad.nonzero()[0], describe, total)
-    crowds = np.array([a.get('iscrowd', 0) not in (0, 1) for a in entries], bool)
+    free = (0, 1) if filled is None else (0, 1, None)
+    crowds = np.array([a.get('iscrowd', 0) not in free for a in entries], bool)
     add('bad-crowd', (crowds & known).nonzero()[0], name, total)
     ignored = [bool(a.get('iscrowd') or a.get('ignore')) for a in entries]
     return Boxes(xywh, areas, np.array(ignored, bool)), bad
+
+
+def _check_masks(
+    entries: list[Entry], rows: np.ndarray, sizes: np.ndarray, name: Callable[[int], str], add: Add
+) -> None:
+    """Find masks that are none, of images whose size is known."""
+    sides, faults = sizes.tolist(), dict[int, str]()
+    for i, (entry, row) in enumerate(zip(entries, rows.tolist(), strict=True)):
+        mask = entry.get('segmentation')
+        if row >= 0 and has_mask(mask) and not math.isnan(sum(sides[row])):
+            fault = find_mask_fault(mask, *sides[row])
+            if fault:
+                faults[i] = fault
+    add('bad-mask', faults, lambda i: f'{name(i)}: it {faults[i]}', len(entries))
 
 
 def _as_boxes(values: list[Any]) -> np.ndarray:
@@ -280,6 +314,22 @@ def _complete(
     return [entry for entry in entries if set(needed) <= entry.keys()]
 
 
+def _tell(filled: list[str], count: int, what: str) -> None:
+    if count:
+        filled.append(f'{count} {what}')
+
+
+def _check_mixed(what: str, entries: list[Entry], add: Add, filled: list[str] | None) -> None:
+    """Find ids of both kinds: NumPy makes all text of them, by which nothing is found."""
+    ids = [entry['id'] for entry in entries if 'id' in entry]
+    texts = [key for key in ids if isinstance(key, str)]
+    if 0 < len(texts) < len(ids):
+        if filled is None:
+            add('mixed-ids', texts[:1], lambda key: f'{what}: {shown(key)}')
+        else:
+            filled.append(f'{what}: ids are partly numbers, partly text: numbered again')
+
+
 def _check_ids(what: str, ids: list[Any], code: str, add: Add) -> None:
     odd = [key for key in ids if not isinstance(key, ID_TYPES)]
     add('bad-id', odd, lambda key: f'{what}: {shown(key)}')
@@ -289,10 +339,24 @@ def _check_ids(what: str, ids: list[Any], code: str, add: Add) -> None:
         add(code, twice, lambda key: f'id {shown(key)}')
 
 
-def _look_up(table: Mapping[Any, int], keys: list[Any]) -> np.ndarray:
-    """Return what a table has for the keys, ``UNKNOWN`` where it has nothing."""
+def _look_up(table: Mapping[Any, int], keys: list[Any], filled: list[str] | None) -> np.ndarray:
+    """Return what a table has for the keys, ``UNKNOWN`` where it has nothing.
+
+    Where what lacks is filled in, a number may be written as text, on either side.
+    """
     try:
         found = [table.get(key, UNKNOWN) for key in keys]
     except TypeError:  # a list in place of an id
         found = [table.get(key, UNKNOWN) if isinstance(key, ID_TYPES) else UNKNOWN for key in keys]
+    if filled is not None and UNKNOWN in found:
+        texts = {str(key): value for key, value in table.items()}
+        again = [
+            texts.get(str(key), UNKNOWN)
+            if value == UNKNOWN and isinstance(key, ID_TYPES)
+            else value
+            for key, value in zip(keys, found, strict=True)
+        ]
+        changed = sum(a != b for a, b in zip(again, found, strict=True))
+        _tell(filled, changed, 'annotations refer to numbers as text, or to text as numbers')
+        found = again if len(texts) == len(table) else found
     return np.array(found, np.int64)

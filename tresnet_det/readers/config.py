@@ -16,6 +16,7 @@ from .findings import Findings, Named, compare_classes
 from .layouts import check_training, find_layout, layout_sources
 from .split import Source, role_of
 
+SAMPLE = 1000  # images of a config's file that are opened before the training
 FILE_KINDS = {'.json': 'coco', '.csv': 'csv', '.txt': 'list'}
 WRAPPERS = ('RepeatDataset', 'ClassBalancedDataset', 'MultiImageMixDataset', 'ConcatDataset')
 
@@ -44,7 +45,7 @@ def check_detection(
         return []
     findings = Findings(strict=True)
     sources = find_config_sources(cfg_dataset, name, name == 'train', findings, needs_truth)
-    read_data([s for s in sources if s.kind == 'coco'], findings, num_classes)
+    read_data([s for s in sources if s.kind == 'coco'], findings, num_classes, headers=SAMPLE)
     return findings.warnings()
 
 
@@ -166,7 +167,14 @@ def _config_source(cfg: Mapping, source: Callable[..., Source]) -> Source | None
             "dataset.data_prefix has no key 'img': write data_prefix=dict(img='FOLDER/')"
         )
     folder = _absolute(root, prefix['img'])
-    return source('coco', _absolute(root, ann_file), folder, detection=True, classes=classes)
+    return source(
+        'coco',
+        _absolute(root, ann_file),
+        folder,
+        detection=True,
+        classes=classes,
+        filter_cfg={} if cfg.get('test_mode') else cfg.get('filter_cfg') or {},
+    )
 
 
 def label_source(

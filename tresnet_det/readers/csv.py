@@ -8,12 +8,13 @@ from pathlib import Path
 
 import numpy as np
 
-from ..errors import InputError, shown
-from .files import SUFFIXES, read_lines, read_text
+from ..errors import InputError, few, shown
+from .files import SUFFIXES, is_companion, read_lines, read_text
 from .findings import Add, Findings, suggest
 from .split import Source, Split
 
 LIST_HEADERS = ('label', 'labels')
+SEPARATORS = ('|', ',', ' ')  # of labels, but for the semicolon
 VALUES = {'1': 1, '0': 0, '-1': -1, '1.0': 1, '0.0': 0, '-1.0': -1}
 MOST_DIGITS = 6  # of a class number: nobody has a million classes
 
@@ -45,8 +46,38 @@ def read_csv(source: Source, findings: Findings) -> Split:
     good = _drop_repeated(source, add, [row for row in rows if len(row[1]) == len(header)])
     if len(header) == 2 and header[1].lower() in LIST_HEADERS:
         cells = [[part.strip() for part in row[1].split(';') if part.strip()] for _, row in good]
-        return _from_names(source, add, good, cells)
+        return _from_names(source, add, good, _part_labels(source, add, cells))
     return _from_columns(source, add, header[1:], good)
+
+
+def _part_labels(source: Source, add: Add, cells: list[list[str]]) -> list[list[str]]:
+    """Return the labels of each row, those apart that are joined by another separator.
+
+    They are where each part is a class of its own elsewhere; what else has such a separator in it
+    is taken as one class, with a warning: of spaces, where another label has the same part.
+    """
+    known = {label for labels in cells for label in labels} if source.classes is None else set()
+    known |= {*(source.classes or ())}
+    joined: dict[str, list[str]] = {}
+    doubtful = []
+    for label in sorted(
+        {label for labels in cells for label in labels} - {*(source.classes or ())}
+    ):
+        for separator in SEPARATORS:
+            parts = [part.strip() for part in label.split(separator) if part.strip()]
+            if len(parts) > 1 and {*parts} <= known:
+                joined[label] = parts
+                break
+            if len(parts) > 1 and (separator != ' ' or {*parts} & known):
+                doubtful.append(label)
+                break
+    if joined:
+        count = sum(label in joined for labels in cells for label in labels)
+        first = next(iter(joined))
+        text = f'{count} cells have several labels, first {first!r}: read as {few(joined[first])}'
+        add('filled-in', [f'{source.ann_file}: {text}'])
+    add('joined-labels', doubtful, repr)
+    return [[part for label in labels for part in joined.get(label, [label])] for labels in cells]
 
 
 def _read_table(file: Path) -> tuple[list[str], Rows]:
@@ -112,11 +143,13 @@ def read_list(source: Source, findings: Findings) -> Split:
 
 
 def _drop_repeated(source: Source, add: Add, rows: Rows) -> Rows:
-    """Keep the first row of each image."""
+    """Keep the first row of each image, none of companion files."""
     first: dict[str, tuple[int, list[str]]] = {}
     again = []
     for number, row in rows:
         name = row[0].strip()
+        if is_companion(name):
+            continue
         if name in first:
             place = f'{source.ann_file.name}:{number}'
             again.append(f'{place}: {shown(name)} was in row {first[name][0]} already')

@@ -6,8 +6,8 @@ what has to be written for a config, COCO's JSON or lists of labels, appears in 
 caller's, nothing in the data's. Checks that need pixels are in :mod:`tresnet_det.readers.report`.
 """
 
-import hashlib
 import json
+import math
 import os
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
@@ -18,31 +18,39 @@ import numpy as np
 from ..errors import InputError, MissingFileError
 from ..files import replacing
 from .class_folders import read_class_folders
-from .coco import read_coco, read_json
+from .coco import read_coco
+from .counts import SEED, Counts, plan_parts
 from .csv import read_csv, read_list
-from .files import locate, not_found
+from .exports import PARSERS, read_export
+from .files import is_turned, not_found, read_json, read_sizes
 from .findings import Findings, compare_classes
-from .layouts import OF_TASK, Layout, check_training, layout_sources
-from .split import ORIGINS, ROLES, Source, Split, check_boxes, to_coco, to_labels
+from .layouts import OF_TASK, check_training, layout_sources
+from .locate import locate
+from .recognise import Layout
+from .split import NAMED, ORIGINS, ROLES, Source, Split, check_boxes, compare_sizes
 from .voc import read_voc
+from .written import to_coco, to_labels
 from .yolo import read_yolo
 
 READERS: Mapping[str, Callable[[Source, Findings], Split | None]] = {
     'coco': read_coco,
     'voc': read_voc,
     'yolo': read_yolo,
+    **dict.fromkeys(PARSERS, read_export),
     'csv': read_csv,
     'list': read_list,
     'folders': read_class_folders,
 }
+FROM_HEADERS = ('coco', *NAMED)  # kinds whose annotations may lack the size of an image
 ONE_LABEL = ('list', 'folders')  # kinds of single-label sources
-SHARE = 0.1  # of the training images that are held out
-SEED = 0
 NAMES = {'train': 'train_without_val', 'val': 'val_of_train'}  # of the files that hold the parts
 
 
 def read_data(
-    sources: Sequence[Source], findings: Findings, num_classes: int | None = None
+    sources: Sequence[Source],
+    findings: Findings,
+    num_classes: int | None = None,
+    headers: float = 0,
 ) -> list[Split]:
     """Read splits, and check them as far as that needs no pixels.
 
@@ -50,6 +58,7 @@ def read_data(
         sources: Where they are.
         findings: Gets what is wrong.
         num_classes: Of the model's head; None where it is not known.
+        headers: Most images of a COCO file that are opened to compare their size with what it says.
 
     Returns:
         Those that could be read.
@@ -57,12 +66,15 @@ def read_data(
     Raises:
         InputError: The findings are strict, and there is an error.
     """
+    found = locate(_agree_on_classes(_read(sources, findings), findings), findings)
     splits = [
         replace(split, usable=split.labels >= 0)
         if split.boxes is None
         else check_boxes(split, findings)
-        for split in locate(_agree_on_classes(_read(sources, findings), findings), findings)
+        for split in (_fit_sizes(split, findings, headers) for split in found)
     ]
+    for split in splits:
+        _check_filter(split, findings)
     _check_usable(splits, findings)
     wanting = [split for split in splits if split.source.needs_truth]
     named = [(split.name, split.source.ann_file, split.classes) for split in wanting]
@@ -119,13 +131,62 @@ def _read(sources: Sequence[Source], findings: Findings) -> list[Split]:
     return splits
 
 
+def _fit_sizes(split: Split, findings: Findings, most: float) -> Split:
+    """Take sizes that are not annotated from the images' headers, and compare the others."""
+    unknown = np.isnan(split.sizes).any(1)
+    if split.source.kind not in FROM_HEADERS:
+        return split
+    most = math.inf if split.source.kind in NAMED else most
+    compared = np.zeros(len(unknown), bool)
+    if most:
+        compared[:: max(1, math.ceil(len(unknown) / most))] = True
+    rows = np.flatnonzero(unknown | compared)
+    files, add, sizes = (
+        [split.files[row] for row in rows],
+        split.about(findings),
+        split.sizes.copy(),
+    )
+    real, unreadable = read_sizes(split.folder, files, add)
+    differs = ((sizes[rows] != real).any(1) & ~np.isnan(sizes[rows] + real).any(1)).nonzero()[0]
+
+    def compare(i: int) -> str:
+        return compare_sizes(files[i], sizes[rows[i]], real[i])
+
+    turned = [
+        i
+        for i in differs
+        if (sizes[rows[i]] == real[i, ::-1]).all() and is_turned(split.path(rows[i]))
+    ]
+    add('exif-rotated', turned, compare, len(files))
+    add('size-differs', sorted({*differs} - {*turned}), compare, len(files))
+    sizes[unknown] = real[unknown[rows]]
+    if split.fractions and split.boxes is not None:
+        xywh = split.boxes.xywh * np.tile(sizes[split.rows], 2)
+        split = replace(split, boxes=replace(split.boxes, xywh=xywh, areas=xywh[:, 2:].prod(1)))
+    return replace(split, sizes=sizes, unreadable=[int(rows[i]) for i in unreadable])
+
+
+def _check_filter(split: Split, findings: Findings) -> None:
+    """Find images that the dataset's filter drops for their size."""
+    least = split.source.filter_cfg.get('min_size') or 0
+    small = (split.sizes.min(1) < least).nonzero()[0]
+
+    def name(row: int) -> str:
+        return f'{split.files[row]}, {split.sizes[row, 0]:g} x {split.sizes[row, 1]:g}'
+
+    if len(small) and len(small) == len(split.files):
+        text = f'{split.source.ann_file}: all {len(small)} images have a side below {least} pixels,'
+        split.about(findings)('nothing-to-learn', [f'{text} lower filter_cfg.min_size'])
+    split.about(findings)('small-image', small, name, len(split.files))
+
+
 def _agree_on_classes(splits: list[Split], findings: Findings) -> list[Split]:
     """Give the splits of your own data one list of classes.
 
     VOC's are the names in all of them. Of COCO's, the category that groups the others is skipped
     where no object is of it.
     """
-    own = [s for s in splits if s.source.kind == 'voc' and s.source.classes is None]
+    own = [s for s in splits if s.source.kind in NAMED and s.source.classes is None]
     classes = tuple(sorted({name for split in own for name in split.classes}))
     if not own:
         own = [s for s in splits if s.source.kind == 'coco' and s.source.own]
@@ -166,6 +227,7 @@ class ReadySplit:
         images: How many.
         objects: Boxes, or labels of images.
         empty: Images without any.
+        counts: Of each image, for a dataset's filter.
         written: Whether ``ann_file`` was made here.
     """
 
@@ -174,6 +236,7 @@ class ReadySplit:
     images: int
     objects: int
     empty: int
+    counts: Counts
     written: bool = False
 
 
@@ -207,9 +270,8 @@ def prepare_splits(
 ) -> OwnData:
     """Make the splits of a layout ready for a config: converted where they must be.
 
-    Where there is none to validate on, a tenth of the training images becomes it, see
-    :func:`choose_held_out`: of the images with boxes and of those without, of those
-    with a label, or of each class where an image has one.
+    Where there is none to validate on, a tenth of the training images becomes it: of the images
+    with boxes and of those without, of those with a label, or of each class where an image has one.
 
     Args:
         layout: Of :func:`find_layout`.
@@ -233,34 +295,33 @@ def prepare_splits(
     if classes:
         known = tuple(classes)
         sources = [replace(s, classes=known, known_by='the checkpoint') for s in sources]
-    read = {split.name: split for split in read_data(sources, findings)}
+    read = {split.name: split for split in read_data(sources, findings, headers=math.inf)}
     first = next(iter(read.values()))
-    notes = [f.message for f in findings if f.code == 'left-out']
-    parts, rows = dict(read), dict[str, np.ndarray]()  # what is held out, by images
-    if 'train' in read and 'val' not in read:
-        train, val = _divide(layout, read['train'], task)
+    notes = [line for f in findings if f.code == 'left-out' for line in f.examples]
+    parts = plan_parts(read, task)
+    divided = parts.keys() > read.keys()
+    if divided:
+        val, total = len(parts['val'][1]), len(read['train'].files)
         notes.append(
-            f'no validation split: {len(val)} of the {len(train) + len(val)} training images are '
-            f'held out for it (a tenth, by the SHA-256 of {SEED}/NAME) and not trained on'
+            f'no validation split: {val} of the {total} training images are held out for it '
+            f'(a tenth, by the SHA-256 of {SEED}/NAME) and not trained on'
         )
-        parts |= {'val': read['train']}
-        rows = {'train': train, 'val': val}
     if task == 'detection' or layout.kind in ORIGINS:  # datasets of labels warn themselves
         notes += findings.warnings()
     ids = number_images(read.values())
     splits = {}
-    for role in filter(parts.__contains__, ROLES):
-        split = parts[role]
-        chosen = rows.get(role, np.arange(len(split.files)))
+    for role, (split, chosen) in parts.items():
+        cut = divided and role in NAMES
         file = split.source.ann_file if layout.kind in ('coco', 'csv') else None
-        written = role in rows or layout.kind in ORIGINS
+        written = cut or layout.kind in ORIGINS or split.changed
         if written:
-            stem = NAMES[role] if role in rows else role
+            stem = NAMES[role] if cut else role
             file = _write(split, chosen, Path(out_dir, stem), ids)
         pairs = np.column_stack([split.rows, split.labels])[np.isin(split.rows, chosen)]
         count = len(pairs) if task == 'detection' else len(np.unique(pairs, axis=0))
         empty = len(chosen) - len(np.unique(pairs[:, 0]))
-        splits[role] = ReadySplit(file, split.folder, len(chosen), count, empty, written)
+        counts = Counts.of(split, chosen, task)
+        splits[role] = ReadySplit(file, split.folder, len(chosen), count, empty, counts, written)
     unit = 'boxes' if task == 'detection' else 'labels'
     return OwnData(layout, first.classes, splits, [*layout.notes, *notes], first.has_masks, unit)
 
@@ -271,61 +332,15 @@ def number_images(splits: Iterable[Split]) -> dict[str, int]:
     return {path: number for number, path in enumerate(sorted(paths), 1)}
 
 
-def _divide(layout: Layout, split: Split, task: str) -> tuple[np.ndarray, np.ndarray]:
-    """Return which images are trained on, and which are held out."""
-    rows, labels = np.arange(len(split.files)), split.single_labels()
-    filled = np.isin(rows, split.rows[split.labels >= 0] if split.boxes is None else split.rows)
-    if layout.kind == 'folders' and task == 'classification':
-        groups = [np.flatnonzero(labels == label) for label in range(len(split.classes))]
-        for name, group in zip(split.classes, groups, strict=True):
-            if len(group) < 2:
-                raise InputError(
-                    f'{split.folder / name}: its one image cannot be both for training and '
-                    'validation: add images, or a val/ folder'
-                )
-    elif filled.sum() < 2:
-        raise InputError(
-            f'{layout.root}: {filled.sum()} image with boxes or labels is too few to hold one out '
-            'to validate on: add images, or a validation split'
-        )
-    else:
-        groups = [rows[filled]]
-        # Of those without, a tenth too where these are boxes, and that is an image.
-        if layout.kind in OF_TASK['detection'] and (~filled).sum() * SHARE >= 1:
-            groups.append(rows[~filled])
-    files = split.files
-    val = [group[sorted(choose_held_out([files[row] for row in group]))] for group in groups]
-    held_out = np.sort(np.concatenate(val))
-    return np.setdiff1d(rows, held_out), held_out
-
-
-def choose_held_out(names: Sequence[str]) -> set[int]:
-    """Return which of the images are held out: a tenth of them, at least one.
-
-    It is those whose names come first by the SHA-256 of ``0/NAME``: the same in every run and on
-    every machine, and little changed by images that are added.
-    """
-
-    def key(index: int) -> bytes:
-        return hashlib.sha256(os.fsencode(f'{SEED}/{names[index]}')).digest()
-
-    count = min(len(names), max(1, round(len(names) * SHARE)))
-    return set(sorted(range(len(names)), key=key)[:count])
-
-
 def _write(split: Split, chosen: np.ndarray, stem: Path, ids: Mapping[str, int]) -> Path:
     """Write some images of a split, as COCO's JSON or as labels; return the file."""
     if split.source.kind not in OF_TASK['detection']:
         target = stem.with_name(stem.name + ('.csv' if split.source.several else '.txt'))
         write_text(target, to_labels(split, chosen))
         return target
-    if split.source.kind == 'coco':  # all of it, also what a split does not hold
-        content = read_json(split.source.ann_file)
-        content['images'] = [content['images'][row] for row in chosen]
-        kept = {image['id'] for image in content['images']}
-        content['annotations'] = [a for a in content['annotations'] if a['image_id'] in kept]
-    else:
-        content = to_coco(split, chosen, ids)
+    coco = split.source.kind == 'coco'
+    more = read_json(split.source.ann_file)['annotations'] if coco else ()
+    content = to_coco(split, chosen, ids, more)
     target = stem.with_name(f'instances_{stem.name}.json')
     write_text(target, json.dumps(content, separators=(',', ':')))
     return target

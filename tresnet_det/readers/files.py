@@ -1,44 +1,66 @@
-"""Files of a dataset: folders with links, text that people wrote, headers of images.
+"""Files of a dataset: folders with links and hidden files, text that people wrote, headers."""
 
-And where the images of a split are: in which folder, and which of them are missing.
-"""
-
+import gc
+import json
 import os
 import re
 from collections.abc import Iterator, Sequence
-from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
+from mmengine.dist import is_main_process
 
 from ..compat.installed import tool_command
-from ..errors import InputError, MissingFileError, shown
-from .findings import Add, Findings
-from .split import Split, role_of
+from ..errors import InputError, MissingFileError
+from ..images import opened
+from .findings import Add
 
 SUFFIXES = ('.jpg', '.jpeg', '.png', '.bmp', '.tif', '.tiff', '.webp', '.ppm', '.pgm', '.gif')
-DEPTH = 3  # folders below the data's own in which images are looked for
-SAMPLE = 100  # names by which the folder of images is found
+# What systems and their tools put next to data; hidden files are passed over with them.
+COMPANION = re.compile(
+    r'(?:^|[\\/])(?:\._|(?:(?:eh)?thumbs\.db|desktop\.ini|icon\r|__macosx|@eadir|#recycle|'
+    r'\$recycle\.bin|system volume information|lost\+found)(?:$|[\\/]))',
+    re.IGNORECASE,
+)
+EXIF_ORIENTATION, EXIF_TURNED = 0x0112, 5  # from there on width and height are exchanged
+
+
+def is_companion(path: str) -> bool:
+    """Whether a path has in it what macOS, Windows or a NAS puts next to the files of people."""
+    return COMPANION.search(path) is not None
+
+
+def is_hidden(name: str) -> bool:
+    """Whether a name in a folder is hidden, or a companion's."""
+    return name.startswith('.') or is_companion(name)
+
+
+def glob(folder: Path, pattern: str) -> list[Path]:
+    """Return what matches a pattern below a folder, sorted, without what is hidden."""
+    found = folder.glob(pattern)
+    return sorted(f for f in found if not any(map(is_hidden, f.relative_to(folder).parts)))
 
 
 def walk(folder: str | os.PathLike) -> Iterator[tuple[str, list[str], list[str]]]:
-    """Walk as ``os.walk`` does with ``followlinks``, and not in circles.
+    """Walk as ``os.walk`` does with ``followlinks``, not in circles, and past what is hidden.
 
     Where a link leads back to a folder that it lies in, ``os.walk`` gives each file forty times.
 
     Yields:
-        A folder, the folders in it, which may be changed, and the files in it.
+        A folder, the folders in it, which may be changed, and the files in it, sorted.
     """
     for place, inner, files in os.walk(os.fspath(folder), followlinks=True):
-        inner[:] = [name for name in inner if not leads_back(os.path.join(place, name))]
-        yield place, inner, files
+        seen = sorted(name for name in inner if not is_hidden(name))
+        inner[:] = [name for name in seen if not leads_back(os.path.join(place, name))]
+        yield place, inner, sorted(name for name in files if not is_hidden(name))
 
 
 def inner_folders(folder: str | os.PathLike) -> list[str]:
     """Return the names of the folders in a folder, sorted, but for hidden ones and circles."""
     with os.scandir(os.fspath(folder)) as entries:  # of what is no link nothing need be asked
         there = [e for e in entries if e.is_symlink() or e.is_dir()]
-    seen = [e for e in there if not e.name.startswith('.')]
+    seen = [e for e in there if not is_hidden(e.name)]
     return sorted(e.name for e in seen if os.path.isdir(e.path) and not leads_back(e.path))
 
 
@@ -108,21 +130,69 @@ def read_lines(file: Path) -> list[str]:
     return read_text(file).splitlines()
 
 
+def read_json(file: Path) -> Any:
+    """Read a JSON file as pycocotools will.
+
+    Raises:
+        MissingFileError: It does not exist.
+        InputError: It cannot be read, or is none.
+    """
+    data = read_bytes(file)
+    collects = gc.isenabled()
+    gc.disable()  # it would look through millions of new dicts, again and again
+    try:
+        # Not as bytes, whose encoding json would guess: pycocotools takes UTF-8 and nothing else.
+        return json.loads(data.decode())
+    except json.JSONDecodeError as error:
+        if error.doc.startswith('\ufeff'):
+            raise InputError(
+                f'{file}: begins with a byte order mark, which pycocotools does not take: save it '
+                'as UTF-8 without'
+            ) from None
+        raise InputError(
+            f'{file}: no valid JSON at line {error.lineno} column {error.colno} (character '
+            f'{error.pos} of {len(error.doc)}): {error.msg}; truncated? copy or download it again'
+        ) from None
+    except UnicodeDecodeError as error:
+        raise InputError(
+            f'{file}: no text at byte {error.start}, so no JSON: save it as UTF-8'
+        ) from None
+    except (RecursionError, ValueError):  # a thousand brackets, an integer of 5000 digits
+        raise InputError(
+            f'{file}: nested too deep, or with a number too long, for an instances file: export it '
+            'again'
+        ) from None
+    finally:
+        if collects:
+            gc.enable()
+
+
 def image_size(file: str | os.PathLike) -> tuple[int, int]:
     """Return width and height as the image is shown (cameras may store it turned).
 
     Raises:
-        InputError: The header cannot be read.
+        InputError: The header cannot be read, or is of an image that is too large.
     """
-    from PIL import Image, ImageOps
+    from PIL import ImageOps
 
     try:
-        with Image.open(file) as image:
+        with opened(file, file) as image:
             # Of a turned TIFF, newer Pillows have exchanged the size already: let it turn itself.
-            turned = image.getexif().get(0x0112, 1) >= 5
+            turned = image.getexif().get(EXIF_ORIENTATION, 1) >= EXIF_TURNED
             return ImageOps.exif_transpose(image).size if turned else image.size
+    except InputError:
+        raise
     except Exception:  # Pillow raises almost anything on a corrupt header
-        raise InputError(f'{file}: not a readable image: replace or remove it') from None
+        raise InputError(f'{file}: not a readable image') from None
+
+
+def is_turned(file: str | os.PathLike) -> bool:
+    """Whether EXIF exchanges the width and height of an image."""
+    try:
+        with opened(file, file) as image:
+            return image.getexif().get(EXIF_ORIENTATION, 1) >= EXIF_TURNED
+    except Exception:  # Pillow raises almost anything on an odd header
+        return False
 
 
 def read_sizes(folder: Path, files: Sequence[str], add: Add) -> tuple[np.ndarray, list[int]]:
@@ -136,112 +206,19 @@ def read_sizes(folder: Path, files: Sequence[str], add: Add) -> tuple[np.ndarray
     Returns:
         ``(N, 2)``, width and height, NaN where there is no image; and which files are none.
     """
-    sizes, unreadable = np.full((len(files), 2), np.nan), []
-    for i, file in enumerate(files):
+    from tqdm import tqdm
+
+    sizes, unreadable = np.full((len(files), 2), np.nan), dict[int, str]()
+    # On a terminal, and of several processes on the first, where it takes more than a second.
+    shown = dict(disable=None if is_main_process() else True, delay=1, leave=False)
+    for i, file in enumerate(tqdm(files, 'headers of images', **shown)):
         try:
             sizes[i] = image_size(folder / file)
-        except InputError:
+        except InputError as error:
             if os.path.lexists(folder / file):  # one that is missing is a finding of its own
-                unreadable.append(i)
-    add('undecodable-image', unreadable, files.__getitem__, len(files))
-    return sizes, unreadable
-
-
-def locate(splits: Sequence[Split], findings: Findings) -> list[Split]:
-    """Find which images exist, by listing each folder once, not asking for every file."""
-    listed: dict[str, set[str]] = {}
-    return [_locate(split, split.about(findings), findings, listed) for split in splits]
-
-
-def _locate(split: Split, add: Add, findings: Findings, listed: dict[str, set[str]]) -> Split:
-    if split.source.kind == 'folders':  # listed already
-        return replace(split, found=np.ones(len(split.files), bool))
-    source, nothing = split.source, np.zeros(len(split.files), bool)
-    if source.search and split.files:
-        try:
-            folder = find_images(source.folder, split.files, source.ann_file, source.role)
-            split = replace(split, folder=folder)
-        except InputError as error:
-            add('images-not-found', [error])
-    if not split.folder.is_dir():
-        add('missing-folder', [not_found('image folder', split.folder)])
-    if findings.has(split.name, 'missing-folder', 'images-not-found'):
-        return replace(split, found=nothing)
-    pairs = [os.path.split(file) for file in split.files]
-    there, by_small_letters = {}, dict[str, dict[str, str]]()
-    for part in {part for part, _ in pairs}:
-        place = os.path.join(split.folder, part)
-        try:
-            if place not in listed:
-                listed[place] = list_folder(place)
-        except InputError as error:
-            listed[place] = set()
-            add('missing-folder', [error])
-        there[part] = listed[place]
-
-    def describe(row: int) -> str:
-        part, name = pairs[row]
-        if part not in by_small_letters:
-            by_small_letters[part] = {name.casefold(): name for name in there[part]}
-        close = by_small_letters[part].get(name.casefold())
-        return split.files[row] + (f' (there is {close})' if close else '')
-
-    found = np.array([name in there[part] for part, name in pairs], bool)
-    add('missing-image', np.flatnonzero(~found).tolist(), describe, len(pairs))
-    return replace(split, found=found)
-
-
-def find_images(root: Path, names: Sequence[str], ann_file: Path, role: str) -> Path:
-    """Find the folder that the image files of an annotation file are relative to.
-
-    Where several folders have them (as where each split counts from 1), it is the one next to the
-    file, or with the file's name, or with a name of the role.
-
-    Args:
-        root: Folder of the data.
-        names: As the file has them, at least one.
-        ann_file: The file.
-        role: ``'train'``, ``'val'`` or ``'test'``.
-
-    Raises:
-        MissingFileError: No folder has any of them.
-        InputError: Several have them, and nothing tells which are meant.
-    """
-    sample = names[:: max(1, len(names) // SAMPLE)]
-    counts = {
-        folder: sum(os.path.isfile(folder / name) for name in sample)
-        for folder in _walk_down(root, DEPTH)
-    }
-    most = max(counts.values())
-    if not most:
-        raise MissingFileError(
-            f'{ann_file}: names images such as {shown(names[0])}, and no folder below {root} has '
-            'them: put them there, under the names that it gives'
-        )
-    split = re.sub('^instances_', '', ann_file.stem)
-
-    def rank(folder: Path) -> tuple[bool, bool, bool, int]:
-        parts = folder.relative_to(root).parts
-        named = split in parts or role in map(role_of, parts)
-        return folder == ann_file.parent, split in parts, named, counts[folder]
-
-    # A folder of the right name may lack some images, which the data's checks then tell.
-    able = [folder for folder, count in counts.items() if count >= most / 2]
-    best = max(map(rank, able))
-    chosen = [folder for folder in able if rank(folder) == best]
-    if len(chosen) > 1:
-        raise InputError(
-            f'{ann_file}: {chosen[0]} and {chosen[1]} both have images of its names: move one '
-            'away, or give the right one a name of the split'
-        )
-    return chosen[0]
-
-
-def _walk_down(root: Path, depth: int) -> Iterator[Path]:
-    yield root
-    if depth:
-        for child in child_folders(root):
-            yield from _walk_down(child, depth - 1)
+                unreadable[i] = str(error).replace(str(folder / file), file, 1)
+    add('undecodable-image', unreadable, unreadable.__getitem__, len(files))
+    return sizes, [*unreadable]
 
 
 def not_found(what: str, path: Path) -> str:

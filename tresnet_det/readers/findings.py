@@ -12,7 +12,7 @@ from difflib import get_close_matches
 from pathlib import Path
 from typing import Any, NamedTuple, TypeVar
 
-from ..errors import InputError, MissingFileError, few
+from ..errors import InputError, MissingFileError, few, printable
 
 ERROR, WARNING, NOTE = LEVELS = ('error', 'warning', 'note')
 
@@ -40,13 +40,17 @@ undecodable-image: images that do not decode -> replace the files, or drop the e
 size-differs: images of another size than annotated -> correct width and height; do the boxes fit?
 exif-rotated: images that EXIF turns, annotated unturned -> save them turned, or drop the tag
 same-name: different images of the same name -> rename one: a name is one image in several classes
-missing-key: entries that lack a key -> write it; MMDetection and pycocotools need it
+missing-key: entries that lack a key -> write it; MMDetection and pycocotools need it (--data
+    fills in area, iscrowd, width, height and the id of an annotation)
+mixed-ids: ids that are partly numbers and partly text -> number them again, or use --data, which
+    does
 bad-id: ids that are neither number nor text, or names that are no text -> correct them
 bad-image: images whose name is no text, or a side no number above 0 -> correct the entries
 duplicate-image-id: image ids that occur more than once -> number again
 duplicate-annotation-id: annotation ids that occur more than once -> number again
 unknown-image: annotations of an image that is not in the file -> add the image, or drop them
 missing-annotation: images whose XML file is not found -> add the file, or take them off the list
+corrupt-json: JSON files of images that cannot be used -> export them again
 corrupt-xml: XML files that cannot be used -> export them again
 repeated-row: images that are listed again -> remove one of the rows
 bad-row: rows of another form than the others -> write each row like the others
@@ -67,20 +71,26 @@ missing-class: classes without a category, folder or column -> add it, or set me
 empty-class-folder: class folders without an image -> fill them, or set metainfo.classes
 bad-crowd: annotations whose iscrowd is neither 0 nor 1 -> write 0, or 1 for a crowd
 bad-box: boxes or areas that are no numbers -> write [x, y, width, height]
+bad-mask: masks that cannot be used -> correct or remove the segmentation; C code would trust it
 bad-object: objects without a name, or four numbers for a box -> write <name>, and <bndbox>
 relative-boxes: files with all boxes within [0, 1] -> multiply by the image's width and height
 corner-boxes: files whose boxes are [x1, y1, x2, y2] -> write x, y, width and height
-box-outside: boxes wholly outside their image -> training drops them, evaluation has them missed
-overlap: images that are in the training split, too -> take them out of one split
 """
 
 WARNINGS = """
+box-outside: boxes wholly outside their image -> training drops them, evaluation has them missed
+overlap: images that are in the training split, too -> take them out of one split
 blank-image: images of one colour -> see whether they were exported whole
 duplicate-image: images with the pixels of another -> keep one of each, or know why
 contradicting-labels: images with the pixels of another class -> decide for one, or use
     MultiLabelDataset
-image-listed-twice: images with several entries -> merge the entries, and their annotations
+image-listed-twice: images with several entries -> merge the entries, as --data does, and their
+    annotations
 annotation-id-0: annotations with the id 0, which pycocotools skips -> number annotations from 1
+small-image: images with a side below filter_cfg.min_size -> training skips them; lower it to have
+    them
+joined-labels: labels with a separator in them, each taken as one class -> write several labels of
+    an image as cat;dog
 missing-label-file: images without a label file -> add it, empty where there is no object, as
     training takes it
 label-without-image: label files without an image -> add the image, or remove them
@@ -101,6 +111,7 @@ near-copy: images that look like one of the training split -> are they the same,
 NOTES = """
 not-checked: datasets of a type that has no check -> look at their images yourself
 left-out: parts that training skips
+filled-in: what annotations leave open or say in another way, and how it is read
 exif-turned: images that EXIF turns, with fractions for boxes -> see that they are of the image as
     shown
 unused-file: files next to the images that nothing names -> annotate them, or let them be
@@ -129,8 +140,6 @@ KINDS = {
     for code, text in re.findall(r'(\S+): (.*)', re.sub(r'\n +', ' ', table))
 }
 NOT_FOUND = ('missing-file', 'missing-folder', 'missing-image', 'missing-annotation')
-# Errors that a training warns of, and takes: it would not fail, but mislead.
-TAKEN = ('box-outside', 'corner-boxes')
 
 
 @dataclass
@@ -178,15 +187,16 @@ class Finding:
             return self.examples[0]
         of = f' of {self.total}' if self.total else ''
         many = f'{self.count}{of}, first ' if of or self.count > 1 else ''
-        return f'{self.file}: {what}: {many}{self.examples[0]}. {fix[0].upper()}{fix[1:]}'
+        return (
+            f'{printable(self.file)}: {what}: {many}{self.examples[0]}. {fix[0].upper()}{fix[1:]}'
+        )
 
 
 class Findings:
     """Findings, grouped by split and kind.
 
     Args:
-        strict: Whether to raise the first error in place of adding it, but for those that are
-            `TAKEN`.
+        strict: Whether to raise the first error in place of adding it.
     """
 
     def __init__(self, strict: bool = False) -> None:
@@ -227,11 +237,13 @@ class Findings:
         group.count += len(rows)
         group.total = total
         room = MOST_EXAMPLES - len(group.examples)
-        group.examples += [
-            ' '.join(str(name(row)).splitlines())[:LONGEST] for row in rows[: max(room, 0)]
-        ]
+        for row in rows[: max(room, 0)]:
+            text = str(name(row))
+            # An error's lines are joined; in a name, a line feed is part of it.
+            text = ' '.join(text.splitlines()) if isinstance(row, Exception) else text
+            group.examples.append(printable(text)[:LONGEST])
         group.message = group.message or group.compose()
-        if self.strict and group.level == ERROR and code not in TAKEN:
+        if self.strict and group.level == ERROR:
             missing = code in NOT_FOUND or isinstance(rows[0], MissingFileError)
             raise (MissingFileError if missing else InputError)(group.message)
 
@@ -256,7 +268,8 @@ class Findings:
 
     def warnings(self) -> list[str]:
         """Return the lines that a training prints: all but notes, and images without objects."""
-        return [f.message for f in self if f.level != NOTE or f.code == 'no-annotation']
+        lines = [e for f in self if f.code == 'filled-in' for e in f.examples]
+        return lines + [f.message for f in self if f.level != NOTE or f.code == 'no-annotation']
 
 
 def is_text(value: object) -> bool:

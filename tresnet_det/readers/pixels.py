@@ -13,13 +13,13 @@ from dataclasses import dataclass
 import numpy as np
 
 from ..errors import InputError
+from .files import is_turned
 
 CHUNK = 16  # images that a worker hands over at once
 THUMB = 16  # pixels a side
 LIKENESS = 0.997  # correlation of two thumbnails
 STRAY = 3.0  # mean difference of two thumbnails in grey levels
 CONTRAST = 4.0  # standard deviation of a thumbnail, below which noise would correlate
-EXIF_ORIENTATION, EXIF_TURNED = 0x0112, 5  # from there on width and height are exchanged
 # Of an image: width and height in pixels, turned as EXIF says; whether EXIF exchanged them; a
 # digest of the pixels; whether all are of one colour; 16 x 16 grey pixels. Zeros: not read.
 SEEN = np.dtype('(2,)i8, ?, u8, ?, (256,)u1')
@@ -100,24 +100,18 @@ def _look_at_all(images: Iterable[Image], read: ReadImage) -> list[tuple | str]:
 def _look_at(path: str, detection: bool, read: ReadImage) -> tuple | str:
     """Return the `SEEN` of an image, or why it is not read."""
     import cv2
-    import PIL.Image
 
     try:
         pixels = read(path, detection)
     except InputError as error:
         return str(error)
-    try:
-        with PIL.Image.open(path) as image:
-            turned = image.getexif().get(EXIF_ORIENTATION, 1) >= EXIF_TURNED
-    except Exception:  # Pillow raises almost anything on an odd header; the pixels are there
-        turned = False
     height, width = pixels.shape[:2]
     digest = hashlib.blake2b(np.ascontiguousarray(pixels).data, digest_size=8)
     digest.update(f'{width} {height}'.encode())
     small = cv2.resize(pixels, (THUMB, THUMB), interpolation=cv2.INTER_AREA)
     grey = cv2.cvtColor(small, cv2.COLOR_BGR2GRAY).ravel()
     blank = bool(grey.min() == grey.max() and (pixels == pixels[0, 0]).all())
-    return (width, height), turned, int.from_bytes(digest.digest(), 'little'), blank, grey
+    return (width, height), is_turned(path), int.from_bytes(digest.digest(), 'little'), blank, grey
 
 
 def find_same(keys: Iterable, others: Iterable) -> np.ndarray:

@@ -4,6 +4,7 @@ To what :mod:`tresnet_det.readers.data` finds, as a training does, this adds wha
 all images and a comparison of the splits can find.
 """
 
+import math
 import os
 import re
 from collections import defaultdict
@@ -15,11 +16,11 @@ import numpy as np
 
 from ..errors import InputError, few
 from .data import ONE_LABEL, read_data
-from .files import SUFFIXES, list_folder
+from .files import SUFFIXES, is_hidden, list_folder
 from .findings import ERROR, LEVELS, Findings
 from .levels import View
 from .pixels import ReadImage, Scan, find_like, find_same, scan_images
-from .split import Source, Split, compare_sizes, find_duplicates
+from .split import Source, Split, find_duplicates
 
 # A class without example is no news where these were found.
 EXPLAINS_UNUSED = ('no-known-class', 'duplicate-category', 'nothing-to-learn')
@@ -138,7 +139,7 @@ def inspect_data(
         InputError: No folder is found for the images of any split.
     """
     findings, view = findings or Findings(), view or View()
-    splits = read_data(sources, findings, num_classes)
+    splits = read_data(sources, findings, num_classes, headers=math.inf if read_image else 0)
     lost = [f for f in findings if f.code == 'images-not-found']
     if lost and len(lost) == len(splits):  # annotations alone, as in a training's work directory
         raise InputError(lost[0].message)
@@ -183,7 +184,7 @@ def _find_unused_files(splits: Sequence[Split], findings: Findings) -> None:
             rest = list_folder(place) - named[place]
         except InputError:  # a finding already
             continue
-        files = sorted(name for name in rest if name.lower().endswith(SUFFIXES))
+        files = sorted(n for n in rest if n.lower().endswith(SUFFIXES) and not is_hidden(n))
         unused[split] += [os.path.join(place, name) for name in files]
     for split, files in unused.items():
         split.about(findings)('unused-file', files)
@@ -213,18 +214,9 @@ def _check_images(part: Part, findings: Findings) -> None:
         again = find_duplicates(split, split.boxes).nonzero()[0]
         add('duplicate-box', again, split.name_object, len(split.rows))
     add('undecodable-image', part.scan.errors, part.scan.errors.__getitem__, total)
-    known = (seen['digest'] != 0) & ~np.isnan(split.sizes).any(1)
-    differs = known & (split.sizes != seen['size']).any(1)
-    unturned = differs & seen['turned'] & (split.sizes == seen['size'][:, ::-1]).all(1)
-
-    def compare(row: int) -> str:
-        return compare_sizes(split.files[row], split.sizes[row], seen['size'][row])
-
-    add('size-differs', (differs & ~unturned).nonzero()[0], compare, total)
-    add('exif-rotated', unturned.nonzero()[0], compare, total)
     if split.source.kind == 'yolo':
         boxed = np.isin(np.arange(total), split.rows)
-        add('exif-turned', (boxed & seen['turned'] & ~differs).nonzero()[0], name, total)
+        add('exif-turned', (boxed & seen['turned']).nonzero()[0], name, total)
     add('blank-image', seen['blank'].nonzero()[0], name, total)
     # Images with the same pixels in different files, those apart whose one label is another.
     first = find_same(part.scan.digests, part.scan.digests)

@@ -3,14 +3,11 @@
 And the checks of its boxes: whether they are within their images, and whether they can be pixels.
 """
 
-import csv
-import io
 import os
 import re
 from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 
@@ -22,7 +19,16 @@ SLACK = {'coco': 1.0, 'yolo': 0.5, 'voc': 0.0}
 FEWEST = 10  # boxes from which on their form can be judged
 CROSSING = 0.3  # share of corners read as sizes that pass the border; of good boxes none does
 NO_CLASS = -1  # in place of a class number
-ORIGINS = {'voc': 'Pascal VOC', 'yolo': 'YOLO'}  # of what is converted
+ORIGINS = {  # of what is converted
+    'voc': 'Pascal VOC',
+    'yolo': 'YOLO',
+    'labelme': 'LabelMe',
+    'via': 'VGG Image Annotator',
+    'datumaro': 'Datumaro',
+    'supervisely': 'Supervisely',
+    'boxes': 'CSV',
+}
+NAMED = tuple(kind for kind in ORIGINS if kind != 'yolo')  # kinds whose classes go by name
 ROLES = ('train', 'val', 'test')
 # In this order: test-dev is a test, and trainval is no train.
 ROLE_WORDS = {
@@ -88,6 +94,8 @@ class Source:
         xml_folder: Of VOC's XML files; with the kind ``'voc'`` alone.
         yolo: YOLO's data; with the kind ``'yolo'`` alone.
         optional: Whether it is skipped where it has no annotations.
+        filter_cfg: Of MMDetection's dataset, by which it drops images.
+        fills_in: Whether a training reads a copy, in which what lacks can be filled in.
     """
 
     name: str
@@ -106,6 +114,8 @@ class Source:
     xml_folder: Path | None = None
     yolo: YoloData | None = None
     optional: bool = False
+    filter_cfg: Mapping = field(default_factory=dict)
+    fills_in: bool = False
 
     def about(self, findings: Findings) -> Add:
         """Return what adds a finding about this split."""
@@ -160,6 +170,9 @@ class Split:
         boxes: Of the objects; None for labels of images.
         unreadable: Images whose header was found to be none.
         has_masks: Whether all objects have outlines.
+        entries: ``(M,)``, where the objects are in the list of a COCO file; with COCO's.
+        fractions: Whether its boxes are fractions of the images, whose sizes are not known yet.
+        changed: Whether it differs from its file, so that a training needs a copy.
         group: The category that groups the others, by which Roboflow names a project.
         found: ``(N,)``, whether an image is in its folder.
         usable: ``(M,)``, whether training learns an object.
@@ -181,6 +194,9 @@ class Split:
     boxes: Boxes | None = None
     unreadable: Collection[int] = ()
     has_masks: bool = False
+    entries: np.ndarray | None = None
+    fractions: bool = False
+    changed: bool = False
     group: str | None = None
     found: np.ndarray = field(default_factory=lambda: np.zeros(0, bool))
     usable: np.ndarray = field(default_factory=lambda: np.zeros(0, bool))
@@ -206,6 +222,7 @@ class Split:
             labels=self.labels[kept],
             name_object=lambda i: self.name_object(kept[i]),
             boxes=self.boxes and self.boxes.take(kept),
+            entries=None if self.entries is None else self.entries[kept],
         )
 
     def renumber(self, classes: tuple[str, ...]) -> 'Split':
@@ -250,7 +267,11 @@ def check_boxes(split: Split, findings: Findings) -> Split:
     boxes = split.boxes
     assert boxes is not None  # of this kind of split
     xywh, total = boxes.xywh, len(boxes.xywh)
-    add, sides, slack = split.about(findings), split.sizes[split.rows], SLACK[split.source.kind]
+    add, sides, slack = (
+        split.about(findings),
+        split.sizes[split.rows],
+        SLACK.get(split.source.kind, 1.0),
+    )
     start, extent = xywh[:, :2], xywh[:, 2:]
     inside = np.minimum(start + extent, sides) - np.maximum(start, 0)
     flat = (extent < 1).any(1) | (boxes.areas <= 0)
@@ -265,7 +286,8 @@ def check_boxes(split: Split, findings: Findings) -> Split:
         return f'{split.name_object(i)}: [{numbers}] in {image}'
 
     corners = (extent > start).all(1) & (xywh[:, 2:] <= sides + max(SLACK.values())).all(1)
-    if total and xywh.max() <= 1 and (sides[known] > 1).all():
+    highest = min(xywh.max(), (start + extent).max()) if total else 2  # VOC's begin at -1
+    if highest <= 1 and (sides[known] > 1).all():
         add('relative-boxes', [name(0)])
     elif (
         known.sum() >= FEWEST
@@ -299,8 +321,9 @@ def _clip(split: Split, boxes: Boxes, sides: np.ndarray) -> Split:
 def find_duplicates(split: Split, boxes: Boxes) -> np.ndarray:
     """Return ``(M,)``, whether a box of that class was in its image already."""
     keys = np.column_stack([split.rows, split.labels, boxes.xywh])
-    again = np.ones(len(keys), bool)
-    again[np.unique(keys, axis=0, return_index=True)[1]] = False
+    order = np.lexsort([*boxes.xywh.T, split.labels, split.rows])  # stable, the first stays first
+    again = np.zeros(len(keys), bool)
+    again[order[1:]] = (keys[order[1:]] == keys[order[:-1]]).all(1)
     return again & ~boxes.ignored
 
 
@@ -308,65 +331,3 @@ def compare_sizes(file: str, stated: Sequence[float], real: Sequence[float]) -> 
     """Say that an image has another size than its annotation states: two widths and heights."""
     (width, height), (w, h) = stated, real
     return f'{file}: annotated {width:g} x {height:g}, it is {w:g} x {h:g}'
-
-
-def to_coco(split: Split, chosen: np.ndarray, ids: Mapping[str, int]) -> dict[str, Any]:
-    """Return boxes as the content of a COCO instances file.
-
-    Args:
-        split: With boxes that lie within their images.
-        chosen: Which of its images.
-        ids: Of the images, by their path: an image has one in all splits.
-    """
-    boxes, kind = split.boxes, split.source.kind
-    assert boxes is not None  # of this kind of split
-    image_ids = [ids[split.path(row)] for row in range(len(split.files))]
-    sizes = split.sizes.astype(int).tolist()
-    kept = np.flatnonzero(np.isin(split.rows, chosen)).tolist()
-    numbers = np.column_stack([boxes.xywh, boxes.areas]).tolist()
-    numbers = [[int(v) if v.is_integer() else v for v in row] for row in numbers]
-    name = split.source.ann_file.stem if kind == 'voc' else split.name
-    return {
-        'info': {'description': f'Converted from {ORIGINS[kind]}, split {name}'},
-        'images': [
-            dict(id=image_ids[i], file_name=split.files[i], width=sizes[i][0], height=sizes[i][1])
-            for i in chosen.tolist()
-        ],
-        'annotations': [
-            dict(
-                id=number,  # from 1: COCO's API takes 0 for "not found"
-                image_id=image_ids[split.rows[i]],
-                category_id=int(split.labels[i]) + 1,
-                bbox=numbers[i][:4],
-                area=numbers[i][4],
-                iscrowd=int(boxes.ignored[i]),
-            )
-            for number, i in enumerate(kept, 1)
-        ],
-        'categories': [dict(id=i, name=name) for i, name in enumerate(split.classes, 1)],
-    }
-
-
-def to_labels(split: Split, chosen: np.ndarray) -> str:
-    """Return the labels of some images as a CSV file, or as a list where each has one.
-
-    Raises:
-        InputError: A list cannot have these names of classes.
-    """
-    files, classes = [split.files[row] for row in chosen], split.classes
-    if split.source.several:
-        text = io.StringIO()
-        writer = csv.writer(text, lineterminator='\n')
-        writer.writerow(['file', *classes])
-        writer.writerows([n, *row] for n, row in zip(files, split.matrix()[chosen], strict=True))
-        return text.getvalue()
-    # Numbers, or names where a number would be taken for one.
-    by_name = any(name.isdecimal() for name in classes)
-    if by_name and any(len(name.split()) > 1 for name in classes):
-        raise InputError(
-            f'{split.folder}: class folders with numbers for names and others with spaces '
-            'cannot be told apart: rename them, or make a val/ folder'
-        )
-    labels = split.single_labels()[chosen].tolist()
-    pairs = zip(files, [classes[i] if by_name else i for i in labels], strict=True)
-    return ''.join(f'{file} {label}\n' for file, label in pairs)

@@ -2,19 +2,20 @@
 
 import math
 import os
+import re
 from collections import Counter
 from pathlib import Path
 from xml.etree import ElementTree
 from xml.etree.ElementTree import Element
 
-import numpy as np
-
 from ..errors import InputError, MissingFileError, shown
-from .files import list_folder, read_bytes, read_lines, read_sizes
-from .findings import Findings
-from .split import Boxes, Source, Split, compare_sizes
+from .files import SUFFIXES, glob, is_companion, list_folder, read_bytes, read_lines, walk
+from .findings import Add, Findings
+from .objects import Object, object_split
+from .split import Source, Split
 
 SIDES = ('xmin', 'ymin', 'xmax', 'ymax')
+OF_CLASS = re.compile(r'\s(1|0|-1)\s*$')  # the second column of a list of one class
 LONGEST = 250  # bytes of a name, without its ending; file systems take 255 with it
 
 
@@ -32,33 +33,31 @@ def read_voc(source: Source, findings: Findings) -> Split:
 
     Args:
         source: Of the kind ``'voc'``.
-        findings: Gets what is wrong with the list, the XML files and the images' headers.
+        findings: Gets what is wrong with the list and the XML files.
 
     Raises:
         InputError: The list does not exist, or is none.
     """
     add = source.about(findings)
-    listed = [row.split() for row in read_lines(source.ann_file) if row.strip()]
-    if not listed:
-        raise InputError(f'{source.ann_file}: is empty: write a name of an image on each line')
-    odd = [row for row in listed if len(row) > 1 or not _is_name(row[0])]
-    add('bad-row', odd, lambda row: f'{shown(" ".join(row))}, no name of an image', len(listed))
-    names = [row[0] for row in listed if row not in odd]
-    twice = [name for name, count in Counter(names).items() if count > 1]
-    add('repeated-row', twice, total=len(listed))
-
     assert source.xml_folder is not None  # of this kind
-    images: dict[str, list[str]] = {}
-    for file in sorted(list_folder(source.folder)):
-        images.setdefault(os.path.splitext(file)[0], []).append(file)
+    if source.ann_file.is_dir():  # no list: all that it has
+        walked = ((place, file) for place, _, files in walk(source.ann_file) for file in files)
+        xmls = [os.path.join(place, f) for place, f in walked if f.lower().endswith('.xml')]
+        names = [os.path.splitext(os.path.relpath(f, source.xml_folder))[0] for f in xmls]
+    else:
+        names = _read_list(source, add)
+    listed: dict[str, dict[str, list[str]]] = {}  # images by folder and name without ending
     files: list[str] = []
     said: list[tuple[float, float]] = []  # sizes
-    objects: list[tuple] = []  # image, where, class, corners, whether it is difficult
+    objects: list[Object] = []  # ignored where they are difficult
     filled: set[int] = set()  # images with any object, good or bad
     named: set[str] = set()
     lost, corrupt, bad = [], [], []
     for name in dict.fromkeys(names):
-        candidates = images.get(name) or [f'{name}.jpg']
+        inner, stem = os.path.split(name)
+        if inner not in listed:
+            listed[inner] = _list_images(source.folder, inner)
+        candidates = listed[inner].get(stem) or [f'{name}.jpg']
         named |= set(candidates)
         xml = source.xml_folder / f'{name}.xml'
         try:
@@ -78,46 +77,40 @@ def read_voc(source: Source, findings: Findings) -> Split:
                 objects.append((len(files), where, *_read_object(element, label)))
             except InputError as error:
                 bad.append(f'{where}: {error}')
-        stated = (root.findtext('filename') or '').strip()
+        stated = os.path.join(inner, (root.findtext('filename') or '').strip())
         files.append(stated if stated in candidates else candidates[0])
         said.append(size)
     add('missing-annotation', lost, total=len(names))
     add('corrupt-xml', corrupt, total=len(names))
-    sizes, unreadable = read_sizes(source.folder, files, add)
-    annotated = np.array(said, np.float64).reshape(-1, 2)
-    differs = (annotated != sizes).any(1) & ~np.isnan(annotated + sizes).any(1)
+    return object_split(source, add, files, said, objects, bad, filled, named, last=1)
 
-    def compare(i: int) -> str:
-        return compare_sizes(files[i], said[i], sizes[i])
 
-    add('size-differs', differs.nonzero()[0], compare, len(files))
-    add('bad-object', bad, total=len(objects) + len(bad))
-
-    columns = zip(*objects, strict=True) if objects else [[]] * 5
-    rows, wheres, labels, edges, difficult = map(list, columns)
-    own = tuple(sorted(set(labels)))
-    classes = source.classes or own
-    add('unknown-class', source.find_unknown(own))
-    no_class = [i for i, label in enumerate(labels) if label not in classes]
-    add('category-no-class', no_class, wheres.__getitem__, len(objects) + len(bad))
-    corners = np.array(edges, np.float64).reshape(-1, 4)
-    xywh = np.hstack([corners[:, :2] - 1, corners[:, 2:] - corners[:, :2] + 1])
-    click = (corners[:, 2:] <= corners[:, :2]).any(1)
-    split = Split(
-        source,
-        source.folder,
-        own,
-        files,
-        np.array(rows, np.int64),
-        np.array([own.index(label) for label in labels], np.int64),
-        wheres.__getitem__,
-        np.isin(np.arange(len(files)), list(filled)),
-        sizes,
-        named,
-        boxes=Boxes(xywh, np.where(click, 0, xywh[:, 2:].prod(1)), np.array(difficult, bool)),
-        unreadable=unreadable,
+def _read_list(source: Source, add: Add) -> list[str]:
+    """Return the names on a list of images."""
+    listed = [row.strip() for row in read_lines(source.ann_file) if row.strip()]
+    if not listed:
+        raise InputError(f'{source.ann_file}: is empty: write a name of an image on each line')
+    odd = [row for row in listed if not _is_name(row.strip('"')) or OF_CLASS.search(row)]
+    add(
+        'bad-row',
+        odd,
+        lambda row: f'{shown(" ".join(row.split()))}, no name of an image',
+        len(listed),
     )
-    return split.renumber(classes)
+    # CVAT puts names with spaces into quotes.
+    names = [row.strip('"') for row in listed if row not in odd and not is_companion(row)]
+    twice = [name for name, count in Counter(names).items() if count > 1]
+    add('repeated-row', twice, total=len(listed))
+    return names
+
+
+def _list_images(folder: Path, inner: str) -> dict[str, list[str]]:
+    """Return the images of a folder in the images' by their names without ending."""
+    images: dict[str, list[str]] = {}
+    for file in sorted(list_folder(folder / inner)):
+        if file.lower().endswith(SUFFIXES):
+            images.setdefault(os.path.splitext(file)[0], []).append(os.path.join(inner, file))
+    return images
 
 
 def check_layout(voc_root: Path) -> None:
@@ -141,9 +134,9 @@ def find_lists(folder: Path) -> list[Path]:
         InputError: There is none.
     """
     files = []
-    for file in sorted(folder.glob('*.txt')):
-        rows = [row.split() for row in read_lines(file) if row.strip()]
-        if rows and all(len(row) == 1 for row in rows):  # lists of one class have two columns
+    for file in glob(folder, '*.txt'):
+        rows = [row for row in read_lines(file) if row.strip()]
+        if rows and not all(map(OF_CLASS.search, rows)):
             files.append(file)
     if not files:
         raise InputError(f'{folder}: has no list of images, such as train.txt')
@@ -151,7 +144,8 @@ def find_lists(folder: Path) -> list[Path]:
 
 
 def _is_name(name: str) -> bool:
-    return '/' not in name and len(os.fsencode(name)) <= LONGEST
+    parts = name.split('/')
+    return all(p not in ('', '.', '..') and len(os.fsencode(p)) <= LONGEST for p in parts)
 
 
 class _NoDoctype(ElementTree.TreeBuilder):

@@ -1,25 +1,31 @@
-"""Reader of YOLO's layout: ``data.yaml``, and a text file per image, a row per box.
+"""Reader of YOLO's label files: a text file per image, a row per box.
 
-The ``data.yaml`` names the classes and where the images of each split are. A row is a class number,
-and a box or a polygon in fractions of the image.
+A row is a class number, and a box or a polygon in fractions of the image.
 """
 
 import math
 import os
 from collections import defaultdict
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 
 import numpy as np
-import yaml
 
-from ..errors import InputError, MissingFileError, few, shown
-from .files import SUFFIXES, read_lines, read_sizes, read_text, walk
-from .findings import Add, Findings, is_text
+from ..errors import InputError, few
+from .data_yaml import number_names
+from .files import (
+    SUFFIXES,
+    is_companion,
+    is_hidden,
+    list_folder,
+    read_lines,
+    read_sizes,
+    walk,
+)
+from .findings import Add, Findings
+from .locate import list_all, match_names
 from .split import Boxes, Source, Split, YoloData
 
-SPLIT_KEYS = {'train': ('train',), 'val': ('val', 'validation', 'valid'), 'test': ('test',)}
-LONGEST_NUMBER = 10**18  # in place of a name
 UNNAMED = 10_000  # classes that are taken where nothing names them
 DIGITS = 3  # of pixels; label files have six decimals, half a thousandth of 1000 pixels
 NO_LABELS = ('classes.txt', 'train.txt', 'val.txt', 'test.txt', 'readme.txt')
@@ -51,12 +57,15 @@ def read_yolo(source: Source, findings: Findings) -> Split | None:
     data, add, root = source.yolo, source.about(findings), source.folder
     assert data is not None  # of this kind
     places = data.splits[source.role]
-    images = list(dict.fromkeys(image for place in places for image in list_images(place)))
+    listed = [list_images(place, source.role) for place in places]
+    images = list(dict.fromkeys(image for found, _ in listed for image in found))
+    add('filled-in', [line for _, lines in listed for line in lines])
     if not images:
         text = f'{data.source}: {source.role} has no image in {few(map(str, places))}'
         add('nothing-to-learn', [text])
         return None
     labels = [label_file(image) for image in images]
+    add('filled-in', _match_labels(labels, source))
     lacking = np.array([not os.path.isfile(file) for file in labels])
     objects: list[tuple[int, int, int, Box]] = []  # image, row of its file, class, edges
     faults: defaultdict[str, list[str]] = defaultdict(list)
@@ -147,7 +156,8 @@ def _check_files(
 def has_labels(data: YoloData, split: str) -> bool:
     """Whether any image of a split has a label file."""
     places = data.splits[split]
-    return any(os.path.isfile(label_file(image)) for p in places for image in list_images(p))
+    images = (image for place in places for image in list_images(place, split)[0])
+    return any(os.path.isfile(label_file(image)) for image in images)
 
 
 def label_file(image: Path) -> Path:
@@ -160,24 +170,56 @@ def label_file(image: Path) -> Path:
     return (folder / image.name).with_suffix('.txt')
 
 
-def list_images(place: Path) -> Iterator[Path]:
-    """Yield the images of a folder, or those that a text file lists, there or not.
+def list_images(place: Path, role: str) -> tuple[list[Path], list[str]]:
+    """Return the images of a folder, or those that a text file lists, there or not.
 
     Args:
         place: One of `YoloData.splits`.
+        role: Of the split.
+
+    Returns:
+        The images, and a line for each rule by which the file's names are matched.
 
     Raises:
         InputError: The file is no text.
     """
-    if place.is_file():
-        for line in filter(None, map(str.strip, read_lines(place))):
-            yield Path(os.path.normpath(place.parent / line))
-        return
-    for folder, inner, files in walk(place):
-        inner[:] = sorted(name for name in inner if not name.startswith('.'))
-        for name in sorted(files):
-            if name.lower().endswith(SUFFIXES) and not name.startswith('.'):
-                yield Path(folder, name)
+    if not place.is_file():
+        walked = ((folder, name) for folder, _, files in walk(place) for name in files)
+        return [Path(f, name) for f, name in walked if name.lower().endswith(SUFFIXES)], []
+    lines = [line for line in map(str.strip, read_lines(place)) if line and not is_companion(line)]
+    images = [Path(os.path.normpath(place.parent / line)) for line in lines]
+    lost = [i for i, image in enumerate(images) if not os.path.isfile(image)]
+    if not lost:
+        return images, []
+    known = {*images}
+    free = [f for f in list_all(place.parent) if place.parent / f not in known]
+    meant, rules = match_names([lines[i] for i in lost], free, role)
+    for i, file in meant.items():
+        images[lost[i]] = place.parent / file
+    return images, [f'{place}: {rule}' for rule in rules]
+
+
+def _match_labels(labels: list[Path], source: Source) -> list[str]:
+    """Put the label files that are meant in place of those not found; return the rules."""
+    lost = [i for i, file in enumerate(labels) if not os.path.isfile(file)]
+    known, free = {*labels}, list[str]()
+    for folder in sorted({labels[i].parent for i in lost}):
+        free += [
+            os.path.splitext(os.path.relpath(folder / name, source.folder))[0]
+            for name in sorted(list_folder(folder))
+            if not is_hidden(name)
+            and name.lower().endswith('.txt')
+            and name.lower() not in NO_LABELS
+            if folder / name not in known
+        ]
+    if not free:
+        return []
+    names = [os.path.splitext(os.path.relpath(labels[i], source.folder))[0] for i in lost]
+    meant, rules = match_names(names, free, source.role)
+    for i, file in meant.items():
+        found = (source.folder / f'{file}{ending}' for ending in ('.txt', '.TXT', '.Txt'))
+        labels[lost[i]] = next((f for f in found if f.is_file()), labels[lost[i]])
+    return [f'label files: {rule}' for rule in rules]
 
 
 def _find_lost(labels: Iterable[Path]) -> list[Path]:
@@ -188,8 +230,11 @@ def _find_lost(labels: Iterable[Path]) -> list[Path]:
     return [
         folder / name
         for folder, names in sorted(expected.items())
-        for name in (sorted(os.listdir(folder)) if folder.is_dir() else ())
-        if name.endswith('.txt') and name not in names and name.lower() not in NO_LABELS
+        for name in sorted(list_folder(folder))
+        if name.endswith('.txt')
+        and not is_hidden(name)
+        and name not in names
+        and name.lower() not in NO_LABELS
     ]
 
 
@@ -253,100 +298,3 @@ def parse_row(fields: Sequence[str], num_classes: int, source: Path) -> tuple[in
         return int(label), (x - w / 2, y - h / 2, x + w / 2, y + h / 2)
     xs, ys = values[0::2], values[1::2]
     return int(label), (min(xs), min(ys), max(xs), max(ys))
-
-
-def read_data_yaml(file: Path) -> YoloData:
-    """Read as much of a ``data.yaml`` as can be used.
-
-    ``names`` is a list or ``{number: name}``. ``train``, ``val`` and ``test`` are a path or a list
-    of paths, each a folder or a text file that lists images, relative to ``path``, which is
-    itself relative to the file, or else to the file's own folder. A leading ``../`` that leads
-    nowhere is passed over, since Roboflow's exports have one too many. A ``test`` that is not found
-    is skipped.
-
-    Returns:
-        The data without places that are not found, and with numbers for names that cannot be used.
-
-    Raises:
-        InputError: It is no YAML, or of key points.
-    """
-    content = _load_yaml(file)
-    if 'kpt_shape' in content:
-        raise InputError(f'{file}: kpt_shape makes it a dataset of key points, not of boxes')
-    faults: list[InputError] = []
-    data = YoloData(file, _read_names(file, content, faults), {}, [], faults)
-    path = content.get('path') or ''
-    if not isinstance(path, str):
-        faults.append(InputError(f'{file}: path is {shown(path)}; it must be a text'))
-        path = ''
-    root = Path(file.parent, path)
-    for role, keys in SPLIT_KEYS.items():
-        entry = next((content[key] for key in keys if content.get(key)), None)
-        entries = [] if entry is None else entry if isinstance(entry, list) else [entry]
-        if not all(isinstance(text, str) for text in entries):
-            text = f'{file}: {role} is {shown(entry)}; it must be a path or a list of paths'
-            faults.append(InputError(text))
-            continue
-        places = [_find_place(text, (root, file.parent)) for text in entries]
-        lost = [text for text, place in zip(entries, places, strict=True) if place is None]
-        if lost and role == 'test':
-            data.notes.append(f'{role} is skipped: {root / lost[0]} is not found')
-            continue
-        if there := tuple(filter(None, places)):
-            data.splits[role] = there
-        if lost:
-            place = str(root / lost[0]).replace('\n', ' ')
-            text = f'{file}: {role} names {lost[0]!r}, and {place} is not found: correct '
-            faults.append(MissingFileError(f'{text}{role}, or path, in it'))
-    if not data.splits and not faults:
-        faults.append(InputError(f'{file}: names no images: write train: images/train'))
-    return data
-
-
-def _load_yaml(file: Path) -> dict:
-    try:
-        content = yaml.safe_load(read_text(file))
-    except (yaml.YAMLError, ValueError, TypeError, RecursionError) as error:
-        if isinstance(error, InputError):
-            raise
-        raise InputError(f'{file}: no YAML ({" ".join(str(error).split())})') from None
-    if not isinstance(content, dict):
-        raise InputError(f'{file}: no YAML of the form KEY: VALUE')
-    return content
-
-
-def number_names(count: int) -> tuple[str, ...]:
-    """Return numbers from 0, in place of names that cannot be used."""
-    return tuple(map(str, range(count)))
-
-
-def _read_names(file: Path, content: dict, faults: list[InputError]) -> tuple[str, ...]:
-    """Return the names, none or numbers where they cannot be used; add what is wrong with them."""
-    names = content.get('names')
-    if isinstance(names, dict):
-        if set(names) != set(range(len(names))):
-            text = f'names has the keys {few(names)}; they must be the numbers from 0 to '
-            faults.append(InputError(f'{file}: {text}{len(names) - 1}'))
-            return ()
-        names = [names[number] for number in range(len(names))]
-    if not isinstance(names, list) or not names:
-        faults.append(InputError(f'{file}: has no list of names: write names: [cat, dog]'))
-        return ()
-    odd = [n for n in names if not is_text(n) and not (type(n) is int and abs(n) < LONGEST_NUMBER)]
-    texts, wrong = tuple(map(str, names)), []
-    if odd:
-        wrong.append(f'names has {shown(odd[0])}, which is no text: put it into quotes')
-    if content.get('nc', len(names)) != len(names):
-        said = shown(content['nc'])
-        wrong.append(f'nc is {said}, and there are {len(names)} names: correct one of them')
-    if not odd and len(set(texts)) < len(texts):
-        wrong.append(f'names has a name more than once: {few(texts)}')
-    faults += [InputError(f'{file}: {text}') for text in wrong]
-    return number_names(len(texts)) if odd or len(set(texts)) < len(texts) else texts
-
-
-def _find_place(text: str, roots: Sequence[Path]) -> Path | None:
-    """Return the first of the places that a path may mean, None where none exists."""
-    texts = [text] + [text[3:]] * text.startswith('../')
-    places = [Path(os.path.normpath(root / part)) for part in texts for root in roots]
-    return next(filter(os.path.exists, places), None)

@@ -1,0 +1,125 @@
+"""Exports of labelling tools are trained on as they come, and both tools say the same of them."""
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+from mmdet.registry import DATASETS
+from tool_exports import BOXES, CLASSES, EXPORTS, renamed, roboflow, save, write
+
+from tresnet_det.engine import config as edit
+from tresnet_det.engine import own_data
+from tresnet_det.errors import InputError
+from tresnet_det.readers.data import prepare_splits
+from tresnet_det.readers.layouts import find_layout
+
+
+def summary_of(result):
+    assert 'error ' not in result.out, result.out
+    (line,) = (line for line in result.out.splitlines() if line.startswith('data: '))
+    return line
+
+
+@pytest.fixture(scope='module')
+def known(tmp_path_factory):
+    """The images by their bytes: an export may call them anything."""
+    folder = tmp_path_factory.mktemp('known')
+    for name in BOXES:
+        save(folder / f'{name}.jpg', name)
+    return {file.read_bytes(): file.stem for file in folder.iterdir()}
+
+
+def objects_of(dataset, known):
+    """All that training sees of a dataset: image, class and corners, sorted."""
+    infos = [dataset.get_data_info(i) for i in range(len(dataset))]
+    return sorted(
+        (known[Path(info['img_path']).read_bytes()], dataset.metainfo['classes'][o['bbox_label']],
+         tuple(np.round(o['bbox'])))
+        for info in infos
+        for o in info['instances']
+        if not o['ignore_flag']
+    )  # fmt: skip
+
+
+@pytest.mark.parametrize('name', EXPORTS)
+def test_an_export_is_trained_on_as_it_comes(name, run, known, project_root, tmp_path):
+    export, kind, rule = EXPORTS[name]
+    root = tmp_path / 'own'
+    export(root)
+    before = sorted(root.rglob('*'))
+    checked = run('check_data', root, '--no-decode')
+    assert checked.code == 0, checked.printed
+    cfg = edit.load_config(project_root / 'configs/fcos_tresnet_m.py')
+    data = own_data.use_folder(cfg, root, tmp_path / 'out', None)
+    assert data.layout.kind == kind
+    assert own_data.summarize_data(cfg, data) == summary_of(checked)
+    for told in (checked.out, '\n'.join(data.notes)):
+        assert rule in told
+    found = []
+    for split in ('train', 'val'):
+        dataset = DATASETS.build(dict(cfg[f'{split}_dataloader'].dataset, pipeline=[]))
+        seen = objects_of(dataset, known)
+        assert f'{split} {len(dataset)} images with {len(seen)} boxes' in summary_of(checked)
+        found += seen
+    assert sorted(found) == sorted((n, k, box) for n, boxes in BOXES.items() for k, box in boxes)
+    assert data.classes == CLASSES
+    assert sorted(root.rglob('*')) == before  # nothing is written into it
+
+
+def test_roboflows_multi_label_csv(run, tmp_path):
+    def save_labels(folder, name, called):
+        save(folder / f'{called}.jpg', name)
+        file = folder / '_classes.csv'
+        text = file.read_text() if file.exists() else 'filename, cat, dog\n'
+        ticks = ', '.join(str(int(any(k == c for k, _ in BOXES[name]))) for c in CLASSES)
+        file.write_text(f'{text}{called}.jpg, {ticks}\n')
+
+    root = tmp_path / 'own'
+    roboflow(root, save_labels)
+    ready = prepare_splits(find_layout(root, 'multilabel'), 'multilabel', tmp_path / 'out')
+    assert (ready.layout.kind, ready.classes) == ('csv', CLASSES)
+    checked = run('check_data', root, '--no-decode')
+    said = 'data: train 3 images with 4 labels, val 1 images with 1 labels; 2 classes: '
+    assert summary_of(checked) == f"{said}'cat', 'dog'"
+
+
+def test_a_name_that_no_rule_explains_is_told_with_what_differs(tmp_path):
+    root = tmp_path / 'own'
+    renamed(lambda name: f'{name}.png')(root)
+    with pytest.raises(
+        InputError, match=r"'a b\.png', and no folder .* \(there is images/a b\.jpg\)"
+    ):
+        prepare_splits(find_layout(root, 'detection'), 'detection', tmp_path / 'out')
+    (root / 'images/c.jpg').rename(root / 'images/c.png')
+    with pytest.raises(InputError, match=r'3 of 4, first a b\.png \(there is a b\.jpg\)'):
+        prepare_splits(find_layout(root, 'detection'), 'detection', tmp_path / 'out')
+
+
+def test_a_name_that_two_files_could_be_is_not_guessed(tmp_path):
+    root = tmp_path / 'own'
+    renamed(lambda name: f'elsewhere/{name}.jpg')(root)
+    save(root / 'more/c.jpg', 'd')
+    with pytest.raises(InputError, match=r'1 of 4, first elsewhere/c\.jpg'):
+        prepare_splits(find_layout(root, 'detection'), 'detection', tmp_path / 'out')
+
+
+LACKING = {  # what is there, which layout comes closest, what it lacks
+    'images alone': (lambda r: None, 'class folders', 'a folder of images for each class'),
+    'labels without names': (
+        lambda r: write(r / 'labels/b.txt', '0 .5 .5 1 1'), "YOLO's label files", 'a classes.txt'),
+    'XML of another tool': (lambda r: write(r / 'a.xml', '<annotations/>'), 'Pascal VOC', '<anno'),
+    'CSV without boxes': (lambda r: write(r / 'x.csv', 'file,x\n'), 'a CSV of boxes', 'columns of'),
+    'COCO without boxes': (
+        lambda r: write(r / 'a.json', dict(images=[], categories=[])), "COCO's JSON", "'annotat"),
+    'LabelMe without shapes': (
+        lambda r: write(r / 'a.json', dict(imagePath='c.jpg')), "LabelMe's JSON", "'shapes' in a"),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize('name', LACKING)
+def test_what_is_not_recognised_names_the_closest_layout_and_what_it_lacks(name, tmp_path):
+    plant, layout, lacks = LACKING[name]
+    save(tmp_path / 'c.jpg', 'c')
+    plant(tmp_path)
+    with pytest.raises(InputError, match=f'; closest: (.*, )?{layout} lacks {lacks}'):
+        find_layout(tmp_path, 'classification' if name == 'images alone' else 'detection')

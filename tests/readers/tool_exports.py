@@ -1,0 +1,333 @@
+"""The same four images with six boxes, as the labelling tools export them."""
+
+import csv
+import json
+import unicodedata
+from urllib.parse import quote
+
+from planted_coco import HEIGHT, WIDTH, save_image
+
+NAMES = ('a b', 'häuser', 'c', 'd')  # the last one is for validation, where there is such a split
+BOXES = {  # left, top, right, bottom
+    'a b': [('cat', (2, 4, 22, 20)), ('dog', (10, 12, 40, 36))],
+    'häuser': [('cat', (24, 6, 44, 36))],
+    'c': [('dog', (4, 4, 20, 24)), ('dog', (20, 8, 44, 32))],
+    'd': [('cat', (8, 8, 32, 32))],
+}
+CLASSES = ('cat', 'dog')
+
+
+def save(path, name):
+    save_image(path, NAMES.index(name))
+
+
+def write(path, text):
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text(text if isinstance(text, str) else json.dumps(text))
+
+
+def split_of(name):
+    return 'val' if name == 'd' else 'train'
+
+
+def rows(name):
+    return ''.join(
+        f'{CLASSES.index(k)} {(x + r) / 2 / WIDTH:.6f} {(y + b) / 2 / HEIGHT:.6f} '
+        f'{(r - x) / WIDTH:.6f} {(b - y) / HEIGHT:.6f}\n'
+        for k, (x, y, r, b) in BOXES[name]
+    )
+
+
+def xml(name, filename=None, path=''):
+    objects = ''.join(
+        f'<object><name>{k}</name><bndbox><xmin>{x + 1}</xmin><ymin>{y + 1}</ymin><xmax>{r}</xmax>'
+        f'<ymax>{b}</ymax></bndbox></object>'
+        for k, (x, y, r, b) in BOXES[name]
+    )
+    return (
+        f'<annotation><filename>{filename or name}.jpg</filename><path>{path}</path><size>'
+        f'<width>{WIDTH}</width><height>{HEIGHT}</height></size>{objects}</annotation>'
+    )
+
+
+def coco(names, called, **more):
+    content = dict(images=[], annotations=[], categories=[])
+    content['categories'] = [dict(id=i, name=k) for i, k in enumerate(CLASSES)]
+    for i, name in enumerate(names):
+        image = dict(id=i, file_name=called(name), width=WIDTH, height=HEIGHT)
+        content['images'].append(image)
+        content['annotations'] += [
+            dict(id=len(content['annotations']) + j + 1, image_id=i, bbox=[x, y, r - x, b - y],
+                 category_id=CLASSES.index(k), segmentation=[], area=(r - x) * (b - y), iscrowd=0,
+                 **more)
+            for j, (k, (x, y, r, b)) in enumerate(BOXES[name])
+        ]  # fmt: skip
+    return content
+
+
+def upload(name):
+    return f'{abs(hash(name)) % 16**8:08x}-{name}'
+
+
+def cvat_yolo(root):
+    write(root / 'obj.data', 'classes = 2\ntrain = data/train.txt\nvalid = data/valid.txt\n'
+          'names = data/obj.names\nbackup = backup/\n')  # fmt: skip
+    write(root / 'obj.names', 'cat\ndog\n')
+    lists = dict(train='', val='')
+    for name in NAMES:
+        place = f'obj_{split_of(name)}_data/task 1'
+        save(root / place / f'{name}.jpg', name)
+        write(root / place / f'{name}.txt', rows(name))
+        lists[split_of(name)] += f'data/{place}/{name}.jpg\n'
+    write(root / 'train.txt', lists['train'])
+    write(root / 'valid.txt', lists['val'])
+
+
+def cvat_ultralytics(root):
+    write(root / 'data.yaml', 'path: .\ntrain: train.txt\nval: val.txt\nnames:\n  0: cat\n  1: dog')
+    for name in NAMES:
+        split = split_of(name)
+        save(root / f'images/{split}/{name}.jpg', name)
+        write(root / f'labels/{split}/{name}.txt', rows(name))
+        with (root / f'{split}.txt').open('a') as file:
+            file.write(f'data/images/{split}/{name}.jpg\n')
+
+
+def cvat_voc(root):
+    for name in NAMES:
+        save(root / f'JPEGImages/task 1/{name}.jpg', name)
+        write(root / f'Annotations/task 1/{name}.xml', xml(name, f'task 1/{name}'))
+    listed = [f'"task 1/{name}"' if ' ' in name else f'task 1/{name}' for name in NAMES]
+    write(root / 'ImageSets/Main/default.txt', '\n'.join(listed))
+    write(root / 'labelmap.txt', '# label:color_rgb:parts:actions\ncat:1,2,3::\ndog:4,5,6::\n')
+
+
+def cvat_coco(root):
+    for name in NAMES:
+        save(root / f'images/task 1/{name}.jpg', name)
+    content = coco(NAMES, lambda name: f'task 1/{name}.jpg', attributes=dict(occluded=False))
+    write(root / 'annotations/instances_default.json', content)
+
+
+def labelimg_voc(root):
+    for name in NAMES:
+        save(root / f'{name}.jpg', name)
+        write(root / f'{name}.xml', xml(name, path=f'C:\\Users\\me\\{name}.jpg'))
+
+
+def labelimg_yolo(root):
+    write(root / 'classes.txt', 'cat\ndog\n')
+    for name in NAMES:
+        save(root / f'{name}.jpg', name)
+        write(root / f'{name}.txt', rows(name))
+
+
+def kaggle_voc(root):
+    for name in NAMES:
+        save(root / f'images/{name}.jpg', name)
+        write(root / f'annotations/{name}.xml', xml(name))
+
+
+def roboflow(root, save_labels):
+    for name in NAMES:
+        folder = root / split_of(name).replace('val', 'valid')
+        folder.mkdir(exist_ok=True, parents=True)
+        save_labels(folder, name, f'{name.replace(" ", "-")}_jpg.rf.0a1b2c')
+    return root
+
+
+def roboflow_coco(root):
+    def save_labels(folder, name, called):
+        save(folder / f'{called}.jpg', name)
+
+    roboflow(root, save_labels)
+    for split, names in (('train', NAMES[:3]), ('valid', NAMES[3:])):
+        content = coco(names, lambda name: f'{name.replace(" ", "-")}_jpg.rf.0a1b2c.jpg')
+        write(root / split / '_annotations.coco.json', content)
+
+
+def roboflow_voc(root):
+    def save_labels(folder, name, called):
+        save(folder / f'{called}.jpg', name)
+        write(folder / f'{called}.xml', xml(name, called))
+
+    roboflow(root, save_labels)
+
+
+def roboflow_yolo(root):
+    def save_labels(folder, name, called):
+        save(folder / f'images/{called}.jpg', name)
+        write(folder / f'labels/{called}.txt', rows(name))
+
+    roboflow(root, save_labels)
+    write(root / 'data.yaml', 'train: ../train/images\nval: ../valid/images\ntest: ../test/images\n'
+          "\nnc: 2\nnames: ['cat', 'dog']\n")  # fmt: skip
+
+
+def roboflow_darknet(root):
+    def save_labels(folder, name, called):
+        save(folder / f'{called}.jpg', name)
+        write(folder / f'{called}.txt', rows(name))
+        write(folder / '_darknet.labels', 'cat\ndog\n')
+
+    roboflow(root, save_labels)
+
+
+def roboflow_tensorflow(root):
+    def save_labels(folder, name, called):
+        save(folder / f'{called}.jpg', name)
+        file = folder / '_annotations.csv'
+        if not file.exists():
+            file.write_text('filename,width,height,class,xmin,ymin,xmax,ymax\n')
+        with file.open('a') as stream:
+            for k, box in BOXES[name]:
+                stream.write(f'{called}.jpg,{WIDTH},{HEIGHT},{k},{",".join(map(str, box))}\n')
+
+    roboflow(root, save_labels)
+
+
+def label_studio_coco(root, called=lambda name: f'images\\{upload(name)}.jpg', prefix=upload):
+    for name in NAMES:
+        save(root / f'images/{prefix(name)}.jpg', name)
+    write(root / 'result.json', coco(NAMES, called))
+
+
+def label_studio_yolo(root):
+    """Of the images as they were before the upload: only the labels have the prefix."""
+    write(root / 'classes.txt', 'cat\ndog\n')
+    write(root / 'notes.json', dict(categories=[dict(id=0, name='cat')], info=dict(year=2024)))
+    for name in NAMES:
+        save(root / f'images/{name}.jpg', name)
+        write(root / f'labels/{upload(name)}.txt', rows(name))
+
+
+def labelme(root, image_path=lambda name: f'..\\images\\{name}.jpg', kind='rectangle'):
+    for name in NAMES:
+        save(root / f'images/{name}.jpg', name)
+        every = 2 if kind == 'rectangle' else 1  # its two corners, or all four
+        shapes = [
+            dict(label=k, shape_type=kind, group_id=None, flags={},
+                 points=[[x, y], [r, y], [r, b], [x, b]][::every])
+            for k, (x, y, r, b) in BOXES[name]
+        ]  # fmt: skip
+        content = dict(version='5.3', flags={}, shapes=shapes, imagePath=image_path(name),
+                       imageData=None, imageHeight=HEIGHT, imageWidth=WIDTH)  # fmt: skip
+        write(root / f'labels/{name}.json', content)
+
+
+def via(root):
+    content = {}
+    for name in NAMES:
+        save(root / f'images/{name}.jpg', name)
+        regions = [
+            dict(shape_attributes=dict(name='rect', x=x, y=y, width=r - x, height=b - y),
+                 region_attributes={'type': k if k == 'cat' else {k: True}})
+            for k, (x, y, r, b) in BOXES[name]
+        ]  # fmt: skip
+        content[f'{name}.jpg123'] = dict(filename=f'{name}.jpg', size=123, regions=regions,
+                                         file_attributes={})  # fmt: skip
+    write(root / 'via_project.json', dict(_via_settings={}, _via_img_metadata=content))
+
+
+def datumaro(root):
+    labels = [dict(name=k, parent='', attributes=[]) for k in CLASSES]
+    for split in ('train', 'val'):
+        items = []
+        for name in filter(lambda n: split_of(n) == split, NAMES):
+            save(root / f'images/{split}/{name}.jpg', name)
+            found = [
+                dict(id=i, type='bbox', label_id=CLASSES.index(k), bbox=[x, y, r - x, b - y],
+                     attributes={}, group=0, z_order=0)
+                for i, (k, (x, y, r, b)) in enumerate(BOXES[name])
+            ]  # fmt: skip
+            image = dict(path=f'{name}.jpg', size=[HEIGHT, WIDTH])
+            items.append(dict(id=name, annotations=found, image=image))
+        categories = dict(label=dict(labels=labels, attributes=[]))
+        write(root / f'annotations/{split}.json', dict(info={}, categories=categories, items=items))
+
+
+def supervisely(root):
+    write(root / 'meta.json', dict(classes=[dict(title=k, shape='rectangle') for k in CLASSES]))
+    for name in NAMES:
+        save(root / f'ds0/img/{name}.jpg', name)
+        found = [
+            dict(classTitle=k, geometryType='rectangle',
+                 points=dict(exterior=[[x, y], [r, b]], interior=[]))
+            for k, (x, y, r, b) in BOXES[name]
+        ]  # fmt: skip
+        content = dict(
+            description='', tags=[], size=dict(height=HEIGHT, width=WIDTH), objects=found
+        )
+        write(root / f'ds0/ann/{name}.jpg.json', content)
+
+
+def open_images(root):
+    write(root / 'class-descriptions-boxable.csv', '/m/01yrx,cat\n/m/0bt9lr,dog\n')
+    for split in ('train', 'validation'):
+        with (root / f'{split}-annotations-bbox.csv').open('w', newline='') as stream:
+            writer = csv.writer(stream)
+            writer.writerow(['ImageID', 'Source', 'LabelName', 'XMin', 'XMax', 'YMin', 'YMax'])
+            for name in NAMES:
+                if split.startswith(split_of(name)):
+                    save(root / f'{split}/{name}.jpg', name)
+                    writer.writerows(
+                        [name, 'x', dict(cat='/m/01yrx', dog='/m/0bt9lr')[k], x / WIDTH,
+                         r / WIDTH, y / HEIGHT, b / HEIGHT]
+                        for k, (x, y, r, b) in BOXES[name]
+                    )  # fmt: skip
+
+
+def renamed(called, ending='.jpg', form=None):
+    """COCO in one folder of images, whose names in the file are made by ``called``."""
+
+    def write_it(root):
+        for name in NAMES:
+            stem = unicodedata.normalize(form, name) if form else name
+            path = root / f'images/{stem}{ending}'
+            save(path.with_suffix('.jpg'), name)
+            path.with_suffix('.jpg').rename(path)
+        write(root / 'labels.json', coco(NAMES, called))
+
+    return write_it
+
+
+EXPORTS = {  # who writes it, the kind, the rule that is told
+    'CVAT YOLO 1.1': (cvat_yolo, 'yolo', 'in another folder'),
+    'CVAT Ultralytics YOLO': (cvat_ultralytics, 'yolo', 'in another folder'),
+    'CVAT VOC, with a folder of the task': (cvat_voc, 'voc', ''),
+    'CVAT COCO, with a folder of the task': (cvat_coco, 'coco', ''),
+    'labelImg VOC': (labelimg_voc, 'voc', ''),
+    'labelImg YOLO': (labelimg_yolo, 'yolo', ''),
+    'VOC without lists': (kaggle_voc, 'voc', ''),
+    'Roboflow COCO': (roboflow_coco, 'coco', ''),
+    'Roboflow VOC': (roboflow_voc, 'voc', ''),
+    'Roboflow YOLO': (roboflow_yolo, 'yolo', ''),
+    'Roboflow Darknet': (roboflow_darknet, 'yolo', ''),
+    'Roboflow TensorFlow CSV': (roboflow_tensorflow, 'boxes', ''),
+    'Label Studio COCO': (label_studio_coco, 'coco', 'by backslashes'),
+    'Label Studio YOLO, images without prefix': (
+        label_studio_yolo, 'yolo', "without Label Studio's prefix"),
+    'LabelMe': (labelme, 'labelme', ''),
+    'X-AnyLabeling, renamed since': (
+        lambda root: labelme(root, lambda name: f'old-{name}.png', 'polygon'), 'labelme',
+        'an ending that the name lacks'),
+    'VGG Image Annotator': (via, 'via', ''),
+    'Datumaro': (datumaro, 'datumaro', ''),
+    'Supervisely': (supervisely, 'supervisely', ''),
+    'Open Images': (open_images, 'boxes', 'an ending that the name lacks'),
+    'COCO with backslashes': (renamed(lambda n: f'C:\\data\\{n}.jpg'), 'coco', 'backslashes'),
+    'COCO with ../': (renamed(lambda n: f'../../pictures/{n}.jpg'), 'coco', 'another folder'),
+    "COCO with another machine's paths": (
+        renamed(lambda n: f'/home/me/{n}.jpg'), 'coco', 'another folder'),
+    'COCO with URLs': (
+        renamed(lambda n: f'https://host/get/{quote(n)}.jpg?token=1'), 'coco', 'URL encoding'),
+    'COCO of local files in Label Studio': (
+        renamed(lambda n: f'/data/local-files/?d=my/{quote(n)}.jpg'), 'coco', 'URL encoding'),
+    'COCO with decomposed letters': (
+        renamed(lambda n: f'{n}.jpg', form='NFD'), 'coco', 'Unicode form'),
+    'COCO with endings in capitals': (
+        renamed(lambda n: f'{n}.jpg', '.JPG'), 'coco', 'the case of the ending'),
+    'COCO without endings': (renamed(lambda n: n), 'coco', 'an ending that the name lacks'),
+    'COCO with the names of an upload': (
+        renamed(lambda n: f'/data/upload/1/{upload(n)}.jpg'), 'coco', "Label Studio's prefix"),
+}  # fmt: skip

@@ -1,0 +1,249 @@
+"""Readers of labelling tools' own files: LabelMe, VIA, Datumaro, Supervisely, a CSV of boxes.
+
+Each has a function that yields images with their objects as points, from what is in a file;
+`read_export` makes boxes of them. Outlines become the boxes around them.
+"""
+
+import base64
+import csv
+import io
+import math
+import os
+import re
+import zlib
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from ..errors import InputError, shown
+from .files import glob, is_companion, read_json, read_text, walk
+from .findings import Findings
+from .objects import Object, object_split
+from .split import Source, Split
+
+# Keys in a JSON file of each kind, near its beginning or its end.
+SIGNS = {
+    'labelme': ('shapes', 'imagePath'),
+    'via': ('regions', 'file_attributes'),
+    'datumaro': ('items', 'categories'),
+    'supervisely': ('objects', 'size'),
+}
+PER_IMAGE = ('labelme', 'supervisely')  # kinds with a file for each image
+KEYS = re.compile(rb'"(\w+)"\s*:')  # of JSON
+ENDS = 1 << 20  # bytes at the start and the end of a file
+LARGEST_BITMAP = 1 << 26  # bytes
+# Names of columns, in small letters without _; what is in fractions of the image comes first.
+COLUMNS = {
+    'file': ('imageid', 'filename', 'file', 'image', 'imagename', 'path', 'imagepath'),
+    'label': ('labelname', 'class', 'label', 'classname', 'category', 'name'),
+    'left': ('xmin', 'x1', 'left'),
+    'top': ('ymin', 'y1', 'top'),
+    'right': ('xmax', 'x2', 'right'),
+    'bottom': ('ymax', 'y2', 'bottom'),
+}
+
+# An image's name, width and height (NaN where not said), and its objects' classes and points.
+Record = tuple[str, tuple[float, float], list[tuple[str, Any]]]
+
+
+def sniff(file: Path) -> tuple[str | None, bytes]:
+    """Return which of `SIGNS` a JSON file has, and the ends of its text: the whole takes long."""
+    try:
+        with file.open('rb') as stream:
+            text = stream.read(ENDS)
+            stream.seek(max(file.stat().st_size - ENDS, 0))
+            text += stream.read()
+    except OSError:  # who reads it will say what is wrong
+        return None, b''
+    keys = {*KEYS.findall(text)}
+    fits = (kind for kind, words in SIGNS.items() if {w.encode() for w in words} <= keys)
+    return next(fits, None), text
+
+
+def find_columns(file: Path) -> dict[str, int] | None:
+    """Return where a CSV file has the columns of boxes, None where it has none."""
+    with file.open(encoding='utf-8-sig', errors='replace', newline='') as stream:
+        header = next(csv.reader(stream), [])
+    names = [cell.strip().lower().replace('_', '') for cell in header]
+    found = {
+        key: names.index(name) for key, known in COLUMNS.items() for name in known if name in names
+    }
+    return found if found.keys() == COLUMNS.keys() else None
+
+
+def read_export(source: Source, findings: Findings) -> Split:
+    """Read the files of a labelling tool.
+
+    Args:
+        source: Of a kind of `PARSERS`; its ``ann_file`` is a file, or the folder of all files.
+        findings: Gets what is wrong with files and objects.
+
+    Raises:
+        InputError: The one file of a split is none.
+    """
+    add, parse, root = source.about(findings), PARSERS[source.kind], source.folder
+    corrupt, records = [], list[Record]()
+    for file in _list_files(source):
+        try:
+            records += parse(file, root)
+        except InputError as error:
+            corrupt.append(str(error))
+        except (KeyError, TypeError, ValueError, AttributeError, IndexError, OSError) as error:
+            corrupt.append(f'{file}: {type(error).__name__} {error}')
+    if not records:
+        raise InputError(corrupt[0] if corrupt else f'{source.ann_file}: has no image')
+    add('corrupt-json', corrupt, total=len(corrupt) + len(records))
+    rows: dict[str, int] = {}  # by image: a CSV has one in several rows
+    sizes: list[tuple[float, float]] = []
+    found: list[tuple[int, str, str, Any]] = []
+    for name, size, things in records:
+        if is_companion(name):
+            continue
+        if name not in rows:
+            rows[name] = len(sizes)
+            sizes.append(size)
+        row = rows[name]
+        found += [(row, f'{name}: object {n} ({k})', k, p) for n, (k, p) in enumerate(things, 1)]
+    files = list(rows)
+    objects, bad = list[Object](), list[str]()
+    for row, where, label, points in found:
+        corners = _surround(points)
+        if corners is None or not isinstance(label, str) or not label.strip():
+            bad.append(f'{where}: {shown(points)}')
+        else:
+            objects.append((row, where, label.strip(), corners, False))
+    filled = {row for row, *_ in found}
+    split = object_split(source, add, files, sizes, objects, bad, filled, files)
+    highest = max((corners[3] for *_, corners, _ in objects), default=0)
+    return replace(split, fractions=source.kind == 'boxes' and highest <= 1)
+
+
+def _list_files(source: Source) -> list[Path]:
+    if source.ann_file.is_file():
+        return [source.ann_file]
+    found = (Path(place, name) for place, _, names in walk(source.ann_file) for name in names)
+    files = (file for file in found if file.suffix == '.json')
+    return [file for file in files if source.kind != 'supervisely' or file.parent.name == 'ann']
+
+
+def _surround(points: Any) -> list[float] | None:
+    """Return left, top, right and bottom of points ``(N, 2)``; None where they are none."""
+    try:
+        array = np.array(points, np.float64).reshape(-1, 2)
+    except (ValueError, TypeError):
+        return None
+    if not len(array) or not np.isfinite(array).all():
+        return None
+    return [*array.min(0).tolist(), *array.max(0).tolist()]
+
+
+def _circle(x: float, y: float, across: float, down: float | None = None) -> list[list[float]]:
+    down = across if down is None else down
+    return [[x - across, y - down], [x + across, y + down]]
+
+
+def _labelme(file: Path, root: Path) -> Iterator[Record]:
+    """LabelMe, X-AnyLabeling: the image is where ``imagePath`` says, or has the file's own name."""
+    content, things = read_json(file), []
+    for shape in content['shapes']:
+        points = shape['points']
+        if shape.get('shape_type') == 'circle':
+            (x, y), edge = points
+            points = _circle(x, y, math.dist((x, y), edge))
+        things.append((shape['label'], points))
+    stated = file.parent / str(content['imagePath']).replace('\\', '/')
+    image = stated if stated.is_file() else file.with_suffix('')
+    size = content.get('imageWidth') or math.nan, content.get('imageHeight') or math.nan
+    yield os.path.relpath(os.path.normpath(image), root), size, things
+
+
+def _via(file: Path, root: Path) -> Iterator[Record]:
+    """VGG Image Annotator: its project, or the export of its annotations."""
+    content = read_json(file)
+    for image in content.get('_via_img_metadata', content).values():
+        regions, things = image['regions'], []
+        for region in regions.values() if isinstance(regions, dict) else regions:
+            shape, values = region['shape_attributes'], region['region_attributes'].values()
+            # A text, or of a checkbox a dict of those that are ticked.
+            ticked = (next(iter(v), '') if isinstance(v, dict) else v for v in values)
+            if 'all_points_x' in shape:
+                points: Any = [*zip(shape['all_points_x'], shape['all_points_y'], strict=True)]
+            elif 'width' in shape:
+                x, y = shape['x'], shape['y']
+                points = [[x, y], [x + shape['width'], y + shape['height']]]
+            else:
+                radii = (shape.get('r', shape.get('rx')), shape.get('r', shape.get('ry')))
+                points = _circle(shape['cx'], shape['cy'], *radii)
+            things.append((next(filter(None, ticked), ''), points))
+        yield image['filename'], (math.nan, math.nan), things
+
+
+def _datumaro(file: Path, root: Path) -> Iterator[Record]:
+    content = read_json(file)
+    names = [label['name'] for label in content['categories']['label']['labels']]
+    for item in content['items']:
+        things = []
+        for one in item['annotations']:
+            if one['type'] == 'bbox':
+                x, y, w, h = one['bbox']
+                things.append((names[one['label_id']], [[x, y], [x + w, y + h]]))
+            elif one['type'] in ('polygon', 'polyline'):
+                things.append((names[one['label_id']], one['points']))
+        image = item.get('image') or {}
+        height, width = image.get('size') or (math.nan, math.nan)
+        yield image.get('path') or item['id'], (width, height), things
+
+
+def _supervisely(file: Path, root: Path) -> Iterator[Record]:
+    """Supervisely: ``DATASET/ann/IMAGE.json`` is of ``DATASET/img/IMAGE``."""
+    content, things = read_json(file), []
+    for one in content['objects']:
+        points = one['points']['exterior'] if 'points' in one else None
+        if one.get('bitmap'):
+            from ..images import opened
+
+            data = zlib.decompressobj().decompress(
+                base64.b64decode(one['bitmap']['data']), LARGEST_BITMAP
+            )
+            x, y = one['bitmap']['origin']
+            with opened(data, file) as image:
+                points = [[x, y], [x + image.width, y + image.height]]
+        things.append((one['classTitle'], points))
+    image_file = os.path.relpath(file.parent.with_name('img') / file.stem, root)
+    yield image_file, (content['size']['width'], content['size']['height']), things
+
+
+def _boxes(file: Path, root: Path) -> Iterator[Record]:
+    """A CSV file with a box in each row, such as Open Images', whose boxes are fractions."""
+    places = find_columns(file)
+    assert places is not None  # it was recognised by them
+    reader = _rows(file)
+    names = [cell.strip().lower() for cell in next(reader)]
+    # Open Images names its classes in a file of its own.
+    described = [row for other in glob(root, '*class-descriptions*.csv') for row in _rows(other)]
+    called = {row[0]: row[1] for row in described if len(row) == 2}
+    size = [names.index(side) for side in ('width', 'height') if side in names]
+    for number, row in enumerate(filter(any, reader), 2):
+        if len(row) < len(names):
+            text = f'{file}:{number}: {len(row)} cells where the header has {len(names)}'
+            raise InputError(text)
+        name, label, *box = (row[places[key]].strip() for key in COLUMNS)
+        width, height = (float(row[i]) for i in size) if len(size) == 2 else (math.nan, math.nan)
+        points = [box[:2], box[2:]]
+        yield name, (width, height), [(called.get(label, label), points)] if any(box) else []
+
+
+def _rows(file: Path) -> Iterator[list[str]]:
+    return csv.reader(io.StringIO(read_text(file), newline=''))
+
+
+PARSERS: Mapping[str, Callable[[Path, Path], Iterator[Record]]] = {
+    'labelme': _labelme,
+    'via': _via,
+    'datumaro': _datumaro,
+    'supervisely': _supervisely,
+    'boxes': _boxes,
+}
