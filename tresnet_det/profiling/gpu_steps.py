@@ -76,6 +76,7 @@ def measure_device(run: Run) -> None:
 
 def check_layers(run: Run) -> None:
     """Compare the layers of every backend with float64, in every precision and both layouts."""
+    torch.backends.cudnn.allow_tf32 = False  # which is no float32
     for backend in BACKENDS:
         for kind in LAYERS[:1] if backend == 'inplace_abn' else LAYERS:
             run.attempt(f'correctness of {backend}, {kind}', partial(_check, run, backend, kind))
@@ -160,6 +161,8 @@ def check_processes(run: Run) -> None:
 
 def _check_shared(rank: int, folder: str, run: Run) -> None:
     group = 'gloo' if run.device.type == 'cpu' else 'nccl'
+    if group == 'nccl':
+        torch.cuda.set_device(run.device)
     dist.init_process_group(group, f'file://{folder}/meet', rank=rank, world_size=2)
     torch.manual_seed(0)
     mine = slice(0, 3) if rank == 0 else slice(3, None)
