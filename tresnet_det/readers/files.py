@@ -183,7 +183,7 @@ def image_size(file: str | os.PathLike) -> tuple[int, int]:
     except InputError:
         raise
     except Exception:  # Pillow raises almost anything on a corrupt header
-        raise InputError(f'{file}: not a readable image: replace or remove it') from None
+        raise InputError(f'{file}: not a readable image') from None
 
 
 def is_turned(file: str | os.PathLike) -> bool:
