@@ -5,6 +5,6 @@ A reader turns a `Source` into a `Split` and adds what is wrong to `Findings`: c
 say the same. :mod:`~tresnet_det.readers.data` is the way in, :mod:`~tresnet_det.readers.report`
 that of the check, which looks at all pixels, too. A new layout is a module with a ``read_*``
 function, a line in the table of ``data`` and a way to recognise it in
-:mod:`~tresnet_det.readers.layouts`. From below: ``findings``, ``split``, ``files``, the readers,
-``layouts``, ``data``, ``config`` and ``report``.
+:mod:`~tresnet_det.readers.recognise`. From below: ``findings``, ``split``, ``files``, ``locate``,
+the readers, ``recognise``, ``layouts``, ``counts``, ``data``, ``config`` and ``report``.
 """

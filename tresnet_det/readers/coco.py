@@ -3,7 +3,6 @@
 What MMDetection and pycocotools report late, in a worker, or not at all (an AP of 0) is named here.
 """
 
-import json
 import math
 import numbers
 from collections import Counter
@@ -14,7 +13,7 @@ from typing import Any
 import numpy as np
 
 from ..errors import InputError, few, shown
-from .files import is_companion, read_bytes
+from .files import is_companion, read_json
 from .findings import Add, Findings, compare_categories, is_text
 from .masks import find_mask_fault, has_mask
 from .split import NO_CLASS, Boxes, Source, Split
@@ -95,7 +94,6 @@ def read_coco(source: Source, findings: Findings) -> Split | None:
         _check_masks(entries, rows, sizes, name, add)
     kept = good.nonzero()[0]
     add('filled-in', [f'{file}: {line}' for line in filled or ()])
-    place = {id(a): i for i, a in enumerate(content['annotations'])}
     return Split(
         source,
         source.folder,
@@ -110,42 +108,18 @@ def read_coco(source: Source, findings: Findings) -> Split | None:
         absent=frozenset(classes) - set(names),
         boxes=boxes and boxes.take(kept),
         has_masks=all(has_mask(a.get('segmentation')) for a in entries),
-        entries=np.array([place[id(entries[i])] for i in kept], np.int64),
+        entries=_places(content['annotations'], entries)[kept],
         changed=bool(filled),
         group=_find_group(categories),
     )
 
 
-def read_json(file: Path) -> Any:
-    """Read a JSON file as pycocotools will.
-
-    Raises:
-        MissingFileError: It does not exist.
-        InputError: It cannot be read, or is none.
-    """
-    data = read_bytes(file)
-    try:
-        # Not as bytes, whose encoding json would guess: pycocotools takes UTF-8 and nothing else.
-        return json.loads(data.decode())
-    except json.JSONDecodeError as error:
-        if error.doc.startswith('\ufeff'):
-            raise InputError(
-                f'{file}: begins with a byte order mark, which pycocotools does not take: save it '
-                'as UTF-8 without'
-            ) from None
-        raise InputError(
-            f'{file}: no valid JSON at line {error.lineno} column {error.colno} (character '
-            f'{error.pos} of {len(error.doc)}): {error.msg}; truncated? copy or download it again'
-        ) from None
-    except UnicodeDecodeError as error:
-        raise InputError(
-            f'{file}: no text at byte {error.start}, so no JSON: save it as UTF-8'
-        ) from None
-    except (RecursionError, ValueError):  # a thousand brackets, an integer of 5000 digits
-        raise InputError(
-            f'{file}: nested too deep, or with a number too long, for an instances file: export it '
-            'again'
-        ) from None
+def _places(every: list[Entry], entries: list[Entry]) -> np.ndarray:
+    """Return where some of the entries are."""
+    if len(every) == len(entries):
+        return np.arange(len(entries))
+    place = {id(entry): i for i, entry in enumerate(every)}
+    return np.array([place[id(entry)] for entry in entries], np.int64)
 
 
 def _check_lists(file: Path, content: Any, needs_truth: bool) -> None:
@@ -182,7 +156,8 @@ def _read_images(
         name = image['file_name']
         pairs = [*zip(SIDES, good, strict=True)]
         is_name = isinstance(name, str) and '\0' not in name
-        if not is_name or not all(ok or image.get(side) is None for side, ok in pairs):
+        unsaid = () if filled is None else [s for s in SIDES if image.get(s) is None]
+        if not is_name or not all(ok or s in unsaid or s not in image for s, ok in pairs):
             wrong.append(image)
         if is_name:
             named.add(name)

@@ -18,11 +18,11 @@ import numpy as np
 from ..errors import InputError, MissingFileError
 from ..files import replacing
 from .class_folders import read_class_folders
-from .coco import read_coco, read_json
+from .coco import read_coco
 from .counts import SEED, Counts, plan_parts
 from .csv import read_csv, read_list
 from .exports import PARSERS, read_export
-from .files import is_turned, not_found, read_sizes
+from .files import is_turned, not_found, read_json, read_sizes
 from .findings import Findings, compare_classes
 from .layouts import OF_TASK, check_training, layout_sources
 from .locate import locate

@@ -19,8 +19,7 @@ from typing import Any
 import numpy as np
 
 from ..errors import InputError, shown
-from .coco import read_json
-from .files import glob, is_companion, read_text, walk
+from .files import glob, is_companion, read_json, read_text, walk
 from .findings import Findings
 from .objects import Object, object_split
 from .split import Source, Split
@@ -52,10 +51,13 @@ Record = tuple[str, tuple[float, float], list[tuple[str, Any]]]
 
 def sniff(file: Path) -> tuple[str | None, bytes]:
     """Return which of `SIGNS` a JSON file has, and the ends of its text: the whole takes long."""
-    with file.open('rb') as stream:
-        text = stream.read(ENDS)
-        stream.seek(max(file.stat().st_size - ENDS, 0))
-        text += stream.read()
+    try:
+        with file.open('rb') as stream:
+            text = stream.read(ENDS)
+            stream.seek(max(file.stat().st_size - ENDS, 0))
+            text += stream.read()
+    except OSError:  # who reads it will say what is wrong
+        return None, b''
     keys = {*KEYS.findall(text)}
     fits = (kind for kind, words in SIGNS.items() if {w.encode() for w in words} <= keys)
     return next(fits, None), text

@@ -1,9 +1,12 @@
 """Files of a dataset: folders with links and hidden files, text that people wrote, headers."""
 
+import gc
+import json
 import os
 import re
 from collections.abc import Iterator, Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from mmengine.dist import is_main_process
@@ -15,15 +18,17 @@ from .findings import Add
 
 SUFFIXES = ('.jpg', '.jpeg', '.png', '.bmp', '.tif', '.tiff', '.webp', '.ppm', '.pgm', '.gif')
 # What systems and their tools put next to data; hidden files are passed over with them.
-COMPANIONS = ('thumbs.db', 'desktop.ini', 'ehthumbs.db', 'icon\r', '__macosx', '@eadir', '#recycle',
-              '$recycle.bin', 'system volume information', 'lost+found')  # fmt: skip
+COMPANION = re.compile(
+    r'(?:^|[\\/])(?:\._|(?:(?:eh)?thumbs\.db|desktop\.ini|icon\r|__macosx|@eadir|#recycle|'
+    r'\$recycle\.bin|system volume information|lost\+found)(?:$|[\\/]))',
+    re.IGNORECASE,
+)
 EXIF_ORIENTATION, EXIF_TURNED = 0x0112, 5  # from there on width and height are exchanged
 
 
 def is_companion(path: str) -> bool:
     """Whether a path has in it what macOS, Windows or a NAS puts next to the files of people."""
-    parts = path.replace('\\', '/').split('/')
-    return any(part.startswith('._') or part.casefold() in COMPANIONS for part in parts)
+    return COMPANION.search(path) is not None
 
 
 def is_hidden(name: str) -> bool:
@@ -123,6 +128,43 @@ def read_text(file: Path) -> str:
 def read_lines(file: Path) -> list[str]:
     """Read a text file's lines; see :func:`read_text`."""
     return read_text(file).splitlines()
+
+
+def read_json(file: Path) -> Any:
+    """Read a JSON file as pycocotools will.
+
+    Raises:
+        MissingFileError: It does not exist.
+        InputError: It cannot be read, or is none.
+    """
+    data = read_bytes(file)
+    collects = gc.isenabled()
+    gc.disable()  # it would look through millions of new dicts, again and again
+    try:
+        # Not as bytes, whose encoding json would guess: pycocotools takes UTF-8 and nothing else.
+        return json.loads(data.decode())
+    except json.JSONDecodeError as error:
+        if error.doc.startswith('\ufeff'):
+            raise InputError(
+                f'{file}: begins with a byte order mark, which pycocotools does not take: save it '
+                'as UTF-8 without'
+            ) from None
+        raise InputError(
+            f'{file}: no valid JSON at line {error.lineno} column {error.colno} (character '
+            f'{error.pos} of {len(error.doc)}): {error.msg}; truncated? copy or download it again'
+        ) from None
+    except UnicodeDecodeError as error:
+        raise InputError(
+            f'{file}: no text at byte {error.start}, so no JSON: save it as UTF-8'
+        ) from None
+    except (RecursionError, ValueError):  # a thousand brackets, an integer of 5000 digits
+        raise InputError(
+            f'{file}: nested too deep, or with a number too long, for an instances file: export it '
+            'again'
+        ) from None
+    finally:
+        if collects:
+            gc.enable()
 
 
 def image_size(file: str | os.PathLike) -> tuple[int, int]:

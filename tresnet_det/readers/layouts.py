@@ -191,8 +191,8 @@ def _search(root: Path, task: str, depth: int) -> list[Layout]:
 
 
 def _recognise(root: Path, task: str) -> Layout | None:
-    kinds = [kind for kind in OF_TASK[task] if kind in FINDERS]
-    found = [layout for kind in kinds if (layout := FINDERS[kind](root))]
+    finders = dict.fromkeys(FINDERS[kind] for kind in OF_TASK[task] if kind in FINDERS)
+    found = [layout for find in finders if (layout := find(root))]
     if len(found) > 1:
         signs = ' and '.join(
             f'{KINDS[layout.kind]} ({layout.sign.relative_to(root)})' for layout in found

@@ -4,13 +4,12 @@ import os
 import re
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
-from functools import partial
 from pathlib import Path
 from typing import TypeVar
 
 from ..errors import InputError, MissingFileError, few
 from .data_yaml import number_names, read_data_yaml
-from .exports import ENDS, PARSERS, PER_IMAGE, find_columns, sniff
+from .exports import ENDS, PER_IMAGE, SIGNS, find_columns, sniff
 from .files import SUFFIXES, child_folders, glob, is_hidden, list_folder, read_lines
 from .split import ROLES, YoloData, role_of
 from .voc import find_lists
@@ -28,6 +27,7 @@ COCO_PATTERNS = (
     '*/*coco*.json',
 )
 EXPORT_PATTERNS = ('*.json', 'annotations/*.json', '*/*.json', '*/*/*.json')
+FEW = 20  # files that are looked into
 CSV_PATTERNS = ('*.csv', 'annotations/*.csv', '*/_annotations.csv')
 XML_FOLDERS = ('Annotations', 'annotations', 'xml', 'xmls', 'labels', '.')
 IMAGE_FOLDERS = ('JPEGImages', 'images', 'Images', 'img', 'imgs')
@@ -88,22 +88,24 @@ def _find_csv(root: Path) -> Layout | None:
     return _of_files('csv', root, files)
 
 
-def _find_export(kind: str, root: Path) -> Layout | None:
-    if kind == 'boxes':
-        found = (list(filter(find_columns, glob(root, pattern))) for pattern in CSV_PATTERNS)
-        return _of_files(kind, root, next(filter(None, found), []))
+def _find_boxes(root: Path) -> Layout | None:
+    found = (list(filter(find_columns, glob(root, pattern))) for pattern in CSV_PATTERNS)
+    return _of_files('boxes', root, next(filter(None, found), []))
+
+
+def _find_json(root: Path) -> Layout | None:
+    """Return the layout of a labelling tool's JSON; of several, that of the first file."""
     for pattern in EXPORT_PATTERNS:
         files = glob(root, pattern)
-        if kind in PER_IMAGE and any(sniff(file)[0] == kind for file in files[:2]):
-            parts = {file.relative_to(root).parts[0] for file in files} - {
-                file.name for file in files
-            }
+        # Of thousands a few: the first may be of the project.
+        kind = next(filter(None, (sniff(file)[0] for file in files[:FEW])), None)
+        if kind in PER_IMAGE:
+            parts = {file.relative_to(root).parts[0] for file in files if file.parent != root}
             named = [(part, root / part) for part in sorted(parts) if role_of(part)]
             splits, notes = assign_roles(named, root)
             return Layout(kind, root, splits or {'train': root}, files[0], notes)
-        files = [file for file in files if sniff(file)[0] == kind] if kind not in PER_IMAGE else []
-        if files:
-            return _of_files(kind, root, files)
+        if kind:
+            return _of_files(kind, root, [file for file in files if sniff(file)[0] == kind])
     return None
 
 
@@ -287,6 +289,7 @@ FINDERS: dict[str, Callable[[Path], Layout | None]] = {
     'coco': _find_coco,
     'voc': _find_voc,
     'yolo': _find_yolo,
-    **{kind: partial(_find_export, kind) for kind in PARSERS},
+    **dict.fromkeys(SIGNS, _find_json),
+    'boxes': _find_boxes,
     'csv': _find_csv,
 }

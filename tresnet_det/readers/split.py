@@ -321,8 +321,9 @@ def _clip(split: Split, boxes: Boxes, sides: np.ndarray) -> Split:
 def find_duplicates(split: Split, boxes: Boxes) -> np.ndarray:
     """Return ``(M,)``, whether a box of that class was in its image already."""
     keys = np.column_stack([split.rows, split.labels, boxes.xywh])
-    again = np.ones(len(keys), bool)
-    again[np.unique(keys, axis=0, return_index=True)[1]] = False
+    order = np.lexsort([*boxes.xywh.T, split.labels, split.rows])  # stable, the first stays first
+    again = np.zeros(len(keys), bool)
+    again[order[1:]] = (keys[order[1:]] == keys[order[:-1]]).all(1)
     return again & ~boxes.ignored
 
 
