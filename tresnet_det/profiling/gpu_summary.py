@@ -40,7 +40,8 @@ def summarize(run: Run) -> str:
         | {'default': 'yes' if backend == default else ''}
         for backend in dict.fromkeys([*BACKENDS, *checks])
     ]
-    parts = [f'# {"A rehearsal on the CPU" if run.dry else "Measured on a GPU"}, {run.started}']
+    title = 'A rehearsal on the CPU: its numbers mean nothing' if run.dry else 'On a GPU'
+    parts = [f'# {title}, {run.started}']
     for row in run.rows('device'):
         parts += [f'{name}: {text}' for name, text in row.items() if text and name != 'run']
     parts += [

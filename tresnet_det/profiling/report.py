@@ -80,8 +80,9 @@ def describe(settings: Settings) -> dict[str, str]:
 
 def gpu_state(device: torch.device) -> str:
     """Return driver, clocks, temperature and power limit of a GPU as they are now."""
-    uuid = f'GPU-{torch.cuda.get_device_properties(device).uuid}'
-    query = [f'--id={uuid}', f'--query-gpu={",".join(_GPU_STATE)}', '--format=csv,noheader']
+    uuid = getattr(torch.cuda.get_device_properties(device), 'uuid', None)  # torch has it from 2.5
+    name = f'GPU-{uuid}' if uuid else device.index or 0
+    query = [f'--id={name}', f'--query-gpu={",".join(_GPU_STATE)}', '--format=csv,noheader']
     try:
         done = subprocess.run(
             ['nvidia-smi', *query], capture_output=True, text=True, check=True, timeout=10
