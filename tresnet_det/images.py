@@ -18,7 +18,7 @@ VARIABLE = 'TRESNET_DET_MAX_PIXELS'
 _OPENING = threading.Lock()
 
 # OpenCV reads formats that Pillow does not know. It looks once, when it is first imported.
-os.environ.setdefault('OPENCV_IO_MAX_IMAGE_PIXELS', str(MAX_PIXELS))
+os.environ.setdefault('OPENCV_IO_MAX_IMAGE_PIXELS', os.environ.get(VARIABLE) or str(MAX_PIXELS))
 
 
 def most_pixels() -> int:

@@ -1,11 +1,12 @@
 """Exports of labelling tools are trained on as they come, and both tools say the same of them."""
 
+import json
 from pathlib import Path
 
 import numpy as np
 import pytest
 from mmdet.registry import DATASETS
-from tool_exports import BOXES, CLASSES, EXPORTS, renamed, roboflow, save, write
+from tool_exports import BOXES, CLASSES, EXPORTS, labelme, renamed, roboflow, save, via, write
 
 from tresnet_det.engine import config as edit
 from tresnet_det.engine import own_data
@@ -123,3 +124,49 @@ def test_what_is_not_recognised_names_the_closest_layout_and_what_it_lacks(name,
     plant(tmp_path)
     with pytest.raises(InputError, match=f'; closest: (.*, )?{layout} lacks {lacks}'):
         find_layout(tmp_path, 'classification' if name == 'images alone' else 'detection')
+
+
+def of_first(change):
+    """A change of VIA's first image."""
+    return lambda content: change(next(iter(content['_via_img_metadata'].values())))
+
+
+ODD = {  # an export, its files, what is changed in the first of them, what is said of it
+    'a name that is a number': (
+        via, 'via_project.json', of_first(lambda i: i.update(filename=7)), 'of an image is 7'),
+    'no name': (
+        via, 'via_project.json', of_first(lambda i: i.pop('filename')), "has no 'filename'"),
+    'a corner of 400 digits': (
+        via, 'via_project.json',
+        of_first(lambda i: i['regions'][0]['shape_attributes'].update(x=10**400)), 'object 1'),
+    'a width in words': (
+        labelme, 'labels/*.json', lambda c: c.update(imageWidth='wide'), "float: 'wide'"),
+    'half a letter in a class': (
+        labelme, 'labels/*.json', lambda c: c['shapes'][0].update(label='\ud800'), 'object 1'),
+    'shapes of text': (labelme, 'labels/*.json', lambda c: c.update(shapes='none'), 'labels/'),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize('name', ODD)
+def test_an_odd_record_is_one_line_of_both_tools(name, run, tmp_path):
+    export, files, change, said = ODD[name]
+    root = tmp_path / 'own'
+    export(root)
+    file = min(root.glob(files))
+    content = json.loads(file.read_text())
+    change(content)
+    file.write_text(json.dumps(content))
+    checked = run('check_data', root, '--no-decode')
+    assert checked.code
+    assert said in checked.printed
+    assert 'Traceback' not in checked.printed
+    with pytest.raises(InputError) as raised:
+        prepare_splits(find_layout(root, 'detection'), 'detection', tmp_path / 'out')
+    assert said in str(raised.value)
+
+
+def test_a_csv_file_with_an_endless_cell_is_no_export(tmp_path):
+    root = tmp_path / 'own'
+    write(root / 'notes.csv', 'x' * 200_000)
+    with pytest.raises(InputError, match='no layout that is known'):
+        find_layout(root, 'detection')

@@ -93,6 +93,20 @@ def cvat_ultralytics(root):
             file.write(f'data/images/{split}/{name}.jpg\n')
 
 
+def elsewhere(text, ending='.txt', form=None):
+    """YOLO whose data.yaml is of another machine, or whose label files have other names."""
+
+    def write_it(root):
+        for name in NAMES:
+            split = split_of(name)
+            stem = unicodedata.normalize(form, name) if form else name
+            save(root / f'images/{split}/{name}.jpg', name)
+            write(root / f'labels/{split}/{stem}{ending}', rows(name))
+        write(root / 'data.yaml', f'{text}\nnames: [cat, dog]\n')
+
+    return write_it
+
+
 def cvat_voc(root):
     for name in NAMES:
         save(root / f'JPEGImages/task 1/{name}.jpg', name)
@@ -307,6 +321,16 @@ EXPORTS = {  # who writes it, the kind, the rule that is told
     'Label Studio COCO': (label_studio_coco, 'coco', 'by backslashes'),
     'Label Studio YOLO, images without prefix': (
         label_studio_yolo, 'yolo', "without Label Studio's prefix"),
+    "YOLO with another machine's folder": (
+        elsewhere('path: /content/x\ntrain: images/train\nval: images/val'), 'yolo', ''),
+    "YOLO with another machine's paths": (
+        elsewhere('train: C:\\me\\images\\train\nval: C:\\me\\images\\val'), 'yolo', 'is taken'),
+    'YOLO with decomposed labels': (
+        elsewhere('train: images/train\nval: images/val', form='NFD'), 'yolo', 'Unicode form'),
+    'YOLO with labels in capitals': (
+        elsewhere('train: images/train\nval: images/val', '.TXT'), 'yolo', 'case of the ending'),
+    'YOLO with two endings': (
+        elsewhere('train: images/train\nval: images/val', '.jpg.txt'), 'yolo', 'an ending that'),
     'LabelMe': (labelme, 'labelme', ''),
     'X-AnyLabeling, renamed since': (
         lambda root: labelme(root, lambda name: f'old-{name}.png', 'polygon'), 'labelme',

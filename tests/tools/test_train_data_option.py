@@ -50,6 +50,7 @@ def test_a_folder_trains_and_tests_as_the_config_written_by_hand_does(
     for line in (
         f"--data: YOLO's label files at {folder}",
         '  train   12 images, ',
+        'data: train 12 images with ',
         "  classes 10: '0', '1', ",
         'base_own/data; nothing in the data folder is changed',
         '2 epochs of 3 steps, batch 4, learning rate 0.001 (0.002 for a batch of 8)',

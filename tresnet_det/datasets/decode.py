@@ -42,8 +42,7 @@ def decode_rgb(path: str | os.PathLike) -> torch.Tensor:
         raise InputError(f'{path}: the image cannot be read ({error.strerror})') from error
     if not data.size:
         raise InputError(f'{path}: the image is an empty file')
-    known = check_header(data.tobytes(), path)
-    if known and data[:2].tobytes() == JPEG_START:
+    if data[:2].tobytes() == JPEG_START and check_header(data.tobytes(), path):
         from torchvision.io import ImageReadMode, decode_image
 
         try:

@@ -6,7 +6,7 @@ from typing import Any
 
 from mmengine.config import Config
 
-MARKS = ('last_checkpoint', 'summary.json', '*.pth')  # one of them is in a work directory
+MARKS = ('last_checkpoint', 'summary.json')  # one of them is in a work directory
 
 
 def use_present_paths(cfg: Config, folder: Path) -> None:
@@ -20,7 +20,7 @@ def use_present_paths(cfg: Config, folder: Path) -> None:
         folder: Where it lies. Unless that is a work directory, nothing is changed.
     """
     kept, folder = cfg.get('work_dir'), folder.absolute()
-    if not isinstance(kept, str) or not any(any(folder.glob(mark)) for mark in MARKS):
+    if not isinstance(kept, str) or not any((folder / mark).is_file() for mark in MARKS):
         return
     old = Path(os.path.normpath(kept)).parts
     for key, value in cfg.items():

@@ -16,12 +16,13 @@ from mmengine.registry import Registry
 from ..checkpoints import read_checkpoint
 from ..datasets import MultiLabelDataset
 from ..errors import InputError, few, printable
+from ..readers.config import type_name
 from ..readers.counts import summarize
 from ..readers.data import OwnData, ReadySplit, prepare_splits
 from ..readers.layouts import KINDS, find_layout
 from ..tasks import Task, built_type, find_task, metric_prefixes
 from . import config as edit
-from .warmup import fit_warmup, kind_of
+from .warmup import fit_warmup
 
 KEPT = ('pipeline', 'filter_cfg', 'test_mode')  # of a dataset of another type
 PATIENCE = 5  # validations, or a quarter of them where that is more
@@ -99,7 +100,7 @@ def fit_training(cfg: Config, data: OwnData, options: Collection[str]) -> list[s
     count = int(kept.sum())
     if _filters_by_itself(dataset):
         count = len(DATASETS.build({**dataset, 'pipeline': []}))
-        lines = [f'{len(kept) - count} training images are dropped by {kind_of(dataset)}']
+        lines = [f'{len(kept) - count} training images are dropped by {type_name(dataset)}']
     if not count:
         raise InputError(f'{data.layout.root}: no training image is left: {"; ".join(lines)}')
     share = max(1, math.ceil(count / world))
@@ -259,7 +260,7 @@ def _stop_early(cfg: Config, task: Task) -> None:
         best = task.headline if known else 'auto'
         saving.update(save_best=best, rule='greater')
     hooks = list(cfg.get('custom_hooks') or [])
-    if 'EarlyStoppingHook' in map(kind_of, hooks) or (best == 'auto' and not known):
+    if 'EarlyStoppingHook' in map(type_name, hooks) or (best == 'auto' and not known):
         return
     train = cfg.get('train_cfg') or {}
     length = train.get('max_epochs') or train.get('max_iters') or 0
@@ -317,8 +318,8 @@ def _describe_hooks(cfg: Config) -> str:
     best = ((cfg.get('default_hooks') or {}).get('checkpoint') or {}).get('save_best')
     parts = [f'best checkpoint by {best}'] if best else []
     for hook in cfg.get('custom_hooks') or ():
-        if kind_of(hook) == 'EMAHook':
+        if type_name(hook) == 'EMAHook':
             parts.append('averaged weights (EMA)')
-        elif kind_of(hook) == 'EarlyStoppingHook':
+        elif type_name(hook) == 'EarlyStoppingHook':
             parts.append(f'stops after {hook.get("patience", 5)} validations without a better one')
     return ', '.join(parts)

@@ -3,17 +3,12 @@
 import math
 from typing import Any
 
+from ..readers.config import type_name
 from .config import iterate_dicts
 
 # What keeps the rate down at first; at 1 it keeps nothing. The last one reaches it in one step.
 WARMUPS = {'LinearLR': 'start_factor', 'ConstantLR': 'factor', 'QuadraticWarmupLR': None}
 SHARE = 0.1  # of the training, where the config's own warm-up does not fit
-
-
-def kind_of(part: Any) -> str:
-    """Return the name of a type, whether the config has the name or the class."""
-    kind = part.get('type')
-    return (kind if isinstance(kind, str) else getattr(kind, '__name__', '')).rpartition('.')[2]
 
 
 def fit_warmup(schedulers: Any, steps: int, total: int, by_epochs: bool, most: float) -> list[str]:
@@ -44,7 +39,7 @@ def fit_warmup(schedulers: Any, steps: int, total: int, by_epochs: bool, most: f
     ]
     room, lines = min([total * most, *lowered]), []
     for part in parts:
-        kind, end = kind_of(part), part.get('end')
+        kind, end = type_name(part), part.get('end')
         key = WARMUPS.get(kind)
         rises = part.get(key, 0) < part.get('end_factor', 1)
         if kind not in WARMUPS or not rises or not end or part.get('begin'):

@@ -3,6 +3,7 @@
 import contextlib
 import gc
 import io
+import itertools
 import logging
 import os.path as osp
 import tempfile
@@ -179,13 +180,13 @@ class CocoTwelveMetric(CocoMetric):
     def _check_masks(self, predictions: Sequence[dict]) -> None:
         """Look at the masks of the file, which no reader may have read, and at those found."""
         api = self._coco_api
-        owned = [
+        owned = (
             (f'{self.ann_file}: annotation id {a["id"]}', a['image_id'], a.get('segmentation'))
             for a in api.dataset.get('annotations', [])
             if a['image_id'] in api.imgs
-        ]
-        owned += [('predictions', p['img_id'], mask) for p in predictions for mask in p['masks']]
-        for where, image_id, mask in owned:
+        )
+        found = (('predictions', p['img_id'], mask) for p in predictions for mask in p['masks'])
+        for where, image_id, mask in itertools.chain(owned, found):
             image = api.imgs[image_id]
             fault = find_mask_fault(mask, image['width'], image['height'])
             if fault:

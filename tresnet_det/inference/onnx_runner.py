@@ -32,7 +32,7 @@ SUPPORTED_FORMAT = 1  # of the metadata
 # An image may have MOST_PIXELS, or what this variable of the environment says, as in the package's
 # tools. OpenCV, where there is no Pillow to read headers, looks at its own when it is imported.
 MOST_PIXELS, VARIABLE = 200_000_000, 'TRESNET_DET_MAX_PIXELS'
-os.environ.setdefault('OPENCV_IO_MAX_IMAGE_PIXELS', str(MOST_PIXELS))
+os.environ.setdefault('OPENCV_IO_MAX_IMAGE_PIXELS', os.environ.get(VARIABLE) or str(MOST_PIXELS))
 
 
 class OnnxModel:

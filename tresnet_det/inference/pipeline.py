@@ -15,7 +15,7 @@ from ..datasets.transforms import LoadImage
 from ..engine import config as edit
 from ..errors import InputError
 from ..models import ClsDataSample
-from ..readers.config import resolve_classes
+from ..readers.config import resolve_classes, type_name
 from ..tasks import find_task
 
 
@@ -59,8 +59,8 @@ def build_pipeline(cfg: Config) -> Pipeline:
 
 def _build_detection(transforms: Sequence[Mapping]) -> Pipeline:
     """MMDetection's transforms, without annotations, on images that are in memory."""
-    steps = [dict(t) for t in transforms if _name(t) != 'LoadAnnotations']
-    load = next((t for t in steps if _name(t) in ('LoadImage', 'LoadImageFromFile')), None)
+    steps = [dict(t) for t in transforms if type_name(t) != 'LoadAnnotations']
+    load = next((t for t in steps if type_name(t) in ('LoadImage', 'LoadImageFromFile')), None)
     if load is None:
         raise InputError(
             "test_dataloader's pipeline loads no image: put dict(type='LoadImage') first"
@@ -89,12 +89,6 @@ def _build_classification(transforms: Sequence[Mapping]) -> Pipeline:
         return dict(inputs=transform(tensor), data_samples=ClsDataSample())
 
     return Pipeline(lambda path: decode_rgb(path).permute(1, 2, 0).numpy(), prepare)
-
-
-def _name(transform: Mapping) -> str:
-    """The name of a transform's class, whether the config has the name or the class."""
-    kind = transform['type']
-    return (kind if isinstance(kind, str) else kind.__name__).rpartition('.')[2]
 
 
 def find_classes(cfg: Config, meta: Mapping[str, Any]) -> tuple[str, ...] | None:

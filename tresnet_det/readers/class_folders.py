@@ -6,7 +6,7 @@ import os
 from ..errors import InputError, MissingFileError
 from .csv import label_split
 from .files import SUFFIXES, inner_folders, walk
-from .findings import Add, Findings, suggest
+from .findings import Add, Findings, suggest, without
 from .split import Source, Split
 
 READ = tuple(suffix for suffix in SUFFIXES if suffix != '.gif')  # as torchvision
@@ -39,9 +39,13 @@ def read_class_folders(source: Source, findings: Findings) -> Split:
         )
     classes = source.classes or tuple(found)
     add('unknown-class', source.find_unknown(found))
-    lost = [name for name in classes if name not in set(found)]
-    add('missing-class', lost, lambda name: f'{name!r}: {suggest(name, found)}', len(classes))
-    add('folder-no-class', [name for name in found if name not in set(classes)])
+    add(
+        'missing-class',
+        without(classes, found),
+        lambda name: f'{name!r}: {suggest(name, found)}',
+        len(classes),
+    )
+    add('folder-no-class', without(found, classes))
     files: list[str] = []
     pairs: list[tuple[int, int]] = []
     others, empty = [], []

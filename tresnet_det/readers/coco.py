@@ -350,6 +350,8 @@ def _look_up(table: Mapping[Any, int], keys: list[Any], filled: list[str] | None
         found = [table.get(key, UNKNOWN) if isinstance(key, ID_TYPES) else UNKNOWN for key in keys]
     if filled is not None and UNKNOWN in found:
         texts = {str(key): value for key, value in table.items()}
+        if len(texts) < len(table):  # 1 and '1' are two
+            return np.array(found, np.int64)
         again = [
             texts.get(str(key), UNKNOWN)
             if value == UNKNOWN and isinstance(key, ID_TYPES)
@@ -358,5 +360,5 @@ def _look_up(table: Mapping[Any, int], keys: list[Any], filled: list[str] | None
         ]
         changed = sum(a != b for a, b in zip(again, found, strict=True))
         _tell(filled, changed, 'annotations refer to numbers as text, or to text as numbers')
-        found = again if len(texts) == len(table) else found
+        found = again
     return np.array(found, np.int64)

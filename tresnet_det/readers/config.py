@@ -110,20 +110,21 @@ def find_config_sources(
             add('bad-config', [error])
             continue
         if found is None:
-            add('not-checked', [_type_name(part)])
+            add('not-checked', [type_name(part)])
         else:
             sources.append(found)
     return sources
 
 
 def _unwrap(cfg: Mapping) -> list[Mapping]:
-    if _type_name(cfg) not in WRAPPERS:
+    if type_name(cfg) not in WRAPPERS:
         return [cfg]
     inner = cfg.get('datasets') or [cfg['dataset']]
     return [part for entry in inner for part in _unwrap(entry)]
 
 
-def _type_name(cfg: Mapping) -> str:
+def type_name(cfg: Mapping) -> str:
+    """Return the name of a class, whether a config has its name, with a scope, or the class."""
     kind = cfg.get('type', '')
     return (kind if isinstance(kind, str) else getattr(kind, '__name__', '')).split('.')[-1]
 
@@ -133,7 +134,7 @@ def _config_source(cfg: Mapping, source: Callable[..., Source]) -> Source | None
     from mmdet.datasets import CocoDataset, XMLDataset
     from mmdet.registry import DATASETS
 
-    kind = _type_name(cfg)
+    kind = type_name(cfg)
     found = DATASETS.get(kind)
     root, ann_file = str(cfg.get('data_root') or ''), str(cfg.get('ann_file') or '')
     prefix = cfg.get('data_prefix') or {}

@@ -56,13 +56,12 @@ def _part_labels(source: Source, add: Add, cells: list[list[str]]) -> list[list[
     They are where each part is a class of its own elsewhere; what else has such a separator in it
     is taken as one class, with a warning: of spaces, where another label has the same part.
     """
-    known = {label for labels in cells for label in labels} if source.classes is None else set()
-    known |= {*(source.classes or ())}
+    labels = {label for row in cells for label in row}
+    given = {*(source.classes or ())}
+    known = labels if source.classes is None else given
     joined: dict[str, list[str]] = {}
     doubtful = []
-    for label in sorted(
-        {label for labels in cells for label in labels} - {*(source.classes or ())}
-    ):
+    for label in sorted(labels - given):
         for separator in SEPARATORS:
             parts = [part.strip() for part in label.split(separator) if part.strip()]
             if len(parts) > 1 and {*parts} <= known:
@@ -72,12 +71,12 @@ def _part_labels(source: Source, add: Add, cells: list[list[str]]) -> list[list[
                 doubtful.append(label)
                 break
     if joined:
-        count = sum(label in joined for labels in cells for label in labels)
+        count = sum(label in joined for row in cells for label in row)
         first = next(iter(joined))
         text = f'{count} cells have several labels, first {first!r}: read as {few(joined[first])}'
         add('filled-in', [f'{source.ann_file}: {text}'])
     add('joined-labels', doubtful, repr)
-    return [[part for label in labels for part in joined.get(label, [label])] for labels in cells]
+    return [[part for label in row for part in joined.get(label, [label])] for row in cells]
 
 
 def _read_table(file: Path) -> tuple[list[str], Rows]:

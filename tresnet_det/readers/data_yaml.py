@@ -1,7 +1,7 @@
 """YOLO's ``data.yaml`` and Darknet's ``obj.data``: the classes, and where images are."""
 
 import os
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -49,6 +49,8 @@ def read_data_yaml(file: Path) -> YoloData:
             faults.append(InputError(text))
             continue
         places = [_find_place(text, (root, file.parent), role) for text in entries]
+        if role != 'test':
+            data.notes.extend(_describe_ends(role, entries, places))
         lost = [text for text, place in zip(entries, places, strict=True) if place is None]
         if lost and role == 'test':
             data.notes.append(f'{role} is skipped: {root / lost[0]} is not found')
@@ -113,10 +115,17 @@ def _find_place(text: str, roots: Sequence[Path], role: str) -> Path | None:
     """
     texts = [text] + [text[3:]] * text.startswith('../')
     parts = text.replace('\\', '/').split('/')
-    ends = (parts[at:] for at in range(1, len(parts)))
+    ends = (parts[at:] for at in range(len(parts)))
     texts += ['/'.join(e) for e in ends if e[-1].endswith('.txt') or role in map(role_of, e)]
     places = [Path(os.path.normpath(root / part)) for part in texts for root in roots]
     return next(filter(os.path.exists, places), None)
+
+
+def _describe_ends(role: str, texts: Sequence[str], places: Sequence[Path | None]) -> Iterator[str]:
+    """Yield a line for each path that was read by its end."""
+    for text, place in zip(texts, places, strict=True):
+        if place and not str(place).endswith(os.path.normpath(text.lstrip('./'))):
+            yield f'{role}: {text} is not found, {place} is taken'
 
 
 def _load_obj_data(file: Path) -> dict:

@@ -11,6 +11,7 @@ import math
 import os
 import re
 import zlib
+from collections import Counter
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import replace
 from pathlib import Path
@@ -19,8 +20,9 @@ from typing import Any
 import numpy as np
 
 from ..errors import InputError, shown
+from ..images import opened
 from .files import glob, is_companion, read_json, read_text, walk
-from .findings import Findings
+from .findings import Findings, is_text
 from .objects import Object, object_split
 from .split import Source, Split
 
@@ -65,8 +67,11 @@ def sniff(file: Path) -> tuple[str | None, bytes]:
 
 def find_columns(file: Path) -> dict[str, int] | None:
     """Return where a CSV file has the columns of boxes, None where it has none."""
-    with file.open(encoding='utf-8-sig', errors='replace', newline='') as stream:
-        header = next(csv.reader(stream), [])
+    try:
+        with file.open(encoding='utf-8-sig', errors='replace', newline='') as stream:
+            header = next(csv.reader(stream), [])
+    except (OSError, csv.Error):  # who reads it will say what is wrong
+        return None
     names = [cell.strip().lower().replace('_', '') for cell in header]
     found = {
         key: names.index(name) for key, known in COLUMNS.items() for name in known if name in names
@@ -88,15 +93,18 @@ def read_export(source: Source, findings: Findings) -> Split:
     corrupt, records = [], list[Record]()
     for file in _list_files(source):
         try:
-            records += parse(file, root)
+            records += [_checked(file, *record) for record in parse(file, root)]
         except InputError as error:
             corrupt.append(str(error))
-        except (KeyError, TypeError, ValueError, AttributeError, IndexError, OSError) as error:
-            corrupt.append(f'{file}: {type(error).__name__} {error}')
+        except KeyError as error:
+            corrupt.append(f'{file}: has no {error}')
+        except Exception as error:  # zlib's and Pillow's too
+            corrupt.append(f'{file}: {type(error).__name__}: {error}')
     if not records:
         raise InputError(corrupt[0] if corrupt else f'{source.ann_file}: has no image')
-    add('corrupt-json', corrupt, total=len(corrupt) + len(records))
+    add('corrupt-export', corrupt, total=len(corrupt) + len(records))
     rows: dict[str, int] = {}  # by image: a CSV has one in several rows
+    counts: Counter[str] = Counter()
     sizes: list[tuple[float, float]] = []
     found: list[tuple[int, str, str, Any]] = []
     for name, size, things in records:
@@ -105,20 +113,30 @@ def read_export(source: Source, findings: Findings) -> Split:
         if name not in rows:
             rows[name] = len(sizes)
             sizes.append(size)
-        row = rows[name]
-        found += [(row, f'{name}: object {n} ({k})', k, p) for n, (k, p) in enumerate(things, 1)]
+        for label, points in things:
+            counts[name] += 1
+            where = f'{name}: object {counts[name]} ({shown(label)})'
+            found.append((rows[name], where, label, points))
     files = list(rows)
     objects, bad = list[Object](), list[str]()
     for row, where, label, points in found:
         corners = _surround(points)
-        if corners is None or not isinstance(label, str) or not label.strip():
+        if corners is None or not is_text(label):
             bad.append(f'{where}: {shown(points)}')
         else:
             objects.append((row, where, label.strip(), corners, False))
     filled = {row for row, *_ in found}
     split = object_split(source, add, files, sizes, objects, bad, filled, files)
-    highest = max((corners[3] for *_, corners, _ in objects), default=0)
+    highest = max((max(corners) for *_, corners, _ in objects), default=0)
     return replace(split, fractions=source.kind == 'boxes' and highest <= 1)
+
+
+def _checked(file: Path, name: Any, size: tuple[Any, Any], things: list[tuple[Any, Any]]) -> Record:
+    """Return an image as it is, with sides that are numbers."""
+    if not is_text(name):
+        raise InputError(f'{file}: the name of an image is {shown(name)}: write its file')
+    width, height = map(float, size)
+    return name, (width, height), things
 
 
 def _list_files(source: Source) -> list[Path]:
@@ -133,7 +151,7 @@ def _surround(points: Any) -> list[float] | None:
     """Return left, top, right and bottom of points ``(N, 2)``; None where they are none."""
     try:
         array = np.array(points, np.float64).reshape(-1, 2)
-    except (ValueError, TypeError):
+    except (ValueError, TypeError, OverflowError):
         return None
     if not len(array) or not np.isfinite(array).all():
         return None
@@ -203,8 +221,6 @@ def _supervisely(file: Path, root: Path) -> Iterator[Record]:
     for one in content['objects']:
         points = one['points']['exterior'] if 'points' in one else None
         if one.get('bitmap'):
-            from ..images import opened
-
             data = zlib.decompressobj().decompress(
                 base64.b64decode(one['bitmap']['data']), LARGEST_BITMAP
             )

@@ -50,7 +50,7 @@ duplicate-image-id: image ids that occur more than once -> number again
 duplicate-annotation-id: annotation ids that occur more than once -> number again
 unknown-image: annotations of an image that is not in the file -> add the image, or drop them
 missing-annotation: images whose XML file is not found -> add the file, or take them off the list
-corrupt-json: JSON files of images that cannot be used -> export them again
+corrupt-export: files of a labelling tool that cannot be used -> export them again
 corrupt-xml: XML files that cannot be used -> export them again
 repeated-row: images that are listed again -> remove one of the rows
 bad-row: rows of another form than the others -> write each row like the others
@@ -315,10 +315,16 @@ def compare_classes(
             continue
         if not (numbered and are_number_names(first[2])):
             pairs = ((first[0], classes, first[2]), (name, first[2], classes))
-            lacks = [(who, [c for c in some if c not in set(own)]) for who, some, own in pairs]
+            lacks = [(who, without(some, own)) for who, some, own in pairs]
             words = [f'{who} lacks {few(lost)}' for who, lost in lacks if lost]
             text = ', '.join(words) or 'they are in another order'
             findings.add(name, file, 'classes-differ', [text])
+
+
+def without(names: Iterable[str], known: Iterable[str]) -> list[str]:
+    """Return the names that are not among the known ones, in their order."""
+    known = set(known)
+    return [name for name in names if name not in known]
 
 
 def compare_categories(
@@ -335,8 +341,8 @@ def compare_categories(
         detection: Whether MMDetection numbers them, and not `MultiLabelDataset` by name.
         add: Gets what does not fit.
     """
-    found = [name for name in names if name in set(classes)]
-    missing = [name for name in classes if name not in set(names)]
+    missing, others = without(classes, names), set(without(names, classes))
+    found = [name for name in names if name not in others]
     if not found:
         add('no-known-class', [f'the classes are {few(classes)}, the file has {few(names)}'])
     elif not detection:

@@ -44,11 +44,6 @@ WANTED = {
     'coco': 'annotations/*.json or train/_annotations.coco.json',
     'voc': 'Annotations/, ImageSets/Main/ and JPEGImages/, or XML files and images',
     'yolo': 'a data.yaml, or images/train/ with labels/train/ and a classes.txt',
-    'labelme': 'a JSON file for each image',
-    'via': 'via_project.json',
-    'datumaro': 'annotations/*.json',
-    'supervisely': 'DATASET/ann/ and DATASET/img/',
-    'boxes': 'a CSV with columns for file, class, xmin, ymin, xmax and ymax',
     'csv': 'train.csv',
     'folders': 'train/ with a folder of images for each class',
 }
@@ -152,7 +147,8 @@ def _describe_unknown(root: Path, task: str | None) -> str:
     entries = sorted(name + '/' * (root / name).is_dir() for name in os.listdir(root))
     there = f'in it are {few(entries)}' if entries else 'it is empty'
     kinds = tuple(KINDS) if task is None else OF_TASK[task]
-    wanted = '; '.join(f'{KINDS[kind]} ({WANTED[kind]})' for kind in kinds)
+    wanted = '; '.join(f'{KINDS[kind]} ({WANTED[kind]})' for kind in kinds if kind in WANTED)
+    wanted += '; or another of docs/data.md' * (task != 'classification')
     near = [f'{KINDS[kind]} lacks {what}' for kind, what in _find_closest(root) if kind in kinds]
     closest = f'; closest: {", ".join(near)}' if near else ''
     return f'{f" for {task}" if task else ""}; expected: {wanted}{closest}; {there}'

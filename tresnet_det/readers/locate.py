@@ -173,15 +173,15 @@ def match_names(
     found: dict[int, str] = {}
     lines = []
     for rule, key in RULES.items():
-        by_name = defaultdict(list)
+        index: dict[str, str | None] = {}  # by all ends of a path; None where several have it
         for file in free:
-            by_name[os.path.basename(key(file))].append(file)
+            for end in _ends(key(file)):
+                index[end] = None if end in index else file
         chosen: defaultdict[str, list[int]] = defaultdict(list)
         for i, name in enumerate(names):
             if i in found or (key is _without_ending and name.lower().endswith(SUFFIXES)):
                 continue
-            parts = key(name).split('/')
-            meant = _closest(parts, by_name.get(parts[-1], ()), key)
+            meant = next((index[end] for end in _ends(key(name)) if end in index), None)
             if meant is not None:
                 chosen[meant].append(i)
         new = {rows[0]: file for file, rows in chosen.items() if len(rows) == 1}
@@ -200,17 +200,10 @@ def _serves(file: str, role: str) -> bool:
     return not roles or role in roles
 
 
-def _closest(parts: list[str], files: Sequence[str], key: Callable[[str], str]) -> str | None:
-    """Return the file with most of the same last folders; None where there is none, or several."""
-
-    def shared(file: str) -> int:
-        pairs = zip(reversed(parts), reversed(key(file).split('/')), strict=False)
-        same = [a == b for a, b in pairs]
-        return same.index(False) if False in same else len(same)
-
-    best = max(map(shared, files), default=0)
-    close = [file for file in files if shared(file) == best]
-    return close[0] if len(close) == 1 else None
+def _ends(path: str) -> Iterator[str]:
+    """Yield a path, and it without its first folder, without its first two, to the bare name."""
+    parts = path.split('/')
+    return ('/'.join(parts[n:]) for n in range(len(parts)))
 
 
 def _bare(name: str) -> str:

@@ -42,7 +42,8 @@ def object_split(
     number = {name: i for i, name in enumerate(own)}
     classes = source.classes or own
     add('unknown-class', source.find_unknown(own))
-    no_class = [i for i, label in enumerate(labels) if label not in classes]
+    known = set(classes)
+    no_class = [i for i, label in enumerate(labels) if label not in known]
     add('category-no-class', no_class, wheres.__getitem__, len(objects) + len(bad))
     corners = np.array(edges, np.float64).reshape(-1, 4)
     xywh = np.hstack([corners[:, :2] - last, corners[:, 2:] - corners[:, :2] + last])

@@ -12,7 +12,7 @@ from pathlib import Path
 import numpy as np
 
 from ..errors import InputError, few
-from .findings import Add, Findings
+from .findings import Add, Findings, without
 
 # Pixels that a box may pass the border by: COCO's own boxes do by rounding, VOC's are whole.
 SLACK = {'coco': 1.0, 'yolo': 0.5, 'voc': 0.0}
@@ -123,7 +123,7 @@ class Source:
 
     def find_unknown(self, names: Sequence[str]) -> list[str]:
         """Return a line where some names are none of the classes, and only these may occur."""
-        unknown = [name for name in names if name not in set(self.classes or names)]
+        unknown = without(names, self.classes or names)
         if not self.known_by or not unknown:
             return []
         text = f'which {self.known_by} does not know; it knows {few(self.classes or ())}'

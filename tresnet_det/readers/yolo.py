@@ -219,7 +219,9 @@ def _match_labels(labels: list[Path], source: Source) -> list[str]:
     for i, file in meant.items():
         found = (source.folder / f'{file}{ending}' for ending in ('.txt', '.TXT', '.Txt'))
         labels[lost[i]] = next((f for f in found if f.is_file()), labels[lost[i]])
-    return [f'label files: {rule}' for rule in rules]
+    # They are in the folders of those that are expected, so this is about .TXT.
+    told = (rule.replace('in another folder', 'by the case of the ending') for rule in rules)
+    return [f'label files: {rule}' for rule in told]
 
 
 def _find_lost(labels: Iterable[Path]) -> list[Path]:
