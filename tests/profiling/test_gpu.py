@@ -1,5 +1,6 @@
 """The run over all that a GPU can answer: what fails is skipped, rows stay, and what it answers."""
 
+import multiprocessing
 import os
 import subprocess
 import sys
@@ -65,9 +66,47 @@ def test_a_step_is_skipped_with_one_line_and_the_others_run(measure, seconds, wh
     assert skipped['why'].startswith(why)
     assert capfd.readouterr().err == f'skipped: bad: {skipped["why"]}\n'
     if measure is hangs:  # nothing that it started is left
-        for pid in (dry.out / 'pids').read_text().split():
-            state = Path(f'/proc/{pid}/stat')
-            assert not state.exists() or state.read_text().rpartition(') ')[2][0] == 'Z'
+        assert not any(map(runs, (dry.out / 'pids').read_text().split()))
+
+
+def test_what_a_step_has_started_ends_with_the_run(dry):
+    run = multiprocessing.get_context('fork').Process(
+        target=run_steps, args=({'hangs': Step(hangs, 60)}, dry)
+    )
+    run.start()
+    pids = dry.out / 'pids'
+    wait_until(lambda: pids.is_file() and ' ' in pids.read_text())
+    run.kill()
+    run.join()
+    wait_until(lambda: not any(map(runs, pids.read_text().split())))
+
+
+def wait_until(holds):
+    """Wait up to a minute."""
+    for _ in range(1200):
+        if holds():
+            return
+        time.sleep(0.05)
+    raise AssertionError
+
+
+def runs(pid):
+    state = Path(f'/proc/{pid}/stat')
+    return state.exists() and state.read_text().rpartition(') ')[2][0] != 'Z'
+
+
+def test_a_layer_that_raises_in_one_precision_has_failed_there(dry, monkeypatch):
+    errors = gpu_steps._errors
+
+    def fail(found, expected, dtype):
+        if dtype == torch.float16:
+            raise RuntimeError('no kernel')
+        return errors(found, expected, dtype)
+
+    monkeypatch.setattr(gpu_steps, '_errors', fail)
+    gpu_steps._check(dry, 'torch', 'identity')
+    passed = {(row['precision'], row['passed']) for row in dry.rows('correctness')}
+    assert passed == {('fp32', 'True'), ('fp16', 'False'), ('bf16', 'True')}
 
 
 def test_the_last_step_has_the_time_that_is_left_and_all_steps_eight_minutes(dry):

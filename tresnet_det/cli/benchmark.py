@@ -204,12 +204,13 @@ def run_all(args: argparse.Namespace) -> None:
     """
     from ..profiling import gpu, gpu_steps, gpu_summary  # the detection stack is heavy to import
 
-    device = torch.device('cpu' if args.dry else args.device)
+    if args.dry:
+        args.device = 'cpu'
+    device = build_settings(args).device
     if device.type == 'cpu' and not args.dry:
         raise InputError('--all needs a GPU; --all --dry is a rehearsal on the CPU')
     if device.type == 'cuda':
         device = torch.device('cuda', device.index or 0)
-    Settings(device)  # is there such a device?
     default = tempfile.mkdtemp(prefix='gpu_rehearsal_') if args.dry else 'benchmarks/gpu'
     run = gpu.Run(
         out_folder(args.out or default, '--out'), device, args.dry, args.data_root or 'data/bccd'

@@ -11,8 +11,10 @@ import multiprocessing
 import os
 import signal
 import sys
+import threading
 import time
 from collections.abc import Callable, Mapping
+from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -49,8 +51,8 @@ class Run:
 
     @property
     def start_method(self) -> str:
-        """How processes start: CUDA does not survive a fork, and an import costs ten seconds."""
-        return 'fork' if self.device.type == 'cpu' else 'spawn'
+        """How processes start: CUDA does not survive a fork of who has used it."""
+        return 'fork' if self.device.type == 'cpu' else 'forkserver'
 
     @property
     def left(self) -> float:
@@ -113,6 +115,7 @@ def run_steps(steps: Mapping[str, Step], run: Run) -> None:
         run: Its deadline is that of all.
     """
     context: Any = multiprocessing.get_context(run.start_method)
+    context.set_forkserver_preload([f'{__package__}.gpu_steps'])  # its import takes ten seconds
     for number, (name, step) in enumerate(steps.items(), 1):
         limit = run.left if number == len(steps) else min(step.seconds, run.left)
         if limit <= 0:
@@ -122,10 +125,15 @@ def run_steps(steps: Mapping[str, Step], run: Run) -> None:
         own = replace(run, deadline=time.monotonic() + limit)
         process = context.Process(target=_run_step, args=(name, step, own))
         process.start()
-        process.join(limit)
-        if process.is_alive():
-            _kill(process.pid)
+        try:
+            process.join(limit)
+            late = process.is_alive()
+        finally:  # after Ctrl-C too, and what a step that died has started
+            with suppress(ProcessLookupError):
+                os.killpg(process.pid, signal.SIGKILL)
+            process.kill()
             process.join()
+        if late:
             run.skip(name, f'out of time: stopped after {limit:.0f} s')
         elif process.exitcode:
             run.skip(name, f'its process ended with code {process.exitcode}')
@@ -133,14 +141,14 @@ def run_steps(steps: Mapping[str, Step], run: Run) -> None:
 
 def _run_step(name: str, step: Step, run: Run) -> None:
     os.setsid()  # what the step starts ends with it
+    threading.Thread(target=_end_with_parent, daemon=True).start()
     if run.device.type == 'cuda':
         torch.cuda.set_device(run.device)
     run.attempt(name, lambda: step.measure(run))
 
 
-def _kill(pid: int | None) -> None:
-    assert pid is not None  # it was started
-    try:
-        os.killpg(pid, signal.SIGKILL)
-    except ProcessLookupError:  # before its first line
-        os.kill(pid, signal.SIGKILL)
+def _end_with_parent() -> None:
+    parent = multiprocessing.parent_process()
+    assert parent is not None
+    parent.join()
+    os.killpg(0, signal.SIGKILL)
