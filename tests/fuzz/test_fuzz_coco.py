@@ -41,7 +41,12 @@ def reference(data):
     files = {image['id']: image['file_name'] for image in content['images']}
     names = {category['id']: category['name'] for category in content['categories']}
     return [
-        (files[a['image_id']], names[a['category_id']], a['bbox'], bool(a.get('iscrowd')))
+        (
+            files[a['image_id']],
+            names[a['category_id']],
+            [*map(float, a['bbox'])],
+            bool(a.get('iscrowd')),
+        )
         for a in content['annotations']
     ]
 

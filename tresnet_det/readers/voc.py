@@ -90,7 +90,7 @@ def _read_list(source: Source, add: Add) -> list[str]:
     listed = [row.strip() for row in read_lines(source.ann_file) if row.strip()]
     if not listed:
         raise InputError(f'{source.ann_file}: is empty: write a name of an image on each line')
-    odd = [row for row in listed if not _is_name(row.strip('"')) or OF_CLASS.search(row)]
+    odd = [row for row in listed if not _is_name(_unquote(row)) or OF_CLASS.search(row)]
     add(
         'bad-row',
         odd,
@@ -98,10 +98,14 @@ def _read_list(source: Source, add: Add) -> list[str]:
         len(listed),
     )
     # CVAT puts names with spaces into quotes.
-    names = [row.strip('"') for row in listed if row not in odd and not is_companion(row)]
+    names = [_unquote(row) for row in listed if row not in odd and not is_companion(row)]
     twice = [name for name, count in Counter(names).items() if count > 1]
     add('repeated-row', twice, total=len(listed))
     return names
+
+
+def _unquote(row: str) -> str:
+    return row[1:-1] if len(row) > 2 and row[0] == row[-1] == '"' else row
 
 
 def _list_images(folder: Path, inner: str) -> dict[str, list[str]]:
