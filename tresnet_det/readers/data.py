@@ -146,7 +146,9 @@ def _fit_sizes(split: Split, findings: Findings, most: float) -> Split:
         split.about(findings),
         split.sizes.copy(),
     )
-    real, unreadable = read_sizes(split.folder, files, add)
+    # A dataset that a config names may skip an image that does not decode.
+    refuse = add if split.source.fills_in or split.source.kind != 'coco' else lambda *_: None
+    real, unreadable = read_sizes(split.folder, files, refuse)
     differs = ((sizes[rows] != real).any(1) & ~np.isnan(sizes[rows] + real).any(1)).nonzero()[0]
 
     def compare(i: int) -> str:
@@ -163,7 +165,8 @@ def _fit_sizes(split: Split, findings: Findings, most: float) -> Split:
     if split.fractions and split.boxes is not None:
         xywh = split.boxes.xywh * np.tile(sizes[split.rows], 2)
         split = replace(split, boxes=replace(split.boxes, xywh=xywh, areas=xywh[:, 2:].prod(1)))
-    return replace(split, sizes=sizes, unreadable=[int(rows[i]) for i in unreadable])
+    known = [int(rows[i]) for i in unreadable] if refuse is add else ()
+    return replace(split, sizes=sizes, unreadable=known)
 
 
 def _check_filter(split: Split, findings: Findings) -> None:
