@@ -26,6 +26,7 @@ from .files import is_turned, not_found, read_json, read_sizes
 from .findings import Findings, compare_classes
 from .layouts import OF_TASK, check_training, layout_sources
 from .locate import locate
+from .masks import find_mask_fault
 from .recognise import Layout
 from .split import NAMED, ORIGINS, ROLES, Source, Split, check_boxes, compare_sizes
 from .voc import read_voc
@@ -160,10 +161,15 @@ def _fit_sizes(split: Split, findings: Findings, most: float) -> Split:
     add('exif-rotated', turned, compare, len(files))
     add('size-differs', sorted({*differs} - {*turned}), compare, len(files))
     sizes[unknown] = real[unknown[rows]]
+    known = [mask for mask in split.masks if not np.isnan(sizes[mask[0]]).any()]
+    faults = [(place, find_mask_fault(mask, *sizes[row])) for row, place, mask in known]
+    bad = [f'{place}: it {fault}' for place, fault in faults if fault]
+    add('bad-mask', bad, total=len(split.rows))
     if split.fractions and split.boxes is not None:
         xywh = split.boxes.xywh * np.tile(sizes[split.rows], 2)
         split = replace(split, boxes=replace(split.boxes, xywh=xywh, areas=xywh[:, 2:].prod(1)))
-    return replace(split, sizes=sizes, unreadable=[int(rows[i]) for i in unreadable])
+    unreadable = [int(rows[i]) for i in unreadable]
+    return replace(split, sizes=sizes, unreadable=unreadable, masks=())
 
 
 def _check_filter(split: Split, findings: Findings) -> None:
