@@ -230,18 +230,12 @@ class ReadySplit:
     Attributes:
         ann_file: COCO's JSON, a CSV or a list of labels; None for class folders.
         folder: Of the images.
-        images: How many.
-        objects: Boxes, or labels of images.
-        empty: Images without any.
-        counts: Of each image, for a dataset's filter.
+        counts: Of its images.
         written: Whether ``ann_file`` was made here.
     """
 
     ann_file: Path | None
     folder: Path
-    images: int
-    objects: int
-    empty: int
     counts: Counts
     written: bool = False
 
@@ -323,11 +317,7 @@ def prepare_splits(
         if written:
             stem = NAMES[role] if cut else role
             file = _write(split, chosen, Path(out_dir, stem), ids)
-        pairs = np.column_stack([split.rows, split.labels])[np.isin(split.rows, chosen)]
-        count = len(pairs) if task == 'detection' else len(np.unique(pairs, axis=0))
-        empty = len(chosen) - len(np.unique(pairs[:, 0]))
-        counts = Counts.of(split, chosen, task)
-        splits[role] = ReadySplit(file, split.folder, len(chosen), count, empty, counts, written)
+        splits[role] = ReadySplit(file, split.folder, Counts.of(split, chosen, task), written)
     unit = 'boxes' if task == 'detection' else 'labels'
     return OwnData(layout, first.classes, splits, [*layout.notes, *notes], first.has_masks, unit)
 
