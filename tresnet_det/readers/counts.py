@@ -67,10 +67,7 @@ class Counts:
         if empty.any():
             lines.append(f'{empty.sum()} training images without objects are not trained on')
         if small.any():
-            lines.append(
-                f'{small.sum()} training images with a side below {least} pixels are not trained '
-                'on (filter_cfg.min_size)'
-            )
+            lines.append(describe_small(small.sum(), least))
         return ~small & ~empty, lines
 
 
@@ -97,6 +94,12 @@ def summarize(
         what = 'boxes' if task == 'detection' else 'labels'
         texts.append(f'{role} {kept.sum()}{of} images with {part.objects[kept].sum()} {what}')
     return f'data: {", ".join(texts)}; {len(classes)} classes: {few(classes, 20)}'
+
+
+def describe_small(count: int, least: float) -> str:
+    """Say that a filter drops images for their size."""
+    images = f'{count} training images with a side below {least} pixels'
+    return f'{images} are not trained on (lower filter_cfg.min_size to have them)'
 
 
 def check_left(where: object, count: int, lines: Sequence[str]) -> None:

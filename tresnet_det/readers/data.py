@@ -19,7 +19,7 @@ from ..errors import InputError, MissingFileError
 from ..files import replacing
 from .class_folders import read_class_folders
 from .coco import read_coco
-from .counts import SEED, Counts, plan_parts
+from .counts import SEED, Counts, check_left, describe_small, plan_parts
 from .csv import read_csv, read_list
 from .exports import PARSERS, read_export
 from .files import is_turned, not_found, read_json, read_sizes
@@ -180,9 +180,12 @@ def _check_filter(split: Split, findings: Findings) -> None:
     def name(row: int) -> str:
         return f'{split.files[row]}, {split.sizes[row, 0]:g} x {split.sizes[row, 1]:g}'
 
-    if len(small) and len(small) == len(split.files):
-        text = f'{split.source.ann_file}: all {len(small)} images have a side below {least} pixels,'
-        split.about(findings)('nothing-to-learn', [f'{text} lower filter_cfg.min_size'])
+    if len(small):
+        try:
+            left = len(split.files) - len(small)
+            check_left(split.source.ann_file, left, [describe_small(len(small), least)])
+        except InputError as error:
+            split.about(findings)('nothing-to-learn', [error])
     split.about(findings)('small-image', small, name, len(split.files))
 
 
