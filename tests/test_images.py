@@ -37,10 +37,15 @@ def test_the_limit_is_ours_alone_and_can_be_set(reader, tmp_path, monkeypatch):
     path.write_bytes(encode('PNG', (20, 10)))
     monkeypatch.setenv('TRESNET_DET_MAX_PIXELS', '200')
     READERS[reader](path)
-    for limit, message in (('199', '20 x 10, more than 199'), ('many', "is 'many'")):
+    for limit, message in (
+        ('199', '20 x 10, more than 199'),
+        ('many', "is 'many'"),
+        ('0', "is '0': give a whole number"),
+    ):
         monkeypatch.setenv('TRESNET_DET_MAX_PIXELS', limit)
         with pytest.raises(ValueError, match=message):
             READERS[reader](path)
+    assert Image.MAX_IMAGE_PIXELS == 10  # of whoever calls
 
 
 def test_check_data_and_train_name_an_image_that_is_too_large(data, tiny_config, run):

@@ -110,7 +110,11 @@ def test_a_line_of_pixels_is_not_blown_up(monkeypatch):
     from tresnet_det.datasets.pipeline import build_transforms
 
     line = np.zeros((1, 60000, 3), np.uint8)
-    with pytest.raises(ValueError, match='256 x 15360000'):
+    with pytest.raises(ValueError, match='after Resize: .*256 x 15360000'):
         build_transforms([dict(type='Resize', size=256)])(to_tensor(line))
+    step = dict(type='short_side', size=256, resampling='bilinear')
+    with pytest.raises(ValueError, match='too narrow.* 15360000 pixels; crop it'):
+        onnx_runner.apply_step(line, step)
+    monkeypatch.setenv('TRESNET_DET_MAX_PIXELS', str(256 * 512 - 1))
     with pytest.raises(ValueError, match='too narrow'):
-        onnx_runner.apply_step(line, dict(type='short_side', size=256, resampling='bilinear'))
+        onnx_runner.apply_step(line[:, :2], step)

@@ -66,7 +66,7 @@ def test_a_batch_that_runs_out_of_memory_does_not_fit_and_other_errors_come_thro
         with pytest.raises(RuntimeError, match='a bug'):
             memory.largest_training_batch(train_at)
     else:
-        assert memory.largest_training_batch(train_at) == 40
+        assert memory.largest_training_batch(train_at) == (40, 48)
         assert len(emptied) == 6  # 8, 16, 32, 64, 48, 40
 
 
@@ -74,6 +74,6 @@ def test_no_batch_is_tried_that_kernels_cannot_count_nor_one_after_the_time(empt
     tried = []
     most = memory.largest_countable(2**31 // 48 + 1)
     assert most == 47  # 48 images have 2**31 values, one more than an int32 holds
-    assert memory.largest_training_batch(tried.append, most) == 40
+    assert memory.largest_training_batch(tried.append, most) == (40, None)
     assert max(tried) == 40
-    assert memory.largest_training_batch(tried.append, seconds=-1) == 0
+    assert memory.largest_training_batch(tried.append, seconds=-1) == (0, None)

@@ -131,6 +131,10 @@ PLANTS = {
     'image that nothing names': fault(
         lambda c: save_image(c.root / 'train/extra.png', 88), 'unused-file'),
     'no width': fault(lambda c: c.train['images'][0].pop('width'), 'filled-in'),
+    'a mask of no number, its image without a width': (
+        lambda c: (c.train['images'][0].pop('width'),
+                   c.annotate(segmentation=[[math.nan, 1, 9, 1, 9, 9]])),
+        FILLED | {('train', 'bad-mask'): 1}),
     'ids of images, some text': (lambda c: name_ids(c, 'images', 'image_id', 1), FILLED),
     'ids of categories, some text': (lambda c: name_ids(c, 'categories', 'category_id', 1), FILLED),
     'ids of annotations, some text': (lambda c: c.annotate(id='first'), FILLED),

@@ -56,9 +56,9 @@ def test_the_check_names_what_training_refuses_and_counts_what_it_takes(planted,
         splits = {part.split.name: part.split for part in report.parts}
         assert list(splits) == list(ready.splits)
         for role, split in splits.items():
-            found = ready.splits[role]
+            found, counts = ready.splits[role], ready.splits[role].counts
             assert (split.folder, split.classes) == (found.folder, ready.classes)
-            assert (len(split.files), len(split.labels)) == (found.images, found.objects)
+            assert (len(split.files), split.usable.sum()) == (counts.num_images, counts.num_objects)
     assert sorted(root.rglob('*')) == before  # nothing is written into it
 
 

@@ -86,8 +86,9 @@ def test_coco_with_all_splits_is_read_where_it_is(data):
     assert {role: split.folder.name for role, split in ready.splits.items()} == dict(
         train='train', val='val', test='test'
     )
-    train = ready.splits['train']
-    assert (train.images, train.objects, train.empty, train.written) == (3, 3, 0, False)
+    train, counts = ready.splits['train'], ready.splits['train'].counts
+    assert (counts.num_images, counts.num_objects, counts.num_empty) == (3, 3, 0)
+    assert not train.written
     assert not data.out.exists()
 
 
@@ -99,7 +100,8 @@ def test_without_validation_a_part_of_the_training_is_written_for_it(one_split):
     assert names['train'] | names['val'] == {f'{i}.png' for i in range(1, 31)}
     assert not names['train'] & names['val']
     # 2 of the 20 with boxes, 1 of the 10 without.
-    assert (ready.splits['val'].objects, ready.splits['val'].empty) == (2, 1)
+    counts = ready.splits['val'].counts
+    assert (counts.num_objects, counts.num_empty) == (2, 1)
     for part in parts.values():
         ids = {i['id'] for i in part['images']}
         assert all(a['image_id'] in ids for a in part['annotations'])
@@ -245,4 +247,4 @@ def test_several_labels_from_boxes_count_a_class_once_an_image(data):
         write(data.root / f'{split}.json', content)
         save_all(data.root / split, 4)
     ready = data.ready('multilabel')
-    assert (ready.splits['train'].objects, ready.unit) == (4, 'labels')
+    assert (ready.splits['train'].counts.num_objects, ready.unit) == (4, 'labels')

@@ -122,6 +122,19 @@ def test_labels_lie_in_the_last_images_folder_or_next_to_the_images(tmp_path):
     assert label_file(beside) == tmp_path / 'images/z/a.txt'
 
 
+def test_a_label_file_of_another_folder_is_no_images(yolo):
+    for camera in ('cam1', 'cam2'):
+        save(yolo.root / f'images/train/{camera}/0001.png')
+    save(yolo.root / 'images/train/cam2/0002.png')
+    yolo.label('train/cam1/0003', '0 0.5 0.5 1 1')
+    yolo.label('train/cam2/0001', '0 0.5 0.5 1 1').rename(yolo.root / 'labels/train/cam2/0001.TXT')
+    yolo.label('train/cam2/0004', '0 0.5 0.5 1 1')
+    split = yolo.read()[0]['train']
+    names = ['a.png', 'b.png', 'cam1/0001.png', 'cam2/0001.png', 'cam2/0002.png']
+    assert split.files == names
+    assert [names[row] for row in split.rows] == ['a.png', 'a.png', 'cam2/0001.png']
+
+
 def test_classes_may_be_given_in_another_order_and_must_all_be_known(yolo):
     split = yolo.read(classes=('dog', 'cow', 'cat'))[0]['train']
     assert split.classes == ('dog', 'cow', 'cat')

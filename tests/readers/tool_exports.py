@@ -136,10 +136,10 @@ def labelimg_yolo(root):
         write(root / f'{name}.txt', rows(name))
 
 
-def kaggle_voc(root):
-    for name in NAMES:
+def kaggle_voc(root, ending='.xml'):
+    for i, name in enumerate(NAMES):
         save(root / f'images/{name}.jpg', name)
-        write(root / f'annotations/{name}.xml', xml(name))
+        write(root / f'annotations/{name}{".xml" if i else ending}', xml(name))
 
 
 def roboflow(root, save_labels):
@@ -313,6 +313,7 @@ EXPORTS = {  # who writes it, the kind, the rule that is told
     'labelImg VOC': (labelimg_voc, 'voc', ''),
     'labelImg YOLO': (labelimg_yolo, 'yolo', ''),
     'VOC without lists': (kaggle_voc, 'voc', ''),
+    'VOC without lists, a file in capitals': (lambda r: kaggle_voc(r, '.XML'), 'voc', ''),
     'Roboflow COCO': (roboflow_coco, 'coco', ''),
     'Roboflow VOC': (roboflow_voc, 'voc', ''),
     'Roboflow YOLO': (roboflow_yolo, 'yolo', ''),

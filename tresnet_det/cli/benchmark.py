@@ -32,6 +32,9 @@ from .command_line import out_file, out_folder, positive
 BATCH_SIZES = {'cpu': 8, 'cuda': 128}
 DETECTOR_BATCH_SIZES = {'cpu': 2, 'cuda': 16}
 SIZE, DETECTOR_SIZE = 224, 640
+OF_TABLES = (  # options that --all has no use for
+    'precision', 'layout', 'compile', 'batch_size', 'size', 'no_fuse', 'rounds', 'min_seconds',
+)  # fmt: skip
 
 
 def parse_args() -> argparse.Namespace:
@@ -124,7 +127,12 @@ def parse_args() -> argparse.Namespace:
         metavar='PREFIX',
         help='writes PREFIX.csv and PREFIX.png (default: benchmarks/MODE_DEVICE); see --all',
     )
-    return parser.parse_args()
+    args = parser.parse_args()
+    given = [name for name in OF_TABLES if getattr(args, name) != parser.get_default(name)]
+    if args.all and given:
+        option = given[0].replace('_', '-')
+        raise InputError(f'--{option} does not go with --all, which has settings of its own')
+    return args
 
 
 def main() -> None:

@@ -29,6 +29,7 @@ from ..errors import InputError, printable, quote, shell_path
 from ..evaluation.report import format_table
 from ..readers.config import find_config_sources, find_sources
 from ..readers.counts import Counts, plan_parts, summarize
+from ..readers.files import YAML
 from ..readers.findings import ERROR, LEVELS, NOTE, WARNING, Finding, Findings
 from ..readers.layouts import KINDS, OF_TASK
 from ..readers.levels import View
@@ -166,7 +167,7 @@ def read_paths(args: argparse.Namespace, findings: Findings) -> tuple[list[Sourc
 def is_layout(args: argparse.Namespace) -> bool:
     """Whether the data is what ``train.py --data`` takes."""
     path = Path(args.data[0])
-    return not args.val and (path.is_dir() or path.suffix in ('.yaml', '.yml'))
+    return not args.val and (path.is_dir() or path.suffix in YAML)
 
 
 def task_of(kind: str) -> Task:
@@ -251,7 +252,7 @@ def next_step(args: argparse.Namespace, report: DataReport) -> str:
             pairs = [quote(f'{key}={value}') for key, value in args.cfg_options.items()]
             options += f' --cfg-options {" ".join(pairs)}'
         return f'{tool_command("train")} {quote(data)}{options}'
-    if args.val or (Path(data).is_file() and not data.endswith(('.yaml', '.yml'))):
+    if not is_layout(args):
         return 'name these files in a config, as "Your own data" in README.md shows'
     kind = report.parts[0].split.source.kind
     config = config_name(task_of(kind).config)

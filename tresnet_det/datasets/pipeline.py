@@ -162,7 +162,7 @@ def _check_resized(resize: Any, inputs: tuple) -> None:
     """Refuse to enlarge a line of pixels until its short side is an image's: it takes gigabytes."""
     short, long = sorted(inputs[0].shape[-2:])
     wide = resize.size[0] * long // max(short, 1)
-    check_size('resized', resize.size[0], min(wide, resize.max_size or wide))
+    check_size('after Resize', resize.size[0], min(wide, resize.max_size or wide))
 
 
 def _member(enum: type[Enum], value: str, where: str) -> Enum:

@@ -17,7 +17,7 @@ from ..checkpoints import read_checkpoint
 from ..datasets import MultiLabelDataset
 from ..errors import InputError, few, printable
 from ..readers.config import type_name
-from ..readers.counts import summarize
+from ..readers.counts import check_left, summarize
 from ..readers.data import OwnData, ReadySplit, prepare_splits
 from ..readers.layouts import KINDS, find_layout
 from ..tasks import Task, built_type, find_task, metric_prefixes
@@ -101,8 +101,7 @@ def fit_training(cfg: Config, data: OwnData, options: Collection[str]) -> list[s
     if _filters_by_itself(dataset):
         count = len(DATASETS.build({**dataset, 'pipeline': []}))
         lines = [f'{len(kept) - count} training images are dropped by {type_name(dataset)}']
-    if not count:
-        raise InputError(f'{data.layout.root}: no training image is left: {"; ".join(lines)}')
+    check_left(data.layout.root, count, lines)
     share = max(1, math.ceil(count / world))
     if loader.get('batch_size', 0) > share:
         lines.append(f'batch of {share} instead of {loader["batch_size"]}: there are no more')
@@ -114,7 +113,8 @@ def fit_training(cfg: Config, data: OwnData, options: Collection[str]) -> list[s
     steps = share * _repeats(loader['dataset']) / batch
     steps = max(1, math.floor(steps) if loader.get('drop_last') else math.ceil(steps))
     measured = data.splits['val']
-    images = dict(val=measured.images, test=data.splits.get('test', measured).images, train=share)
+    tested = data.splits.get('test', measured)
+    images = dict(val=measured.counts.num_images, test=tested.counts.num_images, train=share)
     for role in images:
         loader = cfg.get(f'{role}_dataloader')
         if loader and loader.get('num_workers'):
@@ -130,11 +130,10 @@ def describe(data: OwnData) -> list[str]:
     """Say what was recognised and decided, a line each."""
     lines = [f'--data: {KINDS[data.layout.kind]} at {data.layout.root}']
     for role, split in data.splits.items():
-        empty = f', {split.empty} images without any' if split.empty else ''
-        place = split.ann_file or split.folder
-        lines.append(
-            f'  {role:<8}{split.images} images, {split.objects} {data.unit}{empty}: {place}'
-        )
+        counts, place = split.counts, split.ann_file or split.folder
+        empty = f', {counts.num_empty} images without any' if counts.num_empty else ''
+        found = f'{counts.num_images} images, {counts.num_objects} {data.unit}{empty}'
+        lines.append(f'  {role:<8}{found}: {place}')
     if 'test' not in data.splits:
         lines.append('  test    = val: there is no test split')
     lines.append(f'  classes {len(data.classes)}: {few(data.classes, 20)}')

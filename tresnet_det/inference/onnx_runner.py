@@ -21,6 +21,7 @@ from collections.abc import Mapping, Sequence
 from os import PathLike
 from pathlib import Path
 from types import ModuleType
+from typing import Any
 
 import numpy as np
 import onnxruntime
@@ -29,10 +30,10 @@ InputImage = str | PathLike | np.ndarray
 Answer = dict[str, np.ndarray]
 
 SUPPORTED_FORMAT = 1  # of the metadata
-# An image may have MOST_PIXELS, or what this variable of the environment says, as in the package's
+# An image may have MAX_PIXELS, or what this variable of the environment says, as in the package's
 # tools. OpenCV, where there is no Pillow to read headers, looks at its own when it is imported.
-MOST_PIXELS, VARIABLE = 200_000_000, 'TRESNET_DET_MAX_PIXELS'
-os.environ.setdefault('OPENCV_IO_MAX_IMAGE_PIXELS', os.environ.get(VARIABLE) or str(MOST_PIXELS))
+MAX_PIXELS, VARIABLE = 200_000_000, 'TRESNET_DET_MAX_PIXELS'
+os.environ.setdefault('OPENCV_IO_MAX_IMAGE_PIXELS', os.environ.get(VARIABLE) or str(MAX_PIXELS))
 
 
 class OnnxModel:
@@ -195,34 +196,46 @@ def read_rgb(path: str | PathLike, prefer_opencv: bool) -> np.ndarray:
         if image is None:
             raise ValueError(f'{path}: not an image that can be decoded')
         return np.ascontiguousarray(image[..., ::-1])
-    from PIL import Image, ImageOps
+    from PIL import ImageOps
 
     try:
-        with Image.open(io.BytesIO(data)) as image:
+        with _open(data) as image:
             return np.array(ImageOps.exif_transpose(image).convert('RGB'))
     except Exception as error:  # Pillow's decoders raise almost anything on a corrupt file
         raise ValueError(f'{path}: not an image that can be decoded') from error
 
 
+def _most_pixels() -> int:
+    """Return how many pixels an image may have; a ValueError says where that is no number."""
+    text = os.environ.get(VARIABLE) or str(MAX_PIXELS)
+    if not text.isdecimal() or not int(text):
+        raise ValueError(f'{VARIABLE} is {text!r}: give a whole number of pixels above 0')
+    return int(text)
+
+
 def _check_header(data: bytes, path: str | PathLike) -> None:
     """Raise a ValueError where an image claims too many pixels, before memory is given to them."""
     try:
-        from PIL import Image
-    except ImportError:
+        width, height = _open(data).size
+    except Exception:  # no Pillow; or no image, as the decoder will say
         return
-    Image.MAX_IMAGE_PIXELS = None  # this limit takes the place of Pillow's
-    try:
-        width, height = Image.open(io.BytesIO(data)).size
-    except Exception:  # the decoder will say that it is none
-        return
-    limit = os.environ.get(VARIABLE) or str(MOST_PIXELS)
-    if not limit.isdecimal():
-        raise ValueError(f'{VARIABLE} is {limit!r}: give a whole number of pixels above 0')
-    if width * height > int(limit):
+    limit = _most_pixels()
+    if width * height > limit:
         raise ValueError(
             f'{path}: the image is too large ({width} x {height}, more than {limit} pixels): '
             f'reduce it, or set the environment variable {VARIABLE}'
         )
+
+
+def _open(data: bytes) -> Any:
+    """Return Pillow's image of a file's bytes, not yet decoded, whatever Pillow's own limit is."""
+    from PIL import Image
+
+    theirs, Image.MAX_IMAGE_PIXELS = Image.MAX_IMAGE_PIXELS, None
+    try:
+        return Image.open(io.BytesIO(data))
+    finally:
+        Image.MAX_IMAGE_PIXELS = theirs
 
 
 def _opencv() -> ModuleType | None:
@@ -301,8 +314,11 @@ def apply_step(image: np.ndarray, step: Mapping) -> np.ndarray:
         size = int(height * factor + 0.5), int(width * factor + 0.5)
     elif kind == 'short_side':
         long = int(step['size'] * max(height, width) / min(height, width))
-        if step['size'] * long > MOST_PIXELS:
-            raise ValueError(f'an image of {width}x{height} is too narrow: it becomes {long} wide')
+        if step['size'] * long > _most_pixels():
+            raise ValueError(
+                f'an image of {width}x{height} is too narrow: its longer side becomes {long} '
+                f'pixels; crop it, or set the environment variable {VARIABLE}'
+            )
         size = (step['size'], long) if height <= width else (long, step['size'])
     else:
         size = step['size']

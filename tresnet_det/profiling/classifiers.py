@@ -170,8 +170,8 @@ def measure_memory(
     found: Row = {'peak_bytes': peak.bytes}
     if settings.device.type == 'cuda' or most is not None:
         most = most or largest_countable(largest_output(run.model, spec.size))
-        found['largest_tried'] = most
-        found['largest_batch'] = largest_training_batch(run.train_at, most, seconds)
+        largest, failed = largest_training_batch(run.train_at, most, seconds)
+        found |= {'largest_batch': largest, 'smallest_failed': failed}
     return found
 
 

@@ -221,11 +221,11 @@ def _compare(run: Run, base: ClassifierRun, name: str, mode: str, chosen: Sequen
     pair = [{key: task for key, task in base.tasks().items() if key in tasks}, tasks]
     rows: list[Row] = [{}, dict(model=name, mode=mode, batch_size=settings.batch_size, macs=macs)]
     add_speeds(rows, measure_interleaved(pair, settings.rounds, settings.min_seconds))
-    for device in run.rows('device'):
-        for task in tasks:
-            flops = macs * (6 if task == 'training' else 2)  # a backward pass is two forward ones
-            speed = rows[1][f'{task}_img_per_s']
-            rows[1][f'{task}_share'] = flops * speed / (1e12 * device['tflops'])
+    devices = run.rows('device')  # none where its step failed
+    for task in tasks if devices else ():
+        flops = macs * (6 if task == 'training' else 2)  # a backward pass is two forward ones
+        speed = rows[1][f'{task}_img_per_s']
+        rows[1][f'{task}_share'] = flops * speed / (1e12 * devices[0]['tflops'])
     run.add('speed', rows[1])
 
 

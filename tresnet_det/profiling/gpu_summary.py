@@ -18,7 +18,7 @@ _COLUMNS = (
     Column('% of ceiling', 'inference_share', 0.01),
     Column('peak MiB', 'peak_bytes', MIB),
     Column('MiB per image', 'peak_bytes_per_image', MIB),
-    *(Column(key.replace('_', ' '), key) for key in ('largest_batch', 'largest_tried')),
+    *(Column(key.replace('_', ' '), key) for key in ('largest_batch', 'smallest_failed')),
     *(Column(key, key) for key in ('val_map', 'seconds', 'what', 'why')),
 )
 _HEADINGS = {

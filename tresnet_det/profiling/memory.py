@@ -106,17 +106,22 @@ def largest_countable(elements: int) -> int:
 
 def largest_training_batch(
     train_at: Callable[[int], None], most: int = _LARGEST_TRIED, seconds: float = math.inf
-) -> int:
-    """Return the largest batch at which ``train_at`` runs on the current GPU.
+) -> tuple[int, int | None]:
+    """Find the largest batch at which ``train_at`` runs on the current GPU.
 
     cuDNN does not try its algorithms out, some of which take memory that a training does not need.
 
     Args:
         train_at: Trains a step or two with so many images, and holds on to nothing of them.
         most: No batch above is tried.
-        seconds: After so many nothing larger is tried: the largest so far is returned.
+        seconds: After so many nothing more is tried.
+
+    Returns:
+        The largest batch that ran, and the smallest that did not fit: None where none was tried
+        that did not, since the time or ``most`` ended the search.
     """
     stop = time.monotonic() + seconds
+    failed: list[int] = []
 
     def fits(batch: int) -> bool:
         if time.monotonic() > stop:
@@ -127,6 +132,7 @@ def largest_training_batch(
                 torch.cuda.synchronize()
         except RuntimeError as error:
             if does_not_fit(error):
+                failed.append(batch)
                 return False
             raise
         finally:
@@ -136,4 +142,4 @@ def largest_training_batch(
 
     cudnn = torch.backends.cudnn
     with cudnn.flags(enabled=True, benchmark=False, allow_tf32=cudnn.allow_tf32):
-        return largest_batch(fits, most=most)
+        return largest_batch(fits, most=most), min(failed, default=None)

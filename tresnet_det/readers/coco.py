@@ -87,11 +87,11 @@ def read_coco(source: Source, findings: Findings) -> Split | None:
     if learnt:
         no_class = (labels == NO_CLASS) & (rows >= 0)
         add('category-no-class', no_class.nonzero()[0], name, total)
-    good, boxes = (rows >= 0) & (labels != UNKNOWN), None
+    good, boxes, masks = (rows >= 0) & (labels != UNKNOWN), None, []
     if source.detection:
         boxes, bad = _read_boxes(entries, rows >= 0, name, add, filled)
         good &= ~bad
-        _check_masks(entries, rows, sizes, name, add)
+        masks = _check_masks(entries, rows, sizes, name, add)
     kept = good.nonzero()[0]
     add('filled-in', [f'{file}: {line}' for line in filled or ()])
     return Split(
@@ -108,6 +108,7 @@ def read_coco(source: Source, findings: Findings) -> Split | None:
         absent=frozenset(classes) - set(names),
         boxes=boxes and boxes.take(kept),
         has_masks=all(has_mask(a.get('segmentation')) for a in entries),
+        masks=masks,
         entries=_places(content['annotations'], entries)[kept],
         changed=bool(filled),
         group=_find_group(categories),
@@ -264,16 +265,19 @@ def _read_boxes(
 
 def _check_masks(
     entries: list[Entry], rows: np.ndarray, sizes: np.ndarray, name: Callable[[int], str], add: Add
-) -> None:
-    """Find masks that are none, of images whose size is known."""
-    sides, faults = sizes.tolist(), dict[int, str]()
+) -> list[tuple[int, str, Any]]:
+    """Find masks that are none; return those of images without a size, for `Split.masks`."""
+    sides, faults, unsized = sizes.tolist(), dict[int, str](), []
     for i, (entry, row) in enumerate(zip(entries, rows.tolist(), strict=True)):
         mask = entry.get('segmentation')
-        if row >= 0 and has_mask(mask) and not math.isnan(sum(sides[row])):
-            fault = find_mask_fault(mask, *sides[row])
-            if fault:
-                faults[i] = fault
+        if row < 0 or not has_mask(mask):
+            continue
+        if math.isnan(sum(sides[row])):
+            unsized.append((row, name(i), mask))
+        elif fault := find_mask_fault(mask, *sides[row]):
+            faults[i] = fault
     add('bad-mask', faults, lambda i: f'{name(i)}: it {faults[i]}', len(entries))
+    return unsized
 
 
 def _as_boxes(values: list[Any]) -> np.ndarray:

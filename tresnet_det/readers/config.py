@@ -11,7 +11,7 @@ from mmengine.dist import is_main_process
 
 from ..errors import InputError, MissingFileError, few
 from .data import read_data
-from .files import not_found, read_lines
+from .files import YAML, not_found, read_lines
 from .findings import Findings, Named, compare_classes
 from .layouts import check_training, find_layout, layout_sources
 from .split import Source, role_of
@@ -278,7 +278,7 @@ def find_sources(
         if not path.is_file():
             raise MissingFileError(f'{path}: not found')
         return [_file_source(path, img_dir)]
-    if path.is_file() and path.suffix not in ('.yaml', '.yml'):
+    if path.is_file() and path.suffix not in YAML:
         raise InputError(f'{path}: give a config (.py), a .json, .csv or .txt file, or a folder')
     if img_dir is not None:
         raise InputError(

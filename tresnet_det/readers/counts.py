@@ -31,6 +31,21 @@ class Counts:
     filled: np.ndarray
     objects: np.ndarray
 
+    @property
+    def num_images(self) -> int:
+        """How many images there are."""
+        return len(self.sides)
+
+    @property
+    def num_objects(self) -> int:
+        """Boxes or labels that are learnt."""
+        return int(self.objects.sum())
+
+    @property
+    def num_empty(self) -> int:
+        """Images without any annotation of a class."""
+        return int((~self.filled).sum())
+
     @classmethod
     def of(cls, split: Split, rows: np.ndarray, task: str) -> 'Counts':
         """Count the images of a split that have these numbers."""
@@ -52,10 +67,7 @@ class Counts:
         if empty.any():
             lines.append(f'{empty.sum()} training images without objects are not trained on')
         if small.any():
-            lines.append(
-                f'{small.sum()} training images with a side below {least} pixels are not trained '
-                'on (filter_cfg.min_size)'
-            )
+            lines.append(describe_small(small.sum(), least))
         return ~small & ~empty, lines
 
 
@@ -76,12 +88,24 @@ def summarize(
     texts = []
     for role, part in parts.items():
         kept, lines = part.kept(filters.get(role) or {})
-        if role == 'train' and not kept.any():
-            raise InputError(f'no training image is left: {"; ".join(lines)}')
+        if role == 'train':
+            check_left('data', kept.sum(), lines)
         of = '' if kept.all() else f' of {len(kept)}'
         what = 'boxes' if task == 'detection' else 'labels'
         texts.append(f'{role} {kept.sum()}{of} images with {part.objects[kept].sum()} {what}')
     return f'data: {", ".join(texts)}; {len(classes)} classes: {few(classes, 20)}'
+
+
+def describe_small(count: int, least: float) -> str:
+    """Say that a filter drops images for their size."""
+    images = f'{count} training images with a side below {least} pixels'
+    return f'{images} are not trained on (lower filter_cfg.min_size to have them)'
+
+
+def check_left(where: object, count: int, lines: Sequence[str]) -> None:
+    """Raise an InputError, with the reasons, where none of the training images is left."""
+    if not count:
+        raise InputError(f'{where}: no training image is left: {"; ".join(lines)}')
 
 
 def plan_parts(splits: Mapping[str, Split], task: str) -> dict[str, tuple[Split, np.ndarray]]:

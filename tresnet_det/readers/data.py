@@ -19,13 +19,14 @@ from ..errors import InputError, MissingFileError
 from ..files import replacing
 from .class_folders import read_class_folders
 from .coco import read_coco
-from .counts import SEED, Counts, plan_parts
+from .counts import SEED, Counts, check_left, describe_small, plan_parts
 from .csv import read_csv, read_list
 from .exports import PARSERS, read_export
 from .files import is_turned, not_found, read_json, read_sizes
 from .findings import Findings, compare_classes
 from .layouts import OF_TASK, check_training, layout_sources
 from .locate import locate
+from .masks import find_mask_fault
 from .recognise import Layout
 from .split import NAMED, ORIGINS, ROLES, Source, Split, check_boxes, compare_sizes
 from .voc import read_voc
@@ -162,11 +163,15 @@ def _fit_sizes(split: Split, findings: Findings, most: float) -> Split:
     add('exif-rotated', turned, compare, len(files))
     add('size-differs', sorted({*differs} - {*turned}), compare, len(files))
     sizes[unknown] = real[unknown[rows]]
+    known = [mask for mask in split.masks if not np.isnan(sizes[mask[0]]).any()]
+    faults = [(place, find_mask_fault(mask, *sizes[row])) for row, place, mask in known]
+    bad = [f'{place}: it {fault}' for place, fault in faults if fault]
+    add('bad-mask', bad, total=len(split.rows))
     if split.fractions and split.boxes is not None:
         xywh = split.boxes.xywh * np.tile(sizes[split.rows], 2)
         split = replace(split, boxes=replace(split.boxes, xywh=xywh, areas=xywh[:, 2:].prod(1)))
     known = [int(rows[i]) for i in unreadable] if refuse is add else ()
-    return replace(split, sizes=sizes, unreadable=known)
+    return replace(split, sizes=sizes, unreadable=known, masks=())
 
 
 def _check_filter(split: Split, findings: Findings) -> None:
@@ -177,9 +182,12 @@ def _check_filter(split: Split, findings: Findings) -> None:
     def name(row: int) -> str:
         return f'{split.files[row]}, {split.sizes[row, 0]:g} x {split.sizes[row, 1]:g}'
 
-    if len(small) and len(small) == len(split.files):
-        text = f'{split.source.ann_file}: all {len(small)} images have a side below {least} pixels,'
-        split.about(findings)('nothing-to-learn', [f'{text} lower filter_cfg.min_size'])
+    if len(small):
+        try:
+            left = len(split.files) - len(small)
+            check_left(split.source.ann_file, left, [describe_small(len(small), least)])
+        except InputError as error:
+            split.about(findings)('nothing-to-learn', [error])
     split.about(findings)('small-image', small, name, len(split.files))
 
 
@@ -227,18 +235,12 @@ class ReadySplit:
     Attributes:
         ann_file: COCO's JSON, a CSV or a list of labels; None for class folders.
         folder: Of the images.
-        images: How many.
-        objects: Boxes, or labels of images.
-        empty: Images without any.
-        counts: Of each image, for a dataset's filter.
+        counts: Of its images.
         written: Whether ``ann_file`` was made here.
     """
 
     ann_file: Path | None
     folder: Path
-    images: int
-    objects: int
-    empty: int
     counts: Counts
     written: bool = False
 
@@ -320,11 +322,7 @@ def prepare_splits(
         if written:
             stem = NAMES[role] if cut else role
             file = _write(split, chosen, Path(out_dir, stem), ids)
-        pairs = np.column_stack([split.rows, split.labels])[np.isin(split.rows, chosen)]
-        count = len(pairs) if task == 'detection' else len(np.unique(pairs, axis=0))
-        empty = len(chosen) - len(np.unique(pairs[:, 0]))
-        counts = Counts.of(split, chosen, task)
-        splits[role] = ReadySplit(file, split.folder, len(chosen), count, empty, counts, written)
+        splits[role] = ReadySplit(file, split.folder, Counts.of(split, chosen, task), written)
     unit = 'boxes' if task == 'detection' else 'labels'
     return OwnData(layout, first.classes, splits, [*layout.notes, *notes], first.has_masks, unit)
 

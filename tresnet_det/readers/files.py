@@ -17,6 +17,7 @@ from ..images import opened
 from .findings import Add
 
 SUFFIXES = ('.jpg', '.jpeg', '.png', '.bmp', '.tif', '.tiff', '.webp', '.ppm', '.pgm', '.gif')
+YAML = ('.yaml', '.yml')
 # What systems and their tools put next to data; hidden files are passed over with them.
 COMPANION = re.compile(
     r'(?:^|[\\/])(?:\._|(?:(?:eh)?thumbs\.db|desktop\.ini|icon\r|__macosx|@eadir|#recycle|'

@@ -8,7 +8,7 @@ from pathlib import Path
 from ..errors import InputError, MissingFileError, few
 from .data_yaml import read_data_yaml
 from .exports import KEYS, PARSERS, SIGNS, sniff
-from .files import SUFFIXES, child_folders, walk
+from .files import SUFFIXES, YAML, child_folders, walk
 from .findings import Findings
 from .recognise import (
     FINDERS,
@@ -65,7 +65,7 @@ def find_layout(path: str | os.PathLike, task: str | None, strict: bool = True) 
     """
     root = Path(os.path.abspath(path))
     tasks = ('detection', 'multilabel') if task is None else (task,)
-    if root.is_file() and root.suffix in ('.yaml', '.yml') and 'yolo' in OF_TASK[tasks[0]]:
+    if root.is_file() and root.suffix in YAML and 'yolo' in OF_TASK[tasks[0]]:
         found = [yolo_layout(root.parent, read_data_yaml(root))]
     elif root.is_dir():
         # in it (BCCD/), or in that (VOCdevkit/VOC2012/)

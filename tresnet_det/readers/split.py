@@ -8,6 +8,7 @@ import re
 from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -170,6 +171,7 @@ class Split:
         boxes: Of the objects; None for labels of images.
         unreadable: Images whose header was found to be none.
         has_masks: Whether all objects have outlines.
+        masks: Image, place and segmentation of objects whose image has no size in the annotations.
         entries: ``(M,)``, where the objects are in the list of a COCO file; with COCO's.
         fractions: Whether its boxes are fractions of the images, whose sizes are not known yet.
         changed: Whether it differs from its file, so that a training needs a copy.
@@ -194,6 +196,7 @@ class Split:
     boxes: Boxes | None = None
     unreadable: Collection[int] = ()
     has_masks: bool = False
+    masks: Sequence[tuple[int, str, Any]] = ()
     entries: np.ndarray | None = None
     fractions: bool = False
     changed: bool = False

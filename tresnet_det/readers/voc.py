@@ -40,10 +40,12 @@ def read_voc(source: Source, findings: Findings) -> Split:
     """
     add = source.about(findings)
     assert source.xml_folder is not None  # of this kind
+    xmls: dict[str, Path] = {}  # by name
     if source.ann_file.is_dir():  # no list: all that it has
-        walked = ((place, file) for place, _, files in walk(source.ann_file) for file in files)
-        xmls = [os.path.join(place, f) for place, f in walked if f.lower().endswith('.xml')]
-        names = [os.path.splitext(os.path.relpath(f, source.xml_folder))[0] for f in xmls]
+        walked = (Path(place, f) for place, _, files in walk(source.ann_file) for f in files)
+        found = [file for file in walked if file.suffix.lower() == '.xml']
+        xmls = {os.path.relpath(file.with_suffix(''), source.xml_folder): file for file in found}
+        names = [*xmls]
     else:
         names = _read_list(source, add)
     listed: dict[str, dict[str, list[str]]] = {}  # images by folder and name without ending
@@ -59,7 +61,7 @@ def read_voc(source: Source, findings: Findings) -> Split:
             listed[inner] = _list_images(source.folder, inner)
         candidates = listed[inner].get(stem) or [f'{name}.jpg']
         named |= set(candidates)
-        xml = source.xml_folder / f'{name}.xml'
+        xml = xmls.get(name, source.xml_folder / f'{name}.xml')
         try:
             root = _parse(xml)
             size = _read_size(root)

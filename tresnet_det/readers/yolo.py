@@ -200,44 +200,40 @@ def list_images(place: Path, role: str) -> tuple[list[Path], list[str]]:
 
 
 def _match_labels(labels: list[Path], source: Source) -> list[str]:
-    """Put the label files that are meant in place of those not found; return the rules."""
-    lost = [i for i, file in enumerate(labels) if not os.path.isfile(file)]
-    known, free = {*labels}, list[str]()
-    for folder in sorted({labels[i].parent for i in lost}):
-        free += [
-            os.path.splitext(os.path.relpath(folder / name, source.folder))[0]
-            for name in sorted(list_folder(folder))
-            if not is_hidden(name)
-            and name.lower().endswith('.txt')
-            and name.lower() not in NO_LABELS
-            if folder / name not in known
-        ]
-    if not free:
-        return []
-    names = [os.path.splitext(os.path.relpath(labels[i], source.folder))[0] for i in lost]
-    meant, rules = match_names(names, free, source.role)
-    for i, file in meant.items():
-        found = (source.folder / f'{file}{ending}' for ending in ('.txt', '.TXT', '.Txt'))
-        labels[lost[i]] = next((f for f in found if f.is_file()), labels[lost[i]])
-    # They are in the folders of those that are expected, so this is about .TXT.
-    told = (rule.replace('in another folder', 'by the case of the ending') for rule in rules)
-    return [f'label files: {rule}' for rule in told]
+    """Put the label files that are meant in place of those not found; return the rules.
+
+    One of another folder is none of them: where each folder counts from 1, it is another image's.
+    """
+    lost: defaultdict[Path, list[int]] = defaultdict(list)
+    for i, file in enumerate(labels):
+        if not os.path.isfile(file):
+            lost[file.parent].append(i)
+    known, lines = {*labels}, list[str]()
+    for folder, rows in sorted(lost.items()):
+        free = {file.stem: file for file in _label_files(folder) if file not in known}
+        meant, rules = match_names([labels[i].stem for i in rows], free, source.role)
+        for i, stem in meant.items():
+            labels[rows[i]] = free[stem]
+        # Only the endings differ where the rest is the same, so this is about .TXT.
+        told = (rule.replace('in another folder', 'by the case of the ending') for rule in rules)
+        lines += [f'label files in {_shown(folder, source.folder)}: {rule}' for rule in told]
+    return lines
+
+
+def _label_files(folder: Path) -> list[Path]:
+    """Return what may be the label files in a folder, sorted."""
+    return [
+        folder / name
+        for name in sorted(list_folder(folder))
+        if name.lower().endswith('.txt') and name.lower() not in NO_LABELS and not is_hidden(name)
+    ]
 
 
 def _find_lost(labels: Iterable[Path]) -> list[Path]:
     """Return the label files next to those of the images that belong to none."""
-    expected = defaultdict(set)
-    for file in labels:
-        expected[file.parent].add(file.name)
-    return [
-        folder / name
-        for folder, names in sorted(expected.items())
-        for name in sorted(list_folder(folder))
-        if name.endswith('.txt')
-        and not is_hidden(name)
-        and name not in names
-        and name.lower() not in NO_LABELS
-    ]
+    known = {*labels}
+    folders = sorted({file.parent for file in known})
+    return [file for folder in folders for file in _label_files(folder) if file not in known]
 
 
 def _shown(file: Path, root: Path) -> str:
