@@ -170,8 +170,8 @@ def _fit_sizes(split: Split, findings: Findings, most: float) -> Split:
     if split.fractions and split.boxes is not None:
         xywh = split.boxes.xywh * np.tile(sizes[split.rows], 2)
         split = replace(split, boxes=replace(split.boxes, xywh=xywh, areas=xywh[:, 2:].prod(1)))
-    known = [int(rows[i]) for i in unreadable] if refuse is add else ()
-    return replace(split, sizes=sizes, unreadable=known, masks=())
+    unreadable = [int(rows[i]) for i in unreadable if refuse is add]
+    return replace(split, sizes=sizes, unreadable=unreadable, masks=())
 
 
 def _check_filter(split: Split, findings: Findings) -> None:
