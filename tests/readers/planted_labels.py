@@ -61,6 +61,9 @@ CSV_PLANTS = {
     'no header': csv_fault(CSV[CSV.index('\n') + 1 :], unreadable_annotations=1),
     'open quotes': csv_fault(CSV + '"c.png', unreadable_annotations=1),
     'no row': csv_fault('file,label\n', unreadable_annotations=1),
+    'semicolons between cells': (lambda csv: csv.say(CSV.replace(',', ';')), {}),
+    'tabs between cells': (lambda csv: csv.say(CSV.replace(',', '\t')), {}),
+    'a column without a name': csv_fault(CSV.replace('dog', ''), unreadable_annotations=1),
     'nothing': csv_fault('', unreadable_annotations=1),
     'no label at all': csv_fault(
         'file,cat,dog\na.png,0,0\nb.png,0,0\nc.png,0,0\n', nothing_to_learn=1

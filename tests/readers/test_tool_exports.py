@@ -67,6 +67,54 @@ def test_an_export_is_trained_on_as_it_comes(name, run, known, project_root, tmp
     assert sorted(root.rglob('*')) == before  # nothing is written into it
 
 
+HEADER = 'filename,width,height,class,xmin,ymin,xmax,ymax\n'
+ROWS = 'c.jpg,48,40,cat,2,3,20,30\nd.jpg,48,40,dog,4,5,30,32\n'
+BOX_TABLES = {  # text of a CSV of boxes; what is wrong, empty where nothing is
+    'semicolons, as Excel writes': ((HEADER + ROWS).replace(',', ';'), ''),
+    'tabs': ((HEADER + ROWS).replace(',', '\t'), ''),
+    'blank lines': (f'\n{HEADER} \n\n{ROWS},,,,,,,\n', ''),
+    'blank lines alone': (f'\n\n{HEADER} \n\n{ROWS}\n \n', ''),
+    'a byte order mark, quotes': ('\ufeff' + HEADER + ROWS.replace('cat', '"cat"'), ''),
+    'no sizes': (HEADER + ROWS.replace('48,40', ','), ''),
+    'sizes of 0': (HEADER + ROWS.replace('48,40', '0,0'), ''),
+    'empty cells at the end': (HEADER + ROWS.replace('\n', ',,\n'), ''),
+    'a size of text': (HEADER + ROWS.replace('48,40', 'w,h'), 'csv:2: width or height is no'),
+    'decimal commas': (
+        HEADER + ROWS.replace('4,5,30,32', '4,5,5,5,30,5,32,5'), 'csv:3: 12 cells where the'),
+    'a row too short': (HEADER + ROWS + 'c.jpg,48\n', 'csv:4: 2 cells where the header has 8'),
+    'no name': (HEADER + ROWS + ',48,40,cat,1,2,3,9\n', 'csv:4: has no name of an image'),
+    'open quotes': (HEADER + ROWS + '"c.jpg,48,40,cat,1,2,3,9\n', 'csv:4: no CSV (unexpected'),
+    'a cell of 200,000 letters': (
+        HEADER + ROWS.replace('dog', 'd' * 200_000), 'csv:3: no CSV (field larger'),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize('name', BOX_TABLES)
+def test_a_csv_of_boxes_is_read_or_its_row_is_named(name, run, tmp_path):
+    text, wrong = BOX_TABLES[name]
+    root = tmp_path / 'own'
+    for image in 'cd':
+        save(root / f'images/{image}.jpg', image)
+    write(root / 'train.csv', text)
+    checked = run('check_data', root, '--no-decode')
+    layout = find_layout(root, 'detection')
+    if wrong:
+        assert checked.code == 1
+        assert wrong in checked.out
+        with pytest.raises(InputError) as caught:
+            prepare_splits(layout, 'detection', tmp_path / 'out')
+        assert wrong in str(caught.value)
+        assert '\n' not in str(caught.value)
+    else:
+        ready = prepare_splits(layout, 'detection', tmp_path / 'out')
+        said = [
+            f'{role} {s.counts.num_images} images with {s.counts.num_objects} boxes'
+            for role, s in ready.splits.items()
+        ]
+        assert f'data: {", ".join(said)}; 2 classes' in summary_of(checked)
+        assert sum(split.counts.num_objects for split in ready.splits.values()) == 2
+
+
 def test_roboflows_multi_label_csv(run, tmp_path):
     def save_labels(folder, name, called):
         save(folder / f'{called}.jpg', name)

@@ -71,6 +71,20 @@ def test_difficult_objects_are_passed_over_as_crowds_are(voc, out):
     assert annotation['iscrowd'] == 1
 
 
+@pytest.mark.parametrize(
+    ('text', 'passed_over'),
+    [
+        *[(text, 1) for text in ('1', 'true', 'True', ' 1 ', 'yes', '1.0')],
+        *[(text, 0) for text in ('0', 'false', 'False', 'Unspecified', '', 'no', '0.0')],
+    ],
+)
+def test_what_is_difficult_may_be_written_in_words(text, passed_over, voc, out):
+    voc.add('b', [('dog', (2, 3, 4, 5), text), ('cat', (1, 1, 9, 9))])
+    voc_to_coco(voc.root, out)
+    first, _ = COCO(str(out / 'annotations/instances_val.json')).anns.values()
+    assert first['iscrowd'] == passed_over
+
+
 def test_classes_keep_a_given_order(voc, out):
     result = voc_to_coco(voc.root, out, classes=['dog', 'cat', 'horse'])
     categories = json.loads((out / 'annotations/instances_val.json').read_text())['categories']
@@ -117,8 +131,9 @@ def test_boxes_beyond_the_border_are_clipped_and_counted(voc, out):
     assert 'boxes partly outside their image: 2 of 2, first a.xml object 1' in line
 
 
-def test_a_size_of_nothing_is_no_size(voc, out):
-    voc.add('a', [('dog', (1, 1, 40, 30))], size=(0, 0))
+@pytest.mark.parametrize('size', [(0, 0), ('', ''), ('0', '0')])
+def test_a_size_of_nothing_is_no_size(size, voc, out):
+    voc.add('a', [('dog', (1, 1, 40, 30))], size=size)
     voc_to_coco(voc.root, out)
     image = COCO(str(out / 'annotations/instances_train.json')).imgs[1]
     assert (image['width'], image['height']) == (40, 30)

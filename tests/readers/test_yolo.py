@@ -164,6 +164,24 @@ def test_paths_are_relative_to_path_or_to_the_file(yolo, tmp_path):
     assert find_layout(yolo.yaml, 'detection').yolo.splits['train'] == (yolo.root / 'images/train',)
 
 
+WRITTEN_ELSEWHERE = {  # path, train and val of a data.yaml
+    'Windows': ('C:\\Users\\me\\set', 'images\\train', 'images\\val'),
+    'Windows, escaped': ('C:\\\\Users\\\\me', 'images\\\\train', 'images\\\\val\\\\'),
+    'Windows, whole paths': ('.', 'D:\\set\\images\\train', 'D:\\set\\images\\val'),
+    'Windows, one too many': ('.', '..\\images\\train', '..\\images\\val'),
+    'a folder of this machine': ('.\\images', 'train', 'val\\'),
+    'slashes at the end': ('./', 'images/train/', 'images//val//'),
+}
+
+
+@pytest.mark.parametrize('case', WRITTEN_ELSEWHERE)
+def test_paths_may_be_written_on_windows(case, yolo):
+    path, train, val = WRITTEN_ELSEWHERE[case]
+    yolo.yaml.write_text(f'path: {path}\ntrain: {train}\nval: {val}\nnames: [cat, dog]\n')
+    splits = find_layout(yolo.yaml, 'detection').yolo.splits
+    assert splits == {r: (yolo.root / f'images/{r}',) for r in ('train', 'val')}
+
+
 def test_a_split_may_be_several_folders_or_a_list_of_images(yolo):
     (yolo.root / 'val.txt').write_text('./images/val/c.png\n\n')
     yolo.yaml.write_text('train: [images/train, images/val]\nval: val.txt\nnames: [a, b]\n')

@@ -3,7 +3,7 @@
 import csv
 import io
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -16,6 +16,7 @@ from .split import Source, Split
 LIST_HEADERS = ('label', 'labels')
 SEPARATORS = ('|', ',', ' ')  # of labels, but for the semicolon
 VALUES = {'1': 1, '0': 0, '-1': -1, '1.0': 1, '0.0': 0, '-1.0': -1}
+LONGEST_HEADER = 1 << 16  # letters
 MOST_DIGITS = 6  # of a class number: nobody has a million classes
 
 Rows = list[tuple[int, list[str]]]  # each with its number in the file
@@ -30,7 +31,7 @@ def read_csv(source: Source, findings: Findings) -> Split:
     and other labels must not occur.
 
     Args:
-        source: Of the kind ``'csv'``: in UTF-8, separated by commas.
+        source: Of the kind ``'csv'``: in UTF-8, see :func:`find_separator`.
         findings: Gets what is wrong with rows and labels.
 
     Raises:
@@ -79,6 +80,27 @@ def _part_labels(source: Source, add: Add, cells: list[list[str]]) -> list[list[
     return [[part for label in row for part in joined.get(label, [label])] for row in cells]
 
 
+def find_separator(header: str) -> str:
+    """Return what parts the cells: Excel writes semicolons where numbers have a comma."""
+    return next((mark for mark in ',;\t' if mark in header), ',')
+
+
+def read_rows(file: Path) -> Iterator[tuple[int, list[str]]]:
+    """Yield the rows of a CSV file that are not blank, each with its number in the file.
+
+    Raises:
+        MissingFileError: It does not exist.
+        InputError: It is no text, or no CSV.
+    """
+    text = read_text(file)
+    separator = find_separator(text.lstrip()[:LONGEST_HEADER].partition('\n')[0])
+    reader = csv.reader(io.StringIO(text, newline=''), strict=True, delimiter=separator)
+    try:
+        yield from ((reader.line_num, row) for row in reader if any(map(str.strip, row)))
+    except csv.Error as error:
+        raise InputError(f'{file}:{reader.line_num}: no CSV ({error}): fix the row') from error
+
+
 def _read_table(file: Path) -> tuple[list[str], Rows]:
     """Return the header of a CSV file, and its rows that are not blank.
 
@@ -86,11 +108,7 @@ def _read_table(file: Path) -> tuple[list[str], Rows]:
         MissingFileError: It does not exist.
         InputError: It is no text, no CSV, or has no header or rows.
     """
-    reader = csv.reader(io.StringIO(read_text(file), newline=''), strict=True)
-    try:
-        rows = [(reader.line_num, row) for row in reader if any(map(str.strip, row))]
-    except csv.Error as error:
-        raise InputError(f'{file}:{reader.line_num}: no CSV ({error}): fix the row') from error
+    rows = [*read_rows(file)]
     if not rows:
         raise InputError(f"{file}: empty: write a header 'file,label' and a row per image")
     header = [cell.strip() for cell in rows.pop(0)[1]]
@@ -99,6 +117,8 @@ def _read_table(file: Path) -> tuple[list[str], Rows]:
             f'{file}:1: no header but {",".join(header)[:60]!r}: begin the file with '
             "'file,label', labels separated by ';', or with 'file,' and a column for each class"
         )
+    if '' in header[1:]:
+        raise InputError(f'{file}:1: column {header.index("", 1) + 1} has no name: give it one')
     if not rows:
         raise InputError(f'{file}: no image after the header: write one on each row')
     return header, rows

@@ -40,7 +40,7 @@ def read_data_yaml(file: Path) -> YoloData:
     if not isinstance(path, str):
         faults.append(InputError(f'{file}: path is {shown(path)}; it must be a text'))
         path = ''
-    root = Path(file.parent, path)
+    root = Path(file.parent, path.replace('\\', '/'))
     for role, keys in SPLIT_KEYS.items():
         entry = next((content[key] for key in keys if content.get(key)), None)
         entries = [] if entry is None else entry if isinstance(entry, list) else [entry]
@@ -113,8 +113,9 @@ def _find_place(text: str, roots: Sequence[Path], role: str) -> Path | None:
 
     Of a path that is not found, as of another machine, the end counts that tells the split.
     """
-    texts = [text] + [text[3:]] * text.startswith('../')
-    parts = text.replace('\\', '/').split('/')
+    plain = text.replace('\\', '/').rstrip('/')  # of Windows
+    texts = [text, plain] + [plain[3:]] * plain.startswith('../')
+    parts = plain.split('/')
     ends = (parts[at:] for at in range(len(parts)))
     texts += ['/'.join(e) for e in ends if e[-1].endswith('.txt') or role in map(role_of, e)]
     places = [Path(os.path.normpath(root / part)) for part in texts for root in roots]
@@ -132,6 +133,6 @@ def _load_obj_data(file: Path) -> dict:
     """Return what an ``obj.data`` says in the form of a ``data.yaml``: lines ``KEY = VALUE``."""
     pairs = (line.partition('=') for line in read_lines(file) if '=' in line)
     content: dict[str, Any] = {key.strip(): value.strip() for key, _, value in pairs}
-    names = file.parent / Path(content.get('names', 'obj.names')).name
+    names = file.parent / content.get('names', 'obj.names').replace('\\', '/').rpartition('/')[2]
     content['names'] = [line.strip() for line in read_lines(names) if line.strip()]
     return content

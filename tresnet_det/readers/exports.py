@@ -6,7 +6,6 @@ Each has a function that yields images with their objects as points, from what i
 
 import base64
 import csv
-import io
 import math
 import os
 import re
@@ -21,7 +20,8 @@ import numpy as np
 
 from ..errors import InputError, shown
 from ..images import opened
-from .files import glob, is_companion, read_json, read_text, walk
+from .csv import LONGEST_HEADER, find_separator, read_rows
+from .files import glob, is_companion, read_json, walk
 from .findings import Findings, is_text
 from .objects import Object, object_split
 from .split import Source, Split
@@ -69,7 +69,9 @@ def find_columns(file: Path) -> dict[str, int] | None:
     """Return where a CSV file has the columns of boxes, None where it has none."""
     try:
         with file.open(encoding='utf-8-sig', errors='replace', newline='') as stream:
-            header = next(csv.reader(stream), [])
+            lines = iter(lambda: stream.readline(LONGEST_HEADER), '')
+            line = next(filter(str.strip, lines), '')
+        header = next(csv.reader([line], delimiter=find_separator(line)), [])
     except (OSError, csv.Error):  # who reads it will say what is wrong
         return None
     names = [cell.strip().lower().replace('_', '') for cell in header]
@@ -236,24 +238,27 @@ def _boxes(file: Path, root: Path) -> Iterator[Record]:
     """A CSV file with a box in each row, such as Open Images', whose boxes are fractions."""
     places = find_columns(file)
     assert places is not None  # it was recognised by them
-    reader = _rows(file)
-    names = [cell.strip().lower() for cell in next(reader)]
+    reader = read_rows(file)
+    names = [cell.strip().lower() for cell in next(reader)[1]]
     # Open Images names its classes in a file of its own.
-    described = [row for other in glob(root, '*class-descriptions*.csv') for row in _rows(other)]
+    others = glob(root, '*class-descriptions*.csv')
+    described = [row for other in others for _, row in read_rows(other)]
     called = {row[0]: row[1] for row in described if len(row) == 2}
     size = [names.index(side) for side in ('width', 'height') if side in names]
-    for number, row in enumerate(filter(any, reader), 2):
-        if len(row) < len(names):
+    for number, row in reader:
+        if len(row) < len(names) or any(row[len(names) :]):
             text = f'{file}:{number}: {len(row)} cells where the header has {len(names)}'
             raise InputError(text)
         name, label, *box = (row[places[key]].strip() for key in COLUMNS)
-        width, height = (float(row[i]) for i in size) if len(size) == 2 else (math.nan, math.nan)
+        if not name:
+            raise InputError(f'{file}:{number}: has no name of an image')
+        try:
+            sides = [float(row[i].strip() or 0) or math.nan for i in size]
+        except ValueError:
+            raise InputError(f'{file}:{number}: width or height is no number') from None
+        width, height = sides if len(sides) == 2 else (math.nan, math.nan)
         points = [box[:2], box[2:]]
         yield name, (width, height), [(called.get(label, label), points)] if any(box) else []
-
-
-def _rows(file: Path) -> Iterator[list[str]]:
-    return csv.reader(io.StringIO(read_text(file), newline=''))
 
 
 PARSERS: Mapping[str, Callable[[Path, Path], Iterator[Record]]] = {

@@ -50,7 +50,7 @@ duplicate-image-id: image ids that occur more than once -> number again
 duplicate-annotation-id: annotation ids that occur more than once -> number again
 unknown-image: annotations of an image that is not in the file -> add the image, or drop them
 missing-annotation: images whose XML file is not found -> add the file, or take them off the list
-corrupt-export: files of a labelling tool that cannot be used -> export them again
+corrupt-export: files of a labelling tool, or rows, that cannot be used -> export them again
 corrupt-xml: XML files that cannot be used -> export them again
 repeated-row: images that are listed again -> remove one of the rows
 bad-row: rows of another form than the others -> write each row like the others

@@ -14,6 +14,7 @@ from .findings import Add, Findings
 from .objects import Object, object_split
 from .split import Source, Split
 
+DIFFICULT = ('1', '1.0', 'true', 'yes')  # others are 0, False, Unspecified
 SIDES = ('xmin', 'ymin', 'xmax', 'ymax')
 OF_CLASS = re.compile(r'\s(1|0|-1)\s*$')  # the second column of a list of one class
 LONGEST = 250  # bytes of a name, without its ending; file systems take 255 with it
@@ -176,7 +177,7 @@ def _parse(xml: Path) -> Element:
 
 def _read_size(root: Element) -> tuple[float, float]:
     """Return width and height, NaN where the file does not say; some tools write 0 x 0 then."""
-    if root.find('size') is None:
+    if not any((root.findtext(f'size/{side}') or '').strip() for side in ('width', 'height')):
         return math.nan, math.nan
     width, height = (_read_number(root, f'size/{side}') for side in ('width', 'height'))
     return (math.nan, math.nan) if (width, height) == (0, 0) else (width, height)
@@ -207,4 +208,4 @@ def _read_object(element: Element, name: str) -> tuple[str, list[float], bool]:
     if not name:
         raise InputError('<name> is empty or missing')
     corners = [_read_number(element, f'bndbox/{side}') for side in SIDES]
-    return name, corners, element.findtext('difficult', '0').strip() not in ('', '0')
+    return name, corners, element.findtext('difficult', '0').strip().lower() in DIFFICULT
