@@ -10,6 +10,7 @@ from pathlib import Path
 from mmengine.config import Config
 from mmengine.registry import RUNNERS, build_from_cfg
 from mmengine.runner import Runner
+from torch.nn.parallel import DistributedDataParallel
 
 from ..errors import InputError, printable
 from ..layers import InPlaceABN
@@ -106,6 +107,8 @@ def _of_constructor(error: Exception) -> str:
     if not building and frames[-1].f_code.co_filename != Runner.__init__.__code__.co_filename:
         return ''
     kind = building[-1].f_locals.get('obj_cls') if building else None
+    if isinstance(kind, type) and issubclass(kind, DistributedDataParallel):
+        return ''  # no part of the config; what torch says of it is explained elsewhere
     place = traceback.extract_tb(error.__traceback__)[-1]
     return (
         f'{getattr(kind, "__name__", "a part")} of the config cannot be built: '
