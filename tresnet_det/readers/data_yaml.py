@@ -96,16 +96,18 @@ def _read_names(file: Path, content: dict, faults: list[InputError]) -> tuple[st
         faults.append(InputError(f'{file}: has no list of names: write names: [cat, dog]'))
         return ()
     odd = [n for n in names if not is_text(n) and not (type(n) is int and abs(n) < LONGEST_NUMBER)]
-    texts, wrong = tuple(map(str, names)), []
+    # Of what is no text nothing is made: aliases can stand for gigabytes of it.
+    texts, wrong = () if odd else tuple(map(str, names)), []
     if odd:
         wrong.append(f'names has {shown(odd[0])}, which is no text: put it into quotes')
     if content.get('nc', len(names)) != len(names):
         said = shown(content['nc'])
         wrong.append(f'nc is {said}, and there are {len(names)} names: correct one of them')
-    if not odd and len(set(texts)) < len(texts):
+    twice = len(set(texts)) < len(texts)
+    if twice:
         wrong.append(f'names has a name more than once: {few(texts)}')
     faults += [InputError(f'{file}: {text}') for text in wrong]
-    return number_names(len(texts)) if odd or len(set(texts)) < len(texts) else texts
+    return number_names(len(names)) if odd or twice else texts
 
 
 def _find_place(text: str, roots: Sequence[Path], role: str) -> Path | None:
