@@ -341,7 +341,7 @@ EXPORTS = {  # who writes it, the kind, the rule that is told
     'Supervisely': (supervisely, 'supervisely', ''),
     'Open Images': (open_images, 'boxes', 'an ending that the name lacks'),
     'COCO with backslashes': (renamed(lambda n: f'C:\\data\\{n}.jpg'), 'coco', 'backslashes'),
-    'COCO with ../': (renamed(lambda n: f'../../pictures/{n}.jpg'), 'coco', 'another folder'),
+    'COCO with ../': (renamed(lambda n: f'../../elsewhere/{n}.jpg'), 'coco', 'another folder'),
     "COCO with another machine's paths": (
         renamed(lambda n: f'/home/me/{n}.jpg'), 'coco', 'another folder'),
     'COCO with URLs': (
