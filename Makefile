@@ -21,7 +21,8 @@ help:
 
 install: $(INSTALLED)  ## make .venv/ with the versions of constraints.txt, from wheels alone
 
-# uv takes a third of pip's time; pip serves where uv cannot be had, or does not get through.
+# uv takes a third of pip's time; pip serves where uv cannot be had, or does not get through. Bytecode
+# at once, as pip makes it: where Python may not write it later, each process would compile for 8 s.
 WHEELS := --quiet --only-binary :all:
 PACKAGES := -c constraints.txt -e '.[lite,test]'
 # An environment that is there would stay of its Python: of another one, it is made again.
@@ -29,7 +30,7 @@ VERSION := -c 'import sys; print(sys.version_info[:2])'
 $(INSTALLED): setup.py pyproject.toml constraints.txt
 	$(PYTHON) -m venv $$(test "$$($(BIN)/python $(VERSION) 2>&1)" = "$$($(PYTHON) $(VERSION))" || echo --clear) $(VENV)
 	$(BIN)/python -m pip install $(WHEELS) uv \
-	&& $(BIN)/python -m uv pip install --python $(BIN)/python $(WHEELS) $(PACKAGES) \
+	&& $(BIN)/python -m uv pip install --compile-bytecode --python $(BIN)/python $(WHEELS) $(PACKAGES) \
 	|| $(BIN)/python -m pip install $(WHEELS) $(PACKAGES)
 	touch $@
 
