@@ -22,7 +22,7 @@ from ..readers.data import OwnData, ReadySplit, prepare_splits
 from ..readers.layouts import KINDS, find_layout
 from ..tasks import Task, built_type, find_task, metric_prefixes
 from . import config as edit
-from .warmup import fit_warmup
+from .train_loops import fit_warmup
 
 KEPT = ('pipeline', 'filter_cfg', 'test_mode')  # of a dataset of another type
 PATIENCE = 5  # validations, or a quarter of them where that is more
