@@ -23,8 +23,9 @@ from tresnet_det.cli import command_line
 from tresnet_det.datasets import stack_samples
 from tresnet_det.engine import config as edit
 from tresnet_det.engine import processes
-from tresnet_det.evaluation import AccuracyMetric, MultiLabelMetric
+from tresnet_det.evaluation.accuracy import AccuracyMetric
 from tresnet_det.evaluation.coco_metric import CocoTwelveMetric
+from tresnet_det.evaluation.multilabel import MultiLabelMetric
 from tresnet_det.tasks import find_task
 
 

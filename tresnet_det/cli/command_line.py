@@ -16,7 +16,6 @@ from typing import Any
 from mmengine.config import Config
 from mmengine.logging import MessageHub, print_log
 
-from .. import datasets, evaluation  # noqa: F401  (registers what --demo names)
 from ..engine import config as edit
 from ..engine import own_data, processes
 from ..engine.work_dir import find_checkpoint

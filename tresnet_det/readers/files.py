@@ -9,7 +9,6 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from mmengine.dist import is_main_process
 
 from ..compat.installed import tool_command
 from ..errors import InputError, MissingFileError
@@ -207,6 +206,7 @@ def read_sizes(folder: Path, files: Sequence[str], add: Add) -> tuple[np.ndarray
     Returns:
         ``(N, 2)``, width and height, NaN where there is no image; and which files are none.
     """
+    from mmengine.dist import is_main_process  # here, since it imports PyTorch
     from tqdm import tqdm
 
     sizes, unreadable = np.full((len(files), 2), np.nan), dict[int, str]()
