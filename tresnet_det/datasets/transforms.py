@@ -15,8 +15,8 @@ from mmengine.dist import is_main_process
 from mmengine.logging import print_log
 
 from ..errors import InputError, MissingFileError
-from ..files import check_header
-from .decode import JPEG_START, PNG_START
+from ..files import PNG_START, check_header
+from .decode import JPEG_START
 
 JPEG_SCAN, JPEG_END = 0xDA, b'\xff\xd9'
 JPEG_ALONE = {0x00, 0x01, 0xFF, *range(0xD0, 0xD8)}  # after FF: no header with a length follows

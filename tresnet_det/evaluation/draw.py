@@ -19,10 +19,11 @@ import numpy as np
 from PIL import Image, ImageColor, ImageDraw, ImageFont
 from pycocotools import mask as masks_of_coco
 
-from ..datasets.decode import decode_rgb, to_pillow
+from ..files import decode_with_pillow, image_bytes
 from .letters import FONTS, USUAL, fit_letters
+from .matching import IOU
 from .report import shorten
-from .verdicts import IOU, PREDICTIONS, TRUTH, Verdict, judge_classes, judge_objects
+from .verdicts import PREDICTIONS, TRUTH, Verdict, judge_classes, judge_objects
 
 # Okabe and Ito's palette, told apart with every kind of colour vision.
 BLUE, ORANGE, GREEN, YELLOW = '#56B4E9', '#E69F00', '#009E73', '#F0E442'
@@ -60,7 +61,7 @@ def class_colour(label: int) -> str:
 
 def read_image(path: str | Path) -> np.ndarray:
     """Read an image file as RGB, ``(H, W, 3)`` of uint8, turned as its EXIF header says."""
-    return np.asarray(to_pillow(decode_rgb(path)))
+    return np.asarray(decode_with_pillow(path, image_bytes(path).tobytes()))
 
 
 def draw_objects(
@@ -236,7 +237,7 @@ def draw_detections(
                 Line(f'{v.value} {shorten(classes[n])}'.lstrip(), score, VERDICTS[v])
                 for v, n, score in zip(verdicts, objects.labels, objects.scores, strict=True)
             ]
-            panel = draw_objects(image, objects.boxes.numpy(), lines, side=_side(image))
+            panel = draw_objects(image, objects.boxes, lines, side=_side(image))
             caption = what if panels else f'{Path(sample.img_path).name}: {what}'
             panels.append(_add_caption(panel, caption))
         tiles.append(np.hstack(panels))
