@@ -36,7 +36,8 @@ from ..readers.levels import View
 from ..readers.report import DataReport, inspect_data
 from ..readers.split import Source
 from ..tasks import TASKS, Task
-from .command_line import add_cfg_options, out_folder
+from .command_line import add_cfg_options
+from .run import out_folder
 
 EXIT_FAULTY = 1
 MOST_CLASSES = 100  # in the printed table

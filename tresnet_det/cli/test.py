@@ -18,7 +18,7 @@ from ..errors import InputError, quote, shell_path
 from ..evaluation import write_results_json
 from ..tasks import find_task
 from . import command_line
-from .command_line import out_file
+from .run import out_file
 
 
 def parse_args() -> argparse.Namespace:
