@@ -16,7 +16,7 @@ from .detections import Objects
 from .matching import Matches
 from .measures import RECALLS
 
-DRAWS, FEWEST_DRAWS = 1000, 100
+DRAWS, FEWEST_DRAWS = 400, 100
 WORK = 50_000_000  # detections, times draws: beyond it there are fewer draws
 DEVIATIONS, CONFIDENCE = 1.96, 0.95
 
@@ -62,7 +62,8 @@ def find_intervals(
     if len(measures) == 2:
         values = np.c_[values, values[:, 1] - values[:, 0]]
         once = np.r_[once, once[1] - once[0]]
-    margin = DEVIATIONS * np.nanstd(values, axis=0, ddof=1)
+    drawn = values[~np.isnan(values).any(1)]
+    margin = DEVIATIONS * drawn.std(0, ddof=1) if len(drawn) > 1 else once * np.nan
     bounds = once, once - margin, once + margin
     return [Interval(*map(float, row)) for row in zip(*bounds, strict=True)]
 

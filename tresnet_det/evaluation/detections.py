@@ -134,14 +134,19 @@ def read_truth(
     return images, _sort(rows, images, np.ones(len(rows)), crowd, area, codes)
 
 
-def read_results(path: str | Path, images: Images) -> Objects:
+def read_results(path: str | Path, images: Images, rows: Any = None) -> Objects:
     """Read a COCO results file of boxes or masks.
+
+    Args:
+        path: The file.
+        images: What was looked at.
+        rows: What is in the file, where it was read before.
 
     Raises:
         InputError: It does not belong to the ground truth; the line names the likely mistake.
     """
     path = Path(path)
-    rows = read_json(path)
+    rows = read_json(path) if rows is None else rows
     if not isinstance(rows, list):
         hint = ': it is an annotation file' * (isinstance(rows, dict) and 'annotations' in rows)
         raise InputError(
@@ -168,7 +173,8 @@ def read_results(path: str | Path, images: Images) -> Objects:
 
 def has_masks(rows: Any) -> bool:
     """Whether the rows of a results file are masks: as pycocotools, by the first."""
-    return bool(rows) and isinstance(rows[0], dict) and 'bbox' not in rows[0]
+    first = rows[0] if isinstance(rows, list) and rows else None
+    return isinstance(first, dict) and 'bbox' not in first and 'segmentation' in first
 
 
 def _check_rows(path: Path, rows: Sequence[Any], key: str) -> None:

@@ -23,7 +23,7 @@ from ..files import decode_with_pillow, image_bytes
 from .letters import FONTS, USUAL, fit_letters
 from .matching import IOU
 from .report import shorten
-from .verdicts import PREDICTIONS, TRUTH, Verdict, judge_classes, judge_objects
+from .verdicts import PREDICTIONS, TRUTH, Objects, Verdict, judge_classes, judge_objects
 
 # Okabe and Ito's palette, told apart with every kind of colour vision.
 BLUE, ORANGE, GREEN, YELLOW = '#56B4E9', '#E69F00', '#009E73', '#F0E442'
@@ -227,23 +227,37 @@ def draw_detections(
     """
     tiles, counts, sides = [], Counter[Verdict](), set[str]()
     for sample in samples:
-        image = read_image(sample.img_path)
-        panels: list[np.ndarray] = []
-        for what, objects, verdicts in judge_objects(sample, score_thr):
+        judged = judge_objects(sample, score_thr)
+        tiles.append(draw_sides(sample.img_path, judged, classes))
+        for what, _, verdicts in judged:
             sides.add(what)
             # A right prediction is an object that was found, which counts once.
             counts.update(v for v in verdicts if what == TRUTH or v is not Verdict.RIGHT)
-            lines = [
-                Line(f'{v.value} {shorten(classes[n])}'.lstrip(), score, VERDICTS[v])
-                for v, n, score in zip(verdicts, objects.labels, objects.scores, strict=True)
-            ]
-            panel = draw_objects(image, objects.boxes, lines, side=_side(image))
-            caption = what if panels else f'{Path(sample.img_path).name}: {what}'
-            panels.append(_add_caption(panel, caption))
-        tiles.append(np.hstack(panels))
     note = f', score {score_thr:g} or more' * (PREDICTIONS in sides)
     note += f', IoU {IOU:g} or more' * (len(sides) == 2)
     save_sheet(tiles, out_path, sides, note, counts)
+
+
+def draw_sides(
+    path: str | Path, judged: Sequence[tuple[str, Objects, list[Verdict]]], classes: Sequence[str]
+) -> np.ndarray:
+    """Draw an image for each side, next to each other: what it is, the objects, their verdicts.
+
+    Raises:
+        InputError: The image does not exist or does not decode.
+    """
+    image = read_image(path)
+    whole = max(image.shape[:2]) <= _side(image)  # a mask is drawn in its own size, or larger
+    panels: list[np.ndarray] = []
+    for what, objects, verdicts in judged:
+        lines = [
+            Line(f'{v.value} {shorten(classes[n])}'.lstrip(), score, VERDICTS[v])
+            for v, n, score in zip(verdicts, objects.labels, objects.scores, strict=True)
+        ]
+        masks = objects.masks if whole else ()
+        panel = draw_objects(image, objects.boxes, lines, masks=masks, side=_side(image))
+        panels.append(_add_caption(panel, what if panels else f'{Path(path).name}: {what}'))
+    return np.hstack(panels)
 
 
 def draw_classifications(

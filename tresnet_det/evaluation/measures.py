@@ -36,16 +36,21 @@ def count_objects(truth: Objects, classes: int) -> np.ndarray:
 
 
 def average_precisions(of: Points, objects: np.ndarray) -> np.ndarray:
-    """Return each class's area under precision over recall, at COCO's 101 recalls.
+    """Return each class's area under precision over recall, ``(classes,)``; see below."""
+    return precision_at_recalls(of, objects).mean(1)
+
+
+def precision_at_recalls(of: Points, objects: np.ndarray) -> np.ndarray:
+    """Return the best precision of each class at each of COCO's 101 recalls, or a higher one.
 
     Args:
         of: The detections.
         objects: ``(classes,)``.
 
     Returns:
-        ``(classes,)`` in [0, 1]; NaN for a class without objects.
+        ``(classes, 101)`` in [0, 1]; NaN for a class without objects.
     """
-    values = np.full(len(objects), np.nan)
+    values = np.full((len(objects), len(RECALLS)), np.nan)
     order = np.argsort(of.label, kind='stable')
     right = of.right[order]
     bounds = np.searchsorted(of.label[order], np.arange(len(objects) + 1))
@@ -54,7 +59,7 @@ def average_precisions(of: Points, objects: np.ndarray) -> np.ndarray:
         precision = hits / np.arange(1, len(hits) + 1)
         precision = np.maximum.accumulate(precision[::-1])[::-1]  # the best at this recall or more
         place = np.searchsorted(hits / objects[label], RECALLS, side='left')
-        values[label] = np.r_[precision, 0.0][np.minimum(place, len(hits))].mean()
+        values[label] = np.r_[precision, 0.0][np.minimum(place, len(hits))]
     return values
 
 

@@ -132,7 +132,7 @@ def _split(records: Sequence[Mapping[str, Any]]) -> tuple[_Series, _Series, _Ser
 def _plot_series(
     axes: Axes, series: _Series, title: str, x_label: str, y_label: str, marks: bool = False
 ) -> None:
-    _label(axes, title, x_label, y_label)
+    label_axes(axes, title, x_label, y_label)
     if not series:
         axes.text(0.5, 0.5, 'not in this log', ha='center', va='center', transform=axes.transAxes)
         axes.set(xticks=[], yticks=[])
@@ -150,7 +150,7 @@ def _plot_series(
     axes.legend(fontsize=8)
 
 
-def _label(axes: Axes, title: str, x_label: str, y_label: str) -> None:
+def label_axes(axes: Axes, title: str, x_label: str, y_label: str) -> None:
     axes.set_title(title, loc='left', fontsize=11)
     axes.set_xlabel(x_label)
     axes.set_ylabel(y_label)
@@ -259,7 +259,7 @@ def _plot_classes(axes: Axes, parts: Sequence[Any], looks: dict) -> None:
     empty = [
         f'{(v == 0).sum()} in {label(shorten(s))}' for s, v in counts.items() if (v == 0).any()
     ]
-    _label(axes, title + (f' (none of {", ".join(empty)})' if empty else ''), x_label, what)
+    label_axes(axes, title + (f' (none of {", ".join(empty)})' if empty else ''), x_label, what)
 
 
 def _plot_levels(axes: Axes, parts: Sequence[Any], report: Any, looks: dict) -> None:
@@ -271,7 +271,7 @@ def _plot_levels(axes: Axes, parts: Sequence[Any], report: Any, looks: dict) -> 
     low = min(2.0 ** math.floor(math.log2(values.min(initial=2))), ends[0] / 4)
     high = max(2.0 ** math.ceil(math.log2(values.max(initial=2))), ends[-1] * 2)
     bins = np.geomspace(low, high, 1 + 3 * round(math.log2(high / low)))
-    _label(
+    label_axes(
         axes,
         "Half of the longer side of the boxes, and FCOS's levels",
         f'pixels after the resize to {view.scale[0]} x {view.scale[1]}',
@@ -292,7 +292,7 @@ def _plot_shapes(axes: Axes, parts: Sequence[Any], looks: dict) -> None:
     sides = {p.split.name: p.sides if what == 'boxes' else _known_sizes(p) for p in parts}
     bins = np.exp2((np.arange(-24, 26) - 0.5) / 6)  # with 1 in the middle of one
     ratios = {split: np.clip(s[:, 0] / s[:, 1], bins[0], bins[-1]) for split, s in sides.items()}
-    _label(axes, f'Shape of the {what}', 'width / height', f'% of the {what}')
+    label_axes(axes, f'Shape of the {what}', 'width / height', f'% of the {what}')
     _plot_shares(axes, ratios, bins, looks)
     axes.xaxis.set_major_formatter(
         FuncFormatter(lambda value, _: f'{value:g}' if value >= 1 else f'1/{1 / value:g}')
@@ -319,7 +319,9 @@ def _plot_shares(
 
 
 def _plot_sizes(axes: Axes, parts: Sequence[Any], looks: dict) -> None:
-    _label(axes, 'Size of the images (larger where more)', 'width in pixels', 'height in pixels')
+    label_axes(
+        axes, 'Size of the images (larger where more)', 'width in pixels', 'height in pixels'
+    )
     biggest = 0.0
     for part in parts:
         colour, _, marker = looks[part.split.name]

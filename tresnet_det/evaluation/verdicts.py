@@ -30,6 +30,7 @@ class Objects(NamedTuple):
     boxes: np.ndarray  # (N, 4), x1 y1 x2 y2
     labels: np.ndarray  # (N,)
     scores: Sequence[float | None]
+    masks: Sequence[dict] = ()  # or N run-length codes of pycocotools
 
 
 def judge_objects(sample: Any, score_thr: float) -> list[tuple[str, Objects, list[Verdict]]]:
