@@ -9,11 +9,9 @@ import argparse
 from pathlib import Path
 
 from ..errors import InputError, shell_path
-from ..evaluation.detections import has_masks, read_results, read_truth
-from ..evaluation.explain import Detections, Settings, explain
+from ..evaluation.explain import Settings, explain, read_detections
 from ..evaluation.matching import IOU_THRS, MAX_DETS
 from ..evaluation.report import format_twelve
-from ..readers.files import read_json
 from .run import out_folder, positive, share
 
 
@@ -49,14 +47,11 @@ def main() -> None:
     folder = None if args.images is None else Path(args.images)
     if folder and not folder.is_dir():
         raise InputError(f'--images {folder} is no folder')
-    rows = read_json(Path(args.results))
-    images, truth = read_truth(args.ann, args.classes, has_masks(rows))
     settings = Settings(args.iou_thrs, args.max_dets, args.precision, args.recall)
-    found = read_results(args.results, images, rows)
-    del rows  # hundreds of MB
-    result, other = Detections(images, truth, found, settings), None
+    result = read_detections(args.ann, args.results, args.classes, settings)
+    other = None
     if args.compare:
-        other = Detections(images, truth, read_results(args.compare, images), settings)
+        other = read_detections(args.ann, args.compare, args.classes, settings)
     out = out_folder(args.out or 'evaluation', '--out')
     title = f'{Path(args.results).name} on {Path(args.ann).name}'
     headline = explain(result, out, title, folder, other)

@@ -172,9 +172,9 @@ def read_results(path: str | Path, images: Images, rows: Any = None) -> Objects:
 
 
 def has_masks(rows: Any) -> bool:
-    """Whether the rows of a results file are masks: as pycocotools, by the first."""
+    """Whether the rows of a results file are masks, by the first; MMDetection's have boxes, too."""
     first = rows[0] if isinstance(rows, list) and rows else None
-    return isinstance(first, dict) and 'bbox' not in first and 'segmentation' in first
+    return isinstance(first, dict) and 'segmentation' in first
 
 
 def _check_rows(path: Path, rows: Sequence[Any], key: str) -> None:

@@ -14,10 +14,11 @@ from typing import Any
 import numpy as np
 
 from ..errors import few
+from ..readers.files import read_json
 from . import measures
 from .advice import advise
 from .bootstrap import Interval, find_intervals, mean_precision
-from .detections import Images, Objects
+from .detections import Images, Objects, has_masks, read_results, read_truth
 from .matching import IOU, IOU_THRS, MAX_DETS, Matches, match
 from .pages import Section, write_csv, write_report
 from .report import explain_minus_one, write_results_json
@@ -157,6 +158,30 @@ class Detections:
         return rows
 
 
+def read_detections(
+    ann_file: str | Path,
+    results: str | Path,
+    classes: Sequence[str] | None = None,
+    settings: Settings | None = None,
+) -> Detections:
+    """Read a results file and its ground truth, and measure it.
+
+    Args:
+        ann_file: COCO annotation file.
+        results: COCO results file of boxes or masks.
+        classes: Those to measure; None for all of the annotation file.
+        settings: What is measured.
+
+    Raises:
+        InputError: One of the files is none, or they do not belong together.
+    """
+    rows = read_json(Path(results))
+    images, truth = read_truth(ann_file, classes, has_masks(rows))
+    found = read_results(results, images, rows)
+    del rows  # hundreds of MB
+    return Detections(images, truth, found, settings)
+
+
 def explain(
     result: Detections,
     out: Path,
@@ -185,7 +210,9 @@ def explain(
     sections = [Section('What to do next', advise(result), steps=True)]
     if other is not None:
         sections.insert(0, _compare(name, intervals))
+    by_class = dict(zip(result.images.classes, result.thresholds, strict=True))
     more: dict[str, Any] = {'interval': interval.as_dict(), 'threshold': result.threshold}
+    more['thresholds'] = by_class
     if other is not None:
         more |= {'compared with': intervals[0].as_dict(), 'difference': intervals[2].as_dict()}
     write_results_json(out / 'metrics.json', result.metrics, result.per_class, more | (extra or {}))
