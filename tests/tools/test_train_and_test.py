@@ -67,6 +67,16 @@ def test_the_printed_next_command_measures_the_best_validation(trained, tmp_path
     assert metrics == pytest.approx(expected, rel=0, abs=1e-12)
 
 
+def explain_again(run, truth, folder):
+    """What evaluate measures of the results that a test left; its report is the same."""
+    result = run('evaluate', truth, 'test/evaluation/results.json', '--out', 'again')
+    assert result.code == 0, result.err
+    for name in ('classes.csv', 'calibration.csv', 'worst_images.csv'):
+        ours, again = (folder / part / name for part in ('test/evaluation', 'again'))
+        assert ours.read_text() == again.read_text()
+    return json.loads((folder / 'again/metrics.json').read_text())['metrics']
+
+
 def test_multi_label_is_measured_with_a_table_of_classes(trained, run, tmp_path):
     done = trained('multilabel')
     assert 'best multilabel/mAP' in done.result.out
@@ -78,6 +88,9 @@ def test_multi_label_is_measured_with_a_table_of_classes(trained, run, tmp_path)
     assert {'multilabel/CF1', 'multilabel/OF1_top3'} < set(written['metrics'])
     assert [row['name'] for row in written['per_class']] == DIGITS
     assert (tmp_path / 'test' / 'predictions.png').is_file()
+    again = explain_again(run, done.data_root / 'annotations/instances_val2017.json', tmp_path)
+    expected = {k: v for k, v in written['metrics'].items() if not k.endswith('_top3')}
+    assert {k: again[k] for k in expected} == pytest.approx(expected, rel=0, abs=1e-12)
 
 
 def test_class_folders_are_counted_and_measured(trained, run, tmp_path):
@@ -96,6 +109,7 @@ def test_class_folders_are_counted_and_measured(trained, run, tmp_path):
     last = done.logged('accuracy/top1')[-1]
     assert metrics == {'accuracy/top1': last, 'accuracy/top5': 100}
     assert (tmp_path / 'test' / 'predictions.png').is_file()
+    assert explain_again(run, done.data_root / 'val', tmp_path) == metrics
 
 
 def test_without_a_best_checkpoint_a_work_directory_stands_for_its_last(tmp_path):

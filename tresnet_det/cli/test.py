@@ -17,8 +17,11 @@ from ..engine.building import build_runner, config_errors
 from ..engine.work_dir import find_checkpoint, read_seconds
 from ..errors import InputError, quote, shell_path
 from ..evaluation import write_results_json
+from ..evaluation.accuracy import KeepScores
 from ..evaluation.explain import explain, read_detections
-from ..tasks import find_task
+from ..evaluation.explain_labels import explain_labels
+from ..evaluation.labels import write_labels
+from ..tasks import MULTI_LABEL, find_task
 from . import command_line
 from .run import out_file
 
@@ -133,6 +136,11 @@ def keep_results(runner: Runner, folder: Path) -> None:
         if metric.outfile_prefix is None:
             folder.mkdir(parents=True, exist_ok=True)
             metric.outfile_prefix = str(folder / 'results')
+    task = find_task(runner.cfg)
+    if not task.detects:
+        keeper = KeepScores(task is MULTI_LABEL)
+        keeper.dataset_meta = runner.test_dataloader.dataset.metainfo
+        runner.test_evaluator.metrics.append(keeper)
 
 
 def coco_metrics(runner: Runner) -> list[Any]:
@@ -166,6 +174,16 @@ def explain_results(runner: Runner, folder: Path) -> list[Path]:
                 reports.append(out / 'report.html')
             except Exception as error:
                 runner.logger.warning(f'no report of {kind}: {error}')
+    for keeper in runner.test_evaluator.metrics:
+        if isinstance(keeper, KeepScores) and keeper.kept:
+            try:
+                folder.mkdir(parents=True, exist_ok=True)
+                write_labels(folder / 'results.json', keeper.kept)
+                title = f'{Path(runner.cfg.filename or "test").stem} on {keeper.folder}'
+                explain_labels(keeper.kept, folder, title, Path(keeper.folder))
+                reports.append(folder / 'report.html')
+            except Exception as error:
+                runner.logger.warning(f'no report: {error}')
     return reports
 
 

@@ -24,13 +24,19 @@ def _start(title: str, x: str, y: str) -> tuple[Any, Axes]:
     return figure, axes
 
 
-def draw_confusion(matrix: np.ndarray, names: Sequence[str], out_path: Path) -> None:
+def draw_confusion(
+    matrix: np.ndarray,
+    names: Sequence[str],
+    out_path: Path,
+    sides: tuple[str, str] = ('prediction', 'ground truth'),
+) -> None:
     """Draw a confusion matrix: shares of the rows as colours, and counts where there is room.
 
     Args:
         matrix: ``(N, N)`` of counts, by ground truth and prediction.
         names: Of rows and columns.
         out_path: The PNG to write.
+        sides: What the columns and the rows are.
     """
     count = len(names)
     side = min(3 + 0.28 * count, 16)
@@ -38,7 +44,7 @@ def draw_confusion(matrix: np.ndarray, names: Sequence[str], out_path: Path) -> 
     with lettering(names):
         figure = Figure(figsize=(side, 0.9 * side), dpi=100, layout='constrained')
         axes = figure.subplots()
-        label_axes(axes, 'Counts, and shares of a row', 'prediction', 'ground truth')
+        label_axes(axes, 'Counts, and shares of a row', *sides)
         axes.grid(False)
         axes.imshow(shares, cmap='Blues', vmin=0, vmax=1)
         if count <= MOST_NAMES:
