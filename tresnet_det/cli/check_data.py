@@ -320,7 +320,7 @@ def format_finding(finding: Finding, limit: int) -> list[str]:
 
 def write(report: DataReport, out: Path, title: str) -> None:
     """Write all of it as JSON, and an image where there is something to draw."""
-    from ..evaluation.plots import draw_data
+    from ..evaluation.data_plots import draw_data
 
     path = out / 'report.json'
     path.write_text(json.dumps(report.as_dict(), indent=1) + '\n', encoding='utf-8')

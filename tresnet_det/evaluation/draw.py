@@ -20,13 +20,21 @@ from PIL import Image, ImageColor, ImageDraw, ImageFont
 from pycocotools import mask as masks_of_coco
 
 from ..datasets.decode import decode_rgb, to_pillow
-from .letters import FONTS, USUAL, fit_letters
+from .plots import (
+    BLUE,
+    DARK_BLUE,
+    FONTS,
+    GREEN,
+    ORANGE,
+    PURPLE,
+    RED,
+    USUAL,
+    YELLOW,
+    fit_letters,
+)
 from .report import shorten
 from .verdicts import IOU, PREDICTIONS, TRUTH, Verdict, judge_classes, judge_objects
 
-# Okabe and Ito's palette, told apart with every kind of colour vision.
-BLUE, ORANGE, GREEN, YELLOW = '#56B4E9', '#E69F00', '#009E73', '#F0E442'
-PURPLE, RED, DARK_BLUE = '#CC79A7', '#D55E00', '#0072B2'
 COLOURS = (BLUE, ORANGE, GREEN, YELLOW, PURPLE, RED, DARK_BLUE)  # of classes
 VERDICTS = {
     Verdict.RIGHT: BLUE,
