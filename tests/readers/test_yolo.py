@@ -7,9 +7,9 @@ import pytest
 from PIL import Image
 
 from tresnet_det.errors import InputError, MissingFileError
-from tresnet_det.readers.data import read_data
+from tresnet_det.readers.data import layout_sources, read_data
 from tresnet_det.readers.findings import Findings
-from tresnet_det.readers.layouts import find_layout, layout_sources
+from tresnet_det.readers.layouts import find_layout
 from tresnet_det.readers.yolo import label_file
 
 WIDTH, HEIGHT = 40, 20
@@ -149,19 +149,19 @@ def test_classes_may_be_given_in_another_order_and_must_all_be_known(yolo):
 
 def test_names_may_be_numbered_and_digits(yolo):
     yolo.yaml.write_text('train: images/train\nval: images/val\nnc: 2\nnames: {1: 7, 0: 3}\n')
-    assert find_layout(yolo.yaml, 'detection').yolo.names == ('3', '7')
+    assert find_layout(yolo.yaml, 'detection').names == ('3', '7')
 
 
 def test_paths_are_relative_to_path_or_to_the_file(yolo, tmp_path):
     elsewhere = tmp_path / 'lists/data.yaml'
     elsewhere.parent.mkdir()
     elsewhere.write_text('path: ../set\ntrain: images/train\nval: images/val\nnames: [a, b]\n')
-    assert find_layout(elsewhere, 'detection').yolo.splits['train'] == (yolo.root / 'images/train',)
+    assert find_layout(elsewhere, 'detection').places['train'] == (yolo.root / 'images/train',)
     # A path from another machine, and Roboflow's ../ too many.
     yolo.yaml.write_text(
         'path: /no/such/set\ntrain: ../images/train\nval: images/val\nnames: [a, b]\n'
     )
-    assert find_layout(yolo.yaml, 'detection').yolo.splits['train'] == (yolo.root / 'images/train',)
+    assert find_layout(yolo.yaml, 'detection').places['train'] == (yolo.root / 'images/train',)
 
 
 WRITTEN_ELSEWHERE = {  # path, train and val of a data.yaml
@@ -178,7 +178,7 @@ WRITTEN_ELSEWHERE = {  # path, train and val of a data.yaml
 def test_paths_may_be_written_on_windows(case, yolo):
     path, train, val = WRITTEN_ELSEWHERE[case]
     yolo.yaml.write_text(f'path: {path}\ntrain: {train}\nval: {val}\nnames: [cat, dog]\n')
-    splits = find_layout(yolo.yaml, 'detection').yolo.splits
+    splits = find_layout(yolo.yaml, 'detection').places
     assert splits == {r: (yolo.root / f'images/{r}',) for r in ('train', 'val')}
 
 

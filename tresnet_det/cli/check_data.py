@@ -28,11 +28,11 @@ from ..engine.own_data import filter_of
 from ..errors import InputError, printable, quote, shell_path
 from ..evaluation.report import format_table
 from ..readers.config import find_config_sources, find_sources
-from ..readers.counts import Counts, plan_parts, summarize
 from ..readers.files import YAML
 from ..readers.findings import ERROR, LEVELS, NOTE, WARNING, Finding, Findings
 from ..readers.layouts import KINDS, OF_TASK
 from ..readers.levels import View
+from ..readers.prepare import Counts, plan_parts, summarize
 from ..readers.report import DataReport, inspect_data
 from ..readers.split import Source
 from ..tasks import TASKS, Task

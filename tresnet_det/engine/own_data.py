@@ -16,11 +16,10 @@ from mmengine.registry import Registry
 from ..checkpoints import read_checkpoint
 from ..datasets import MultiLabelDataset
 from ..errors import InputError, few, printable
-from ..readers.config import type_name
-from ..readers.counts import check_left, summarize
-from ..readers.data import OwnData, ReadySplit, prepare_splits
+from ..readers.data import check_left
 from ..readers.layouts import KINDS, find_layout
-from ..tasks import Task, built_type, find_task, metric_prefixes
+from ..readers.prepare import OwnData, ReadySplit, prepare_splits, summarize
+from ..tasks import Task, built_type, find_task, metric_prefixes, type_name
 from . import config as edit
 from .warmup import fit_warmup
 

@@ -3,7 +3,7 @@
 import math
 from typing import Any
 
-from ..readers.config import type_name
+from ..tasks import type_name
 from .config import iterate_dicts
 
 # What keeps the rate down at first; at 1 it keeps nothing. The last one reaches it in one step.

@@ -72,6 +72,13 @@ def child_folders(folder: Path) -> list[Path]:
     return [folder / name for name in inner_folders(folder)]
 
 
+def has_images(folder: Path) -> bool:
+    if not folder.is_dir():
+        return False
+    with os.scandir(folder) as entries:
+        return any(e.name.lower().endswith(SUFFIXES) and not is_hidden(e.name) for e in entries)
+
+
 def leads_back(path: str | os.PathLike) -> bool:
     """Whether a path is a link to a folder that it lies in."""
     if not os.path.islink(path):

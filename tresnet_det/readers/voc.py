@@ -11,7 +11,7 @@ from xml.etree.ElementTree import Element
 from ..errors import InputError, MissingFileError, shown
 from .files import SUFFIXES, glob, is_companion, list_folder, read_bytes, read_lines, walk
 from .findings import Add, Findings
-from .objects import Object, object_split
+from .named_boxes import Object, object_split
 from .split import Source, Split
 
 DIFFICULT = ('1', '1.0', 'true', 'yes')  # others are 0, False, Unspecified

@@ -11,8 +11,8 @@ import os
 import re
 import zlib
 from collections import Counter
-from collections.abc import Callable, Iterator, Mapping
-from dataclasses import replace
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -23,17 +23,9 @@ from ..images import opened
 from .csv import LONGEST_HEADER, find_separator, read_rows
 from .files import glob, is_companion, read_json, walk
 from .findings import Findings, is_text
-from .objects import Object, object_split
+from .named_boxes import Object, object_split
 from .split import Source, Split
 
-# Keys in a JSON file of each kind, near its beginning or its end.
-SIGNS = {
-    'labelme': ('shapes', 'imagePath'),
-    'via': ('regions', 'file_attributes'),
-    'datumaro': ('items', 'categories'),
-    'supervisely': ('objects', 'size'),
-}
-PER_IMAGE = ('labelme', 'supervisely')  # kinds with a file for each image
 KEYS = re.compile(rb'"(\w+)"\s*:')  # of JSON
 ENDS = 1 << 20  # bytes at the start and the end of a file
 LARGEST_BITMAP = 1 << 26  # bytes
@@ -52,7 +44,7 @@ Record = tuple[str, tuple[float, float], list[tuple[str, Any]]]
 
 
 def sniff(file: Path) -> tuple[str | None, bytes]:
-    """Return which of `SIGNS` a JSON file has, and the ends of its text: the whole takes long."""
+    """Return whose a JSON file is by its keys, and the ends of its text: the whole takes long."""
     try:
         with file.open('rb') as stream:
             text = stream.read(ENDS)
@@ -61,7 +53,8 @@ def sniff(file: Path) -> tuple[str | None, bytes]:
     except OSError:  # who reads it will say what is wrong
         return None, b''
     keys = {*KEYS.findall(text)}
-    fits = (kind for kind, words in SIGNS.items() if {w.encode() for w in words} <= keys)
+    words = {kind: {key.encode() for key in tool.keys} for kind, tool in TOOLS.items()}
+    fits = (kind for kind, needed in words.items() if needed and needed <= keys)
     return next(fits, None), text
 
 
@@ -85,13 +78,13 @@ def read_export(source: Source, findings: Findings) -> Split:
     """Read the files of a labelling tool.
 
     Args:
-        source: Of a kind of `PARSERS`; its ``ann_file`` is a file, or the folder of all files.
+        source: Of a kind of `TOOLS`; its ``ann_file`` is a file, or the folder of all files.
         findings: Gets what is wrong with files and objects.
 
     Raises:
         InputError: The one file of a split is none.
     """
-    add, parse, root = source.about(findings), PARSERS[source.kind], source.folder
+    add, parse, root = source.about(findings), TOOLS[source.kind].parse, source.folder
     corrupt, records = [], list[Record]()
     for file in _list_files(source):
         try:
@@ -261,10 +254,27 @@ def _boxes(file: Path, root: Path) -> Iterator[Record]:
         yield name, (width, height), [(called.get(label, label), points)] if any(box) else []
 
 
-PARSERS: Mapping[str, Callable[[Path, Path], Iterator[Record]]] = {
-    'labelme': _labelme,
-    'via': _via,
-    'datumaro': _datumaro,
-    'supervisely': _supervisely,
-    'boxes': _boxes,
+@dataclass(frozen=True)
+class Tool:
+    """A labelling tool's own files.
+
+    Attributes:
+        title: What they are called.
+        parse: Yields the images in a file, with their objects.
+        keys: In each of its JSON files, near the beginning or the end.
+        per_image: Whether there is a file for each image.
+    """
+
+    title: str
+    parse: Callable[[Path, Path], Iterator[Record]]
+    keys: tuple[str, ...] = ()
+    per_image: bool = False
+
+
+TOOLS = {
+    'labelme': Tool("LabelMe's JSON", _labelme, ('shapes', 'imagePath'), True),
+    'via': Tool("VGG Image Annotator's JSON", _via, ('regions', 'file_attributes')),
+    'datumaro': Tool("Datumaro's JSON", _datumaro, ('items', 'categories')),
+    'supervisely': Tool("Supervisely's JSON", _supervisely, ('objects', 'size'), True),
+    'boxes': Tool('a CSV of boxes', _boxes),
 }
