@@ -7,11 +7,11 @@ from pathlib import Path
 from matplotlib import rc_context
 from mmdet.registry import METRICS
 from mmdet.utils import setup_cache_size_limit_of_dynamo
+from mmengine.config import Config, ConfigDict
 from mmengine.runner import Runner
 
 from ..compat.installed import tool_command
 from ..engine import PredictionsImageHook
-from ..engine import config as edit
 from ..engine.building import build_runner, config_errors
 from ..engine.work_dir import find_checkpoint, read_seconds
 from ..errors import InputError, quote, shell_path
@@ -56,11 +56,11 @@ def main() -> None:
             raise InputError(
                 '--show and --show-dir draw boxes; what a classifier predicts is in predictions.png'
             )
-        edit.enable_drawing(cfg, args.show, args.wait_time, args.show_dir)
+        _enable_drawing(cfg, args.show, args.wait_time, args.show_dir)
     if args.tta:
         if not find_task(cfg).detects:
             raise InputError('--tta is for detectors: omit it')
-        edit.enable_test_time_augmentation(cfg)
+        _enable_test_time_augmentation(cfg)
     command_line.check_data(args, cfg, ('test_dataloader',))
 
     runner = build_runner(cfg)
@@ -75,6 +75,50 @@ def main() -> None:
         metrics = runner.test()
     if runner.rank == 0:
         report(runner, args, metrics, time.monotonic() - start)
+
+
+def _enable_test_time_augmentation(cfg: Config) -> None:
+    """Test every image as it is and mirrored, unless the config names its own augmentation."""
+    cfg.setdefault(
+        'tta_model',
+        dict(
+            type='DetTTAModel',
+            tta_cfg=dict(nms=dict(type='nms', iou_threshold=0.5), max_per_img=100),
+        ),
+    )
+    dataset = cfg.test_dataloader.dataset
+    if 'tta_pipeline' not in cfg:
+        pack = dict(dataset.pipeline[-1])
+        keys = pack.get('meta_keys', ('img_id', 'img_path', 'ori_shape', 'img_shape'))
+        pack['meta_keys'] = (*keys, 'scale_factor', 'flip', 'flip_direction')
+        # As it is first: the merged result has the ground truth of its first view.
+        flips = [dict(type='RandomFlip', prob=0.0), dict(type='RandomFlip', prob=1.0)]
+        augment = dict(type='TestTimeAug', transforms=[flips, [pack]])
+        cfg.tta_pipeline = [*dataset.pipeline[:-1], augment]
+    cfg.model = dict(cfg.tta_model, module=cfg.model)
+    dataset.pipeline = cfg.tta_pipeline
+
+
+def _enable_drawing(cfg: Config, show: bool, wait_time: float, out_dir: str | None) -> None:
+    """Draw each tested image with its boxes, into a window, a folder, or both.
+
+    Args:
+        cfg: Of a detector; the hook and the visualizer that draw are added where it has none.
+        show: Whether to show a window.
+        wait_time: Seconds that a window stays.
+        out_dir: The folder.
+    """
+    if not cfg.get('default_hooks'):
+        cfg.default_hooks = dict()
+    if not cfg.default_hooks.get('visualization'):
+        cfg.default_hooks['visualization'] = ConfigDict(type='DetVisualizationHook')
+    if not cfg.get('visualizer'):  # mmengine's own draws no boxes
+        cfg.visualizer = dict(
+            type='DetLocalVisualizer', vis_backends=[dict(type='LocalVisBackend')]
+        )
+    cfg.default_hooks.visualization.update(
+        draw=True, show=show, wait_time=wait_time, test_out_dir=out_dir
+    )
 
 
 def report(runner: Runner, args: argparse.Namespace, metrics: dict, seconds: float) -> None:

@@ -8,7 +8,7 @@ import numpy as np
 import torch
 
 from ..errors import InputError, MissingFileError
-from ..images import check_header, opened
+from ..files import check_header, opened
 
 JPEG_START, PNG_START = b'\xff\xd8', b'\x89PNG\r\n\x1a\n'
 

@@ -15,7 +15,7 @@ from mmengine.dist import is_main_process
 from mmengine.logging import print_log
 
 from ..errors import InputError, MissingFileError
-from ..images import check_header
+from ..files import check_header
 from .decode import JPEG_START, PNG_START
 
 JPEG_SCAN, JPEG_END = 0xDA, b'\xff\xd9'

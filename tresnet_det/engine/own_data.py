@@ -21,7 +21,7 @@ from ..readers.layouts import KINDS, find_layout
 from ..readers.prepare import OwnData, ReadySplit, prepare_splits, summarize
 from ..tasks import Task, built_type, find_task, metric_prefixes, type_name
 from . import config as edit
-from .warmup import fit_warmup
+from .train_loops import fit_warmup
 
 KEPT = ('pipeline', 'filter_cfg', 'test_mode')  # of a dataset of another type
 PATIENCE = 5  # validations, or a quarter of them where that is more
