@@ -98,7 +98,7 @@ def voc_to_coco(
             known_by='--classes',
             needs_truth=False,  # an empty list becomes an empty file
         )
-        for source in layout_sources(layout, list(layout.splits))
+        for source in layout_sources(layout, list(layout.splits), 'detection')
     ]
     read = read_data(sources, findings)
     if not read[0].classes:

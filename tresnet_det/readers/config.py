@@ -13,7 +13,7 @@ from ..errors import InputError, MissingFileError, few
 from .data import layout_sources, read_data
 from .files import YAML, not_found, read_lines
 from .findings import Findings, Named, compare_classes
-from .layouts import check_training, find_layout
+from .layouts import check_training, find_layout, first_task
 from .split import Source, role_of
 
 SAMPLE = 1000  # images of a config's file that are opened before the training
@@ -250,7 +250,12 @@ def _absolute(root: str, path: str) -> Path:
 
 
 def find_sources(
-    findings: Findings, path: Path, img_dir: Path | None = None, *, alone: bool = False
+    findings: Findings,
+    path: Path,
+    img_dir: Path | None = None,
+    *,
+    alone: bool = False,
+    task: str | None = None,
 ) -> list[Source]:
     """Recognise the data at a path that a user gave.
 
@@ -259,6 +264,7 @@ def find_sources(
         path: An annotation file (``.json``, ``.csv``, ``.txt``), or what `find_layout` recognises.
         img_dir: The images of an annotation file; without it they are looked for around it.
         alone: Whether it is all of the data, so that a folder must have a part for training.
+        task: What a folder is for; None takes the first task that its layout serves.
 
     Raises:
         MissingFileError: A path does not exist.
@@ -277,13 +283,13 @@ def find_sources(
             f'{path} is all of the data already, so what is {img_dir}? Give one folder, an '
             'annotation file and its folder, or name the validation data by --val'
         )
-    layout = find_layout(path, None, strict=False)
+    layout = find_layout(path, task, strict=False)
     add = findings.about(f'{layout.root.name}/', layout.root)
     add('bad-layout', layout.faults)
     add('left-out', layout.notes)
     if alone and not layout.faults:
         check_training(layout, findings)
-    return layout_sources(layout, list(layout.splits))
+    return layout_sources(layout, list(layout.splits), task or first_task(layout.kind))
 
 
 def _file_source(path: Path, img_dir: Path | None) -> Source:

@@ -36,6 +36,7 @@ READERS: Mapping[str, Callable[[Source, Findings], Split | None]] = {
     'folders': read_class_folders,
 }
 FROM_HEADERS = ('coco', *NAMED)  # kinds whose annotations may lack the size of an image
+OF_LABELS = ('csv', 'list', 'folders')
 ONE_LABEL = ('list', 'folders')  # kinds of single-label sources
 IMAGE_FOLDERS = ('JPEGImages', 'images', 'Images', 'img', 'imgs')  # of VOC
 # Pixels that a box may pass the border by: COCO's own boxes do by rounding, VOC's are whole.
@@ -44,13 +45,13 @@ FEWEST = 10  # boxes from which on their form can be judged
 CROSSING = 0.3  # share of corners read as sizes that pass the border; of good boxes none does
 
 
-def layout_sources(layout: Layout, roles: Sequence[str], task: str | None = None) -> list[Source]:
+def layout_sources(layout: Layout, roles: Sequence[str], task: str) -> list[Source]:
     """Return where the splits of a layout are.
 
     Args:
         layout: Of `find_layout`.
         roles: Those of its splits that are wanted.
-        task: What they are for; None takes boxes for detection, class folders for single labels.
+        task: What they are for.
     """
     kind = layout.kind
     boxes = kind in OF_TASK['detection']
@@ -132,6 +133,8 @@ def read_data(
         add = split.about(findings)
         if findings.has(split.name, 'nothing-to-learn'):
             continue
+        if len(split.files) == 1 and not split.source.training:
+            add('one-image', split.files)
         if split.source.own and split.source.kind in ONE_LABEL and len(split.classes) == 1:
             add('single-class', [repr(split.classes[0])])
         silent = ~split.annotated if split.lacking is None else ~split.annotated & ~split.lacking
@@ -181,8 +184,9 @@ def _read(sources: Sequence[Source], findings: Findings) -> list[Split]:
 
 def _fit_sizes(split: Split, findings: Findings, most: float) -> Split:
     """Take sizes that are not annotated from the images' headers, and compare the others."""
-    unknown = np.isnan(split.sizes).any(1)
-    if split.source.kind not in FROM_HEADERS:
+    unknown, kind = np.isnan(split.sizes).any(1), split.source.kind
+    labels = kind in OF_LABELS and split.source.fills_in and most
+    if kind not in FROM_HEADERS and not labels:
         return split
     most = math.inf if split.source.kind in NAMED else most
     compared = np.zeros(len(unknown), bool)

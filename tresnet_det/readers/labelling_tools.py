@@ -19,7 +19,7 @@ from typing import Any
 import numpy as np
 
 from ..errors import InputError, shown
-from ..files import opened
+from ..files import check_regular, opened
 from .csv import LONGEST_HEADER, find_separator, read_rows
 from .files import glob, is_companion, read_json, walk
 from .findings import Findings, is_text
@@ -45,6 +45,7 @@ Record = tuple[str, tuple[float, float], list[tuple[str, Any]]]
 
 def sniff(file: Path) -> tuple[str | None, bytes]:
     """Return whose a JSON file is by its keys, and the ends of its text: the whole takes long."""
+    check_regular(file)
     try:
         with file.open('rb') as stream:
             text = stream.read(ENDS)
@@ -60,6 +61,7 @@ def sniff(file: Path) -> tuple[str | None, bytes]:
 
 def find_columns(file: Path) -> dict[str, int] | None:
     """Return where a CSV file has the columns of boxes, None where it has none."""
+    check_regular(file)
     try:
         with file.open(encoding='utf-8-sig', errors='replace', newline='') as stream:
             lines = iter(lambda: stream.readline(LONGEST_HEADER), '')
@@ -168,7 +170,8 @@ def _labelme(file: Path, root: Path) -> Iterator[Record]:
             points = _circle(x, y, math.dist((x, y), edge))
         things.append((shape['label'], points))
     stated = file.parent / str(content['imagePath']).replace('\\', '/')
-    image = stated if stated.is_file() else file.with_suffix('')
+    same = stated.stem == file.stem or stated.is_file()
+    image = stated if same else file.with_suffix('')
     size = content.get('imageWidth') or math.nan, content.get('imageHeight') or math.nan
     yield os.path.relpath(os.path.normpath(image), root), size, things
 

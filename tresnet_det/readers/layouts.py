@@ -16,6 +16,7 @@ from .files import (
     has_images,
     is_hidden,
     list_folder,
+    read_bytes,
     read_lines,
     walk,
 )
@@ -37,8 +38,8 @@ NAMED = ('voc', *TOOLS)  # kinds whose classes go by name
 CONVERTED = ('yolo', *NAMED)  # to COCO's
 OF_TASK = {
     'detection': ('coco', *CONVERTED),
-    'multilabel': ('coco', *CONVERTED, 'csv', 'folders'),
     'classification': ('folders',),
+    'multilabel': ('coco', *CONVERTED, 'csv', 'folders'),
 }
 COCO_KEYS = ('images', 'annotations', 'categories')
 MOST_FILES = 10_000  # that are looked at for a layout that comes close
@@ -113,6 +114,11 @@ def check_training(layout: Layout, findings: Findings) -> None:
             'train into the name of the part to learn from'
         )
         findings.add(f'{layout.root.name}/', layout.root, 'no-training-split', [text])
+
+
+def first_task(kind: str) -> str:
+    """Return the first task that a layout serves."""
+    return next(task for task, kinds in OF_TASK.items() if kind in kinds)
 
 
 def _describe_unknown(root: Path, task: str | None) -> str:
@@ -238,7 +244,8 @@ def _find_voc(root: Path) -> Layout | None:
     splits, notes = assign_roles([(file.stem, file) for file in find_lists(lists)], lists)
     if 'test' in splits:  # VOC's own test images have come without annotations
         names = ' '.join(read_lines(splits['test'])).split()
-        if not any(os.path.isfile(folder / f'{name}.xml') for name in names):
+        stems = {name for path in names for name in (path, Path(path).name, Path(path).stem)}
+        if not any(os.path.isfile(folder / f'{name}.xml') for name in stems):
             notes.append(f'{splits.pop("test")} is skipped: its images have no annotations')
     return Layout('voc', root, splits, folder, notes)
 
@@ -258,7 +265,7 @@ def _find_xml(root: Path) -> Layout | None:
 def _xml_place(root: Path) -> Path | None:
     for place in (Path(os.path.normpath(root / name)) for name in XML_FOLDERS):
         files = glob(place, '*.xml')
-        if files and re.search(rb'<annotation[\s>]', files[0].read_bytes()[:ENDS]):
+        if files and re.search(rb'(?i)<annotation[\s>]', read_bytes(files[0])[:ENDS]):
             return place
     return None
 
@@ -310,7 +317,7 @@ def _find_yolo(root: Path) -> Layout | None:
 
 def _has_names(file: Path) -> bool:
     """Whether a YAML file names classes, or has the place for it: a model's has no ``train``."""
-    keys = set(re.findall(rb'^["\']?(names|nc|train)["\']?\s*:', file.read_bytes(), re.MULTILINE))
+    keys = set(re.findall(rb'^["\']?(names|nc|train)["\']?\s*:', read_bytes(file), re.MULTILINE))
     return b'names' in keys or keys == {b'nc', b'train'}
 
 

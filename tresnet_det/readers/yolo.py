@@ -132,9 +132,10 @@ def _read_names(file: Path, content: dict, faults: list[InputError]) -> tuple[st
     texts, wrong = () if odd else tuple(map(str, names)), []
     if odd:
         wrong.append(f'names has {shown(odd[0])}, which is no text: put it into quotes')
-    if content.get('nc', len(names)) != len(names):
-        said = shown(content['nc'])
-        wrong.append(f'nc is {said}, and there are {len(names)} names: correct one of them')
+    key = 'classes' if file.suffix == '.data' else 'nc'
+    if content.get(key, len(names)) not in (len(names), str(len(names))):
+        said = shown(content[key])
+        wrong.append(f'{key} is {said}, and there are {len(names)} names: correct one of them')
     twice = len(set(texts)) < len(texts)
     if twice:
         wrong.append(f'names has a name more than once: {few(texts)}')
