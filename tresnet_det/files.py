@@ -94,6 +94,12 @@ def remove_unfinished(folder: str | Path) -> list[str]:
     return [path.name for path in left]
 
 
+def check_regular(path: str | os.PathLike) -> None:
+    """Raise an InputError where a path is a pipe, a socket or a device: reading may never end."""
+    if not os.path.isfile(path) and os.path.exists(path) and not os.path.isdir(path):
+        raise InputError(f'{path}: a pipe, socket or device, not a file: replace or remove it')
+
+
 def most_pixels() -> int:
     """Return how many pixels an image may have.
 
@@ -125,11 +131,13 @@ def opened(source: str | os.PathLike | bytes, name: object) -> Iterator[Any]:
         name: Of the file, for the message.
 
     Raises:
-        InputError: It has more pixels than :func:`most_pixels`.
+        InputError: It has more pixels than :func:`most_pixels`, or is no regular file.
         Exception: As Pillow raises it, which may be almost anything on a corrupt header.
     """
     from PIL import Image
 
+    if not isinstance(source, bytes):
+        check_regular(source)
     with _OPENING:
         theirs, Image.MAX_IMAGE_PIXELS = Image.MAX_IMAGE_PIXELS, None  # it is lower than ours
         try:

@@ -8,9 +8,8 @@ import numpy as np
 import torch
 
 from ..errors import InputError, MissingFileError
-from ..files import check_header, opened
-
-JPEG_START, PNG_START = b'\xff\xd8', b'\x89PNG\r\n\x1a\n'
+from ..files import check_header, check_regular, opened
+from ..readers.files import JPEG_START, PNG_START
 
 
 def decode_rgb(path: str | os.PathLike) -> torch.Tensor:
@@ -34,6 +33,7 @@ def decode_rgb(path: str | os.PathLike) -> torch.Tensor:
         InputError: It cannot be read, is no image, is truncated, has too many pixels, or 32 bits a
             channel.
     """
+    check_regular(path)
     try:
         data = np.fromfile(path, np.uint8)
     except FileNotFoundError:

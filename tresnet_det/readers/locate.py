@@ -38,7 +38,8 @@ def _lower_ending(path: str) -> str:
     return stem + ending.lower()
 
 
-def _without_ending(path: str) -> str:
+def without_ending(path: str) -> str:
+    """Return a path with /, and without the ending of an image."""
     stem, ending = os.path.splitext(_plain(path))
     return stem if ending.lower() in SUFFIXES else _plain(path)
 
@@ -53,7 +54,7 @@ RULES: dict[str, Callable[[str], str]] = {
     'in another folder': str,
     'by backslashes, URL encoding or the Unicode form': _plain,
     'by the case of the ending': _lower_ending,
-    'by an ending that the name lacks': _without_ending,
+    'by an ending that the name lacks': without_ending,
     "without Label Studio's prefix": _without_upload,
 }
 
@@ -179,7 +180,7 @@ def match_names(
                 index[end] = None if end in index else file
         chosen: defaultdict[str, list[int]] = defaultdict(list)
         for i, name in enumerate(names):
-            if i in found or (key is _without_ending and name.lower().endswith(SUFFIXES)):
+            if i in found or (key is without_ending and name.lower().endswith(SUFFIXES)):
                 continue
             meant = next((index[end] for end in _ends(key(name)) if end in index), None)
             if meant is not None:

@@ -11,29 +11,21 @@ import os
 import re
 import zlib
 from collections import Counter
-from collections.abc import Callable, Iterator, Mapping
-from dataclasses import replace
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from ..errors import InputError, shown
-from ..files import opened
+from ..files import check_regular, opened
 from .csv import LONGEST_HEADER, find_separator, read_rows
 from .files import glob, is_companion, read_json, walk
 from .findings import Findings, is_text
-from .objects import Object, object_split
+from .named_boxes import Object, object_split
 from .split import Source, Split
 
-# Keys in a JSON file of each kind, near its beginning or its end.
-SIGNS = {
-    'labelme': ('shapes', 'imagePath'),
-    'via': ('regions', 'file_attributes'),
-    'datumaro': ('items', 'categories'),
-    'supervisely': ('objects', 'size'),
-}
-PER_IMAGE = ('labelme', 'supervisely')  # kinds with a file for each image
 KEYS = re.compile(rb'"(\w+)"\s*:')  # of JSON
 ENDS = 1 << 20  # bytes at the start and the end of a file
 LARGEST_BITMAP = 1 << 26  # bytes
@@ -52,7 +44,8 @@ Record = tuple[str, tuple[float, float], list[tuple[str, Any]]]
 
 
 def sniff(file: Path) -> tuple[str | None, bytes]:
-    """Return which of `SIGNS` a JSON file has, and the ends of its text: the whole takes long."""
+    """Return whose a JSON file is by its keys, and the ends of its text: the whole takes long."""
+    check_regular(file)
     try:
         with file.open('rb') as stream:
             text = stream.read(ENDS)
@@ -61,12 +54,14 @@ def sniff(file: Path) -> tuple[str | None, bytes]:
     except OSError:  # who reads it will say what is wrong
         return None, b''
     keys = {*KEYS.findall(text)}
-    fits = (kind for kind, words in SIGNS.items() if {w.encode() for w in words} <= keys)
+    words = {kind: {key.encode() for key in tool.keys} for kind, tool in TOOLS.items()}
+    fits = (kind for kind, needed in words.items() if needed and needed <= keys)
     return next(fits, None), text
 
 
 def find_columns(file: Path) -> dict[str, int] | None:
     """Return where a CSV file has the columns of boxes, None where it has none."""
+    check_regular(file)
     try:
         with file.open(encoding='utf-8-sig', errors='replace', newline='') as stream:
             lines = iter(lambda: stream.readline(LONGEST_HEADER), '')
@@ -85,13 +80,13 @@ def read_export(source: Source, findings: Findings) -> Split:
     """Read the files of a labelling tool.
 
     Args:
-        source: Of a kind of `PARSERS`; its ``ann_file`` is a file, or the folder of all files.
+        source: Of a kind of `TOOLS`; its ``ann_file`` is a file, or the folder of all files.
         findings: Gets what is wrong with files and objects.
 
     Raises:
         InputError: The one file of a split is none.
     """
-    add, parse, root = source.about(findings), PARSERS[source.kind], source.folder
+    add, parse, root = source.about(findings), TOOLS[source.kind].parse, source.folder
     corrupt, records = [], list[Record]()
     for file in _list_files(source):
         try:
@@ -175,7 +170,8 @@ def _labelme(file: Path, root: Path) -> Iterator[Record]:
             points = _circle(x, y, math.dist((x, y), edge))
         things.append((shape['label'], points))
     stated = file.parent / str(content['imagePath']).replace('\\', '/')
-    image = stated if stated.is_file() else file.with_suffix('')
+    same = stated.stem == file.stem or stated.is_file()
+    image = stated if same else file.with_suffix('')
     size = content.get('imageWidth') or math.nan, content.get('imageHeight') or math.nan
     yield os.path.relpath(os.path.normpath(image), root), size, things
 
@@ -261,10 +257,27 @@ def _boxes(file: Path, root: Path) -> Iterator[Record]:
         yield name, (width, height), [(called.get(label, label), points)] if any(box) else []
 
 
-PARSERS: Mapping[str, Callable[[Path, Path], Iterator[Record]]] = {
-    'labelme': _labelme,
-    'via': _via,
-    'datumaro': _datumaro,
-    'supervisely': _supervisely,
-    'boxes': _boxes,
+@dataclass(frozen=True)
+class Tool:
+    """A labelling tool's own files.
+
+    Attributes:
+        title: What they are called.
+        parse: Yields the images in a file, with their objects.
+        keys: In each of its JSON files, near the beginning or the end.
+        per_image: Whether there is a file for each image.
+    """
+
+    title: str
+    parse: Callable[[Path, Path], Iterator[Record]]
+    keys: tuple[str, ...] = ()
+    per_image: bool = False
+
+
+TOOLS = {
+    'labelme': Tool("LabelMe's JSON", _labelme, ('shapes', 'imagePath'), True),
+    'via': Tool("VGG Image Annotator's JSON", _via, ('regions', 'file_attributes')),
+    'datumaro': Tool("Datumaro's JSON", _datumaro, ('items', 'categories')),
+    'supervisely': Tool("Supervisely's JSON", _supervisely, ('objects', 'size'), True),
+    'boxes': Tool('a CSV of boxes', _boxes),
 }
