@@ -13,9 +13,10 @@ from mmengine.runner import Runner
 from ..compat.installed import tool_command
 from ..engine import PredictionsImageHook
 from ..engine.building import build_runner, config_errors
-from ..engine.work_dir import find_checkpoint, read_seconds
+from ..engine.work_dir import find_checkpoint
 from ..errors import InputError, quote, shell_path
 from ..evaluation import write_results_json
+from ..evaluation.report import read_seconds
 from ..tasks import find_task
 from . import command_line
 from .command_line import out_file

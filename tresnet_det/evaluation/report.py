@@ -1,4 +1,7 @@
-"""COCO's twelve metrics by name, and results as text for people and as JSON for programs."""
+"""COCO's twelve metrics by name, and results as text for people and as JSON for programs.
+
+The results of a test are ``metrics.json``, those of a training ``summary.json``.
+"""
 
 import json
 import math
@@ -9,6 +12,7 @@ from typing import Any
 from ..errors import InputError, printable
 from ..files import write_whole
 
+SUMMARY = 'summary.json'
 # The twelve metrics in COCO's order: our key, precision or recall, IoU, area, detections.
 # Key names follow MMDetection; source: https://cocodataset.org/#detection-eval
 TWELVE = (
@@ -153,6 +157,29 @@ def write_results_json(
     path = Path(path)
     path.parent.mkdir(parents=True, exist_ok=True)
     write_whole(path, f'{text}\n'.encode())
+
+
+def write_summary(work_dir: Path, checkpoint: str, best: float | None, seconds: float) -> None:
+    """Keep what a training came to next to its checkpoints.
+
+    Args:
+        work_dir: Of the training.
+        checkpoint: The best checkpoint, or the last one; kept relative to the folder, if in it.
+        best: The best validation's metric, None without validation.
+        seconds: The training's duration, that of runs that it was resumed from included.
+    """
+    path, folder = Path(checkpoint).absolute(), work_dir.absolute()
+    kept = path.relative_to(folder) if path.is_relative_to(folder) else path
+    summary = dict(checkpoint=str(kept), best=best, seconds=seconds)
+    write_whole(work_dir / SUMMARY, (json.dumps(summary, indent=2) + '\n').encode())
+
+
+def read_seconds(work_dir: Path) -> float | None:
+    """Return how long the training in that folder took, None where none ended there."""
+    try:
+        return float(json.loads((work_dir / SUMMARY).read_text())['seconds'])
+    except (OSError, ValueError, KeyError, TypeError):  # none, or another program's
+        return None
 
 
 def _plain(value: Any) -> Any:
