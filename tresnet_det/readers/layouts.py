@@ -21,7 +21,7 @@ from .files import (
     walk,
 )
 from .findings import Findings
-from .labelling_tools import ENDS, KEYS, TOOLS, find_columns, sniff
+from .labelling_tools import ENDS, KEYS, TOOLS, read_ends, tool_of
 from .split import ROLES, Layout, role_of
 from .voc import find_lists
 from .yolo import number_names, read_data_yaml, yolo_layout
@@ -61,9 +61,12 @@ COCO_PATTERNS = (
     '*/labels.json',
     '*/*coco*.json',
 )
-EXPORT_PATTERNS = ('*.json', 'annotations/*.json', '*/*.json', '*/*/*.json')
+EXPORT_PATTERNS = [
+    *('*.json', 'annotations/*.json', '*/*.json', '*/*/*.json'),
+    *('*.csv', 'annotations/*.csv', '*/_annotations.csv', '*.xml', '*/annotations.xml'),
+]
+SUBSET = re.compile(rb'<image [^>]*\bsubset="([^"]*)"')  # of CVAT's projects
 FEW = 20  # files that are looked into
-CSV_PATTERNS = ('*.csv', 'annotations/*.csv', '*/_annotations.csv')
 XML_FOLDERS = ('Annotations', 'annotations', 'xml', 'xmls', 'labels', '.')
 CLASS_FILES = ('classes.txt', '_darknet.labels', 'obj.names', 'predefined_classes.txt')
 COCO_WORDS = (b'"annotations"', b'"image_id"')
@@ -141,7 +144,7 @@ def _find_closest(root: Path) -> Iterator[tuple[str, str]]:
             yield 'voc', 'the images'
         return
     if '.json' in first:
-        keys = {key.decode() for key in KEYS.findall(sniff(first['.json'])[1])}
+        keys = {key.decode() for key in KEYS.findall(read_ends(first['.json']))}
         signs = {'coco': COCO_KEYS} | {kind: tool.keys for kind, tool in TOOLS.items()}
         for kind, words in signs.items():
             lost = [word for word in words if word not in keys]
@@ -183,7 +186,8 @@ def _find_coco(root: Path) -> Layout | None:
     for pattern in COCO_PATTERNS:
         sure = pattern in COCO_NAMES
         files = [f for f in glob(root, pattern) if not OTHER_JSON.match(f.name)]
-        if not sure and files and _has_file_each(sniff(files[0])[0]):  # thousands, maybe
+        kind = tool_of(files[0]) if files and not sure else None
+        if kind and TOOLS[kind].per_image:  # thousands, maybe
             continue
         found = _of_files('coco', root, [f for f in files if sure or _looks_like_coco(f)])
         if found:
@@ -191,39 +195,36 @@ def _find_coco(root: Path) -> Layout | None:
     return None
 
 
-def _has_file_each(kind: str | None) -> bool:
-    return kind is not None and TOOLS[kind].per_image
-
-
 def _looks_like_coco(file: Path) -> bool:
-    kind, text = sniff(file)
-    return kind is None and any(word in text for word in COCO_WORDS)
+    text = read_ends(file)
+    return tool_of(file) is None and any(word in text for word in COCO_WORDS)
 
 
 def _find_csv(root: Path) -> Layout | None:
     files = glob(root, '*.csv') + glob(root, 'annotations/*.csv')
-    files = [f for f in files or glob(root, '*/_classes.csv') if not find_columns(f)]
+    files = [f for f in files or glob(root, '*/_classes.csv') if not tool_of(f)]
     return _of_files('csv', root, files)
 
 
-def _find_boxes(root: Path) -> Layout | None:
-    found = (list(filter(find_columns, glob(root, pattern))) for pattern in CSV_PATTERNS)
-    return _of_files('boxes', root, next(filter(None, found), []))
-
-
-def _find_json(root: Path) -> Layout | None:
-    """Return the layout of a labelling tool's JSON; of several, that of the first file."""
+def _find_export(root: Path) -> Layout | None:
+    """Return the layout of a labelling tool's own files; of several, that of the first."""
     for pattern in EXPORT_PATTERNS:
         files = glob(root, pattern)
         # Of thousands a few: the first may be of the project.
-        kind = next(filter(None, (sniff(file)[0] for file in files[:FEW])), None)
-        if kind and _has_file_each(kind):
+        kind = next(filter(None, map(tool_of, files[:FEW])), None)
+        if kind is None:
+            continue
+        if TOOLS[kind].per_image:
             parts = {file.relative_to(root).parts[0] for file in files if file.parent != root}
             named = [(part, root / part) for part in sorted(parts) if role_of(part)]
             splits, notes = assign_roles(named, root)
             return Layout(kind, root, splits or {'train': root}, files[0], notes)
-        if kind:
-            return _of_files(kind, root, [file for file in files if sniff(file)[0] == kind])
+        files = [file for file in files if tool_of(file) == kind]
+        if kind != 'cvat' or len(files) > 1:
+            return _of_files(kind, root, files)
+        names = sorted({*map(bytes.decode, SUBSET.findall(read_bytes(files[0])))}) or ['train']
+        splits, notes = assign_roles([(name, files[0]) for name in names], root)
+        return Layout(kind, root, splits, files[0], notes)
     return None
 
 
@@ -394,7 +395,6 @@ FINDERS: dict[str, Callable[[Path], Layout | None]] = {
     'coco': _find_coco,
     'voc': _find_voc,
     'yolo': _find_yolo,
-    **dict.fromkeys(TOOLS, _find_json),
-    'boxes': _find_boxes,
+    **dict.fromkeys(TOOLS, _find_export),
     'csv': _find_csv,
 }

@@ -66,7 +66,7 @@ def read_voc(source: Source, findings: Findings) -> Split:
         named |= set(candidates)
         xml = xmls.get(name, source.xml_folder / f'{name}.xml')
         try:
-            root = _parse(xml)
+            root = parse_xml(xml, 'annotation')
             size = _read_size(root)
         except MissingFileError:
             lost.append(xml)
@@ -192,7 +192,12 @@ class _Annotation(ElementTree.TreeBuilder):
         raise InputError('has a document type declaration, which annotations have no use for')
 
 
-def _parse(xml: Path) -> Element:
+def parse_xml(xml: Path, tag: str) -> Element:
+    """Return the root of an XML file; names of elements are in small letters.
+
+    Raises:
+        InputError: It cannot be read, is malformed, or its root has another name than ``tag``.
+    """
     data = read_bytes(xml)
     try:
         root = ElementTree.fromstring(data, ElementTree.XMLParser(target=_Annotation()))
@@ -200,8 +205,8 @@ def _parse(xml: Path) -> Element:
         if isinstance(error, InputError):
             raise
         raise InputError(f'malformed XML, {error}') from None
-    if root.tag != 'annotation':
-        raise InputError(f'the root is <{root.tag}>, not <annotation>')
+    if root.tag != tag:
+        raise InputError(f'the root is <{root.tag}>, not <{tag}>')
     return root
 
 
