@@ -23,7 +23,6 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ft2font import FT2Font
 from matplotlib.ticker import MaxNLocator
-from mmengine.logging import print_log
 
 from ..errors import InputError, MissingFileError, few, printable
 
@@ -198,6 +197,8 @@ def _find_lacking(text: str) -> list[str]:
 def _escape(text: str, letters: Iterable[str]) -> str:
     new = [c for c in letters if c not in _told and _find_font(c) is None]
     if new:
+        from mmengine.logging import print_log  # takes its time, and is seldom needed
+
         _told.update(new)
         line = f'no font on this machine has {few(new)}: install one, such as Noto Sans CJK'
         print_log(f'{line}; \\uNUMBER is drawn in their place', 'current', logging.WARNING)
