@@ -9,6 +9,8 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 from ..errors import InputError, printable
 from ..files import write_whole
 
@@ -29,6 +31,7 @@ TWELVE = (
     ('AR_m@100', 'AR', '0.50:0.95', 'medium', 100),
     ('AR_l@100', 'AR', '0.50:0.95', 'large', 100),
 )
+COUNTS = (1, 10, 100)  # detections of a class and image, for COCO's recalls
 _LONG = {'AP': 'Average Precision (AP)', 'AR': 'Average Recall    (AR)'}
 # COCO's bounds, in pixels of the ground truth's area.
 _SIZES = {'small': 'under 32x32 pixels', 'medium': '32x32 to 96x96', 'large': 'over 96x96'}
@@ -47,6 +50,28 @@ def shorten(text: str, longest: float = 32, measure: Callable[[str], float] = le
         keep -= 1
         short = f'{text[: (keep + 1) // 2]}...{text[len(text) - keep // 2 :]}'
     return short
+
+
+def summarize(
+    precision: np.ndarray,
+    recall: np.ndarray,
+    iou_thrs: Mapping[str, Any],
+) -> dict[str, float]:
+    """Return COCO's twelve metrics by name: means of what was measured; -1 where nothing was.
+
+    Args:
+        precision: ``(T, classes, areas)``.
+        recall: ``(T, classes, areas, counts)``.
+        iou_thrs: Which of ``T`` are ``'0.50:0.95'``, ``'0.50'`` and ``'0.75'``.
+    """
+    metrics = {}
+    for key, kind, iou, area, count in TWELVE:
+        a = ('all', *_SIZES).index(area)
+        values = precision[iou_thrs[iou], :, a]
+        if kind == 'AR':
+            values = recall[iou_thrs[iou], :, a, COUNTS.index(count)]
+        metrics[key] = float(np.nanmean(values)) if (~np.isnan(values)).any() else -1.0
+    return metrics
 
 
 def format_twelve(metrics: Mapping[str, float], iou_type: str = 'bbox', prefix: str = '') -> str:

@@ -82,6 +82,16 @@ def has_images(folder: Path) -> bool:
         return any(e.name.lower().endswith(SUFFIXES) and not is_hidden(e.name) for e in entries)
 
 
+def list_all(root: Path) -> list[str]:
+    """Return all images below a folder, relative to it."""
+    return [
+        os.path.relpath(os.path.join(place, name), root)
+        for place, _, names in walk(root)
+        for name in names
+        if name.lower().endswith(SUFFIXES)
+    ]
+
+
 def leads_back(path: str | os.PathLike) -> bool:
     """Whether a path is a link to a folder that it lies in."""
     if not os.path.islink(path):

@@ -17,7 +17,7 @@ from urllib.parse import unquote
 import numpy as np
 
 from ..errors import InputError, MissingFileError, shown
-from .files import SUFFIXES, child_folders, not_found, walk
+from .files import SUFFIXES, child_folders, list_all, not_found
 from .findings import Findings
 from .split import Split, role_of
 
@@ -142,16 +142,6 @@ def _match(
     again = replace(split, source=source, folder=source.folder, files=known, named={*known})
     again = locate(again, findings, names_in)
     return replace(again, source=split.source, changed=True)
-
-
-def list_all(root: Path) -> list[str]:
-    """Return all images below a folder, relative to it."""
-    return [
-        os.path.relpath(os.path.join(place, name), root)
-        for place, _, names in walk(root)
-        for name in names
-        if name.lower().endswith(SUFFIXES)
-    ]
 
 
 def match_names(
