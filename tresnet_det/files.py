@@ -19,7 +19,7 @@ import numpy as np
 
 from .errors import InputError, MissingFileError
 
-PNG_START = b'\x89PNG\r\n\x1a\n'
+JPEG_START, PNG_START = b'\xff\xd8', b'\x89PNG\r\n\x1a\n'
 UNFINISHED = '.unfinished'  # the ending of a file that is being written
 
 MAX_PIXELS = 200_000_000  # 600 MB as RGB
@@ -98,6 +98,12 @@ def remove_unfinished(folder: str | Path) -> list[str]:
     return [path.name for path in left]
 
 
+def check_regular(path: str | os.PathLike) -> None:
+    """Raise an InputError where a path is a pipe, a socket or a device: reading may never end."""
+    if not os.path.isfile(path) and os.path.exists(path) and not os.path.isdir(path):
+        raise InputError(f'{path}: a pipe, socket or device, not a file: replace or remove it')
+
+
 def most_pixels() -> int:
     """Return how many pixels an image may have.
 
@@ -129,11 +135,13 @@ def opened(source: str | os.PathLike | bytes, name: object) -> Iterator[Any]:
         name: Of the file, for the message.
 
     Raises:
-        InputError: It has more pixels than :func:`most_pixels`.
+        InputError: It has more pixels than :func:`most_pixels`, or is no regular file.
         Exception: As Pillow raises it, which may be almost anything on a corrupt header.
     """
     from PIL import Image
 
+    if not isinstance(source, bytes):
+        check_regular(source)
     with _OPENING:
         theirs, Image.MAX_IMAGE_PIXELS = Image.MAX_IMAGE_PIXELS, None  # it is lower than ours
         try:
@@ -161,8 +169,9 @@ def image_bytes(path: str | os.PathLike) -> np.ndarray:
 
     Raises:
         MissingFileError: The file does not exist.
-        InputError: It cannot be read, or is empty.
+        InputError: It cannot be read, is no regular file, or is empty.
     """
+    check_regular(path)
     try:
         data = np.fromfile(path, np.uint8)
     except FileNotFoundError:

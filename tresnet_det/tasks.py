@@ -205,6 +205,12 @@ def built_type(registry: Registry, cfg: object) -> type | None:
     return kind if isinstance(kind, type) else None
 
 
+def type_name(cfg: Mapping) -> str:
+    """Return the name of a class, whether a config has its name, with a scope, or the class."""
+    kind = cfg.get('type', '')
+    return (kind if isinstance(kind, str) else getattr(kind, '__name__', '')).split('.')[-1]
+
+
 def _built_types(registry: Registry, node: object) -> Iterator[type]:
     """Yield the class of every part of a nest, the outer before the inner (wrappers' datasets)."""
     if isinstance(node, Mapping):

@@ -16,8 +16,8 @@ from tresnet_det.evaluation import measures
 from tresnet_det.evaluation.bootstrap import find_intervals, mean_precision
 from tresnet_det.evaluation.detections import read_results, read_truth
 from tresnet_det.evaluation.matching import IOU_THRS, NONE, match
-from tresnet_det.evaluation.report import TWELVE
-from tresnet_det.evaluation.twelve import COCO_IOUS, find_rates, summarize
+from tresnet_det.evaluation.report import TWELVE, summarize
+from tresnet_det.evaluation.twelve import COCO_IOUS, find_rates
 
 
 def make_files(folder, seed, images=30, classes=5):

@@ -14,8 +14,9 @@ from tresnet_det import TResNet
 from tresnet_det.checkpoints import to_timm
 from tresnet_det.compat.checkpoint_io import load_checkpoint_file
 from tresnet_det.engine import config as edit
-from tresnet_det.engine.work_dir import find_checkpoint, read_seconds
+from tresnet_det.engine.work_dir import find_checkpoint
 from tresnet_det.errors import MissingFileError
+from tresnet_det.evaluation.report import read_seconds
 
 DIGITS = list('0123456789')
 ONE_EPOCH = ['--cfg-options', 'train_cfg.max_epochs=1']

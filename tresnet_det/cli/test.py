@@ -14,13 +14,14 @@ from mmengine.runner import Runner
 from ..compat.installed import tool_command
 from ..engine import PredictionsImageHook
 from ..engine.building import build_runner, config_errors
-from ..engine.work_dir import find_checkpoint, read_seconds
+from ..engine.work_dir import find_checkpoint
 from ..errors import InputError, quote, shell_path
 from ..evaluation import write_results_json
 from ..evaluation.accuracy import KeepScores
 from ..evaluation.explain import explain, read_detections
 from ..evaluation.explain_labels import explain_labels
 from ..evaluation.labels import write_labels
+from ..evaluation.report import read_seconds
 from ..tasks import MULTI_LABEL, find_task
 from . import command_line
 from .run import out_file

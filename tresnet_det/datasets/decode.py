@@ -6,9 +6,7 @@ from typing import Any
 import numpy as np
 import torch
 
-from ..files import check_header, decode_with_pillow, image_bytes
-
-JPEG_START = b'\xff\xd8'
+from ..files import JPEG_START, check_header, decode_with_pillow, image_bytes
 
 
 def decode_rgb(path: str | os.PathLike) -> torch.Tensor:

@@ -32,7 +32,7 @@ from mmengine.runner import BaseLoop, EpochBasedTrainLoop, IterBasedTrainLoop, R
 from torch import nn
 from torch.utils.data import BatchSampler, DataLoader, Dataset, Sampler, get_worker_info
 
-from ..readers.config import type_name
+from ..tasks import type_name
 from .config import iterate_dicts
 
 # What keeps the rate down at first; at 1 it keeps nothing. The last one reaches it in one step.

@@ -8,9 +8,8 @@ import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from .letters import label, lettering
 from .measures import RECALLS, Calibration, Curve
-from .plots import LOOKS, label_axes
+from .plots import LOOKS, label, label_axes, lettering
 from .report import shorten
 
 MOST_NUMBERS, MOST_NAMES = 25, 80  # classes of which counts, or names, can be read

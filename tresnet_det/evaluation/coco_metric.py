@@ -22,8 +22,8 @@ from pycocotools import mask as masks_of_coco
 from ..errors import InputError
 from ..readers.findings import Findings, compare_categories
 from ..readers.masks import find_mask_fault
-from .report import format_table, format_twelve
-from .twelve import BY_CLASS, COCO_IOUS, summarize
+from .report import format_table, format_twelve, summarize
+from .twelve import BY_CLASS, COCO_IOUS
 
 _RATES = ('precision', 'recall')
 BACKENDS = {'faster_coco_eval': 'faster-coco-eval', 'pycocotools': 'pycocotools'}

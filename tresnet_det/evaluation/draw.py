@@ -20,14 +20,22 @@ from PIL import Image, ImageColor, ImageDraw, ImageFont
 from pycocotools import mask as masks_of_coco
 
 from ..files import decode_with_pillow, image_bytes
-from .letters import FONTS, USUAL, fit_letters
 from .matching import IOU
+from .plots import (
+    BLUE,
+    DARK_BLUE,
+    FONTS,
+    GREEN,
+    ORANGE,
+    PURPLE,
+    RED,
+    USUAL,
+    YELLOW,
+    fit_letters,
+)
 from .report import shorten
 from .verdicts import PREDICTIONS, TRUTH, Objects, Verdict, judge_classes, judge_objects
 
-# Okabe and Ito's palette, told apart with every kind of colour vision.
-BLUE, ORANGE, GREEN, YELLOW = '#56B4E9', '#E69F00', '#009E73', '#F0E442'
-PURPLE, RED, DARK_BLUE = '#CC79A7', '#D55E00', '#0072B2'
 COLOURS = (BLUE, ORANGE, GREEN, YELLOW, PURPLE, RED, DARK_BLUE)  # of classes
 VERDICTS = {
     Verdict.RIGHT: BLUE,

@@ -21,8 +21,8 @@ from .bootstrap import Interval, find_intervals, mean_precision
 from .detections import Images, Objects, has_masks, read_results, read_truth
 from .matching import IOU, IOU_THRS, MAX_DETS, Matches, match
 from .pages import Section, compare, describe, write_csv, write_report
-from .report import explain_minus_one, write_results_json
-from .twelve import COUNTS, find_rates, summarize, summarize_classes
+from .report import COUNTS, explain_minus_one, summarize, write_results_json
+from .twelve import find_rates, summarize_classes
 
 WORST = 20  # images that are listed
 DRAWN = 12  # of them

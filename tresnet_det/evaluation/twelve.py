@@ -8,11 +8,10 @@ import numpy as np
 from .detections import Images, Objects
 from .matching import AREAS, Matches
 from .measures import average_precisions, count_objects, points
-from .report import TWELVE
+from .report import COUNTS, summarize
 
 # Positions in `IOU_THRS`.
 COCO_IOUS = {'0.50:0.95': slice(None), '0.50': slice(0, 1), '0.75': slice(5, 6)}
-COUNTS = (1, 10, 100)  # detections of a class and image, for COCO's recalls
 BY_CLASS = {'AP': 'mAP', 'AP50': 'mAP_50', 'AP75': 'mAP_75', 'AR100': 'AR@100'}
 BY_SIZE = {'AP_s': 'mAP_s', 'AP_m': 'mAP_m', 'AP_l': 'mAP_l'}
 
@@ -41,28 +40,6 @@ def find_rates(
                 share = np.bincount(found.label[hits], minlength=classes) / np.maximum(objects, 1)
                 recall[t, :, a, m] = np.where(objects > 0, share, np.nan)
     return precision, recall
-
-
-def summarize(
-    precision: np.ndarray,
-    recall: np.ndarray,
-    iou_thrs: Mapping[str, Any],
-) -> dict[str, float]:
-    """Return COCO's twelve metrics by name: means of what was measured; -1 where nothing was.
-
-    Args:
-        precision: ``(T, classes, areas)``.
-        recall: ``(T, classes, areas, counts)``.
-        iou_thrs: Which of ``T`` are ``'0.50:0.95'``, ``'0.50'`` and ``'0.75'``.
-    """
-    metrics = {}
-    for key, kind, iou, area, count in TWELVE:
-        a = list(AREAS).index(area)
-        values = precision[iou_thrs[iou], :, a]
-        if kind == 'AR':
-            values = recall[iou_thrs[iou], :, a, COUNTS.index(count)]
-        metrics[key] = float(np.nanmean(values)) if (~np.isnan(values)).any() else -1.0
-    return metrics
 
 
 def summarize_classes(
