@@ -1,16 +1,19 @@
 """Measure a checkpoint: python tools/test.py configs/fcos_tresnet_m.py CHECKPOINT [--demo]."""
 
 import argparse
+import json
 import time
 from pathlib import Path
 from typing import Any
 
+import torch
 from matplotlib import rc_context
 from mmdet.registry import METRICS
 from mmdet.utils import setup_cache_size_limit_of_dynamo
 from mmengine.config import Config, ConfigDict
 from mmengine.runner import Runner
 
+from ..compat.checkpoint_io import load_checkpoint_file
 from ..compat.installed import tool_command
 from ..engine import PredictionsImageHook
 from ..engine.building import build_runner, config_errors
@@ -22,6 +25,7 @@ from ..evaluation.explain import explain, read_detections
 from ..evaluation.explain_labels import explain_labels
 from ..evaluation.labels import write_labels
 from ..evaluation.report import read_seconds
+from ..files import replacing
 from ..tasks import MULTI_LABEL, find_task
 from . import command_line
 from .run import out_file
@@ -42,6 +46,11 @@ def parse_args() -> argparse.Namespace:
     parser.add_argument('--show', action='store_true', help='show each prediction in a window')
     parser.add_argument('--show-dir', metavar='DIR', help='draw each prediction into this folder')
     parser.add_argument('--wait-time', type=float, default=2, help='seconds that --show waits')
+    parser.add_argument(
+        '--keep-thresholds',
+        action='store_true',
+        help='write the scores of the best F1 into the checkpoint, for predict.py --score-thr auto',
+    )
     parser.add_argument('--tta', action='store_true', help='test-time augmentation')
     return command_line.parse_options(parser)
 
@@ -85,6 +94,8 @@ def main() -> None:
         seconds = time.monotonic() - start
         lines = explain_results(runner, explained)
         report(runner, args, metrics, seconds, lines)
+        if args.keep_thresholds:
+            keep_thresholds(args.checkpoint, explained / 'metrics.json')
 
 
 def _enable_test_time_augmentation(cfg: Config) -> None:
@@ -186,6 +197,27 @@ def explain_results(runner: Runner, folder: Path) -> list[Path]:
             except Exception as error:
                 runner.logger.warning(f'no report: {error}')
     return reports
+
+
+def keep_thresholds(checkpoint: str, numbers: Path) -> None:
+    """Write the operating thresholds of a report into the ``meta`` of a checkpoint.
+
+    A class without one has that of all classes.
+
+    Raises:
+        InputError: There is none, or the file is no checkpoint of a training.
+    """
+    found = json.loads(numbers.read_text()) if numbers.is_file() else {}
+    overall = found.get('threshold')
+    content = load_checkpoint_file(checkpoint)
+    if overall is None or 'meta' not in content:
+        why = 'the file has no meta' if 'meta' not in content else 'none does: see the report'
+        raise InputError(f'--keep-thresholds: {checkpoint}: no thresholds are written, {why}')
+    named = found['thresholds'].items()
+    content['meta']['thresholds'] = {k: overall if v is None else v for k, v in named}
+    with replacing(checkpoint) as temporary:
+        torch.save(content, temporary)
+    print(f'  thresholds     of {len(content["meta"]["thresholds"])} classes, in the checkpoint')
 
 
 def report(
