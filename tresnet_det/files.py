@@ -10,12 +10,16 @@ import io
 import os
 import shutil
 import threading
+import zlib
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from .errors import InputError
+import numpy as np
 
+from .errors import InputError, MissingFileError
+
+JPEG_START, PNG_START = b'\xff\xd8', b'\x89PNG\r\n\x1a\n'
 UNFINISHED = '.unfinished'  # the ending of a file that is being written
 
 MAX_PIXELS = 200_000_000  # 600 MB as RGB
@@ -158,3 +162,69 @@ def check_header(data: bytes, name: object) -> bool:
         raise
     except Exception:  # an odd header, of which the decoder will say what is wrong
         return False
+
+
+def image_bytes(path: str | os.PathLike) -> np.ndarray:
+    """Return what is in an image file, ``(N,)`` of uint8.
+
+    Raises:
+        MissingFileError: The file does not exist.
+        InputError: It cannot be read, is no regular file, or is empty.
+    """
+    check_regular(path)
+    try:
+        data = np.fromfile(path, np.uint8)
+    except FileNotFoundError:
+        raise MissingFileError(f'{path}: the image does not exist') from None
+    except OSError as error:
+        raise InputError(f'{path}: the image cannot be read ({error.strerror})') from error
+    if not data.size:
+        raise InputError(f'{path}: the image is an empty file')
+    return data
+
+
+def decode_with_pillow(path: str | os.PathLike, data: bytes) -> Any:
+    """Return what is in an image file as a Pillow RGB image, turned as its EXIF header says.
+
+    Raises:
+        InputError: It does not decode, has too many pixels, or 32 bits a channel.
+    """
+    from PIL import Image, ImageOps
+
+    if data.startswith(PNG_START) and not _has_its_checksums(data):
+        raise InputError(
+            f'{path}: the image does not decode (wrong checksum): replace or remove it'
+        )
+    try:
+        with opened(data, path) as stored:
+            image = ImageOps.exif_transpose(stored)
+    except Image.UnidentifiedImageError:
+        raise InputError(
+            f'{path}: not an image that can be decoded ({len(data)} bytes): replace or remove it'
+        ) from None
+    # Pillow's decoders raise almost anything on a corrupt file, and none of it is our mistake.
+    except Exception as error:
+        reason = ' '.join(str(error).split())
+        raise InputError(
+            f'{path}: the image does not decode ({reason}): replace or remove it'
+        ) from error
+    if image.mode in ('I', 'F'):
+        raise InputError(
+            f'{path}: the image has 32 bits a channel, of an unknown range: save it with 8 or 16'
+        )
+    if image.mode.startswith('I;16'):
+        image = Image.fromarray((np.asarray(image) >> 8).astype(np.uint8))
+    return image.convert('RGB')
+
+
+def _has_its_checksums(data: bytes) -> bool:
+    """Whether a PNG's image data is what was written, at which Pillow does not look."""
+    at = len(PNG_START)
+    while at + 12 <= len(data):
+        end = at + 8 + int.from_bytes(data[at : at + 4], 'big')
+        said = int.from_bytes(data[end : end + 4], 'big')
+        whole = end + 4 <= len(data)
+        if whole and data[at + 4 : at + 8] == b'IDAT' and zlib.crc32(data[at + 4 : end]) != said:
+            return False
+        at = end + 4
+    return True

@@ -38,7 +38,8 @@ from ..readers.prepare import Counts, plan_parts, summarize
 from ..readers.report import DataReport, inspect_data
 from ..readers.split import Source
 from ..tasks import TASKS, find_task
-from .command_line import add_cfg_options, out_folder
+from .command_line import add_cfg_options
+from .run import out_folder
 
 EXIT_FAULTY = 1
 MOST_CLASSES = 100  # in the printed table
@@ -344,7 +345,7 @@ def format_finding(finding: Finding, limit: int) -> list[str]:
 
 def write(report: DataReport, out: Path, title: str) -> None:
     """Write all of it as JSON, and an image where there is something to draw."""
-    from ..evaluation.plots import draw_data
+    from ..evaluation.data_charts import draw_data
 
     path = out / 'report.json'
     path.write_text(json.dumps(report.as_dict(), indent=1) + '\n', encoding='utf-8')

@@ -23,10 +23,11 @@ from ..deploy.steps import set_size
 from ..engine.work_dir import find_checkpoint
 from ..errors import InputError, shell_path
 from ..inference.pipeline import find_test_dataset
-from ..profiling.timing import Spread, Task, measure_interleaved
+from ..profiling.timing import Spread, Workload, measure_interleaved
 from ..tasks import find_task
 from . import command_line
-from .command_line import add_cfg_options, out_file, positive
+from .command_line import add_cfg_options
+from .run import out_file, positive
 
 if TYPE_CHECKING:
     from ..deploy.check import FileCheck
@@ -166,7 +167,7 @@ def report_speed(check: 'FileCheck') -> None:
         f'\nimages/s, one of {height}x{width} at a time, post-processing included, '
         f'{torch.get_num_threads()} CPU threads: median of the rounds (range)'
     )
-    tasks = [{name: Task(run, images=1)} for name, run in check.contestants().items()]
+    tasks = [{name: Workload(run, images=1)} for name, run in check.contestants().items()]
     speeds = {
         name: Spread.of(values)
         for by_name in measure_interleaved(tasks, ROUNDS, MIN_SECONDS)

@@ -3,6 +3,7 @@
 import argparse
 import time
 from pathlib import Path
+from typing import Any
 
 from matplotlib import rc_context
 from mmdet.registry import METRICS
@@ -13,12 +14,14 @@ from mmengine.runner import Runner
 from ..compat.installed import tool_command
 from ..engine import PredictionsImageHook
 from ..engine.building import build_runner, config_errors
-from ..engine.work_dir import find_checkpoint, read_seconds
+from ..engine.work_dir import find_checkpoint
 from ..errors import InputError, quote, shell_path
 from ..evaluation import write_results_json
+from ..evaluation.explain import explain, read_detections
+from ..evaluation.report import read_seconds
 from ..tasks import find_task
 from . import command_line
-from .command_line import out_file
+from .run import out_file
 
 
 def parse_args() -> argparse.Namespace:
@@ -65,6 +68,8 @@ def main() -> None:
 
     runner = build_runner(cfg)
     runner.register_hook(PredictionsImageHook())
+    explained = Path(runner.work_dir, 'evaluation')
+    keep_results(runner, explained)
     if args.out and not args.out.endswith('.json'):
         kind = 'DumpDetResults' if find_task(cfg).detects else 'DumpResults'
         dump = METRICS.build(dict(type=kind, out_file_path=args.out))
@@ -74,7 +79,9 @@ def main() -> None:
     with config_errors(), rc_context({'text.parse_math': False}):
         metrics = runner.test()
     if runner.rank == 0:
-        report(runner, args, metrics, time.monotonic() - start)
+        seconds = time.monotonic() - start
+        lines = explain_results(runner, explained)
+        report(runner, args, metrics, seconds, lines)
 
 
 def _enable_test_time_augmentation(cfg: Config) -> None:
@@ -121,8 +128,52 @@ def _enable_drawing(cfg: Config, show: bool, wait_time: float, out_dir: str | No
     )
 
 
-def report(runner: Runner, args: argparse.Namespace, metrics: dict, seconds: float) -> None:
-    """Write the metrics, and print where they and the images are."""
+def keep_results(runner: Runner, folder: Path) -> None:
+    """Let the metrics leave what they measure, as ``results.bbox.json`` and the like."""
+    for metric in coco_metrics(runner):
+        if metric.outfile_prefix is None:
+            folder.mkdir(parents=True, exist_ok=True)
+            metric.outfile_prefix = str(folder / 'results')
+
+
+def coco_metrics(runner: Runner) -> list[Any]:
+    """Return the metrics of detectors that have a file of ground truth."""
+    if not find_task(runner.cfg).detects:
+        return []
+    from ..evaluation.coco_metric import CocoTwelveMetric  # takes its time
+
+    metrics = [m for m in runner.test_evaluator.metrics if isinstance(m, CocoTwelveMetric)]
+    return [metric for metric in metrics if metric.ann_file and not metric.format_only]
+
+
+def explain_results(runner: Runner, folder: Path) -> list[Path]:
+    """Write the report that ``evaluate.py`` writes; return it, of masks a second one.
+
+    Whatever fails, the metrics matter more: it is a warning.
+    """
+    dataset, reports = runner.test_dataloader.dataset, []
+    images = (getattr(dataset, 'data_prefix', None) or {}).get('img')
+    for metric in coco_metrics(runner):
+        numbered = zip(dataset.metainfo['classes'], metric.cat_ids, strict=True)
+        classes = [name for name, number in numbered if number is not None]
+        title = f'{Path(runner.cfg.filename or "test").stem} on {Path(metric.ann_file).name}'
+        for kind in metric.metrics:
+            out = folder if kind == 'bbox' else folder / kind
+            try:
+                out.mkdir(parents=True, exist_ok=True)
+                results = f'{metric.outfile_prefix}.{kind}.json'
+                result = read_detections(metric.ann_file, results, classes)
+                explain(result, out, title, images and Path(images))
+                reports.append(out / 'report.html')
+            except Exception as error:
+                runner.logger.warning(f'no report of {kind}: {error}')
+    return reports
+
+
+def report(
+    runner: Runner, args: argparse.Namespace, metrics: dict, seconds: float, reports: list[Path]
+) -> None:
+    """Write the metrics, and print where they, the reports and the images are."""
     work_dir = Path(runner.work_dir)
     file = Path(args.out) if args.out and args.out.endswith('.json') else work_dir / 'metrics.json'
     per_class = [
@@ -146,6 +197,7 @@ def report(runner: Runner, args: argparse.Namespace, metrics: dict, seconds: flo
         ('metrics', file),
         ('predictions', work_dir / 'predictions.png'),
         ('curves', Path(args.checkpoint).parent / 'curves.png'),
+        *(('report', path) for path in reports),
     ):
         if path.is_file():
             print(f'  {name:<14} {shell_path(path)}')

@@ -18,8 +18,9 @@ from mmengine.runner import EpochBasedTrainLoop, IterBasedTrainLoop, Runner
 
 from ..compat.installed import locate_config
 from ..errors import InputError, MissingFileError, shown
+from ..evaluation.report import SUMMARY
 
-WORK_DIR_FILES = ('last_checkpoint', 'summary.json')  # one of them is in a work directory
+WORK_DIR_FILES = ('last_checkpoint', SUMMARY)  # one of them is in a work directory
 LOADERS = ('train_dataloader', 'val_dataloader', 'test_dataloader')
 EVALUATORS = ('val_evaluator', 'test_evaluator')
 # What make_resumable puts in the place of mmengine's.

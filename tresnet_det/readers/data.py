@@ -5,7 +5,10 @@ both. `read_strictly` is for a dataset that a config names. Checks that need pix
 :mod:`tresnet_det.readers.report`.
 """
 
+import contextlib
+import functools
 import math
+import os
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -16,7 +19,7 @@ from ..errors import InputError, MissingFileError
 from .class_folders import read_class_folders
 from .coco import read_coco
 from .csv import read_csv, read_list
-from .files import has_images, is_turned, not_found, read_sizes
+from .files import has_images, is_turned, list_folder, not_found, read_sizes
 from .findings import Findings, compare_classes
 from .labelling_tools import TOOLS, read_export
 from .layouts import NAMED, OF_TASK, XML_FOLDERS
@@ -115,7 +118,7 @@ def read_data(
     Raises:
         InputError: The findings are strict, and there is an error.
     """
-    found = locate(_agree_on_classes(_read(sources, findings), findings), findings)
+    found = _find_images(_agree_on_classes(_read(sources, findings), findings), findings)
     splits = [
         replace(split, usable=split.labels >= 0)
         if split.boxes is None
@@ -152,8 +155,30 @@ def read_strictly(source: Source) -> tuple[Split, list[str]]:
         InputError: There is an error in it.
     """
     findings = Findings(strict=True)
-    (split,) = locate(_read([source], findings), findings)
+    (split,) = _find_images(_read([source], findings), findings)
     return split, findings.warnings()
+
+
+def _find_images(splits: Sequence[Split], findings: Findings) -> list[Split]:
+    """Find which images exist, by listing each folder once, not asking for every file."""
+    names_in = functools.cache(list_folder)
+
+    def is_whole(split: Split) -> bool:
+        if split.source.kind == 'folders':  # listed already
+            return True
+        if split.source.search or not split.folder.is_dir():
+            return False
+        paths = (os.path.split(os.path.join(split.folder, file)) for file in split.files)
+        with contextlib.suppress(InputError):
+            return all(name in names_in(folder) for folder, name in paths)
+        return False
+
+    return [
+        replace(split, found=np.ones(len(split.files), bool))
+        if is_whole(split)
+        else locate(split, findings, names_in)
+        for split in splits
+    ]
 
 
 def _read(sources: Sequence[Source], findings: Findings) -> list[Split]:

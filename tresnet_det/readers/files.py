@@ -9,11 +9,10 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from mmengine.dist import is_main_process
 
 from ..compat.installed import tool_command
 from ..errors import InputError, MissingFileError
-from ..files import check_regular, opened
+from ..files import JPEG_START, PNG_START, check_regular, opened
 from .findings import Add
 
 SUFFIXES = ('.jpg', '.jpeg', '.png', '.bmp', '.tif', '.tiff', '.webp', '.ppm', '.pgm', '.gif')
@@ -24,7 +23,6 @@ COMPANION = re.compile(
     r'\$recycle\.bin|system volume information|lost\+found)(?:$|[\\/]))',
     re.IGNORECASE,
 )
-JPEG_START, PNG_START = b'\xff\xd8', b'\x89PNG\r\n\x1a\n'
 JPEG_SCAN, JPEG_END = 0xDA, b'\xff\xd9'
 JPEG_ALONE = {0x00, 0x01, 0xFF, *range(0xD0, 0xD8)}  # after FF: no header with a length follows
 LAST = 64  # bytes in which the end mostly is
@@ -82,6 +80,16 @@ def has_images(folder: Path) -> bool:
         return False
     with os.scandir(folder) as entries:
         return any(e.name.lower().endswith(SUFFIXES) and not is_hidden(e.name) for e in entries)
+
+
+def list_all(root: Path) -> list[str]:
+    """Return all images below a folder, relative to it."""
+    return [
+        os.path.relpath(os.path.join(place, name), root)
+        for place, _, names in walk(root)
+        for name in names
+        if name.lower().endswith(SUFFIXES)
+    ]
 
 
 def leads_back(path: str | os.PathLike) -> bool:
@@ -267,6 +275,7 @@ def read_sizes(folder: Path, files: Sequence[str], add: Add) -> tuple[np.ndarray
     Returns:
         ``(N, 2)``, width and height, NaN where there is no image; and which files are none.
     """
+    from mmengine.dist import is_main_process  # here, since it imports PyTorch
     from tqdm import tqdm
 
     sizes, unreadable = np.full((len(files), 2), np.nan), dict[int, str]()

@@ -14,9 +14,9 @@ import numpy as np
 import yaml
 
 from ..errors import InputError, MissingFileError, few, shown
-from .files import is_companion, is_hidden, list_folder, read_lines, read_sizes, read_text
+from .files import is_companion, is_hidden, list_all, list_folder, read_lines, read_sizes, read_text
 from .findings import Add, Findings, is_text
-from .locate import list_all, match_names
+from .locate import match_names
 from .split import Boxes, Layout, Source, Split, role_of
 
 SPLIT_KEYS = {'train': ('train',), 'val': ('val', 'validation', 'valid'), 'test': ('test',)}
