@@ -144,6 +144,23 @@ def add_cfg_options(parser: argparse._ActionsContainer, example: str) -> None:
     )
 
 
+def add_slice_options(parser: argparse._ActionsContainer) -> None:
+    """Add ``--slice`` and ``--overlap``, for large images."""
+    parser.add_argument(
+        '--slice',
+        type=positive,
+        metavar='PIXELS',
+        help='predict tiles of this side too, for small objects in large images',
+    )
+    parser.add_argument(
+        '--overlap',
+        type=share,
+        default=0.2,
+        metavar='SHARE',
+        help='of a tile, best as large as an object (0.2)',
+    )
+
+
 def out_folder(path: str | Path, option: str = '--out-dir') -> Path:
     """Make a folder for results, before minutes are spent on them.
 

@@ -16,6 +16,8 @@ from ..engine.building import build_runner, config_errors
 from ..engine.work_dir import find_checkpoint, read_seconds
 from ..errors import InputError, quote, shell_path
 from ..evaluation import write_results_json
+from ..inference.pipeline import build_pipeline
+from ..inference.sliced import Slicing
 from ..tasks import find_task
 from . import command_line
 from .command_line import out_file
@@ -37,6 +39,7 @@ def parse_args() -> argparse.Namespace:
     parser.add_argument('--show-dir', metavar='DIR', help='draw each prediction into this folder')
     parser.add_argument('--wait-time', type=float, default=2, help='seconds that --show waits')
     parser.add_argument('--tta', action='store_true', help='test-time augmentation')
+    command_line.add_slice_options(parser)
     return command_line.parse_options(parser)
 
 
@@ -61,9 +64,14 @@ def main() -> None:
         if not find_task(cfg).detects:
             raise InputError('--tta is for detectors: omit it')
         edit.enable_test_time_augmentation(cfg)
+    if args.slice and args.tta:
+        raise InputError('--slice and --tta cannot go together: omit one')
+    slicing = Slicing.of(cfg, args.slice, args.overlap) if args.slice else None
     command_line.check_data(args, cfg, ('test_dataloader',))
 
     runner = build_runner(cfg)
+    if slicing:
+        slicing.put_into(runner.model, build_pipeline(cfg))
     runner.register_hook(PredictionsImageHook())
     if args.out and not args.out.endswith('.json'):
         kind = 'DumpDetResults' if find_task(cfg).detects else 'DumpResults'

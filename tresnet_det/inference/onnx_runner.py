@@ -29,6 +29,7 @@ import numpy as np
 
 InputImage = str | PathLike | np.ndarray
 Answer = dict[str, np.ndarray]
+Window = tuple[int, int, int, int]
 Run = Callable[[Mapping[str, np.ndarray]], Sequence[np.ndarray]]
 
 SUPPORTED_FORMAT = 1  # of the metadata
@@ -104,6 +105,34 @@ class OnnxModel:
     def predict_all(self, images: Sequence[InputImage]) -> list[Answer]:
         """Return what is in each image, all in one batch: see :meth:`run`."""
         return self.run(self.prepare(images)) if len(images) else []
+
+    def predict_sliced(
+        self, image: InputImage, tile: int, overlap: float = 0.2, batch_size: int = 8
+    ) -> Answer:
+        """Return a detector's boxes in a large image: of its tiles, and of the image as a whole.
+
+        Args:
+            image: As for :meth:`predict`; no larger than a tile, it is predicted as there.
+            tile: See :func:`tile_windows`.
+            overlap: Likewise.
+            batch_size: Tiles at once.
+
+        Raises:
+            ValueError: The model is no detector, or as for :meth:`prepare`.
+        """
+        if self.task != 'detector':
+            raise ValueError('slices are for detectors')
+        pixels = image if isinstance(image, np.ndarray) else self.read(image)
+        height, width = pixels.shape[:2]
+        windows = tile_windows(height, width, tile, overlap)
+        tiles: list[Answer] = []
+        whole = self.predict(pixels)
+        if len(windows) == 1:
+            return whole
+        crops = (pixels[y1:y2, x1:x2] for x1, y1, x2, y2 in windows)
+        while batch := list(islice(crops, batch_size)):
+            tiles += self.predict_all(batch)
+        return merge_tiles(whole, tiles, windows, self.metadata['iou_threshold'])
 
     def read(self, path: str | PathLike) -> np.ndarray:
         """Return an image file as the model's images are read: see :func:`read_rgb`."""
@@ -450,6 +479,73 @@ def apply_step(image: np.ndarray, step: Mapping) -> np.ndarray:
     return resize(image, *size, step['resampling'])
 
 
+def tile_windows(height: int, width: int, tile: int, overlap: float) -> list[Window]:
+    """Return where the tiles of an image are, ``(x1, y1, x2, y2)`` each, in pixels.
+
+    A side of ``n`` pixels has ``ceil((n - tile) / step) + 1`` tiles, of ``step = tile - int(tile *
+    overlap)``, and one where it is no longer than a tile; the last one ends with the image.
+
+    Args:
+        height: Of the image.
+        width: Of the image.
+        tile: Side of a tile in pixels, from 1.
+        overlap: Share of a tile that the next one has too, from 0 up to 1.
+    """
+    step = max(tile - int(tile * overlap), 1)
+    starts = [
+        [min(start, max(side - tile, 0)) for start in range(0, max(side - tile, 0) + step, step)]
+        for side in (height, width)
+    ]
+    corners = ((x, y) for y in starts[0] for x in starts[1])
+    return [(x, y, min(x + tile, width), min(y + tile, height)) for x, y in corners]
+
+
+def merge_tiles(
+    whole: Answer, tiles: Sequence[Answer], windows: Sequence[Window], iou_thr: float
+) -> Answer:
+    """Return the boxes of an image and of its tiles as one answer, by NMS within each class.
+
+    A box that ends at a seam, an edge of its tile within the image, may be of an object that is
+    cut there. Such a box and one of another tile are of one object where they share half of the
+    smaller one. A whole box counts twice its score then; of two that are cut, the box around both
+    remains.
+
+    Args:
+        whole: Of the image as a whole: ``boxes``, ``scores`` and ``labels``.
+        tiles: Of its tiles, in the tiles' pixels.
+        windows: Of :func:`tile_windows`.
+        iou_thr: Of NMS, in [0, 1].
+    """
+    places = np.array([(0, 0, *np.max(windows, 0)[2:]), *windows], np.float32)  # (T + 1, 4)
+    answers = [whole, *tiles]
+    origin = np.repeat(np.arange(len(answers)), [len(a['scores']) for a in answers])  # (N,)
+    boxes = np.concatenate([a['boxes'] for a in answers]).astype(np.float32)  # (N, 4)
+    boxes += places[origin][:, [0, 1, 0, 1]]
+    scores, labels = (np.concatenate([a[name] for a in answers]) for name in ('scores', 'labels'))
+    margin = 0.02 * (windows[0][2] - windows[0][0])
+    inner = places != places[0]
+    is_cut = ((np.abs(boxes - places[origin]) <= margin) & inner[origin]).any(1)
+    area = (boxes[:, 2:] - boxes[:, :2]).clip(0).prod(1)
+    kept: list[int] = []
+    left = np.argsort(-scores * np.where(is_cut, 0.5, 1), kind='stable')
+    while len(left):
+        best, left = left[0], left[1:]
+        kept.append(best)
+        low = np.maximum(boxes[best, :2], boxes[left, :2])
+        shared = (np.minimum(boxes[best, 2:], boxes[left, 2:]) - low).clip(0).prod(1)
+        union = (area[best] + area[left] - shared).clip(1e-9)
+        part = (is_cut[best] | is_cut[left]) & (origin[best] != origin[left])
+        part &= shared > 0.5 * np.minimum(area[best], area[left])
+        same = (labels[left] == labels[best]) & (part | (shared / union > iou_thr))
+        if is_cut[best]:
+            around = boxes[[best, *left[same & part]]]
+            boxes[best] = (*around[:, :2].min(0), *around[:, 2:].max(0))
+        left = left[~same]
+    index = np.array(kept, int)
+    index = index[np.argsort(-scores[index], kind='stable')]
+    return {'boxes': boxes[index], 'scores': scores[index], 'labels': labels[index]}
+
+
 def find_images(inputs: Iterable[str], stride: int = 1) -> Iterator[tuple[str, Any]]:
     """Yield a name and a file, a frame, or what was wrong, of each image of the command line.
 
@@ -493,29 +589,41 @@ def _read_frames(text: str, stride: int) -> Iterator[tuple[str, Any]]:
 
 
 def predict_each(
-    model: OnnxModel, images: Iterable[tuple[str, Any]], batch_size: int = 1
+    model: OnnxModel,
+    images: Iterable[tuple[str, Any]],
+    batch_size: int = 1,
+    tile: int | None = None,
+    overlap: float = 0.2,
 ) -> Iterator[tuple[str, Any]]:
     """Yield a name and an answer of each, or what was wrong with it; none ends the others.
 
     Args:
         model: That predicts.
         images: Of :func:`find_images`.
-        batch_size: Images at once; of different sizes, they are padded to the largest.
+        batch_size: Images or tiles at once; images of different sizes are padded to the largest.
+        tile: For :meth:`OnnxModel.predict_sliced`; None for images as a whole alone.
+        overlap: Likewise.
     """
-    images = iter(images)
-    while batch := list(islice(images, batch_size)):
+
+    def predict_alone(image: Any) -> Any:
         try:
-            answers: Sequence[Any] = model.predict_all([image for _, image in batch])
-        except Exception:  # onnxruntime has types of its own for what it cannot take
-            answers = [_predict_alone(model, image) for _, image in batch]
+            if isinstance(image, Exception):
+                return image
+            if tile is None:
+                return model.predict(image)
+            return model.predict_sliced(image, tile, overlap, batch_size)
+        except Exception as error:  # onnxruntime has types of its own for what it cannot take
+            return error
+
+    images = iter(images)
+    while batch := list(islice(images, batch_size if tile is None else 1)):
+        try:
+            alone = len(batch) == 1
+            answers: Sequence = [] if alone else model.predict_all([image for _, image in batch])
+        except Exception:
+            alone = True
+        answers = [predict_alone(image) for _, image in batch] if alone else answers
         yield from zip((name for name, _ in batch), answers, strict=True)
-
-
-def _predict_alone(model: OnnxModel, image: Any) -> Any:
-    try:
-        return image if isinstance(image, Exception) else model.predict(image)
-    except Exception as error:
-        return error
 
 
 def describe(model: OnnxModel, answer: Answer, score_thr: np.ndarray) -> list[str]:
@@ -566,6 +674,8 @@ def main() -> None:
     parser.add_argument('--engine', choices=['onnxruntime', 'openvino'], default='onnxruntime')
     parser.add_argument('--threads', type=int, help='of the CPU')
     parser.add_argument('--batch-size', type=int, default=1, help='images at once (1)')
+    parser.add_argument('--slice', type=int, metavar='N', help='predict tiles of N pixels too')
+    parser.add_argument('--overlap', type=float, default=0.2, help='of tiles, a share (0.2)')
     parser.add_argument('--video-stride', type=int, default=1, help='every N-th frame (1)')
     args = parser.parse_args()
     try:
@@ -576,7 +686,8 @@ def main() -> None:
     score_thr = model.score_thr if args.score_thr is None else np.array(args.score_thr)
     count = skipped = 0
     images = find_images(args.inputs, max(args.video_stride, 1))
-    for name, found in predict_each(model, images, max(args.batch_size, 1)):
+    sliced = dict(tile=args.slice and max(args.slice, 1), overlap=min(max(args.overlap, 0), 0.9))
+    for name, found in predict_each(model, images, max(args.batch_size, 1), **sliced):
         count += 1
         if isinstance(found, Exception):
             skipped += 1
