@@ -20,6 +20,7 @@ help:
 	@sed -n 's/^\([a-z-]*\):.*## /\1 /p' Makefile | while read -r name text; do printf 'make %-11s %s\n' "$$name" "$$text"; done
 
 install: $(INSTALLED)  ## make .venv/ with the versions of constraints.txt, from wheels alone
+	@echo 'installed; now: . $(BIN)/activate'
 
 # uv takes a third of pip's time; pip serves where uv cannot be had, or does not get through. Bytecode
 # at once, as pip makes it: where Python may not write it later, each process would compile for 8 s.

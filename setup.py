@@ -69,6 +69,7 @@ setup(
             'ruff',
             'timm',
             'safetensors',
+            'tidecv==1.0.1',
             'faster-coco-eval>=1.8.0',
             *EXPORT,
         ],

@@ -18,12 +18,12 @@ import numpy as np
 import torch
 from mmengine.logging import MMLogger
 
-from tresnet_det.cli.command_line import run_tool
+from tresnet_det.cli.run import run_tool
 from tresnet_det.errors import InputError
 from tresnet_det.evaluation.coco_metric import CocoTwelveMetric
 from tresnet_det.profiling.report import Column, describe, format_table, write_csv
 from tresnet_det.profiling.settings import Settings
-from tresnet_det.profiling.timing import Task, add_speeds, measure_interleaved
+from tresnet_det.profiling.timing import Workload, add_speeds, measure_interleaved
 
 BACKENDS = ('pycocotools', 'faster_coco_eval')
 CLASSES = tuple(f'class {n}' for n in range(80))
@@ -145,7 +145,8 @@ def main() -> None:
 
         names = (*BACKENDS, 'mmdet')
         contestants = [
-            {'evaluation': Task(lambda who=who: evaluate(who), args.num_images)} for who in names
+            {'evaluation': Workload(lambda who=who: evaluate(who), args.num_images)}
+            for who in names
         ]
         rows: list[dict] = [{'metric': who} for who in names]
         add_speeds(rows, measure_interleaved(contestants, args.rounds, min_seconds=0))

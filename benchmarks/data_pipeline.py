@@ -16,7 +16,7 @@ import torch
 from torchvision.datasets.folder import pil_loader
 from torchvision.transforms import v2
 
-from tresnet_det.cli.command_line import run_tool
+from tresnet_det.cli.run import run_tool
 from tresnet_det.datasets.decode import decode_rgb
 from tresnet_det.datasets.pipeline import (
     MULTI_LABEL_TRAIN_PIPELINE,
@@ -26,7 +26,7 @@ from tresnet_det.datasets.pipeline import (
 from tresnet_det.errors import InputError
 from tresnet_det.profiling.report import Column, describe, format_table, write_csv
 from tresnet_det.profiling.settings import Settings
-from tresnet_det.profiling.timing import Task, add_speeds, measure_interleaved
+from tresnet_det.profiling.timing import Workload, add_speeds, measure_interleaved
 
 PIPELINES = {'one_label_224': TRAIN_PIPELINE, 'multi_label_448': MULTI_LABEL_TRAIN_PIPELINE}
 COLUMNS = (
@@ -109,7 +109,7 @@ def measure(paths: Sequence[str], rounds: int) -> list[dict]:
                 read(path)
 
         contestants = [
-            {'reading': Task(lambda read=read: read_all(read), len(paths))}
+            {'reading': Workload(lambda read=read: read_all(read), len(paths))}
             for read in readers.values()
         ]
         of_pipeline: list[dict] = [{'pipeline': title, 'side': side} for side in readers]

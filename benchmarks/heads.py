@@ -14,10 +14,10 @@ import torch
 from torch import nn
 
 from tresnet_det import LinearClsHead, MLDecoderHead
-from tresnet_det.cli.command_line import out_file, run_tool
+from tresnet_det.cli.run import out_file, run_tool
 from tresnet_det.profiling.report import Column, describe, format_table, write_csv
 from tresnet_det.profiling.settings import Settings
-from tresnet_det.profiling.timing import Task, add_speeds, measure_interleaved
+from tresnet_det.profiling.timing import Workload, add_speeds, measure_interleaved
 
 LOSS = dict(type='MultiLabelLoss', preset='asl')
 COLUMNS = (
@@ -79,7 +79,7 @@ def main() -> None:
         parameters = sum(p.numel() for p in head.parameters() if p.requires_grad)
         rows.append({'head': name, 'parameters': parameters})
         step = torch.no_grad()(lambda head=head: head(x))
-        contestants.append({'forward': Task(step, args.batch_size, settings.device.type)})
+        contestants.append({'forward': Workload(step, args.batch_size, settings.device.type)})
     add_speeds(rows, measure_interleaved(contestants, args.rounds, args.min_seconds))
     print(f'{args.classes} classes, {args.groups} groups, {args.in_channels} channels at 7x7')
     print(format_table(rows, COLUMNS))

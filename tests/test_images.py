@@ -8,7 +8,7 @@ from PIL import Image
 
 from tresnet_det.datasets import decode_rgb
 from tresnet_det.datasets.transforms import LoadImage
-from tresnet_det.images import MAX_PIXELS
+from tresnet_det.files import MAX_PIXELS
 from tresnet_det.inference import onnx_runner
 from tresnet_det.readers.files import image_size
 

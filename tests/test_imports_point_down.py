@@ -12,8 +12,8 @@ import tresnet_det
 PACKAGE = Path(tresnet_det.__file__).parent
 # From the ground up. What shares a floor does not know of each other.
 FLOORS = (
-    {'errors', 'layers', 'files'},
-    {'images'},
+    {'errors', 'layers'},
+    {'files'},
     {'compat'},
     {'checkpoints', '__main__'},
     {'models', 'readers'},

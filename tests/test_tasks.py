@@ -10,7 +10,8 @@ from torch import nn
 
 from tresnet_det import AsymmetricLoss, ImageClassifier, SingleLabelAsymmetricLoss
 from tresnet_det.datasets import ImageFolderDataset, MultiLabelDataset
-from tresnet_det.evaluation import AccuracyMetric, MultiLabelMetric
+from tresnet_det.evaluation.accuracy import AccuracyMetric
+from tresnet_det.evaluation.multilabel import MultiLabelMetric
 from tresnet_det.tasks import (
     DETECTION,
     MULTI_LABEL,

@@ -22,9 +22,10 @@ from mmengine.config import Config
 from mmengine.model import BaseTTAModel, is_model_wrapper
 from mmengine.registry import Registry
 
-from . import evaluation
 from .compat.installed import own_folder
 from .datasets import ImageFolderDataset, MultiLabelDataset, TorchvisionDataset
+from .evaluation.accuracy import AccuracyMetric
+from .evaluation.multilabel import MultiLabelMetric
 from .models import ImageClassifier
 
 
@@ -114,7 +115,7 @@ MULTI_LABEL = Task(
     threshold=0.5,  # that of MultiLabelMetric
     drawn=24,
     config='multilabel_tresnet_m_448.py',
-    children=(MultiLabelDataset, evaluation.MultiLabelMetric),
+    children=(MultiLabelDataset, MultiLabelMetric),
 )
 SINGLE_LABEL = Task(
     name='classification',
@@ -123,7 +124,7 @@ SINGLE_LABEL = Task(
     threshold=0.0,  # the best classes are shown whatever their score
     drawn=24,
     config='transfer/tresnet_m_folders.py',
-    children=(ImageFolderDataset, TorchvisionDataset, evaluation.AccuracyMetric),
+    children=(ImageFolderDataset, TorchvisionDataset, AccuracyMetric),
 )
 TASKS = (DETECTION, SINGLE_LABEL, MULTI_LABEL)  # where data serves several, the first is offered
 _CLASSIFIES = (MULTI_LABEL, SINGLE_LABEL)
@@ -202,6 +203,12 @@ def built_type(registry: Registry, cfg: object) -> type | None:
         if inspect.isfunction(kind):
             kind = get_type_hints(kind).get('return')
     return kind if isinstance(kind, type) else None
+
+
+def type_name(cfg: Mapping) -> str:
+    """Return the name of a class, whether a config has its name, with a scope, or the class."""
+    kind = cfg.get('type', '')
+    return (kind if isinstance(kind, str) else getattr(kind, '__name__', '')).split('.')[-1]
 
 
 def _built_types(registry: Registry, node: object) -> Iterator[type]:

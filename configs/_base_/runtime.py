@@ -1,6 +1,6 @@
 # What every config runs with: imports, hooks, EMA, processes, logs. The headline is a detector's.
 custom_imports = dict(
-    imports=['tresnet_det', 'tresnet_det.datasets', 'tresnet_det.engine', 'tresnet_det.evaluation'],
+    imports=['tresnet_det', 'tresnet_det.datasets', 'tresnet_det.engine', 'tresnet_det.tasks'],
     allow_failed_imports=False,
 )
 default_scope = 'mmdet'

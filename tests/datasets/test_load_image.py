@@ -13,8 +13,8 @@ from mmengine.dataset import BaseDataset
 from PIL import Image
 
 from tresnet_det.datasets import LoadImage, transforms
-from tresnet_det.datasets.transforms import is_whole
 from tresnet_det.errors import InputError, MissingFileError
+from tresnet_det.readers.files import is_whole
 
 
 def encode(kind: str, **options) -> bytes:

@@ -19,18 +19,19 @@ from mmengine.model import MMDistributedDataParallel
 from mmengine.registry import init_default_scope
 from mmengine.runner import Runner
 
-from tresnet_det.cli import command_line
+from tresnet_det.cli import run
 from tresnet_det.datasets import stack_samples
 from tresnet_det.engine import config as edit
 from tresnet_det.engine import processes
-from tresnet_det.evaluation import AccuracyMetric, MultiLabelMetric
+from tresnet_det.evaluation.accuracy import AccuracyMetric
 from tresnet_det.evaluation.coco_metric import CocoTwelveMetric
+from tresnet_det.evaluation.multilabel import MultiLabelMetric
 from tresnet_det.tasks import find_task
 
 
 def run_tool(name, *arguments):
     sys.argv = [f'{name}.py', *map(str, arguments)]
-    command_line.run_tool(import_module(f'tresnet_det.cli.{name}').main)
+    run.run_tool(import_module(f'tresnet_det.cli.{name}').main)
 
 
 @HOOKS.register_module()

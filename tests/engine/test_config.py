@@ -5,6 +5,7 @@ from mmengine.config import Config
 from mmengine.hooks import CheckpointHook
 from mmengine.runner import IterBasedTrainLoop
 
+from tresnet_det.cli.test import _enable_drawing, _enable_test_time_augmentation
 from tresnet_det.engine import config as edit
 from tresnet_det.errors import InputError, MissingFileError
 
@@ -60,7 +61,7 @@ def test_random_weights_reach_lists_the_older_notation_and_load_from():
 
 
 def test_test_time_augmentation_looks_at_the_image_as_it_is_first(fcos):
-    edit.enable_test_time_augmentation(fcos)
+    _enable_test_time_augmentation(fcos)
     assert fcos.model.type == 'DetTTAModel'
     flips, (pack,) = fcos.test_dataloader.dataset.pipeline[-1].transforms
     assert [f.prob for f in flips] == [0.0, 1.0]
@@ -70,7 +71,7 @@ def test_test_time_augmentation_looks_at_the_image_as_it_is_first(fcos):
 @pytest.mark.parametrize('hooks', [None, dict(visualization=None)])
 def test_drawing_needs_no_hook_in_the_config(hooks):
     cfg = Config(dict(default_hooks=hooks, visualizer=None))
-    edit.enable_drawing(cfg, show=False, wait_time=1.0, out_dir='drawn')
+    _enable_drawing(cfg, show=False, wait_time=1.0, out_dir='drawn')
     expected = dict(draw=True, show=False, wait_time=1.0, test_out_dir='drawn')
     assert cfg.default_hooks.visualization == dict(type='DetVisualizationHook', **expected)
     assert cfg.visualizer.type == 'DetLocalVisualizer'

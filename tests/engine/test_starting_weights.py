@@ -4,7 +4,7 @@ import pytest
 import torch
 from mmengine.config import Config
 
-from tresnet_det.engine import work_dir
+from tresnet_det.engine import building
 from tresnet_det.errors import InputError
 
 
@@ -18,24 +18,24 @@ def cfg(tmp_path):
 @pytest.fixture
 def lines(monkeypatch):
     said = []
-    monkeypatch.setattr(work_dir, 'print_log', lambda message, **kwargs: said.append(message))
+    monkeypatch.setattr(building, 'print_log', lambda message, **kwargs: said.append(message))
     return said
 
 
 def test_load_from_wins_over_init_cfg_and_says_so(cfg, lines):
     cfg.load_from = 'whole.pth'
-    work_dir.choose_weights(cfg, None, None)
+    building.choose_weights(cfg, None, None)
     assert cfg.model.backbone.init_cfg is None
     assert lines == ['load_from: TResNet: whole.pth instead of timm://a']
 
 
 def test_resume_wins_over_pretrained_where_there_is_a_checkpoint(cfg, lines, tmp_path):
-    work_dir.choose_weights(cfg, 'auto', 'timm://a')  # none yet
+    building.choose_weights(cfg, 'auto', 'timm://a')  # none yet
     assert cfg.model.backbone.init_cfg.checkpoint == 'timm://a'
     assert lines == [f'--resume: no checkpoint in {tmp_path} yet, starting from the beginning']
     lines.clear()
     torch.save(dict(state_dict={}, meta=dict(iter=1)), tmp_path / 'iter_1.pth')
-    work_dir.choose_weights(cfg, str(tmp_path / 'iter_1.pth'), 'timm://a')
+    building.choose_weights(cfg, str(tmp_path / 'iter_1.pth'), 'timm://a')
     assert cfg.model.backbone.init_cfg is None
     assert lines == [f'--resume: TResNet: {tmp_path}/iter_1.pth instead of timm://a']
 
@@ -43,4 +43,4 @@ def test_resume_wins_over_pretrained_where_there_is_a_checkpoint(cfg, lines, tmp
 def test_pretrained_and_load_from_together_are_refused(cfg):
     cfg.load_from = 'whole.pth'
     with pytest.raises(InputError, match=r'--pretrained timm://a: load_from=whole\.pth has'):
-        work_dir.choose_weights(cfg, None, 'timm://a')
+        building.choose_weights(cfg, None, 'timm://a')

@@ -8,7 +8,7 @@ from mmengine.registry import PARAM_SCHEDULERS
 from mmengine.runner import Runner
 
 from tresnet_det.engine import ResumableEpochTrainLoop, ResumableIterTrainLoop, WarmupCosineLR
-from tresnet_det.engine.warmup import fit_warmup
+from tresnet_det.engine.train_loops import fit_warmup
 
 DECAY = dict(type='MultiStepLR', begin=0, end=12, milestones=[8, 11], gamma=0.1)
 LINEAR = dict(type='LinearLR', start_factor=0.001)

@@ -6,7 +6,7 @@ import torch
 from mmdet.registry import METRICS
 
 from tresnet_det.errors import InputError
-from tresnet_det.evaluation import AccuracyMetric
+from tresnet_det.evaluation.accuracy import AccuracyMetric
 
 
 def evaluate(scores, labels, **settings) -> dict:

@@ -9,8 +9,13 @@ from mmdet.registry import METRICS
 from sklearn.metrics import average_precision_score, f1_score, precision_score, recall_score
 
 from tresnet_det.errors import InputError
-from tresnet_det.evaluation import MultiLabelMetric, average_precisions, best_f1_thresholds
-from tresnet_det.evaluation.multilabel import precision_recall, top_labels
+from tresnet_det.evaluation.multilabel import (
+    MultiLabelMetric,
+    average_precisions,
+    best_f1_thresholds,
+    precision_recall,
+    top_labels,
+)
 
 KEYS = ('CP', 'CR', 'CF1', 'OP', 'OR', 'OF1')
 

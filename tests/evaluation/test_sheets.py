@@ -9,7 +9,8 @@ from PIL import Image
 
 from tresnet_det.errors import InputError, MissingFileError
 from tresnet_det.evaluation import draw
-from tresnet_det.evaluation.draw import BLUE, ORANGE, PURPLE, draw_classifications, draw_detections
+from tresnet_det.evaluation.draw import draw_classifications, draw_detections
+from tresnet_det.evaluation.plots import BLUE, ORANGE, PURPLE
 from tresnet_det.evaluation.verdicts import Objects, Verdict, judge_classes, match_objects
 from tresnet_det.models import ClsDataSample
 

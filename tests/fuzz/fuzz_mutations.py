@@ -21,9 +21,9 @@ from PIL import Image
 from tresnet_det.cli.check_data import read_image
 from tresnet_det.errors import InputError
 from tresnet_det.readers.config import find_sources
-from tresnet_det.readers.data import prepare_splits
 from tresnet_det.readers.findings import Findings
 from tresnet_det.readers.layouts import find_layout
+from tresnet_det.readers.prepare import prepare_splits
 from tresnet_det.readers.report import inspect_data
 
 NAN, INF = float('nan'), float('inf')

@@ -18,11 +18,11 @@ from tresnet_det.profiling.settings import Settings
 def test_a_training_step_changes_the_weights_and_inference_does_not(tiny_spec, settings, precision):
     run = ClassifierRun(tiny_spec, dataclasses.replace(settings, precision=precision))
     before = run.model.fc.weight.clone()
-    tasks = run.tasks()
-    tasks['inference'].before()
+    workloads = run.workloads()
+    workloads['inference'].before()
     assert run.infer().shape == (2, 1000)
     assert torch.equal(run.model.fc.weight, before)
-    tasks['training'].before()
+    workloads['training'].before()
     run.train_step()
     assert not torch.equal(run.model.fc.weight, before)
     assert run.model.fc.weight.dtype == torch.float32

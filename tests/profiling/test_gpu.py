@@ -13,7 +13,7 @@ import torch
 from tresnet_det.profiling import gpu, gpu_steps
 from tresnet_det.profiling.gpu import Run, Step, run_steps
 from tresnet_det.profiling.gpu_summary import summarize
-from tresnet_det.profiling.timing import Task
+from tresnet_det.profiling.timing import Workload
 
 
 @pytest.fixture
@@ -156,7 +156,7 @@ def test_every_contest_of_a_speed_step_is_skipped_by_itself(dry, monkeypatch):
 def test_without_the_data_of_bccd_and_without_a_gpu_there_is_one_line(tmp_path):
     run = Run(tmp_path, torch.device('cpu'), bccd=str(tmp_path / 'none'))
     run.attempt('bccd', lambda: gpu_steps.train_on_bccd(run))
-    run.attempt('graphs', lambda: gpu_steps.capture(Task(lambda: None, 1)))
+    run.attempt('graphs', lambda: gpu_steps.capture(Workload(lambda: None, 1)))
     bccd, graphs = (row['why'] for row in run.rows('skipped'))
     assert 'instances_train.json does not exist: give --data-root DIR' in bccd
     assert graphs == 'InputError: CUDA graphs need a GPU'

@@ -61,7 +61,7 @@ def test_variants_of_ours_are_built_with_their_option():
 def test_a_resnet_with_folded_norms_infers_as_the_plain_one(name, settings):
     spec = models.resolve(name, 64)
     run = ClassifierRun(spec, settings)
-    assert list(run.tasks()) == ['inference']
+    assert list(run.workloads()) == ['inference']
     assert any(isinstance(m, nn.BatchNorm2d) for m in run.model.modules())
     for norm in run.model.modules():
         if isinstance(norm, nn.BatchNorm2d):  # no branch starts at zero, no statistics at their own

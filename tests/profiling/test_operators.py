@@ -3,7 +3,7 @@
 import pytest
 
 from tresnet_det.profiling import operators
-from tresnet_det.profiling.timing import Task
+from tresnet_det.profiling.timing import Workload
 
 
 def test_shares_by_hand(monkeypatch):
@@ -14,8 +14,8 @@ def test_shares_by_hand(monkeypatch):
         'aten::add_': 3.0,
         'aten::native_batch_norm': 1.0,
     }
-    monkeypatch.setattr(operators, 'operator_seconds', lambda task: seconds)
-    rows = operators.profile_rows('model', {'training': Task(lambda: None, images=5)})
+    monkeypatch.setattr(operators, 'operator_seconds', lambda workload: seconds)
+    rows = operators.profile_rows('model', {'training': Workload(lambda: None, images=5)})
     found = [(row['operator'], row['share'], row['milliseconds']) for row in rows]
     assert found == [
         ('all convolutions', pytest.approx(0.6), pytest.approx(1200)),

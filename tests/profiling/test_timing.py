@@ -4,7 +4,7 @@ import pytest
 
 from tresnet_det.profiling.timing import (
     Spread,
-    Task,
+    Workload,
     images_per_second,
     measure_interleaved,
     order_of_round,
@@ -35,18 +35,20 @@ def test_a_step_is_repeated_until_the_time_is_up():
             step()
         return 0.2 * repeats
 
-    task = Task(lambda: steps.append('step'), images=8, before=lambda: steps.append('before'))
-    assert images_per_second(task, 0.5, clock) == pytest.approx(8 / 0.2)
+    workload = Workload(
+        lambda: steps.append('step'), images=8, before=lambda: steps.append('before')
+    )
+    assert images_per_second(workload, 0.5, clock) == pytest.approx(8 / 0.2)
     assert steps == ['before', 'step', 'step', 'step']
 
 
 def test_even_without_a_least_time_a_step_is_measured_once():
-    assert images_per_second(Task(lambda: None, 3), 0, lambda step, repeats: 1.5) == 2
+    assert images_per_second(Workload(lambda: None, 3), 0, lambda step, repeats: 1.5) == 2
 
 
 def test_models_take_turns_and_the_warm_up_is_thrown_away():
     calls = []
-    contestants = [{'a': Task(lambda n=name: calls.append(n), 1)} for name in 'xy']
+    contestants = [{'a': Workload(lambda n=name: calls.append(n), 1)} for name in 'xy']
     speeds = measure_interleaved(contestants, rounds=2, min_seconds=0)
     assert ''.join(calls) == 'xy' + 'xy' + 'yx'
-    assert [len(tasks['a']) for tasks in speeds] == [2, 2]
+    assert [len(workloads['a']) for workloads in speeds] == [2, 2]

@@ -171,7 +171,8 @@ PLANTS = {
         lambda c: c.val['categories'].reverse(), 'class-order', splits=VAL),
     'boxes that are none': fault(
         lambda c: [c.annotate(i, bbox=box) for i, box in enumerate(
-            ([1, 2, 3], [1, 2, 'x', 4], [1, 2, math.nan, 4]))], 'bad-box', 3),
+            ([1, 2, 3], [1, 2, 'x', 4], [1, 2, math.nan, 4], [1, True, 2, 4]))],
+        'bad-box', 4),
     'text for a crowd': fault(
         lambda c: c.annotate(split='val', iscrowd='no'), 'bad-crowd', splits=VAL),
     'boxes as fractions': fault(

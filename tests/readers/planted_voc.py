@@ -1,5 +1,6 @@
 """A small dataset in Pascal VOC's layout without a fault, and faults to plant into it."""
 
+import re
 from xml.etree import ElementTree
 
 from planted_coco import HEIGHT, WIDTH, Written, save_image
@@ -32,6 +33,10 @@ class Voc(Written):
         tree = ElementTree.parse(file)
         tree.find(path).text = text
         tree.write(file)
+
+    def shout(self, name):
+        file = self.root / f'Annotations/{name}.xml'
+        file.write_text(re.sub(r'<(/?)(\w)', lambda m: f'<{m[1]}{m[2].upper()}', file.read_text()))
 
     def drop(self, name, number):
         file = self.root / f'Annotations/{name}.xml'
@@ -71,6 +76,10 @@ PLANTS = {
     ),
     'listed twice': (lambda voc: voc.list('train', 'a\nb\na\n'), {('train', 'repeated-row'): 1}),
     'out of the folder': (lambda voc: voc.list('train', 'a\nb\n../a'), {('train', 'bad-row'): 1}),
+    'paths and endings in a list': (
+        lambda voc: voc.list('train', '/x/JPEGImages/a.jpg\nb.jpg\n'), {('train', 'filled-in'): 1}
+    ),
+    'elements in capitals': (lambda voc: voc.shout('c'), {}),
     'in both lists': (lambda voc: voc.list('val', 'c\na\n'), {('val', 'overlap'): 1}),
     'another size': (
         lambda voc: voc.change('a', 'size/width', '99'), {('train', 'size-differs'): 1}

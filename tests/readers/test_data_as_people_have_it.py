@@ -2,6 +2,7 @@
 
 import copy
 import json
+import os
 import shutil
 import tempfile
 from pathlib import Path
@@ -173,6 +174,74 @@ def test_one_limit_of_pixels_holds_for_all_layouts(layout, monkeypatch, tmp_path
 
 # ---------------------------------------------------------------------------------------------
 # Both tools agree
+
+
+def edit_boxes(**more):
+    def change(coco):
+        for annotation in coco.train['annotations']:
+            annotation.update(more)
+
+    return change
+
+
+def same_names(folders):
+    for i, name in enumerate(('cat', 'dog')):
+        save_image(folders.root / f'train/{name}/same.png', 60 + i)
+
+
+def break_image(name, cut):
+    def change(folders):
+        file = folders.root / f'train/cat/{name}'
+        save_image(file, 77, (64, 64))
+        if cut is None:
+            file.unlink()
+            file.symlink_to('nowhere.jpg')
+        else:
+            file.write_bytes(file.read_bytes()[:cut])
+
+    return change
+
+
+def pipe(folders):
+    os.mkfifo(folders.root / 'train/cat/pipe.jpg')
+
+
+FCOS, MULTI, SINGLE = (
+    'fcos_tresnet_m.py', 'multilabel_tresnet_m_448.py', 'transfer/tresnet_m_folders.py'
+)  # fmt: skip
+JUDGED = {  # layout, what is odd, by config what is said of it, empty where it is trained on
+    'boxes that are crowds alone': (
+        'coco', edit_boxes(iscrowd=1), {FCOS: 'nothing to learn or measure', MULTI: ''}),
+    'no boxes': ('coco', edit_boxes(bbox=None), {FCOS: 'areas that are no numbers', MULTI: ''}),
+    'iscrowd 2': ('coco', edit_boxes(iscrowd=2), {FCOS: 'neither 0 nor 1', MULTI: ''}),
+    'two images of a name': ('folders', same_names, {SINGLE: '', MULTI: 'of the same name'}),
+    'an empty image': ('folders', break_image('a.jpg', 0), {SINGLE: 'not a readable image'}),
+    'a truncated JPEG': ('folders', break_image('a.jpg', -100), {SINGLE: 'truncated'}),
+    'a truncated PNG': ('folders', break_image('a.png', -40), {SINGLE: 'a.png: not a readable'}),
+    'a link to nothing': ('folders', break_image('a.jpg', None), {SINGLE: 'a.jpg: not a readable'}),
+    'a pipe': ('folders', pipe, {SINGLE: 'pipe.jpg: a pipe, socket or device'}),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ('name', 'config'), [(name, config) for name, (*_, said) in JUDGED.items() for config in said]
+)
+def test_both_tools_judge_for_the_task_of_the_config(name, config, run, project_root, tmp_path):
+    layout, change, said = JUDGED[name]
+    data = WRITERS[layout](tmp_path / 'own')
+    change(data)
+    data.write()
+    checked = run('check_data', project_root / 'configs' / config, '--data', data.root)
+    assert said[config] in checked.out
+    assert checked.code == bool(said[config])
+    cfg = edit.load_config(project_root / 'configs' / config)
+    if said[config]:
+        with pytest.raises(InputError, match=said[config]):
+            own_data.use_folder(cfg, data.root, tmp_path / 'out', None)
+    else:
+        found = own_data.use_folder(cfg, data.root, tmp_path / 'out', None)
+        assert own_data.summarize_data(cfg, found) == summary_of(checked)
+        assert f'next: python tools/train.py {project_root}/configs/{config} --data ' in checked.out
 
 
 ODD = st.sampled_from([None] * 8 + ['flat', 'outside', 'crowd', 'no area', 'no iscrowd', 'twice'])

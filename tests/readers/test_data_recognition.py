@@ -12,9 +12,9 @@ from planted_yolo import Yolo
 
 from tresnet_det.errors import InputError, MissingFileError
 from tresnet_det.readers.config import find_config_sources
-from tresnet_det.readers.data import prepare_splits
 from tresnet_det.readers.findings import Findings
 from tresnet_det.readers.layouts import find_layout
+from tresnet_det.readers.prepare import prepare_splits
 from tresnet_det.readers.split import Source
 
 

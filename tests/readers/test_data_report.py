@@ -242,3 +242,12 @@ def test_faults_in_every_row_leave_numbers_and_no_warning_of_arrays(yolo, decode
     assert [part.numbers()['boxes'] for part in report.parts] == [0, 0]
     assert report.levels()['train']['P3'] == 0
     assert not [w for w in recwarn if issubclass(w.category, RuntimeWarning)]
+
+
+def test_a_validation_split_of_one_image_is_warned_of(yolo):
+    for file in (yolo.root / 'images/val').iterdir():
+        if file.stem != '0':
+            file.unlink()
+    (found,) = (f for f in inspect_path(yolo.root).findings if f.code == 'one-image')
+    assert (found.level, found.split) == ('warning', 'val')
+    assert 'splits of one image: 0.' in found.message

@@ -198,7 +198,7 @@ def test_yolos_data_yaml_goes_before_its_folders_and_can_be_named_itself(tmp_pat
     (tmp_path / 'hyp.yaml').write_text('lr0: 0.01\n')
     for path in (tmp_path, file):
         layout = find_layout(path, 'detection')
-        assert layout.yolo.names == ('kitten', 'puppy')
+        assert layout.names == ('kitten', 'puppy')
         assert layout.root == tmp_path
     (tmp_path / 'coco.yaml').write_text('names: [x]\n')
     with pytest.raises(InputError, match=r"has 'coco.yaml', 'data.yaml': name one of these"):
@@ -208,7 +208,7 @@ def test_yolos_data_yaml_goes_before_its_folders_and_can_be_named_itself(tmp_pat
 def test_yolo_without_the_names_of_its_classes_says_what_to_write(tmp_path):
     write_yolo(tmp_path, 'train')
     (tmp_path / 'classes.txt').rename(tmp_path / 'labels/train/classes.txt')  # as LabelImg does
-    assert find_layout(tmp_path, 'detection').yolo.names == ('cat', 'dog')
+    assert find_layout(tmp_path, 'detection').names == ('cat', 'dog')
     (tmp_path / 'labels/train/classes.txt').unlink()
     with pytest.raises(MissingFileError, match='nothing that names the classes: write classes.txt'):
         find_layout(tmp_path, 'detection')

@@ -8,9 +8,9 @@ from planted import CASES, LAYOUTS, codes, errors, inspect, inspect_path
 
 from tresnet_det.errors import InputError
 from tresnet_det.readers.config import check_detection, find_config_sources
-from tresnet_det.readers.data import prepare_splits
 from tresnet_det.readers.findings import KINDS, Findings
 from tresnet_det.readers.layouts import find_layout
+from tresnet_det.readers.prepare import prepare_splits
 
 # What a training starts with: nothing but a look at the pixels, or at both splits, tells.
 BY_PIXELS = {'undecodable-image', 'size-differs', 'exif-rotated'}

@@ -11,8 +11,8 @@ from tool_exports import BOXES, CLASSES, EXPORTS, labelme, renamed, roboflow, sa
 from tresnet_det.engine import config as edit
 from tresnet_det.engine import own_data
 from tresnet_det.errors import InputError
-from tresnet_det.readers.data import prepare_splits
 from tresnet_det.readers.layouts import find_layout
+from tresnet_det.readers.prepare import prepare_splits
 
 
 def summary_of(result):

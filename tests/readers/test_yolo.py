@@ -7,9 +7,9 @@ import pytest
 from PIL import Image
 
 from tresnet_det.errors import InputError, MissingFileError
-from tresnet_det.readers.data import read_data
+from tresnet_det.readers.data import layout_sources, read_data
 from tresnet_det.readers.findings import Findings
-from tresnet_det.readers.layouts import find_layout, layout_sources
+from tresnet_det.readers.layouts import find_layout
 from tresnet_det.readers.yolo import label_file
 
 WIDTH, HEIGHT = 40, 20
@@ -42,11 +42,13 @@ class TinyYolo:
     def read(self, classes=None):
         """Return the splits by name, and what a training warns of."""
         layout, findings = find_layout(self.yaml, 'detection'), Findings(strict=True)
-        sources = layout_sources(layout, list(layout.splits))
+        sources = layout_sources(layout, list(layout.splits), 'detection')
         if classes:
             sources = [replace(s, classes=classes, known_by='the checkpoint') for s in sources]
         splits = {split.name: split for split in read_data(sources, findings)}
-        return splits, [f.message for f in findings if f.level == 'warning']
+        return splits, [
+            f.message for f in findings if f.level == 'warning' and f.code != 'one-image'
+        ]
 
 
 @pytest.fixture
@@ -149,19 +151,19 @@ def test_classes_may_be_given_in_another_order_and_must_all_be_known(yolo):
 
 def test_names_may_be_numbered_and_digits(yolo):
     yolo.yaml.write_text('train: images/train\nval: images/val\nnc: 2\nnames: {1: 7, 0: 3}\n')
-    assert find_layout(yolo.yaml, 'detection').yolo.names == ('3', '7')
+    assert find_layout(yolo.yaml, 'detection').names == ('3', '7')
 
 
 def test_paths_are_relative_to_path_or_to_the_file(yolo, tmp_path):
     elsewhere = tmp_path / 'lists/data.yaml'
     elsewhere.parent.mkdir()
     elsewhere.write_text('path: ../set\ntrain: images/train\nval: images/val\nnames: [a, b]\n')
-    assert find_layout(elsewhere, 'detection').yolo.splits['train'] == (yolo.root / 'images/train',)
+    assert find_layout(elsewhere, 'detection').places['train'] == (yolo.root / 'images/train',)
     # A path from another machine, and Roboflow's ../ too many.
     yolo.yaml.write_text(
         'path: /no/such/set\ntrain: ../images/train\nval: images/val\nnames: [a, b]\n'
     )
-    assert find_layout(yolo.yaml, 'detection').yolo.splits['train'] == (yolo.root / 'images/train',)
+    assert find_layout(yolo.yaml, 'detection').places['train'] == (yolo.root / 'images/train',)
 
 
 WRITTEN_ELSEWHERE = {  # path, train and val of a data.yaml
@@ -178,7 +180,7 @@ WRITTEN_ELSEWHERE = {  # path, train and val of a data.yaml
 def test_paths_may_be_written_on_windows(case, yolo):
     path, train, val = WRITTEN_ELSEWHERE[case]
     yolo.yaml.write_text(f'path: {path}\ntrain: {train}\nval: {val}\nnames: [cat, dog]\n')
-    splits = find_layout(yolo.yaml, 'detection').yolo.splits
+    splits = find_layout(yolo.yaml, 'detection').places
     assert splits == {r: (yolo.root / f'images/{r}',) for r in ('train', 'val')}
 
 
@@ -216,14 +218,18 @@ def test_a_test_split_that_is_not_there_is_left_out_and_another_is_an_error(yolo
         ('names: [yes, no]', 'names has True, which is no text'),
         ('names: [cat, cat]', 'more than once'),
         ('names: [cat, dog]\nnc: 3', 'nc is 3, and there are 2 names'),
+        ('classes = 3\ntrain = images/train', "classes is '3', and there are 2 names"),
         ('names: [cat, dog]\ntrain: 5', 'train is 5; it must be a path'),
         ('names: [cat]\nkpt_shape: [17, 3]', 'key points'),
     ],
 )
 def test_what_is_wrong_in_a_data_yaml_is_named(yolo, text, said):
+    if text.startswith('classes ='):
+        yolo.yaml = yolo.yaml.rename(yolo.root / 'obj.data')
+        (yolo.root / 'obj.names').write_text('cat\ndog\n')
     yolo.yaml.write_text(text)
     with pytest.raises(InputError) as caught:
-        find_layout(yolo.yaml, 'detection')
+        find_layout(yolo.root if yolo.yaml.suffix == '.data' else yolo.yaml, 'detection')
     assert str(caught.value).startswith(f'{yolo.yaml}: ')
     assert said in str(caught.value)
     assert '\n' not in str(caught.value)

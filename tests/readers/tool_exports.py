@@ -243,6 +243,52 @@ def via(root):
     write(root / 'via_project.json', dict(_via_settings={}, _via_img_metadata=content))
 
 
+def via_csv(root):
+    root.mkdir()
+    with (root / 'via_export_csv.csv').open('w', newline='') as stream:
+        writer = csv.writer(stream)
+        writer.writerow(['filename', 'file_size', 'file_attributes', 'region_count', 'region_id',
+                         'region_shape_attributes', 'region_attributes'])  # fmt: skip
+        for name in NAMES:
+            save(root / f'{name}.jpg', name)
+            for i, (k, (x, y, r, b)) in enumerate(BOXES[name]):
+                shape = dict(name='rect', x=x, y=y, width=r - x, height=b - y)
+                if k == 'dog':
+                    points = dict(all_points_x=[x, r, r, x], all_points_y=[y, y, b, b])
+                    shape = dict(name='polygon', **points)
+                row = [f'{name}.jpg', 9, '{}', 2, i, json.dumps(shape), json.dumps(dict(type=k))]
+                writer.writerow(row)
+
+
+def cvat_images(subsets):
+    def write_it(root):
+        images = []
+        for i, name in enumerate(NAMES):
+            subset = dict(train='Train', val='Validation')[split_of(name)] if subsets else ''
+            save(root / f'images/{subset}/{name}.jpg', name)
+            shapes = []
+            for k, (x, y, r, b) in BOXES[name]:
+                cx, cy, w, h = (x + r) / 2, (y + b) / 2, r - x, b - y
+                at = f'xtl="{x}" ytl="{y}" xbr="{r}" ybr="{b}"'
+                if name == 'c':  # lying on its side before it is turned
+                    at = (f'xtl="{cx - h / 2}" ytl="{cy - w / 2}" xbr="{cx + h / 2}" '
+                          f'ybr="{cy + w / 2}" rotation="90.0"')  # fmt: skip
+                shapes.append(f'<box label="{k}" occluded="0" {at}><attribute name="a">b'
+                              '</attribute></box>')  # fmt: skip
+            if name == 'a b':
+                points = ';'.join(f'{v},{w}' for v, w in ((10, 12), (40, 20), (20, 36)))
+                shapes[1] = f'<polygon label="dog" points="{points}"/><tag label="x"></tag>'
+            at = f'subset="{subset}" ' * subsets + f'width="{WIDTH}" height="{HEIGHT}"'
+            images.append(f'<image id="{i}" name="{name}.jpg" {at}>{"".join(shapes)}</image>')
+        write(
+            root / 'annotations.xml',
+            '<?xml version="1.0" encoding="utf-8"?><annotations>'
+            f'<version>1.1</version><meta><task/></meta>{"".join(images)}</annotations>',
+        )
+
+    return write_it
+
+
 def datumaro(root):
     labels = [dict(name=k, parent='', attributes=[]) for k in CLASSES]
     for split in ('train', 'val'):
@@ -337,6 +383,9 @@ EXPORTS = {  # who writes it, the kind, the rule that is told
         lambda root: labelme(root, lambda name: f'old-{name}.png', 'polygon'), 'labelme',
         'an ending that the name lacks'),
     'VGG Image Annotator': (via, 'via', ''),
+    "VGG Image Annotator's CSV": (via_csv, 'via_csv', ''),
+    'CVAT for images': (cvat_images(False), 'cvat', ''),
+    'CVAT for images, a project': (cvat_images(True), 'cvat', ''),
     'Datumaro': (datumaro, 'datumaro', ''),
     'Supervisely': (supervisely, 'supervisely', ''),
     'Open Images': (open_images, 'boxes', 'an ending that the name lacks'),

@@ -25,7 +25,7 @@ def test_data_without_fault_exits_with_0_and_leaves_report_and_image(run, data, 
     result = run('check_data', data.folder, '--workers', 0, '--out-dir', 'found')
     assert result.code == 0, result.err
     assert '0 errors' in result.out
-    assert 'after the resize to 1333 x 800 (the default)' in result.out
+    assert "after the resize to 1333 x 800 (the config's)" in result.out
     content = json.loads((tmp_path / 'found/report.json').read_text())
     train = {split['split']: split for split in content['splits']}['train']
     truth = json.loads((data.folder / 'annotations/instances_train2017.json').read_text())

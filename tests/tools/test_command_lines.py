@@ -7,8 +7,8 @@ import sys
 import pytest
 
 TOOLS = (
-    'train', 'test', 'predict', 'export', 'check_data', 'benchmark', 'plan', 'convert_weights',
-    'publish_weights', 'get_coco', 'make_demo_data', 'voc_to_coco', 'launch',
+    'train', 'test', 'evaluate', 'predict', 'export', 'check_data', 'benchmark', 'plan',
+    'convert_weights', 'publish_weights', 'get_coco', 'make_demo_data', 'voc_to_coco', 'launch',
 )  # fmt: skip
 BENCHMARKS = ('coco_eval', 'data_pipeline', 'heads', 'reuse_sweep')
 # Each file in a fork of a process that has imported what is not of this project, to save its time.

@@ -14,8 +14,9 @@ from tresnet_det import TResNet
 from tresnet_det.checkpoints import to_timm
 from tresnet_det.compat.checkpoint_io import load_checkpoint_file
 from tresnet_det.engine import config as edit
-from tresnet_det.engine.work_dir import find_checkpoint, read_seconds
+from tresnet_det.engine.work_dir import find_checkpoint
 from tresnet_det.errors import MissingFileError
+from tresnet_det.evaluation.report import read_seconds
 
 DIGITS = list('0123456789')
 ONE_EPOCH = ['--cfg-options', 'train_cfg.max_epochs=1']
@@ -54,6 +55,17 @@ def test_the_printed_next_command_measures_the_best_validation(trained, tmp_path
     assert {row['name'] for row in written['per_class']} == set(DIGITS)
     assert (tmp_path / 'test' / 'predictions.png').is_file()
     assert 'Average Recall' in result.printed
+    # The report is made again from the results file, without the model.
+    folder = tmp_path / 'test/evaluation'
+    assert str(folder / 'report.html') in result.out
+    files = done.data_root / 'annotations/instances_val2017.json', folder / 'results.bbox.json'
+    again = run_here('evaluate', *files, '--out', tmp_path / 'again', cwd=tmp_path)
+    assert again.code == 0, again.err
+    for name in ('errors.csv', 'curves.csv', 'confusion_matrix.csv', 'worst_images.csv'):
+        assert (folder / name).read_text() == (tmp_path / 'again' / name).read_text()
+    metrics = json.loads((tmp_path / 'again/metrics.json').read_text())['metrics']
+    expected = {key.removeprefix('coco/'): v for key, v in written['metrics'].items()}
+    assert metrics == pytest.approx(expected, rel=0, abs=1e-12)
 
 
 def test_multi_label_is_measured_with_a_table_of_classes(trained, run, tmp_path):

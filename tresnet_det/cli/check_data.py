@@ -1,9 +1,10 @@
 """Check a dataset before training on it: all that is wrong, not just the first fault.
 
   python tools/check_data.py CONFIG [--data-root DIR]       the data of a config
-  python tools/check_data.py FOLDER                         what train.py --data FOLDER takes: COCO,
+  python tools/check_data.py CONFIG --data FOLDER           what train.py takes by these: COCO,
                                                             Pascal VOC, YOLO (or its data.yaml),
-                                                            CSV, class folders
+                                                            CSV, class folders, tools' exports
+  python tools/check_data.py FOLDER                         the same, by the first task it serves
   python tools/check_data.py ANN_FILE IMG_DIR --val ANN_FILE IMG_DIR
   python tools/check_data.py TRAIN_FOLDER --val VAL_FOLDER  a folder for each class in both
 
@@ -16,11 +17,12 @@ import functools
 import json
 import os
 import sys
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
+from mmengine.config import Config
 
 from ..compat.installed import config_name, own_folder, tool_command
 from ..engine import config as edit
@@ -28,15 +30,16 @@ from ..engine.own_data import filter_of
 from ..errors import InputError, printable, quote, shell_path
 from ..evaluation.report import format_table
 from ..readers.config import find_config_sources, find_sources
-from ..readers.counts import Counts, plan_parts, summarize
 from ..readers.files import YAML
 from ..readers.findings import ERROR, LEVELS, NOTE, WARNING, Finding, Findings
-from ..readers.layouts import KINDS, OF_TASK
+from ..readers.layouts import KINDS, first_task
 from ..readers.levels import View
+from ..readers.prepare import Counts, plan_parts, summarize
 from ..readers.report import DataReport, inspect_data
 from ..readers.split import Source
-from ..tasks import TASKS, Task
-from .command_line import add_cfg_options, out_folder
+from ..tasks import TASKS, find_task
+from .command_line import add_cfg_options
+from .run import out_folder
 
 EXIT_FAULTY = 1
 MOST_CLASSES = 100  # in the printed table
@@ -55,6 +58,9 @@ def parse_args() -> argparse.Namespace:
     )
     parser.add_argument(
         '--val', nargs='+', metavar='DATA', help='the validation data, as DATA, but no config'
+    )
+    parser.add_argument(
+        '--data', dest='folder', metavar='FOLDER', help='what train.py CONFIG --data FOLDER takes'
     )
     parser.add_argument(
         '--data-root', metavar='DIR', help="folder of a config's data, laid out like its own"
@@ -78,6 +84,7 @@ def parse_args() -> argparse.Namespace:
     parser.add_argument(
         '--limit', type=int, default=3, metavar='N', help='examples shown (default: %(default)s)'
     )
+    parser.set_defaults(config=None, task=None, filters={})  # of a folder
     args = parser.parse_args()
     for name in ('data', 'val'):
         if len(getattr(args, name) or ()) > 2:
@@ -104,6 +111,8 @@ def main() -> None:
     )
     summary = summarize_data(args, report)
     print_report(report, args.limit)
+    if args.config:
+        print(f'for {args.task}, by {args.config}; for another task give its CONFIG --data FOLDER')
     if summary:
         print(summary)
     if out is not None:
@@ -113,15 +122,22 @@ def main() -> None:
         sys.exit(EXIT_FAULTY)
 
 
-def read_config(args: argparse.Namespace, findings: Findings) -> tuple[list[Source], dict]:
-    """Return the datasets of a config's loaders, and what of its model matters to them."""
-    if len(args.data) > 1 or args.val:
-        raise InputError(f'{args.data[0]} names its data itself: give a config alone')
+def load_config(args: argparse.Namespace) -> Config:
     cfg = edit.load_config(args.data[0])
     if args.data_root:
         edit.set_data_root(cfg, args.data_root)
     if args.cfg_options:
         edit.override(cfg, args.cfg_options)
+    return cfg
+
+
+def read_config(args: argparse.Namespace, findings: Findings) -> tuple[list[Source], dict]:
+    """Return the datasets of a config's loaders, and what of its model matters to them."""
+    if len(args.data) > 1 or args.val:
+        raise InputError(f'{args.data[0]} names its data itself: give a config alone')
+    cfg = load_config(args)
+    if args.folder:
+        return read_folder(args.folder, cfg, args, findings)
     sources, seen = [], set()
     for loader in filter(cfg.get, edit.LOADERS):
         name, needs_truth = loader.removesuffix('_dataloader'), edit.needs_ground_truth(cfg, loader)
@@ -138,23 +154,54 @@ def read_config(args: argparse.Namespace, findings: Findings) -> tuple[list[Sour
             f'{args.data[0]}: has no data that this tool can check: '
             + (', '.join(kinds) or 'no data loader')
         )
-    head = next((m for m in edit.iterate_dicts(cfg.model) if 'regress_ranges' in m), None)
-    head = head or next(
-        (m for m in edit.iterate_dicts(cfg.model) if m.get('type') == 'FCOSHead'), {}
-    )
+    return sources, dict(view=view_of(cfg), num_classes=edit.get_num_classes(cfg))
+
+
+def view_of(cfg: Config) -> View:
+    """Return how a config's detector sees boxes."""
+    heads = [*edit.iterate_dicts(cfg.model)]
+    head = next((m for m in heads if 'regress_ranges' in m), None)
+    head = head or next((m for m in heads if m.get('type') == 'FCOSHead'), {})
     steps = edit.iterate_dicts((cfg.get('train_dataloader') or {}).get('dataset'))
-    return sources, dict(view=View.of_config(steps, head), num_classes=edit.get_num_classes(cfg))
+    return View.of_config(steps, head)
+
+
+def read_folder(
+    folder: str, cfg: Config | None, args: argparse.Namespace, findings: Findings
+) -> tuple[list[Source], dict]:
+    """Return the splits of a folder as ``train.py CONFIG --data FOLDER`` reads them.
+
+    Without a config, it is that of the first task that the layout serves.
+    """
+    name = find_task(cfg).name if cfg else None
+    sources = find_sources(findings, Path(folder), alone=True, task=name)
+    if not sources:
+        return [], {}
+    if cfg is None:
+        name = first_task(sources[0].kind)
+        file = next(task.config for task in TASKS if task.name == name)
+        args.config, cfg = config_name(file), edit.load_config(own_folder('configs') / file)
+    args.task, args.filters = name, {}
+    for loader in filter(cfg.get, edit.LOADERS):
+        role = loader.removesuffix('_dataloader')
+        test_mode = {'test_mode': True} if role != 'train' else {}
+        args.filters[role] = filter_of({**cfg[loader]['dataset'], **test_mode})
+    sources = [replace(s, filter_cfg=args.filters.get(s.name, {})) for s in sources]
+    return sources, dict(view=view_of(cfg))
 
 
 def read_paths(args: argparse.Namespace, findings: Findings) -> tuple[list[Source], dict]:
-    """Return the datasets at the paths of the command line; no model matters to them."""
-    for option, value in (('--data-root', args.data_root), ('--cfg-options', args.cfg_options)):
+    """Return the datasets at the paths of the command line."""
+    options = ('--data', args.folder), ('--data-root', args.data_root)
+    for option, value in (*options, ('--cfg-options', args.cfg_options)):
         if value:
             raise InputError(f'{option} is for a config (.py), and {args.data[0]} is none')
+    path = Path(args.data[0])
+    if not args.val and len(args.data) == 1 and (path.is_dir() or path.suffix in YAML):
+        return read_folder(args.data[0], None, args, findings)
     sources = find_sources(findings, *map(Path, args.data), alone=not args.val)
     if not args.val:
-        filters = default_filters(sources[0].kind) if sources and is_layout(args) else {}
-        return [replace(s, filter_cfg=filters.get(s.name, {})) for s in sources], {}
+        return sources, {}
     # With both given, their place says what they are for, whatever their names.
     measured, both = find_sources(findings, *map(Path, args.val)), []
     for name, group in (('train', sources), ('val', measured)):
@@ -164,36 +211,15 @@ def read_paths(args: argparse.Namespace, findings: Findings) -> tuple[list[Sourc
     return both, {}
 
 
-def is_layout(args: argparse.Namespace) -> bool:
-    """Whether the data is what ``train.py --data`` takes."""
-    path = Path(args.data[0])
-    return not args.val and (path.is_dir() or path.suffix in YAML)
-
-
-def task_of(kind: str) -> Task:
-    """Return the task that a layout is offered for."""
-    return next(task for task in TASKS if kind in OF_TASK[task.name])
-
-
-@functools.cache
-def default_filters(kind: str) -> dict[str, Mapping]:
-    """Return the ``filter_cfg`` by role of the config that a layout is offered for."""
-    cfg = edit.load_config(own_folder('configs') / task_of(kind).config)
-    loaders = {name.removesuffix('_dataloader'): cfg[name] for name in edit.LOADERS}
-    return {role: filter_of(loader['dataset']) for role, loader in loaders.items()}
-
-
 def summarize_data(args: argparse.Namespace, report: DataReport) -> str:
     """Return the line that a training prints of the same data; nothing where it would not start."""
-    if not is_layout(args) or report.failed or not report.parts:
+    if not args.task or report.failed or not report.parts:
         return ''
     splits = {part.split.name: part.split for part in report.parts}
-    kind = next(iter(splits.values())).source.kind
-    task = task_of(kind).name
     try:
-        parts = plan_parts(splits, task)
-        counts = {role: Counts.of(split, rows, task) for role, (split, rows) in parts.items()}
-        return summarize(counts, report.parts[0].split.classes, task, default_filters(kind))
+        parts = plan_parts(splits, args.task)
+        counts = {role: Counts.of(split, rows, args.task) for role, (split, rows) in parts.items()}
+        return summarize(counts, report.parts[0].split.classes, args.task, args.filters)
     except InputError as error:
         report.parts[0].split.about(report.findings)('nothing-to-learn', [error])
         return ''
@@ -245,18 +271,17 @@ def next_step(args: argparse.Namespace, report: DataReport) -> str:
     """Return what to do now: the command that trains on what was checked, or what is missing."""
     if report.failed:
         return 'fix the errors, then run this again'
-    data = args.data[0]
-    if data.endswith('.py'):
-        options = f' --data-root {quote(args.data_root)}' if args.data_root else ''
-        if args.cfg_options:
-            pairs = [quote(f'{key}={value}') for key, value in args.cfg_options.items()]
-            options += f' --cfg-options {" ".join(pairs)}'
-        return f'{tool_command("train")} {quote(data)}{options}'
-    if not is_layout(args):
+    config, folder = args.config or args.data[0], args.folder
+    if args.config:
+        folder = args.data[0]
+    elif not config.endswith('.py'):
         return 'name these files in a config, as "Your own data" in README.md shows'
-    kind = report.parts[0].split.source.kind
-    config = config_name(task_of(kind).config)
-    return f'{tool_command("train")} {config} --data {quote(data)}'
+    options = f' --data {quote(folder)}' if folder else ''
+    options += f' --data-root {quote(args.data_root)}' if args.data_root else ''
+    if args.cfg_options:
+        pairs = [quote(f'{key}={value}') for key, value in args.cfg_options.items()]
+        options += f' --cfg-options {" ".join(pairs)}'
+    return f'{tool_command("train")} {quote(config)}{options}'
 
 
 def print_table(rows: list[dict]) -> None:
@@ -320,7 +345,7 @@ def format_finding(finding: Finding, limit: int) -> list[str]:
 
 def write(report: DataReport, out: Path, title: str) -> None:
     """Write all of it as JSON, and an image where there is something to draw."""
-    from ..evaluation.plots import draw_data
+    from ..evaluation.data_charts import draw_data
 
     path = out / 'report.json'
     path.write_text(json.dumps(report.as_dict(), indent=1) + '\n', encoding='utf-8')

@@ -1,113 +1,24 @@
-"""What the tools share: how one is run, types of options, and the config that the options make."""
+"""The options that tools with a config share, and the config that these make."""
 
 import argparse
 import logging
-import math
 import os
 import re
-import signal
-import sys
-import threading
-import warnings
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 from mmengine.config import Config
-from mmengine.logging import MessageHub, print_log
+from mmengine.logging import print_log
 
-from .. import datasets, evaluation  # noqa: F401  (registers what --demo names)
 from ..engine import config as edit
 from ..engine import own_data, processes
 from ..engine.work_dir import find_checkpoint
-from ..errors import InputError, printable, shown
+from ..errors import printable, shown
 from ..readers.config import check_classification, check_detection, read_classes
 from ..readers.findings import is_text
 from ..tasks import find_task
 from .config_values import parse_value
-from .failures import explain, lost_another, one_line
-
-EXIT_USER_ERROR = 2
-EXIT_KEYBOARD = 130  # as shells report SIGINT
-EXIT_PIPE = 141  # and SIGPIPE
-
-
-def run_tool(main: Callable[[], None]) -> None:
-    """Run a tool; print a mistake of the user or a failure from outside as one line.
-
-    The status is 2 then, 130 where the keyboard stopped it, and 141, without a line, where nobody
-    reads what it prints (``| head``). Of several processes any failure is one line, see
-    :func:`~tresnet_det.engine.processes.tell_failure`.
-
-    Args:
-        main: The tool.
-
-    Raises:
-        SystemExit: It did not come to its end.
-        Exception: What is no mistake of the user's and comes from no outside, as it is.
-    """
-    for remark in ('torch.meshgrid', '`broadcast_buffers` is deprecated'):
-        warnings.filterwarnings('ignore', message=remark)
-    try:
-        if '' in sys.argv[1:]:  # it would count as an option that is not given
-            before = ' '.join(sys.argv[1 : sys.argv.index('', 1)])
-            raise InputError(f'an argument is empty, after {before!r}: is a variable not set?')
-        main()
-        sys.stdout.flush()  # a closed pipe shows here, not at exit
-        processes.leave()
-    except KeyboardInterrupt as interrupt:
-        print(': '.join(['stopped by the keyboard', *map(str, interrupt.args)]), file=sys.stderr)
-        sys.exit(EXIT_KEYBOARD)
-    except Exception as error:
-        if threading.current_thread() is threading.main_thread():
-            # There, DataLoader raises for each worker that has died: once is enough.
-            signal.signal(signal.SIGCHLD, signal.SIG_DFL)
-        line = explain(error) or _blame_options(error)
-        if isinstance(error, BrokenPipeError) and line is None:
-            # What is left in the buffer goes nowhere, instead of failing once more at exit.
-            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-            sys.exit(EXIT_PIPE)
-        if processes.are_several():
-            said = printable(line) if line else f'{type(error).__name__}: {one_line(error)}'
-            processes.tell_failure(error, said, line is not None, lost_another(error))
-        elif line is None:
-            raise
-        else:
-            print(f'error: {printable(line)}', file=sys.stderr)
-        sys.exit(EXIT_USER_ERROR if line else 1)
-
-
-def _blame_options(error: Exception) -> str | None:
-    """Say that what fails before the first step of a training is an option of the config's."""
-    started = MessageHub.get_current_instance().get_info('iter', 0)
-    options = sys.argv[sys.argv.index('--cfg-options') :] if '--cfg-options' in sys.argv else []
-    if not options or started or isinstance(error, OSError | MemoryError):
-        return None
-    keys = ' '.join(text.partition('=')[0] for text in options[1:] if '=' in text)
-    return f'--cfg-options {keys}: {type(error).__name__}: {one_line(error)}'
-
-
-def positive(text: str) -> int:
-    """Return a whole number from 1, for ``type=`` of an option."""
-    if not text.isdecimal() or int(text) < 1:
-        raise argparse.ArgumentTypeError(f'{text!r} is not a whole number above 0')
-    return int(text)
-
-
-def share(text: str) -> float:
-    """Return a number from 0 to 1, likewise."""
-    value = float(text)
-    if not 0 <= value <= 1:
-        raise argparse.ArgumentTypeError(f'{text} is not between 0 and 1')
-    return value
-
-
-def above_zero(text: str) -> float:
-    """Return a finite number above 0, likewise."""
-    value = float(text)
-    if not 0 < value < math.inf:
-        raise argparse.ArgumentTypeError(f'{text} is not a number above 0')
-    return value
+from .run import positive, share
 
 
 class KeyValueAction(argparse.Action):
@@ -159,41 +70,6 @@ def add_slice_options(parser: argparse._ActionsContainer) -> None:
         metavar='SHARE',
         help='of a tile, best as large as an object (0.2)',
     )
-
-
-def out_folder(path: str | Path, option: str = '--out-dir') -> Path:
-    """Make a folder for results, before minutes are spent on them.
-
-    Raises:
-        InputError: It cannot be made, or written to.
-    """
-    folder = Path(path)
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise InputError(f'{option} {folder} cannot be made: {error.strerror}') from error
-    if not os.access(folder, os.W_OK):
-        raise InputError(f'{option} {folder} cannot be written to')
-    return folder
-
-
-def out_file(path: str | Path, *endings: str) -> Path:
-    """Return the file, or the beginning of files, that ``--out`` names; its folder is made.
-
-    Args:
-        path: As given.
-        endings: What its name may end in, such as ``'.onnx'``; any, where there are none.
-
-    Raises:
-        InputError: The name ends otherwise, is a folder's, or cannot be written.
-    """
-    file = Path(path)
-    if endings and file.suffix not in endings:
-        raise InputError(f'--out {path}: give a file that ends in {" or ".join(endings)}')
-    if endings and file.is_dir():
-        raise InputError(f'--out {path} is a folder: give a file')
-    out_folder(file.parent, f'--out {path}:')
-    return file
 
 
 def add_config_options(parser: argparse.ArgumentParser) -> None:

@@ -31,10 +31,11 @@ from ..engine.work_dir import find_checkpoint
 from ..errors import InputError, shell_path
 from ..files import write_whole
 from ..inference.pipeline import find_test_dataset
-from ..profiling.timing import Spread, Task, measure_interleaved, ratios
+from ..profiling.timing import Spread, Workload, measure_interleaved, ratios
 from ..tasks import find_task
 from . import command_line
-from .command_line import add_cfg_options, out_file, positive, share
+from .command_line import add_cfg_options
+from .run import out_file, positive, share
 
 if TYPE_CHECKING:
     from ..deploy.check import FileCheck
@@ -223,7 +224,7 @@ def write_int8(
 def compare_speeds(models: 'list[OnnxModel]', image: Path) -> dict[str, Any]:
     """Return images/s of each model, the size of the image, and the ratios, low and high too."""
     inputs = models[0].prepare([image])
-    tasks = [{'all': Task(partial(model.run, inputs), images=1)} for model in models]
+    tasks = [{'all': Workload(partial(model.run, inputs), images=1)} for model in models]
     speeds = [speed['all'] for speed in measure_interleaved(tasks, ROUNDS, MIN_SECONDS)]
     return dict(
         size='x'.join(map(str, inputs['images'].shape[2:])),
@@ -287,7 +288,7 @@ def report_speed(check: 'FileCheck') -> None:
         f'\nimages/s, one of {height}x{width} at a time, post-processing included, '
         f'{torch.get_num_threads()} CPU threads: median of the rounds (range)'
     )
-    tasks = [{name: Task(run, images=1)} for name, run in check.contestants().items()]
+    tasks = [{name: Workload(run, images=1)} for name, run in check.contestants().items()]
     speeds = {
         name: Spread.of(values)
         for by_name in measure_interleaved(tasks, ROUNDS, MIN_SECONDS)

@@ -3,24 +3,27 @@
 import argparse
 import time
 from pathlib import Path
+from typing import Any
 
 from matplotlib import rc_context
 from mmdet.registry import METRICS
 from mmdet.utils import setup_cache_size_limit_of_dynamo
+from mmengine.config import Config, ConfigDict
 from mmengine.runner import Runner
 
 from ..compat.installed import tool_command
 from ..engine import PredictionsImageHook
-from ..engine import config as edit
 from ..engine.building import build_runner, config_errors
-from ..engine.work_dir import find_checkpoint, read_seconds
+from ..engine.work_dir import find_checkpoint
 from ..errors import InputError, quote, shell_path
 from ..evaluation import write_results_json
+from ..evaluation.explain import explain, read_detections
+from ..evaluation.report import read_seconds
 from ..inference.pipeline import build_pipeline
 from ..inference.sliced import Slicing
 from ..tasks import find_task
 from . import command_line
-from .command_line import out_file
+from .run import out_file
 
 
 def parse_args() -> argparse.Namespace:
@@ -59,11 +62,11 @@ def main() -> None:
             raise InputError(
                 '--show and --show-dir draw boxes; what a classifier predicts is in predictions.png'
             )
-        edit.enable_drawing(cfg, args.show, args.wait_time, args.show_dir)
+        _enable_drawing(cfg, args.show, args.wait_time, args.show_dir)
     if args.tta:
         if not find_task(cfg).detects:
             raise InputError('--tta is for detectors: omit it')
-        edit.enable_test_time_augmentation(cfg)
+        _enable_test_time_augmentation(cfg)
     if args.slice and args.tta:
         raise InputError('--slice and --tta cannot go together: omit one')
     slicing = Slicing.of(cfg, args.slice, args.overlap) if args.slice else None
@@ -73,6 +76,8 @@ def main() -> None:
     if slicing:
         slicing.put_into(runner.model, build_pipeline(cfg))
     runner.register_hook(PredictionsImageHook())
+    explained = Path(runner.work_dir, 'evaluation')
+    keep_results(runner, explained)
     if args.out and not args.out.endswith('.json'):
         kind = 'DumpDetResults' if find_task(cfg).detects else 'DumpResults'
         dump = METRICS.build(dict(type=kind, out_file_path=args.out))
@@ -82,11 +87,101 @@ def main() -> None:
     with config_errors(), rc_context({'text.parse_math': False}):
         metrics = runner.test()
     if runner.rank == 0:
-        report(runner, args, metrics, time.monotonic() - start)
+        seconds = time.monotonic() - start
+        lines = explain_results(runner, explained)
+        report(runner, args, metrics, seconds, lines)
 
 
-def report(runner: Runner, args: argparse.Namespace, metrics: dict, seconds: float) -> None:
-    """Write the metrics, and print where they and the images are."""
+def _enable_test_time_augmentation(cfg: Config) -> None:
+    """Test every image as it is and mirrored, unless the config names its own augmentation."""
+    cfg.setdefault(
+        'tta_model',
+        dict(
+            type='DetTTAModel',
+            tta_cfg=dict(nms=dict(type='nms', iou_threshold=0.5), max_per_img=100),
+        ),
+    )
+    dataset = cfg.test_dataloader.dataset
+    if 'tta_pipeline' not in cfg:
+        pack = dict(dataset.pipeline[-1])
+        keys = pack.get('meta_keys', ('img_id', 'img_path', 'ori_shape', 'img_shape'))
+        pack['meta_keys'] = (*keys, 'scale_factor', 'flip', 'flip_direction')
+        # As it is first: the merged result has the ground truth of its first view.
+        flips = [dict(type='RandomFlip', prob=0.0), dict(type='RandomFlip', prob=1.0)]
+        augment = dict(type='TestTimeAug', transforms=[flips, [pack]])
+        cfg.tta_pipeline = [*dataset.pipeline[:-1], augment]
+    cfg.model = dict(cfg.tta_model, module=cfg.model)
+    dataset.pipeline = cfg.tta_pipeline
+
+
+def _enable_drawing(cfg: Config, show: bool, wait_time: float, out_dir: str | None) -> None:
+    """Draw each tested image with its boxes, into a window, a folder, or both.
+
+    Args:
+        cfg: Of a detector; the hook and the visualizer that draw are added where it has none.
+        show: Whether to show a window.
+        wait_time: Seconds that a window stays.
+        out_dir: The folder.
+    """
+    if not cfg.get('default_hooks'):
+        cfg.default_hooks = dict()
+    if not cfg.default_hooks.get('visualization'):
+        cfg.default_hooks['visualization'] = ConfigDict(type='DetVisualizationHook')
+    if not cfg.get('visualizer'):  # mmengine's own draws no boxes
+        cfg.visualizer = dict(
+            type='DetLocalVisualizer', vis_backends=[dict(type='LocalVisBackend')]
+        )
+    cfg.default_hooks.visualization.update(
+        draw=True, show=show, wait_time=wait_time, test_out_dir=out_dir
+    )
+
+
+def keep_results(runner: Runner, folder: Path) -> None:
+    """Let the metrics leave what they measure, as ``results.bbox.json`` and the like."""
+    for metric in coco_metrics(runner):
+        if metric.outfile_prefix is None:
+            folder.mkdir(parents=True, exist_ok=True)
+            metric.outfile_prefix = str(folder / 'results')
+
+
+def coco_metrics(runner: Runner) -> list[Any]:
+    """Return the metrics of detectors that have a file of ground truth."""
+    if not find_task(runner.cfg).detects:
+        return []
+    from ..evaluation.coco_metric import CocoTwelveMetric  # takes its time
+
+    metrics = [m for m in runner.test_evaluator.metrics if isinstance(m, CocoTwelveMetric)]
+    return [metric for metric in metrics if metric.ann_file and not metric.format_only]
+
+
+def explain_results(runner: Runner, folder: Path) -> list[Path]:
+    """Write the report that ``evaluate.py`` writes; return it, of masks a second one.
+
+    Whatever fails, the metrics matter more: it is a warning.
+    """
+    dataset, reports = runner.test_dataloader.dataset, []
+    images = (getattr(dataset, 'data_prefix', None) or {}).get('img')
+    for metric in coco_metrics(runner):
+        numbered = zip(dataset.metainfo['classes'], metric.cat_ids, strict=True)
+        classes = [name for name, number in numbered if number is not None]
+        title = f'{Path(runner.cfg.filename or "test").stem} on {Path(metric.ann_file).name}'
+        for kind in metric.metrics:
+            out = folder if kind == 'bbox' else folder / kind
+            try:
+                out.mkdir(parents=True, exist_ok=True)
+                results = f'{metric.outfile_prefix}.{kind}.json'
+                result = read_detections(metric.ann_file, results, classes)
+                explain(result, out, title, images and Path(images))
+                reports.append(out / 'report.html')
+            except Exception as error:
+                runner.logger.warning(f'no report of {kind}: {error}')
+    return reports
+
+
+def report(
+    runner: Runner, args: argparse.Namespace, metrics: dict, seconds: float, reports: list[Path]
+) -> None:
+    """Write the metrics, and print where they, the reports and the images are."""
     work_dir = Path(runner.work_dir)
     file = Path(args.out) if args.out and args.out.endswith('.json') else work_dir / 'metrics.json'
     per_class = [
@@ -110,6 +205,7 @@ def report(runner: Runner, args: argparse.Namespace, metrics: dict, seconds: flo
         ('metrics', file),
         ('predictions', work_dir / 'predictions.png'),
         ('curves', Path(args.checkpoint).parent / 'curves.png'),
+        *(('report', path) for path in reports),
     ):
         if path.is_file():
             print(f'  {name:<14} {shell_path(path)}')

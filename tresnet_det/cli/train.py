@@ -9,9 +9,11 @@ from mmengine.logging import print_log
 from mmengine.runner import Runner
 
 from ..compat.installed import tool_command
-from ..engine import ProgressBarHook, SafeCheckpointHook, building, work_dir
+from ..engine import ProgressBarHook, SafeCheckpointHook, building
 from ..engine import config as edit
+from ..engine.work_dir import find_last_checkpoint
 from ..errors import InputError, quote, shell_path
+from ..evaluation.report import write_summary
 from . import command_line
 
 
@@ -56,7 +58,7 @@ def main() -> None:
         edit.enable_lr_scaling(cfg)
     for change in edit.make_resumable(cfg):
         print_log(f'for an exact resume: {change}')
-    work_dir.choose_weights(cfg, args.resume, args.pretrained)
+    building.choose_weights(cfg, args.resume, args.pretrained)
     command_line.check_data(args, cfg, ('train_dataloader', 'val_dataloader'))
 
     runner = building.build_runner(cfg)
@@ -65,7 +67,7 @@ def main() -> None:
         with building.config_errors():
             runner.train()
     except KeyboardInterrupt:
-        last = work_dir.find_last_checkpoint(runner.work_dir)
+        last = find_last_checkpoint(runner.work_dir)
         resume = f'--resume continues from {last}' if last else 'no checkpoint was saved yet'
         raise KeyboardInterrupt(resume) from None
     except ValueError as error:
@@ -93,7 +95,7 @@ def summarize(runner: Runner, config: str, seconds: float) -> None:
         return
     saving = [hook for hook in runner.hooks if isinstance(hook, SafeCheckpointHook)]
     total = seconds + max((hook.seconds_before for hook in saving), default=0.0)
-    work_dir.write_summary(folder, checkpoint, best, total)
+    write_summary(folder, checkpoint, best, total)
     since = f', {command_line.minutes(seconds)} since the resume' * bool(runner.cfg.get('resume'))
     print(f'\nTrained {quote(config)} in {command_line.minutes(total)}{since}')
     if best is not None:

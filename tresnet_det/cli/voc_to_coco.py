@@ -12,12 +12,11 @@ import numpy as np
 
 from ..errors import InputError, MissingFileError, printable
 from ..evaluation.report import format_table
-from ..readers.data import number_images, read_data, write_text
+from ..readers.data import layout_sources, read_data
 from ..readers.findings import Findings
-from ..readers.layouts import layout_sources
-from ..readers.recognise import Layout
+from ..readers.prepare import number_images, to_coco, write_text
+from ..readers.split import Layout
 from ..readers.voc import check_layout, find_lists
-from ..readers.written import to_coco
 
 ORIGIN = 'Converted from Pascal VOC'  # marks files that may be written again
 
@@ -99,7 +98,7 @@ def voc_to_coco(
             known_by='--classes',
             needs_truth=False,  # an empty list becomes an empty file
         )
-        for source in layout_sources(layout, list(layout.splits))
+        for source in layout_sources(layout, list(layout.splits), 'detection')
     ]
     read = read_data(sources, findings)
     if not read[0].classes:

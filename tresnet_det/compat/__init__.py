@@ -18,7 +18,7 @@ def prepare() -> None:
         ImportError: there is no mmcv, there are two, or it is one that MMDetection refuses. One
             line that says what to install or remove.
     """
-    from .. import images  # noqa: F401  (before OpenCV, which it tells its limit)
+    from .. import files  # noqa: F401  (before OpenCV, which it tells its limit)
     from . import installed
 
     # First: without a fitting mmcv, everything below would fail with a message about itself.

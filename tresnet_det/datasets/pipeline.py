@@ -10,7 +10,7 @@ import torch
 from torch import nn
 
 from ..errors import InputError
-from ..images import check_size
+from ..files import check_size
 from .decode import to_pillow, to_tensor
 
 # These policies are quicker on Pillow's images than on tensors, there and back included.

@@ -15,12 +15,9 @@ from mmengine.dist import is_main_process
 from mmengine.logging import print_log
 
 from ..errors import InputError, MissingFileError
-from ..images import check_header
-from .decode import JPEG_START, PNG_START
+from ..files import check_header, check_regular
+from ..readers.files import is_whole
 
-JPEG_SCAN, JPEG_END = 0xDA, b'\xff\xd9'
-JPEG_ALONE = {0x00, 0x01, 0xFF, *range(0xD0, 0xD8)}  # after FF: no header with a length follows
-PNG_END = b'IEND\xae\x42\x60\x82'  # the last chunk with its CRC
 SLOTS = 1 << 14  # files that are remembered as skipped: 128 KiB of shared memory
 SKIP_OPTION = '--cfg-options train_dataloader.dataset.pipeline.0.on_error=skip'
 
@@ -93,6 +90,7 @@ class LoadImage(LoadImageFromFile):
         return results
 
     def _read(self, path: str) -> bytes:
+        check_regular(path)
         try:
             if self.file_client_args is not None:
                 client = fileio.FileClient.infer_client(self.file_client_args, path)
@@ -166,36 +164,3 @@ class SharedNames:
 
     def __len__(self) -> int:
         return int(self._table.count_nonzero())
-
-
-def is_whole(data: bytes) -> bool:
-    """Say whether a JPEG or PNG has its end; other formats are left to their decoder.
-
-    Bytes after the end (padding, an appended video) do no harm. Pillow draws the line at the same
-    place: it refuses a JPEG that lacks just its end marker.
-    """
-    if data.startswith(JPEG_START):
-        scan = _find_scan(data)
-        return scan is not None and data.find(JPEG_END, scan) >= 0
-    if data.startswith(PNG_START):
-        return data.rfind(PNG_END) >= 0
-    return True
-
-
-def _find_scan(data: bytes) -> int | None:
-    """Find where a JPEG's image data starts, past the headers.
-
-    A thumbnail in the EXIF header is a JPEG of its own, whose end marker must not count; in the
-    image data itself a byte FF is always followed by 00 or a restart marker.
-    """
-    position = 2
-    # decoders pass over what stands between two headers: fill bytes FF, stray bytes
-    while 0 <= (position := data.find(b'\xff', position)) <= len(data) - 4:
-        marker = data[position + 1]
-        if marker in JPEG_ALONE:
-            position += 1
-            continue
-        position += 2 + int.from_bytes(data[position + 2 : position + 4], 'big')
-        if marker == JPEG_SCAN:
-            return position
-    return None

@@ -1,4 +1,4 @@
-"""From a config to a runner, checked: a mistake of the config is one line."""
+"""From a config to a runner and what it begins with, checked: a mistake is one line."""
 
 import logging
 import re
@@ -8,6 +8,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from mmengine.config import Config
+from mmengine.logging import print_log
 from mmengine.registry import RUNNERS, build_from_cfg
 from mmengine.runner import Runner
 from torch.nn.parallel import DistributedDataParallel
@@ -16,8 +17,9 @@ from ..errors import InputError, printable
 from ..layers import InPlaceABN
 from ..tasks import unwrapped
 from . import processes
-from .config import iterate_dicts, name_and_message
+from .config import drop_pretrained, iterate_dicts, name_and_message
 from .hooks import CheckpointGuardHook
+from .work_dir import resume_from
 
 # A type that the registry does not know, or an argument that the type does not.
 _FROM_REGISTRY = re.compile(
@@ -37,6 +39,33 @@ _MULTIPLIED = {'weight_decay': ('decay_mult',), 'lr': ('lr_mult', 'custom_keys')
 _STACK_NOISE = re.compile(r'^paramwise_options -- |"FileClient" will be|"HardDiskBackend" is the')
 
 _CONTROL = re.compile(r'[\x00-\x08\x0b-\x1f\x7f-\x9f]')  # but tabs and line feeds
+
+
+def choose_weights(cfg: Config, resume: str | None, pretrained: str | None) -> None:
+    """Decide what a training begins with: ``--resume``, then ``load_from``, then ``init_cfg``.
+
+    Each has all the weights of those after it, which are dropped with a line each.
+
+    Args:
+        cfg: With its ``work_dir``, and ``pretrained`` in its backbone's ``init_cfg``.
+        resume: See :func:`~tresnet_det.engine.work_dir.resume_from`; None to begin anew.
+        pretrained: What ``--pretrained`` names.
+
+    Raises:
+        MissingFileError: If there is no such checkpoint.
+        InputError: If it is corrupt, or ``--pretrained`` and ``load_from`` are both given.
+    """
+    if pretrained and cfg.get('load_from'):
+        raise InputError(
+            f'--pretrained {pretrained}: load_from={cfg.load_from} has the weights of the backbone '
+            'too; drop --pretrained, or add --cfg-options load_from=None'
+        )
+    if resume and not resume_from(cfg, resume):
+        print_log(f'--resume: no checkpoint in {cfg.work_dir} yet, starting from the beginning')
+    if cfg.get('load_from'):
+        chosen = '--resume' if cfg.get('resume') else 'load_from'
+        for change in drop_pretrained(cfg, str(cfg.load_from)):
+            print_log(f'{chosen}: {change}')
 
 
 def build_runner(cfg: Config) -> Runner:

@@ -14,7 +14,7 @@ from mmengine.dist import (
     get_world_size,
     is_main_process,
 )
-from mmengine.fileio import LocalBackend
+from mmengine.fileio import LocalBackend, register_backend
 from mmengine.hooks import CheckpointHook, EarlyStoppingHook
 from mmengine.optim import OptimWrapper
 from mmengine.runner import BaseLoop, EpochBasedTrainLoop, IterBasedTrainLoop, Runner
@@ -23,11 +23,21 @@ from torch import Generator, Tensor
 from torch.utils.data import DataLoader
 
 from ..errors import InputError, few
-from ..files import WholeFileBackend, remove_unfinished, write_whole
+from ..files import remove_unfinished, write_whole
 from .train_loops import ResumableEpochTrainLoop, random_states, set_random_states
 
 RECORD = 'last_checkpoint'  # in the work directory, mmengine's name for it
 STATE = 'resume'  # the checkpoint's key
+
+
+@register_backend('whole_files', force=True)
+class WholeFileBackend(LocalBackend):
+    """mmengine's backend for local files, with :func:`write_whole` for its writing."""
+
+    def put(self, obj: bytes, filepath: str | Path) -> None:
+        """Write bytes, making the folder where there is none."""
+        Path(filepath).parent.mkdir(parents=True, exist_ok=True)
+        write_whole(filepath, obj)
 
 
 @HOOKS.register_module()

@@ -1,7 +1,8 @@
-"""What the command line changes in a config before anything is built."""
+"""Configs: how a file is read, and what the command line changes before anything is built."""
 
 import inspect
 import logging
+import os
 from collections.abc import Iterator, Mapping
 from keyword import iskeyword
 from pathlib import Path
@@ -17,8 +18,9 @@ from mmengine.runner import EpochBasedTrainLoop, IterBasedTrainLoop, Runner
 
 from ..compat.installed import locate_config
 from ..errors import InputError, MissingFileError, shown
-from .moved import use_present_paths
+from ..evaluation.report import SUMMARY
 
+WORK_DIR_FILES = ('last_checkpoint', SUMMARY)  # one of them is in a work directory
 LOADERS = ('train_dataloader', 'val_dataloader', 'test_dataloader')
 EVALUATORS = ('val_evaluator', 'test_evaluator')
 # What make_resumable puts in the place of mmengine's.
@@ -45,6 +47,41 @@ def load_config(path: str | Path) -> Config:
         raise InputError(f'config {path} cannot be read: {name_and_message(error)}') from error
     use_present_paths(cfg, Path(path).parent)
     return cfg
+
+
+def use_present_paths(cfg: Config, folder: Path) -> None:
+    """Let a config that a training kept name what is in its folder now.
+
+    Its ``work_dir`` becomes the folder, and a path below the old one the same path below the new
+    one, where that exists: the annotations of ``--data``, a checkpoint.
+
+    Args:
+        cfg: As it was kept; changed in place.
+        folder: Where it lies. Unless that is a work directory, nothing is changed.
+    """
+    kept, folder = cfg.get('work_dir'), folder.absolute()
+    if not isinstance(kept, str) or not any((folder / mark).is_file() for mark in WORK_DIR_FILES):
+        return
+    old = Path(os.path.normpath(kept)).parts
+    for key, value in cfg.items():
+        cfg[key] = _present(value, old, folder)
+    if Path(os.path.abspath(kept)) != folder:
+        cfg.work_dir = str(folder)
+
+
+def _present(node: Any, old: tuple[str, ...], folder: Path) -> Any:
+    if isinstance(node, dict):
+        for key, value in node.items():
+            node[key] = _present(value, old, folder)
+    elif isinstance(node, (list, tuple)):
+        return type(node)(_present(value, old, folder) for value in node)
+    elif isinstance(node, str) and os.sep in node and '\0' not in node:
+        parts = Path(os.path.normpath(node)).parts
+        for start in range(len(parts) - len(old)):  # a relative one was below any folder
+            now = folder.joinpath(*parts[start + len(old) :])
+            if old and parts[start : start + len(old)] == old and now.exists():
+                return node if os.path.abspath(node) == str(now) else str(now)
+    return node
 
 
 def override(cfg: Config, options: Mapping[str, object]) -> None:
@@ -332,50 +369,6 @@ def enable_lr_scaling(cfg: Config) -> None:
             'add auto_scale_lr=dict(base_batch_size=N)'
         )
     cfg.auto_scale_lr.enable = True
-
-
-def enable_test_time_augmentation(cfg: Config) -> None:
-    """Test every image as it is and mirrored, unless the config names its own augmentation."""
-    cfg.setdefault(
-        'tta_model',
-        dict(
-            type='DetTTAModel',
-            tta_cfg=dict(nms=dict(type='nms', iou_threshold=0.5), max_per_img=100),
-        ),
-    )
-    dataset = cfg.test_dataloader.dataset
-    if 'tta_pipeline' not in cfg:
-        pack = dict(dataset.pipeline[-1])
-        keys = pack.get('meta_keys', ('img_id', 'img_path', 'ori_shape', 'img_shape'))
-        pack['meta_keys'] = (*keys, 'scale_factor', 'flip', 'flip_direction')
-        # As it is first: the merged result has the ground truth of its first view.
-        flips = [dict(type='RandomFlip', prob=0.0), dict(type='RandomFlip', prob=1.0)]
-        augment = dict(type='TestTimeAug', transforms=[flips, [pack]])
-        cfg.tta_pipeline = [*dataset.pipeline[:-1], augment]
-    cfg.model = dict(cfg.tta_model, module=cfg.model)
-    dataset.pipeline = cfg.tta_pipeline
-
-
-def enable_drawing(cfg: Config, show: bool, wait_time: float, out_dir: str | None) -> None:
-    """Draw each tested image with its boxes, into a window, a folder, or both.
-
-    Args:
-        cfg: Of a detector; the hook and the visualizer that draw are added where it has none.
-        show: Whether to show a window.
-        wait_time: Seconds that a window stays.
-        out_dir: The folder.
-    """
-    if not cfg.get('default_hooks'):
-        cfg.default_hooks = dict()
-    if not cfg.default_hooks.get('visualization'):
-        cfg.default_hooks['visualization'] = ConfigDict(type='DetVisualizationHook')
-    if not cfg.get('visualizer'):  # mmengine's own draws no boxes
-        cfg.visualizer = dict(
-            type='DetLocalVisualizer', vis_backends=[dict(type='LocalVisBackend')]
-        )
-    cfg.default_hooks.visualization.update(
-        draw=True, show=show, wait_time=wait_time, test_out_dir=out_dir
-    )
 
 
 def use_this_machine(cfg: Config) -> None:

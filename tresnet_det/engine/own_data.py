@@ -16,13 +16,12 @@ from mmengine.registry import Registry
 from ..checkpoints import read_checkpoint
 from ..datasets import MultiLabelDataset
 from ..errors import InputError, few, printable
-from ..readers.config import type_name
-from ..readers.counts import check_left, summarize
-from ..readers.data import OwnData, ReadySplit, prepare_splits
+from ..readers.data import check_left
 from ..readers.layouts import KINDS, find_layout
-from ..tasks import Task, built_type, find_task, metric_prefixes
+from ..readers.prepare import OwnData, ReadySplit, prepare_splits, summarize
+from ..tasks import Task, built_type, find_task, metric_prefixes, type_name
 from . import config as edit
-from .warmup import fit_warmup
+from .train_loops import fit_warmup
 
 KEPT = ('pipeline', 'filter_cfg', 'test_mode')  # of a dataset of another type
 PATIENCE = 5  # validations, or a quarter of them where that is more
@@ -146,9 +145,7 @@ def describe(data: OwnData) -> list[str]:
 def summarize_data(cfg: Config, data: OwnData) -> str:
     """Say in a line what is trained and measured on, after the datasets' own filters."""
     loaders = {role: cfg.get(f'{role}_dataloader') for role in data.splits}
-    filters = {
-        role: filter_of(_own_dataset(one['dataset'])) for role, one in loaders.items() if one
-    }
+    filters = {role: filter_of(one['dataset']) for role, one in loaders.items() if one}
     counts = {role: split.counts for role, split in data.splits.items()}
     return summarize(counts, data.classes, find_task(cfg).name, filters)
 
@@ -274,7 +271,13 @@ def _stop_early(cfg: Config, task: Task) -> None:
 
 
 def filter_of(dataset: Mapping) -> Mapping:
-    """Return by what a dataset's config drops images, as MMDetection's ``filter_cfg``."""
+    """Return by what a dataset's config drops images, as MMDetection's ``filter_cfg``.
+
+    Of a wrapper, that of what it wraps; of a concatenation, that of its first.
+    """
+    inner = dataset.get('dataset') or next(iter(dataset.get('datasets') or ()), None)
+    if inner:
+        return filter_of(inner)
     if issubclass(built_type(DATASETS, dataset) or object, MultiLabelDataset):
         return dict(filter_empty_gt=dataset.get('filter_empty', True))
     return {} if dataset.get('test_mode') else dataset.get('filter_cfg') or {}

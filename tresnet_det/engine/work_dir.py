@@ -1,6 +1,5 @@
-"""A work directory: its last whole checkpoint, its best one, its summary, and how to resume it."""
+"""A work directory: its last whole checkpoint, its best one, and how a training resumes from it."""
 
-import json
 import logging
 import zipfile
 from pathlib import Path
@@ -11,11 +10,7 @@ from mmengine.logging import print_log
 
 from ..compat.checkpoint_io import load_checkpoint_file
 from ..errors import InputError, MissingFileError
-from ..files import write_whole
 from .checkpoint_hook import RECORD
-from .config import drop_pretrained
-
-SUMMARY = 'summary.json'
 
 
 def resume_from(cfg: Config, checkpoint: str) -> str | None:
@@ -52,33 +47,6 @@ def resume_from(cfg: Config, checkpoint: str) -> str | None:
     cfg.resume = True
     cfg.load_from = checkpoint
     return checkpoint
-
-
-def choose_weights(cfg: Config, resume: str | None, pretrained: str | None) -> None:
-    """Decide what a training begins with: ``--resume``, then ``load_from``, then ``init_cfg``.
-
-    Each has all the weights of those after it, which are dropped with a line each.
-
-    Args:
-        cfg: With its ``work_dir``, and ``pretrained`` in its backbone's ``init_cfg``.
-        resume: See :func:`resume_from`; None for a training that is not resumed.
-        pretrained: What ``--pretrained`` names.
-
-    Raises:
-        MissingFileError: If there is no such checkpoint.
-        InputError: If it is corrupt, or ``--pretrained`` and ``load_from`` are both given.
-    """
-    if pretrained and cfg.get('load_from'):
-        raise InputError(
-            f'--pretrained {pretrained}: load_from={cfg.load_from} has the weights of the backbone '
-            'too; drop --pretrained, or add --cfg-options load_from=None'
-        )
-    if resume and not resume_from(cfg, resume):
-        print_log(f'--resume: no checkpoint in {cfg.work_dir} yet, starting from the beginning')
-    if cfg.get('load_from'):
-        chosen = '--resume' if cfg.get('resume') else 'load_from'
-        for change in drop_pretrained(cfg, str(cfg.load_from)):
-            print_log(f'{chosen}: {change}')
 
 
 def find_last_checkpoint(work_dir: str | Path) -> str | None:
@@ -142,29 +110,6 @@ def _find_problem(path: Path) -> str | None:
     except Exception as error:  # a corrupt archive can fail in any way at all
         return str(error).removeprefix(f'{path}: ').split(';')[0]
     return None
-
-
-def write_summary(work_dir: Path, checkpoint: str, best: float | None, seconds: float) -> None:
-    """Keep what a training came to next to its checkpoints.
-
-    Args:
-        work_dir: Of the training.
-        checkpoint: The best checkpoint, or the last one; kept relative to the folder, if in it.
-        best: The best validation's metric, None without validation.
-        seconds: The training's duration, that of runs that it was resumed from included.
-    """
-    path, folder = Path(checkpoint).absolute(), work_dir.absolute()
-    kept = path.relative_to(folder) if path.is_relative_to(folder) else path
-    summary = dict(checkpoint=str(kept), best=best, seconds=seconds)
-    write_whole(work_dir / SUMMARY, (json.dumps(summary, indent=2) + '\n').encode())
-
-
-def read_seconds(work_dir: Path) -> float | None:
-    """Return how long the training in that folder took, None where none ended there."""
-    try:
-        return float(json.loads((work_dir / SUMMARY).read_text())['seconds'])
-    except (OSError, ValueError, KeyError, TypeError):  # none, or another program's
-        return None
 
 
 def find_checkpoint(path: str | Path) -> str:

@@ -22,14 +22,12 @@ from pycocotools import mask as masks_of_coco
 from ..errors import InputError
 from ..readers.findings import Findings, compare_categories
 from ..readers.masks import find_mask_fault
-from .report import TWELVE, format_table, format_twelve
+from .report import format_table, format_twelve, summarize
+from .twelve import BY_CLASS, COCO_IOUS
 
+_RATES = ('precision', 'recall')
 BACKENDS = {'faster_coco_eval': 'faster-coco-eval', 'pycocotools': 'pycocotools'}
 OLDEST = '1.8.0'  # the oldest faster-coco-eval whose metrics were compared with pycocotools'
-# Positions in COCO's arrays.
-_IOUS = {'0.50:0.95': slice(None), '0.50': slice(0, 1), '0.75': slice(5, 6)}
-_AREAS = ('all', 'small', 'medium', 'large')
-_COUNTS = (1, 10, 100)
 
 
 class CocoTwelveMetric(CocoMetric):
@@ -221,7 +219,8 @@ class CocoTwelveMetric(CocoMetric):
             )
         content = {**shared, 'annotations': truth}, {**shared, 'annotations': found}
         precision, recall = _run(*content, kind, backend, self.use_mp_eval)
-        metrics = {f'{kind}_{k}': v for k, v in summarize(precision, recall).items()}
+        twelve = summarize(precision, recall, COCO_IOUS)
+        metrics = {f'{kind}_{key}': value for key, value in twelve.items()}
         counts = Counter(row['category_id'] for row in truth if not row['iscrowd'])
         rows = []
         for label, name in enumerate(self.dataset_meta['classes']):
@@ -326,8 +325,8 @@ def _run(
     """Evaluate the content of two COCO files.
 
     Returns:
-        Precision (10 IoU, 101 recall, classes, 4 area, 3 detections) and recall (10 IoU, classes,
-        4 area, 3 detections); -1 marks what has no ground truth.
+        Average precision (10 IoU, classes, 4 area) and recall (10 IoU, classes, 4 area, 3
+        detections); NaN marks what has no ground truth.
     """
     index: Any = COCO
     evaluator: Any = COCOevalMP if processes else COCOeval
@@ -351,30 +350,15 @@ def _run(
     finally:
         if was_on:
             gc.enable()
-    return run.eval['precision'], run.eval['recall']
-
-
-def summarize(precision: np.ndarray, recall: np.ndarray) -> dict[str, float]:
-    """Return COCO's twelve metrics by name: means of what was measured; -1 where nothing was."""
-    metrics = {}
-    for key, kind, iou, area, count in TWELVE:
-        values = precision if kind == 'AP' else recall
-        mean = _mean(values[_IOUS[iou], ..., _AREAS.index(area), _COUNTS.index(count)])
-        metrics[key] = -1.0 if mean is None else mean
-    return metrics
+    precision, recall = (np.where(run.eval[k] > -1, run.eval[k], np.nan) for k in _RATES)
+    return precision[..., -1].mean(1), recall
 
 
 def _class_metrics(
     precision: np.ndarray, recall: np.ndarray, column: int | None
 ) -> dict[str, float | None]:
     if column is None:  # the annotation file lacks the class
-        return dict.fromkeys(('AP', 'AP50', 'AP75', 'AR100'))
-    by_iou = precision[:, :, column, 0, -1]
-    means = _mean(by_iou), _mean(by_iou[0]), _mean(by_iou[5]), _mean(recall[:, column, 0, -1])
-    return dict(zip(('AP', 'AP50', 'AP75', 'AR100'), means, strict=True))
-
-
-def _mean(values: np.ndarray) -> float | None:
-    """Mean of what was measured; COCO marks the rest with -1."""
-    measured = values[values > -1]
-    return float(measured.mean()) if measured.size else None
+        return dict.fromkeys(BY_CLASS)
+    part = slice(column, column + 1)
+    found = summarize(precision[:, part], recall[:, part], COCO_IOUS)
+    return {name: None if found[key] == -1 else found[key] for name, key in BY_CLASS.items()}

@@ -19,14 +19,23 @@ import numpy as np
 from PIL import Image, ImageColor, ImageDraw, ImageFont
 from pycocotools import mask as masks_of_coco
 
-from ..datasets.decode import decode_rgb, to_pillow
-from .letters import FONTS, USUAL, fit_letters
+from ..files import decode_with_pillow, image_bytes
+from .matching import IOU
+from .plots import (
+    BLUE,
+    DARK_BLUE,
+    FONTS,
+    GREEN,
+    ORANGE,
+    PURPLE,
+    RED,
+    USUAL,
+    YELLOW,
+    fit_letters,
+)
 from .report import shorten
-from .verdicts import IOU, PREDICTIONS, TRUTH, Verdict, judge_classes, judge_objects
+from .verdicts import PREDICTIONS, TRUTH, Objects, Verdict, judge_classes, judge_objects
 
-# Okabe and Ito's palette, told apart with every kind of colour vision.
-BLUE, ORANGE, GREEN, YELLOW = '#56B4E9', '#E69F00', '#009E73', '#F0E442'
-PURPLE, RED, DARK_BLUE = '#CC79A7', '#D55E00', '#0072B2'
 COLOURS = (BLUE, ORANGE, GREEN, YELLOW, PURPLE, RED, DARK_BLUE)  # of classes
 VERDICTS = {
     Verdict.RIGHT: BLUE,
@@ -60,7 +69,7 @@ def class_colour(label: int) -> str:
 
 def read_image(path: str | Path) -> np.ndarray:
     """Read an image file as RGB, ``(H, W, 3)`` of uint8, turned as its EXIF header says."""
-    return np.asarray(to_pillow(decode_rgb(path)))
+    return np.asarray(decode_with_pillow(path, image_bytes(path).tobytes()))
 
 
 def draw_objects(
@@ -226,23 +235,37 @@ def draw_detections(
     """
     tiles, counts, sides = [], Counter[Verdict](), set[str]()
     for sample in samples:
-        image = read_image(sample.img_path)
-        panels: list[np.ndarray] = []
-        for what, objects, verdicts in judge_objects(sample, score_thr):
+        judged = judge_objects(sample, score_thr)
+        tiles.append(draw_sides(sample.img_path, judged, classes))
+        for what, _, verdicts in judged:
             sides.add(what)
             # A right prediction is an object that was found, which counts once.
             counts.update(v for v in verdicts if what == TRUTH or v is not Verdict.RIGHT)
-            lines = [
-                Line(f'{v.value} {shorten(classes[n])}'.lstrip(), score, VERDICTS[v])
-                for v, n, score in zip(verdicts, objects.labels, objects.scores, strict=True)
-            ]
-            panel = draw_objects(image, objects.boxes.numpy(), lines, side=_side(image))
-            caption = what if panels else f'{Path(sample.img_path).name}: {what}'
-            panels.append(_add_caption(panel, caption))
-        tiles.append(np.hstack(panels))
     note = f', score {score_thr:g} or more' * (PREDICTIONS in sides)
     note += f', IoU {IOU:g} or more' * (len(sides) == 2)
     save_sheet(tiles, out_path, sides, note, counts)
+
+
+def draw_sides(
+    path: str | Path, judged: Sequence[tuple[str, Objects, list[Verdict]]], classes: Sequence[str]
+) -> np.ndarray:
+    """Draw an image for each side, next to each other: what it is, the objects, their verdicts.
+
+    Raises:
+        InputError: The image does not exist or does not decode.
+    """
+    image = read_image(path)
+    whole = max(image.shape[:2]) <= _side(image)  # a mask is drawn in its own size, or larger
+    panels: list[np.ndarray] = []
+    for what, objects, verdicts in judged:
+        lines = [
+            Line(f'{v.value} {shorten(classes[n])}'.lstrip(), score, VERDICTS[v])
+            for v, n, score in zip(verdicts, objects.labels, objects.scores, strict=True)
+        ]
+        masks = objects.masks if whole else ()
+        panel = draw_objects(image, objects.boxes, lines, masks=masks, side=_side(image))
+        panels.append(_add_caption(panel, what if panels else f'{Path(path).name}: {what}'))
+    return np.hstack(panels)
 
 
 def draw_classifications(

@@ -1,32 +1,43 @@
-"""Charts by matplotlib: the curves of a training, and what a dataset is made of.
+"""Charts by matplotlib: the curves of a training; colours and letters of all charts and images.
 
 Made of matplotlib's objects, never by pyplot: no global state, no window, no backend to choose, so
 that it works in a training process and in a notebook alike.
+
+Names are data: no markup, no control characters, letters of any script. The font is DejaVu Sans,
+which comes with matplotlib. Where it lacks a letter, a font of this machine that has it is taken;
+where none has, the letter's number stands for it, and a line says so.
 """
 
+import functools
 import json
+import logging
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-import numpy as np
+import matplotlib as mpl
+from matplotlib import font_manager
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
-from matplotlib.patches import Patch
-from matplotlib.ticker import FuncFormatter, LogLocator, MaxNLocator, NullFormatter
+from matplotlib.ft2font import FT2Font
+from matplotlib.ticker import MaxNLocator
 
-from ..errors import InputError, MissingFileError
-from .draw import BLUE, DARK_BLUE, GREEN, ORANGE, PURPLE, RED
-from .letters import label, lettering
-from .report import shorten
+from ..errors import InputError, MissingFileError, few, printable
 
-# Colours told apart with every kind of colour vision; a line and a marker each, so that a grey
+# Okabe and Ito's palette, told apart with every kind of colour vision.
+BLUE, ORANGE, GREEN, YELLOW = '#56B4E9', '#E69F00', '#009E73', '#F0E442'
+PURPLE, RED, DARK_BLUE = '#CC79A7', '#D55E00', '#0072B2'
+# A line and a marker each, so that a grey
 # print can be read too.
 LOOKS = ((DARK_BLUE, '-', 'o'), (RED, '--', 's'), (GREEN, ':', 'D'), (PURPLE, '-.', '^'),
          (ORANGE, '-', 'v'), (BLUE, '--', '<'), ('black', ':', '>'))  # fmt: skip
 NO_METRIC = ('step', 'iter', 'epoch', 'time', 'data_time', 'memory')
 MAIN_METRICS = ('mAP', 'mAP_50', 'mAP_75', 'top1', 'top5', 'CF1', 'OF1')
+FONTS = Path(mpl.get_data_path(), 'fonts', 'ttf')
+USUAL = str(FONTS / 'DejaVuSans.ttf')
+_told: set[str] = set()  # letters without a font
 _Series = dict[str, list[tuple[float, float]]]
 
 
@@ -132,7 +143,7 @@ def _split(records: Sequence[Mapping[str, Any]]) -> tuple[_Series, _Series, _Ser
 def _plot_series(
     axes: Axes, series: _Series, title: str, x_label: str, y_label: str, marks: bool = False
 ) -> None:
-    _label(axes, title, x_label, y_label)
+    label_axes(axes, title, x_label, y_label)
     if not series:
         axes.text(0.5, 0.5, 'not in this log', ha='center', va='center', transform=axes.transAxes)
         axes.set(xticks=[], yticks=[])
@@ -150,7 +161,8 @@ def _plot_series(
     axes.legend(fontsize=8)
 
 
-def _label(axes: Axes, title: str, x_label: str, y_label: str) -> None:
+def label_axes(axes: Axes, title: str, x_label: str, y_label: str) -> None:
+    """Give axes their names and a quiet grid."""
     axes.set_title(title, loc='left', fontsize=11)
     axes.set_xlabel(x_label)
     axes.set_ylabel(y_label)
@@ -159,178 +171,64 @@ def _label(axes: Axes, title: str, x_label: str, y_label: str) -> None:
     axes.spines[['top', 'right']].set_visible(False)
 
 
-def draw_data(report: Any, out_path: str | Path, title: str = 'Data') -> None:
-    """Draw how the splits of a dataset are made up.
-
-    Where they have boxes: the boxes of each class, how far a point at a box's centre regresses
-    after the resize, the boxes' shapes and the images' sizes. Otherwise the labels of each class,
-    and the images' shapes and sizes. At the bottom right stands what was found.
-
-    Args:
-        report: The ``DataReport`` of a check.
-        out_path: The PNG to write.
-        title: What stands above.
-
-    Raises:
-        InputError: No split could be read.
-    """
-    parts = report.parts
-    if not parts:
-        raise InputError('There is no split to draw: none could be read.')
-    classes = [name for part in parts for name in part.split.classes]
-    with lettering([title, *classes, *(part.split.name for part in parts)]):
-        _draw_data(report, title).savefig(out_path)
+@functools.cache
+def _letters_of(font: str) -> frozenset[int]:
+    try:
+        opened = FT2Font(font)
+    except (OSError, RuntimeError):  # what is no font that FreeType can read
+        return frozenset()
+    return frozenset(opened.get_charmap()) if opened.scalable else frozenset()
 
 
-def _draw_data(report: Any, title: str) -> Figure:
-    parts = report.parts
-    boxed = [part for part in parts if part.split.boxes is not None]
-    lower = 'LRS' if boxed else 'RS'  # levels, ratios, sizes
-    figure = Figure(figsize=(15, 9), dpi=110, layout='constrained')
-    panels: Any = figure.subplot_mosaic(';'.join(('A' * len(lower), lower)))
-    looks = {part.split.name: LOOKS[n % len(LOOKS)] for n, part in enumerate(parts)}
-    _plot_classes(panels['A'], parts, looks)
-    if boxed:
-        _plot_levels(panels['L'], boxed, report, looks)
-    _plot_shapes(panels['R'], boxed or parts, looks)
-    _plot_sizes(panels['S'], parts, looks)
-    figure.suptitle(
-        label(f'{title}: {_count(parts)}'), x=0.01, ha='left', fontsize=11, weight='bold'
-    )
-    handles = [Patch(fc=look[0], label=label(shorten(name))) for name, look in looks.items()]
-    panels['A'].legend(
-        handles=handles[: len(LOOKS)], ncols=len(LOOKS), frameon=False,
-        loc='lower right', bbox_to_anchor=(1, 1), borderaxespad=0,
-    )  # fmt: skip
-    colour = '#B00020' if report.failed else '#404040'
-    found = '\n'.join(map(label, _name_findings(report)))
-    figure.supxlabel(found, x=0.99, ha='right', fontsize=9, color=colour)
-    return figure
+@functools.cache
+def _find_font(letter: str) -> Any:
+    """Return matplotlib's entry of the first upright font with a letter, None where none has it."""
+    # That last one has a frame for every letter there is.
+    entries = [e for e in font_manager.fontManager.ttflist if not e.name.startswith('Last Resort')]
+    upright = sorted(entries, key=lambda e: (e.style != 'normal', str(e.weight) != '400'))
+    return next((e for e in upright if ord(letter) in _letters_of(e.fname)), None)
 
 
-def _count(parts: Sequence[Any]) -> str:
-    words = []
-    for part in parts:
-        split = part.split
-        what = 'labels' if split.boxes is None else 'boxes'
-        empty = int((~split.annotated).sum())
-        without = f' ({empty} without annotation)' if empty else ''
-        images = f'{len(split.files)} images{without}'
-        words.append(f'{shorten(split.name)} {images}, {len(split.labels)} {what}')
-    return '; '.join(words)
+def _find_lacking(text: str) -> list[str]:
+    usual = _letters_of(USUAL)
+    return [] if text.isascii() else [c for c in dict.fromkeys(text) if ord(c) not in usual]
 
 
-def _name_findings(report: Any, most: int = 8) -> list[str]:
-    """Return a line for the errors and one for the warnings: how many of what, and where."""
-    lines = []
-    for level in ('error', 'warning'):
-        found = [f for f in report.findings.sorted() if f.level == level]
-        names = [f'{shorten(f.split)} {f.code} {f.count}' for f in found]
-        more = f', ... {len(names) - most} more' * (len(names) > most)
-        if names:
-            named = ', '.join(names[:most])
-            lines.append(f'{len(names)} {level}{"s" * (len(names) > 1)}: {named}{more}')
-    return lines
+def _escape(text: str, letters: Iterable[str]) -> str:
+    new = [c for c in letters if c not in _told and _find_font(c) is None]
+    if new:
+        from mmengine.logging import print_log  # takes its time, and is seldom needed
+
+        _told.update(new)
+        line = f'no font on this machine has {few(new)}: install one, such as Noto Sans CJK'
+        print_log(f'{line}; \\uNUMBER is drawn in their place', 'current', logging.WARNING)
+    for letter in letters:
+        text = text.replace(letter, letter.encode('unicode_escape').decode('ascii'))
+    return text
 
 
-def _plot_classes(axes: Axes, parts: Sequence[Any], looks: dict) -> None:
-    what = 'labels' if parts[0].split.boxes is None else 'boxes'
-    names = parts[0].split.classes
-    counts = {part.split.name: part.split.class_counts() for part in parts}
-    title, x_label = f'{what.capitalize()} of each class', ''
-    if len(names) <= 100 and all(part.split.classes == names for part in parts):
-        width = 0.85 / len(parts)
-        for n, (split, values) in enumerate(counts.items()):
-            places = np.arange(len(values)) + (n - (len(parts) - 1) / 2) * width
-            axes.bar(places, values, width, color=looks[split][0])
-        upright: Any = dict(rotation=90, fontsize=7.5) if len(names) > 12 else {}
-        axes.set_xticks(range(len(names)), [label(shorten(n, 18)) for n in names], **upright)
-        axes.set_xlim(-0.6, len(names) - 0.4)
-    else:  # no room for the names, or they differ
-        for split, values in counts.items():
-            colour, line, _ = looks[split]
-            axes.plot(1 + np.arange(len(values)), np.sort(values)[::-1], line, color=colour)
-        title, x_label = f'{title}, from the most to the least frequent', 'rank of the class'
-    there = np.concatenate([values[values > 0] for values in counts.values()])
-    if len(there) and there.max() > 30 * there.min():
-        axes.set_yscale('log')
-        axes.set_ylim(bottom=0.7)  # a class with one object is seen, one with none is not
-        axes.yaxis.set_major_formatter('{x:g}')
-    empty = [
-        f'{(v == 0).sum()} in {label(shorten(s))}' for s, v in counts.items() if (v == 0).any()
-    ]
-    _label(axes, title + (f' (none of {", ".join(empty)})' if empty else ''), x_label, what)
+def fit_letters(text: str) -> tuple[str, str]:
+    """Return a name as Pillow can draw it, and the file of the font that has its letters."""
+    text = printable(text)
+    lacking = _find_lacking(text)
+    for entry in filter(None, map(_find_font, lacking)):
+        if {ord(c) for c in text} <= _letters_of(entry.fname):
+            return text, entry.fname
+    return _escape(text, lacking), USUAL
 
 
-def _plot_levels(axes: Axes, parts: Sequence[Any], report: Any, looks: dict) -> None:
-    """Plot the distance that a point at a box's centre regresses, over the levels' ranges."""
-    view = report.view
-    distances = {part.split.name: part.sides.max(1) / 2 for part in parts}
-    values = np.concatenate(list(distances.values()))
-    ends = [end for _, end in view.ranges[:-1]]
-    low = min(2.0 ** math.floor(math.log2(values.min(initial=2))), ends[0] / 4)
-    high = max(2.0 ** math.ceil(math.log2(values.max(initial=2))), ends[-1] * 2)
-    bins = np.geomspace(low, high, 1 + 3 * round(math.log2(high / low)))
-    _label(
-        axes,
-        "Half of the longer side of the boxes, and FCOS's levels",
-        f'pixels after the resize to {view.scale[0]} x {view.scale[1]}',
-        '% of the boxes',
-    )
-    top = _plot_shares(axes, distances, bins, looks)
-    axes.set_ylim(0, 1.18 * top or 1)  # room for the names
-    for n, (start, stop) in enumerate(zip([low, *ends], [*ends, high], strict=True)):
-        axes.axvspan(start, stop, color='black', alpha=0.07 * (n % 2), linewidth=0)
-        axes.text(
-            math.sqrt(start * stop), 0.985, view.names()[n], ha='center', va='top', fontsize=9,
-            transform=axes.get_xaxis_transform(), weight='bold',
-        )  # fmt: skip
+def label(text: str) -> str:
+    """Return a name as matplotlib draws it as it is, within :func:`lettering`."""
+    text = printable(text)
+    text = _escape(text, [c for c in _find_lacking(text) if _find_font(c) is None])
+    # What begins with an underscore is no entry of a legend, and what is between dollars is maths.
+    return ('\u2009' * text.startswith('_') + text).replace('$', r'\$')
 
 
-def _plot_shapes(axes: Axes, parts: Sequence[Any], looks: dict) -> None:
-    what = 'images' if parts[0].split.boxes is None else 'boxes'
-    sides = {p.split.name: p.sides if what == 'boxes' else _known_sizes(p) for p in parts}
-    bins = np.exp2((np.arange(-24, 26) - 0.5) / 6)  # with 1 in the middle of one
-    ratios = {split: np.clip(s[:, 0] / s[:, 1], bins[0], bins[-1]) for split, s in sides.items()}
-    _label(axes, f'Shape of the {what}', 'width / height', f'% of the {what}')
-    _plot_shares(axes, ratios, bins, looks)
-    axes.xaxis.set_major_formatter(
-        FuncFormatter(lambda value, _: f'{value:g}' if value >= 1 else f'1/{1 / value:g}')
-    )
-
-
-def _plot_shares(
-    axes: Axes, values: Mapping[str, np.ndarray], bins: np.ndarray, looks: dict
-) -> float:
-    """Plot a histogram of each split on a base-2 axis, in per cent; returns the highest bar."""
-    top = 0.0
-    for split, of_split in values.items():
-        colour, line, _ = looks[split]
-        heights = 100 * np.histogram(of_split, bins)[0] / max(len(of_split), 1)
-        axes.stairs(heights, bins, color=colour, linestyle=line, linewidth=1.6)
-        top = max(top, heights.max())
-    axes.set_xscale('log', base=2)
-    axes.xaxis.set_major_locator(LogLocator(base=2, numticks=16))
-    axes.xaxis.set_major_formatter('{x:g}')
-    axes.xaxis.set_minor_formatter(NullFormatter())
-    axes.set_xlim(bins[0], bins[-1])
-    axes.set_ylim(bottom=0)
-    return top
-
-
-def _plot_sizes(axes: Axes, parts: Sequence[Any], looks: dict) -> None:
-    _label(axes, 'Size of the images (larger where more)', 'width in pixels', 'height in pixels')
-    biggest = 0.0
-    for part in parts:
-        colour, _, marker = looks[part.split.name]
-        sizes, counts = np.unique(_known_sizes(part), axis=0, return_counts=True)
-        area = 14 + 500 * counts / max(counts.sum(), 1)
-        widths, heights = sizes.T
-        axes.scatter(widths, heights, area, color=colour, marker=marker, alpha=0.55, linewidth=1)
-        biggest = max(biggest, sizes.max(initial=0))
-    axes.set(xlim=(0, 1.08 * biggest or 1), ylim=(0, 1.08 * biggest or 1))
-
-
-def _known_sizes(part: Any) -> np.ndarray:
-    """Return the images' sizes where they are known, ``(K, 2)``."""
-    return part.sizes[~np.isnan(part.sizes).any(1)]
+@contextmanager
+def lettering(texts: Iterable[str]) -> Iterator[None]:
+    """Let matplotlib draw these names by fonts that have their letters."""
+    found = map(_find_font, _find_lacking(''.join(map(printable, texts))))
+    families = dict.fromkeys(entry.name for entry in found if entry)
+    with mpl.rc_context({'font.family': ['DejaVu Sans', *families]}):
+        yield

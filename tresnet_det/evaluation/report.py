@@ -1,4 +1,7 @@
-"""COCO's twelve metrics by name, and results as text for people and as JSON for programs."""
+"""COCO's twelve metrics by name, and results as text for people and as JSON for programs.
+
+The results of a test are ``metrics.json``, those of a training ``summary.json``.
+"""
 
 import json
 import math
@@ -6,9 +9,12 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 from ..errors import InputError, printable
 from ..files import write_whole
 
+SUMMARY = 'summary.json'
 # The twelve metrics in COCO's order: our key, precision or recall, IoU, area, detections.
 # Key names follow MMDetection; source: https://cocodataset.org/#detection-eval
 TWELVE = (
@@ -25,6 +31,7 @@ TWELVE = (
     ('AR_m@100', 'AR', '0.50:0.95', 'medium', 100),
     ('AR_l@100', 'AR', '0.50:0.95', 'large', 100),
 )
+COUNTS = (1, 10, 100)  # detections of a class and image, for COCO's recalls
 _LONG = {'AP': 'Average Precision (AP)', 'AR': 'Average Recall    (AR)'}
 # COCO's bounds, in pixels of the ground truth's area.
 _SIZES = {'small': 'under 32x32 pixels', 'medium': '32x32 to 96x96', 'large': 'over 96x96'}
@@ -43,6 +50,28 @@ def shorten(text: str, longest: float = 32, measure: Callable[[str], float] = le
         keep -= 1
         short = f'{text[: (keep + 1) // 2]}...{text[len(text) - keep // 2 :]}'
     return short
+
+
+def summarize(
+    precision: np.ndarray,
+    recall: np.ndarray,
+    iou_thrs: Mapping[str, Any],
+) -> dict[str, float]:
+    """Return COCO's twelve metrics by name: means of what was measured; -1 where nothing was.
+
+    Args:
+        precision: ``(T, classes, areas)``.
+        recall: ``(T, classes, areas, counts)``.
+        iou_thrs: Which of ``T`` are ``'0.50:0.95'``, ``'0.50'`` and ``'0.75'``.
+    """
+    metrics = {}
+    for key, kind, iou, area, count in TWELVE:
+        a = ('all', *_SIZES).index(area)
+        values = precision[iou_thrs[iou], :, a]
+        if kind == 'AR':
+            values = recall[iou_thrs[iou], :, a, COUNTS.index(count)]
+        metrics[key] = float(np.nanmean(values)) if (~np.isnan(values)).any() else -1.0
+    return metrics
 
 
 def format_twelve(metrics: Mapping[str, float], iou_type: str = 'bbox', prefix: str = '') -> str:
@@ -153,6 +182,29 @@ def write_results_json(
     path = Path(path)
     path.parent.mkdir(parents=True, exist_ok=True)
     write_whole(path, f'{text}\n'.encode())
+
+
+def write_summary(work_dir: Path, checkpoint: str, best: float | None, seconds: float) -> None:
+    """Keep what a training came to next to its checkpoints.
+
+    Args:
+        work_dir: Of the training.
+        checkpoint: The best checkpoint, or the last one; kept relative to the folder, if in it.
+        best: The best validation's metric, None without validation.
+        seconds: The training's duration, that of runs that it was resumed from included.
+    """
+    path, folder = Path(checkpoint).absolute(), work_dir.absolute()
+    kept = path.relative_to(folder) if path.is_relative_to(folder) else path
+    summary = dict(checkpoint=str(kept), best=best, seconds=seconds)
+    write_whole(work_dir / SUMMARY, (json.dumps(summary, indent=2) + '\n').encode())
+
+
+def read_seconds(work_dir: Path) -> float | None:
+    """Return how long the training in that folder took, None where none ended there."""
+    try:
+        return float(json.loads((work_dir / SUMMARY).read_text())['seconds'])
+    except (OSError, ValueError, KeyError, TypeError):  # none, or another program's
+        return None
 
 
 def _plain(value: Any) -> Any:

@@ -5,11 +5,11 @@ from enum import Enum
 from typing import Any, NamedTuple
 
 import numpy as np
-import torch
-from torchvision.ops import box_iou
+from pycocotools import mask as coco
+
+from .matching import IOU, NONE, match_image
 
 TRUTH, PREDICTIONS = 'ground truth', 'predictions'
-IOU = 0.5  # overlap (intersection over union) from which a prediction is right
 TOP = 3  # classes of a single-label image that are judged
 
 
@@ -27,9 +27,10 @@ class Verdict(Enum):
 class Objects(NamedTuple):
     """The objects of an image, by descending score; None for ground truth."""
 
-    boxes: torch.Tensor  # (N, 4)
-    labels: torch.Tensor  # (N,)
+    boxes: np.ndarray  # (N, 4), x1 y1 x2 y2
+    labels: np.ndarray  # (N,)
     scores: Sequence[float | None]
+    masks: Sequence[dict] = ()  # or N run-length codes of pycocotools
 
 
 def judge_objects(sample: Any, score_thr: float) -> list[tuple[str, Objects, list[Verdict]]]:
@@ -50,12 +51,12 @@ def _read_objects(instances: Any, score_thr: float = 0.0) -> Objects | None:
     """Read an ``InstanceData``, None where it has no boxes."""
     if instances is None or 'bboxes' not in instances:
         return None
-    boxes = torch.as_tensor(instances.bboxes.cpu().numpy()).reshape(-1, 4)
-    labels = instances.labels.cpu()
+    boxes = instances.bboxes.cpu().numpy().reshape(-1, 4)
+    labels = instances.labels.cpu().numpy()
     if 'scores' not in instances:
         return Objects(boxes, labels, [None] * len(boxes))
-    scores = instances.scores.cpu()
-    order = scores.argsort(descending=True, stable=True)
+    scores = instances.scores.cpu().numpy()
+    order = np.argsort(-scores, kind='stable')
     order = order[scores[order] >= score_thr]
     return Objects(boxes[order], labels[order], scores[order].tolist())
 
@@ -68,15 +69,16 @@ def match_objects(found: Objects, truth: Objects, iou_thr: float = IOU) -> tuple
     Returns:
         Whether each prediction is right, and whether each object is found.
     """
-    overlap = box_iou(found.boxes.double(), truth.boxes.double())
-    overlap[(overlap < iou_thr) | (found.labels[:, None] != truth.labels)] = 0
-    right, taken = [False] * len(found.boxes), [False] * len(truth.boxes)
-    for n in range(len(right) * bool(taken)):
-        best = int(overlap[n].argmax())
-        if overlap[n, best] > 0:
-            right[n] = taken[best] = True
-            overlap[:, best] = 0
-    return right, taken
+    sides = [np.array(side.boxes, float).reshape(-1, 4) for side in (found, truth)]
+    for boxes in sides:
+        boxes[:, 2:] -= boxes[:, :2]
+    count, plain = len(sides[1]), np.zeros(len(sides[1]), bool)
+    overlap = np.reshape(coco.iou(*sides, plain.astype(np.uint8)), (len(sides[0]), count))
+    overlap = np.where(np.asarray(found.labels)[:, None] == np.asarray(truth.labels), overlap, -1)
+    if not overlap.size:
+        return [False] * len(sides[0]), [False] * count
+    (numbers,) = match_image(overlap, plain, plain[None], np.array([[iou_thr]]))
+    return (numbers != NONE).tolist(), np.isin(np.arange(count), numbers).tolist()
 
 
 def judge_classes(

@@ -15,7 +15,7 @@ from urllib.parse import urlsplit
 import numpy as np
 
 from ..errors import InputError, MissingFileError
-from ..images import check_size
+from ..files import check_size
 
 if TYPE_CHECKING:
     import cv2  # takes its time

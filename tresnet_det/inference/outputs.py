@@ -14,7 +14,8 @@ from pycocotools import mask as masks_of_coco
 
 from ..errors import InputError, MissingFileError
 from ..evaluation import format_table
-from ..evaluation.draw import BLUE, Line, class_colour, draw_classes, draw_objects
+from ..evaluation.draw import Line, class_colour, draw_classes, draw_objects
+from ..evaluation.plots import BLUE
 from ..evaluation.report import shorten
 from ..files import write_whole
 from .inputs import InputImage, Source, Video

@@ -15,8 +15,8 @@ from ..datasets.transforms import LoadImage
 from ..engine import config as edit
 from ..errors import InputError
 from ..models import ClsDataSample
-from ..readers.config import resolve_classes, type_name
-from ..tasks import find_task
+from ..readers.config import resolve_classes
+from ..tasks import find_task, type_name
 
 
 class Pipeline(NamedTuple):

@@ -2,7 +2,7 @@
 
 import torch
 
-from .timing import Row, Task, images_per_second
+from .timing import Row, Workload, images_per_second
 
 
 def measure_ceilings(device: torch.device, tiny: bool = False) -> Row:
@@ -19,7 +19,7 @@ def measure_ceilings(device: torch.device, tiny: bool = False) -> Row:
     product = torch.empty_like(a)
     seconds = 0.0 if tiny else 0.3
     copies, products = (
-        images_per_second(Task(step, 1, device.type), seconds)
+        images_per_second(Workload(step, 1, device.type), seconds)
         for step in (lambda: y.copy_(x), lambda: torch.mm(a, a, out=product))
     )
     return {

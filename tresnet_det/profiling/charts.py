@@ -8,7 +8,7 @@ from matplotlib.axes import Axes
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 
-from ..evaluation.letters import label
+from ..evaluation.plots import label
 from ..files import replacing
 from .report import three_digits
 

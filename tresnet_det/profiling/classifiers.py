@@ -14,7 +14,7 @@ from .counts import count_parameters, kept_bytes_per_image, largest_output, mode
 from .memory import does_not_fit, largest_countable, largest_training_batch, peak_memory
 from .models import NUM_CLASSES, PUBLISHED_TOP1, ModelSpec
 from .settings import Settings, autocast
-from .timing import Row, Task, add_speeds, measure_interleaved
+from .timing import Row, Workload, add_speeds, measure_interleaved
 
 Save = Callable[[Sequence[Row]], object]  # told the rows whenever something is added to them
 
@@ -90,14 +90,14 @@ class ClassifierRun:
         with autocast(self.settings.device.type, self.settings.precision):
             return self._infer(self.images)
 
-    def tasks(self) -> dict[str, Task]:
-        """Return training and inference as tasks to time."""
+    def workloads(self) -> dict[str, Workload]:
+        """Return training and inference as workloads to time."""
         device = self.settings.device.type
         infers = self._fused or self.model
-        inference = Task(self.infer, self.batch_size, device, infers.eval)
+        inference = Workload(self.infer, self.batch_size, device, infers.eval)
         if self.spec.folds and not self.spec.is_ours:  # it trains as the model it is of
             return {'inference': inference}
-        training = Task(self.train_step, self.batch_size, device, self.model.train)
+        training = Workload(self.train_step, self.batch_size, device, self.model.train)
         return {'training': training, 'inference': inference}
 
     def train_at(self, batch_size: int) -> None:
@@ -198,15 +198,15 @@ def compare(
         row['kept_ratio'] = row['kept_bytes_per_image'] / rows[0]['kept_bytes_per_image']
         save(rows)
     if speed:
-        contestants = [ClassifierRun(spec, settings).tasks() for spec in specs]
+        contestants = [ClassifierRun(spec, settings).workloads() for spec in specs]
         time_rows(rows, contestants, settings, save)
     return rows
 
 
 def time_rows(
-    rows: list[Row], contestants: Sequence[dict[str, Task]], settings: Settings, save: Save
+    rows: list[Row], contestants: Sequence[dict[str, Workload]], settings: Settings, save: Save
 ) -> None:
-    """Time all tasks in turns and add their speeds to the rows, round by round."""
+    """Time all workloads in turns and add their speeds to the rows, round by round."""
 
     def after_round(speeds: list[dict[str, list[float]]]) -> None:
         add_speeds(rows, speeds)

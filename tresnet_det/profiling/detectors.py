@@ -24,7 +24,7 @@ from ..models import TResNet
 from .classifiers import Save, time_rows
 from .counts import count_macs, count_parameters, kept_bytes
 from .settings import Settings, autocast
-from .timing import Row, Task
+from .timing import Row, Workload
 
 _BOXES = 7  # of each image: what COCO has on average
 _NUM_CLASSES = 80  # where no head of the config says it
@@ -109,12 +109,12 @@ class DetectorRun:
         with autocast(self.settings.device.type, self.settings.precision):
             return self.infers(**data, mode='predict')
 
-    def tasks(self) -> dict[str, Task]:
-        """Return training and inference as tasks to time."""
+    def workloads(self) -> dict[str, Workload]:
+        """Return training and inference as workloads to time."""
         images, device = self.settings.batch_size, self.settings.device.type
         return {
-            'training': Task(self.train_step, images, device, self.model.train),
-            'inference': Task(self.infer, images, device, self.infers.eval),
+            'training': Workload(self.train_step, images, device, self.model.train),
+            'inference': Workload(self.infer, images, device, self.infers.eval),
         }
 
     def counts(self) -> Row:
@@ -164,21 +164,21 @@ def compare_detectors(
         rows.append(row)
         row['kept_ratio'] = row['kept_bytes_per_image'] / rows[0]['kept_bytes_per_image']
         save(rows)
-        tasks = run.tasks()
+        workloads = run.workloads()
         try:
-            tasks['loading'] = loading_task(cfg)
+            workloads['loading'] = loading_workload(cfg)
         except (InputError, OSError) as error:
             missing = str(error)
             if isinstance(error, OSError) and error.filename is not None:
                 missing = f'{error.filename}: {error.strerror}'
             remarks.append(f'{name}: loading is not measured: {missing} (--data-root DIR)')
-        contestants.append(tasks)
+        contestants.append(workloads)
     time_rows(rows, contestants, settings, save)
     return rows, remarks
 
 
-def loading_task(cfg: Config) -> Task:
-    """Return loading one training image as a task, through the config's whole pipeline.
+def loading_workload(cfg: Config) -> Workload:
+    """Return loading one training image as a workload, through the config's whole pipeline.
 
     Raises:
         OSError: If annotations or images are not found.
@@ -192,4 +192,4 @@ def loading_task(cfg: Config) -> Task:
     order = np.random.default_rng(0).permutation(len(dataset))
     indices = itertools.cycle(order.tolist())
     dataset[next(indices)]  # a missing image shows here
-    return Task(lambda: dataset[next(indices)], images=1)
+    return Workload(lambda: dataset[next(indices)], images=1)

@@ -30,7 +30,7 @@ from .gpu import Run, Step
 from .memory import peak_memory
 from .report import describe
 from .settings import PRECISIONS, Settings, autocast
-from .timing import Row, Task, add_speeds, measure_interleaved
+from .timing import Row, Workload, add_speeds, measure_interleaved
 
 BASE = 'torchvision:resnet50'
 BACKENDS = {
@@ -38,7 +38,7 @@ BACKENDS = {
 }  # fmt: skip
 _TIMM = 'timm:tresnet_m'
 MODES = ('eager', 'graphs', 'compile')
-TASKS = ('training', 'inference')
+WORKLOADS = ('training', 'inference')
 LAYERS = ('leaky_relu', 'identity', 'blur', 'squeeze_excite')
 # Relative to the whole tensor, in eps of the precision: what is recovered from a rounded output
 # errs by a few.
@@ -196,14 +196,16 @@ def measure_speed(run: Run, batch_size: int, modes: Sequence[str]) -> None:
     base = ClassifierRun(_spec(run, BASE), settings)
     ours, rivals = list(BACKENDS.values()), (_TIMM, 'timm:resnet50d', f'{BASE}_folded')
     contests: dict[str, list[tuple[str, Sequence[str]]]] = {
-        'eager': [(name, TASKS) for name in (BASE, *ours, *rivals)],
-        'graphs': [(name, TASKS) for name in (*ours, BASE, _TIMM)],
-        'compile': [(name, [task]) for task in TASKS for name in (ours[0], BASE, _TIMM)],
+        'eager': [(name, WORKLOADS) for name in (BASE, *ours, *rivals)],
+        'graphs': [(name, WORKLOADS) for name in (*ours, BASE, _TIMM)],
+        'compile': [
+            (name, [workload]) for workload in WORKLOADS for name in (ours[0], BASE, _TIMM)
+        ],
     }
     for mode in modes:
-        for name, tasks in contests[mode]:
+        for name, workloads in contests[mode]:
             seconds = 0 if run.dry else 30 if mode == 'compile' else 5
-            measure = partial(_compare, run, base, name, mode, tasks)
+            measure = partial(_compare, run, base, name, mode, workloads)
             run.attempt(f'{name}, {mode}, batch {batch_size}', measure, seconds)
             free_memory()
 
@@ -215,39 +217,40 @@ def _compare(run: Run, base: ClassifierRun, name: str, mode: str, chosen: Sequen
     contestant = base if (name, mode) == (BASE, 'eager') else ClassifierRun(spec, settings)
     if mode == 'compile':
         contestant.compile('aot_eager' if run.dry else 'inductor')
-    tasks = {key: task for key, task in contestant.tasks().items() if key in chosen}
+    workloads = {key: workload for key, workload in contestant.workloads().items() if key in chosen}
     if mode == 'graphs':
-        tasks = {key: capture(task) for key, task in tasks.items()}
-    pair = [{key: task for key, task in base.tasks().items() if key in tasks}, tasks]
+        workloads = {key: capture(workload) for key, workload in workloads.items()}
+    theirs = base.workloads()
+    pair = [{key: theirs[key] for key in workloads}, workloads]
     rows: list[Row] = [{}, dict(model=name, mode=mode, batch_size=settings.batch_size, macs=macs)]
     add_speeds(rows, measure_interleaved(pair, settings.rounds, settings.min_seconds))
     devices = run.rows('device')  # none where its step failed
-    for task in tasks if devices else ():
-        flops = macs * (6 if task == 'training' else 2)  # a backward pass is two forward ones
-        speed = rows[1][f'{task}_img_per_s']
-        rows[1][f'{task}_share'] = flops * speed / (1e12 * devices[0]['tflops'])
+    for workload in workloads if devices else ():
+        flops = macs * (6 if workload == 'training' else 2)  # a backward pass is two forward ones
+        speed = rows[1][f'{workload}_img_per_s']
+        rows[1][f'{workload}_share'] = flops * speed / (1e12 * devices[0]['tflops'])
     run.add('speed', rows[1])
 
 
-def capture(task: Task) -> Task:
-    """Return a task as a CUDA graph, which launches all of its kernels at once.
+def capture(workload: Workload) -> Workload:
+    """Return a workload as a CUDA graph, which launches all of its kernels at once.
 
     Raises:
         InputError: If it is not a GPU's.
     """
-    if task.device_type != 'cuda':
+    if workload.device_type != 'cuda':
         raise InputError('CUDA graphs need a GPU')
-    task.before()
+    workload.before()
     stream = torch.cuda.Stream()
     stream.wait_stream(torch.cuda.current_stream())
     with torch.cuda.stream(stream):  # the first steps allocate and tune, which a graph cannot
         for _ in range(3):
-            task.step()
+            workload.step()
     torch.cuda.current_stream().wait_stream(stream)
     graph = torch.cuda.CUDAGraph()
     with torch.cuda.graph(graph):
-        task.step()
-    return Task(graph.replay, task.images, task.device_type)
+        workload.step()
+    return Workload(graph.replay, workload.images, workload.device_type)
 
 
 def free_memory() -> None:
@@ -284,7 +287,7 @@ def measure_detectors(run: Run) -> None:
     for name in ('fcos_resnet50', 'fcos_tresnet_m'):
         cfg = load_config(own_folder('configs') / f'{name}.py')
         detector = DetectorRun(cfg, settings, (64, 96) if run.dry else (800, 1333))
-        contestants.append({'training': detector.tasks()['training']})
+        contestants.append({'training': detector.workloads()['training']})
         detector.train_step()
         with peak_memory(run.device) as peak:
             detector.train_step()

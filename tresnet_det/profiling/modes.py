@@ -125,7 +125,7 @@ def run_profile(names: Sequence[str] | None, size: int, settings: Settings, save
     tables: dict[str, list[Row]] = {}
     for name in names or ('timm:resnet50', 'tresnet_m'):
         run = ClassifierRun(models.resolve(name, size), settings)
-        for row in profile_rows(name, run.tasks()):
+        for row in profile_rows(name, run.workloads()):
             tables.setdefault(f'{name}, {row["task"]}', []).append(row)
         save([row for rows in tables.values() for row in rows])
     return Result(tables, PROFILE_COLUMNS)

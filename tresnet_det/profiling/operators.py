@@ -9,7 +9,7 @@ os.environ.setdefault('KINETO_LOG_LEVEL', '99')
 import torch
 from torch.profiler import ProfilerActivity, profile
 
-from .timing import Row, Task
+from .timing import Row, Workload
 
 LARGEST = 10
 _STEPS = 3
@@ -18,21 +18,21 @@ _STEPS = 3
 _CONVOLUTION = ('convolution', 'conv2d', 'conv_depthwise')
 
 
-def operator_seconds(task: Task, steps: int = _STEPS) -> dict[str, float]:
+def operator_seconds(workload: Workload, steps: int = _STEPS) -> dict[str, float]:
     """Return the seconds a step that each operator takes itself, without those it calls.
 
     Args:
-        task: What is profiled, after a step to warm up; on a GPU the times are those of its
+        workload: What is profiled, after a step to warm up; on a GPU the times are those of its
             kernels.
         steps: Over which the mean is taken.
     """
-    task.before()
-    task.step()
-    on_gpu = task.device_type == 'cuda'
+    workload.before()
+    workload.step()
+    on_gpu = workload.device_type == 'cuda'
     activities = [ProfilerActivity.CPU] + [ProfilerActivity.CUDA] * on_gpu
     with profile(activities=activities, acc_events=True) as profiler:
         for _ in range(steps):
-            task.step()
+            workload.step()
         if on_gpu:
             torch.cuda.synchronize()
     # A kernel is listed by itself as well as under the operator that started it.
@@ -41,16 +41,16 @@ def operator_seconds(task: Task, steps: int = _STEPS) -> dict[str, float]:
     return {key: time / 1e6 / steps for key, time in times.items() if time > 0}  # from us
 
 
-def profile_rows(model: str, tasks: Mapping[str, Task]) -> list[Row]:
-    """Profile the tasks of a model.
+def profile_rows(model: str, workloads: Mapping[str, Workload]) -> list[Row]:
+    """Profile the workloads of a model.
 
     Returns:
-        For each task a row for all convolutions, one for all others, and one for each of the
+        For each workload a row for all convolutions, one for all others, and one for each of the
         largest others: ``share`` of the operators' time, and ``milliseconds`` per image.
     """
     rows = []
-    for name, task in tasks.items():
-        seconds = operator_seconds(task)
+    for name, workload in workloads.items():
+        seconds = operator_seconds(workload)
         total = sum(seconds.values())
         others = {
             operator: spent / total
@@ -60,7 +60,7 @@ def profile_rows(model: str, tasks: Mapping[str, Task]) -> list[Row]:
         rest = sum(others.values())
         largest = sorted(others.items(), key=lambda item: -item[1])[:LARGEST]
         for operator, share in [('all convolutions', 1 - rest), ('all others', rest), *largest]:
-            milliseconds = 1000 * share * total / task.images
+            milliseconds = 1000 * share * total / workload.images
             rows.append(
                 dict(model=model, task=name, operator=operator, share=share)
                 | dict(milliseconds=milliseconds)

@@ -15,7 +15,7 @@ def _nothing() -> None:
     pass
 
 
-class Task(NamedTuple):
+class Workload(NamedTuple):
     """Something to time.
 
     Attributes:
@@ -64,27 +64,27 @@ def order_of_round(number: int, count: int) -> list[int]:
     return order[::-1] if number % 2 else order
 
 
-def images_per_second(task: Task, min_seconds: float, clock: Clock | None = None) -> float:
-    """Repeat a task's step for at least ``min_seconds`` and return its speed.
+def images_per_second(workload: Workload, min_seconds: float, clock: Clock | None = None) -> float:
+    """Repeat a workload's step for at least ``min_seconds`` and return its speed.
 
     Args:
-        task: What is timed, once at least.
+        workload: What is timed, once at least.
         min_seconds: Of the time that is counted.
         clock: Runs a step a number of times and returns the seconds; by default the one that fits
-            the task's device.
+            the workload's device.
     """
-    on_gpu = task.device_type == 'cuda'
+    on_gpu = workload.device_type == 'cuda'
     clock = clock or (_cuda_seconds if on_gpu else _cpu_seconds)
-    task.before()
+    workload.before()
     if on_gpu:
-        task.step()  # refills the allocator's cache, which another model has used
+        workload.step()  # refills the allocator's cache, which another model has used
     seconds, steps, repeats = 0.0, 0, 1
     while steps == 0 or seconds < min_seconds:
-        seconds += clock(task.step, repeats)
+        seconds += clock(workload.step, repeats)
         steps += repeats
         if on_gpu:  # waiting for the queue to drain costs time: wait ever less often
             repeats *= 2
-    return steps * task.images / seconds
+    return steps * workload.images / seconds
 
 
 def _cpu_seconds(step: Callable[[], object], repeats: int) -> float:
@@ -106,12 +106,12 @@ def _cuda_seconds(step: Callable[[], object], repeats: int) -> float:
 
 
 def measure_interleaved(
-    contestants: Sequence[Mapping[str, Task]],
+    contestants: Sequence[Mapping[str, Workload]],
     rounds: int,
     min_seconds: float,
     after_round: Callable[[list[dict[str, list[float]]]], object] = lambda speeds: None,
 ) -> list[dict[str, list[float]]]:
-    """Measure every task of every contestant once a round.
+    """Measure every workload of every contestant once a round.
 
     A round before the first, of one step each, is thrown away: it compiles, tunes and warms up.
 
@@ -122,13 +122,15 @@ def measure_interleaved(
         after_round: Called with the speeds so far.
 
     Returns:
-        For each contestant, images/s in each round by task.
+        For each contestant, images/s in each round by workload.
     """
-    speeds: list[dict[str, list[float]]] = [{name: [] for name in tasks} for tasks in contestants]
+    speeds: list[dict[str, list[float]]] = [
+        {name: [] for name in workloads} for workloads in contestants
+    ]
     for number in range(-1, rounds):
         for index in order_of_round(max(number, 0), len(contestants)):
-            for name, task in contestants[index].items():
-                speed = images_per_second(task, min_seconds if number >= 0 else 0)
+            for name, workload in contestants[index].items():
+                speed = images_per_second(workload, min_seconds if number >= 0 else 0)
                 if number >= 0:
                     speeds[index][name].append(speed)
         if number >= 0:
@@ -137,20 +139,20 @@ def measure_interleaved(
 
 
 def add_speeds(rows: Sequence[Row], speeds: Sequence[Mapping[str, Sequence[float]]]) -> None:
-    """Add the speeds of each task to the rows, with the ratios to the first row.
+    """Add the speeds of each workload to the rows, with the ratios to the first row.
 
-    For each task there are ``TASK_img_per_s`` and ``TASK_ratio``, and the same with ``_min`` and
-    ``_max``; the median is over the rounds, and so is that of the ratios.
+    For each workload there are ``NAME_img_per_s`` and ``NAME_ratio``, and the same with ``_min``
+    and ``_max``; the median is over the rounds, and so is that of the ratios.
 
     Args:
         rows: One per contestant; they are changed.
-        speeds: Images/s in each round, by task, in the rows' order.
+        speeds: Images/s in each round, by workload, in the rows' order.
     """
-    for row, tasks in zip(rows, speeds, strict=True):
-        for task, values in tasks.items():
-            row |= flatten(f'{task}_img_per_s', Spread.of(values))
-            if task in speeds[0]:
-                row |= flatten(f'{task}_ratio', ratios(values, speeds[0][task]))
+    for row, workloads in zip(rows, speeds, strict=True):
+        for workload, values in workloads.items():
+            row |= flatten(f'{workload}_img_per_s', Spread.of(values))
+            if workload in speeds[0]:
+                row |= flatten(f'{workload}_ratio', ratios(values, speeds[0][workload]))
 
 
 def flatten(key: str, spread: Spread) -> dict[str, float]:

@@ -4,7 +4,7 @@ A reader turns a `Source` into a `Split` and adds what is wrong to `Findings`: c
 ``check_data.py``, and the first error raised for a training (``Findings(strict=True)``), so both
 say the same. :mod:`~tresnet_det.readers.data` is the way in, :mod:`~tresnet_det.readers.report`
 that of the check, which looks at all pixels, too. A new layout is a module with a ``read_*``
-function, a line in the table of ``data`` and a way to recognise it in
-:mod:`~tresnet_det.readers.recognise`. From below: ``findings``, ``split``, ``files``, ``locate``,
-the readers, ``recognise``, ``layouts``, ``counts``, ``data``, ``config`` and ``report``.
+function, a line in the table of ``data``, and a way to recognise it in ``layouts``. From below:
+``findings``, ``files``, ``split``, ``locate``, the readers, ``layouts``, ``data``, ``prepare``
+(for a training), ``config`` and ``report``.
 """

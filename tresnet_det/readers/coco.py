@@ -290,6 +290,8 @@ def _as_boxes(values: list[Any]) -> np.ndarray:
     if not good:
         array = np.array([v if _is_box(v) else [math.nan] * 4 for v in values]).reshape(-1, 4)
     array = array.astype(np.float64)
+    rows = ((array == 0) | (array == 1)).any(1).nonzero()[0]  # NumPy makes numbers of booleans
+    array[[i for i in rows if not _is_box(values[i])]] = math.nan
     array[~(np.abs(array) < LIMIT).all(1)] = math.nan
     return array
 

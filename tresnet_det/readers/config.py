@@ -10,15 +10,14 @@ from pathlib import Path
 from mmengine.dist import is_main_process
 
 from ..errors import InputError, MissingFileError, few
-from .data import read_data
+from .data import layout_sources, read_data
 from .files import YAML, not_found, read_lines
 from .findings import Findings, Named, compare_classes
-from .layouts import check_training, find_layout, layout_sources
+from .layouts import check_training, find_layout, first_task
 from .split import Source, role_of
 
 SAMPLE = 1000  # images of a config's file that are opened before the training
 FILE_KINDS = {'.json': 'coco', '.csv': 'csv', '.txt': 'list'}
-WRAPPERS = ('RepeatDataset', 'ClassBalancedDataset', 'MultiImageMixDataset', 'ConcatDataset')
 
 
 def check_detection(
@@ -110,23 +109,15 @@ def find_config_sources(
             add('bad-config', [error])
             continue
         if found is None:
-            add('not-checked', [type_name(part)])
+            add('not-checked', [getattr(part.get('type'), '__name__', part.get('type'))])
         else:
             sources.append(found)
     return sources
 
 
 def _unwrap(cfg: Mapping) -> list[Mapping]:
-    if type_name(cfg) not in WRAPPERS:
-        return [cfg]
-    inner = cfg.get('datasets') or [cfg['dataset']]
-    return [part for entry in inner for part in _unwrap(entry)]
-
-
-def type_name(cfg: Mapping) -> str:
-    """Return the name of a class, whether a config has its name, with a scope, or the class."""
-    kind = cfg.get('type', '')
-    return (kind if isinstance(kind, str) else getattr(kind, '__name__', '')).split('.')[-1]
+    inner = cfg.get('datasets') or [part for part in [cfg.get('dataset')] if part]
+    return [part for entry in inner for part in _unwrap(entry)] or [cfg]
 
 
 def _config_source(cfg: Mapping, source: Callable[..., Source]) -> Source | None:
@@ -134,8 +125,9 @@ def _config_source(cfg: Mapping, source: Callable[..., Source]) -> Source | None
     from mmdet.datasets import CocoDataset, XMLDataset
     from mmdet.registry import DATASETS
 
-    kind = type_name(cfg)
-    found = DATASETS.get(kind)
+    found = cfg.get('type')
+    found = DATASETS.get(found) if isinstance(found, str) else found
+    kind = getattr(found, '__name__', '')
     root, ann_file = str(cfg.get('data_root') or ''), str(cfg.get('ann_file') or '')
     prefix = cfg.get('data_prefix') or {}
     backend = (cfg.get('backend_args') or {}).get('backend', 'local')
@@ -145,9 +137,9 @@ def _config_source(cfg: Mapping, source: Callable[..., Source]) -> Source | None
         several = kind == 'MultiLabelDataset'
         metainfo = cfg.get('metainfo')
         return label_source(root, ann_file, prefix, metainfo, several, source)
-    is_known = isinstance(found, type) and issubclass(found, (CocoDataset, XMLDataset))
+    known = isinstance(found, type) and issubclass(found, (CocoDataset, XMLDataset))
     # The images of LVIS have a coco_url in place of a file_name.
-    if not is_known or kind.startswith('LVIS'):
+    if not found or not known or kind.startswith('LVIS'):
         return None
     own = {'classes': found.METAINFO.get('classes')}
     classes = resolve_classes(cfg.get('metainfo')) or resolve_classes(own)
@@ -258,7 +250,12 @@ def _absolute(root: str, path: str) -> Path:
 
 
 def find_sources(
-    findings: Findings, path: Path, img_dir: Path | None = None, *, alone: bool = False
+    findings: Findings,
+    path: Path,
+    img_dir: Path | None = None,
+    *,
+    alone: bool = False,
+    task: str | None = None,
 ) -> list[Source]:
     """Recognise the data at a path that a user gave.
 
@@ -267,6 +264,7 @@ def find_sources(
         path: An annotation file (``.json``, ``.csv``, ``.txt``), or what `find_layout` recognises.
         img_dir: The images of an annotation file; without it they are looked for around it.
         alone: Whether it is all of the data, so that a folder must have a part for training.
+        task: What a folder is for; None takes the first task that its layout serves.
 
     Raises:
         MissingFileError: A path does not exist.
@@ -285,13 +283,13 @@ def find_sources(
             f'{path} is all of the data already, so what is {img_dir}? Give one folder, an '
             'annotation file and its folder, or name the validation data by --val'
         )
-    layout = find_layout(path, None, strict=False)
+    layout = find_layout(path, task, strict=False)
     add = findings.about(f'{layout.root.name}/', layout.root)
     add('bad-layout', layout.faults)
     add('left-out', layout.notes)
     if alone and not layout.faults:
         check_training(layout, findings)
-    return layout_sources(layout, list(layout.splits))
+    return layout_sources(layout, list(layout.splits), task or first_task(layout.kind))
 
 
 def _file_source(path: Path, img_dir: Path | None) -> Source:

@@ -1,50 +1,101 @@
-"""The ways in: read the splits of a dataset, with every check that a training makes.
+"""The way in: read the splits of a dataset, with every check that a training makes of its files.
 
 ``check_data.py`` collects what is wrong, a training raises the first error: `read_data` serves
-both. `read_strictly` is for a dataset that a config names, `prepare_splits` for ``--data FOLDER``:
-what has to be written for a config, COCO's JSON or lists of labels, appears in a folder of the
-caller's, nothing in the data's. Checks that need pixels are in :mod:`tresnet_det.readers.report`.
+both. `read_strictly` is for a dataset that a config names. Checks that need pixels are in
+:mod:`tresnet_det.readers.report`.
 """
 
-import json
+import contextlib
+import functools
 import math
 import os
-from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 
 from ..errors import InputError, MissingFileError
-from ..files import replacing
 from .class_folders import read_class_folders
 from .coco import read_coco
-from .counts import SEED, Counts, check_left, describe_small, plan_parts
 from .csv import read_csv, read_list
-from .exports import PARSERS, read_export
-from .files import is_turned, not_found, read_json, read_sizes
+from .files import has_images, is_turned, list_folder, not_found, read_sizes
 from .findings import Findings, compare_classes
-from .layouts import OF_TASK, check_training, layout_sources
+from .labelling_tools import TOOLS, read_export
+from .layouts import NAMED, OF_TASK, XML_FOLDERS
 from .locate import locate
 from .masks import find_mask_fault
-from .recognise import Layout
-from .split import NAMED, ORIGINS, ROLES, Source, Split, check_boxes, compare_sizes
+from .split import Boxes, Layout, Source, Split
 from .voc import read_voc
-from .written import to_coco, to_labels
 from .yolo import read_yolo
 
 READERS: Mapping[str, Callable[[Source, Findings], Split | None]] = {
     'coco': read_coco,
     'voc': read_voc,
     'yolo': read_yolo,
-    **dict.fromkeys(PARSERS, read_export),
+    **dict.fromkeys(TOOLS, read_export),
     'csv': read_csv,
     'list': read_list,
     'folders': read_class_folders,
 }
 FROM_HEADERS = ('coco', *NAMED)  # kinds whose annotations may lack the size of an image
+OF_LABELS = ('csv', 'list', 'folders')
 ONE_LABEL = ('list', 'folders')  # kinds of single-label sources
-NAMES = {'train': 'train_without_val', 'val': 'val_of_train'}  # of the files that hold the parts
+IMAGE_FOLDERS = ('JPEGImages', 'images', 'Images', 'img', 'imgs')  # of VOC
+# Pixels that a box may pass the border by: COCO's own boxes do by rounding, VOC's are whole.
+SLACK = {'coco': 1.0, 'yolo': 0.5, 'voc': 0.0}
+FEWEST = 10  # boxes from which on their form can be judged
+CROSSING = 0.3  # share of corners read as sizes that pass the border; of good boxes none does
+
+
+def layout_sources(layout: Layout, roles: Sequence[str], task: str) -> list[Source]:
+    """Return where the splits of a layout are.
+
+    Args:
+        layout: Of `find_layout`.
+        roles: Those of its splits that are wanted.
+        task: What they are for.
+    """
+    kind = layout.kind
+    boxes = kind in OF_TASK['detection']
+    return [
+        Source(
+            role,
+            kind,
+            layout.sign if kind == 'yolo' else layout.splits[role],
+            _image_folder(layout, role),
+            training=role == 'train',
+            # Label files and XML are read as boxes whatever they are for.
+            detection=boxes and (task != 'multilabel' or kind != 'coco'),
+            several=task == 'multilabel',
+            own=True,
+            search=kind in ('coco', 'csv', *TOOLS),
+            role=role,
+            xml_folder=_xml_folder(layout, role) if kind == 'voc' else None,
+            names=layout.names,
+            places=layout.places.get(role, ()),
+            optional=role == 'test' and len(roles) > 1,
+            fills_in=True,
+        )
+        for role in roles
+    ]
+
+
+def _image_folder(layout: Layout, role: str) -> Path:
+    """Return the folder of a split's images, or one above it."""
+    if layout.kind != 'voc':
+        return layout.splits[role] if layout.kind == 'folders' else layout.root
+    xmls = _xml_folder(layout, role)
+    if xmls.name not in XML_FOLDERS:  # the images are next to the XML files
+        return xmls
+    places = (xmls.parent / name for name in IMAGE_FOLDERS)
+    beside = xmls if has_images(xmls) else xmls.parent
+    return next(filter(Path.is_dir, places), beside)
+
+
+def _xml_folder(layout: Layout, role: str) -> Path:
+    place = layout.splits[role]
+    return place if place.is_dir() else layout.root / 'Annotations'
 
 
 def read_data(
@@ -67,7 +118,7 @@ def read_data(
     Raises:
         InputError: The findings are strict, and there is an error.
     """
-    found = locate(_agree_on_classes(_read(sources, findings), findings), findings)
+    found = _find_images(_agree_on_classes(_read(sources, findings), findings), findings)
     splits = [
         replace(split, usable=split.labels >= 0)
         if split.boxes is None
@@ -85,6 +136,8 @@ def read_data(
         add = split.about(findings)
         if findings.has(split.name, 'nothing-to-learn'):
             continue
+        if len(split.files) == 1 and not split.source.training:
+            add('one-image', split.files)
         if split.source.own and split.source.kind in ONE_LABEL and len(split.classes) == 1:
             add('single-class', [repr(split.classes[0])])
         silent = ~split.annotated if split.lacking is None else ~split.annotated & ~split.lacking
@@ -102,8 +155,30 @@ def read_strictly(source: Source) -> tuple[Split, list[str]]:
         InputError: There is an error in it.
     """
     findings = Findings(strict=True)
-    (split,) = locate(_read([source], findings), findings)
+    (split,) = _find_images(_read([source], findings), findings)
     return split, findings.warnings()
+
+
+def _find_images(splits: Sequence[Split], findings: Findings) -> list[Split]:
+    """Find which images exist, by listing each folder once, not asking for every file."""
+    names_in = functools.cache(list_folder)
+
+    def is_whole(split: Split) -> bool:
+        if split.source.kind == 'folders':  # listed already
+            return True
+        if split.source.search or not split.folder.is_dir():
+            return False
+        paths = (os.path.split(os.path.join(split.folder, file)) for file in split.files)
+        with contextlib.suppress(InputError):
+            return all(name in names_in(folder) for folder, name in paths)
+        return False
+
+    return [
+        replace(split, found=np.ones(len(split.files), bool))
+        if is_whole(split)
+        else locate(split, findings, names_in)
+        for split in splits
+    ]
 
 
 def _read(sources: Sequence[Source], findings: Findings) -> list[Split]:
@@ -112,7 +187,7 @@ def _read(sources: Sequence[Source], findings: Findings) -> list[Split]:
     for source in sources:
         kind = source.kind
         # The classes of your own data are those of its first split.
-        if source.own and kind not in ORIGINS and source.classes is None and splits:
+        if source.own and kind not in ('yolo', *NAMED) and source.classes is None and splits:
             known_by = 'the training data' if kind == 'folders' else ''
             source = replace(source, classes=splits[0].classes or None, known_by=known_by)
         try:
@@ -134,8 +209,9 @@ def _read(sources: Sequence[Source], findings: Findings) -> list[Split]:
 
 def _fit_sizes(split: Split, findings: Findings, most: float) -> Split:
     """Take sizes that are not annotated from the images' headers, and compare the others."""
-    unknown = np.isnan(split.sizes).any(1)
-    if split.source.kind not in FROM_HEADERS:
+    unknown, kind = np.isnan(split.sizes).any(1), split.source.kind
+    labels = kind in OF_LABELS and split.source.fills_in and most
+    if kind not in FROM_HEADERS and not labels:
         return split
     most = math.inf if split.source.kind in NAMED else most
     compared = np.zeros(len(unknown), bool)
@@ -172,6 +248,18 @@ def _fit_sizes(split: Split, findings: Findings, most: float) -> Split:
         split = replace(split, boxes=replace(split.boxes, xywh=xywh, areas=xywh[:, 2:].prod(1)))
     unreadable = [int(rows[i]) for i in unreadable if refuse is add]
     return replace(split, sizes=sizes, unreadable=unreadable, masks=())
+
+
+def describe_small(count: int, least: float) -> str:
+    """Say that a filter drops images for their size."""
+    images = f'{count} training images with a side below {least} pixels'
+    return f'{images} are not trained on (lower filter_cfg.min_size to have them)'
+
+
+def check_left(where: object, count: int, lines: Sequence[str]) -> None:
+    """Raise an InputError, with the reasons, where none of the training images is left."""
+    if not count:
+        raise InputError(f'{where}: no training image is left: {"; ".join(lines)}')
 
 
 def _check_filter(split: Split, findings: Findings) -> None:
@@ -228,134 +316,72 @@ def nothing_usable(file: object) -> str:
     return f'{file}: no image has a usable box or label of the classes, nothing to learn or measure'
 
 
-@dataclass(frozen=True)
-class ReadySplit:
-    """A split as a config names it.
-
-    Attributes:
-        ann_file: COCO's JSON, a CSV or a list of labels; None for class folders.
-        folder: Of the images.
-        counts: Of its images.
-        written: Whether ``ann_file`` was made here.
-    """
-
-    ann_file: Path | None
-    folder: Path
-    counts: Counts
-    written: bool = False
-
-
-@dataclass(frozen=True)
-class OwnData:
-    """Data ready to be trained on.
-
-    Attributes:
-        layout: As it was recognised.
-        classes: Names in the order of the labels.
-        splits: By ``train``, ``val`` and ``test``; those that exist.
-        notes: What was decided, skipped or doubtful, a line each.
-        has_masks: Whether its objects have outlines, not only boxes.
-        unit: What its objects are called.
-    """
-
-    layout: Layout
-    classes: tuple[str, ...]
-    splits: dict[str, ReadySplit]
-    notes: list[str] = field(default_factory=list)
-    has_masks: bool = False
-    unit: str = 'labels'
-
-
-def prepare_splits(
-    layout: Layout,
-    task: str,
-    out_dir: str | os.PathLike,
-    classes: Sequence[str] | None = None,
-    testing: bool = False,
-) -> OwnData:
-    """Make the splits of a layout ready for a config: converted where they must be.
-
-    Where there is none to validate on, a tenth of the training images becomes it: of the images
-    with boxes and of those without, of those with a label, or of each class where an image has one.
+def check_boxes(split: Split, findings: Findings) -> Split:
+    """Compare boxes with their images.
 
     Args:
-        layout: Of :func:`find_layout`.
-        task: As there.
-        out_dir: Gets what has to be written; made only where that is anything.
-        classes: Names in the order of the labels, such as a checkpoint's; the data must have no
-            others. None takes the data's own: COCO's in their order, but for the empty category by
-            which Roboflow names a project; YOLO's by number; VOC's and others' by name.
-        testing: Whether only what is measured on matters: the test split, or else the validation.
+        split: With boxes, and the sizes of images that are known.
+        findings: Gets what is wrong.
 
-    Raises:
-        InputError: The first error in the data, or the classes do not fit.
+    Returns:
+        The split, with `Split.usable` set. Boxes of VOC and YOLO, which a training reads from a
+        converted file, are clipped to their images, and those without area are skipped.
     """
-    findings = Findings(strict=True)
-    if not (testing and layout.splits):
-        check_training(layout, findings)
-    roles = [role for role in ROLES if role in layout.splits]
-    if testing and classes:
-        roles = [role for role in roles if role != 'train'] or roles
-    sources = layout_sources(layout, roles, task)
-    if classes:
-        known = tuple(classes)
-        sources = [replace(s, classes=known, known_by='the checkpoint') for s in sources]
-    read = {split.name: split for split in read_data(sources, findings, headers=math.inf)}
-    first = next(iter(read.values()))
-    notes = [line for f in findings if f.code == 'left-out' for line in f.examples]
-    parts = plan_parts(read, task)
-    divided = parts.keys() > read.keys()
-    if divided:
-        val, total = len(parts['val'][1]), len(read['train'].files)
-        notes.append(
-            f'no validation split: {val} of the {total} training images are held out for it '
-            f'(a tenth, by the SHA-256 of {SEED}/NAME) and not trained on'
-        )
-    if task == 'detection' or layout.kind in ORIGINS:  # datasets of labels warn themselves
-        notes += findings.warnings()
-    ids = number_images(read.values())
-    splits = {}
-    for role, (split, chosen) in parts.items():
-        cut = divided and role in NAMES
-        file = split.source.ann_file if layout.kind in ('coco', 'csv') else None
-        written = cut or layout.kind in ORIGINS or split.changed
-        if written:
-            stem = NAMES[role] if cut else role
-            file = _write(split, chosen, Path(out_dir, stem), ids)
-        splits[role] = ReadySplit(file, split.folder, Counts.of(split, chosen, task), written)
-    unit = 'boxes' if task == 'detection' else 'labels'
-    return OwnData(layout, first.classes, splits, [*layout.notes, *notes], first.has_masks, unit)
+    boxes = split.boxes
+    assert boxes is not None  # of this kind of split
+    xywh, total = boxes.xywh, len(boxes.xywh)
+    add, sides, slack = (
+        split.about(findings),
+        split.sizes[split.rows],
+        SLACK.get(split.source.kind, 1.0),
+    )
+    start, extent = xywh[:, :2], xywh[:, 2:]
+    inside = np.minimum(start + extent, sides) - np.maximum(start, 0)
+    flat = (extent < 1).any(1) | (boxes.areas <= 0)
+    outside = ~flat & (inside <= 0).any(1)
+    partly = ~flat & ~outside & (inside < extent - slack).any(1)
+    usable = ~flat & ~outside & ~boxes.ignored & (split.labels >= 0)
+    known = ~np.isnan(sides).any(1)
+
+    def name(i: int) -> str:
+        numbers = ', '.join(f'{value:g}' for value in xywh[i])
+        image = '{:g} x {:g}'.format(*sides[i])
+        return f'{split.name_object(i)}: [{numbers}] in {image}'
+
+    corners = (extent > start).all(1) & (xywh[:, 2:] <= sides + max(SLACK.values())).all(1)
+    highest = min(xywh.max(), (start + extent).max()) if total else 2  # VOC's begin at -1
+    if highest <= 1 and (sides[known] > 1).all():
+        add('relative-boxes', [name(0)])
+    elif (
+        known.sum() >= FEWEST
+        and corners[known].all()
+        and (partly | outside)[known].mean() >= CROSSING
+    ):
+        add('corner-boxes', [name(int((partly | outside).argmax()))])
+    else:
+        for code, rows in (
+            ('box-without-area', flat),
+            ('box-outside', outside),
+            ('box-partly-outside', partly),
+        ):
+            add(code, rows.nonzero()[0], name, total)
+    split = replace(split, usable=usable)
+    return split if split.source.kind == 'coco' else _clip(split, boxes, sides)
 
 
-def number_images(splits: Iterable[Split]) -> dict[str, int]:
-    """Return a number for each image by its path, the same in all splits."""
-    paths = {split.path(row) for split in splits for row in range(len(split.files))}
-    return {path: number for number, path in enumerate(sorted(paths), 1)}
+def _clip(split: Split, boxes: Boxes, sides: np.ndarray) -> Split:
+    """Return the split with boxes within their images; a size that is not known clips nothing."""
+    start = np.maximum(boxes.xywh[:, :2], 0)
+    end = np.fmin(boxes.xywh[:, :2] + boxes.xywh[:, 2:], sides)
+    extent = (end - start).round(3)  # thousandths of a pixel, without what subtraction adds
+    xywh = np.hstack([start, extent])
+    areas = np.where(boxes.areas <= 0, 0, extent.prod(1).round(3))
+    kept = ((extent > 0).all(1) & (areas > 0)).nonzero()[0]
+    clipped = replace(split, boxes=Boxes(xywh, areas, boxes.ignored))
+    return replace(clipped.take(kept), usable=split.usable[kept])
 
 
-def _write(split: Split, chosen: np.ndarray, stem: Path, ids: Mapping[str, int]) -> Path:
-    """Write some images of a split, as COCO's JSON or as labels; return the file."""
-    if split.source.kind not in OF_TASK['detection']:
-        target = stem.with_name(stem.name + ('.csv' if split.source.several else '.txt'))
-        write_text(target, to_labels(split, chosen))
-        return target
-    coco = split.source.kind == 'coco'
-    more = read_json(split.source.ann_file)['annotations'] if coco else ()
-    content = to_coco(split, chosen, ids, more)
-    target = stem.with_name(f'instances_{stem.name}.json')
-    write_text(target, json.dumps(content, separators=(',', ':')))
-    return target
-
-
-def write_text(path: Path, text: str) -> None:
-    """Write a file, whole or not at all; several processes may write the same at once.
-
-    Raises:
-        InputError: It cannot be written.
-    """
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        with replacing(path) as temporary:
-            temporary.write_text(text, encoding='utf-8', errors='surrogateescape')
-    except OSError as error:
-        raise InputError(f'{path} cannot be written: {error.strerror or error}') from error
+def compare_sizes(file: str, stated: Sequence[float], real: Sequence[float]) -> str:
+    """Say that an image has another size than its annotation states: two widths and heights."""
+    (width, height), (w, h) = stated, real
+    return f'{file}: annotated {width:g} x {height:g}, it is {w:g} x {h:g}'

@@ -9,11 +9,10 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from mmengine.dist import is_main_process
 
 from ..compat.installed import tool_command
 from ..errors import InputError, MissingFileError
-from ..images import opened
+from ..files import JPEG_START, PNG_START, check_regular, opened
 from .findings import Add
 
 SUFFIXES = ('.jpg', '.jpeg', '.png', '.bmp', '.tif', '.tiff', '.webp', '.ppm', '.pgm', '.gif')
@@ -24,6 +23,10 @@ COMPANION = re.compile(
     r'\$recycle\.bin|system volume information|lost\+found)(?:$|[\\/]))',
     re.IGNORECASE,
 )
+JPEG_SCAN, JPEG_END = 0xDA, b'\xff\xd9'
+JPEG_ALONE = {0x00, 0x01, 0xFF, *range(0xD0, 0xD8)}  # after FF: no header with a length follows
+LAST = 64  # bytes in which the end mostly is
+PNG_END = b'IEND\xae\x42\x60\x82'  # the last chunk with its CRC
 EXIF_ORIENTATION, EXIF_TURNED = 0x0112, 5  # from there on width and height are exchanged
 
 
@@ -72,6 +75,23 @@ def child_folders(folder: Path) -> list[Path]:
     return [folder / name for name in inner_folders(folder)]
 
 
+def has_images(folder: Path) -> bool:
+    if not folder.is_dir():
+        return False
+    with os.scandir(folder) as entries:
+        return any(e.name.lower().endswith(SUFFIXES) and not is_hidden(e.name) for e in entries)
+
+
+def list_all(root: Path) -> list[str]:
+    """Return all images below a folder, relative to it."""
+    return [
+        os.path.relpath(os.path.join(place, name), root)
+        for place, _, names in walk(root)
+        for name in names
+        if name.lower().endswith(SUFFIXES)
+    ]
+
+
 def leads_back(path: str | os.PathLike) -> bool:
     """Whether a path is a link to a folder that it lies in."""
     if not os.path.islink(path):
@@ -98,8 +118,9 @@ def read_bytes(file: Path) -> bytes:
 
     Raises:
         MissingFileError: It does not exist.
-        InputError: It cannot be read.
+        InputError: It cannot be read, or is no regular file.
     """
+    check_regular(file)
     try:
         return file.read_bytes()
     except FileNotFoundError:
@@ -187,6 +208,53 @@ def image_size(file: str | os.PathLike) -> tuple[int, int]:
         raise InputError(f'{file}: not a readable image') from None
 
 
+def check_end(file: str | os.PathLike) -> None:
+    """Raise an InputError where a JPEG or PNG is truncated; most tell that by their last bytes."""
+    with open(file, 'rb') as stream:
+        start = stream.read(len(PNG_START))
+        stream.seek(-min(LAST, stream.seek(0, os.SEEK_END)), os.SEEK_END)
+        end = JPEG_END if start.startswith(JPEG_START) else PNG_END
+        if not start.startswith((JPEG_START, PNG_START)) or end in stream.read():
+            return
+        stream.seek(0)
+        data = stream.read()
+    if not is_whole(data):
+        raise InputError(f'{file}: the image is truncated ({len(data)} bytes)')
+
+
+def is_whole(data: bytes) -> bool:
+    """Say whether a JPEG or PNG has its end; other formats are left to their decoder.
+
+    Bytes after the end (padding, an appended video) do no harm. Pillow draws the line at the same
+    place: it refuses a JPEG that lacks just its end marker.
+    """
+    if data.startswith(JPEG_START):
+        scan = _find_scan(data)
+        return scan is not None and data.find(JPEG_END, scan) >= 0
+    if data.startswith(PNG_START):
+        return data.rfind(PNG_END) >= 0
+    return True
+
+
+def _find_scan(data: bytes) -> int | None:
+    """Find where a JPEG's image data starts, past the headers.
+
+    A thumbnail in the EXIF header is a JPEG of its own, whose end marker must not count; in the
+    image data itself a byte FF is always followed by 00 or a restart marker.
+    """
+    position = 2
+    # decoders pass over what stands between two headers: fill bytes FF, stray bytes
+    while 0 <= (position := data.find(b'\xff', position)) <= len(data) - 4:
+        marker = data[position + 1]
+        if marker in JPEG_ALONE:
+            position += 1
+            continue
+        position += 2 + int.from_bytes(data[position + 2 : position + 4], 'big')
+        if marker == JPEG_SCAN:
+            return position
+    return None
+
+
 def is_turned(file: str | os.PathLike) -> bool:
     """Whether EXIF exchanges the width and height of an image."""
     try:
@@ -207,6 +275,7 @@ def read_sizes(folder: Path, files: Sequence[str], add: Add) -> tuple[np.ndarray
     Returns:
         ``(N, 2)``, width and height, NaN where there is no image; and which files are none.
     """
+    from mmengine.dist import is_main_process  # here, since it imports PyTorch
     from tqdm import tqdm
 
     sizes, unreadable = np.full((len(files), 2), np.nan), dict[int, str]()
@@ -215,6 +284,7 @@ def read_sizes(folder: Path, files: Sequence[str], add: Add) -> tuple[np.ndarray
     for i, file in enumerate(tqdm(files, 'headers of images', **shown)):
         try:
             sizes[i] = image_size(folder / file)
+            check_end(folder / file)
         except InputError as error:
             if os.path.lexists(folder / file):  # one that is missing is a finding of its own
                 unreadable[i] = str(error).replace(str(folder / file), file, 1)

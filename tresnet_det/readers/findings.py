@@ -105,6 +105,7 @@ category-no-class: annotations of categories that are no class -> they are skipp
 box-partly-outside: boxes partly outside their image -> they are clipped; see whether they fit
 box-without-area: boxes without area, or a side below a pixel -> drop them, as training does
 duplicate-box: boxes that occur twice, of one class -> drop one of each (merged twice?)
+one-image: splits of one image -> a metric of one image says little; add some
 near-copy: images that look like one of the training split -> are they the same, compressed again?
 """
 

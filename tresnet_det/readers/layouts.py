@@ -1,42 +1,45 @@
-"""A folder of your own data: which layout it has, and which of its parts are for what."""
+"""A folder of your own data: which layout it has, by its files, and which part is for what."""
 
 import itertools
 import os
-from collections.abc import Iterator, Sequence
+import re
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
+from typing import TypeVar
 
 from ..errors import InputError, MissingFileError, few
-from .data_yaml import read_data_yaml
-from .exports import KEYS, PARSERS, SIGNS, sniff
-from .files import SUFFIXES, YAML, child_folders, walk
-from .findings import Findings
-from .recognise import (
-    FINDERS,
-    IMAGE_FOLDERS,
-    XML_FOLDERS,
-    Layout,
-    find_class_folders,
+from .files import (
+    SUFFIXES,
+    YAML,
+    child_folders,
+    glob,
     has_images,
-    yolo_layout,
+    is_hidden,
+    list_folder,
+    read_bytes,
+    read_lines,
+    walk,
 )
-from .split import Source
+from .findings import Findings
+from .labelling_tools import ENDS, KEYS, TOOLS, read_ends, tool_of
+from .split import ROLES, Layout, role_of
+from .voc import find_lists
+from .yolo import number_names, read_data_yaml, yolo_layout
 
 KINDS = {
     'coco': "COCO's JSON",
     'voc': 'Pascal VOC',
     'yolo': "YOLO's label files",
-    'labelme': "LabelMe's JSON",
-    'via': "VGG Image Annotator's JSON",
-    'datumaro': "Datumaro's JSON",
-    'supervisely': "Supervisely's JSON",
-    'boxes': 'a CSV of boxes',
+    **{kind: tool.title for kind, tool in TOOLS.items()},
     'csv': 'CSV',
     'folders': 'class folders',
 }
+NAMED = ('voc', *TOOLS)  # kinds whose classes go by name
+CONVERTED = ('yolo', *NAMED)  # to COCO's
 OF_TASK = {
-    'detection': ('coco', 'voc', 'yolo', *PARSERS),
-    'multilabel': ('coco', 'voc', 'yolo', *PARSERS, 'csv', 'folders'),
+    'detection': ('coco', *CONVERTED),
     'classification': ('folders',),
+    'multilabel': ('coco', *CONVERTED, 'csv', 'folders'),
 }
 COCO_KEYS = ('images', 'annotations', 'categories')
 MOST_FILES = 10_000  # that are looked at for a layout that comes close
@@ -47,6 +50,28 @@ WANTED = {
     'csv': 'train.csv',
     'folders': 'train/ with a folder of images for each class',
 }
+OTHER_JSON = re.compile(r'^(captions|image_info|panoptic|person_keypoints|stuff)_')
+COCO_NAMES = ('annotations/instances_*.json', '*/_annotations.coco.json')  # of nothing else
+COCO_PATTERNS = (
+    COCO_NAMES[0],
+    'annotations/*.json',
+    '*.json',
+    COCO_NAMES[1],
+    '*/annotations.json',
+    '*/labels.json',
+    '*/*coco*.json',
+)
+EXPORT_PATTERNS = [
+    *('*.json', 'annotations/*.json', '*/*.json', '*/*/*.json'),
+    *('*.csv', 'annotations/*.csv', '*/_annotations.csv', '*.xml', '*/annotations.xml'),
+]
+SUBSET = re.compile(rb'<image [^>]*\bsubset="([^"]*)"')  # of CVAT's projects
+FEW = 20  # files that are looked into
+XML_FOLDERS = ('Annotations', 'annotations', 'xml', 'xmls', 'labels', '.')
+CLASS_FILES = ('classes.txt', '_darknet.labels', 'obj.names', 'predefined_classes.txt')
+COCO_WORDS = (b'"annotations"', b'"image_id"')
+
+T = TypeVar('T')
 
 
 def find_layout(path: str | os.PathLike, task: str | None, strict: bool = True) -> Layout:
@@ -66,7 +91,7 @@ def find_layout(path: str | os.PathLike, task: str | None, strict: bool = True) 
     root = Path(os.path.abspath(path))
     tasks = ('detection', 'multilabel') if task is None else (task,)
     if root.is_file() and root.suffix in YAML and 'yolo' in OF_TASK[tasks[0]]:
-        found = [yolo_layout(root.parent, read_data_yaml(root))]
+        found = [read_data_yaml(root)]
     elif root.is_dir():
         # in it (BCCD/), or in that (VOCdevkit/VOC2012/)
         found = next(filter(None, (_search(root, each, 2) for each in tasks)), [])
@@ -84,55 +109,6 @@ def find_layout(path: str | os.PathLike, task: str | None, strict: bool = True) 
     return found[0]
 
 
-def layout_sources(layout: Layout, roles: Sequence[str], task: str | None = None) -> list[Source]:
-    """Return where the splits of a layout are.
-
-    Args:
-        layout: Of `find_layout`.
-        roles: Those of its splits that are wanted.
-        task: What they are for; None takes boxes for detection, class folders for single labels.
-    """
-    kind = layout.kind
-    boxes = kind in OF_TASK['detection']
-    return [
-        Source(
-            role,
-            kind,
-            layout.sign if kind == 'yolo' else layout.splits[role],
-            image_folder(layout, role),
-            training=role == 'train',
-            # Label files and XML are read as boxes whatever they are for.
-            detection=boxes and (task != 'multilabel' or kind != 'coco'),
-            several=task == 'multilabel',
-            own=True,
-            search=kind in ('coco', 'csv', *PARSERS),
-            role=role,
-            xml_folder=_xml_folder(layout, role) if kind == 'voc' else None,
-            yolo=layout.yolo,
-            optional=role == 'test' and len(roles) > 1,
-            fills_in=True,
-        )
-        for role in roles
-    ]
-
-
-def image_folder(layout: Layout, role: str) -> Path:
-    """Return the folder of a split's images, or one above it."""
-    if layout.kind != 'voc':
-        return layout.splits[role] if layout.kind == 'folders' else layout.root
-    xmls = _xml_folder(layout, role)
-    if xmls.name not in XML_FOLDERS:  # the images are next to the XML files
-        return xmls
-    places = (xmls.parent / name for name in IMAGE_FOLDERS)
-    beside = xmls if has_images(xmls) else xmls.parent
-    return next(filter(Path.is_dir, places), beside)
-
-
-def _xml_folder(layout: Layout, role: str) -> Path:
-    place = layout.splits[role]
-    return place if place.is_dir() else layout.root / 'Annotations'
-
-
 def check_training(layout: Layout, findings: Findings) -> None:
     """Find that a layout has nothing to train on."""
     if 'train' not in layout.splits:
@@ -141,6 +117,11 @@ def check_training(layout: Layout, findings: Findings) -> None:
             'train into the name of the part to learn from'
         )
         findings.add(f'{layout.root.name}/', layout.root, 'no-training-split', [text])
+
+
+def first_task(kind: str) -> str:
+    """Return the first task that a layout serves."""
+    return next(task for task, kinds in OF_TASK.items() if kind in kinds)
 
 
 def _describe_unknown(root: Path, task: str | None) -> str:
@@ -163,8 +144,9 @@ def _find_closest(root: Path) -> Iterator[tuple[str, str]]:
             yield 'voc', 'the images'
         return
     if '.json' in first:
-        keys = {key.decode() for key in KEYS.findall(sniff(first['.json'])[1])}
-        for kind, words in (('coco', COCO_KEYS), *SIGNS.items()):
+        keys = {key.decode() for key in KEYS.findall(read_ends(first['.json']))}
+        signs = {'coco': COCO_KEYS} | {kind: tool.keys for kind, tool in TOOLS.items()}
+        for kind, words in signs.items():
             lost = [word for word in words if word not in keys]
             if len(lost) == 1:
                 yield kind, f'{lost[0]!r} in {first[".json"].relative_to(root)}'
@@ -198,3 +180,221 @@ def _recognise(root: Path, task: str) -> Layout | None:
         return found[0]
     # Folders of images are in every layout, so these are asked for last.
     return find_class_folders(root) if 'folders' in OF_TASK[task] else None
+
+
+def _find_coco(root: Path) -> Layout | None:
+    for pattern in COCO_PATTERNS:
+        sure = pattern in COCO_NAMES
+        files = [f for f in glob(root, pattern) if not OTHER_JSON.match(f.name)]
+        kind = tool_of(files[0]) if files and not sure else None
+        if kind and TOOLS[kind].per_image:  # thousands, maybe
+            continue
+        found = _of_files('coco', root, [f for f in files if sure or _looks_like_coco(f)])
+        if found:
+            return found
+    return None
+
+
+def _looks_like_coco(file: Path) -> bool:
+    text = read_ends(file)
+    return tool_of(file) is None and any(word in text for word in COCO_WORDS)
+
+
+def _find_csv(root: Path) -> Layout | None:
+    files = glob(root, '*.csv') + glob(root, 'annotations/*.csv')
+    files = [f for f in files or glob(root, '*/_classes.csv') if not tool_of(f)]
+    return _of_files('csv', root, files)
+
+
+def _find_export(root: Path) -> Layout | None:
+    """Return the layout of a labelling tool's own files; of several, that of the first."""
+    for pattern in EXPORT_PATTERNS:
+        files = glob(root, pattern)
+        # Of thousands a few: the first may be of the project.
+        kind = next(filter(None, map(tool_of, files[:FEW])), None)
+        if kind is None:
+            continue
+        if TOOLS[kind].per_image:
+            parts = {file.relative_to(root).parts[0] for file in files if file.parent != root}
+            named = [(part, root / part) for part in sorted(parts) if role_of(part)]
+            splits, notes = assign_roles(named, root)
+            return Layout(kind, root, splits or {'train': root}, files[0], notes)
+        files = [file for file in files if tool_of(file) == kind]
+        if kind != 'cvat' or len(files) > 1:
+            return _of_files(kind, root, files)
+        names = sorted({*map(bytes.decode, SUBSET.findall(read_bytes(files[0])))}) or ['train']
+        splits, notes = assign_roles([(name, files[0]) for name in names], root)
+        return Layout(kind, root, splits, files[0], notes)
+    return None
+
+
+def _of_files(kind: str, root: Path, files: Sequence[Path]) -> Layout | None:
+    """Return the layout with a file for each split; where they have one name, by their folders."""
+    if not files:
+        return None
+    deep = files[0].parent not in (root, root / 'annotations')
+    parts = [(file.parent.name if deep else file.stem, file) for file in files]
+    splits, notes = assign_roles(parts, root)
+    return Layout(kind, root, splits, files[0], notes)
+
+
+def _find_voc(root: Path) -> Layout | None:
+    folder, lists = root / 'Annotations', root / 'ImageSets/Main'
+    if not lists.is_dir() or not folder.is_dir():
+        return _find_xml(root)
+    splits, notes = assign_roles([(file.stem, file) for file in find_lists(lists)], lists)
+    if 'test' in splits:  # VOC's own test images have come without annotations
+        names = ' '.join(read_lines(splits['test'])).split()
+        stems = {name for path in names for name in (path, Path(path).name, Path(path).stem)}
+        if not any(os.path.isfile(folder / f'{name}.xml') for name in stems):
+            notes.append(f'{splits.pop("test")} is skipped: its images have no annotations')
+    return Layout('voc', root, splits, folder, notes)
+
+
+def _find_xml(root: Path) -> Layout | None:
+    """Return the layout of XML files without lists, next to the images or in a folder of theirs."""
+    named = [(f.name, f) for f in child_folders(root) if role_of(f.name)]
+    places = [(name, place) for name, folder in named if (place := _xml_place(folder))]
+    if not places and (place := _xml_place(root)):
+        return Layout('voc', root, {'train': place}, place)
+    if not places:
+        return None
+    splits, notes = assign_roles(places, root)
+    return Layout('voc', root, splits, places[0][1], notes)
+
+
+def _xml_place(root: Path) -> Path | None:
+    for place in (Path(os.path.normpath(root / name)) for name in XML_FOLDERS):
+        files = glob(place, '*.xml')
+        if files and re.search(rb'(?i)<annotation[\s>]', read_bytes(files[0])[:ENDS]):
+            return place
+    return None
+
+
+def _find_yolo(root: Path) -> Layout | None:
+    yamls = [file for file in glob(root, '*.y*ml') if file.is_file() and _has_names(file)]
+    yamls = yamls or glob(root, 'obj.data')  # Darknet's, CVAT's
+    if len(yamls) > 1:
+        raise InputError(f'{root}: has {few(f.name for f in yamls)}: name one of these files')
+    if yamls:
+        return read_data_yaml(yamls[0])
+    places = [(f.name, f) for f in child_folders(root / 'images') if role_of(f.name)]
+    places = places or [
+        (f.name, f / 'images')
+        for f in child_folders(root)
+        if role_of(f.name) and (f / 'images').is_dir() and (f / 'labels').is_dir()
+    ]
+    beside = [(f.name, f) for f in child_folders(root) if role_of(f.name) and _has_labels(f)]
+    places = places or beside
+    if not places and has_images(root / 'images'):
+        places = [('train', root / 'images')]
+    if not places and _has_labels(root):  # labelImg's
+        places = [('train', root)]
+    # labels/ next to images/, or within each split
+    folders = [root / 'labels', *(place.parent / 'labels' for _, place in places)]
+    labelled = any(next(f.glob(p), None) for f in folders for p in ('*.txt', '*/*.txt'))
+    if not places or not (labelled or _has_labels(places[0][1])):
+        return None
+    splits, notes = assign_roles(places, root)
+    homes = [root, *folders, *(root / 'labels' / name for name, _ in places)]
+    homes += [place for _, place in places]
+    files = (home / name for home in homes for name in CLASS_FILES)
+    file = next(filter(Path.is_file, files), None)
+    names, faults = tuple[str, ...](), list[InputError]()
+    if file is None:
+        text = (
+            f'{root}: has images and labels as YOLO does, and nothing that names the classes: '
+            'write classes.txt, a name on each line, or a data.yaml'
+        )
+        faults.append(MissingFileError(text))
+    else:
+        names = tuple(line.strip() for line in read_lines(file) if line.strip())
+        if not names or len(set(names)) < len(names):
+            names = number_names(len(names))
+            faults.append(InputError(f'{file}: must have a name on each line, each once'))
+    every = {role: (place,) for role, place in splits.items()}
+    return yolo_layout(root, file or root, names, every, notes, faults)
+
+
+def _has_names(file: Path) -> bool:
+    """Whether a YAML file names classes, or has the place for it: a model's has no ``train``."""
+    keys = set(re.findall(rb'^["\']?(names|nc|train)["\']?\s*:', read_bytes(file), re.MULTILINE))
+    return b'names' in keys or keys == {b'nc', b'train'}
+
+
+def find_class_folders(root: Path) -> Layout | None:
+    children = child_folders(root)
+    named = [child for child in children if role_of(child.name)]
+    parts = [(child.name, child) for child in named if _has_class_folders(child)]
+    if parts:
+        splits, notes = assign_roles(parts, root)
+        known = [child for _, child in parts]
+        notes += [
+            f'{child.name} is skipped: it has images, but no class folders'
+            for child in named
+            if child not in known and has_images(child)
+        ]
+        return Layout('folders', root, splits, parts[0][1], notes)
+    # Not train/ and val/ with the images of all classes in them.
+    if any(has_images(child) for child in children if child not in named):
+        return Layout('folders', root, {'train': root}, root)
+    return None
+
+
+def _has_labels(folder: Path) -> bool:
+    """Whether a folder has images with label files next to them."""
+    names = list_folder(folder)
+    stems = {os.path.splitext(name)[0] for name in names if name.endswith('.txt')}
+    images = (name for name in names if name.lower().endswith(SUFFIXES) and not is_hidden(name))
+    return any(os.path.splitext(name)[0] in stems for name in images)
+
+
+def _has_class_folders(root: Path) -> bool:
+    return any(map(has_images, child_folders(root)))
+
+
+def assign_roles(parts: Sequence[tuple[str, T]], where: Path) -> tuple[dict[str, T], list[str]]:
+    """Give each role its part.
+
+    A part for both training and validation is for training where there is neither; so is the only
+    one whose name is of no role, where there is none for training.
+
+    Args:
+        parts: Names and what they name.
+        where: For messages.
+
+    Returns:
+        The parts by role, and a line for each that was skipped.
+
+    Raises:
+        InputError: Several could be for one role.
+    """
+    by_role: dict[str | None, list[tuple[str, T]]] = {}
+    for name, item in parts:
+        by_role.setdefault(role_of(name), []).append((name, item))
+    spare = by_role.pop('trainval', [])
+    if not by_role.keys() & {'train', 'val'}:  # it holds both
+        by_role.setdefault('train', []).extend(spare)
+    others = by_role.pop(None, [])
+    if not by_role.get('train'):
+        by_role['train'], others = others, []
+    splits = {}
+    for role in ROLES:
+        candidates = by_role.get(role) or []
+        if len(candidates) > 1:
+            raise InputError(
+                f'{where}: {few(name for name, _ in candidates)} could all be for {role}: keep '
+                'one, and put train, val or test into the names'
+            )
+        if candidates:
+            splits[role] = candidates[0][1]
+    return splits, [f'{name} is skipped: its name is of no split' for name, _ in others]
+
+
+FINDERS: dict[str, Callable[[Path], Layout | None]] = {
+    'coco': _find_coco,
+    'voc': _find_voc,
+    'yolo': _find_yolo,
+    **dict.fromkeys(TOOLS, _find_export),
+    'csv': _find_csv,
+}

@@ -17,8 +17,8 @@ from urllib.parse import unquote
 import numpy as np
 
 from ..errors import InputError, MissingFileError, shown
-from .files import SUFFIXES, child_folders, list_folder, not_found, walk
-from .findings import Add, Findings
+from .files import SUFFIXES, child_folders, list_all, not_found
+from .findings import Findings
 from .split import Split, role_of
 
 DEPTH = 3  # folders below the data's own in which images are looked for
@@ -38,7 +38,8 @@ def _lower_ending(path: str) -> str:
     return stem + ending.lower()
 
 
-def _without_ending(path: str) -> str:
+def without_ending(path: str) -> str:
+    """Return a path with /, and without the ending of an image."""
     stem, ending = os.path.splitext(_plain(path))
     return stem if ending.lower() in SUFFIXES else _plain(path)
 
@@ -53,27 +54,30 @@ RULES: dict[str, Callable[[str], str]] = {
     'in another folder': str,
     'by backslashes, URL encoding or the Unicode form': _plain,
     'by the case of the ending': _lower_ending,
-    'by an ending that the name lacks': _without_ending,
+    'by an ending that the name lacks': without_ending,
     "without Label Studio's prefix": _without_upload,
 }
 
 
-def locate(splits: Sequence[Split], findings: Findings) -> list[Split]:
-    """Find which images exist, by listing each folder once, not asking for every file."""
-    listed: dict[str, set[str]] = {}
-    return [_locate(split, split.about(findings), findings, listed) for split in splits]
+def locate(split: Split, findings: Findings, names_in: Callable[[str], set[str]]) -> Split:
+    """Find which images of a split exist, in which folder, and under which other name.
 
+    Args:
+        split: It is not changed.
+        findings: Gets what is missing, and the rules by which names are matched.
+        names_in: Lists a folder; see :func:`~tresnet_det.readers.files.list_folder`.
 
-def _locate(split: Split, add: Add, findings: Findings, listed: dict[str, set[str]]) -> Split:
-    if split.source.kind == 'folders':  # listed already
-        return replace(split, found=np.ones(len(split.files), bool))
+    Returns:
+        The split with ``found``, and with the folder and names that its images have.
+    """
+    add = split.about(findings)
     source, nothing = split.source, np.zeros(len(split.files), bool)
     if source.search and split.files:
         try:
             folder = find_images(source.folder, split.files, source.ann_file, source.role)
             split = replace(split, folder=folder)
         except InputError as error:
-            matched = _match(split, nothing, findings, listed)
+            matched = _match(split, nothing, findings, names_in)
             if matched is not None:
                 return matched
             bare = _bare(os.path.basename(_plain(split.files[0])))
@@ -86,16 +90,13 @@ def _locate(split: Split, add: Add, findings: Findings, listed: dict[str, set[st
     if findings.has(split.name, 'missing-folder', 'images-not-found'):
         return replace(split, found=nothing)
     pairs = [os.path.split(file) for file in split.files]
-    there, by_small_letters = {}, dict[str, dict[str, str]]()
+    there, by_small_letters = dict[str, set[str]](), dict[str, dict[str, str]]()
     for part in {part for part, _ in pairs}:
-        place = os.path.join(split.folder, part)
         try:
-            if place not in listed:
-                listed[place] = list_folder(place)
+            there[part] = names_in(os.path.join(split.folder, part))
         except InputError as error:
-            listed[place] = set()
+            there[part] = set()
             add('missing-folder', [error])
-        there[part] = listed[place]
 
     def describe(row: int) -> str:
         part, name = pairs[row]
@@ -105,7 +106,7 @@ def _locate(split: Split, add: Add, findings: Findings, listed: dict[str, set[st
         return split.files[row] + (f' (there is {close})' if close else '')
 
     found = np.array([name in there[part] for part, name in pairs], bool)
-    matched = None if found.all() else _match(split, found, findings, listed)
+    matched = None if found.all() else _match(split, found, findings, names_in)
     if matched is not None:
         return matched
     add('missing-image', np.flatnonzero(~found).tolist(), describe, len(pairs))
@@ -113,7 +114,7 @@ def _locate(split: Split, add: Add, findings: Findings, listed: dict[str, set[st
 
 
 def _match(
-    split: Split, found: np.ndarray, findings: Findings, listed: dict[str, set[str]]
+    split: Split, found: np.ndarray, findings: Findings, names_in: Callable[[str], set[str]]
 ) -> Split | None:
     """Return the split with the files that names mean by a rule; None where there is no such.
 
@@ -121,7 +122,7 @@ def _match(
         split: Of your own data; of others, what is missing stays so.
         found: ``(N,)``, which images are there as they are named.
         findings: Gets the rules.
-        listed: Folders that were listed.
+        names_in: Lists a folder.
     """
     source = split.source
     if not source.fills_in:
@@ -139,18 +140,8 @@ def _match(
         known[lost[i]] = file
     source = replace(source, search=False, fills_in=False)
     again = replace(split, source=source, folder=source.folder, files=known, named={*known})
-    again = _locate(again, split.about(findings), findings, listed)
+    again = locate(again, findings, names_in)
     return replace(again, source=split.source, changed=True)
-
-
-def list_all(root: Path) -> list[str]:
-    """Return all images below a folder, relative to it."""
-    return [
-        os.path.relpath(os.path.join(place, name), root)
-        for place, _, names in walk(root)
-        for name in names
-        if name.lower().endswith(SUFFIXES)
-    ]
 
 
 def match_names(
@@ -179,7 +170,7 @@ def match_names(
                 index[end] = None if end in index else file
         chosen: defaultdict[str, list[int]] = defaultdict(list)
         for i, name in enumerate(names):
-            if i in found or (key is _without_ending and name.lower().endswith(SUFFIXES)):
+            if i in found or (key is without_ending and name.lower().endswith(SUFFIXES)):
                 continue
             meant = next((index[end] for end in _ends(key(name)) if end in index), None)
             if meant is not None:

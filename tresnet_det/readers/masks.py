@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 
 from ..errors import shown
-from ..images import most_pixels
+from ..files import most_pixels
 
 LONGEST = 50_000_000  # points along a polygon, of which pycocotools makes five for each pixel
 MOST_DIGITS = 7  # of five bits each, in a number of a compressed code

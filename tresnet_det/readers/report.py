@@ -20,7 +20,7 @@ from .files import SUFFIXES, is_hidden, list_folder
 from .findings import ERROR, LEVELS, Findings
 from .levels import View
 from .pixels import ReadImage, Scan, find_like, find_same, scan_images
-from .split import Source, Split, find_duplicates
+from .split import Boxes, Source, Split
 
 # A class without example is no news where these were found.
 EXPLAINS_UNUSED = ('no-known-class', 'duplicate-category', 'nothing-to-learn')
@@ -211,7 +211,7 @@ def _check_images(part: Part, findings: Findings) -> None:
     split, seen, total = part.split, part.scan.seen, len(part.split.files)
     add, name = split.about(findings), split.files.__getitem__
     if split.boxes is not None:
-        again = find_duplicates(split, split.boxes).nonzero()[0]
+        again = _find_duplicates(split, split.boxes).nonzero()[0]
         add('duplicate-box', again, split.name_object, len(split.rows))
     add('undecodable-image', part.scan.errors, part.scan.errors.__getitem__, total)
     if split.source.kind == 'yolo':
@@ -226,6 +226,15 @@ def _check_images(part: Part, findings: Findings) -> None:
     for code, same in (('duplicate-image', True), ('contradicting-labels', False)):
         rows = [i for i in copies if (labels[i] == labels[first[i]]) == same]
         add(code, rows, lambda i: f'{name(i)} = {name(first[i])}', total)
+
+
+def _find_duplicates(split: Split, boxes: Boxes) -> np.ndarray:
+    """Return ``(M,)``, whether a box of that class was in its image already."""
+    keys = np.column_stack([split.rows, split.labels, boxes.xywh])
+    order = np.lexsort([*boxes.xywh.T, split.labels, split.rows])  # stable, the first stays first
+    again = np.zeros(len(keys), bool)
+    again[order[1:]] = (keys[order[1:]] == keys[order[:-1]]).all(1)
+    return again & ~boxes.ignored
 
 
 def _check_classes(split: Split, findings: Findings) -> None:

@@ -1,7 +1,4 @@
-"""A split of a dataset: where it is (`Source`), what was read of it (`Split`), how it is written.
-
-And the checks of its boxes: whether they are within their images, and whether they can be pixels.
-"""
+"""What a folder of data is (`Layout`), where a split is (`Source`), what was read (`Split`)."""
 
 import os
 import re
@@ -15,21 +12,7 @@ import numpy as np
 from ..errors import InputError, few
 from .findings import Add, Findings, without
 
-# Pixels that a box may pass the border by: COCO's own boxes do by rounding, VOC's are whole.
-SLACK = {'coco': 1.0, 'yolo': 0.5, 'voc': 0.0}
-FEWEST = 10  # boxes from which on their form can be judged
-CROSSING = 0.3  # share of corners read as sizes that pass the border; of good boxes none does
 NO_CLASS = -1  # in place of a class number
-ORIGINS = {  # of what is converted
-    'voc': 'Pascal VOC',
-    'yolo': 'YOLO',
-    'labelme': 'LabelMe',
-    'via': 'VGG Image Annotator',
-    'datumaro': 'Datumaro',
-    'supervisely': 'Supervisely',
-    'boxes': 'CSV',
-}
-NAMED = tuple(kind for kind in ORIGINS if kind != 'yolo')  # kinds whose classes go by name
 ROLES = ('train', 'val', 'test')
 # In this order: test-dev is a test, and trainval is no train.
 ROLE_WORDS = {
@@ -53,22 +36,28 @@ def role_of(name: str) -> str | None:
 
 
 @dataclass(frozen=True)
-class YoloData:
-    """A dataset in YOLO's layout.
+class Layout:
+    """What a folder of data was recognised as; nothing but its lists has been read.
 
     Attributes:
-        source: Its ``data.yaml``, or the ``classes.txt``: who says what the classes are.
-        names: The classes, by number.
-        splits: Of ``train``, ``val`` and ``test`` those that exist, each as folders of
-            images or text files that list them.
+        kind: Of the layout, as a `Source` has it.
+        root: The folder that has the layout: the given one, or one below it.
+        splits: Of ``train``, ``val`` and ``test`` those that exist: a JSON, VOC's list of
+            images, a CSV or a folder; of YOLO the first of its `places`.
+        sign: The file or folder that it was recognised by; of YOLO what names the classes.
         notes: What was passed over, a line each.
-        faults: What is wrong: names that cannot be used, paths that are not found.
+        names: Of YOLO's classes, by number.
+        places: Of YOLO's splits, each as folders of images or text files that list them.
+        faults: Why it cannot be trained on, though it was recognised.
     """
 
-    source: Path
-    names: tuple[str, ...]
-    splits: dict[str, tuple[Path, ...]]
+    kind: str
+    root: Path
+    splits: dict[str, Path]
+    sign: Path
     notes: list[str] = field(default_factory=list)
+    names: tuple[str, ...] = ()
+    places: dict[str, tuple[Path, ...]] = field(default_factory=dict)
     faults: list[InputError] = field(default_factory=list)
 
 
@@ -93,7 +82,8 @@ class Source:
         search: Whether the images are looked for below ``folder``, by their names.
         role: ``'train'``, ``'val'`` or ``'test'`` in the layout, whatever it is taken for.
         xml_folder: Of VOC's XML files; with the kind ``'voc'`` alone.
-        yolo: YOLO's data; with the kind ``'yolo'`` alone.
+        names: Of YOLO's classes, by number.
+        places: Of YOLO's images: folders, or text files that list them.
         optional: Whether it is skipped where it has no annotations.
         filter_cfg: Of MMDetection's dataset, by which it drops images.
         fills_in: Whether a training reads a copy, in which what lacks can be filled in.
@@ -113,7 +103,8 @@ class Source:
     search: bool = False
     role: str = 'train'
     xml_folder: Path | None = None
-    yolo: YoloData | None = None
+    names: tuple[str, ...] = ()
+    places: tuple[Path, ...] = ()
     optional: bool = False
     filter_cfg: Mapping = field(default_factory=dict)
     fills_in: bool = False
@@ -254,83 +245,3 @@ class Split:
         known = self.labels >= 0
         labels[self.rows[known], self.labels[known]] = 1
         return labels
-
-
-def check_boxes(split: Split, findings: Findings) -> Split:
-    """Compare boxes with their images.
-
-    Args:
-        split: With boxes, and the sizes of images that are known.
-        findings: Gets what is wrong.
-
-    Returns:
-        The split, with `Split.usable` set. Boxes of VOC and YOLO, which a training reads from a
-        converted file, are clipped to their images, and those without area are skipped.
-    """
-    boxes = split.boxes
-    assert boxes is not None  # of this kind of split
-    xywh, total = boxes.xywh, len(boxes.xywh)
-    add, sides, slack = (
-        split.about(findings),
-        split.sizes[split.rows],
-        SLACK.get(split.source.kind, 1.0),
-    )
-    start, extent = xywh[:, :2], xywh[:, 2:]
-    inside = np.minimum(start + extent, sides) - np.maximum(start, 0)
-    flat = (extent < 1).any(1) | (boxes.areas <= 0)
-    outside = ~flat & (inside <= 0).any(1)
-    partly = ~flat & ~outside & (inside < extent - slack).any(1)
-    usable = ~flat & ~outside & ~boxes.ignored & (split.labels >= 0)
-    known = ~np.isnan(sides).any(1)
-
-    def name(i: int) -> str:
-        numbers = ', '.join(f'{value:g}' for value in xywh[i])
-        image = '{:g} x {:g}'.format(*sides[i])
-        return f'{split.name_object(i)}: [{numbers}] in {image}'
-
-    corners = (extent > start).all(1) & (xywh[:, 2:] <= sides + max(SLACK.values())).all(1)
-    highest = min(xywh.max(), (start + extent).max()) if total else 2  # VOC's begin at -1
-    if highest <= 1 and (sides[known] > 1).all():
-        add('relative-boxes', [name(0)])
-    elif (
-        known.sum() >= FEWEST
-        and corners[known].all()
-        and (partly | outside)[known].mean() >= CROSSING
-    ):
-        add('corner-boxes', [name(int((partly | outside).argmax()))])
-    else:
-        for code, rows in (
-            ('box-without-area', flat),
-            ('box-outside', outside),
-            ('box-partly-outside', partly),
-        ):
-            add(code, rows.nonzero()[0], name, total)
-    split = replace(split, usable=usable)
-    return split if split.source.kind == 'coco' else _clip(split, boxes, sides)
-
-
-def _clip(split: Split, boxes: Boxes, sides: np.ndarray) -> Split:
-    """Return the split with boxes within their images; a size that is not known clips nothing."""
-    start = np.maximum(boxes.xywh[:, :2], 0)
-    end = np.fmin(boxes.xywh[:, :2] + boxes.xywh[:, 2:], sides)
-    extent = (end - start).round(3)  # thousandths of a pixel, without what subtraction adds
-    xywh = np.hstack([start, extent])
-    areas = np.where(boxes.areas <= 0, 0, extent.prod(1).round(3))
-    kept = ((extent > 0).all(1) & (areas > 0)).nonzero()[0]
-    clipped = replace(split, boxes=Boxes(xywh, areas, boxes.ignored))
-    return replace(clipped.take(kept), usable=split.usable[kept])
-
-
-def find_duplicates(split: Split, boxes: Boxes) -> np.ndarray:
-    """Return ``(M,)``, whether a box of that class was in its image already."""
-    keys = np.column_stack([split.rows, split.labels, boxes.xywh])
-    order = np.lexsort([*boxes.xywh.T, split.labels, split.rows])  # stable, the first stays first
-    again = np.zeros(len(keys), bool)
-    again[order[1:]] = (keys[order[1:]] == keys[order[:-1]]).all(1)
-    return again & ~boxes.ignored
-
-
-def compare_sizes(file: str, stated: Sequence[float], real: Sequence[float]) -> str:
-    """Say that an image has another size than its annotation states: two widths and heights."""
-    (width, height), (w, h) = stated, real
-    return f'{file}: annotated {width:g} x {height:g}, it is {w:g} x {h:g}'

@@ -4,6 +4,7 @@ import math
 import os
 import re
 from collections import Counter
+from collections.abc import Sequence
 from pathlib import Path
 from xml.etree import ElementTree
 from xml.etree.ElementTree import Element
@@ -11,7 +12,8 @@ from xml.etree.ElementTree import Element
 from ..errors import InputError, MissingFileError, shown
 from .files import SUFFIXES, glob, is_companion, list_folder, read_bytes, read_lines, walk
 from .findings import Add, Findings
-from .objects import Object, object_split
+from .locate import match_names, without_ending
+from .named_boxes import Object, object_split
 from .split import Source, Split
 
 DIFFICULT = ('1', '1.0', 'true', 'yes')  # others are 0, False, Unspecified
@@ -64,7 +66,7 @@ def read_voc(source: Source, findings: Findings) -> Split:
         named |= set(candidates)
         xml = xmls.get(name, source.xml_folder / f'{name}.xml')
         try:
-            root = _parse(xml)
+            root = parse_xml(xml, 'annotation')
             size = _read_size(root)
         except MissingFileError:
             lost.append(xml)
@@ -93,21 +95,40 @@ def _read_list(source: Source, add: Add) -> list[str]:
     listed = [row.strip() for row in read_lines(source.ann_file) if row.strip()]
     if not listed:
         raise InputError(f'{source.ann_file}: is empty: write a name of an image on each line')
-    odd = [row for row in listed if not _is_name(_unquote(row)) or OF_CLASS.search(row)]
-    add(
-        'bad-row',
-        odd,
-        lambda row: f'{shown(" ".join(row.split()))}, no name of an image',
-        len(listed),
-    )
-    # CVAT puts names with spaces into quotes.
-    names = [_unquote(row) for row in listed if row not in odd and not is_companion(row)]
+    listed = list(map(_unquote, listed))
+    meant = _match_rows(source, listed) if source.fills_in else {}
+    if meant:
+        (row, name), *_ = meant.items()
+        text = f'{len(meant)} rows are paths or have endings, first {row!r} is {name!r}'
+        add('filled-in', [f'{source.ann_file}: {text}'])
+        listed = [meant.get(row, row) for row in listed]
+    odd = {row for row in listed if not _is_name(row) or OF_CLASS.search(row)}
+
+    def describe(row: str) -> str:
+        return f'{shown(" ".join(row.split()))}, no name of an image'
+
+    add('bad-row', [row for row in listed if row in odd], describe, len(listed))
+    names = [row for row in listed if row not in odd and not is_companion(row)]
     twice = [name for name, count in Counter(names).items() if count > 1]
     add('repeated-row', twice, total=len(listed))
     return names
 
 
+def _match_rows(source: Source, rows: Sequence[str]) -> dict[str, str]:
+    """Return which XML file is meant, without its ending, by rows that are no names of images."""
+    root, known = str(source.xml_folder), {*rows}
+    lost = [row for row in dict.fromkeys(rows) if not os.path.isfile(f'{root}/{row}.xml')]
+    if not lost:
+        return {}
+    found = (os.path.join(place, name) for place, _, names in walk(root) for name in names)
+    stems = [os.path.relpath(file[:-4], root) for file in found if file.lower().endswith('.xml')]
+    free = [stem for stem in stems if stem not in known]
+    meant, _ = match_names([without_ending(row) for row in lost], free, source.role)
+    return {lost[i]: stem for i, stem in meant.items()}
+
+
 def _unquote(row: str) -> str:
+    """Return a row without the quotes into which CVAT puts names with spaces."""
     return row[1:-1] if len(row) > 2 and row[0] == row[-1] == '"' else row
 
 
@@ -155,23 +176,37 @@ def _is_name(name: str) -> bool:
     return all(p not in ('', '.', '..') and len(os.fsencode(p)) <= LONGEST for p in parts)
 
 
-class _NoDoctype(ElementTree.TreeBuilder):
-    """Refuse document types, and with them entities that grow without end or read other files."""
+class _Annotation(ElementTree.TreeBuilder):
+    """Refuse document types, and with them entities that grow without end or read other files.
+
+    Names of elements count in any case.
+    """
+
+    def start(self, tag: str, attrs: dict) -> Element:
+        return super().start(tag.lower(), attrs)
+
+    def end(self, tag: str) -> Element:
+        return super().end(tag.lower())
 
     def doctype(self, name: str, pubid: str | None, system: str | None) -> None:
         raise InputError('has a document type declaration, which annotations have no use for')
 
 
-def _parse(xml: Path) -> Element:
+def parse_xml(xml: Path, tag: str) -> Element:
+    """Return the root of an XML file; names of elements are in small letters.
+
+    Raises:
+        InputError: It cannot be read, is malformed, or its root has another name than ``tag``.
+    """
     data = read_bytes(xml)
     try:
-        root = ElementTree.fromstring(data, ElementTree.XMLParser(target=_NoDoctype()))
+        root = ElementTree.fromstring(data, ElementTree.XMLParser(target=_Annotation()))
     except (ElementTree.ParseError, LookupError, ValueError) as error:
         if isinstance(error, InputError):
             raise
         raise InputError(f'malformed XML, {error}') from None
-    if root.tag != 'annotation':
-        raise InputError(f'the root is <{root.tag}>, not <annotation>')
+    if root.tag != tag:
+        raise InputError(f'the root is <{root.tag}>, not <{tag}>')
     return root
 
 

@@ -1,31 +1,26 @@
-"""Reader of YOLO's label files: a text file per image, a row per box.
+"""YOLO: what names the classes (``data.yaml``, ``obj.data``), and a label file for each image.
 
-A row is a class number, and a box or a polygon in fractions of the image.
+A row of a label file is a class number, and a box or a polygon in fractions of the image.
 """
 
 import math
 import os
 from collections import defaultdict
-from collections.abc import Iterable, Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
+import yaml
 
-from ..errors import InputError, few
-from .data_yaml import number_names
-from .files import (
-    SUFFIXES,
-    is_companion,
-    is_hidden,
-    list_folder,
-    read_lines,
-    read_sizes,
-    walk,
-)
-from .findings import Add, Findings
-from .locate import list_all, match_names
-from .split import Boxes, Source, Split, YoloData
+from ..errors import InputError, MissingFileError, few, shown
+from .files import is_companion, is_hidden, list_all, list_folder, read_lines, read_sizes, read_text
+from .findings import Add, Findings, is_text
+from .locate import match_names
+from .split import Boxes, Layout, Source, Split, role_of
 
+SPLIT_KEYS = {'train': ('train',), 'val': ('val', 'validation', 'valid'), 'test': ('test',)}
+LONGEST_NUMBER = 10**18  # in place of a name
 UNNAMED = 10_000  # classes that are taken where nothing names them
 DIGITS = 3  # of pixels; label files have six decimals, half a thousandth of 1000 pixels
 NO_LABELS = ('classes.txt', 'train.txt', 'val.txt', 'test.txt', 'readme.txt')
@@ -33,6 +28,142 @@ FRACTION_SLACK = 0.01  # beyond 0 to 1: what rounding explains
 PIXELS = 2.0  # from there on a number cannot be meant as a fraction
 
 Box = tuple[float, float, float, float]
+
+
+def read_data_yaml(file: Path) -> Layout:
+    """Read as much of a ``data.yaml``, or of an ``obj.data`` of Darknet's, as can be used.
+
+    ``names`` is a list or ``{number: name}``. ``train``, ``val`` and ``test`` are a path or a list
+    of paths, each a folder or a text file that lists images, relative to ``path``, which is
+    itself relative to the file, or else to the file's own folder. A leading ``../`` that leads
+    nowhere is passed over, since Roboflow's exports have one too many. A ``test`` that is not found
+    is skipped.
+
+    Returns:
+        The data without places that are not found, and with numbers for names that cannot be used.
+
+    Raises:
+        InputError: It is no YAML, or of key points.
+    """
+    content = _load_obj_data(file) if file.suffix == '.data' else _load_yaml(file)
+    if 'kpt_shape' in content:
+        raise InputError(f'{file}: kpt_shape makes it a dataset of key points, not of boxes')
+    faults, notes, found = list[InputError](), list[str](), dict[str, tuple[Path, ...]]()
+    names = _read_names(file, content, faults)
+    path = content.get('path') or ''
+    if not isinstance(path, str):
+        faults.append(InputError(f'{file}: path is {shown(path)}; it must be a text'))
+        path = ''
+    root = Path(file.parent, path.replace('\\', '/'))
+    for role, keys in SPLIT_KEYS.items():
+        entry = next((content[key] for key in keys if content.get(key)), None)
+        entries = [] if entry is None else entry if isinstance(entry, list) else [entry]
+        if not all(isinstance(text, str) for text in entries):
+            text = f'{file}: {role} is {shown(entry)}; it must be a path or a list of paths'
+            faults.append(InputError(text))
+            continue
+        places = [_find_place(text, (root, file.parent), role) for text in entries]
+        lost = [text for text, place in zip(entries, places, strict=True) if place is None]
+        if lost and role == 'test':
+            notes.append(f'{role} is skipped: {root / lost[0]} is not found')
+            continue
+        for text, place in zip(entries, places, strict=True):
+            if place and not str(place).endswith(os.path.normpath(text.lstrip('./'))):
+                notes.append(f'{role}: {text} is not found, {place} is taken')
+        if there := tuple(filter(None, places)):
+            found[role] = there
+        if lost:
+            where = str(root / lost[0]).replace('\n', ' ')
+            text = f'{file}: {role} names {lost[0]!r}, and {where} is not found: correct '
+            faults.append(MissingFileError(f'{text}{role}, or path, in it'))
+    if not found and not faults:
+        faults.append(InputError(f'{file}: names no images: write train: images/train'))
+    return yolo_layout(file.parent, file, names, found, notes, faults)
+
+
+def yolo_layout(
+    root: Path,
+    sign: Path,
+    names: tuple[str, ...],
+    places: Mapping[str, tuple[Path, ...]],
+    notes: list[str],
+    faults: list[InputError],
+) -> Layout:
+    """Return a layout of YOLO's, without a test split whose images have no label files."""
+    images = (image for place in places.get('test', ()) for image in list_images(place, 'test')[0])
+    if 'test' in places and not any(os.path.isfile(label_file(image)) for image in images):
+        places = {role: found for role, found in places.items() if role != 'test'}
+        notes = [*notes, 'test is skipped: its images have no label files']
+    splits = {role: found[0] for role, found in places.items()}
+    return Layout('yolo', root, splits, sign, notes, names, {**places}, faults)
+
+
+def _load_yaml(file: Path) -> dict:
+    try:
+        content = yaml.safe_load(read_text(file))
+    except (yaml.YAMLError, ValueError, TypeError, RecursionError) as error:
+        if isinstance(error, InputError):
+            raise
+        raise InputError(f'{file}: no YAML ({" ".join(str(error).split())})') from None
+    if not isinstance(content, dict):
+        raise InputError(f'{file}: no YAML of the form KEY: VALUE')
+    return content
+
+
+def number_names(count: int) -> tuple[str, ...]:
+    """Return numbers from 0, in place of names that cannot be used."""
+    return tuple(map(str, range(count)))
+
+
+def _read_names(file: Path, content: dict, faults: list[InputError]) -> tuple[str, ...]:
+    """Return the names, none or numbers where they cannot be used; add what is wrong with them."""
+    names = content.get('names')
+    if isinstance(names, dict):
+        if set(names) != set(range(len(names))):
+            text = f'names has the keys {few(names)}; they must be the numbers from 0 to '
+            faults.append(InputError(f'{file}: {text}{len(names) - 1}'))
+            return ()
+        names = [names[number] for number in range(len(names))]
+    if not isinstance(names, list) or not names:
+        faults.append(InputError(f'{file}: has no list of names: write names: [cat, dog]'))
+        return ()
+    odd = [n for n in names if not is_text(n) and not (type(n) is int and abs(n) < LONGEST_NUMBER)]
+    # Of what is no text nothing is made: aliases can stand for gigabytes of it.
+    texts, wrong = () if odd else tuple(map(str, names)), []
+    if odd:
+        wrong.append(f'names has {shown(odd[0])}, which is no text: put it into quotes')
+    key = 'classes' if file.suffix == '.data' else 'nc'
+    if content.get(key, len(names)) not in (len(names), str(len(names))):
+        said = shown(content[key])
+        wrong.append(f'{key} is {said}, and there are {len(names)} names: correct one of them')
+    twice = len(set(texts)) < len(texts)
+    if twice:
+        wrong.append(f'names has a name more than once: {few(texts)}')
+    faults += [InputError(f'{file}: {text}') for text in wrong]
+    return number_names(len(names)) if odd or twice else texts
+
+
+def _find_place(text: str, roots: Sequence[Path], role: str) -> Path | None:
+    """Return the first of the places that a path may mean, None where none exists.
+
+    Of a path that is not found, as of another machine, the end counts that tells the split.
+    """
+    plain = text.replace('\\', '/').rstrip('/')  # of Windows
+    texts = [text, plain] + [plain[3:]] * plain.startswith('../')
+    parts = plain.split('/')
+    ends = (parts[at:] for at in range(len(parts)))
+    texts += ['/'.join(e) for e in ends if e[-1].endswith('.txt') or role in map(role_of, e)]
+    places = [Path(os.path.normpath(root / part)) for part in texts for root in roots]
+    return next(filter(os.path.exists, places), None)
+
+
+def _load_obj_data(file: Path) -> dict:
+    """Return what an ``obj.data`` says in the form of a ``data.yaml``: lines ``KEY = VALUE``."""
+    pairs = (line.partition('=') for line in read_lines(file) if '=' in line)
+    content: dict[str, Any] = {key.strip(): value.strip() for key, _, value in pairs}
+    names = file.parent / content.get('names', 'obj.names').replace('\\', '/').rpartition('/')[2]
+    content['names'] = [line.strip() for line in read_lines(names) if line.strip()]
+    return content
 
 
 def read_yolo(source: Source, findings: Findings) -> Split | None:
@@ -54,15 +185,13 @@ def read_yolo(source: Source, findings: Findings) -> Split | None:
     Raises:
         InputError: A list of images is no text.
     """
-    data, add, root = source.yolo, source.about(findings), source.folder
-    assert data is not None  # of this kind
-    places = data.splits[source.role]
+    add, root, places = source.about(findings), source.folder, source.places
     listed = [list_images(place, source.role) for place in places]
     images = list(dict.fromkeys(image for found, _ in listed for image in found))
     add('filled-in', [line for _, lines in listed for line in lines])
     if not images:
-        text = f'{data.source}: {source.role} has no image in {few(map(str, places))}'
-        add('nothing-to-learn', [text])
+        empty = f'{source.role} has no image in {few(map(str, places))}'
+        add('nothing-to-learn', [f'{source.ann_file}: {empty}'])
         return None
     labels = [label_file(image) for image in images]
     add('filled-in', _match_labels(labels, source))
@@ -82,11 +211,12 @@ def read_yolo(source: Source, findings: Findings) -> Split | None:
                 continue
             filled[i] = True
             try:
-                label, edges = parse_row(fields, len(data.names) or UNNAMED, data.source)
+                label, edges = parse_row(fields, len(source.names) or UNNAMED, source.ann_file)
                 objects.append((i, number, label, edges))
             except RowError as error:
-                faults[error.code].append(f'{_shown(labels[i], root)}:{number}: {error}')
-    _check_files(source, data, add, images, labels, lacking)
+                code, reason = error.args
+                faults[code].append(f'{_shown(labels[i], root)}:{number}: {reason}')
+    _check_files(source, add, images, labels, lacking)
     total = len(objects) + sum(map(len, faults.values()))
     for code, found in faults.items():
         add(code, found, total=total)
@@ -101,7 +231,7 @@ def read_yolo(source: Source, findings: Findings) -> Split | None:
     fractions = np.array([edges for *_, edges in objects], np.float64).reshape(-1, 4)
     edges = (fractions * np.tile(sizes[at], 2)).round(DIGITS)
     xywh = np.concatenate([edges[:, :2], edges[:, 2:] - edges[:, :2]], axis=1).round(DIGITS)
-    names = data.names or number_names(max(numbers, default=-1) + 1)
+    names = source.names or number_names(max(numbers, default=-1) + 1)
     add('unknown-class', source.find_unknown(names))
     split = Split(
         source,
@@ -122,28 +252,22 @@ def read_yolo(source: Source, findings: Findings) -> Split | None:
 
 
 def _check_files(
-    source: Source,
-    data: YoloData,
-    add: Add,
-    images: list[Path],
-    labels: list[Path],
-    lacking: np.ndarray,
+    source: Source, add: Add, images: list[Path], labels: list[Path], lacking: np.ndarray
 ) -> None:
     """Compare images and label files."""
     root = source.folder
     if lacking.all():
-        text = (
-            f'{data.source}: none of the {len(images)} images of {source.role} has a label file; '
-            f'the first would be {labels[0]}'
-        )
-        add('nothing-to-learn', [text])
+        lost = f'none of the {len(images)} images of {source.role} has a label file'
+        add('nothing-to-learn', [f'{source.ann_file}: {lost}; the first would be {labels[0]}'])
 
     def name(i: int) -> str:
         return f'{_shown(images[i], root)}: no {_shown(labels[i], root)}'
 
     add('missing-label-file', np.flatnonzero(lacking).tolist(), name, len(images))
-    if all(place.is_dir() for place in data.splits[source.role]):  # lists may share a folder
-        add('label-without-image', _find_lost(labels), lambda file: _shown(file, root))
+    if all(place.is_dir() for place in source.places):  # lists may share a folder
+        known, folders = {*labels}, sorted({file.parent for file in labels})
+        alone = [f for folder in folders for f in _label_files(folder) if f not in known]
+        add('label-without-image', alone, lambda file: _shown(file, root))
     first: dict[Path, int] = {}
     shared = [i for i, f in enumerate(labels) if first.setdefault(f, i) != i and not lacking[i]]
 
@@ -151,13 +275,6 @@ def _check_files(
         return f'{_shown(images[i], root)} and {images[first[labels[i]]].name}'
 
     add('shared-label-file', shared, pair, len(images))
-
-
-def has_labels(data: YoloData, split: str) -> bool:
-    """Whether any image of a split has a label file."""
-    places = data.splits[split]
-    images = (image for place in places for image in list_images(place, split)[0])
-    return any(os.path.isfile(label_file(image)) for image in images)
 
 
 def label_file(image: Path) -> Path:
@@ -174,7 +291,7 @@ def list_images(place: Path, role: str) -> tuple[list[Path], list[str]]:
     """Return the images of a folder, or those that a text file lists, there or not.
 
     Args:
-        place: One of `YoloData.splits`.
+        place: One of `Source.places`.
         role: Of the split.
 
     Returns:
@@ -184,8 +301,7 @@ def list_images(place: Path, role: str) -> tuple[list[Path], list[str]]:
         InputError: The file is no text.
     """
     if not place.is_file():
-        walked = ((folder, name) for folder, _, files in walk(place) for name in files)
-        return [Path(f, name) for f, name in walked if name.lower().endswith(SUFFIXES)], []
+        return [place / name for name in list_all(place)], []
     lines = [line for line in map(str.strip, read_lines(place)) if line and not is_companion(line)]
     images = [Path(os.path.normpath(place.parent / line)) for line in lines]
     lost = [i for i, image in enumerate(images) if not os.path.isfile(image)]
@@ -229,28 +345,13 @@ def _label_files(folder: Path) -> list[Path]:
     ]
 
 
-def _find_lost(labels: Iterable[Path]) -> list[Path]:
-    """Return the label files next to those of the images that belong to none."""
-    known = {*labels}
-    folders = sorted({file.parent for file in known})
-    return [file for folder in folders for file in _label_files(folder) if file not in known]
-
-
 def _shown(file: Path, root: Path) -> str:
     """Return a file as it lies below the layout's folder."""
     return str(file.relative_to(root) if file.is_relative_to(root) else file)
 
 
 class RowError(InputError):
-    """A row of a label file that is no box.
-
-    Attributes:
-        code: Its kind, by which the check of data groups and counts it.
-    """
-
-    def __init__(self, code: str, message: str) -> None:
-        super().__init__(message)
-        self.code = code
+    """A row of a label file that is no box; its ``args`` are the kind of finding and the reason."""
 
 
 def parse_row(fields: Sequence[str], num_classes: int, source: Path) -> tuple[int, Box]:
@@ -275,16 +376,12 @@ def parse_row(fields: Sequence[str], num_classes: int, source: Path) -> tuple[in
         raise RowError('bad-label-row', f'{" ".join(fields)[:60]!r} are not all numbers')
     label, *values = numbers
     if len(values) != 4 and (len(values) < 6 or len(values) % 2):
-        raise RowError(
-            'bad-label-row',
-            f'{len(fields)} numbers, where a box has 5 (class, centre x and y, width, height) and '
-            'a polygon the class and three points or more',
-        )
+        boxes = 'a box has 5 (class, centre x and y, width, height)'
+        text = f'where {boxes} and a polygon the class and three points or more'
+        raise RowError('bad-label-row', f'{len(fields)} numbers, {text}')
     if label not in range(num_classes):
-        raise RowError(
-            'unknown-class-number',
-            f'the class {fields[0]}, and {source} has {num_classes}, from 0 to {num_classes - 1}',
-        )
+        text = f'and {source} has {num_classes}, from 0 to {num_classes - 1}'
+        raise RowError('unknown-class-number', f'the class {fields[0]}, {text}')
     outside = [v for v in values if not -FRACTION_SLACK <= v <= 1 + FRACTION_SLACK]
     if outside:
         text = f'{outside[0]:g} is not in 0 to 1, a fraction of the width or height'

@@ -1,4 +1,4 @@
-"""Readers of labelling tools' own files: LabelMe, VIA, Datumaro, Supervisely, a CSV of boxes.
+"""Readers of labelling tools' own files: LabelMe, VIA, CVAT, Datumaro, Supervisely, CSV of boxes.
 
 Each has a function that yields images with their objects as points, from what is in a file;
 `read_export` makes boxes of them. Outlines become the boxes around them.
@@ -6,34 +6,29 @@ Each has a function that yields images with their objects as points, from what i
 
 import base64
 import csv
+import json
 import math
 import os
 import re
 import zlib
 from collections import Counter
-from collections.abc import Callable, Iterator, Mapping
-from dataclasses import replace
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
+from xml.etree.ElementTree import Element
 
 import numpy as np
 
 from ..errors import InputError, shown
-from ..images import opened
+from ..files import check_regular, opened
 from .csv import LONGEST_HEADER, find_separator, read_rows
 from .files import glob, is_companion, read_json, walk
 from .findings import Findings, is_text
-from .objects import Object, object_split
-from .split import Source, Split
+from .named_boxes import Object, object_split
+from .split import Source, Split, role_of
+from .voc import parse_xml
 
-# Keys in a JSON file of each kind, near its beginning or its end.
-SIGNS = {
-    'labelme': ('shapes', 'imagePath'),
-    'via': ('regions', 'file_attributes'),
-    'datumaro': ('items', 'categories'),
-    'supervisely': ('objects', 'size'),
-}
-PER_IMAGE = ('labelme', 'supervisely')  # kinds with a file for each image
 KEYS = re.compile(rb'"(\w+)"\s*:')  # of JSON
 ENDS = 1 << 20  # bytes at the start and the end of a file
 LARGEST_BITMAP = 1 << 26  # bytes
@@ -46,37 +41,60 @@ COLUMNS = {
     'right': ('xmax', 'x2', 'right'),
     'bottom': ('ymax', 'y2', 'bottom'),
 }
+VIA_PARTS = ('region_shape_attributes', 'region_attributes')
+VIA_COLUMNS = {'filename', 'regionshapeattributes', 'regionattributes'}
+CVAT_SHAPES = ('box', 'polygon', 'polyline', 'points', 'ellipse', 'mask')
 
 # An image's name, width and height (NaN where not said), and its objects' classes and points.
 Record = tuple[str, tuple[float, float], list[tuple[str, Any]]]
 
 
-def sniff(file: Path) -> tuple[str | None, bytes]:
-    """Return which of `SIGNS` a JSON file has, and the ends of its text: the whole takes long."""
+def tool_of(file: Path) -> str | None:
+    """Return the kind of `TOOLS` that a JSON, XML or CSV file is of; None for others."""
+    if file.suffix == '.csv':
+        header = read_header(file)
+        kind = 'boxes' if find_columns(header) else None
+        return 'via_csv' if {*header} >= VIA_COLUMNS else kind
+    text = read_ends(file)
+    if file.suffix == '.xml':
+        return 'cvat' if b'<annotations>' in text and b'<image ' in text else None
+    keys = {*KEYS.findall(text)}
+    words = {kind: {key.encode() for key in tool.keys} for kind, tool in TOOLS.items()}
+    return next((kind for kind, needed in words.items() if needed and needed <= keys), None)
+
+
+def read_ends(file: Path) -> bytes:
+    """Return the start and the end of a file, of which the whole takes long."""
+    check_regular(file)
     try:
         with file.open('rb') as stream:
             text = stream.read(ENDS)
             stream.seek(max(file.stat().st_size - ENDS, 0))
-            text += stream.read()
+            return text + stream.read()
     except OSError:  # who reads it will say what is wrong
-        return None, b''
-    keys = {*KEYS.findall(text)}
-    fits = (kind for kind, words in SIGNS.items() if {w.encode() for w in words} <= keys)
-    return next(fits, None), text
+        return b''
 
 
-def find_columns(file: Path) -> dict[str, int] | None:
-    """Return where a CSV file has the columns of boxes, None where it has none."""
+def read_header(file: Path) -> list[str]:
+    """Return the names of a CSV file's columns, in small letters without _."""
+    check_regular(file)
     try:
         with file.open(encoding='utf-8-sig', errors='replace', newline='') as stream:
             lines = iter(lambda: stream.readline(LONGEST_HEADER), '')
             line = next(filter(str.strip, lines), '')
         header = next(csv.reader([line], delimiter=find_separator(line)), [])
     except (OSError, csv.Error):  # who reads it will say what is wrong
-        return None
-    names = [cell.strip().lower().replace('_', '') for cell in header]
+        return []
+    return [cell.strip().lower().replace('_', '') for cell in header]
+
+
+def find_columns(header: Sequence[str]) -> dict[str, int] | None:
+    """Return where a CSV file has the columns of boxes, None where it has none."""
     found = {
-        key: names.index(name) for key, known in COLUMNS.items() for name in known if name in names
+        key: header.index(name)
+        for key, known in COLUMNS.items()
+        for name in known
+        if name in header
     }
     return found if found.keys() == COLUMNS.keys() else None
 
@@ -85,17 +103,17 @@ def read_export(source: Source, findings: Findings) -> Split:
     """Read the files of a labelling tool.
 
     Args:
-        source: Of a kind of `PARSERS`; its ``ann_file`` is a file, or the folder of all files.
+        source: Of a kind of `TOOLS`; its ``ann_file`` is a file, or the folder of all files.
         findings: Gets what is wrong with files and objects.
 
     Raises:
         InputError: The one file of a split is none.
     """
-    add, parse, root = source.about(findings), PARSERS[source.kind], source.folder
+    add, parse = source.about(findings), TOOLS[source.kind].parse
     corrupt, records = [], list[Record]()
     for file in _list_files(source):
         try:
-            records += [_checked(file, *record) for record in parse(file, root)]
+            records += [_checked(file, *record) for record in parse(file, source)]
         except InputError as error:
             corrupt.append(str(error))
         except KeyError as error:
@@ -165,7 +183,7 @@ def _circle(x: float, y: float, across: float, down: float | None = None) -> lis
     return [[x - across, y - down], [x + across, y + down]]
 
 
-def _labelme(file: Path, root: Path) -> Iterator[Record]:
+def _labelme(file: Path, source: Source) -> Iterator[Record]:
     """LabelMe, X-AnyLabeling: the image is where ``imagePath`` says, or has the file's own name."""
     content, things = read_json(file), []
     for shape in content['shapes']:
@@ -175,33 +193,78 @@ def _labelme(file: Path, root: Path) -> Iterator[Record]:
             points = _circle(x, y, math.dist((x, y), edge))
         things.append((shape['label'], points))
     stated = file.parent / str(content['imagePath']).replace('\\', '/')
-    image = stated if stated.is_file() else file.with_suffix('')
+    same = stated.stem == file.stem or stated.is_file()
+    image = stated if same else file.with_suffix('')
     size = content.get('imageWidth') or math.nan, content.get('imageHeight') or math.nan
-    yield os.path.relpath(os.path.normpath(image), root), size, things
+    yield os.path.relpath(os.path.normpath(image), source.folder), size, things
 
 
-def _via(file: Path, root: Path) -> Iterator[Record]:
+def _via(file: Path, source: Source) -> Iterator[Record]:
     """VGG Image Annotator: its project, or the export of its annotations."""
     content = read_json(file)
     for image in content.get('_via_img_metadata', content).values():
-        regions, things = image['regions'], []
-        for region in regions.values() if isinstance(regions, dict) else regions:
-            shape, values = region['shape_attributes'], region['region_attributes'].values()
-            # A text, or of a checkbox a dict of those that are ticked.
-            ticked = (next(iter(v), '') if isinstance(v, dict) else v for v in values)
-            if 'all_points_x' in shape:
-                points: Any = [*zip(shape['all_points_x'], shape['all_points_y'], strict=True)]
-            elif 'width' in shape:
-                x, y = shape['x'], shape['y']
-                points = [[x, y], [x + shape['width'], y + shape['height']]]
-            else:
-                radii = (shape.get('r', shape.get('rx')), shape.get('r', shape.get('ry')))
-                points = _circle(shape['cx'], shape['cy'], *radii)
-            things.append((next(filter(None, ticked), ''), points))
+        regions = image['regions']
+        every = regions.values() if isinstance(regions, dict) else regions
+        things = [_region(one['shape_attributes'], one['region_attributes']) for one in every]
         yield image['filename'], (math.nan, math.nan), things
 
 
-def _datumaro(file: Path, root: Path) -> Iterator[Record]:
+def _via_csv(file: Path, source: Source) -> Iterator[Record]:
+    """VGG Image Annotator's CSV, with a region in each row; an image without any has ``{}``."""
+    header, rows = _read_table(file)
+    for _, row in rows:
+        cells = dict(zip(header, row, strict=False))
+        shape, values = (json.loads(cells[key]) for key in VIA_PARTS)
+        yield cells['filename'], (math.nan, math.nan), [_region(shape, values)] if shape else []
+
+
+def _region(shape: dict, values: dict) -> tuple[str, Any]:
+    """Return the class of a region of VIA's, and its points."""
+    # A text, or of a checkbox a dict of those that are ticked.
+    ticked = (next(iter(v), '') if isinstance(v, dict) else v for v in values.values())
+    if 'all_points_x' in shape:
+        points: Any = [*zip(shape['all_points_x'], shape['all_points_y'], strict=True)]
+    elif 'width' in shape:
+        x, y = shape['x'], shape['y']
+        points = [[x, y], [x + shape['width'], y + shape['height']]]
+    else:
+        across, down = (shape['r'], None) if 'r' in shape else (shape['rx'], shape['ry'])
+        points = _circle(shape['cx'], shape['cy'], across, down)
+    return next(filter(None, ticked), ''), points
+
+
+def _cvat(file: Path, source: Source) -> Iterator[Record]:
+    """CVAT for images; where its images are of several subsets, those of the split."""
+    images = [*parse_xml(file, 'annotations').iter('image')]
+    divided = len({image.get('subset') for image in images}) > 1
+    for image in images:
+        role = role_of(image.get('subset') or '')
+        if divided and source.role != ('train' if role in (None, 'trainval') else role):
+            continue
+        shapes = (one for one in image if one.tag in CVAT_SHAPES)
+        things = [(one.attrib['label'], _cvat_points(one)) for one in shapes]
+        size = float(image.attrib['width']), float(image.attrib['height'])
+        yield image.attrib['name'], size, things
+
+
+def _cvat_points(shape: Element) -> list[list[float]]:
+    """Return the points of one of `CVAT_SHAPES`, turned as it is."""
+    said = shape.attrib
+    if 'points' in said:
+        return [[float(v) for v in point.split(',')] for point in said['points'].split(';')]
+    if shape.tag == 'mask':
+        x, y, w, h = (float(said[key]) for key in ('left', 'top', 'width', 'height'))
+        return [[x, y], [x + w, y + h]]
+    if shape.tag == 'ellipse':
+        return _circle(*(float(said[key]) for key in ('cx', 'cy', 'rx', 'ry')))
+    x, y, r, b = (float(said[key]) for key in ('xtl', 'ytl', 'xbr', 'ybr'))
+    angle = math.radians(float(said.get('rotation', 0)))
+    turn = np.array([[math.cos(angle), math.sin(angle)], [-math.sin(angle), math.cos(angle)]])
+    centre = np.array([x + r, y + b]) / 2
+    return ((np.array([[x, y], [r, y], [r, b], [x, b]]) - centre) @ turn + centre).tolist()
+
+
+def _datumaro(file: Path, source: Source) -> Iterator[Record]:
     content = read_json(file)
     names = [label['name'] for label in content['categories']['label']['labels']]
     for item in content['items']:
@@ -217,7 +280,7 @@ def _datumaro(file: Path, root: Path) -> Iterator[Record]:
         yield image.get('path') or item['id'], (width, height), things
 
 
-def _supervisely(file: Path, root: Path) -> Iterator[Record]:
+def _supervisely(file: Path, source: Source) -> Iterator[Record]:
     """Supervisely: ``DATASET/ann/IMAGE.json`` is of ``DATASET/img/IMAGE``."""
     content, things = read_json(file), []
     for one in content['objects']:
@@ -230,25 +293,36 @@ def _supervisely(file: Path, root: Path) -> Iterator[Record]:
             with opened(data, file) as image:
                 points = [[x, y], [x + image.width, y + image.height]]
         things.append((one['classTitle'], points))
-    image_file = os.path.relpath(file.parent.with_name('img') / file.stem, root)
+    image_file = os.path.relpath(file.parent.with_name('img') / file.stem, source.folder)
     yield image_file, (content['size']['width'], content['size']['height']), things
 
 
-def _boxes(file: Path, root: Path) -> Iterator[Record]:
-    """A CSV file with a box in each row, such as Open Images', whose boxes are fractions."""
-    places = find_columns(file)
-    assert places is not None  # it was recognised by them
+def _read_table(file: Path) -> tuple[list[str], Iterator[tuple[int, list[str]]]]:
+    """Return the header of a CSV file in small letters, and its rows with their numbers."""
     reader = read_rows(file)
     names = [cell.strip().lower() for cell in next(reader)[1]]
+
+    def check() -> Iterator[tuple[int, list[str]]]:
+        for number, row in reader:
+            if len(row) < len(names) or any(row[len(names) :]):
+                text = f'{file}:{number}: {len(row)} cells where the header has {len(names)}'
+                raise InputError(text)
+            yield number, row
+
+    return names, check()
+
+
+def _boxes(file: Path, source: Source) -> Iterator[Record]:
+    """A CSV file with a box in each row, such as Open Images', whose boxes are fractions."""
+    places = find_columns(read_header(file))
+    assert places is not None  # it was recognised by them
+    names, rows = _read_table(file)
     # Open Images names its classes in a file of its own.
-    others = glob(root, '*class-descriptions*.csv')
+    others = glob(source.folder, '*class-descriptions*.csv')
     described = [row for other in others for _, row in read_rows(other)]
     called = {row[0]: row[1] for row in described if len(row) == 2}
     size = [names.index(side) for side in ('width', 'height') if side in names]
-    for number, row in reader:
-        if len(row) < len(names) or any(row[len(names) :]):
-            text = f'{file}:{number}: {len(row)} cells where the header has {len(names)}'
-            raise InputError(text)
+    for number, row in rows:
         name, label, *box = (row[places[key]].strip() for key in COLUMNS)
         if not name:
             raise InputError(f'{file}:{number}: has no name of an image')
@@ -261,10 +335,29 @@ def _boxes(file: Path, root: Path) -> Iterator[Record]:
         yield name, (width, height), [(called.get(label, label), points)] if any(box) else []
 
 
-PARSERS: Mapping[str, Callable[[Path, Path], Iterator[Record]]] = {
-    'labelme': _labelme,
-    'via': _via,
-    'datumaro': _datumaro,
-    'supervisely': _supervisely,
-    'boxes': _boxes,
+@dataclass(frozen=True)
+class Tool:
+    """A labelling tool's own files.
+
+    Attributes:
+        title: What they are called.
+        parse: Yields the images in a file, with their objects.
+        keys: In each of its JSON files, near the beginning or the end.
+        per_image: Whether there is a file for each image.
+    """
+
+    title: str
+    parse: Callable[[Path, Source], Iterator[Record]]
+    keys: tuple[str, ...] = ()
+    per_image: bool = False
+
+
+TOOLS = {
+    'labelme': Tool("LabelMe's JSON", _labelme, ('shapes', 'imagePath'), True),
+    'via': Tool("VGG Image Annotator's JSON", _via, ('regions', 'file_attributes')),
+    'via_csv': Tool("VGG Image Annotator's CSV", _via_csv),
+    'cvat': Tool("CVAT's XML", _cvat),
+    'datumaro': Tool("Datumaro's JSON", _datumaro, ('items', 'categories')),
+    'supervisely': Tool("Supervisely's JSON", _supervisely, ('objects', 'size'), True),
+    'boxes': Tool('a CSV of boxes', _boxes),
 }

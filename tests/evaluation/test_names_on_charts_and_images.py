@@ -15,7 +15,7 @@ from PIL import Image, ImageDraw
 from small_coco import small_coco
 
 from tresnet_det.errors import printable, quote
-from tresnet_det.evaluation import format_table, letters
+from tresnet_det.evaluation import format_table, plots
 from tresnet_det.evaluation.draw import Line, draw_classes, draw_objects
 from tresnet_det.evaluation.plots import draw_curves
 from tresnet_det.inference.inputs import InputImage
@@ -114,9 +114,9 @@ def np_scores(count):
 
 def test_a_letter_that_the_usual_font_lacks_is_drawn_by_one_that_has_it(figures, tmp_path):
     entry = next(e for e in font_manager.fontManager.ttflist if e.name == 'STIXGeneral')
-    usual = FT2Font(letters.USUAL).get_charmap()
+    usual = FT2Font(plots.USUAL).get_charmap()
     letter = next(chr(n) for n in FT2Font(entry.fname).get_charmap() if n not in usual and n > 999)
-    text, file = letters.fit_letters(letter)
+    text, file = plots.fit_letters(letter)
     assert text == letter
     assert ord(letter) in FT2Font(file).get_charmap()
     draw_curves([dict(iter=1, loss=1.0)], tmp_path / 'a.png', title=f'dog {letter}')
@@ -127,11 +127,11 @@ def test_a_letter_that_the_usual_font_lacks_is_drawn_by_one_that_has_it(figures,
 
 
 def test_a_letter_that_no_font_has_is_its_number_and_one_line(log, figures, tmp_path, monkeypatch):
-    monkeypatch.setattr(letters, '_find_font', lambda letter: None)
-    monkeypatch.setattr(letters, '_told', set())
+    monkeypatch.setattr(plots, '_find_font', lambda letter: None)
+    monkeypatch.setattr(plots, '_told', set())
     for _ in range(2):
         draw_curves([dict(iter=1, loss=1.0)], tmp_path / 'a.png', title='dog 犬')
-        assert letters.fit_letters('dog 犬')[0] == 'dog \\u72ac'
+        assert plots.fit_letters('dog 犬')[0] == 'dog \\u72ac'
     assert figures[0]._suptitle.get_text() == 'dog \\u72ac'
     (line,) = log
     assert line.startswith('no font on this machine has ')

@@ -1,0 +1,60 @@
+"""Evaluate a results file: python tools/evaluate.py ANN RESULTS [--images DIR] [--out DIR].
+
+ANN is a COCO annotation file, and RESULTS what test.py, predict.py or any other detector wrote of
+its images: a list of image_id, category_id, score and bbox or segmentation. The folder gets
+report.html and report.md, and all numbers as CSV and JSON. PyTorch is not needed.
+"""
+
+import argparse
+from pathlib import Path
+
+from ..errors import InputError, shell_path
+from ..evaluation.explain import Settings, explain, read_detections
+from ..evaluation.matching import IOU_THRS, MAX_DETS
+from ..evaluation.report import format_twelve
+from .run import out_folder, positive, share
+
+
+def parse_args() -> argparse.Namespace:
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument('ann', metavar='ANN', help='COCO annotation file')
+    parser.add_argument('results', metavar='RESULTS', help='COCO results file of boxes or masks')
+    parser.add_argument('--images', metavar='DIR', help='folder of the images, to draw the worst')
+    parser.add_argument('--out', metavar='DIR', help='where the report goes (evaluation/)')
+    parser.add_argument('--compare', metavar='OTHER', help='results of another model, to compare')
+    parser.add_argument('--classes', nargs='+', metavar='NAME', help='measure these alone')
+    parser.add_argument(
+        '--max-dets', type=positive, default=MAX_DETS, metavar='N',
+        help=f'detections of a class that count in an image ({MAX_DETS})',
+    )  # fmt: skip
+    parser.add_argument(
+        '--iou-thrs', type=share, nargs='+', default=IOU_THRS, metavar='IOU',
+        help='overlaps over which mAP is the mean (0.5 to 0.95 by 0.05)',
+    )  # fmt: skip
+    wanted = parser.add_mutually_exclusive_group()
+    wanted.add_argument(
+        '--precision', type=share, metavar='P',
+        help='choose thresholds with this precision at least (otherwise those of the best F1)',
+    )  # fmt: skip
+    wanted.add_argument('--recall', type=share, metavar='R', help='likewise, with this recall')
+    return parser.parse_args()
+
+
+def main() -> None:
+    args = parse_args()
+    folder = None if args.images is None else Path(args.images)
+    if folder and not folder.is_dir():
+        raise InputError(f'--images {folder} is no folder')
+    settings = Settings(args.iou_thrs, args.max_dets, args.precision, args.recall)
+    result = read_detections(args.ann, args.results, args.classes, settings)
+    other = None
+    if args.compare:
+        other = read_detections(args.ann, args.compare, args.classes, settings)
+    out = out_folder(args.out or 'evaluation', '--out')
+    title = f'{Path(args.results).name} on {Path(args.ann).name}'
+    headline = explain(result, out, title, folder, other)
+    print(format_twelve(result.metrics, result.kind))
+    print(f'\n{headline}')
+    print(f'  report         {shell_path(out / "report.html")}')

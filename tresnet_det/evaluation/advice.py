@@ -1,0 +1,91 @@
+"""What to do next, after what costs a detector most."""
+
+from typing import Any
+
+from ..compat.installed import tool_command
+from .matching import AREAS
+
+LEAST_COST = 0.01  # of AP50, below which an error is not worth a step
+FEWEST = 20  # objects of a class, below which its AP says little
+MANY = 0.1  # of the objects, above which those missed at the threshold are worth a word
+
+_STEPS = {
+    'classification': 'objects are found and given another class{pairs}. Check whether these '
+    'classes are labelled consistently ({check}), add images that tell them apart, or merge them',
+    'localization': 'objects are found, and their boxes fit badly. Look at the worst images: where '
+    'the ground truth is drawn loosely, correct it ({check}); otherwise train longer, or with '
+    'larger images',
+    'both': 'boxes fit badly and have another class as well. More training, or more images of the '
+    'classes at the top of the table of classes, is what helps with these',
+    'duplicate': 'objects are found several times. Lower the IoU threshold of NMS '
+    '(--cfg-options model.test_cfg.nms.iou_threshold=0.5)',
+    'background': 'there are predictions where nothing is labelled. Look at the worst images: some '
+    'may be objects without a label ({check}); of the rest, add images without objects that look '
+    'like them',
+    'missed': 'objects are not found at all{sizes}. Add images of these{larger}, or train longer',
+}
+
+
+def advise(result: Any) -> list[str]:
+    """Return steps, the most valuable first.
+
+    Args:
+        result: `Detections`.
+    """
+    check = f'{tool_command("check_data")} FOLDER --predictions RESULTS lists candidates'
+    costs = sorted(result.errors.cost.items(), key=lambda item: -item[1])
+    sizes = _missed_sizes(result)
+    larger = ' and train with larger images' * ('small' in sizes)
+    words = dict(pairs=_pair(result), check=check, sizes=sizes, larger=larger)
+    steps = [
+        f'{kind.capitalize()} errors cost {cost:.3f} AP50: {_STEPS[kind].format(**words)}.'
+        for kind, cost in costs[:2]
+        if cost >= LEAST_COST and cost >= costs[0][1] / 3
+    ]
+    if not steps:
+        steps = ['No kind of error costs 0.01 AP50 or more: harder test images would show more.']
+    measured = [row for row in result.per_class if row['AP'] is not None]
+    if len(measured) > 1:
+        worst = min(measured, key=lambda row: row['AP'])
+        few = worst['num_gt'] < FEWEST
+        steps.append(
+            f'The weakest class is {worst["name"]} (AP {worst["AP"]:.3f}, {worst["num_gt"]} '
+            'objects). '
+            + (
+                'So few objects say little: label more of it for the test, too.'
+                if few
+                else 'Add training images of it, and look at its row of the confusion matrix.'
+            )
+        )
+    if result.threshold is not None:
+        steps.append(f'To use the detector, show predictions from the score {result.threshold:.2f}')
+        steps[-1] += f' on ({tool_command("predict")} ... --score-thr {result.threshold:.2f}).'
+        missed, objects = int(result.matrix[:-1, -1].sum()), int(result.objects.sum())
+        if missed > MANY * objects:
+            steps[-1] += (
+                f' That misses {missed} of {objects} objects: where this matters more than wrong '
+                'predictions, choose a lower one (--recall 0.95).'
+            )
+    return steps
+
+
+def _pair(result: Any) -> str:
+    pairs = result.confused_pairs()
+    return ', most often {} as {} ({} times)'.format(*pairs[0]) if pairs else ''
+
+
+def _missed_sizes(result: Any) -> str:
+    """Say which sizes are missed more often than others, at the operating threshold."""
+    truth, matches = result.truth, result.matches
+    hit = matches.taken[0, matches.right[0, 0] & (result.found.score >= result.cut)]
+    missed = ~truth.crowd
+    missed[hit] = False
+    shares = {}
+    for name, (low, high) in list(AREAS.items())[1:]:
+        inside = ~truth.crowd & (truth.area >= low) & (truth.area <= high)
+        if inside.sum() >= FEWEST:
+            shares[name] = missed[inside].mean()
+    if not shares:
+        return ''
+    worst = max(shares, key=lambda name: shares[name])
+    return f', of {worst} ones {100 * shares[worst]:.0f} % from the threshold on'

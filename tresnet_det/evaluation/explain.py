@@ -1,0 +1,391 @@
+"""A detector's results, explained: from its metric to what costs most and what to do next.
+
+All of it is from one set of matches, COCO's at an IoU of 0.5, so that no number disagrees with
+another. The operating threshold is the score of the best F1, unless a precision or a recall is
+wanted; metrics of COCO are measured without one.
+"""
+
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from ..errors import few
+from ..readers.files import read_json
+from . import measures
+from .advice import advise
+from .bootstrap import Interval, find_intervals, mean_precision
+from .detections import Images, Objects, has_masks, read_results, read_truth
+from .matching import IOU, IOU_THRS, MAX_DETS, Matches, match
+from .pages import Section, write_csv, write_report
+from .report import COUNTS, explain_minus_one, summarize, write_results_json
+from .twelve import find_rates, summarize_classes
+
+WORST = 20  # images that are listed
+DRAWN = 12  # of them
+
+
+@dataclass(frozen=True)
+class Settings:
+    """What is measured, and how thresholds are chosen.
+
+    Attributes:
+        iou_thrs: Overlaps over which mAP is the mean.
+        max_dets: Detections that count, of a class in an image; the recalls of COCO have 1, a tenth
+            of it and all.
+        precision: Wanted of the operating thresholds, at least; None for the best F1.
+        recall: Likewise; one of both.
+    """
+
+    iou_thrs: Sequence[float] = IOU_THRS
+    max_dets: int = MAX_DETS
+    precision: float | None = None
+    recall: float | None = None
+
+
+class Detections:
+    """Results of a detector and all that is measured of them.
+
+    Args:
+        images: What was looked at.
+        truth: Ground truth.
+        found: Detections.
+        settings: What is measured.
+
+    Attributes:
+        metrics: COCO's twelve by name, such as ``bbox_mAP``.
+        per_class: A row for each class.
+        threshold: The operating one, None where nothing is right; ``thresholds`` of each class.
+        curve: Counts of all classes over the score; ``curves`` of each class.
+        matrix: ``(classes + 1, classes + 1)``, the confusion at the operating threshold.
+        errors: What is wrong, and what AP50 it costs.
+        calibration: Whether scores are shares of right detections.
+    """
+
+    def __init__(
+        self, images: Images, truth: Objects, found: Objects, settings: Settings | None = None
+    ) -> None:
+        settings = settings or Settings()
+        self.images, self.truth, self.found, self.settings = images, truth, found, settings
+        thrs = list(dict.fromkeys([IOU, *settings.iou_thrs]))
+        self.used = [thrs.index(thr) for thr in settings.iou_thrs]
+        self.matches: Matches = match(images, truth, found, thrs, settings.max_dets)
+        count = len(images.classes)
+        counts = tuple(min(n, settings.max_dets) for n in COUNTS[:2]) + (settings.max_dets,)
+        rates = find_rates(truth, found, self.matches, count, counts)
+        near = [int(np.argmin(abs(np.array(thrs) - thr))) for thr in (0.5, 0.75)]
+        half = [n for n, thr in zip(near, (0.5, 0.75), strict=True) if abs(thrs[n] - thr) < 1e-9]
+        ious = {'0.50:0.95': self.used, '0.50': half[:1], '0.75': half[1:]}
+        self.kind = 'bbox' if truth.masks is None else 'segm'
+        twelve = summarize(*rates, ious)
+        self.metrics = {f'{self.kind}_{key}': value for key, value in twelve.items()}
+        self.per_class = summarize_classes(*rates, ious, images, truth)
+
+        self.points = measures.points(found, self.matches)
+        self.objects = measures.count_objects(truth, count)
+        wanted = settings.precision, settings.recall
+        self.threshold = measures.choose_threshold(self.points, self.objects.sum(), *wanted)
+        parts = [measures.of_class(self.points, label) for label in range(count)]
+        pairs = list(zip(parts, self.objects, strict=True))
+        self.thresholds = [measures.choose_threshold(*pair, *wanted) for pair in pairs]
+        self.curve = measures.curve(self.points, self.objects.sum())
+        self.curves = [measures.curve(*pair) for pair in pairs]
+        self.cut = 1.1 if self.threshold is None else self.threshold
+        least = np.full(count, self.cut)
+        self.at_cut = measures.curve(self.points, self.objects.sum(), np.array([self.cut]))
+        self.matrix = measures.confusion_matrix(truth, found, self.matches, count, least)
+        self.errors = measures.find_errors(truth, found, self.matches, count)
+        self.calibration = measures.calibration(self.points.score, self.points.right)
+
+    @property
+    def headline(self) -> float:
+        """The mean average precision; NaN without ground truth."""
+        value = self.metrics[f'{self.kind}_mAP']
+        return np.nan if value == -1 else value
+
+    def intervals(self, other: 'Detections | None' = None) -> list[Interval]:
+        """Return the interval of the headline; with another, that one's and their difference's."""
+        measured = [
+            mean_precision(d.truth, d.found, d.matches, len(self.images.classes), d.used)
+            for d in ([self] if other is None else [other, self])
+        ]
+        return find_intervals(measured, len(self.images.ids), len(self.found))
+
+    def count_by_image(self) -> np.ndarray:
+        """Return right, wrong and missed of each image at the operating threshold, ``(N, 3)``."""
+        total = len(self.images.ids)
+        shown = self.matches.counts[0, 0] & (self.found.score >= self.cut)
+        right = np.bincount(self.found.image[shown & self.matches.right[0, 0]], minlength=total)
+        wrong = np.bincount(self.found.image[shown], minlength=total) - right
+        objects = np.bincount(self.truth.image[~self.truth.crowd], minlength=total)
+        return np.stack([right, wrong, objects - right], 1)
+
+    def confused_pairs(self) -> list[tuple[str, str, int]]:
+        """Return what was taken for what at the operating threshold and how often, most first."""
+        kind = self.errors.kind == measures.ERRORS.index('classification')
+        dets = np.flatnonzero(kind & (self.found.score >= self.cut))
+        pairs = zip(
+            self.truth.label[self.matches.near[dets, 2]], self.found.label[dets], strict=True
+        )
+        names = self.images.classes
+        counts = Counter((int(a), int(b)) for a, b in pairs)
+        return [(names[a], names[b], n) for (a, b), n in counts.most_common()]
+
+    def worst_images(self) -> list[dict[str, Any]]:
+        """Return a row for each image with a mistake, the worst first.
+
+        ``lost F1`` is what the F1 of all images would gain were this one without mistakes; of equal
+        ones the image with the most confident mistake comes first.
+        """
+        counts = self.count_by_image()
+        right, wrong, missed = counts.T
+        r, w, m = counts.sum(0)
+        before = 2 * r / max(2 * r + w + m, 1)
+        gain = 2 * (r + missed) / np.maximum(2 * (r + missed) + w - wrong + m - missed, 1) - before
+        mistakes = self.matches.counts[0, 0] & ~self.matches.right[0, 0]
+        confident = np.zeros(len(counts))
+        np.maximum.at(confident, self.found.image[mistakes], self.found.score[mistakes])
+        rows = []
+        for n in np.lexsort((-confident, -gain)):
+            if wrong[n] or missed[n]:
+                row = {'image': self.images.names[n], 'id': self.images.ids[n]}
+                row |= dict(zip(('right', 'wrong', 'missed'), counts[n].tolist(), strict=True))
+                row |= {'lost F1': float(gain[n]), 'surest mistake': float(confident[n])}
+                rows.append(row)
+        return rows
+
+
+def read_detections(
+    ann_file: str | Path,
+    results: str | Path,
+    classes: Sequence[str] | None = None,
+    settings: Settings | None = None,
+) -> Detections:
+    """Read a results file and its ground truth, and measure it.
+
+    Args:
+        ann_file: COCO annotation file.
+        results: COCO results file of boxes or masks.
+        classes: Those to measure; None for all of the annotation file.
+        settings: What is measured.
+
+    Raises:
+        InputError: One of the files is none, or they do not belong together.
+    """
+    rows = read_json(Path(results))
+    images, truth = read_truth(ann_file, classes, has_masks(rows))
+    found = read_results(results, images, rows)
+    del rows  # hundreds of MB
+    return Detections(images, truth, found, settings)
+
+
+def explain(
+    result: Detections,
+    out: Path,
+    title: str,
+    image_folder: Path | None = None,
+    other: Detections | None = None,
+    extra: dict[str, Any] | None = None,
+) -> str:
+    """Write the report of a detector, and its numbers as CSV and JSON.
+
+    Args:
+        result: What was measured.
+        out: The folder; it exists.
+        title: What was measured.
+        image_folder: Of the images; None to draw none.
+        other: Results of the same images to compare with.
+        extra: More keys of ``metrics.json``.
+
+    Returns:
+        The headline: the metric and its interval in one line.
+    """
+    intervals = result.intervals(other)
+    interval = intervals[-2] if other else intervals[0]
+    name = f'{result.kind} mAP'
+    headline = describe(name, interval, len(result.images.ids))
+    sections = [Section('What to do next', advise(result), steps=True)]
+    if other is not None:
+        sections.insert(0, _compare(name, intervals))
+    by_class = dict(zip(result.images.classes, result.thresholds, strict=True))
+    more: dict[str, Any] = {'interval': interval.as_dict(), 'threshold': result.threshold}
+    more['thresholds'] = by_class
+    if other is not None:
+        more |= {'compared with': intervals[0].as_dict(), 'difference': intervals[2].as_dict()}
+    write_results_json(out / 'metrics.json', result.metrics, result.per_class, more | (extra or {}))
+    sections += _write_numbers(result, out)
+    sections.insert(-4, _write_worst(result, out, image_folder))
+    write_report(out, title, headline, sections)
+    return headline
+
+
+def describe(name: str, interval: Interval, images: int) -> str:
+    """Return a metric with its interval, as a line."""
+    value, low, high = interval
+    if np.isnan(value):
+        return f'{name}: not measured, since there is no ground truth ({images} images)'
+    return f'{name} {value:.3f} (95 % interval {low:.3f} to {high:.3f}; {images} images)'
+
+
+def _compare(name: str, intervals: Sequence[Interval]) -> Section:
+    first, second, difference = intervals
+    sure = difference.low > 0 or difference.high < 0
+    verdict = (
+        f'These results are {"better" if difference.value > 0 else "worse"}: the interval of the '
+        'difference is on one side of 0.'
+        if sure
+        else 'No difference can be read from these images: its interval includes 0.'
+    )
+    parts = ('other results', first), ('these results', second), ('difference', difference)
+    rows = [{'': what, name: v, 'from': low, 'to': high} for what, (v, low, high) in parts]
+    return Section('Compared with other results', [verdict], rows)
+
+
+def _write_numbers(result: Detections, out: Path) -> list[Section]:
+    """Write tables and charts; return their sections in the order of the report."""
+    from . import charts
+
+    images, names = result.images, [*result.images.classes, 'background']
+    counts = result.errors.counts()
+    shown = result.found.score >= result.cut
+    confident = np.bincount(result.errors.kind[shown & (result.errors.kind >= 0)], minlength=6)
+    confident[-1] = result.matrix[:-1, -1].sum()
+    errors: list[dict[str, Any]] = [
+        {'error': kind, 'AP50 that it costs': result.errors.cost[kind], 'count': counts[kind],
+         'from the threshold on': int(confident[n])}
+        for n, kind in enumerate(measures.ERRORS)
+    ]  # fmt: skip
+    errors.sort(key=lambda row: -row['AP50 that it costs'])
+    write_csv(out / 'errors.csv', errors)
+
+    rows = [dict(zip(['', *names], [n, *r], strict=True))
+            for n, r in zip(names, result.matrix.tolist(), strict=True)]  # fmt: skip
+    write_csv(out / 'confusion_matrix.csv', rows)
+    shares = result.matrix / np.maximum(result.matrix.sum(1, keepdims=True), 1)
+    rows = [dict(zip(['', *names], [n, *r], strict=True))
+            for n, r in zip(names, shares.tolist(), strict=True)]  # fmt: skip
+    write_csv(out / 'confusion_matrix_normalised.csv', rows)
+    charts.draw_confusion(result.matrix, names, out / 'confusion_matrix.png')
+
+    curves = zip(['all', *images.classes], [result.curve, *result.curves], strict=True)
+    write_csv(out / 'curves.csv', [row for name, c in curves for row in _tabulate(name, c)])
+    charts.draw_scores(result.curve, result.threshold, out / 'scores.png')
+    by_class = measures.precision_at_recalls(result.points, result.objects)
+    together = result.points._replace(label=np.zeros_like(result.points.label))
+    of_all = measures.precision_at_recalls(together, result.objects.sum(keepdims=True))[0]
+    pairs = zip(['all', *images.classes], [of_all, *by_class], strict=True)
+    write_csv(out / 'precision_recall.csv', [
+        {'class': name, 'recall': r, 'precision': p}
+        for name, line in pairs
+        for r, p in zip(measures.RECALLS.tolist(), line.tolist(), strict=True)
+    ])  # fmt: skip
+    charts.draw_precision_recall(of_all, by_class, images.classes, out / 'precision_recall.png')
+    c = result.calibration
+    bins = (c.edges[:-1], c.edges[1:], c.found, c.score, c.right)
+    keys = 'from', 'to', 'predictions', 'mean score', 'right'
+    rows = [
+        dict(zip(keys, row, strict=True))
+        for row in zip(*(values.tolist() for values in bins), strict=True)
+    ]
+    write_csv(out / 'calibration.csv', rows)
+    charts.draw_calibration(c, out / 'calibration.png')
+
+    r, w, m = (int(counts[0]) for counts in (c for c in result.at_cut[1:]))
+    pairs_text = [f'{a} taken for {b} ({count})' for a, b, count in result.confused_pairs()[:5]]
+    matrix_lines = [
+        f'At the threshold {result.cut:.2f}: {r} right, {w} wrong, {m} missed. Rows are ground '
+        'truth and sum to the objects, columns are predictions; the last of each is background: '
+        'objects that were missed, and predictions of nothing, or of an object that another one '
+        'has.',
+        'Most confused, also where another prediction is right: '
+        + ('; '.join(pairs_text) or 'no two classes')
+        + '.',
+    ]
+    note = explain_minus_one(result.metrics, result.kind)
+    twelve = [{'metric': k, 'value': None if v == -1 else v} for k, v in result.metrics.items()]
+    return [
+        Section('What costs most', [
+            'AP50 that a model without this kind of error would gain, after TIDE; the costs do not '
+            'add up.'], errors, bars='AP50 that it costs'),
+        Section('Classes, the worst first', _name_absent(result), _class_rows(result), bars='AP'),
+        Section('Confusion', matrix_lines,
+                charts={'confusion_matrix.png': 'Confusion matrix'}),
+        Section('Scores and thresholds', [_describe_thresholds(result)],
+                charts={'scores.png': 'Precision, recall and F1 over the least score',
+                        'precision_recall.png': 'Precision over recall at IoU 0.5',
+                        'calibration.png': 'How often predictions of a score are right'}),
+        Section('The twelve metrics of COCO', [note] if note else [], twelve),
+    ]  # fmt: skip
+
+
+def _tabulate(name: str, curve: measures.Curve) -> list[dict[str, Any]]:
+    columns = {'score': curve.threshold, 'right': curve.right, 'wrong': curve.wrong,
+               'missed': curve.missed, 'precision': curve.precision, 'recall': curve.recall,
+               'F1': curve.f1}  # fmt: skip
+    rows = zip(*(values.tolist() for values in columns.values()), strict=True)
+    return [{'class': name, **dict(zip(columns, row, strict=True))} for row in rows]
+
+
+def _class_rows(result: Detections) -> list[dict[str, Any]]:
+    rows = []
+    for row, threshold, label in zip(
+        result.per_class, result.thresholds, range(len(result.per_class)), strict=True
+    ):
+        of = measures.of_class(result.points, label)
+        least = np.array([1.1 if threshold is None else threshold])
+        at = measures.curve(of, result.objects[label], least)
+        keys = 'AP', 'AP50', 'AP_s', 'AP_m', 'AP_l'
+        row = {'class': row['name'], 'objects': row['num_gt'], **{key: row[key] for key in keys}}
+        row['threshold'] = threshold
+        known = threshold is not None
+        row['precision'] = float(at.precision[0]) if known else None
+        row['recall'] = float(at.recall[0]) if known else None
+        rows.append(row)
+    return sorted(rows, key=lambda row: (row['AP'] is None, row['AP'] or 0))
+
+
+def _name_absent(result: Detections) -> list[str]:
+    absent = [row['name'] for row in result.per_class if not row['num_gt']]
+    return [f'Without ground truth, and in no mean: {few(absent)}.'] if absent else []
+
+
+def _describe_thresholds(result: Detections) -> str:
+    if result.threshold is None:
+        return 'No threshold does: nothing that was found is right, or not as often as is wanted.'
+    precision, recall = result.at_cut.precision[0], result.at_cut.recall[0]
+    wanted = result.settings
+    why = 'the best F1'
+    if wanted.precision is not None:
+        why = f'the highest recall with a precision of {wanted.precision:g}'
+    elif wanted.recall is not None:
+        why = f'the highest precision with a recall of {wanted.recall:g}'
+    return (
+        f'Take predictions from the score {result.threshold:.3f} on: {why}, precision '
+        f'{precision:.3f}, recall {recall:.3f}, F1 {result.at_cut.f1[0]:.3f}, on these very '
+        'images. Thresholds of the classes are in the table above. mAP is measured without one.'
+    )
+
+
+def _write_worst(result: Detections, out: Path, image_folder: Path | None) -> Section:
+    rows = result.worst_images()
+    write_csv(out / 'worst_images.csv', rows)
+    lines = [
+        'Lost F1: what the F1 of all images would gain, were this one without mistakes. The surest '
+        'mistake is the highest score of a wrong prediction.'
+    ]
+    listed = rows[:WORST]
+    if image_folder is None or not rows:
+        lines += ['Give --images DIR to see them.'] * bool(rows)
+        return Section('Worst images', lines if rows else ['No image has a mistake.'], listed)
+    from .worst import draw_worst
+
+    by_score = sorted(rows, key=lambda row: -row['surest mistake'])
+    chosen = rows[: 2 * DRAWN // 3]
+    chosen += [row for row in by_score if row not in chosen][: DRAWN - len(chosen)]
+    shown = result.images, result.truth, result.found, result.matches, result.cut
+    tiles = draw_worst(*shown, chosen, image_folder, out / 'worst_images.jpg')
+    charts = {'worst_images.jpg': 'The worst images, with ground truth and predictions'}
+    return Section('Worst images', lines, listed, charts=charts, tiles=tiles)
