@@ -19,6 +19,8 @@ from ..errors import InputError, quote, shell_path
 from ..evaluation import write_results_json
 from ..evaluation.explain import explain, read_detections
 from ..evaluation.report import read_seconds
+from ..inference.pipeline import build_pipeline
+from ..inference.sliced import Slicing
 from ..tasks import find_task
 from . import command_line
 from .run import out_file
@@ -40,6 +42,7 @@ def parse_args() -> argparse.Namespace:
     parser.add_argument('--show-dir', metavar='DIR', help='draw each prediction into this folder')
     parser.add_argument('--wait-time', type=float, default=2, help='seconds that --show waits')
     parser.add_argument('--tta', action='store_true', help='test-time augmentation')
+    command_line.add_slice_options(parser)
     return command_line.parse_options(parser)
 
 
@@ -64,9 +67,14 @@ def main() -> None:
         if not find_task(cfg).detects:
             raise InputError('--tta is for detectors: omit it')
         _enable_test_time_augmentation(cfg)
+    if args.slice and args.tta:
+        raise InputError('--slice and --tta cannot go together: omit one')
+    slicing = Slicing.of(cfg, args.slice, args.overlap) if args.slice else None
     command_line.check_data(args, cfg, ('test_dataloader',))
 
     runner = build_runner(cfg)
+    if slicing:
+        slicing.put_into(runner.model, build_pipeline(cfg))
     runner.register_hook(PredictionsImageHook())
     explained = Path(runner.work_dir, 'evaluation')
     keep_results(runner, explained)
