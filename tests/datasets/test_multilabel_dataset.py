@@ -174,7 +174,7 @@ def test_what_was_left_out_is_logged(images, monkeypatch):
         ('file,label\na.png,cat;dgo\n', ('cat', 'dog'), r".*csv:2: 'dgo' is no .*mean 'dog'\?"),
         ('file,cat,dog\na.png,1,0\nb.png,1,yes\n', None, r".*csv:3: 'dog' is 'yes'\. Write 1, 0"),
         ('file,cat,dog\na.png,1,\n', None, r".*csv:2: 'dog' is ''\. Write 1, 0 or -1"),
-        ('file,tags\na.png,cat dog\n', None, r".*csv:2: 'tags' is 'cat dog'; .*only column"),
+        ('file,found\na.png,cat dog\n', None, r".*csv:2: 'found' is 'cat dog'; .*only column"),
         ('file,cat\na.png,1\n', ('dog',), r": .*'dog': known are 'cat'"),
         ('file,cat,cat\na.png,1,0\n', None, r": .*column 'cat'"),
         ('file,label\na.png,"cat\n', None, r':2: no CSV \(.*\): fix the row'),

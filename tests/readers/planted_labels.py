@@ -30,6 +30,7 @@ def csv_fault(text, **expected):
 
 CSV_PLANTS = {
     'clean': (lambda csv: None, {}),
+    'tags in a list': csv_fault('file,Tags\na.png,cat;dog\nb.png,dog\nc.png,cat\n'),
     'labels in a list': csv_fault('file,label\na.png,cat;dog\nb.png,dog\nc.png,cat\n'),
     **{
         f'labels joined by {mark!r}': csv_fault(

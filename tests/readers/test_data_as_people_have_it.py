@@ -184,6 +184,11 @@ def edit_boxes(**more):
     return change
 
 
+def drop_boxes(coco):
+    for annotation in coco.train['annotations']:
+        annotation.pop('bbox')
+
+
 def same_names(folders):
     for i, name in enumerate(('cat', 'dog')):
         save_image(folders.root / f'train/{name}/same.png', 60 + i)
@@ -213,6 +218,7 @@ JUDGED = {  # layout, what is odd, by config what is said of it, empty where it 
     'boxes that are crowds alone': (
         'coco', edit_boxes(iscrowd=1), {FCOS: 'nothing to learn or measure', MULTI: ''}),
     'no boxes': ('coco', edit_boxes(bbox=None), {FCOS: 'areas that are no numbers', MULTI: ''}),
+    'entries without a box': ('coco', drop_boxes, {FCOS: "without 'bbox'", MULTI: ''}),
     'iscrowd 2': ('coco', edit_boxes(iscrowd=2), {FCOS: 'neither 0 nor 1', MULTI: ''}),
     'two images of a name': ('folders', same_names, {SINGLE: '', MULTI: 'of the same name'}),
     'an empty image': ('folders', break_image('a.jpg', 0), {SINGLE: 'not a readable image'}),

@@ -5,7 +5,9 @@ import json
 import unicodedata
 from urllib.parse import quote
 
+import numpy as np
 from planted_coco import HEIGHT, WIDTH, save_image
+from pycocotools.mask import encode
 
 NAMES = ('a b', 'häuser', 'c', 'd')  # the last one is for validation, where there is such a split
 BOXES = {  # left, top, right, bottom
@@ -289,7 +291,7 @@ def cvat_images(subsets):
     return write_it
 
 
-def datumaro(root):
+def datumaro(root, masks=False):
     labels = [dict(name=k, parent='', attributes=[]) for k in CLASSES]
     for split in ('train', 'val'):
         items = []
@@ -300,6 +302,12 @@ def datumaro(root):
                      attributes={}, group=0, z_order=0)
                 for i, (k, (x, y, r, b)) in enumerate(BOXES[name])
             ]  # fmt: skip
+            for one, (_, (x, y, r, b)) in zip(found * masks, BOXES[name], strict=False):
+                pixels = np.zeros((HEIGHT, WIDTH), np.uint8, order='F')
+                pixels[y:b, x:r] = 1
+                code = encode(pixels)
+                one.update(type='mask', rle=dict(code, counts=code['counts'].decode()))
+                del one['bbox']
             image = dict(path=f'{name}.jpg', size=[HEIGHT, WIDTH])
             items.append(dict(id=name, annotations=found, image=image))
         categories = dict(label=dict(labels=labels, attributes=[]))
@@ -337,7 +345,7 @@ def open_images(root):
                     )  # fmt: skip
 
 
-def renamed(called, ending='.jpg', form=None):
+def renamed(called, ending='.jpg', form=None, size=None):
     """COCO in one folder of images, whose names in the file are made by ``called``."""
 
     def write_it(root):
@@ -346,7 +354,11 @@ def renamed(called, ending='.jpg', form=None):
             path = root / f'images/{stem}{ending}'
             save(path.with_suffix('.jpg'), name)
             path.with_suffix('.jpg').rename(path)
-        write(root / 'labels.json', coco(NAMES, called))
+        content = coco(NAMES, called)
+        if size is not None:
+            for image in content['images']:
+                image.update(width=size, height=size)
+        write(root / 'labels.json', content)
 
     return write_it
 
@@ -387,6 +399,8 @@ EXPORTS = {  # who writes it, the kind, the rule that is told
     'CVAT for images': (cvat_images(False), 'cvat', ''),
     'CVAT for images, a project': (cvat_images(True), 'cvat', ''),
     'Datumaro': (datumaro, 'datumaro', ''),
+    'Datumaro with masks': (lambda root: datumaro(root, True), 'datumaro', ''),
+    'COCO of 0 x 0 images': (renamed(lambda n: f'{n}.jpg', size=0), 'coco', 'no width or height'),
     'Supervisely': (supervisely, 'supervisely', ''),
     'Open Images': (open_images, 'boxes', 'an ending that the name lacks'),
     'COCO with backslashes': (renamed(lambda n: f'C:\\data\\{n}.jpg'), 'coco', 'backslashes'),

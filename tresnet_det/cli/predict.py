@@ -66,6 +66,7 @@ def parse_args() -> argparse.Namespace:
     parser.add_argument(
         '--batch-size', type=positive, default=BATCH_SIZE, help=f'images at once ({BATCH_SIZE})'
     )
+    command_line.add_slice_options(parser)
     parser.add_argument('--device', help='cpu, cuda:0, ... (otherwise a GPU where there is one)')
     parser.add_argument('--no-images', action='store_true', help='draw nothing')
     parser.add_argument(
@@ -105,7 +106,7 @@ def main() -> None:
     task = find_task(cfg)
     if args.ann_file and not task.detects:
         raise InputError('--ann-file is for detectors: omit it')
-    predictor = Predictor(cfg, checkpoint, args.device)
+    predictor = Predictor(cfg, checkpoint, args.device, args.slice, args.overlap)
     ids = CocoIds(args.ann_file, predictor.classes)
     ids.check(sources)
     threshold = task.threshold if args.score_thr is None else args.score_thr

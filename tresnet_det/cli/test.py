@@ -1,33 +1,28 @@
 """Measure a checkpoint: python tools/test.py configs/fcos_tresnet_m.py CHECKPOINT [--demo]."""
 
 import argparse
-import json
 import time
 from pathlib import Path
-from typing import Any
 
-import torch
 from matplotlib import rc_context
 from mmdet.registry import METRICS
 from mmdet.utils import setup_cache_size_limit_of_dynamo
 from mmengine.config import Config, ConfigDict
 from mmengine.runner import Runner
 
-from ..compat.checkpoint_io import load_checkpoint_file
 from ..compat.installed import tool_command
 from ..engine import PredictionsImageHook
 from ..engine.building import build_runner, config_errors
 from ..engine.work_dir import find_checkpoint
 from ..errors import InputError, quote, shell_path
 from ..evaluation import write_results_json
-from ..evaluation.accuracy import KeepScores
-from ..evaluation.explain import explain, read_detections
-from ..evaluation.explain_labels import explain_labels
-from ..evaluation.labels import write_labels
 from ..evaluation.report import read_seconds
-from ..files import replacing
-from ..tasks import MULTI_LABEL, find_task
+from ..inference.pipeline import build_pipeline
+from ..inference.sliced import Slicing
+from ..tasks import find_task
 from . import command_line
+from .exported import measure_exported
+from .reports import explain_results, keep_results, keep_thresholds
 from .run import out_file
 
 
@@ -35,7 +30,8 @@ def parse_args() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__)
     command_line.add_config_options(parser)
     parser.add_argument(
-        'checkpoint', help='checkpoint file, or a work directory for the best checkpoint in it'
+        'checkpoint',
+        help='checkpoint file, a work directory for its best checkpoint, or an exported .onnx',
     )
     parser.add_argument(
         '--out',
@@ -52,6 +48,7 @@ def parse_args() -> argparse.Namespace:
         help='write the scores of the best F1 into the checkpoint, for predict.py --score-thr auto',
     )
     parser.add_argument('--tta', action='store_true', help='test-time augmentation')
+    command_line.add_slice_options(parser)
     return command_line.parse_options(parser)
 
 
@@ -60,6 +57,9 @@ def main() -> None:
     args = parse_args()
     if args.out:
         out_file(args.out, '.json', '.pkl', '.pickle')
+    if args.checkpoint.endswith('.onnx'):
+        test_exported(args)
+        return
     args.checkpoint = find_checkpoint(args.checkpoint)
     if not args.work_dir:  # next to the training, whose config and log stay as they are
         args.work_dir = str(Path(args.checkpoint).parent / 'test')
@@ -76,9 +76,14 @@ def main() -> None:
         if not find_task(cfg).detects:
             raise InputError('--tta is for detectors: omit it')
         _enable_test_time_augmentation(cfg)
+    if args.slice and args.tta:
+        raise InputError('--slice and --tta cannot go together: omit one')
+    slicing = Slicing.of(cfg, args.slice, args.overlap) if args.slice else None
     command_line.check_data(args, cfg, ('test_dataloader',))
 
     runner = build_runner(cfg)
+    if slicing:
+        slicing.put_into(runner.model, build_pipeline(cfg))
     runner.register_hook(PredictionsImageHook())
     explained = Path(runner.work_dir, 'evaluation')
     keep_results(runner, explained)
@@ -142,82 +147,22 @@ def _enable_drawing(cfg: Config, show: bool, wait_time: float, out_dir: str | No
     )
 
 
-def keep_results(runner: Runner, folder: Path) -> None:
-    """Let the metrics leave what they measure, as ``results.bbox.json`` and the like."""
-    for metric in coco_metrics(runner):
-        if metric.outfile_prefix is None:
-            folder.mkdir(parents=True, exist_ok=True)
-            metric.outfile_prefix = str(folder / 'results')
-    task = find_task(runner.cfg)
-    if not task.detects:
-        keeper = KeepScores(task is MULTI_LABEL)
-        keeper.dataset_meta = runner.test_dataloader.dataset.metainfo
-        runner.test_evaluator.metrics.append(keeper)
-
-
-def coco_metrics(runner: Runner) -> list[Any]:
-    """Return the metrics of detectors that have a file of ground truth."""
-    if not find_task(runner.cfg).detects:
-        return []
-    from ..evaluation.coco_metric import CocoTwelveMetric  # takes its time
-
-    metrics = [m for m in runner.test_evaluator.metrics if isinstance(m, CocoTwelveMetric)]
-    return [metric for metric in metrics if metric.ann_file and not metric.format_only]
-
-
-def explain_results(runner: Runner, folder: Path) -> list[Path]:
-    """Write the report that ``evaluate.py`` writes; return it, of masks a second one.
-
-    Whatever fails, the metrics matter more: it is a warning.
-    """
-    dataset, reports = runner.test_dataloader.dataset, []
-    images = (getattr(dataset, 'data_prefix', None) or {}).get('img')
-    for metric in coco_metrics(runner):
-        numbered = zip(dataset.metainfo['classes'], metric.cat_ids, strict=True)
-        classes = [name for name, number in numbered if number is not None]
-        title = f'{Path(runner.cfg.filename or "test").stem} on {Path(metric.ann_file).name}'
-        for kind in metric.metrics:
-            out = folder if kind == 'bbox' else folder / kind
-            try:
-                out.mkdir(parents=True, exist_ok=True)
-                results = f'{metric.outfile_prefix}.{kind}.json'
-                result = read_detections(metric.ann_file, results, classes)
-                explain(result, out, title, images and Path(images))
-                reports.append(out / 'report.html')
-            except Exception as error:
-                runner.logger.warning(f'no report of {kind}: {error}')
-    for keeper in runner.test_evaluator.metrics:
-        if isinstance(keeper, KeepScores) and keeper.kept:
-            try:
-                folder.mkdir(parents=True, exist_ok=True)
-                write_labels(folder / 'results.json', keeper.kept)
-                title = f'{Path(runner.cfg.filename or "test").stem} on {keeper.folder}'
-                explain_labels(keeper.kept, folder, title, Path(keeper.folder))
-                reports.append(folder / 'report.html')
-            except Exception as error:
-                runner.logger.warning(f'no report: {error}')
-    return reports
-
-
-def keep_thresholds(checkpoint: str, numbers: Path) -> None:
-    """Write the operating thresholds of a report into the ``meta`` of a checkpoint.
-
-    A class without one has that of all classes.
-
-    Raises:
-        InputError: There is none, or the file is no checkpoint of a training.
-    """
-    found = json.loads(numbers.read_text()) if numbers.is_file() else {}
-    overall = found.get('threshold')
-    content = load_checkpoint_file(checkpoint)
-    if overall is None or 'meta' not in content:
-        why = 'the file has no meta' if 'meta' not in content else 'none does: see the report'
-        raise InputError(f'--keep-thresholds: {checkpoint}: no thresholds are written, {why}')
-    named = found['thresholds'].items()
-    content['meta']['thresholds'] = {k: overall if v is None else v for k, v in named}
-    with replacing(checkpoint) as temporary:
-        torch.save(content, temporary)
-    print(f'  thresholds     of {len(content["meta"]["thresholds"])} classes, in the checkpoint')
+def test_exported(args: argparse.Namespace) -> None:
+    """Measure an exported file, which needs nothing of the model's config."""
+    given = [key for key in ('show', 'show_dir', 'tta', 'slice', 'keep_thresholds', 'out', 'data')
+             if getattr(args, key)]  # fmt: skip
+    if given:
+        option = given[0].replace('_', '-')
+        raise InputError(f'--{option} is not for an exported file: omit it')
+    args.work_dir = args.work_dir or str(Path(args.checkpoint).parent / 'test')
+    cfg = command_line.prepare_config(args, checkpoint=args.checkpoint)
+    command_line.check_data(args, cfg, ('test_dataloader',))
+    start, out = time.monotonic(), Path(args.work_dir, 'evaluation')
+    headline, count = measure_exported(cfg, args.checkpoint, out)
+    seconds = command_line.minutes(time.monotonic() - start)
+    print(f'\nTested {shell_path(args.checkpoint)} on {count} images in {seconds}')
+    print(f'  {headline}')
+    print(f'  report         {shell_path(out / "report.html")}')
 
 
 def report(

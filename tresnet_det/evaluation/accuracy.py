@@ -1,6 +1,5 @@
 """Top-1 and top-5 accuracy of single-label classification."""
 
-import os
 from collections.abc import Sequence
 
 import numpy as np
@@ -10,7 +9,7 @@ from mmengine.evaluator import BaseMetric
 
 from ..errors import InputError
 from .label_measures import check_not_nan, find_ranks, image_name
-from .labels import Labels
+from .labels import Labels, relative
 
 TOP = (1, 5)
 
@@ -101,8 +100,7 @@ class KeepScores(BaseMetric):
         truth = np.stack(labels).astype(np.int8) if self.several else np.zeros(0)
         if not self.several:
             truth = np.eye(len(classes), dtype=np.int8)[np.reshape(labels, -1).astype(int)]
-        self.folder = os.path.dirname(os.path.commonprefix(paths))
-        names = tuple(os.path.relpath(path, self.folder or '.') for path in paths)
+        names, self.folder = relative(paths)
         self.kept = Labels(names, classes, truth, np.stack(scores).astype(float), self.several)
         return {}
 

@@ -3,6 +3,7 @@
 import csv
 import io
 import json
+import os
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -70,6 +71,12 @@ def read_labels(ann: str | Path, results: str | Path) -> Labels:
     unscored = int(np.isnan(scores).sum())
     files = tuple(split.files)
     return Labels(files, classes, truth, np.nan_to_num(scores), several, unscored)
+
+
+def relative(paths: Sequence[str]) -> tuple[tuple[str, ...], str]:
+    """Return images by their names in a folder that all are in, and the folder."""
+    folder = os.path.dirname(os.path.commonprefix(paths)) or '.'
+    return tuple(os.path.relpath(path, folder) for path in paths), folder
 
 
 def write_labels(path: Path, labels: Labels) -> None:

@@ -56,8 +56,9 @@ def read_coco(source: Source, findings: Findings) -> Split | None:
     learnt = bool(set(label_of.values()) - {NO_CLASS})
 
     measured = source.detection and source.needs_truth and not source.training
-    also = () if source.fills_in else ('id', 'area', 'iscrowd') if measured else ('id', 'area')
-    needed = ('image_id', 'category_id', 'bbox')
+    free = source.fills_in or not source.detection
+    also = () if free else ('id', 'area', 'iscrowd') if measured else ('id', 'area')
+    needed = ('image_id', 'category_id', *['bbox'] * source.detection)
     entries = _complete('annotations', content['annotations'], needed, also, add)
     if source.detection:
         ids = [a['id'] for a in entries if 'id' in a]
@@ -157,7 +158,7 @@ def _read_images(
         name = image['file_name']
         pairs = [*zip(SIDES, good, strict=True)]
         is_name = isinstance(name, str) and '\0' not in name
-        unsaid = () if filled is None else [s for s in SIDES if image.get(s) is None]
+        unsaid = () if filled is None else _find_unsaid(image)
         if not is_name or not all(ok or s in unsaid or s not in image for s, ok in pairs):
             wrong.append(image)
         if is_name:
@@ -185,9 +186,15 @@ def _read_images(
         _tell(filled, len(twice), 'images are entries of a file with one already: merged with it')
         passed = sum(row == PASSED_OVER for row in row_of.values())
         _tell(filled, passed, 'images are companion files (._NAME): passed over')
-        lacking = sum(any(image.get(side) is None for side in SIDES) for image in images)
+        lacking = sum(bool(_find_unsaid(image)) for image in images)
         _tell(filled, lacking, 'images have no width or height: taken from the files')
     return files, np.array(sizes, np.float64).reshape(-1, 2), row_of, named
+
+
+def _find_unsaid(image: Entry) -> Sequence[str]:
+    """Return which sides of an image are left open; some tools write 0 x 0 then."""
+    sides = [image.get(side) for side in SIDES]
+    return SIDES if sides == [0, 0] else [s for s in SIDES if image.get(s) is None]
 
 
 def _read_categories(entries: list[Entry], add: Add) -> list[Entry]:

@@ -13,7 +13,7 @@ from .files import SUFFIXES, is_companion, read_lines, read_text
 from .findings import Add, Findings, suggest
 from .split import Source, Split
 
-LIST_HEADERS = ('label', 'labels')
+LIST_HEADERS = ('label', 'labels', 'tag', 'tags', 'class', 'classes')
 SEPARATORS = ('|', ',', ' ')  # of labels, but for the semicolon
 VALUES = {'1': 1, '0': 0, '-1': -1, '1.0': 1, '0.0': 0, '-1.0': -1}
 LONGEST_HEADER = 1 << 16  # letters

@@ -25,6 +25,7 @@ from ..files import check_regular, opened
 from .csv import LONGEST_HEADER, find_separator, read_rows
 from .files import glob, is_companion, read_json, walk
 from .findings import Findings, is_text
+from .masks import find_mask_fault
 from .named_boxes import Object, object_split
 from .split import Source, Split, role_of
 from .voc import parse_xml
@@ -178,6 +179,18 @@ def _surround(points: Any) -> list[float] | None:
     return [*array.min(0).tolist(), *array.max(0).tolist()]
 
 
+def _surround_mask(code: dict) -> list[list[float]]:
+    """Return the corners of what a compressed run-length code covers."""
+    from pycocotools.mask import toBbox
+
+    height, width = code['size']
+    fault = find_mask_fault(code, width, height)
+    if fault:
+        raise InputError(f'a mask {fault}')
+    x, y, w, h = toBbox(code).tolist()
+    return [[x, y], [x + w, y + h]]
+
+
 def _circle(x: float, y: float, across: float, down: float | None = None) -> list[list[float]]:
     down = across if down is None else down
     return [[x - across, y - down], [x + across, y + down]]
@@ -273,8 +286,10 @@ def _datumaro(file: Path, source: Source) -> Iterator[Record]:
             if one['type'] == 'bbox':
                 x, y, w, h = one['bbox']
                 things.append((names[one['label_id']], [[x, y], [x + w, y + h]]))
-            elif one['type'] in ('polygon', 'polyline'):
+            elif one['type'] in ('polygon', 'polyline', 'ellipse'):
                 things.append((names[one['label_id']], one['points']))
+            elif one['type'] == 'mask':
+                things.append((names[one['label_id']], _surround_mask(one['rle'])))
         image = item.get('image') or {}
         height, width = image.get('size') or (math.nan, math.nan)
         yield image.get('path') or item['id'], (width, height), things

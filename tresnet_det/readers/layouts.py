@@ -69,7 +69,6 @@ SUBSET = re.compile(rb'<image [^>]*\bsubset="([^"]*)"')  # of CVAT's projects
 FEW = 20  # files that are looked into
 XML_FOLDERS = ('Annotations', 'annotations', 'xml', 'xmls', 'labels', '.')
 CLASS_FILES = ('classes.txt', '_darknet.labels', 'obj.names', 'predefined_classes.txt')
-COCO_WORDS = (b'"annotations"', b'"image_id"')
 
 T = TypeVar('T')
 
@@ -196,8 +195,9 @@ def _find_coco(root: Path) -> Layout | None:
 
 
 def _looks_like_coco(file: Path) -> bool:
-    text = read_ends(file)
-    return tool_of(file) is None and any(word in text for word in COCO_WORDS)
+    keys = {key.decode() for key in KEYS.findall(read_ends(file))}
+    known = 'image_id' in keys or ('annotations' in keys and len(keys & {*COCO_KEYS}) > 1)
+    return known and tool_of(file) is None
 
 
 def _find_csv(root: Path) -> Layout | None:
