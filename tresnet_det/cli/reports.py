@@ -1,11 +1,13 @@
 """What a test leaves of its results: files of them, a report, thresholds in the checkpoint."""
 
 import json
+import logging
 from pathlib import Path
 from typing import Any
 
 import torch
-from mmengine.runner import Runner
+from mmengine.config import Config
+from mmengine.logging import print_log
 
 from ..compat.checkpoint_io import load_checkpoint_file
 from ..errors import InputError
@@ -17,60 +19,64 @@ from ..files import replacing
 from ..tasks import MULTI_LABEL, find_task
 
 
-def keep_results(runner: Runner, folder: Path) -> None:
-    """Let the metrics leave what they measure, as ``results.bbox.json`` and the like."""
-    for metric in coco_metrics(runner):
+def keep_results(cfg: Config, metrics: list[Any], dataset: Any, folder: Path) -> None:
+    """Let the metrics leave what they measure, as ``results.bbox.json`` and the like.
+
+    Args:
+        cfg: The config.
+        metrics: Of its evaluator; of a classifier, one that keeps the scores is added.
+        dataset: What is measured on.
+        folder: Gets the files.
+    """
+    task = find_task(cfg)
+    for metric in _coco_metrics(cfg, metrics):
         if metric.outfile_prefix is None:
             folder.mkdir(parents=True, exist_ok=True)
             metric.outfile_prefix = str(folder / 'results')
-    task = find_task(runner.cfg)
     if not task.detects:
         keeper = KeepScores(task is MULTI_LABEL)
-        keeper.dataset_meta = runner.test_dataloader.dataset.metainfo
-        runner.test_evaluator.metrics.append(keeper)
+        keeper.dataset_meta = dataset.metainfo
+        metrics.append(keeper)
 
 
-def coco_metrics(runner: Runner) -> list[Any]:
+def _coco_metrics(cfg: Config, metrics: list[Any]) -> list[Any]:
     """Return the metrics of detectors that have a file of ground truth."""
-    if not find_task(runner.cfg).detects:
+    if not find_task(cfg).detects:
         return []
     from ..evaluation.coco_metric import CocoTwelveMetric  # takes its time
 
-    metrics = [m for m in runner.test_evaluator.metrics if isinstance(m, CocoTwelveMetric)]
-    return [metric for metric in metrics if metric.ann_file and not metric.format_only]
+    coco = [metric for metric in metrics if isinstance(metric, CocoTwelveMetric)]
+    return [metric for metric in coco if metric.ann_file and not metric.format_only]
 
 
-def explain_results(runner: Runner, folder: Path) -> list[Path]:
+def explain_results(cfg: Config, metrics: list[Any], dataset: Any, folder: Path) -> list[Path]:
     """Write the report that ``evaluate.py`` writes; return it, of masks a second one.
 
     Whatever fails, the metrics matter more: it is a warning.
     """
-    dataset, reports = runner.test_dataloader.dataset, []
+    reports, name = [], Path(cfg.filename or 'test').stem
     images = (getattr(dataset, 'data_prefix', None) or {}).get('img')
-    for metric in coco_metrics(runner):
-        numbered = zip(dataset.metainfo['classes'], metric.cat_ids, strict=True)
-        classes = [name for name, number in numbered if number is not None]
-        title = f'{Path(runner.cfg.filename or "test").stem} on {Path(metric.ann_file).name}'
-        for kind in metric.metrics:
-            out = folder if kind == 'bbox' else folder / kind
-            try:
+    try:
+        for metric in _coco_metrics(cfg, metrics):
+            numbered = zip(dataset.metainfo['classes'], metric.cat_ids, strict=True)
+            classes = [class_ for class_, number in numbered if number is not None]
+            for kind in metric.metrics:
+                out = folder if kind == 'bbox' else folder / kind
                 out.mkdir(parents=True, exist_ok=True)
                 results = f'{metric.outfile_prefix}.{kind}.json'
                 result = read_detections(metric.ann_file, results, classes)
+                title = f'{name} on {Path(metric.ann_file).name}'
                 explain(result, out, title, images and Path(images))
                 reports.append(out / 'report.html')
-            except Exception as error:
-                runner.logger.warning(f'no report of {kind}: {error}')
-    for keeper in runner.test_evaluator.metrics:
-        if isinstance(keeper, KeepScores) and keeper.kept:
-            try:
+        for keeper in metrics:
+            if isinstance(keeper, KeepScores) and keeper.kept:
                 folder.mkdir(parents=True, exist_ok=True)
                 write_labels(folder / 'results.json', keeper.kept)
-                title = f'{Path(runner.cfg.filename or "test").stem} on {keeper.folder}'
+                title = f'{name} on {keeper.folder}'
                 explain_labels(keeper.kept, folder, title, Path(keeper.folder))
                 reports.append(folder / 'report.html')
-            except Exception as error:
-                runner.logger.warning(f'no report: {error}')
+    except Exception as error:
+        print_log(f'no report: {error}', 'current', logging.WARNING)
     return reports
 
 

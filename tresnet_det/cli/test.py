@@ -3,12 +3,12 @@
 import argparse
 import time
 from pathlib import Path
+from typing import Any
 
 from matplotlib import rc_context
 from mmdet.registry import METRICS
 from mmdet.utils import setup_cache_size_limit_of_dynamo
 from mmengine.config import Config, ConfigDict
-from mmengine.runner import Runner
 
 from ..compat.installed import tool_command
 from ..engine import PredictionsImageHook
@@ -86,7 +86,8 @@ def main() -> None:
         slicing.put_into(runner.model, build_pipeline(cfg))
     runner.register_hook(PredictionsImageHook())
     explained = Path(runner.work_dir, 'evaluation')
-    keep_results(runner, explained)
+    evaluators, dataset = runner.test_evaluator.metrics, runner.test_dataloader.dataset
+    keep_results(cfg, evaluators, dataset, explained)
     if args.out and not args.out.endswith('.json'):
         kind = 'DumpDetResults' if find_task(cfg).detects else 'DumpResults'
         dump = METRICS.build(dict(type=kind, out_file_path=args.out))
@@ -97,8 +98,7 @@ def main() -> None:
         metrics = runner.test()
     if runner.rank == 0:
         seconds = time.monotonic() - start
-        lines = explain_results(runner, explained)
-        report(runner, args, metrics, seconds, lines)
+        report(cfg, args, metrics, evaluators, dataset, seconds)
         if args.keep_thresholds:
             keep_thresholds(args.checkpoint, explained / 'metrics.json')
 
@@ -149,7 +149,7 @@ def _enable_drawing(cfg: Config, show: bool, wait_time: float, out_dir: str | No
 
 def test_exported(args: argparse.Namespace) -> None:
     """Measure an exported file, which needs nothing of the model's config."""
-    given = [key for key in ('show', 'show_dir', 'tta', 'slice', 'keep_thresholds', 'out', 'data')
+    given = [key for key in ('show', 'show_dir', 'tta', 'slice', 'keep_thresholds', 'data')
              if getattr(args, key)]  # fmt: skip
     if given:
         option = given[0].replace('_', '-')
@@ -157,33 +157,33 @@ def test_exported(args: argparse.Namespace) -> None:
     args.work_dir = args.work_dir or str(Path(args.checkpoint).parent / 'test')
     cfg = command_line.prepare_config(args, checkpoint=args.checkpoint)
     command_line.check_data(args, cfg, ('test_dataloader',))
-    start, out = time.monotonic(), Path(args.work_dir, 'evaluation')
-    headline, count = measure_exported(cfg, args.checkpoint, out)
-    seconds = command_line.minutes(time.monotonic() - start)
-    print(f'\nTested {shell_path(args.checkpoint)} on {count} images in {seconds}')
-    print(f'  {headline}')
-    print(f'  report         {shell_path(out / "report.html")}')
+    start = time.monotonic()
+    measured = measure_exported(cfg, args.checkpoint, Path(args.work_dir, 'evaluation'))
+    report(cfg, args, *measured, time.monotonic() - start)
 
 
 def report(
-    runner: Runner, args: argparse.Namespace, metrics: dict, seconds: float, reports: list[Path]
+    cfg: Config,
+    args: argparse.Namespace,
+    metrics: dict,
+    evaluators: list[Any],
+    dataset: Any,
+    seconds: float,
 ) -> None:
-    """Write the metrics, and print where they, the reports and the images are."""
-    work_dir = Path(runner.work_dir)
+    """Write metrics and report, and print where they and the images are."""
+    work_dir, count = Path(args.work_dir), len(dataset)
+    reports = explain_results(cfg, evaluators, dataset, work_dir / 'evaluation')
     file = Path(args.out) if args.out and args.out.endswith('.json') else work_dir / 'metrics.json'
-    per_class = [
-        row for m in runner.test_evaluator.metrics for row in getattr(m, 'per_class', None) or []
-    ]
+    per_class = [row for m in evaluators for row in getattr(m, 'per_class', None) or []]
     write_results_json(
         file, metrics, per_class, dict(config=args.config, checkpoint=args.checkpoint)
     )
-    count = len(runner.test_dataloader.dataset)
     tested = shell_path(args.checkpoint)
     print(f'\nTested {tested} on {count} images in {command_line.minutes(seconds)}')
-    for name, value in find_task(runner.cfg).summarize(metrics).items():
+    for name, value in find_task(cfg).summarize(metrics).items():
         print(f'  {name:<14} {value:.4f}')
-    if runner.cfg.get('demo_range'):
-        low, high = runner.cfg.demo_range
+    if cfg.get('demo_range'):
+        low, high = cfg.demo_range
         print(f'  expected       {low:g} to {high:g}, depending on seed and processor')
     training = read_seconds(Path(args.checkpoint).parent)
     if training:
@@ -205,8 +205,8 @@ def next_command(args: argparse.Namespace) -> str:
             f'{tool_command("train")} {quote(args.config)} --data-root DIR   '
             '(data in the layout that the config names)'
         )
-    options = ''
+    options, last = '', '' if args.checkpoint.endswith('.onnx') else ' --show-dir DIR'
     for name, folder in (('--data', args.data), ('--data-root', args.data_root)):
         options += f' {name} {shell_path(folder)}' if folder else ''
     checkpoint = shell_path(args.checkpoint)
-    return f'{tool_command("test")} {quote(args.config)} {checkpoint}{options} --show-dir DIR'
+    return f'{tool_command("test")} {quote(args.config)} {checkpoint}{options}{last}'
