@@ -1,5 +1,8 @@
 """tools/export.py: the file that it writes, checks and times, or refuses."""
 
+import json
+from pathlib import Path
+
 import pytest
 import torch
 from mmdet.registry import MODELS
@@ -48,6 +51,24 @@ def test_a_classifiers_weights_come_from_the_checkpoint_with_its_classes(
     assert exported.classes == ['ant', 'bee', 'cow']
     (answer,) = exported.run({'images': torch.zeros(1, 3, 64, 64).numpy()})
     assert answer['logits'].tolist() == pytest.approx([1, 2, 3])
+
+
+@pytest.mark.parametrize('task', ['detection', 'classification'])
+def test_an_exported_file_is_measured_as_its_checkpoint_is(task, trained, run, tmp_path):
+    done = trained(task)
+    config = done.as_run  # with the number of classes
+    result = run('export', config, done.checkpoint, '--out', 'x.onnx', '--no-check')
+    assert result.code == 0, result.err
+    metrics = []
+    for what in (done.checkpoint, 'x.onnx'):
+        result = run('test', config, what, '--work-dir', f'of_{Path(what).suffix}')
+        assert result.code == 0, result.err
+        folder = tmp_path / f'of_{Path(what).suffix}'
+        assert str(Path(folder.name, 'evaluation/report.html')) in result.out
+        metrics.append(json.loads((folder / 'metrics.json').read_text())['metrics'])
+    assert metrics[1] == pytest.approx(metrics[0], rel=0, abs=1e-4)
+    error = run('test', config, 'x.onnx', '--keep-thresholds').error
+    assert '--keep-thresholds is not for an exported file' in error
 
 
 def test_a_file_that_differs_is_an_error(run, classifier_config, data, monkeypatch):

@@ -11,16 +11,16 @@ MANY = 0.1  # of the objects, above which those missed at the threshold are wort
 
 _STEPS = {
     'classification': 'objects are found and given another class{pairs}. Check whether these '
-    'classes are labelled consistently ({check}), add images that tell them apart, or merge them',
+    'classes are labelled consistently, add images that tell them apart, or merge them',
     'localization': 'objects are found, and their boxes fit badly. Look at the worst images: where '
-    'the ground truth is drawn loosely, correct it ({check}); otherwise train longer, or with '
+    'the ground truth is drawn loosely, correct it; otherwise train longer, or with '
     'larger images',
     'both': 'boxes fit badly and have another class as well. More training, or more images of the '
     'classes at the top of the table of classes, is what helps with these',
     'duplicate': 'objects are found several times. Lower the IoU threshold of NMS '
     '(--cfg-options model.test_cfg.nms.iou_threshold=0.5)',
     'background': 'there are predictions where nothing is labelled. Look at the worst images: some '
-    'may be objects without a label ({check}); of the rest, add images without objects that look '
+    'may be objects without a label; of the rest, add images without objects that look '
     'like them',
     'missed': 'objects are not found at all{sizes}. Add images of these{larger}, or train longer',
 }
@@ -32,11 +32,10 @@ def advise(result: Any) -> list[str]:
     Args:
         result: `Detections`.
     """
-    check = f'{tool_command("check_data")} FOLDER --predictions RESULTS lists candidates'
     costs = sorted(result.errors.cost.items(), key=lambda item: -item[1])
     sizes = _missed_sizes(result)
     larger = ' and train with larger images' * ('small' in sizes)
-    words = dict(pairs=_pair(result), check=check, sizes=sizes, larger=larger)
+    words = dict(pairs=_pair(result), sizes=sizes, larger=larger)
     steps = [
         f'{kind.capitalize()} errors cost {cost:.3f} AP50: {_STEPS[kind].format(**words)}.'
         for kind, cost in costs[:2]
