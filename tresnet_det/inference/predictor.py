@@ -82,6 +82,7 @@ class Predictor:
         self.task = find_task(cfg).name
         init_default_scope(cfg.get('default_scope') or 'mmdet')
         self.classes = self._name_classes(cfg, weights.meta, path)
+        self.thresholds: dict[str, float] = weights.meta.get('thresholds') or {}
         edit.drop_pretrained(cfg)  # the checkpoint has all weights
         with config_errors():
             model = revert_sync_batchnorm(MODELS.build(cfg.model))
