@@ -1,6 +1,7 @@
 """Exported files: what is in them, and what onnxruntime finds with them next to PyTorch."""
 
 import copy
+import json
 import subprocess
 import sys
 import zipfile
@@ -205,6 +206,109 @@ def test_the_runners_command_line_prints_five_classes_or_one_line_of_what_is_wro
     assert capsys.readouterr().err == 'error: none.onnx: no such file\n'
 
 
+@pytest.fixture(scope='module')
+def with_metadata(detector_file, tmp_path_factory):
+    """A function that writes the detector's file with other entries of metadata, as texts."""
+
+    def write(**entries):
+        model = onnx.load(detector_file.path)
+        metadata = {entry.key: entry.value for entry in model.metadata_props} | entries
+        helper.set_model_props(model, metadata)
+        path = tmp_path_factory.mktemp('metadata') / 'model.onnx'
+        onnx.save(model, path)
+        return path
+
+    return write
+
+
+def test_entries_of_other_tools_do_no_harm(with_metadata, files, detector_file):
+    path = with_metadata(**{'onnx.infer': 'onnxruntime.quant', 'note': '[' * 100_000, 'x': ''})
+    model = OnnxModel(path)
+    assert model.metadata['onnx.infer'] == 'onnxruntime.quant'
+    assert model.metadata['classes'] == list('abcdefghij')
+    same = OnnxModel(detector_file.path).predict(files[0])
+    np.testing.assert_array_equal(model.predict(files[0])['scores'], same['scores'])
+
+
+@pytest.mark.parametrize(
+    ('key', 'text'),
+    [
+        ('format', '2'), ('format', 'new'), ('task', '"segmenter"'), ('task', '{"a": [{}]}'),
+        ('classes', '{"a": 1}'), ('classes', '[1]'), ('divisor', '0'), ('divisor', '200000'),
+        ('border', '[0, NaN, 0]'), ('threshold', '1.5'), ('threshold', '[0.5]'),
+        ('steps', '[' * 100_000), ('steps', '[{"type": "mosaic"}]'), ('steps', '[[{}]]'),
+        *(('steps', f'[{{"type": "fit", "scale": [96, {side}], "resampling": "opencv"}}]')
+          for side in (0, -5, 200_000_000)),
+        ('steps', '[{"type": "short_side", "size": 200000, "resampling": "bilinear"}]'),
+        ('steps', '[{"type": "stretch", "size": [96, 96], "resampling": "sinc"}]'),
+    ],
+)  # fmt: skip
+def test_odd_metadata_is_one_line(with_metadata, key, text, monkeypatch, capsys):
+    path = with_metadata(**{key: text})
+    monkeypatch.setattr(sys, 'argv', ['onnx_runner.py', str(path), 'x.png'])
+    with pytest.raises(SystemExit) as stop:
+        onnx_runner.main()
+    assert stop.value.code == 2
+    (line,) = capsys.readouterr().err.splitlines()
+    assert f'not written by this version of tools/export.py (its {key}: ' in line
+    assert len(line) < len(str(path)) + 200
+
+
+def test_the_threshold_in_the_file_is_used_for_each_class(
+    with_metadata, files, monkeypatch, capsys
+):
+    found = OnnxModel(with_metadata()).predict(files[0])
+    best = int(found['labels'][0])
+    least = [0.0 if label == best else 1.0 for label in range(10)]
+    path = with_metadata(threshold=json.dumps(least))
+    monkeypatch.setattr(sys, 'argv', ['onnx_runner.py', str(path), str(files[0])])
+    onnx_runner.main()
+    rows = [line.split() for line in capsys.readouterr().out.splitlines()[1:]]
+    assert [row[1] for row in rows] == ['abcdefghij'[best]] * int((found['labels'] == best).sum())
+
+
+def test_folders_and_videos_are_read_in_batches(
+    detector_file, files, tmp_path, monkeypatch, capsys
+):
+    pixels = cv2.resize(cv2.imread(str(files[0])), (96, 64))
+    video = cv2.VideoWriter(str(tmp_path / 'b.mp4'), cv2.VideoWriter.fourcc(*'mp4v'), 5, (96, 64))
+    for _ in range(5):
+        video.write(pixels)
+    video.release()
+    cv2.imwrite(str(tmp_path / 'a.png'), pixels)
+    (tmp_path / 'c.avi').write_bytes(b'no video')
+    (tmp_path / 'notes.txt').touch()
+    options = '--batch-size', '4', '--video-stride', '2', '--score-thr', '0'
+    monkeypatch.setattr(
+        sys, 'argv', ['onnx_runner.py', str(detector_file.path), str(tmp_path), *options]
+    )
+    with pytest.raises(SystemExit) as stop:
+        onnx_runner.main()
+    out, err = capsys.readouterr()
+    names = [line for line in out.splitlines() if not line.startswith('  ')]
+    video = tmp_path / 'b.mp4'
+    assert names == [str(tmp_path / 'a.png'), *(f'{video}#{n}' for n in (0, 2, 4))]
+    assert stop.value.code == 0
+    assert err.splitlines() == [
+        f'skipped {tmp_path / "c.avi"}: no camera, or no video that can be decoded',
+        '1 of 5 could not be predicted',
+    ]
+
+
+def test_without_openvino_one_line_says_what_to_install(detector_file, monkeypatch):
+    monkeypatch.setitem(sys.modules, 'openvino', None)
+    with pytest.raises(ValueError, match='openvino is not installed: pip install openvino'):
+        OnnxModel(detector_file.path, engine='openvino')
+
+
+def test_openvino_finds_the_same(detector_file, files):
+    pytest.importorskip('openvino')
+    model = OnnxModel(detector_file.path, engine='openvino')
+    expected = OnnxModel(detector_file.path).predict_all(files)
+    for answer, same in zip(model.predict_all(files), expected, strict=True):
+        assert_same_boxes(answer, same)
+
+
 def test_what_the_runner_cannot_run_is_said_in_words(detector_file, files, tmp_path):
     broken = tmp_path / 'broken.onnx'
     broken.write_bytes(b'no model')
@@ -216,7 +320,7 @@ def test_what_the_runner_cannot_run_is_said_in_words(detector_file, files, tmp_p
     graph = helper.make_graph([node], 'g', ends[:1], ends[1:])
     opset = [helper.make_opsetid('', 18)]
     onnx.save(helper.make_model(graph, opset_imports=opset, ir_version=9), other)
-    with pytest.raises(ValueError, match='not written by this version of tools/export.py'):
+    with pytest.raises(ValueError, match=r'not written by .*export.py \(its format: None'):
         OnnxModel(other)
     model = OnnxModel(detector_file.path)
     with pytest.raises(FileNotFoundError, match='no such image'):

@@ -77,10 +77,13 @@ def test_the_model_refuses_one_image_of_a_batch(trained):
 class Model:
     """In place of an exported file's, with its own way of reading."""
 
-    task, classes = 'classifier', ['cat', 'dog']
+    task, classes, score_thr = 'classifier', ['cat', 'dog'], np.array(0.3)
 
-    def __init__(self, path):
+    def __init__(self, path, **options):
         assert path == 'model.onnx'
+
+    def predict_all(self, paths):
+        return [self.predict(path) for path in paths]
 
     def predict(self, path):
         image = onnx_runner.read_rgb(path, prefer_opencv=True)

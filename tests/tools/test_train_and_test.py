@@ -2,6 +2,7 @@
 
 import json
 import os
+import shutil
 import subprocess
 import sys
 
@@ -68,6 +69,16 @@ def test_the_printed_next_command_measures_the_best_validation(trained, tmp_path
     assert metrics == pytest.approx(expected, rel=0, abs=1e-12)
 
 
+def explain_again(run, truth, folder):
+    """What evaluate measures of the results that a test left; its report is the same."""
+    result = run('evaluate', truth, 'test/evaluation/results.json', '--out', 'again')
+    assert result.code == 0, result.err
+    for name in ('classes.csv', 'calibration.csv', 'worst_images.csv'):
+        ours, again = (folder / part / name for part in ('test/evaluation', 'again'))
+        assert ours.read_text() == again.read_text()
+    return json.loads((folder / 'again/metrics.json').read_text())['metrics']
+
+
 def test_multi_label_is_measured_with_a_table_of_classes(trained, run, tmp_path):
     done = trained('multilabel')
     assert 'best multilabel/mAP' in done.result.out
@@ -79,6 +90,37 @@ def test_multi_label_is_measured_with_a_table_of_classes(trained, run, tmp_path)
     assert {'multilabel/CF1', 'multilabel/OF1_top3'} < set(written['metrics'])
     assert [row['name'] for row in written['per_class']] == DIGITS
     assert (tmp_path / 'test' / 'predictions.png').is_file()
+    again = explain_again(run, done.data_root / 'annotations/instances_val2017.json', tmp_path)
+    expected = {k: v for k, v in written['metrics'].items() if not k.endswith('_top3')}
+    assert {k: again[k] for k in expected} == pytest.approx(expected, rel=0, abs=1e-12)
+
+
+def test_thresholds_of_a_test_are_kept_in_the_checkpoint_and_predict_takes_them(
+    trained, run, tmp_path
+):
+    done, checkpoint = trained('multilabel'), tmp_path / 'mine.pth'
+    shutil.copy(done.checkpoint, checkpoint)
+    images = done.data_root / 'val2017'
+    predict = 'predict', done.config, checkpoint, images, '--no-images', '--score-thr', 'auto'
+    assert "no threshold of '0'" in run(*predict).error
+    result = run('test', done.config, checkpoint, '--keep-thresholds', '--work-dir', 'test')
+    assert result.code == 0, result.err
+    before, after = (load_checkpoint_file(path) for path in (done.checkpoint, checkpoint))
+    assert [*before] == [*after]
+    kept = after['meta'].pop('thresholds')
+    assert after['meta'] == before['meta']
+    assert all((after['state_dict'][k] == v).all() for k, v in before['state_dict'].items())
+    explained = tmp_path / 'test/evaluation'
+    numbers = json.loads((explained / 'metrics.json').read_text())
+    expected = {k: numbers['threshold'] if v is None else v
+                for k, v in numbers['thresholds'].items()}  # fmt: skip
+    assert kept == expected
+    assert run(*predict, '--out-dir', 'shown').code == 0
+    shown = json.loads((tmp_path / 'shown/results.json').read_text())
+    scored = json.loads((explained / 'results.json').read_text())
+    for one, every in zip(shown, scored, strict=True):
+        above = {row['class'] for row in every['predictions'] if row['score'] > kept[row['class']]}
+        assert {row['class'] for row in one['predictions']} == above
 
 
 def test_class_folders_are_counted_and_measured(trained, run, tmp_path):
@@ -97,6 +139,7 @@ def test_class_folders_are_counted_and_measured(trained, run, tmp_path):
     last = done.logged('accuracy/top1')[-1]
     assert metrics == {'accuracy/top1': last, 'accuracy/top5': 100}
     assert (tmp_path / 'test' / 'predictions.png').is_file()
+    assert explain_again(run, done.data_root / 'val', tmp_path) == metrics
 
 
 def test_without_a_best_checkpoint_a_work_directory_stands_for_its_last(tmp_path):

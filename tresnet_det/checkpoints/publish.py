@@ -86,7 +86,8 @@ def publish(
         raw = {k: v for k, v in checkpoint.content['ema_state_dict'].items() if k != 'steps'}
         tensors = state_dict_of(raw)
     meta = checkpoint.meta
-    kept = {k: meta[k] for k in ('dataset_meta', 'cfg', 'input', 'epoch', 'iter') if k in meta}
+    known = 'dataset_meta', 'cfg', 'input', 'epoch', 'iter', 'thresholds'
+    kept = {key: meta[key] for key in known if key in meta}
     folder = Path(out_dir) if out_dir else source.parent
     folder.mkdir(parents=True, exist_ok=True)
     unnamed = folder / f'{source.stem}{suffix}.unnamed{suffix}'

@@ -18,6 +18,7 @@ from ..readers.config import check_classification, check_detection, read_classes
 from ..readers.findings import is_text
 from ..tasks import find_task
 from .config_values import parse_value
+from .run import positive, share
 
 
 class KeyValueAction(argparse.Action):
@@ -51,6 +52,23 @@ def add_cfg_options(parser: argparse._ActionsContainer, example: str) -> None:
         action=KeyValueAction,
         metavar='KEY=VALUE',
         help=f'override settings of the config, e.g. {example}',
+    )
+
+
+def add_slice_options(parser: argparse._ActionsContainer) -> None:
+    """Add ``--slice`` and ``--overlap``, for large images."""
+    parser.add_argument(
+        '--slice',
+        type=positive,
+        metavar='PIXELS',
+        help='predict tiles of this side too, for small objects in large images',
+    )
+    parser.add_argument(
+        '--overlap',
+        type=share,
+        default=0.2,
+        metavar='SHARE',
+        help='of a tile, best as large as an object (0.2)',
     )
 
 

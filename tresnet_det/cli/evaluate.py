@@ -1,15 +1,19 @@
 """Evaluate a results file: python tools/evaluate.py ANN RESULTS [--images DIR] [--out DIR].
 
 ANN is a COCO annotation file, and RESULTS what test.py, predict.py or any other detector wrote of
-its images: a list of image_id, category_id, score and bbox or segmentation. The folder gets
-report.html and report.md, and all numbers as CSV and JSON. PyTorch is not needed.
+its images: a list of image_id, category_id, score and bbox or segmentation. Of a classifier, ANN is
+a folder of classes, a CSV, a list or a COCO file, and RESULTS its results.json or results.csv. The
+folder gets report.html and report.md, and all numbers as CSV and JSON. PyTorch is not needed.
 """
 
 import argparse
 from pathlib import Path
+from typing import Any
 
 from ..errors import InputError, shell_path
 from ..evaluation.explain import Settings, explain, read_detections
+from ..evaluation.explain_labels import explain_labels
+from ..evaluation.labels import is_of_labels, read_labels
 from ..evaluation.matching import IOU_THRS, MAX_DETS
 from ..evaluation.report import format_twelve
 from .run import out_folder, positive, share
@@ -19,8 +23,8 @@ def parse_args() -> argparse.Namespace:
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    parser.add_argument('ann', metavar='ANN', help='COCO annotation file')
-    parser.add_argument('results', metavar='RESULTS', help='COCO results file of boxes or masks')
+    parser.add_argument('ann', metavar='ANN', help='the ground truth')
+    parser.add_argument('results', metavar='RESULTS', help='what was predicted')
     parser.add_argument('--images', metavar='DIR', help='folder of the images, to draw the worst')
     parser.add_argument('--out', metavar='DIR', help='where the report goes (evaluation/)')
     parser.add_argument('--compare', metavar='OTHER', help='results of another model, to compare')
@@ -47,14 +51,25 @@ def main() -> None:
     folder = None if args.images is None else Path(args.images)
     if folder and not folder.is_dir():
         raise InputError(f'--images {folder} is no folder')
-    settings = Settings(args.iou_thrs, args.max_dets, args.precision, args.recall)
-    result = read_detections(args.ann, args.results, args.classes, settings)
-    other = None
-    if args.compare:
-        other = read_detections(args.ann, args.compare, args.classes, settings)
     out = out_folder(args.out or 'evaluation', '--out')
     title = f'{Path(args.results).name} on {Path(args.ann).name}'
-    headline = explain(result, out, title, folder, other)
-    print(format_twelve(result.metrics, result.kind))
+    explained = _explain_labels if is_of_labels(args.results) else _explain_detections
+    headline = explained(args, out, title, folder)
     print(f'\n{headline}')
     print(f'  report         {shell_path(out / "report.html")}')
+
+
+def _explain_detections(args: argparse.Namespace, out: Path, title: str, folder: Any) -> str:
+    settings = Settings(args.iou_thrs, args.max_dets, args.precision, args.recall)
+    result, other = (
+        path and read_detections(args.ann, path, args.classes, settings)
+        for path in (args.results, args.compare)
+    )
+    headline = explain(result, out, title, folder, other)
+    print(format_twelve(result.metrics, result.kind))
+    return headline
+
+
+def _explain_labels(args: argparse.Namespace, out: Path, title: str, folder: Any) -> str:
+    result, other = (path and read_labels(args.ann, path) for path in (args.results, args.compare))
+    return explain_labels(result, out, title, folder, other)

@@ -12,10 +12,11 @@ from tqdm import tqdm
 
 from ..engine import config as edit
 from ..engine.work_dir import find_checkpoint
-from ..errors import InputError, printable, quote, shell_path
+from ..errors import InputError, few, printable, quote, shell_path
 from ..inference.inputs import count_images, find_sources, find_unsearched, read_images
 from ..inference.outputs import CocoIds, PredictionWriter
 from ..inference.predictor import BATCH_SIZE, Predictor, find_run_config
+from ..readers.findings import without
 from ..tasks import find_task
 from . import command_line
 from .command_line import add_cfg_options
@@ -50,10 +51,11 @@ def parse_args() -> argparse.Namespace:
     )
     parser.add_argument(
         '--score-thr',
-        type=share,
+        type=lambda text: text if text == 'auto' else share(text),
         metavar='SCORE',
         help='boxes and masks from this score (otherwise 0.3) and labels above it (otherwise 0.5) '
-        "are shown; results.bbox.json and results.segm.json have all of the model's",
+        "are shown; results.bbox.json and results.segm.json have all of the model's. auto: those "
+        'of the classes that test.py --keep-thresholds wrote into the checkpoint',
     )
     parser.add_argument(
         '--top',
@@ -64,6 +66,7 @@ def parse_args() -> argparse.Namespace:
     parser.add_argument(
         '--batch-size', type=positive, default=BATCH_SIZE, help=f'images at once ({BATCH_SIZE})'
     )
+    command_line.add_slice_options(parser)
     parser.add_argument('--device', help='cpu, cuda:0, ... (otherwise a GPU where there is one)')
     parser.add_argument('--no-images', action='store_true', help='draw nothing')
     parser.add_argument(
@@ -103,10 +106,12 @@ def main() -> None:
     task = find_task(cfg)
     if args.ann_file and not task.detects:
         raise InputError('--ann-file is for detectors: omit it')
-    predictor = Predictor(cfg, checkpoint, args.device)
+    predictor = Predictor(cfg, checkpoint, args.device, args.slice, args.overlap)
     ids = CocoIds(args.ann_file, predictor.classes)
     ids.check(sources)
     threshold = task.threshold if args.score_thr is None else args.score_thr
+    if threshold == 'auto':
+        threshold = own_thresholds(predictor, checkpoint)
 
     writer = PredictionWriter(
         out, task.name, predictor.classes, threshold, args.top, not args.no_images, ids
@@ -135,6 +140,17 @@ def main() -> None:
         if args.strict:
             raise InputError(line)
         print(line, file=sys.stderr)
+
+
+def own_thresholds(predictor: Predictor, checkpoint: str) -> list[float]:
+    """Return the threshold of each class that a test wrote into the checkpoint."""
+    lacking = without(predictor.classes, predictor.thresholds)
+    if lacking:
+        raise InputError(
+            f'--score-thr auto: {checkpoint} has no threshold of {few(lacking)}: let test.py '
+            'choose them by --keep-thresholds, or give a score'
+        )
+    return [predictor.thresholds[name] for name in predictor.classes]
 
 
 def summarize(

@@ -9,7 +9,6 @@ from matplotlib import rc_context
 from mmdet.registry import METRICS
 from mmdet.utils import setup_cache_size_limit_of_dynamo
 from mmengine.config import Config, ConfigDict
-from mmengine.runner import Runner
 
 from ..compat.installed import tool_command
 from ..engine import PredictionsImageHook
@@ -17,10 +16,13 @@ from ..engine.building import build_runner, config_errors
 from ..engine.work_dir import find_checkpoint
 from ..errors import InputError, quote, shell_path
 from ..evaluation import write_results_json
-from ..evaluation.explain import explain, read_detections
 from ..evaluation.report import read_seconds
+from ..inference.pipeline import build_pipeline
+from ..inference.sliced import Slicing
 from ..tasks import find_task
 from . import command_line
+from .exported import measure_exported
+from .reports import explain_results, keep_results, keep_thresholds
 from .run import out_file
 
 
@@ -28,7 +30,8 @@ def parse_args() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__)
     command_line.add_config_options(parser)
     parser.add_argument(
-        'checkpoint', help='checkpoint file, or a work directory for the best checkpoint in it'
+        'checkpoint',
+        help='checkpoint file, a work directory for its best checkpoint, or an exported .onnx',
     )
     parser.add_argument(
         '--out',
@@ -39,7 +42,13 @@ def parse_args() -> argparse.Namespace:
     parser.add_argument('--show', action='store_true', help='show each prediction in a window')
     parser.add_argument('--show-dir', metavar='DIR', help='draw each prediction into this folder')
     parser.add_argument('--wait-time', type=float, default=2, help='seconds that --show waits')
+    parser.add_argument(
+        '--keep-thresholds',
+        action='store_true',
+        help='write the scores of the best F1 into the checkpoint, for predict.py --score-thr auto',
+    )
     parser.add_argument('--tta', action='store_true', help='test-time augmentation')
+    command_line.add_slice_options(parser)
     return command_line.parse_options(parser)
 
 
@@ -48,6 +57,9 @@ def main() -> None:
     args = parse_args()
     if args.out:
         out_file(args.out, '.json', '.pkl', '.pickle')
+    if args.checkpoint.endswith('.onnx'):
+        test_exported(args)
+        return
     args.checkpoint = find_checkpoint(args.checkpoint)
     if not args.work_dir:  # next to the training, whose config and log stay as they are
         args.work_dir = str(Path(args.checkpoint).parent / 'test')
@@ -64,12 +76,18 @@ def main() -> None:
         if not find_task(cfg).detects:
             raise InputError('--tta is for detectors: omit it')
         _enable_test_time_augmentation(cfg)
+    if args.slice and args.tta:
+        raise InputError('--slice and --tta cannot go together: omit one')
+    slicing = Slicing.of(cfg, args.slice, args.overlap) if args.slice else None
     command_line.check_data(args, cfg, ('test_dataloader',))
 
     runner = build_runner(cfg)
+    if slicing:
+        slicing.put_into(runner.model, build_pipeline(cfg))
     runner.register_hook(PredictionsImageHook())
     explained = Path(runner.work_dir, 'evaluation')
-    keep_results(runner, explained)
+    evaluators, dataset = runner.test_evaluator.metrics, runner.test_dataloader.dataset
+    keep_results(cfg, evaluators, dataset, explained)
     if args.out and not args.out.endswith('.json'):
         kind = 'DumpDetResults' if find_task(cfg).detects else 'DumpResults'
         dump = METRICS.build(dict(type=kind, out_file_path=args.out))
@@ -80,8 +98,9 @@ def main() -> None:
         metrics = runner.test()
     if runner.rank == 0:
         seconds = time.monotonic() - start
-        lines = explain_results(runner, explained)
-        report(runner, args, metrics, seconds, lines)
+        report(cfg, args, metrics, evaluators, dataset, seconds)
+        if args.keep_thresholds:
+            keep_thresholds(args.checkpoint, explained / 'metrics.json')
 
 
 def _enable_test_time_augmentation(cfg: Config) -> None:
@@ -128,67 +147,43 @@ def _enable_drawing(cfg: Config, show: bool, wait_time: float, out_dir: str | No
     )
 
 
-def keep_results(runner: Runner, folder: Path) -> None:
-    """Let the metrics leave what they measure, as ``results.bbox.json`` and the like."""
-    for metric in coco_metrics(runner):
-        if metric.outfile_prefix is None:
-            folder.mkdir(parents=True, exist_ok=True)
-            metric.outfile_prefix = str(folder / 'results')
-
-
-def coco_metrics(runner: Runner) -> list[Any]:
-    """Return the metrics of detectors that have a file of ground truth."""
-    if not find_task(runner.cfg).detects:
-        return []
-    from ..evaluation.coco_metric import CocoTwelveMetric  # takes its time
-
-    metrics = [m for m in runner.test_evaluator.metrics if isinstance(m, CocoTwelveMetric)]
-    return [metric for metric in metrics if metric.ann_file and not metric.format_only]
-
-
-def explain_results(runner: Runner, folder: Path) -> list[Path]:
-    """Write the report that ``evaluate.py`` writes; return it, of masks a second one.
-
-    Whatever fails, the metrics matter more: it is a warning.
-    """
-    dataset, reports = runner.test_dataloader.dataset, []
-    images = (getattr(dataset, 'data_prefix', None) or {}).get('img')
-    for metric in coco_metrics(runner):
-        numbered = zip(dataset.metainfo['classes'], metric.cat_ids, strict=True)
-        classes = [name for name, number in numbered if number is not None]
-        title = f'{Path(runner.cfg.filename or "test").stem} on {Path(metric.ann_file).name}'
-        for kind in metric.metrics:
-            out = folder if kind == 'bbox' else folder / kind
-            try:
-                out.mkdir(parents=True, exist_ok=True)
-                results = f'{metric.outfile_prefix}.{kind}.json'
-                result = read_detections(metric.ann_file, results, classes)
-                explain(result, out, title, images and Path(images))
-                reports.append(out / 'report.html')
-            except Exception as error:
-                runner.logger.warning(f'no report of {kind}: {error}')
-    return reports
+def test_exported(args: argparse.Namespace) -> None:
+    """Measure an exported file, which needs nothing of the model's config."""
+    given = [key for key in ('show', 'show_dir', 'tta', 'slice', 'keep_thresholds', 'data')
+             if getattr(args, key)]  # fmt: skip
+    if given:
+        option = given[0].replace('_', '-')
+        raise InputError(f'--{option} is not for an exported file: omit it')
+    args.work_dir = args.work_dir or str(Path(args.checkpoint).parent / 'test')
+    cfg = command_line.prepare_config(args, checkpoint=args.checkpoint)
+    command_line.check_data(args, cfg, ('test_dataloader',))
+    start = time.monotonic()
+    measured = measure_exported(cfg, args.checkpoint, Path(args.work_dir, 'evaluation'))
+    report(cfg, args, *measured, time.monotonic() - start)
 
 
 def report(
-    runner: Runner, args: argparse.Namespace, metrics: dict, seconds: float, reports: list[Path]
+    cfg: Config,
+    args: argparse.Namespace,
+    metrics: dict,
+    evaluators: list[Any],
+    dataset: Any,
+    seconds: float,
 ) -> None:
-    """Write the metrics, and print where they, the reports and the images are."""
-    work_dir = Path(runner.work_dir)
+    """Write metrics and report, and print where they and the images are."""
+    work_dir, count = Path(args.work_dir), len(dataset)
+    reports = explain_results(cfg, evaluators, dataset, work_dir / 'evaluation')
     file = Path(args.out) if args.out and args.out.endswith('.json') else work_dir / 'metrics.json'
-    per_class = [
-        row for m in runner.test_evaluator.metrics for row in getattr(m, 'per_class', None) or []
-    ]
+    per_class = [row for m in evaluators for row in getattr(m, 'per_class', None) or []]
     write_results_json(
         file, metrics, per_class, dict(config=args.config, checkpoint=args.checkpoint)
     )
-    count = len(runner.test_dataloader.dataset)
     tested = shell_path(args.checkpoint)
     print(f'\nTested {tested} on {count} images in {command_line.minutes(seconds)}')
-    for name, value in find_task(runner.cfg).summarize(metrics).items():
+    for name, value in find_task(cfg).summarize(metrics).items():
         print(f'  {name:<14} {value:.4f}')
-    if runner.cfg.get('demo_range'):
-        low, high = runner.cfg.demo_range
+    if cfg.get('demo_range'):
+        low, high = cfg.demo_range
         print(f'  expected       {low:g} to {high:g}, depending on seed and processor')
     training = read_seconds(Path(args.checkpoint).parent)
     if training:
@@ -210,8 +205,8 @@ def next_command(args: argparse.Namespace) -> str:
             f'{tool_command("train")} {quote(args.config)} --data-root DIR   '
             '(data in the layout that the config names)'
         )
-    options = ''
+    options, last = '', '' if args.checkpoint.endswith('.onnx') else ' --show-dir DIR'
     for name, folder in (('--data', args.data), ('--data-root', args.data_root)):
         options += f' {name} {shell_path(folder)}' if folder else ''
     checkpoint = shell_path(args.checkpoint)
-    return f'{tool_command("test")} {quote(args.config)} {checkpoint}{options} --show-dir DIR'
+    return f'{tool_command("test")} {quote(args.config)} {checkpoint}{options}{last}'

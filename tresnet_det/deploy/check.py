@@ -6,12 +6,15 @@ from typing import Any, NamedTuple
 
 import numpy as np
 import torch
+from mmdet.registry import DATASETS
 from mmengine.config import Config
 from mmengine.dataset import pseudo_collate
+from mmengine.registry import init_default_scope
 from torch import nn
 from torch.export import ExportedProgram
 
-from ..errors import MissingFileError
+from ..engine.building import config_errors
+from ..errors import InputError, MissingFileError
 from ..inference.inputs import image_suffixes
 from ..inference.onnx_runner import OnnxModel
 from ..inference.pipeline import build_pipeline, find_test_dataset
@@ -20,6 +23,8 @@ from .agreement import Agreement, compare
 from .fuse import fuse_norms
 from .modules import ExportModule
 from .programs import least_side
+
+CALIBRATION_IMAGES = 128
 
 
 class CheckImage(NamedTuple):
@@ -38,18 +43,21 @@ class CheckImage(NamedTuple):
     batch: dict[str, Any]
 
 
-def find_images(cfg: Config, folder: str | None, count: int) -> list[Path]:
+def find_images(
+    cfg: Config, folder: str | None, count: int, option: str = '--images'
+) -> list[Path]:
     """Return image files, evenly out of all that there are, by name.
 
     Args:
         cfg: Of the model.
         folder: Holds them, at any depth; None for the folder of the config's test images.
         count: How many at most, from 1.
+        option: That named the folder.
 
     Raises:
         MissingFileError: There are none.
     """
-    root, where = Path(folder or ''), 'of --images'
+    root, where = Path(folder or ''), f'of {option}'
     if folder is None:
         dataset = find_test_dataset(cfg)
         prefix = (dataset.get('data_prefix') or {}).get('img', '')
@@ -57,11 +65,35 @@ def find_images(cfg: Config, folder: str | None, count: int) -> list[Path]:
     found = sorted(p for p in root.rglob('*') if p.suffix.lower() in image_suffixes())
     if not found:
         raise MissingFileError(
-            f'no image for the check in {root.absolute()}, the folder {where}: give --images DIR, '
-            'or --no-check'
+            f'no image for the check in {root.absolute()}, the folder {where}: give {option} DIR'
+            + (', or --no-check' if option == '--images' else '')
         )
     count = min(count, len(found))
     return [found[i * len(found) // count] for i in range(count)]
+
+
+def find_calibration_images(cfg: Config, folder: str | None) -> list[Path]:
+    """Return up to 128 image files, evenly out of a folder, or of the config's training images.
+
+    Raises:
+        MissingFileError: There are none.
+        InputError: The config has no training images, or does not say where they are.
+    """
+    if folder is not None:
+        return find_images(cfg, folder, CALIBRATION_IMAGES, '--calibration')
+    if not cfg.get('train_dataloader'):
+        raise InputError('--int8: the config has no train_dataloader: give --calibration DIR')
+    init_default_scope(cfg.get('default_scope', 'mmdet'))
+    with config_errors():
+        dataset = DATASETS.build(cfg.train_dataloader.dataset)
+    count = min(CALIBRATION_IMAGES, len(dataset))
+    samples = (dataset[i * len(dataset) // count]['data_samples'] for i in range(count))
+    paths = [Path(sample.img_path) for sample in samples if 'img_path' in sample]
+    if len(paths) < count:
+        raise InputError(
+            '--int8: the training pipeline does not keep img_path: give --calibration DIR'
+        )
+    return paths
 
 
 def prepare_images(cfg: Config, paths: Iterable[Path]) -> list[CheckImage]:

@@ -93,6 +93,11 @@ def describe(
         divisor=module.divisor,
         border=module.normalization.border,
     )
+    if 'threshold' in meta:  # the operating threshold, or one by class name
+        threshold, classes = meta['threshold'], described['classes']
+        if isinstance(threshold, Mapping) and isinstance(classes, tuple):
+            threshold = [float(threshold.get(name, 0.5)) for name in classes]
+        described['threshold'] = threshold
     if module.task == 'classifier':
         described['multi_label'] = module.multi_label
     if module.task == 'detector':

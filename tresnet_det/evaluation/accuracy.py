@@ -8,6 +8,8 @@ from mmdet.registry import METRICS
 from mmengine.evaluator import BaseMetric
 
 from ..errors import InputError
+from .label_measures import check_not_nan, find_ranks, image_name
+from .labels import Labels, relative
 
 TOP = (1, 5)
 
@@ -68,16 +70,39 @@ class AccuracyMetric(BaseMetric):
         return {f'top{k}': 100 * float((ranks < k).mean()) for k in TOP}
 
 
-def find_ranks(scores: np.ndarray, labels: np.ndarray) -> np.ndarray:
-    """Return how many classes come before the right one, ``(N,)``.
+class KeepScores(BaseMetric):
+    """Measure nothing and keep what a classifier was measured on, for a report.
 
     Args:
-        scores: ``(N, classes)``.
-        labels: Class numbers, ``(N,)``.
+        several: Whether an image may have any number of labels.
+
+    Attributes:
+        kept: After an evaluation, on the main process: the `Labels`, without a common folder.
+        folder: That folder.
     """
-    own = np.take_along_axis(scores, labels[:, None], 1)
-    earlier = np.arange(scores.shape[1]) < labels[:, None]
-    return ((scores > own) | ((scores == own) & earlier)).sum(1)
+
+    def __init__(self, several: bool) -> None:
+        super().__init__()
+        self.several = several
+        self.kept: Labels | None = None
+        self.folder = ''
+
+    def process(self, data_batch: object, data_samples: Sequence[dict]) -> None:
+        """Keep name, scores and labels of each image."""
+        scores, labels = stack_scores(data_samples)
+        paths = [str(image_name(data_samples, n)) for n in range(len(data_samples))]
+        self.results += zip(paths, scores, labels, strict=True)
+
+    def compute_metrics(self, results: list) -> dict[str, float]:
+        """Return nothing; see :attr:`kept`."""
+        paths, scores, labels = zip(*results, strict=True)
+        classes = tuple(map(str, (self.dataset_meta or {}).get('classes') or range(len(scores[0]))))
+        truth = np.stack(labels).astype(np.int8) if self.several else np.zeros(0)
+        if not self.several:
+            truth = np.eye(len(classes), dtype=np.int8)[np.reshape(labels, -1).astype(int)]
+        names, self.folder = relative(paths)
+        self.kept = Labels(names, classes, truth, np.stack(scores).astype(float), self.several)
+        return {}
 
 
 def stack_scores(data_samples: Sequence[dict]) -> tuple[np.ndarray, np.ndarray]:
@@ -92,28 +117,3 @@ def stack_scores(data_samples: Sequence[dict]) -> tuple[np.ndarray, np.ndarray]:
     scores = stacked.detach().float().cpu().numpy()
     check_not_nan(scores, data_samples)
     return scores, labels.cpu().numpy()
-
-
-def check_not_nan(scores: np.ndarray, data_samples: Sequence[dict] | None = None) -> None:
-    """Check that no score is NaN, which would be sorted somewhere without a word.
-
-    Args:
-        scores: ``(N, classes)``.
-        data_samples: Those of the images, whose ``img_path`` the message names.
-
-    Raises:
-        InputError: One is.
-    """
-    row, column = np.nonzero(np.isnan(scores))
-    if len(row):
-        raise InputError(
-            f'{image_name(data_samples, row[0])}: its score of class {column[0]} is NaN (NaN in '
-            f'{len(set(row.tolist()))} of {len(scores)} images): the weights or the image are '
-            'corrupt'
-        )
-
-
-def image_name(data_samples: Sequence[dict] | None, index: int) -> str:
-    """Return the file of an image, or its number where that is not known."""
-    path = data_samples[index].get('img_path') if data_samples else None
-    return path or f'image {index}'

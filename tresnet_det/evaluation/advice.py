@@ -49,7 +49,7 @@ def advise(result: Any) -> list[str]:
         worst = min(measured, key=lambda row: row['AP'])
         few = worst['num_gt'] < FEWEST
         steps.append(
-            f'The weakest class is {worst["name"]} (AP {worst["AP"]:.3f}, {worst["num_gt"]} '
+            f"The weakest class is '{worst['name']}' (AP {worst['AP']:.3f}, {worst['num_gt']} "
             'objects). '
             + (
                 'So few objects say little: label more of it for the test, too.'
@@ -71,7 +71,7 @@ def advise(result: Any) -> list[str]:
 
 def _pair(result: Any) -> str:
     pairs = result.confused_pairs()
-    return ', most often {} as {} ({} times)'.format(*pairs[0]) if pairs else ''
+    return ", most often '{}' as '{}' ({} times)".format(*pairs[0]) if pairs else ''
 
 
 def _missed_sizes(result: Any) -> str:

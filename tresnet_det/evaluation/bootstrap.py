@@ -16,7 +16,7 @@ from .detections import Objects
 from .matching import Matches
 from .measures import RECALLS
 
-DRAWS, FEWEST_DRAWS = 400, 100
+DRAWS, FEWEST_DRAWS = 200, 100
 WORK = 50_000_000  # detections, times draws: beyond it there are fewer draws
 DEVIATIONS, CONFIDENCE = 1.96, 0.95
 

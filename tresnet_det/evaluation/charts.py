@@ -23,25 +23,33 @@ def _start(title: str, x: str, y: str) -> tuple[Any, Axes]:
     return figure, axes
 
 
-def draw_confusion(matrix: np.ndarray, names: Sequence[str], out_path: Path) -> None:
+def draw_confusion(
+    matrix: np.ndarray,
+    names: Sequence[str],
+    out_path: Path,
+    sides: tuple[str, str] = ('prediction', 'ground truth'),
+) -> None:
     """Draw a confusion matrix: shares of the rows as colours, and counts where there is room.
 
     Args:
         matrix: ``(N, N)`` of counts, by ground truth and prediction.
         names: Of rows and columns.
         out_path: The PNG to write.
+        sides: What the columns and the rows are.
     """
     count = len(names)
-    side = min(3 + 0.28 * count, 16)
+    side = min(2.2 + 0.28 * count, 15)  # inches of the matrix
+    short = [label(shorten(name, 18)) for name in names]
+    margin = 0.55 + 0.09 * max(map(len, short)) * (count <= MOST_NAMES)
     shares = matrix / np.maximum(matrix.sum(1, keepdims=True), 1)
     with lettering(names):
-        figure = Figure(figsize=(side, 0.9 * side), dpi=100, layout='constrained')
-        axes = figure.subplots()
-        label_axes(axes, 'Counts, and shares of a row', 'prediction', 'ground truth')
+        whole = side + margin + 0.3
+        figure = Figure(figsize=(whole, whole), dpi=100)
+        axes = figure.add_axes((margin / whole, margin / whole, side / whole, side / whole))
+        label_axes(axes, 'Counts, and shares of a row', *sides)
         axes.grid(False)
         axes.imshow(shares, cmap='Blues', vmin=0, vmax=1)
         if count <= MOST_NAMES:
-            short = [label(shorten(name, 18)) for name in names]
             small = 9 if count <= MOST_NUMBERS else 6
             axes.set_xticks(range(count), short, rotation=90, fontsize=small)
             axes.set_yticks(range(count), short, fontsize=small)

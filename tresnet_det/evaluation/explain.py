@@ -20,7 +20,7 @@ from .advice import advise
 from .bootstrap import Interval, find_intervals, mean_precision
 from .detections import Images, Objects, has_masks, read_results, read_truth
 from .matching import IOU, IOU_THRS, MAX_DETS, Matches, match
-from .pages import Section, write_csv, write_report
+from .pages import Section, compare, describe, write_csv, write_report
 from .report import COUNTS, explain_minus_one, summarize, write_results_json
 from .twelve import find_rates, summarize_classes
 
@@ -209,7 +209,7 @@ def explain(
     headline = describe(name, interval, len(result.images.ids))
     sections = [Section('What to do next', advise(result), steps=True)]
     if other is not None:
-        sections.insert(0, _compare(name, intervals))
+        sections.insert(0, compare(name, intervals))
     by_class = dict(zip(result.images.classes, result.thresholds, strict=True))
     more: dict[str, Any] = {'interval': interval.as_dict(), 'threshold': result.threshold}
     more['thresholds'] = by_class
@@ -220,28 +220,6 @@ def explain(
     sections.insert(-4, _write_worst(result, out, image_folder))
     write_report(out, title, headline, sections)
     return headline
-
-
-def describe(name: str, interval: Interval, images: int) -> str:
-    """Return a metric with its interval, as a line."""
-    value, low, high = interval
-    if np.isnan(value):
-        return f'{name}: not measured, since there is no ground truth ({images} images)'
-    return f'{name} {value:.3f} (95 % interval {low:.3f} to {high:.3f}; {images} images)'
-
-
-def _compare(name: str, intervals: Sequence[Interval]) -> Section:
-    first, second, difference = intervals
-    sure = difference.low > 0 or difference.high < 0
-    verdict = (
-        f'These results are {"better" if difference.value > 0 else "worse"}: the interval of the '
-        'difference is on one side of 0.'
-        if sure
-        else 'No difference can be read from these images: its interval includes 0.'
-    )
-    parts = ('other results', first), ('these results', second), ('difference', difference)
-    rows = [{'': what, name: v, 'from': low, 'to': high} for what, (v, low, high) in parts]
-    return Section('Compared with other results', [verdict], rows)
 
 
 def _write_numbers(result: Detections, out: Path) -> list[Section]:
@@ -271,7 +249,7 @@ def _write_numbers(result: Detections, out: Path) -> list[Section]:
     charts.draw_confusion(result.matrix, names, out / 'confusion_matrix.png')
 
     curves = zip(['all', *images.classes], [result.curve, *result.curves], strict=True)
-    write_csv(out / 'curves.csv', [row for name, c in curves for row in _tabulate(name, c)])
+    write_csv(out / 'curves.csv', [row for name, c in curves for row in c.rows(name)])
     charts.draw_scores(result.curve, result.threshold, out / 'scores.png')
     by_class = measures.precision_at_recalls(result.points, result.objects)
     together = result.points._replace(label=np.zeros_like(result.points.label))
@@ -283,15 +261,8 @@ def _write_numbers(result: Detections, out: Path) -> list[Section]:
         for r, p in zip(measures.RECALLS.tolist(), line.tolist(), strict=True)
     ])  # fmt: skip
     charts.draw_precision_recall(of_all, by_class, images.classes, out / 'precision_recall.png')
-    c = result.calibration
-    bins = (c.edges[:-1], c.edges[1:], c.found, c.score, c.right)
-    keys = 'from', 'to', 'predictions', 'mean score', 'right'
-    rows = [
-        dict(zip(keys, row, strict=True))
-        for row in zip(*(values.tolist() for values in bins), strict=True)
-    ]
-    write_csv(out / 'calibration.csv', rows)
-    charts.draw_calibration(c, out / 'calibration.png')
+    write_csv(out / 'calibration.csv', result.calibration.rows())
+    charts.draw_calibration(result.calibration, out / 'calibration.png')
 
     r, w, m = (int(counts[0]) for counts in (c for c in result.at_cut[1:]))
     pairs_text = [f'{a} taken for {b} ({count})' for a, b, count in result.confused_pairs()[:5]]
@@ -319,14 +290,6 @@ def _write_numbers(result: Detections, out: Path) -> list[Section]:
                         'calibration.png': 'How often predictions of a score are right'}),
         Section('The twelve metrics of COCO', [note] if note else [], twelve),
     ]  # fmt: skip
-
-
-def _tabulate(name: str, curve: measures.Curve) -> list[dict[str, Any]]:
-    columns = {'score': curve.threshold, 'right': curve.right, 'wrong': curve.wrong,
-               'missed': curve.missed, 'precision': curve.precision, 'recall': curve.recall,
-               'F1': curve.f1}  # fmt: skip
-    rows = zip(*(values.tolist() for values in columns.values()), strict=True)
-    return [{'class': name, **dict(zip(columns, row, strict=True))} for row in rows]
 
 
 def _class_rows(result: Detections) -> list[dict[str, Any]]:

@@ -3,7 +3,7 @@
 All are of COCO's own matches (:mod:`.matching`), so that none disagrees with another.
 """
 
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -87,6 +87,13 @@ class Curve(NamedTuple):
     @property
     def f1(self) -> np.ndarray:
         return 2 * self.right / np.maximum(2 * self.right + self.wrong + self.missed, 1)
+
+    def rows(self, name: str) -> list[dict[str, Any]]:
+        """Return a row of a table for each threshold, with the name of the class."""
+        keys = 'score', 'right', 'wrong', 'missed', 'precision', 'recall', 'F1'
+        columns = *self, self.precision, self.recall, self.f1
+        rows = zip(*(values.tolist() for values in columns), strict=True)
+        return [{'class': name, **dict(zip(keys, row, strict=True))} for row in rows]
 
 
 def curve(of: Points, objects: int, thresholds: np.ndarray = THRESHOLDS) -> Curve:
@@ -283,6 +290,13 @@ class Calibration(NamedTuple):
     score: np.ndarray
     right: np.ndarray
     error: float
+
+    def rows(self) -> list[dict[str, Any]]:
+        """Return a row of a table for each bin."""
+        keys = 'from', 'to', 'predictions', 'mean score', 'right'
+        columns = self.edges[:-1], self.edges[1:], self.found, self.score, self.right
+        rows = zip(*(values.tolist() for values in columns), strict=True)
+        return [dict(zip(keys, row, strict=True)) for row in rows]
 
 
 def calibration(score: np.ndarray, right: np.ndarray, bins: int = 10) -> Calibration:

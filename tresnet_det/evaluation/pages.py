@@ -13,6 +13,7 @@ import numpy as np
 
 from ..errors import printable
 from ..files import write_whole
+from .bootstrap import Interval
 
 LONGEST_TABLE = 25  # rows; the files next to the report have the others
 _STYLE = """
@@ -58,6 +59,29 @@ class Section:
     charts: Mapping[str, str] = field(default_factory=dict)
     tiles: Sequence[tuple[np.ndarray, str]] = ()
     steps: bool = False
+
+
+def describe(name: str, interval: Interval, images: int) -> str:
+    """Return a metric with its interval, as a line."""
+    value, low, high = interval
+    if np.isnan(value):
+        return f'{name}: not measured, since there is no ground truth ({images} images)'
+    return f'{name} {value:.3f} (95 % interval {low:.3f} to {high:.3f}; {images} images)'
+
+
+def compare(name: str, intervals: Sequence[Interval]) -> Section:
+    """Return what is said of other results, these, and the difference."""
+    first, second, difference = intervals
+    sure = difference.low > 0 or difference.high < 0
+    verdict = (
+        f'These results are {"better" if difference.value > 0 else "worse"}: the interval of the '
+        'difference is on one side of 0.'
+        if sure
+        else 'No difference can be read from these images: its interval includes 0.'
+    )
+    parts = ('other results', first), ('these results', second), ('difference', difference)
+    rows = [{'': what, name: v, 'from': low, 'to': high} for what, (v, low, high) in parts]
+    return Section('Compared with other results', [verdict], rows)
 
 
 def write_report(folder: Path, title: str, headline: str, sections: Sequence[Section]) -> None:

@@ -82,7 +82,7 @@ def match_objects(found: Objects, truth: Objects, iou_thr: float = IOU) -> tuple
 
 
 def judge_classes(
-    scores: np.ndarray, truth: np.ndarray | None, multi_label: bool, threshold: float = 0.5
+    scores: np.ndarray, truth: np.ndarray | None, multi_label: bool, threshold: Any = 0.5
 ) -> list[tuple[Verdict, int]]:
     """Judge the predicted classes of an image, then the missed ones, each by descending score.
 
@@ -91,7 +91,8 @@ def judge_classes(
         truth: The class; with ``multi_label``, ``(classes,)`` with 1 for present, 0 for absent,
             -1 for unknown. None without ground truth.
         multi_label: Whether classes above the threshold are predicted, not the top ones.
-        threshold: In the precision of the scores: 0.3 in float32 is above 0.3.
+        threshold: Of all classes, or ``(classes,)``; in the precision of the scores: 0.3 in float32
+            is above 0.3.
     """
     order = np.argsort(-scores, kind='stable')
     if not multi_label:
@@ -101,7 +102,7 @@ def judge_classes(
             (Verdict.RIGHT if n == truth else Verdict.OTHER if rank else first, n)
             for rank, n in top
         ]
-    above = scores[order] > np.float32(threshold)
+    above = (scores > np.asarray(threshold, np.float32))[order]
     predicted, others = order[above].tolist(), order[~above].tolist()
     if truth is None:
         return [(Verdict.PLAIN, n) for n in predicted]

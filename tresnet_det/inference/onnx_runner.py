@@ -1,10 +1,11 @@
-"""Run a file of tools/export.py with onnxruntime alone, from image to boxes or scores.
+"""Run a file of tools/export.py without PyTorch, from image to boxes or scores.
 
-    python onnx_runner.py FILE.onnx IMAGE [IMAGE ...]
+    python onnx_runner.py FILE.onnx INPUT [INPUT ...]
 
-This file stands by itself: copy it. It needs numpy and onnxruntime, and OpenCV or Pillow for a
-detector, Pillow for a classifier; neither PyTorch nor MMDetection nor the rest of this package,
-which ``import tresnet_det.inference.onnx_runner`` would bring along.
+An input is an image, a folder, a video or the number of a camera. This file stands by itself: copy
+it. It needs numpy, onnxruntime or OpenVINO, and OpenCV or Pillow for a detector, Pillow for a
+classifier, OpenCV for videos; neither PyTorch nor MMDetection nor the rest of this package, which
+``import tresnet_det.inference.onnx_runner`` would bring along.
 
 What is done to an image is in the file's metadata, and is what the config's test pipeline does: a
 detector's images are the same to the bit with OpenCV. Without it, Pillow reads and numpy resizes
@@ -17,19 +18,25 @@ import io
 import json
 import os
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from itertools import islice
 from os import PathLike
 from pathlib import Path
 from types import ModuleType
-from typing import Any
+from typing import Any, BinaryIO
 
 import numpy as np
-import onnxruntime
 
 InputImage = str | PathLike | np.ndarray
 Answer = dict[str, np.ndarray]
+Window = tuple[int, int, int, int]
+Run = Callable[[Mapping[str, np.ndarray]], Sequence[np.ndarray]]
 
 SUPPORTED_FORMAT = 1  # of the metadata
+SCORE_THR = 0.3  # of a file without a threshold of its own
+LARGEST_DIVISOR = 1024
+IMAGE_SUFFIXES = ('.jpg', '.jpeg', '.png', '.bmp', '.ppm', '.pgm', '.tif', '.tiff', '.webp')
+VIDEO_SUFFIXES = ('.mp4', '.avi', '.mov', '.mkv', '.webm', '.m4v', '.mpg', '.mpeg', '.wmv')
 # An image may have MAX_PIXELS, or what this variable of the environment says, as in the package's
 # tools. OpenCV, where there is no Pillow to read headers, looks at its own when it is imported.
 MAX_PIXELS, VARIABLE = 200_000_000, 'TRESNET_DET_MAX_PIXELS'
@@ -43,15 +50,18 @@ class OnnxModel:
         path: The ``.onnx`` file.
         threads: Of the CPU; None for onnxruntime's own choice.
         providers: Of onnxruntime; None for CUDA where it is available, and the CPU.
+        engine: ``'onnxruntime'`` or ``'openvino'``.
 
     Attributes:
         task: ``'detector'``, ``'classifier'`` or ``'backbone'``.
         classes: Names by class number, or None where they are not known.
-        metadata: All that the file says of itself.
+        score_thr: The file's own operating threshold, else 0.3; one number, or one by class.
+        metadata: All that the file says of itself; text where it is no JSON.
 
     Raises:
         FileNotFoundError: The file does not exist.
-        ValueError: onnxruntime cannot read it, or it is not of tools/export.py.
+        ValueError: The engine is not installed or cannot read the file, or it is not of
+            tools/export.py.
 
     Example:
         model = OnnxModel('fcos.onnx')
@@ -65,27 +75,28 @@ class OnnxModel:
         path: str | PathLike,
         threads: int | None = None,
         providers: Sequence[str] | None = None,
+        engine: str = 'onnxruntime',
     ) -> None:
         if not Path(path).is_file():
             raise FileNotFoundError(f'{path}: no such file')
-        options = onnxruntime.SessionOptions()
-        if threads is not None:
-            options.intra_op_num_threads = threads
-        if providers is None:
-            known = onnxruntime.get_available_providers()
-            providers = [p for p in ('CUDAExecutionProvider', 'CPUExecutionProvider') if p in known]
         try:
-            self.session = onnxruntime.InferenceSession(str(path), options, providers)
-        except Exception as error:  # onnxruntime has a type for every kind of corrupt file
+            if engine == 'openvino':
+                self._run, self._inputs, self._outputs = _start_openvino(path, threads)
+            else:
+                self._run, self._inputs, self._outputs = _start_onnxruntime(
+                    path, threads, providers
+                )
+        except ImportError as error:
+            raise ValueError(f'{engine} is not installed: pip install {engine}') from error
+        except Exception as error:  # they have types for every kind of corrupt file
             reason = ' '.join(str(error).split())
-            raise ValueError(f'{path}: onnxruntime cannot read it ({reason})') from error
-        stored = self.session.get_modelmeta().custom_metadata_map
-        if 'task' not in stored or json.loads(stored.get('format', '0')) > SUPPORTED_FORMAT:
-            raise ValueError(f'{path}: not written by this version of tools/export.py')
-        self.metadata = {key: json.loads(value) for key, value in stored.items()}
+            raise ValueError(f'{path}: {engine} cannot read it ({reason})') from error
+        self.metadata = read_metadata(path)
+        if fault := _find_fault(self.metadata):
+            raise ValueError(f'{path}: not written by this version of tools/export.py ({fault})')
         self.task = self.metadata['task']
         self.classes = self.metadata['classes']
-        self._outputs = [output.name for output in self.session.get_outputs()]
+        self.score_thr = np.array(self.metadata.get('threshold', SCORE_THR), np.float32)
 
     def predict(self, image: InputImage) -> Answer:
         """Return what is in an image, a file or ``(H, W, 3)`` of uint8 in RGB: see :meth:`run`."""
@@ -94,6 +105,38 @@ class OnnxModel:
     def predict_all(self, images: Sequence[InputImage]) -> list[Answer]:
         """Return what is in each image, all in one batch: see :meth:`run`."""
         return self.run(self.prepare(images)) if len(images) else []
+
+    def predict_sliced(
+        self, image: InputImage, tile: int, overlap: float = 0.2, batch_size: int = 8
+    ) -> Answer:
+        """Return a detector's boxes in a large image: of its tiles, and of the image as a whole.
+
+        Args:
+            image: As for :meth:`predict`; no larger than a tile, it is predicted as there.
+            tile: See :func:`tile_windows`.
+            overlap: Likewise.
+            batch_size: Tiles at once.
+
+        Raises:
+            ValueError: The model is no detector, or as for :meth:`prepare`.
+        """
+        if self.task != 'detector':
+            raise ValueError('slices are for detectors')
+        pixels = image if isinstance(image, np.ndarray) else self.read(image)
+        height, width = pixels.shape[:2]
+        windows = tile_windows(height, width, tile, overlap)
+        tiles: list[Answer] = []
+        whole = self.predict(pixels)
+        if len(windows) == 1:
+            return whole
+        crops = (pixels[y1:y2, x1:x2] for x1, y1, x2, y2 in windows)
+        while batch := list(islice(crops, batch_size)):
+            tiles += self.predict_all(batch)
+        return merge_tiles(whole, tiles, windows, self.metadata['iou_threshold'])
+
+    def read(self, path: str | PathLike) -> np.ndarray:
+        """Return an image file as the model's images are read: see :func:`read_rgb`."""
+        return read_rgb(path, prefer_opencv=self.metadata['reader'] == 'opencv')
 
     def prepare(self, images: Sequence[InputImage]) -> dict[str, np.ndarray]:
         """Read, resize and put together what :meth:`run` takes.
@@ -115,7 +158,7 @@ class OnnxModel:
         resized, original_sizes = [], []
         for image in images:
             if not isinstance(image, np.ndarray):
-                image = read_rgb(image, prefer_opencv=self.metadata['reader'] == 'opencv')
+                image = self.read(image)
             elif image.dtype != np.uint8 or image.ndim != 3 or image.shape[2] != 3:
                 raise ValueError(
                     f'an image must be (H, W, 3) of uint8 in RGB, got {image.dtype} {image.shape}'
@@ -147,7 +190,7 @@ class OnnxModel:
             'sizes': sizes,
             'original_sizes': np.array(original_sizes, np.int64),
         }
-        return {entry.name: inputs[entry.name] for entry in self.session.get_inputs()}
+        return {name: inputs[name] for name in self._inputs}
 
     def run(self, inputs: Mapping[str, np.ndarray]) -> list[Answer]:
         """Return the answers to a batch, one an image.
@@ -161,7 +204,7 @@ class OnnxModel:
             ``logits`` and ``scores``, ``(classes,)``; of a backbone ``stride_4``, ..., feature
             maps ``(C, h, w)``.
         """
-        outputs = dict(zip(self._outputs, self.session.run(None, dict(inputs)), strict=True))
+        outputs = dict(zip(self._outputs, self._run(inputs), strict=True))
         if self.task != 'detector':
             count = len(inputs['images'])
             return [{name: value[i] for name, value in outputs.items()} for i in range(count)]
@@ -170,6 +213,117 @@ class OnnxModel:
             {name: value[i, :count] for name, value in outputs.items()}
             for i, count in enumerate(counts)
         ]
+
+
+def _start_onnxruntime(
+    path: str | PathLike, threads: int | None, providers: Sequence[str] | None
+) -> tuple[Run, list[str], list[str]]:
+    """Return what runs a file, and the names of its inputs and outputs."""
+    import onnxruntime
+
+    options = onnxruntime.SessionOptions()
+    if threads is not None:
+        options.intra_op_num_threads = threads
+    if providers is None:
+        known = onnxruntime.get_available_providers()
+        providers = [p for p in ('CUDAExecutionProvider', 'CPUExecutionProvider') if p in known]
+    session = onnxruntime.InferenceSession(str(path), options, providers)
+    ends = session.get_inputs(), session.get_outputs()
+    inputs, outputs = ([entry.name for entry in part] for part in ends)
+    return lambda values: session.run(None, dict(values)), inputs, outputs
+
+
+def _start_openvino(path: str | PathLike, threads: int | None) -> tuple[Run, list[str], list[str]]:
+    import openvino
+
+    settings = {'INFERENCE_PRECISION_HINT': 'f32'}  # of what is not int8, on every CPU alike
+    if threads is not None:
+        settings['INFERENCE_NUM_THREADS'] = str(threads)
+    model = openvino.Core().compile_model(str(path), 'CPU', settings)
+    inputs, outputs = ([e.any_name for e in part] for part in (model.inputs, model.outputs))
+    return lambda values: list(model(dict(values)).values()), inputs, outputs
+
+
+def read_metadata(path: str | PathLike) -> dict[str, Any]:
+    """Return what an ONNX file says of itself; entries of other tools, as no JSON, as they are."""
+    found: dict[str, Any] = {}
+    with open(path, 'rb') as file:
+        # metadata_props of ModelProto: pairs of a key and a value.
+        for entry in _read_fields(file, 14):
+            key, value = (
+                b''.join(_read_fields(io.BytesIO(entry), field)).decode(errors='replace')
+                for field in (1, 2)
+            )
+            try:
+                found[key] = json.loads(value)
+            except (ValueError, RecursionError):
+                found[key] = value
+    return found
+
+
+def _read_fields(file: BinaryIO, wanted: int) -> Iterator[bytes]:
+    """Yield the contents of one field of a message of protobuf, and seek over the others."""
+    while (tag := _read_varint(file)) is not None:
+        size = {1: 8, 5: 4}.get(tag & 7)  # of numbers of a fixed length
+        if size is None:
+            size = _read_varint(file) or 0
+            if tag & 7 == 0:  # it was the number itself
+                continue
+        if tag >> 3 == wanted:
+            yield file.read(size)
+        else:
+            file.seek(size, os.SEEK_CUR)
+
+
+def _read_varint(file: BinaryIO) -> int | None:
+    value, shift = 0, 0
+    while byte := file.read(1):
+        value |= (byte[0] & 127) << shift
+        shift += 7
+        if byte[0] < 128:
+            return value
+    return None
+
+
+def _find_fault(metadata: Mapping[str, Any]) -> str | None:
+    """Return what of the metadata this runner cannot work with, None where it can."""
+    version, divisor = metadata.get('format'), metadata.get('divisor')
+    classes, border = metadata.get('classes'), metadata.get('border')
+    names = classes if isinstance(classes, list) else []
+    threshold, steps = metadata.get('threshold', SCORE_THR), metadata.get('steps')
+    each = threshold if isinstance(threshold, list) else [threshold]
+    is_right = {
+        'format': _is_size(version, SUPPORTED_FORMAT),
+        'task': metadata.get('task') in ('detector', 'classifier', 'backbone'),
+        'classes': classes is None or names and all(isinstance(name, str) for name in names),
+        'divisor': _is_size(divisor, LARGEST_DIVISOR),
+        'border': isinstance(border, list) and len(border) == 3 and all(map(_is_number, border)),
+        'threshold': all(_is_number(v) and 0 <= v <= 1 for v in each)
+        and (each is not threshold or len(each) == len(names)),
+        'steps': steps is None or isinstance(steps, list) and all(map(_is_step, steps)),
+    }
+    wrong = next((key for key, right in is_right.items() if not right), None)
+    return wrong and f'its {wrong}: {str(metadata.get(wrong))[:80]}'
+
+
+def _is_step(step: Any) -> bool:
+    kind = step.get('type') if isinstance(step, dict) else None
+    if kind not in ('fit', 'short_side', 'stretch', 'center_crop'):
+        return False
+    sides = step.get('scale' if kind == 'fit' else 'size')
+    sides = [sides, sides] if kind == 'short_side' else sides
+    is_pair = isinstance(sides, list) and len(sides) == 2 and all(map(_is_size, sides))
+    resampling = 'opencv' if kind == 'center_crop' else step.get('resampling')
+    known = resampling in ('opencv', 'bilinear', 'bicubic')
+    return known and is_pair and sides[0] * sides[1] <= _most_pixels()
+
+
+def _is_size(value: Any, largest: float = float('inf')) -> bool:
+    return type(value) is int and 0 < value <= largest
+
+
+def _is_number(value: Any) -> bool:
+    return type(value) in (int, float) and abs(value) < float('inf')
 
 
 def read_rgb(path: str | PathLike, prefer_opencv: bool) -> np.ndarray:
@@ -325,8 +479,161 @@ def apply_step(image: np.ndarray, step: Mapping) -> np.ndarray:
     return resize(image, *size, step['resampling'])
 
 
-def describe(model: OnnxModel, answer: Answer, score_thr: float) -> list[str]:
-    """Return a line for each box from a score in [0, 1], for the top 5 classes or a feature map."""
+def tile_windows(height: int, width: int, tile: int, overlap: float) -> list[Window]:
+    """Return where the tiles of an image are, ``(x1, y1, x2, y2)`` each, in pixels.
+
+    A side of ``n`` pixels has ``ceil((n - tile) / step) + 1`` tiles, of ``step = tile - int(tile *
+    overlap)``, and one where it is no longer than a tile; the last one ends with the image.
+
+    Args:
+        height: Of the image.
+        width: Of the image.
+        tile: Side of a tile in pixels, from 1.
+        overlap: Share of a tile that the next one has too, from 0 up to 1.
+    """
+    step = max(tile - int(tile * overlap), 1)
+    starts = [
+        [min(start, max(side - tile, 0)) for start in range(0, max(side - tile, 0) + step, step)]
+        for side in (height, width)
+    ]
+    corners = ((x, y) for y in starts[0] for x in starts[1])
+    return [(x, y, min(x + tile, width), min(y + tile, height)) for x, y in corners]
+
+
+def merge_tiles(
+    whole: Answer, tiles: Sequence[Answer], windows: Sequence[Window], iou_thr: float
+) -> Answer:
+    """Return the boxes of an image and of its tiles as one answer, by NMS within each class.
+
+    A box that ends at a seam, an edge of its tile within the image, may be of an object that is
+    cut there. Such a box and one of another tile are of one object where they share half of the
+    smaller one. A whole box counts twice its score then; of two that are cut, the box around both
+    remains.
+
+    Args:
+        whole: Of the image as a whole: ``boxes``, ``scores`` and ``labels``.
+        tiles: Of its tiles, in the tiles' pixels.
+        windows: Of :func:`tile_windows`.
+        iou_thr: Of NMS, in [0, 1].
+    """
+    places = np.array([(0, 0, *np.max(windows, 0)[2:]), *windows], np.float32)  # (T + 1, 4)
+    answers = [whole, *tiles]
+    origin = np.repeat(np.arange(len(answers)), [len(a['scores']) for a in answers])  # (N,)
+    boxes = np.concatenate([a['boxes'] for a in answers]).astype(np.float32)  # (N, 4)
+    boxes += places[origin][:, [0, 1, 0, 1]]
+    scores, labels = (np.concatenate([a[name] for a in answers]) for name in ('scores', 'labels'))
+    margin = 0.02 * (windows[0][2] - windows[0][0])
+    inner = places != places[0]
+    is_cut = ((np.abs(boxes - places[origin]) <= margin) & inner[origin]).any(1)
+    area = (boxes[:, 2:] - boxes[:, :2]).clip(0).prod(1)
+    kept: list[int] = []
+    left = np.argsort(-scores * np.where(is_cut, 0.5, 1), kind='stable')
+    while len(left):
+        best, left = left[0], left[1:]
+        kept.append(best)
+        low = np.maximum(boxes[best, :2], boxes[left, :2])
+        shared = (np.minimum(boxes[best, 2:], boxes[left, 2:]) - low).clip(0).prod(1)
+        union = (area[best] + area[left] - shared).clip(1e-9)
+        part = (is_cut[best] | is_cut[left]) & (origin[best] != origin[left])
+        part &= shared > 0.5 * np.minimum(area[best], area[left])
+        same = (labels[left] == labels[best]) & (part | (shared / union > iou_thr))
+        if is_cut[best]:
+            around = boxes[[best, *left[same & part]]]
+            boxes[best] = (*around[:, :2].min(0), *around[:, 2:].max(0))
+        left = left[~same]
+    index = np.array(kept, int)
+    index = index[np.argsort(-scores[index], kind='stable')]
+    return {'boxes': boxes[index], 'scores': scores[index], 'labels': labels[index]}
+
+
+def find_images(inputs: Iterable[str], stride: int = 1) -> Iterator[tuple[str, Any]]:
+    """Yield a name and a file, a frame, or what was wrong, of each image of the command line.
+
+    Args:
+        inputs: Files, folders (the images and videos directly in them, by name), videos, and
+            numbers of cameras, each of which is read until it ends.
+        stride: Every ``stride``-th frame of a video or a camera.
+    """
+    for text in inputs:
+        path, suffix = Path(text), Path(text).suffix.lower()
+        if path.is_dir():
+            known = IMAGE_SUFFIXES + VIDEO_SUFFIXES
+            files = sorted(str(p) for p in path.iterdir() if p.suffix.lower() in known)
+            yield from find_images(files, stride)
+            if not files:
+                yield text, ValueError('no image or video is in this folder')
+        elif suffix in VIDEO_SUFFIXES or (text.isdecimal() and not path.exists()):
+            yield from _read_frames(text, stride)
+        else:
+            yield text, text
+
+
+def _read_frames(text: str, stride: int) -> Iterator[tuple[str, Any]]:
+    cv2 = _opencv()
+    if cv2 is None:
+        yield text, ValueError('videos and cameras need OpenCV: pip install opencv-python')
+        return
+    os.environ.setdefault('OPENCV_FFMPEG_LOGLEVEL', '-8')
+    capture, number = cv2.VideoCapture(int(text) if text.isdecimal() else text), 0
+    try:
+        while capture.grab():
+            if number % stride == 0:
+                whole, frame = capture.retrieve()
+                if whole:
+                    yield f'{text}#{number}', np.ascontiguousarray(frame[..., ::-1])
+            number += 1
+    finally:
+        capture.release()
+    if number == 0:
+        yield text, ValueError('no camera, or no video that can be decoded')
+
+
+def predict_each(
+    model: OnnxModel,
+    images: Iterable[tuple[str, Any]],
+    batch_size: int = 1,
+    tile: int | None = None,
+    overlap: float = 0.2,
+) -> Iterator[tuple[str, Any]]:
+    """Yield a name and an answer of each, or what was wrong with it; none ends the others.
+
+    Args:
+        model: That predicts.
+        images: Of :func:`find_images`.
+        batch_size: Images or tiles at once; images of different sizes are padded to the largest.
+        tile: For :meth:`OnnxModel.predict_sliced`; None for images as a whole alone.
+        overlap: Likewise.
+    """
+
+    def predict_alone(image: Any) -> Any:
+        try:
+            if isinstance(image, Exception):
+                return image
+            if tile is None:
+                return model.predict(image)
+            return model.predict_sliced(image, tile, overlap, batch_size)
+        except Exception as error:  # onnxruntime has types of its own for what it cannot take
+            return error
+
+    images = iter(images)
+    while batch := list(islice(images, batch_size if tile is None else 1)):
+        try:
+            alone = len(batch) == 1
+            answers: Sequence = [] if alone else model.predict_all([image for _, image in batch])
+        except Exception:
+            alone = True
+        answers = [predict_alone(image) for _, image in batch] if alone else answers
+        yield from zip((name for name, _ in batch), answers, strict=True)
+
+
+def describe(model: OnnxModel, answer: Answer, score_thr: np.ndarray) -> list[str]:
+    """Return a line for each box from a score, for the top 5 classes or a feature map.
+
+    Args:
+        model: That it is of.
+        answer: To one image.
+        score_thr: In [0, 1]: one number, or one by class, ``(classes,)``.
+    """
     if model.task == 'backbone':
         return [f'{name}  {value.shape}' for name, value in answer.items()]
     scores = answer['scores']
@@ -334,7 +641,9 @@ def describe(model: OnnxModel, answer: Answer, score_thr: float) -> list[str]:
         rows = [(scores[label], label, '') for label in np.argsort(-scores)[:5]]
     else:
         boxes = ('  ' + ' '.join(f'{side:.1f}' for side in box) for box in answer['boxes'])
-        rows = [r for r in zip(scores, answer['labels'], boxes, strict=True) if r[0] >= score_thr]
+        least = np.broadcast_to(score_thr, max(score_thr.size, answer['labels'].max(initial=0) + 1))
+        found = zip(scores, answer['labels'], boxes, strict=True)
+        rows = [row for row in found if row[0] >= least[row[1]]]
     lines = []
     for score, label, box in rows:
         name = label if model.classes is None else model.classes[label]
@@ -351,33 +660,46 @@ def main() -> None:
     """Print what the command line's model finds in its images."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument('model', metavar='FILE.onnx', help='what tools/export.py has written')
-    parser.add_argument('images', nargs='+', metavar='IMAGE')
+    parser.add_argument(
+        'inputs', nargs='+', metavar='INPUT', help='images, folders, videos, numbers of cameras'
+    )
     parser.add_argument(
         '--strict', action='store_true', help='end with an error where an image was skipped'
     )
     parser.add_argument(
-        '--score-thr', type=float, default=0.3, help='least score of a box (default: %(default)s)'
+        '--score-thr',
+        type=float,
+        help=f"least score of a box (default: the file's own, else {SCORE_THR})",
     )
+    parser.add_argument('--engine', choices=['onnxruntime', 'openvino'], default='onnxruntime')
+    parser.add_argument('--threads', type=int, help='of the CPU')
+    parser.add_argument('--batch-size', type=int, default=1, help='images at once (1)')
+    parser.add_argument('--slice', type=int, metavar='N', help='predict tiles of N pixels too')
+    parser.add_argument('--overlap', type=float, default=0.2, help='of tiles, a share (0.2)')
+    parser.add_argument('--video-stride', type=int, default=1, help='every N-th frame (1)')
     args = parser.parse_args()
     try:
-        model, skipped = OnnxModel(args.model), 0
+        model = OnnxModel(args.model, threads=args.threads, engine=args.engine)
     except (OSError, ValueError) as error:
         print(_printable(f'error: {error}'), file=sys.stderr)
         sys.exit(2)
-    for image in args.images:
-        try:
-            found = model.predict(image)
-        except Exception as error:  # onnxruntime has types of its own for what it cannot take
+    score_thr = model.score_thr if args.score_thr is None else np.array(args.score_thr)
+    count = skipped = 0
+    images = find_images(args.inputs, max(args.video_stride, 1))
+    sliced = dict(tile=args.slice and max(args.slice, 1), overlap=min(max(args.overlap, 0), 0.9))
+    for name, found in predict_each(model, images, max(args.batch_size, 1), **sliced):
+        count += 1
+        if isinstance(found, Exception):
             skipped += 1
-            reason = ' '.join(str(error).split()) or type(error).__name__
-            reason = reason.removeprefix(f'{image}: ')
-            print(_printable(f'skipped {image}: {reason}'), file=sys.stderr)
+            reason = ' '.join(str(found).split()) or type(found).__name__
+            reason = reason.removeprefix(f'{name}: ')
+            print(_printable(f'skipped {name}: {reason}'), file=sys.stderr)
             continue
-        print(_printable(image))
-        for line in describe(model, found, args.score_thr):
+        print(_printable(name))
+        for line in describe(model, found, score_thr):
             print(f'  {_printable(line)}')
     if skipped:
-        print(f'{skipped} of {len(args.images)} could not be predicted', file=sys.stderr)
+        print(f'{skipped} of {count} could not be predicted', file=sys.stderr)
         sys.exit(2 if args.strict else 0)
 
 

@@ -53,10 +53,10 @@ class Objects(NamedTuple):
     boxes: np.ndarray
     masks: Sequence[dict[str, Any]] | None = None
 
-    def first(self, count: int) -> 'Objects':
-        """Return the ``count`` of the highest scores."""
-        masks = None if self.masks is None else self.masks[:count]
-        return Objects(self.labels[:count], self.scores[:count], self.boxes[:count], masks)
+    def take(self, kept: np.ndarray) -> 'Objects':
+        """Return some of them, by their numbers."""
+        masks = None if self.masks is None else [self.masks[n] for n in kept]
+        return Objects(self.labels[kept], self.scores[kept], self.boxes[kept], masks)
 
 
 class CocoIds:
@@ -151,8 +151,8 @@ class PredictionWriter:
         folder: Made where it does not exist.
         task: ``'detection'``, ``'classification'`` or ``'multilabel'``.
         classes: Their names.
-        threshold: Boxes and labels are drawn and listed from this score; of a detector, the JSON
-            has all.
+        threshold: Boxes and labels are drawn and listed from this score, or that of their class; of
+            a detector, the JSON has all.
         top: For single-label data, this many classes are shown.
         draw: Whether to draw.
         ids: Of a detector; None to count images and classes from 1.
@@ -172,13 +172,14 @@ class PredictionWriter:
         folder: str | Path,
         task: str,
         classes: Sequence[str],
-        threshold: float,
+        threshold: float | Sequence[float],
         top: int = 3,
         draw: bool = True,
         ids: CocoIds | None = None,
     ) -> None:
         self.folder = Path(folder)
-        self.task, self.classes, self.threshold, self.top = task, classes, threshold, top
+        self.task, self.classes, self.top = task, classes, top
+        self.thresholds = np.broadcast_to(np.asarray(threshold, float), len(classes))
         self.ids = ids or CocoIds(None, classes)
         self.images = self.folder / 'images' if draw else None
         (self.images or self.folder).mkdir(parents=True, exist_ok=True)
@@ -222,8 +223,7 @@ class PredictionWriter:
         self.count += 1
         if self._detects:
             found = self._read_objects(sample)
-            # They are sorted by score.
-            shown = found.first(int(np.count_nonzero(found.scores >= self.threshold)))
+            shown = found.take(np.flatnonzero(found.scores >= self.thresholds[found.labels]))
             self._write_objects(image, found, self._draw(image, shown))
             self._list(image, shown)
         else:
@@ -278,7 +278,7 @@ class PredictionWriter:
         scores = sample.pred_score.float().numpy()
         labels = np.argsort(-scores, kind='stable')
         if self.task == 'multilabel':  # in the precision of the scores, as MultiLabelMetric has it
-            labels = labels[scores[labels] > np.float32(self.threshold)]
+            labels = labels[scores[labels] > self.thresholds[labels].astype(np.float32)]
         else:
             labels = labels[: self.top]
         return Labels(labels, scores[labels])

@@ -29,6 +29,7 @@ from ..errors import InputError, MissingFileError
 from ..tasks import find_task
 from .inputs import InputImage, Report
 from .pipeline import build_pipeline, find_classes
+from .sliced import Slicing
 
 BATCH_SIZE = 8
 MOST_PIXELS = 16 << 20  # of all images in a batch with masks, each of which is a byte a pixel
@@ -47,6 +48,8 @@ class Predictor:
         config: A config, or its file.
         checkpoint: A file, or a work directory for the best checkpoint in it.
         device: ``'cpu'``, ``'cuda:0'``, ...; None for a GPU where there is one.
+        tile: Side in pixels of the tiles that :meth:`stream` predicts too; None for none.
+        overlap: Share of a tile that the next one has too.
 
     Attributes:
         model: On the device, in evaluation mode.
@@ -64,15 +67,22 @@ class Predictor:
     """
 
     def __init__(
-        self, config: str | Path | Config, checkpoint: str | Path, device: str | None = None
+        self,
+        config: str | Path | Config,
+        checkpoint: str | Path,
+        device: str | None = None,
+        tile: int | None = None,
+        overlap: float = 0.2,
     ) -> None:
         self.device = _find_device(device)
         path = find_checkpoint(checkpoint)
         cfg = copy.deepcopy(config) if isinstance(config, Config) else edit.load_config(config)
+        self._slicing = Slicing.of(cfg, tile, overlap) if tile else None
         weights = read_checkpoint(path)
         self.task = find_task(cfg).name
         init_default_scope(cfg.get('default_scope') or 'mmdet')
         self.classes = self._name_classes(cfg, weights.meta, path)
+        self.thresholds: dict[str, float] = weights.meta.get('thresholds') or {}
         edit.drop_pretrained(cfg)  # the checkpoint has all weights
         with config_errors():
             model = revert_sync_batchnorm(MODELS.build(cfg.model))
@@ -178,7 +188,12 @@ class Predictor:
                     report(image.name, InputError(f'{image.name}: {error}'))
 
         for batch in _batches(prepare_each(), batch_size):
-            yield from self._infer_each(batch, report, batch_size)
+            for image, sample in self._infer_each(batch, report, batch_size):
+                if self._slicing:
+                    sample = self._slicing._replace(batch_size=batch_size).add_tiles(
+                        image.pixels, sample, lambda crops: self.predict(crops, batch_size)
+                    )
+                yield image, sample
 
     def _infer_each(
         self, batch: list[tuple[InputImage, dict]], report: Report, batch_size: int

@@ -1,0 +1,99 @@
+"""What is said of a classifier's results, single-label and multi-label, worked out by hand."""
+
+import csv
+import json
+
+import numpy as np
+import pytest
+from sklearn.metrics import average_precision_score
+
+from tresnet_det.errors import InputError
+from tresnet_det.evaluation.explain_labels import _mean_precision, explain_labels
+from tresnet_det.evaluation.labels import Labels, read_labels
+
+NAMES = ('ant', 'bee', 'cow')
+
+
+def read_csv(path):
+    with path.open(newline='') as file:
+        return list(csv.DictReader(file))
+
+
+def results_of(path, scores, files):
+    rows = [{'file': f'some/{name}', 'predictions': [
+        {'class': c, 'label': n, 'score': s} for n, (c, s) in enumerate(zip(NAMES, of, strict=True))
+    ]} for name, of in zip(files, scores, strict=True)]  # fmt: skip
+    path.write_text(json.dumps(rows))
+    return path
+
+
+def test_single_labels_by_hand(tmp_path):
+    files = []
+    for name, label in zip('abcd', ('ant', 'ant', 'bee', 'cow'), strict=True):
+        (tmp_path / 'val' / label).mkdir(parents=True, exist_ok=True)
+        (tmp_path / 'val' / label / f'{name}.png').write_bytes(b'')
+        files.append(f'{label}/{name}.png')
+    scores = [[0.8, 0.1, 0.1], [0.3, 0.6, 0.1], [0.2, 0.7, 0.1], [0.9, 0.1, 0.0]]
+    result = read_labels(tmp_path / 'val', results_of(tmp_path / 'results.json', scores, files))
+    assert not result.several
+    assert explain_labels(result, tmp_path, 'x').startswith('top-1 0.500 (95 % interval ')
+    matrix = [[int(v) for k, v in row.items() if k] for row in
+              read_csv(tmp_path / 'confusion_matrix.csv')]  # fmt: skip
+    assert matrix == [[1, 1, 0], [0, 1, 0], [1, 0, 0]]
+    worst = read_csv(tmp_path / 'worst_images.csv')
+    assert [(row['image'], row['prediction']) for row in worst] == [
+        ('cow/d.png', 'ant'), ('ant/b.png', 'bee')
+    ]  # fmt: skip
+    assert read_csv(tmp_path / 'classes.csv')[0] == {
+        'class': 'ant', 'images': '2', 'recall': '0.5', 'precision': '0.5', 'F1': '0.5'
+    }  # fmt: skip
+
+
+def test_several_labels_by_hand(tmp_path):
+    (tmp_path / 'truth.csv').write_text('file,ant,bee,cow\na,1,0,0\nb,0,1,0\nc,1,1,-1\nd,0,0,0\n')
+    scores = [[0.9, 0.1, 0.4], [0.2, 0.35, 0.3], [0.4, 0.3, 0.9], [0.1, 0.3, 0.6]]
+    results = results_of(tmp_path / 'results.json', scores, 'abcd')
+    result = read_labels(tmp_path / 'truth.csv', results)
+    assert result.several
+    explain_labels(result, tmp_path, 'x')
+    written = json.loads((tmp_path / 'metrics.json').read_text())
+    # Ant: both first. Bee: b first, then c and d with equal scores, so 1/2 + 1/2 * 2/3. No cow.
+    assert written['metrics']['multilabel/mAP'] == pytest.approx((1 + 5 / 6) / 2, abs=1e-12)
+    # Halfway between 0.4 and 0.2; of bee, below the two equal ones, where F1 is 4/5.
+    assert written['thresholds'] == {
+        'ant': pytest.approx(0.3), 'bee': pytest.approx(0.2), 'cow': None
+    }  # fmt: skip
+    (half,) = [r for r in read_csv(tmp_path / 'curves.csv')
+               if (r['class'], r['score']) == ('all', '0.5')]  # fmt: skip
+    assert (half['right'], half['wrong'], half['missed']) == ('1', '1', '3')  # unknown counts not
+
+
+@pytest.mark.parametrize('unknown', [False, True])
+def test_map_of_drawn_images_is_scikit_learns(unknown):
+    rng = np.random.default_rng(0)
+    truth = rng.integers(-1 if unknown else 0, 2, (40, 3)).astype(np.int8)
+    scores = rng.integers(0, 12, (40, 3)) / 12  # with ties
+    labels = Labels(tuple('x' * 40), NAMES, truth, scores, True)
+    drawn = rng.integers(40, size=40)
+    expected = []
+    for n in range(3):
+        known = truth[drawn, n] >= 0
+        of = truth[drawn, n][known], scores[drawn, n][known]
+        expected.append(average_precision_score(*of))
+    measured = _mean_precision(labels)(np.bincount(drawn, minlength=40))
+    assert measured == pytest.approx(np.mean(expected), abs=1e-12)
+
+
+@pytest.mark.parametrize(('text', 'line'), [
+    ('file,class,score\na,dog,0.5\n', "no class 'dog'"), ('a,b\n', 'no results'),
+    ('file,class,score\na,ant,50\n', 'in percent'), ('file,class,score\na,ant\n', 'is no file,cl'),
+    ('file,class,score\nz,ant,0.5\n', 'another dataset'),
+    ('file,class,score\na,ant,nan\n', 'not from 0 to 1'),
+    ('file,class,score\na,ant,0.5\n', 'has nothing of 1 images'),
+])  # fmt: skip
+def test_results_of_others_are_refused(text, line, tmp_path, run):
+    (tmp_path / 'truth.csv').write_text('file,label\na,ant\nb,bee\n')
+    (tmp_path / 'results.csv').write_text(text)
+    assert line in run('evaluate', 'truth.csv', 'results.csv').error
+    with pytest.raises(InputError, match='give a folder of classes'):
+        read_labels(tmp_path / 'truth.xml', tmp_path / 'results.csv')

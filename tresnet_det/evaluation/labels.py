@@ -1,0 +1,160 @@
+"""Labels of whole images and a classifier's scores of them, from files, as arrays."""
+
+import csv
+import io
+import json
+import os
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from ..errors import InputError, few, shown
+from ..files import write_whole
+from ..readers.data import READERS
+from ..readers.files import read_json, read_text
+from ..readers.findings import Findings
+from ..readers.split import NO_CLASS, Source
+
+MOST_SCORES = 10  # of a single-label image that are written
+KINDS = {'.csv': 'csv', '.txt': 'list', '.json': 'coco'}
+
+
+@dataclass(frozen=True)
+class Labels:
+    """``N`` images with their labels and scores.
+
+    Attributes:
+        files: ``N`` names, relative to the folder of the images.
+        classes: Their names.
+        truth: ``(N, classes)``, 1 where a class is there, 0 where not, -1 where that is unknown.
+        scores: ``(N, classes)`` in [0, 1].
+        several: Whether an image may have any number of labels.
+        unscored: How many scores the results lack, as those below predict's threshold; they are 0.
+    """
+
+    files: tuple[str, ...]
+    classes: tuple[str, ...]
+    truth: np.ndarray
+    scores: np.ndarray
+    several: bool
+    unscored: int = 0
+
+
+def read_labels(ann: str | Path, results: str | Path) -> Labels:
+    """Read what ``predict.py`` or ``test.py`` wrote of a classifier, and the ground truth.
+
+    Args:
+        ann: A folder with one folder of images for each class, or a CSV, TXT or COCO file.
+        results: ``results.json`` or ``results.csv``.
+
+    Raises:
+        InputError: One of both is none, or they do not belong together.
+    """
+    ann, results = Path(ann), Path(results)
+    kind = 'folders' if ann.is_dir() else KINDS.get(ann.suffix.lower(), '')
+    if not kind:
+        raise InputError(f'{ann}: give a folder of classes, or a .csv, .txt or .json file')
+    folder = ann if ann.is_dir() else ann.parent
+    source = Source('ground truth', kind, ann, folder, training=False, several=kind == 'coco')
+    split = READERS[kind](source, Findings(strict=True))
+    assert split is not None  # only what is optional
+    truth, classes = split.matrix(), split.classes
+    several = kind == 'coco' or bool((truth < 0).any() or ((truth > 0).sum(1) != 1).any())
+    if kind in ('folders', 'list'):
+        numbers, several = split.single_labels(), False
+        if (numbers == NO_CLASS).any():
+            raise InputError(f'{ann}: {split.files[int((numbers == NO_CLASS).argmax())]}: no label')
+    scores = _read_scores(results, split.files, classes)
+    unscored = int(np.isnan(scores).sum())
+    files = tuple(split.files)
+    return Labels(files, classes, truth, np.nan_to_num(scores), several, unscored)
+
+
+def relative(paths: Sequence[str]) -> tuple[tuple[str, ...], str]:
+    """Return images by their names in a folder that all are in, and the folder."""
+    folder = os.path.dirname(os.path.commonprefix(paths)) or '.'
+    return tuple(os.path.relpath(path, folder) for path in paths), folder
+
+
+def write_labels(path: Path, labels: Labels) -> None:
+    """Write the scores as ``predict.py`` writes them: all, of single labels the highest ones."""
+    entries = []
+    most = len(labels.classes) if labels.several else MOST_SCORES
+    for name, scores in zip(labels.files, labels.scores, strict=True):
+        order = np.argsort(-scores, kind='stable')[:most].tolist()
+        found = [{'class': labels.classes[n], 'label': n, 'score': float(scores[n])} for n in order]
+        entries.append(json.dumps({'file': name, 'predictions': found}))
+    write_whole(path, ('[\n' + ',\n'.join(entries) + '\n]\n').encode())
+
+
+def is_of_labels(results: str | Path) -> bool:
+    """Whether a results file is a classifier's: a CSV, or a JSON list of files."""
+    path = Path(results)
+    if path.suffix.lower() == '.csv':
+        return True
+    with path.open('rb') as file:  # the rows of a detector begin with an id
+        return file.read(200).lstrip(b'[ \n\r\t{').startswith(b'"file"')
+
+
+def _read_scores(path: Path, files: Sequence[str], classes: Sequence[str]) -> np.ndarray:
+    """Return the scores, ``(N, classes)``; NaN where there is none."""
+    number: dict[str, int] = {name: n for n, name in enumerate(files)}
+    label = {name: n for n, name in enumerate(classes)}
+    scores = np.full((len(files), len(classes)), np.nan)
+    seen, strange = np.zeros(len(files), bool), []
+    for where, name, pairs in _rows(path):
+        parts = name.replace('\\', '/').split('/')
+        endings = ('/'.join(parts[start:]) for start in range(len(parts)))
+        place = next((number[ending] for ending in endings if ending in number), None)
+        if place is None:
+            strange.append(name)
+            continue
+        seen[place] = True
+        for class_, score in pairs:
+            if class_ not in label:
+                raise InputError(
+                    f'{path}: {where}: the ground truth has no class {shown(class_)}; it has '
+                    f'{few(classes)}: results of another dataset?'
+                )
+            if type(score) not in (int, float) or not 0 <= score <= 1:
+                hint = ': in percent?' if type(score) in (int, float) and 1 < score <= 100 else ''
+                raise InputError(f'{path}: {where}: score {shown(score)} is not from 0 to 1{hint}')
+            scores[place, label[class_]] = score
+    if strange:
+        raise InputError(
+            f'{path}: {len(strange)} images are not in the ground truth ({few(strange, 2)}): '
+            'results of another dataset?'
+        )
+    if not seen.all():
+        lacking = [name for name, is_there in zip(files, seen, strict=True) if not is_there]
+        raise InputError(f'{path}: has nothing of {len(lacking)} images ({few(lacking, 2)})')
+    return scores
+
+
+def _rows(path: Path) -> Iterable[tuple[str, str, list[tuple[Any, Any]]]]:
+    """Yield where an entry stands, its file, and its classes with their scores."""
+    if path.suffix.lower() == '.csv':
+        rows = list(csv.reader(io.StringIO(read_text(path))))
+        if not rows or rows[0] != ['file', 'class', 'score']:
+            raise InputError(f'{path}: no results, which begin with the line file,class,score')
+        for n, row in enumerate(rows[1:], 2):
+            try:
+                name, class_, score = row
+                yield f'line {n}', name, [(class_, float(score))]
+            except ValueError:
+                raise InputError(f'{path}: line {n}: {shown(row)} is no file,class,score') from None
+        return
+    content = read_json(path)
+    if not isinstance(content, list):
+        raise InputError(f'{path}: no results, which are a list of images with predictions')
+    for n, entry in enumerate(content):
+        try:
+            pairs = [(found['class'], found['score']) for found in entry['predictions']]
+            yield f'entry {n}', str(entry['file']), pairs
+        except (KeyError, TypeError):
+            raise InputError(
+                f'{path}: entry {n} has no file with predictions, each a class and a score'
+            ) from None
