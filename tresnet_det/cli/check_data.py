@@ -38,8 +38,7 @@ from ..readers.prepare import Counts, plan_parts, summarize
 from ..readers.report import DataReport, inspect_data
 from ..readers.split import Source
 from ..tasks import TASKS, find_task
-from .command_line import add_cfg_options
-from .run import out_folder
+from .command_line import add_cfg_options, out_folder
 
 EXIT_FAULTY = 1
 MOST_CLASSES = 100  # in the printed table

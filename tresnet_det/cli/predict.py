@@ -19,9 +19,8 @@ from ..inference.predictor import BATCH_SIZE, Predictor, find_run_config
 from ..readers.findings import without
 from ..tasks import find_task
 from . import command_line
-from .command_line import add_cfg_options
+from .command_line import add_cfg_options, out_folder, positive, share
 from .failures import one_line
-from .run import out_folder, positive, share
 
 
 def parse_args() -> argparse.Namespace:
