@@ -7,8 +7,8 @@ from importlib import util
 if 'tresnet_det' not in sys.modules:
     sys.modules['tresnet_det'] = util.module_from_spec(util.find_spec('tresnet_det'))
 
+from tresnet_det.cli.command_line import run_tool  # noqa: E402
 from tresnet_det.cli.evaluate import main  # noqa: E402
-from tresnet_det.cli.run import run_tool  # noqa: E402
 
 if __name__ == '__main__':
     run_tool(main)

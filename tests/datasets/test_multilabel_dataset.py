@@ -154,7 +154,9 @@ def test_one_column_may_be_the_only_class(images):
 
 def test_what_was_left_out_is_logged(images, monkeypatch):
     lines = []
-    monkeypatch.setattr('tresnet_det.datasets.multilabel.print_log', lambda t, _: lines.append(t))
+    monkeypatch.setattr(
+        'tresnet_det.datasets.classification.print_log', lambda t, _: lines.append(t)
+    )
     from_csv(images, LIST)
     assert 'skipped 1 of 3 images' in lines[0]
     assert 'filter_empty=False keeps them' in lines[0]

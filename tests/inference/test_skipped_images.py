@@ -82,11 +82,10 @@ class Model:
     def __init__(self, path, **options):
         assert path == 'model.onnx'
 
-    def predict_all(self, paths):
-        return [self.predict(path) for path in paths]
+    def read(self, path):
+        return onnx_runner.read_rgb(path, prefer_opencv=True)
 
-    def predict(self, path):
-        image = onnx_runner.read_rgb(path, prefer_opencv=True)
+    def predict(self, image):
         if min(image.shape[:2]) < 2:
             raise RuntimeError('onnxruntime cannot take it')
         return dict(scores=np.array([0.9, 0.1]))

@@ -211,8 +211,9 @@ def pipe(folders):
     os.mkfifo(folders.root / 'train/cat/pipe.jpg')
 
 
-FCOS, MULTI, SINGLE = (
-    'fcos_tresnet_m.py', 'multilabel_tresnet_m_448.py', 'transfer/tresnet_m_folders.py'
+FCOS, MULTI, SINGLE, MASKS = (
+    'fcos_tresnet_m.py', 'multilabel_tresnet_m_448.py', 'transfer/tresnet_m_folders.py',
+    'reuse/mask_rcnn_tresnet_m.py',
 )  # fmt: skip
 JUDGED = {  # layout, what is odd, by config what is said of it, empty where it is trained on
     'boxes that are crowds alone': (
@@ -220,6 +221,7 @@ JUDGED = {  # layout, what is odd, by config what is said of it, empty where it 
     'no boxes': ('coco', edit_boxes(bbox=None), {FCOS: 'areas that are no numbers', MULTI: ''}),
     'entries without a box': ('coco', drop_boxes, {FCOS: "without 'bbox'", MULTI: ''}),
     'iscrowd 2': ('coco', edit_boxes(iscrowd=2), {FCOS: 'neither 0 nor 1', MULTI: ''}),
+    'no outlines': ('coco', lambda coco: None, {FCOS: '', MASKS: 'boxes without outlines'}),
     'two images of a name': ('folders', same_names, {SINGLE: '', MULTI: 'of the same name'}),
     'an empty image': ('folders', break_image('a.jpg', 0), {SINGLE: 'not a readable image'}),
     'a truncated JPEG': ('folders', break_image('a.jpg', -100), {SINGLE: 'truncated'}),

@@ -8,8 +8,7 @@ import numpy as np
 import pytest
 from planted_coco import save_image
 
-from tresnet_det.datasets.image_folder import ImageFolderDataset
-from tresnet_det.datasets.multilabel import MultiLabelDataset
+from tresnet_det.datasets import ImageFolderDataset, MultiLabelDataset
 from tresnet_det.errors import InputError
 from tresnet_det.readers.layouts import find_layout
 from tresnet_det.readers.prepare import choose_held_out, prepare_splits

@@ -26,7 +26,7 @@ from ..profiling.ceilings import measure_ceilings
 from ..profiling.report import caption, describe, format_table, write_csv
 from ..profiling.settings import PRECISIONS, Settings
 from ..profiling.timing import Row
-from .run import out_file, out_folder, positive
+from .command_line import out_file, out_folder, positive
 
 # By mode and device: (batch, pixels a side). A whole detector needs larger images, fewer at once.
 BATCH_SIZES = {'cpu': 8, 'cuda': 128}

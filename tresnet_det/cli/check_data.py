@@ -26,7 +26,7 @@ from mmengine.config import Config
 
 from ..compat.installed import config_name, own_folder, tool_command
 from ..engine import config as edit
-from ..engine.own_data import filter_of
+from ..engine.own_data import check_masks, filter_of
 from ..errors import InputError, printable, quote, shell_path
 from ..evaluation.report import format_table
 from ..readers.config import find_config_sources, find_sources
@@ -38,8 +38,7 @@ from ..readers.prepare import Counts, plan_parts, summarize
 from ..readers.report import DataReport, inspect_data
 from ..readers.split import Source
 from ..tasks import TASKS, find_task
-from .command_line import add_cfg_options
-from .run import out_folder
+from .command_line import add_cfg_options, out_folder
 
 EXIT_FAULTY = 1
 MOST_CLASSES = 100  # in the printed table
@@ -92,6 +91,8 @@ def parse_args() -> argparse.Namespace:
     for name in ('workers', 'limit'):
         if getattr(args, name) < 0:
             parser.error(f'--{name} must not be negative')
+    if args.folder and args.data_root:
+        parser.error('argument --data-root: not allowed with argument --data')
     return args
 
 
@@ -186,6 +187,7 @@ def read_folder(
         role = loader.removesuffix('_dataloader')
         test_mode = {'test_mode': True} if role != 'train' else {}
         args.filters[role] = filter_of({**cfg[loader]['dataset'], **test_mode})
+    args.check_masks = functools.partial(check_masks, cfg, Path(folder))
     sources = [replace(s, filter_cfg=args.filters.get(s.name, {})) for s in sources]
     return sources, dict(view=view_of(cfg))
 
@@ -217,6 +219,7 @@ def summarize_data(args: argparse.Namespace, report: DataReport) -> str:
         return ''
     splits = {part.split.name: part.split for part in report.parts}
     try:
+        args.check_masks(report.parts[0].split.has_masks)
         parts = plan_parts(splits, args.task)
         counts = {role: Counts.of(split, rows, args.task) for role, (split, rows) in parts.items()}
         return summarize(counts, report.parts[0].split.classes, args.task, args.filters)

@@ -1,24 +1,155 @@
-"""The options that tools with a config share, and the config that these make."""
+"""How a tool is run, the options that tools share, and the config that these make.
+
+PyTorch is imported where a config is read: a tool without one, ``evaluate.py``, starts without it.
+"""
 
 import argparse
 import logging
+import math
 import os
 import re
+import signal
+import sys
+import threading
+import warnings
+from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from mmengine.config import Config
-from mmengine.logging import print_log
-
-from ..engine import config as edit
-from ..engine import own_data, processes
-from ..engine.work_dir import find_checkpoint
-from ..errors import printable, shown
-from ..readers.config import check_classification, check_detection, read_classes
+from ..errors import InputError, printable, shown
 from ..readers.findings import is_text
-from ..tasks import find_task
 from .config_values import parse_value
-from .run import positive, share
+from .failures import explain, lost_another, one_line
+
+if TYPE_CHECKING:
+    from mmengine.config import Config
+
+EXIT_USER_ERROR = 2
+EXIT_KEYBOARD = 130  # as shells report SIGINT
+EXIT_PIPE = 141  # and SIGPIPE
+
+
+def run_tool(main: Callable[[], None]) -> None:
+    """Run a tool; print a mistake of the user or a failure from outside as one line.
+
+    The status is 2 then, 130 where the keyboard stopped it, and 141, without a line, where nobody
+    reads what it prints (``| head``). Of several processes any failure is one line, see
+    :func:`~tresnet_det.engine.processes.tell_failure`.
+
+    Args:
+        main: The tool.
+
+    Raises:
+        SystemExit: It did not come to its end.
+        Exception: What is no mistake of the user's and comes from no outside, as it is.
+    """
+    for remark in ('torch.meshgrid', '`broadcast_buffers` is deprecated'):
+        warnings.filterwarnings('ignore', message=remark)
+    try:
+        if '' in sys.argv[1:]:  # it would count as an option that is not given
+            before = ' '.join(sys.argv[1 : sys.argv.index('', 1)])
+            raise InputError(f'an argument is empty, after {before!r}: is a variable not set?')
+        main()
+        sys.stdout.flush()  # a closed pipe shows here, not at exit
+        processes = _processes()
+        if processes:
+            processes.leave()
+    except KeyboardInterrupt as interrupt:
+        print(': '.join(['stopped by the keyboard', *map(str, interrupt.args)]), file=sys.stderr)
+        sys.exit(EXIT_KEYBOARD)
+    except Exception as error:
+        if threading.current_thread() is threading.main_thread():
+            # There, DataLoader raises for each worker that has died: once is enough.
+            signal.signal(signal.SIGCHLD, signal.SIG_DFL)
+        line = explain(error) or _blame_options(error)
+        if isinstance(error, BrokenPipeError) and line is None:
+            # What is left in the buffer goes nowhere, instead of failing once more at exit.
+            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+            sys.exit(EXIT_PIPE)
+        processes = _processes()
+        if processes and processes.are_several():
+            said = printable(line) if line else f'{type(error).__name__}: {one_line(error)}'
+            processes.tell_failure(error, said, line is not None, lost_another(error))
+        elif line is None:
+            raise
+        else:
+            print(f'error: {printable(line)}', file=sys.stderr)
+        sys.exit(EXIT_USER_ERROR if line else 1)
+
+
+def _processes() -> Any:
+    """Return the module of a run's processes; None in a tool without, which imports no PyTorch."""
+    return sys.modules.get('tresnet_det.engine.processes')
+
+
+def _blame_options(error: Exception) -> str | None:
+    """Say that what fails before the first step of a training is an option of the config's."""
+    from mmengine.logging import MessageHub
+
+    options = sys.argv[sys.argv.index('--cfg-options') :] if '--cfg-options' in sys.argv else []
+    started = MessageHub.get_current_instance().get_info('iter', 0)
+    if not options or started or isinstance(error, OSError | MemoryError):
+        return None
+    keys = ' '.join(text.partition('=')[0] for text in options[1:] if '=' in text)
+    return f'--cfg-options {keys}: {type(error).__name__}: {one_line(error)}'
+
+
+def positive(text: str) -> int:
+    """Return a whole number from 1, for ``type=`` of an option."""
+    if not text.isdecimal() or int(text) < 1:
+        raise argparse.ArgumentTypeError(f'{text!r} is not a whole number above 0')
+    return int(text)
+
+
+def share(text: str) -> float:
+    """Return a number from 0 to 1, likewise."""
+    value = float(text)
+    if not 0 <= value <= 1:
+        raise argparse.ArgumentTypeError(f'{text} is not between 0 and 1')
+    return value
+
+
+def above_zero(text: str) -> float:
+    """Return a finite number above 0, likewise."""
+    value = float(text)
+    if not 0 < value < math.inf:
+        raise argparse.ArgumentTypeError(f'{text} is not a number above 0')
+    return value
+
+
+def out_folder(path: str | Path, option: str = '--out-dir') -> Path:
+    """Make a folder for results, before minutes are spent on them.
+
+    Raises:
+        InputError: It cannot be made, or written to.
+    """
+    folder = Path(path)
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise InputError(f'{option} {folder} cannot be made: {error.strerror}') from error
+    if not os.access(folder, os.W_OK):
+        raise InputError(f'{option} {folder} cannot be written to')
+    return folder
+
+
+def out_file(path: str | Path, *endings: str) -> Path:
+    """Return the file, or the beginning of files, that ``--out`` names; its folder is made.
+
+    Args:
+        path: As given.
+        endings: What its name may end in, such as ``'.onnx'``; any, where there are none.
+
+    Raises:
+        InputError: The name ends otherwise, is a folder's, or cannot be written.
+    """
+    file = Path(path)
+    if endings and file.suffix not in endings:
+        raise InputError(f'--out {path}: give a file that ends in {" or ".join(endings)}')
+    if endings and file.is_dir():
+        raise InputError(f'--out {path} is a folder: give a file')
+    out_folder(file.parent, f'--out {path}:')
+    return file
 
 
 class KeyValueAction(argparse.Action):
@@ -118,14 +249,15 @@ def add_demo_options(parser: argparse._ActionsContainer) -> None:
 
 def parse_options(parser: argparse.ArgumentParser) -> argparse.Namespace:
     """Read the command line; options that exclude each other are argparse's error."""
+    from ..engine import processes
+
     launcher = argparse.ArgumentParser(add_help=False)
     launcher.add_argument('--launcher', nargs='?')
     # Before the whole is read: of several processes, only one reports what is wrong with it.
     processes.take_place(launcher.parse_known_args()[0].launcher)
     args = parser.parse_args()
     processes.check_place(args.launcher)
-    # No mutually exclusive group: --demo and --data-root go together.
-    for name, value in (('--data-root', args.data_root), ('--demo', args.demo)):
+    for name, value in (('--data-root', args.data_root), ('--demo', args.demo)):  # they may be both
         if args.data and value:
             parser.error(f'argument {name}: not allowed with argument --data')
     return args
@@ -136,7 +268,7 @@ def prepare_config(
     from_scratch: bool = False,
     pretrained: str | None = None,
     checkpoint: str | None = None,
-) -> Config:
+) -> 'Config':
     """Read the config and apply the common options, ``--cfg-options`` last.
 
     Args:
@@ -149,6 +281,12 @@ def prepare_config(
     Raises:
         InputError: If the config, an option or the data does not fit.
     """
+    from mmengine.logging import print_log
+
+    from ..engine import config as edit
+    from ..engine import own_data, processes
+    from ..engine.work_dir import find_checkpoint
+
     os.environ.setdefault('LOCAL_RANK', str(args.local_rank))
     cfg = edit.load_config(args.config)
     cfg.launcher = args.launcher
@@ -184,7 +322,7 @@ def prepare_config(
     return cfg
 
 
-def _choose_work_dir(args: argparse.Namespace, cfg: Config) -> str:
+def _choose_work_dir(args: argparse.Namespace, cfg: 'Config') -> str:
     given = args.work_dir or args.cfg_options.get('work_dir') or cfg.get('work_dir')
     if given:
         return str(given)
@@ -196,8 +334,13 @@ def _choose_work_dir(args: argparse.Namespace, cfg: Config) -> str:
     return f'./work_dirs/{Path(args.config).stem}{suffix}'  # as MMDetection's
 
 
-def _count_classes(cfg: Config) -> None:
+def _count_classes(cfg: 'Config') -> None:
     """Fill in a classifier's ``num_classes=None`` from its data."""
+    from mmengine.logging import print_log
+
+    from ..engine import config as edit
+    from ..readers.config import read_classes
+
     head = cfg.model.get('head')
     if isinstance(head, dict) and 'num_classes' in head and head['num_classes'] is None:
         loader = next(filter(None, map(cfg.get, edit.LOADERS)))
@@ -206,7 +349,12 @@ def _count_classes(cfg: Config) -> None:
         print_log(f'model.head.num_classes: the data has {count} classes')
 
 
-def _apply_demo(cfg: Config, data_root: str | None, full: bool) -> None:
+def _apply_demo(cfg: 'Config', data_root: str | None, full: bool) -> None:
+    from mmengine.logging import print_log
+
+    from ..engine import config as edit
+    from ..tasks import find_task
+
     task = find_task(cfg)
     edit.use_demo(cfg, edit.load_config(task.overlay), full)
     root = task.make_demo(data_root or cfg.data_root)
@@ -214,7 +362,7 @@ def _apply_demo(cfg: Config, data_root: str | None, full: bool) -> None:
     print_log(f'--demo: embedded data at {printable(root)}')
 
 
-def check_data(args: argparse.Namespace, cfg: Config, loaders: tuple[str, ...]) -> None:
+def check_data(args: argparse.Namespace, cfg: 'Config', loaders: tuple[str, ...]) -> None:
     """Look at the annotations and images of these data loaders before anything is built.
 
     Boxes of ``--data`` are not read again, unless ``--cfg-options`` may have named others.
@@ -227,6 +375,12 @@ def check_data(args: argparse.Namespace, cfg: Config, loaders: tuple[str, ...]) 
     Raises:
         InputError: If they would stop training or make it pointless.
     """
+    from mmengine.logging import print_log
+
+    from ..engine import config as edit
+    from ..readers.config import check_classification, check_detection
+    from ..tasks import find_task
+
     num_classes = edit.get_num_classes(cfg)
     loaders = tuple(filter(cfg.get, loaders))
     if not find_task(cfg).detects:

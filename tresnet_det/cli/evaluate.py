@@ -16,7 +16,7 @@ from ..evaluation.explain_labels import explain_labels
 from ..evaluation.labels import is_of_labels, read_labels
 from ..evaluation.matching import IOU_THRS, MAX_DETS
 from ..evaluation.report import format_twelve
-from .run import out_folder, positive, share
+from .command_line import out_folder, positive, share
 
 
 def parse_args() -> argparse.Namespace:

@@ -34,8 +34,7 @@ from ..inference.pipeline import find_test_dataset
 from ..profiling.timing import Spread, Workload, measure_interleaved, ratios
 from ..tasks import find_task
 from . import command_line
-from .command_line import add_cfg_options
-from .run import out_file, positive, share
+from .command_line import add_cfg_options, out_file, positive, share
 
 if TYPE_CHECKING:
     from ..deploy.check import FileCheck

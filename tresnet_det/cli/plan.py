@@ -25,8 +25,7 @@ from ..profiling.plan import (
     warnings,
 )
 from ..profiling.report import MIB, Column, format_table, write_csv
-from .command_line import add_cfg_options
-from .run import above_zero, out_file, positive, share
+from .command_line import above_zero, add_cfg_options, out_file, positive, share
 
 COLUMNS = (
     Column('GPUs', 'gpus'),

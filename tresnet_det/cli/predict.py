@@ -14,14 +14,14 @@ from ..engine import config as edit
 from ..engine.work_dir import find_checkpoint
 from ..errors import InputError, few, printable, quote, shell_path
 from ..inference.inputs import count_images, find_sources, find_unsearched, read_images
+from ..inference.onnx_runner import LabellingFiles
 from ..inference.outputs import CocoIds, PredictionWriter
 from ..inference.predictor import BATCH_SIZE, Predictor, find_run_config
 from ..readers.findings import without
 from ..tasks import find_task
 from . import command_line
-from .command_line import add_cfg_options
+from .command_line import add_cfg_options, out_folder, positive, share
 from .failures import one_line
-from .run import out_folder, positive, share
 
 
 def parse_args() -> argparse.Namespace:
@@ -68,6 +68,13 @@ def parse_args() -> argparse.Namespace:
     )
     command_line.add_slice_options(parser)
     parser.add_argument('--device', help='cpu, cuda:0, ... (otherwise a GPU where there is one)')
+    parser.add_argument(
+        '--format',
+        nargs='+',
+        choices=LabellingFiles.FORMATS,
+        default=[],
+        help='also write what is shown as labelling tools read it, to be corrected there',
+    )
     parser.add_argument('--no-images', action='store_true', help='draw nothing')
     parser.add_argument(
         '--video-stride', type=positive, default=1, metavar='N', help='every N-th frame (1)'
@@ -106,6 +113,8 @@ def main() -> None:
     task = find_task(cfg)
     if args.ann_file and not task.detects:
         raise InputError('--ann-file is for detectors: omit it')
+    if not task.detects and (boxes_only := {'coco', 'yolo'} & set(args.format)):
+        raise InputError(f'--format {min(boxes_only)} is for boxes: give csv or labelme')
     predictor = Predictor(cfg, checkpoint, args.device, args.slice, args.overlap)
     ids = CocoIds(args.ann_file, predictor.classes)
     ids.check(sources)
@@ -114,7 +123,8 @@ def main() -> None:
         threshold = own_thresholds(predictor, checkpoint)
 
     writer = PredictionWriter(
-        out, task.name, predictor.classes, threshold, args.top, not args.no_images, ids
+        *(out, task.name, predictor.classes, threshold, args.top, not args.no_images, ids),
+        args.format,
     )
     skipped = 0
     start = time.monotonic()

@@ -21,9 +21,9 @@ from ..inference.pipeline import build_pipeline
 from ..inference.sliced import Slicing
 from ..tasks import find_task
 from . import command_line
+from .command_line import out_file
 from .exported import measure_exported
 from .reports import explain_results, keep_results, keep_thresholds
-from .run import out_file
 
 
 def parse_args() -> argparse.Namespace:
@@ -86,19 +86,20 @@ def main() -> None:
         slicing.put_into(runner.model, build_pipeline(cfg))
     runner.register_hook(PredictionsImageHook())
     explained = Path(runner.work_dir, 'evaluation')
-    evaluators, dataset = runner.test_evaluator.metrics, runner.test_dataloader.dataset
-    keep_results(cfg, evaluators, dataset, explained)
-    if args.out and not args.out.endswith('.json'):
-        kind = 'DumpDetResults' if find_task(cfg).detects else 'DumpResults'
-        dump = METRICS.build(dict(type=kind, out_file_path=args.out))
-        runner.test_evaluator.metrics.append(dump)
+    loop = runner.test_loop
+    if loop is not None:  # without one, test() says what the config lacks
+        keep_results(cfg, loop.evaluator.metrics, loop.dataloader.dataset, explained)
+        if args.out and not args.out.endswith('.json'):
+            kind = 'DumpDetResults' if find_task(cfg).detects else 'DumpResults'
+            dump = METRICS.build(dict(type=kind, out_file_path=args.out))
+            loop.evaluator.metrics.append(dump)
     start = time.monotonic()
     # Names on the images of --show-dir are no formulas.
     with config_errors(), rc_context({'text.parse_math': False}):
         metrics = runner.test()
     if runner.rank == 0:
         seconds = time.monotonic() - start
-        report(cfg, args, metrics, evaluators, dataset, seconds)
+        report(cfg, args, metrics, loop.evaluator.metrics, loop.dataloader.dataset, seconds)
         if args.keep_thresholds:
             keep_thresholds(args.checkpoint, explained / 'metrics.json')
 

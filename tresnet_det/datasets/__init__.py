@@ -6,10 +6,9 @@ and `stack_samples`. What is on disk is read by :mod:`tresnet_det.readers`.
 Torchvision, whose import takes a second, is imported where an image or a transform needs it.
 """
 
+from .classification import ImageFolderDataset, MultiLabelDataset
 from .collate import stack_samples
 from .decode import decode_rgb
-from .image_folder import ImageFolderDataset
-from .multilabel import MultiLabelDataset
 from .pipeline import build_transforms
 from .torchvision_dataset import TorchvisionDataset
 from .transforms import LoadImage

@@ -19,7 +19,7 @@ def stack_samples(batch: Sequence[dict]) -> dict:
     1024 open files ("Too many open files"); by this, a batch is one.
 
     Args:
-        batch: Samples as a `ClassificationDataset` gives them.
+        batch: Samples as a `ImageFolderDataset` gives them.
 
     Returns:
         ``inputs``, ``(N, 3, H, W)`` of uint8, or a list where the images differ in size; and

@@ -54,7 +54,7 @@ def use_folder(
     layout = find_layout(folder, task.name)
     classes = None if checkpoint is None else read_checkpoint(checkpoint).classes
     data = prepare_splits(layout, task.name, out_dir, classes, testing=checkpoint is not None)
-    _check_masks(cfg, data)
+    check_masks(cfg, layout.root, data.has_masks)
     if checkpoint is not None and classes is None:
         data.notes.append(f'{checkpoint} does not say what its classes are: they are not compared')
     measured = data.splits.get('test') or data.splits['val']
@@ -156,11 +156,12 @@ def print_lines(lines: list[str]) -> None:
         print_log('\n'.join(map(printable, lines)))
 
 
-def _check_masks(cfg: Config, data: OwnData) -> None:
+def check_masks(cfg: Config, root: Path, has_masks: bool) -> None:
+    """Raise an InputError where a config learns outlines, and the data has none."""
     loads = edit.iterate_dicts((cfg.get('train_dataloader') or {}).get('dataset'))
-    if not data.has_masks and any(step.get('with_mask') for step in loads):
+    if not has_masks and any(step.get('with_mask') for step in loads):
         raise InputError(
-            f'{data.layout.root}: has boxes without outlines, and the config learns outlines '
+            f'{root}: has boxes without outlines, and the config learns outlines '
             '(with_mask=True): take a config that learns boxes'
         )
 

@@ -235,8 +235,8 @@ def draw_detections(
     """
     tiles, counts, sides = [], Counter[Verdict](), set[str]()
     for sample in samples:
-        judged = judge_objects(sample, score_thr)
-        tiles.append(draw_sides(sample.img_path, judged, classes))
+        path, judged = sample.img_path, judge_objects(sample, score_thr)
+        tiles.append(draw_sides(path, judged, classes))
         for what, _, verdicts in judged:
             sides.add(what)
             # A right prediction is an object that was found, which counts once.

@@ -14,6 +14,7 @@ resizes here and torchvision there (by up to three with bicubic interpolation).
 """
 
 import argparse
+import csv
 import io
 import json
 import os
@@ -24,6 +25,7 @@ from os import PathLike
 from pathlib import Path
 from types import ModuleType
 from typing import Any, BinaryIO
+from xml.sax.saxutils import quoteattr
 
 import numpy as np
 
@@ -526,21 +528,22 @@ def merge_tiles(
     inner = places != places[0]
     is_cut = ((np.abs(boxes - places[origin]) <= margin) & inner[origin]).any(1)
     area = (boxes[:, 2:] - boxes[:, :2]).clip(0).prod(1)
+    order = np.argsort(-scores * np.where(is_cut, 0.5, 1), kind='stable')
     kept: list[int] = []
-    left = np.argsort(-scores * np.where(is_cut, 0.5, 1), kind='stable')
-    while len(left):
-        best, left = left[0], left[1:]
-        kept.append(best)
-        low = np.maximum(boxes[best, :2], boxes[left, :2])
-        shared = (np.minimum(boxes[best, 2:], boxes[left, 2:]) - low).clip(0).prod(1)
-        union = (area[best] + area[left] - shared).clip(1e-9)
-        part = (is_cut[best] | is_cut[left]) & (origin[best] != origin[left])
-        part &= shared > 0.5 * np.minimum(area[best], area[left])
-        same = (labels[left] == labels[best]) & (part | (shared / union > iou_thr))
-        if is_cut[best]:
-            around = boxes[[best, *left[same & part]]]
-            boxes[best] = (*around[:, :2].min(0), *around[:, 2:].max(0))
-        left = left[~same]
+    for label in np.unique(labels):
+        left = order[labels[order] == label]
+        while len(left):
+            best, left = left[0], left[1:]
+            kept.append(best)
+            low = np.maximum(boxes[best, :2], boxes[left, :2])
+            shared = (np.minimum(boxes[best, 2:], boxes[left, 2:]) - low).clip(0).prod(1)
+            union = (area[best] + area[left] - shared).clip(1e-9)
+            part = (is_cut[best] | is_cut[left]) & (origin[best] != origin[left])
+            part &= shared > 0.5 * np.minimum(area[best], area[left])
+            if is_cut[best]:
+                around = boxes[[best, *left[part]]]
+                boxes[best] = (*around[:, :2].min(0), *around[:, 2:].max(0))
+            left = left[~(part | (shared / union > iou_thr))]
     index = np.array(kept, int)
     index = index[np.argsort(-scores[index], kind='stable')]
     return {'boxes': boxes[index], 'scores': scores[index], 'labels': labels[index]}
@@ -594,8 +597,8 @@ def predict_each(
     batch_size: int = 1,
     tile: int | None = None,
     overlap: float = 0.2,
-) -> Iterator[tuple[str, Any]]:
-    """Yield a name and an answer of each, or what was wrong with it; none ends the others.
+) -> Iterator[tuple[str, Any, Any]]:
+    """Yield name, pixels and answer of each image, or what was wrong in the place of the answer.
 
     Args:
         model: That predicts.
@@ -605,25 +608,163 @@ def predict_each(
         overlap: Likewise.
     """
 
-    def predict_alone(image: Any) -> Any:
+    def attempt(call: Callable[..., Any], image: Any, *options: Any) -> Any:
+        if isinstance(image, Exception):
+            return image
         try:
-            if isinstance(image, Exception):
-                return image
-            if tile is None:
-                return model.predict(image)
-            return model.predict_sliced(image, tile, overlap, batch_size)
+            return call(image, *options)
         except Exception as error:  # onnxruntime has types of its own for what it cannot take
             return error
 
     images = iter(images)
     while batch := list(islice(images, batch_size if tile is None else 1)):
-        try:
-            alone = len(batch) == 1
-            answers: Sequence = [] if alone else model.predict_all([image for _, image in batch])
-        except Exception:
-            alone = True
-        answers = [predict_alone(image) for _, image in batch] if alone else answers
-        yield from zip((name for name, _ in batch), answers, strict=True)
+        names = [name for name, _ in batch]
+        read = [x if isinstance(x, np.ndarray) else attempt(model.read, x) for _, x in batch]
+        answers: Any = attempt(model.predict_all, read) if len(read) > 1 else None
+        if tile is not None:
+            answers = [attempt(model.predict_sliced, x, tile, overlap, batch_size) for x in read]
+        elif not isinstance(answers, list):
+            answers = [attempt(model.predict, image) for image in read]
+        yield from zip(names, read, answers, strict=True)
+
+
+class LabellingFiles:
+    """What is predicted, as labelling tools read it, to be corrected there.
+
+    Of each box or label: ``coco.json`` (a COCO dataset whose annotations have scores),
+    ``predictions.csv``, ``labels/`` in YOLO's format with ``classes.txt``, ``labelme/``, or
+    ``label_studio.json`` with ``label_studio.xml``, the labelling configuration.
+
+    Args:
+        folder: That they go to.
+        formats: Of :attr:`FORMATS`.
+        classes: Names by class number.
+        detects: Whether there are boxes.
+
+    Raises:
+        ValueError: The format has boxes alone.
+    """
+
+    FORMATS = ('coco', 'csv', 'yolo', 'labelme', 'labelstudio')
+
+    def __init__(
+        self, folder: str | PathLike, formats: Iterable[str], classes: Sequence[str], detects: bool
+    ) -> None:
+        self._folder, self._classes, self._formats = Path(folder), classes, set(formats)
+        self._names: set[str] = set()
+        self._rows: list[tuple] = []
+        self._tasks: list[dict] = []
+        self._coco: dict[str, list[dict]] = dict(images=[], annotations=[], categories=[])
+        self._coco['categories'] = [dict(id=n, name=c) for n, c in enumerate(classes, 1)]
+        if boxes_only := sorted(self._formats & {'coco', 'yolo'} if not detects else ()):
+            raise ValueError(
+                f'--format {boxes_only[0]} is for boxes: give csv, labelme, labelstudio'
+            )
+        self._kind = 'RectangleLabels' if detects else 'Choices'
+
+    def add(self, name: str, size: Sequence[int], found: Iterable[tuple]) -> None:
+        """Take the predictions for an image.
+
+        Args:
+            name: Of the file, or ``FILE#NUMBER`` of a frame.
+            size: Height and width in pixels.
+            found: Class number, score and box ``(x1, y1, x2, y2)`` in pixels, or None, of each.
+        """
+        height, width = (int(side) for side in size[:2])
+        rows = [
+            (int(label), float(score), None if box is None else [round(float(v), 3) for v in box])
+            for label, score, box in found
+        ]
+        stem = base = Path(name).stem + name[len(name.split('#')[0]) :].replace('#', '_')
+        number = 1
+        while stem in self._names:
+            number += 1
+            stem = f'{base}_{number}'
+        self._names.add(stem)
+        for kind in self._formats:
+            getattr(self, f'_add_{kind}')(name, stem, height, width, rows)
+
+    def _add_csv(self, name: str, stem: str, height: int, width: int, rows: list[tuple]) -> None:
+        for label, score, box in rows:
+            self._rows.append((name, self._classes[label], f'{score:.6f}', *(box or ())))
+
+    def _add_coco(self, name: str, stem: str, height: int, width: int, rows: list[tuple]) -> None:
+        number, annotations = len(self._coco['images']) + 1, self._coco['annotations']
+        self._coco['images'].append(dict(id=number, file_name=name, width=width, height=height))
+        for label, score, (x1, y1, x2, y2) in rows:
+            box, area = [x1, y1, x2 - x1, y2 - y1], (x2 - x1) * (y2 - y1)
+            entry = dict(id=len(annotations) + 1, image_id=number, category_id=label + 1)
+            annotations.append(entry | dict(bbox=box, area=area, iscrowd=0, score=score))
+
+    def _add_yolo(self, name: str, stem: str, height: int, width: int, rows: list[tuple]) -> None:
+        lines = []
+        for label, _, (x1, y1, x2, y2) in rows:
+            centre = (x1 + x2) / 2 / width, (y1 + y2) / 2 / height
+            sides = *centre, (x2 - x1) / width, (y2 - y1) / height
+            lines.append(' '.join([str(label), *(f'{side:.6f}' for side in sides)]) + '\n')
+        self._write(f'labels/{stem}.txt', ''.join(lines))
+
+    def _add_labelme(
+        self, name: str, stem: str, height: int, width: int, rows: list[tuple]
+    ) -> None:
+        shapes = [
+            dict(label=self._classes[label], points=[box[:2], box[2:]], shape_type='rectangle')
+            | dict(group_id=None, description=f'{score:.3f}', flags={})
+            for label, score, box in rows
+            if box is not None
+        ]
+        flags = {self._classes[label]: True for label, _, box in rows if box is None}
+        path = name if '://' in name else os.path.relpath(name, self._folder / 'labelme')
+        content: dict[str, Any] = dict(imagePath=path, imageData=None, shapes=shapes, flags=flags)
+        content |= dict(version='5.5.0', imageHeight=height, imageWidth=width)
+        self._write(f'labelme/{stem}.json', json.dumps(content, indent=1))
+
+    def _add_labelstudio(
+        self, name: str, stem: str, height: int, width: int, rows: list[tuple]
+    ) -> None:
+        key, results = self._kind.lower(), []
+        for number, (label, score, box) in enumerate(rows):
+            value: dict[str, Any] = {key: [self._classes[label]]}
+            if box is not None:
+                sides = zip(box, (width, height) * 2, strict=True)
+                x1, y1, x2, y2 = (100 * pixels / side for pixels, side in sides)
+                value |= dict(x=x1, y=y1, width=x2 - x1, height=y2 - y1, rotation=0)
+            result: dict[str, Any] = dict(id=f'{stem}_{number}', type=key, value=value, score=score)
+            result |= dict(original_width=width, original_height=height, image_rotation=0)
+            results.append(result | dict(from_name='label', to_name='image'))
+        # A path below LABEL_STUDIO_LOCAL_FILES_DOCUMENT_ROOT=/.
+        local = f'/data/local-files/?d={os.path.abspath(name)[1:]}'
+        prediction = dict(model_version='tresnet_det', result=results)
+        data = dict(image=name if '://' in name else local)
+        self._tasks.append(dict(data=data, predictions=[prediction]))
+
+    def close(self) -> None:
+        """Write what is one file for all images."""
+        if 'csv' in self._formats:
+            text = io.StringIO()
+            header = ('file', 'class', 'score', 'x1', 'y1', 'x2', 'y2')
+            csv.writer(text).writerows([header, *self._rows])
+            self._write('predictions.csv', text.getvalue())
+        if 'coco' in self._formats:
+            self._write('coco.json', json.dumps(self._coco))
+        if 'yolo' in self._formats:
+            self._write('classes.txt', ''.join(f'{name}\n' for name in self._classes))
+        if 'labelstudio' in self._formats:
+            single = self._kind == 'RectangleLabels'
+            tag = 'Label' if single else 'Choice'
+            names = ''.join(f'<{tag} value={quoteattr(name)}/>' for name in self._classes)
+            kind = self._kind + ('' if single else ' choice="multiple"')
+            view = f'<{kind} name="label" toName="image">{names}</{self._kind}>'
+            view = f'<View><Image name="image" value="$image"/>{view}</View>\n'
+            self._write('label_studio.xml', view)
+            self._write('label_studio.json', json.dumps(self._tasks))
+
+    def _write(self, name: str, text: str) -> None:
+        path = self._folder / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        unfinished = path.with_name(f'{path.name}.unfinished')
+        unfinished.write_text(text, encoding='utf-8', errors='backslashreplace')
+        unfinished.replace(path)
 
 
 def describe(model: OnnxModel, answer: Answer, score_thr: np.ndarray) -> list[str]:
@@ -636,19 +777,26 @@ def describe(model: OnnxModel, answer: Answer, score_thr: np.ndarray) -> list[st
     """
     if model.task == 'backbone':
         return [f'{name}  {value.shape}' for name, value in answer.items()]
-    scores = answer['scores']
-    if model.task == 'classifier':
-        rows = [(scores[label], label, '') for label in np.argsort(-scores)[:5]]
-    else:
-        boxes = ('  ' + ' '.join(f'{side:.1f}' for side in box) for box in answer['boxes'])
-        least = np.broadcast_to(score_thr, max(score_thr.size, answer['labels'].max(initial=0) + 1))
-        found = zip(scores, answer['labels'], boxes, strict=True)
-        rows = [row for row in found if row[0] >= least[row[1]]]
+    is_detector = model.task == 'detector'
+    rows = select(model, answer, score_thr) if is_detector else select(model, answer)[:5]
     lines = []
-    for score, label, box in rows:
+    for label, score, box in rows:
         name = label if model.classes is None else model.classes[label]
-        lines.append(f'{score:.3f}  {name}{box}')
+        lines.append(f'{score:.3f}  {name}')
+        if box is not None:
+            lines[-1] += '  ' + ' '.join(f'{side:.1f}' for side in box)
     return lines or [f'nothing above {score_thr}']
+
+
+def select(model: OnnxModel, answer: Answer, score_thr: Any = 0.0) -> list[tuple]:
+    """Return class number, score and box, None of a classifier, from a score, highest first."""
+    scores = answer['scores']
+    labels = answer['labels'] if model.task == 'detector' else np.argsort(-scores, kind='stable')
+    if model.task == 'classifier':
+        scores = scores[labels]
+    boxes = answer.get('boxes', [None] * len(scores))
+    least = np.broadcast_to(score_thr, max(np.size(score_thr), labels.max(initial=0) + 1))
+    return [r for r in zip(labels, scores, boxes, strict=True) if r[1] >= least[r[0]]]
 
 
 def _printable(text: str) -> str:
@@ -677,9 +825,20 @@ def main() -> None:
     parser.add_argument('--slice', type=int, metavar='N', help='predict tiles of N pixels too')
     parser.add_argument('--overlap', type=float, default=0.2, help='of tiles, a share (0.2)')
     parser.add_argument('--video-stride', type=int, default=1, help='every N-th frame (1)')
+    parser.add_argument(
+        '--format',
+        nargs='+',
+        choices=LabellingFiles.FORMATS,
+        default=[],
+        help='also write files that labelling tools read, of scores from --score-thr',
+    )
+    parser.add_argument('--out', default='predictions', help='folder for them (%(default)s)')
     args = parser.parse_args()
     try:
         model = OnnxModel(args.model, threads=args.threads, engine=args.engine)
+        files = LabellingFiles(
+            args.out, args.format, model.classes or (), detects=model.task == 'detector'
+        )
     except (OSError, ValueError) as error:
         print(_printable(f'error: {error}'), file=sys.stderr)
         sys.exit(2)
@@ -687,7 +846,7 @@ def main() -> None:
     count = skipped = 0
     images = find_images(args.inputs, max(args.video_stride, 1))
     sliced = dict(tile=args.slice and max(args.slice, 1), overlap=min(max(args.overlap, 0), 0.9))
-    for name, found in predict_each(model, images, max(args.batch_size, 1), **sliced):
+    for name, pixels, found in predict_each(model, images, max(args.batch_size, 1), **sliced):
         count += 1
         if isinstance(found, Exception):
             skipped += 1
@@ -698,6 +857,9 @@ def main() -> None:
         print(_printable(name))
         for line in describe(model, found, score_thr):
             print(f'  {_printable(line)}')
+        if args.format:
+            files.add(name, pixels.shape, select(model, found, score_thr))
+    files.close()
     if skipped:
         print(f'{skipped} of {count} could not be predicted', file=sys.stderr)
         sys.exit(2 if args.strict else 0)

@@ -3,7 +3,7 @@
 import csv
 import json
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -19,6 +19,7 @@ from ..evaluation.plots import BLUE
 from ..evaluation.report import shorten
 from ..files import write_whole
 from .inputs import InputImage, Source, Video
+from .onnx_runner import LabellingFiles
 from .output_files import JsonList, VideoWriter, safe_name, save_image
 
 RESULTS = ('results.bbox.json', 'results.segm.json', 'images.json', 'results.json', 'results.csv')
@@ -156,6 +157,7 @@ class PredictionWriter:
         top: For single-label data, this many classes are shown.
         draw: Whether to draw.
         ids: Of a detector; None to count images and classes from 1.
+        formats: Files for labelling tools too, of what is drawn: see :class:`LabellingFiles`.
 
     Attributes:
         count: How many images and frames were taken.
@@ -176,6 +178,7 @@ class PredictionWriter:
         top: int = 3,
         draw: bool = True,
         ids: CocoIds | None = None,
+        formats: Sequence[str] = (),
     ) -> None:
         self.folder = Path(folder)
         self.task, self.classes, self.top = task, classes, top
@@ -194,6 +197,8 @@ class PredictionWriter:
         self._video: VideoWriter | None = None
         self._closing = ExitStack()
         self._closing.callback(self._end_video)
+        self._labelling = LabellingFiles(self.folder, formats, classes, self._detects)
+        self._closing.callback(self._labelling.close)
         self._json = self._closing.enter_context(JsonList(self.results))
         self._segm: JsonList | None = None  # from the first masks on
         if not self._detects:
@@ -226,10 +231,12 @@ class PredictionWriter:
             shown = found.take(np.flatnonzero(found.scores >= self.thresholds[found.labels]))
             self._write_objects(image, found, self._draw(image, shown))
             self._list(image, shown)
+            self._label(image, shown, shown.boxes)
         else:
             labels = self._read_labels(sample)
             self._write_labels(image, labels, self._draw(image, labels))
             self._list(image, labels)
+            self._label(image, labels, [None] * len(labels.labels))
 
     @property
     def masks(self) -> Path | None:
@@ -336,6 +343,10 @@ class PredictionWriter:
         entry = dict(file=image.name, predictions=predictions)
         self._json.write(entry | (dict(drawn=drawn) if drawn else {}))
         self._csv.writerows((image.name, self.classes[n], f'{s:.6f}') for n, s in pairs)
+
+    def _label(self, image: InputImage, found: Objects | Labels, boxes: Iterable) -> None:
+        rows = zip(found.labels, found.scores, boxes, strict=True)
+        self._labelling.add(image.name, image.pixels.shape, rows)
 
     def _list(self, image: InputImage, found: Objects | Labels) -> None:
         """Keep the image's line of the table; a video's frames share one."""

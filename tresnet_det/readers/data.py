@@ -213,23 +213,21 @@ def _fit_sizes(split: Split, findings: Findings, most: float) -> Split:
     labels = kind in OF_LABELS and split.source.fills_in and most
     if kind not in FROM_HEADERS and not labels:
         return split
-    most = math.inf if split.source.kind in NAMED else most
+    most = math.inf if kind in NAMED else most
     compared = np.zeros(len(unknown), bool)
     if most:
         compared[:: max(1, math.ceil(len(unknown) / most))] = True
     rows = np.flatnonzero(unknown | compared)
-    files, add, sizes = (
-        [split.files[row] for row in rows],
-        split.about(findings),
-        split.sizes.copy(),
-    )
+    files, sizes = [split.files[row] for row in rows], split.sizes.copy()
+    add = split.about(findings)
     # A dataset that a config names may skip an image that does not decode.
-    refuse = add if split.source.fills_in or split.source.kind != 'coco' else lambda *_: None
+    refuse = add if split.source.fills_in or kind != 'coco' else lambda *_: None
     real, unreadable = read_sizes(split.folder, files, refuse)
     differs = ((sizes[rows] != real).any(1) & ~np.isnan(sizes[rows] + real).any(1)).nonzero()[0]
 
     def compare(i: int) -> str:
-        return compare_sizes(files[i], sizes[rows[i]], real[i])
+        (width, height), (w, h) = sizes[rows[i]], real[i]
+        return f'{files[i]}: annotated {width:g} x {height:g}, it is {w:g} x {h:g}'
 
     turned = [
         i
@@ -330,11 +328,8 @@ def check_boxes(split: Split, findings: Findings) -> Split:
     boxes = split.boxes
     assert boxes is not None  # of this kind of split
     xywh, total = boxes.xywh, len(boxes.xywh)
-    add, sides, slack = (
-        split.about(findings),
-        split.sizes[split.rows],
-        SLACK.get(split.source.kind, 1.0),
-    )
+    add, slack = split.about(findings), SLACK.get(split.source.kind, 1.0)
+    sides = split.sizes[split.rows]
     start, extent = xywh[:, :2], xywh[:, 2:]
     inside = np.minimum(start + extent, sides) - np.maximum(start, 0)
     flat = (extent < 1).any(1) | (boxes.areas <= 0)
@@ -379,9 +374,3 @@ def _clip(split: Split, boxes: Boxes, sides: np.ndarray) -> Split:
     kept = ((extent > 0).all(1) & (areas > 0)).nonzero()[0]
     clipped = replace(split, boxes=Boxes(xywh, areas, boxes.ignored))
     return replace(clipped.take(kept), usable=split.usable[kept])
-
-
-def compare_sizes(file: str, stated: Sequence[float], real: Sequence[float]) -> str:
-    """Say that an image has another size than its annotation states: two widths and heights."""
-    (width, height), (w, h) = stated, real
-    return f'{file}: annotated {width:g} x {height:g}, it is {w:g} x {h:g}'

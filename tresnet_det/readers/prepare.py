@@ -301,11 +301,6 @@ def write_text(path: Path, text: str) -> None:
         raise InputError(f'{path} cannot be written: {error.strerror or error}') from error
 
 
-def objects_of(split: Split, chosen: np.ndarray) -> np.ndarray:
-    """Return the numbers of the objects in some images, by the images' numbers."""
-    return np.flatnonzero(np.isin(split.rows, chosen) & (split.labels >= 0))
-
-
 def to_coco(
     split: Split, chosen: np.ndarray, ids: Mapping[str, int], more: Sequence[Mapping] = ()
 ) -> dict[str, Any]:
@@ -321,7 +316,7 @@ def to_coco(
     boxes, kind = split.boxes, split.source.kind
     image_ids = [ids[split.path(row)] for row in range(len(split.files))]
     sizes = split.sizes.astype(int).tolist()
-    kept = objects_of(split, chosen).tolist()
+    kept = np.flatnonzero(np.isin(split.rows, chosen) & (split.labels >= 0)).tolist()
     keys: list[dict[str, Any]] = [{} for _ in split.rows]
     if boxes is not None:
         numbers = np.column_stack([boxes.xywh, boxes.areas]).tolist()

@@ -196,10 +196,11 @@ def _scan(
     """Read each image once, however many splits name it."""
     images = [
         [
-            (split.path(i), split.source.detection) if found and i not in split.unreadable else None
+            (split.path(i), detection) if found and i not in split.unreadable else None
             for i, found in enumerate(split.found)
         ]
         for split in splits
+        for detection in [split.source.detection and not split.source.several]
     ]
     unique = list(dict.fromkeys(image for part in images for image in part if image))
     seen = scan_images(unique, read, workers, progress) if read else {}
