@@ -228,7 +228,8 @@ class PredictionWriter:
         self.count += 1
         if self._detects:
             found = self._read_objects(sample)
-            shown = found.take(np.flatnonzero(found.scores >= self.thresholds[found.labels]))
+            least = self.thresholds[found.labels.astype(int)]  # none of them may be floats
+            shown = found.take(np.flatnonzero(found.scores >= least))
             self._write_objects(image, found, self._draw(image, shown))
             self._list(image, shown)
             self._label(image, shown, shown.boxes)
