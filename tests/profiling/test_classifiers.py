@@ -84,3 +84,13 @@ def test_peak_memory_is_not_measured_for_compiled_models(tiny_spec, settings):
 def test_settings_that_cannot_be_are_refused(options, message):
     with pytest.raises(InputError, match=message):
         Settings(**options)
+
+
+@pytest.mark.parametrize('has_hardware', [True, False])
+def test_bf16_without_hardware_is_a_warning(monkeypatch, has_hardware):
+    known = dict(architecture='x86_64', avx512_bf16=has_hardware, amx_bf16=False)
+    monkeypatch.setattr(torch.cpu, 'get_capabilities', lambda: known, raising=False)
+    warning = Settings(torch.device('cpu'), precision='bf16').warning
+    assert (warning is None) == has_hardware
+    assert has_hardware or 'no hardware for bf16' in warning
+    assert Settings(torch.device('cpu')).warning is None

@@ -197,6 +197,8 @@ def build_settings(args: argparse.Namespace) -> Settings:
         min_seconds=args.min_seconds,
         fuse=not args.no_fuse,
     )
+    if settings.warning:
+        print(settings.warning, file=sys.stderr)
     if device.type == 'cuda' and device.index is not None:
         torch.cuda.set_device(device)  # events and waiting are those of the current one
     return settings

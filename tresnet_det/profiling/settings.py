@@ -50,6 +50,18 @@ class Settings:
             raise InputError('--precision fp16 does not train on a CPU: use bf16')
 
     @property
+    def warning(self) -> str | None:
+        """A line where the CPU has no hardware for the precision; None elsewhere."""
+        read = getattr(torch.cpu, 'get_capabilities', dict)  # not every torch says
+        known: dict = read() if self.device.type == 'cpu' and self.precision != 'fp32' else {}
+        if known.get('architecture') != 'x86_64' or known['avx512_bf16'] or known['amx_bf16']:
+            return None
+        return (
+            f'warning: this CPU has no hardware for {self.precision}, which takes several times as '
+            'long as fp32 here: give --precision fp32'
+        )
+
+    @property
     def memory_format(self) -> torch.memory_format:
         """The layout, as torch names it."""
         return torch.channels_last if self.channels_last else torch.contiguous_format
