@@ -43,12 +43,14 @@ def test_a_classifiers_weights_come_from_the_checkpoint_with_its_classes(
     model = MODELS.build(cfg.model)
     torch.nn.init.constant_(model.head.fc.weight, 0)
     model.head.fc.bias.data = torch.tensor([1.0, 2.0, 3.0])
-    meta = dict(dataset_meta=dict(classes=('ant', 'bee', 'cow')))
+    thresholds = dict(cow=0.75, ant=0.25, bee=0.5)
+    meta = dict(dataset_meta=dict(classes=('ant', 'bee', 'cow')), thresholds=thresholds)
     torch.save(dict(state_dict=model.state_dict(), meta=meta), tmp_path / 'weights.pth')
     result = run('export', classifier_config, 'weights.pth', '--out', 'c.onnx', '--no-check')
     assert (result.code, result.err) == (0, '')
     exported = OnnxModel(tmp_path / 'c.onnx')
     assert exported.classes == ['ant', 'bee', 'cow']
+    assert exported.score_thr.tolist() == [0.25, 0.5, 0.75]
     (answer,) = exported.run({'images': torch.zeros(1, 3, 64, 64).numpy()})
     assert answer['logits'].tolist() == pytest.approx([1, 2, 3])
 

@@ -69,7 +69,7 @@ def describe(
     """
     from .. import __version__
 
-    task = find_task(cfg).name
+    task, classes = find_task(cfg).name, find_classes(cfg, meta)
     try:
         steps, why = read_steps(find_test_dataset(cfg)['pipeline'], task), None
     except (UnknownStepError, InputError) as error:
@@ -86,18 +86,16 @@ def describe(
         network=network,
         input=f'images (N, 3, H, W): RGB in 0..255, not normalised, sides {sides}; the image at '
         'the left upper corner, the rest in the colour of border',
-        classes=find_classes(cfg, meta),
+        classes=classes,
         reader='opencv' if task == 'detection' else 'pillow',
         steps=steps,
         why_no_steps=why,
         divisor=module.divisor,
         border=module.normalization.border,
     )
-    if 'threshold' in meta:  # the operating threshold, or one by class name
-        threshold, classes = meta['threshold'], described['classes']
-        if isinstance(threshold, Mapping) and isinstance(classes, tuple):
-            threshold = [float(threshold.get(name, 0.5)) for name in classes]
-        described['threshold'] = threshold
+    thresholds = meta.get('thresholds')  # of test.py --keep-thresholds
+    if classes and isinstance(thresholds, Mapping) and {*classes} <= {*thresholds}:
+        described['threshold'] = [float(thresholds[name]) for name in classes]
     if module.task == 'classifier':
         described['multi_label'] = module.multi_label
     if module.task == 'detector':
