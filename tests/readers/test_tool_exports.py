@@ -2,17 +2,76 @@
 
 import json
 from pathlib import Path
+from urllib.parse import quote
 
 import numpy as np
 import pytest
+import tool_exports as by
 from mmdet.registry import DATASETS
-from tool_exports import BOXES, CLASSES, EXPORTS, labelme, renamed, roboflow, save, via, write
+from tool_exports import BOXES, CLASSES, labelme, renamed, roboflow, save, via, write
 
 from tresnet_det.engine import config as edit
 from tresnet_det.engine import own_data
 from tresnet_det.errors import InputError
 from tresnet_det.readers.layouts import find_layout
 from tresnet_det.readers.prepare import prepare_splits
+
+EXPORTS = {  # who writes it, the kind, the rule that is told
+    'CVAT YOLO 1.1': (by.cvat_yolo, 'yolo', 'in another folder'),
+    'CVAT Ultralytics YOLO': (by.cvat_ultralytics, 'yolo', 'in another folder'),
+    'CVAT VOC, with a folder of the task': (by.cvat_voc, 'voc', ''),
+    'CVAT COCO, with a folder of the task': (by.cvat_coco, 'coco', ''),
+    'labelImg VOC': (by.labelimg_voc, 'voc', ''),
+    'labelImg YOLO': (by.labelimg_yolo, 'yolo', ''),
+    'VOC without lists': (by.kaggle_voc, 'voc', ''),
+    'VOC without lists, a file in capitals': (lambda r: by.kaggle_voc(r, '.XML'), 'voc', ''),
+    'Roboflow COCO': (by.roboflow_coco, 'coco', ''),
+    'Roboflow VOC': (by.roboflow_voc, 'voc', ''),
+    'Roboflow YOLO': (by.roboflow_yolo, 'yolo', ''),
+    'Roboflow Darknet': (by.roboflow_darknet, 'yolo', ''),
+    'Roboflow TensorFlow CSV': (by.roboflow_tensorflow, 'boxes', ''),
+    'Label Studio COCO': (by.label_studio_coco, 'coco', 'by backslashes'),
+    'Label Studio YOLO, images without prefix': (
+        by.label_studio_yolo, 'yolo', "without Label Studio's prefix"),
+    "YOLO with another machine's folder": (
+        by.elsewhere('path: /content/x\ntrain: images/train\nval: images/val'), 'yolo', ''),
+    "YOLO with another machine's paths": (
+        by.elsewhere('train: C:\\me\\images\\train\nval: C:\\me\\images\\val'), 'yolo', 'is taken'),
+    'YOLO with decomposed labels': (
+        by.elsewhere('train: images/train\nval: images/val', form='NFD'), 'yolo', 'Unicode form'),
+    'YOLO with labels in capitals': (
+        by.elsewhere('train: images/train\nval: images/val', '.TXT'), 'yolo', 'case of the ending'),
+    'YOLO with two endings': (
+        by.elsewhere('train: images/train\nval: images/val', '.jpg.txt'), 'yolo', 'an ending that'),
+    'LabelMe': (by.labelme, 'labelme', ''),
+    'X-AnyLabeling, renamed since': (
+        lambda root: by.labelme(root, lambda name: f'old-{name}.png', 'polygon'), 'labelme',
+        'an ending that the name lacks'),
+    'VGG Image Annotator': (by.via, 'via', ''),
+    "VGG Image Annotator's CSV": (by.via_csv, 'via_csv', ''),
+    'CVAT for images': (by.cvat_images(False), 'cvat', ''),
+    'CVAT for images, a project': (by.cvat_images(True), 'cvat', ''),
+    'Datumaro': (by.datumaro, 'datumaro', ''),
+    'Datumaro with masks': (lambda root: by.datumaro(root, True), 'datumaro', ''),
+    'COCO of 0 x 0 images': (by.renamed(lambda n: f'{n}.jpg', size=0), 'coco', 'no width or height'),
+    'Supervisely': (by.supervisely, 'supervisely', ''),
+    'Open Images': (by.open_images, 'boxes', 'an ending that the name lacks'),
+    'COCO with backslashes': (by.renamed(lambda n: f'C:\\data\\{n}.jpg'), 'coco', 'backslashes'),
+    'COCO with ../': (by.renamed(lambda n: f'../../elsewhere/{n}.jpg'), 'coco', 'another folder'),
+    "COCO with another machine's paths": (
+        by.renamed(lambda n: f'/home/me/{n}.jpg'), 'coco', 'another folder'),
+    'COCO with URLs': (
+        by.renamed(lambda n: f'https://host/get/{quote(n)}.jpg?token=1'), 'coco', 'URL encoding'),
+    'COCO of local files in Label Studio': (
+        by.renamed(lambda n: f'/data/local-files/?d=my/{quote(n)}.jpg'), 'coco', 'URL encoding'),
+    'COCO with decomposed letters': (
+        by.renamed(lambda n: f'{n}.jpg', form='NFD'), 'coco', 'Unicode form'),
+    'COCO with endings in capitals': (
+        by.renamed(lambda n: f'{n}.jpg', '.JPG'), 'coco', 'the case of the ending'),
+    'COCO without endings': (by.renamed(lambda n: n), 'coco', 'an ending that the name lacks'),
+    'COCO with the names of an upload': (
+        by.renamed(lambda n: f'/data/upload/1/{by.upload(n)}.jpg'), 'coco', "Studio's prefix"),
+}  # fmt: skip
 
 
 def summary_of(result):

@@ -3,7 +3,6 @@
 import csv
 import json
 import unicodedata
-from urllib.parse import quote
 
 import numpy as np
 from planted_coco import HEIGHT, WIDTH, save_image
@@ -361,61 +360,3 @@ def renamed(called, ending='.jpg', form=None, size=None):
         write(root / 'labels.json', content)
 
     return write_it
-
-
-EXPORTS = {  # who writes it, the kind, the rule that is told
-    'CVAT YOLO 1.1': (cvat_yolo, 'yolo', 'in another folder'),
-    'CVAT Ultralytics YOLO': (cvat_ultralytics, 'yolo', 'in another folder'),
-    'CVAT VOC, with a folder of the task': (cvat_voc, 'voc', ''),
-    'CVAT COCO, with a folder of the task': (cvat_coco, 'coco', ''),
-    'labelImg VOC': (labelimg_voc, 'voc', ''),
-    'labelImg YOLO': (labelimg_yolo, 'yolo', ''),
-    'VOC without lists': (kaggle_voc, 'voc', ''),
-    'VOC without lists, a file in capitals': (lambda r: kaggle_voc(r, '.XML'), 'voc', ''),
-    'Roboflow COCO': (roboflow_coco, 'coco', ''),
-    'Roboflow VOC': (roboflow_voc, 'voc', ''),
-    'Roboflow YOLO': (roboflow_yolo, 'yolo', ''),
-    'Roboflow Darknet': (roboflow_darknet, 'yolo', ''),
-    'Roboflow TensorFlow CSV': (roboflow_tensorflow, 'boxes', ''),
-    'Label Studio COCO': (label_studio_coco, 'coco', 'by backslashes'),
-    'Label Studio YOLO, images without prefix': (
-        label_studio_yolo, 'yolo', "without Label Studio's prefix"),
-    "YOLO with another machine's folder": (
-        elsewhere('path: /content/x\ntrain: images/train\nval: images/val'), 'yolo', ''),
-    "YOLO with another machine's paths": (
-        elsewhere('train: C:\\me\\images\\train\nval: C:\\me\\images\\val'), 'yolo', 'is taken'),
-    'YOLO with decomposed labels': (
-        elsewhere('train: images/train\nval: images/val', form='NFD'), 'yolo', 'Unicode form'),
-    'YOLO with labels in capitals': (
-        elsewhere('train: images/train\nval: images/val', '.TXT'), 'yolo', 'case of the ending'),
-    'YOLO with two endings': (
-        elsewhere('train: images/train\nval: images/val', '.jpg.txt'), 'yolo', 'an ending that'),
-    'LabelMe': (labelme, 'labelme', ''),
-    'X-AnyLabeling, renamed since': (
-        lambda root: labelme(root, lambda name: f'old-{name}.png', 'polygon'), 'labelme',
-        'an ending that the name lacks'),
-    'VGG Image Annotator': (via, 'via', ''),
-    "VGG Image Annotator's CSV": (via_csv, 'via_csv', ''),
-    'CVAT for images': (cvat_images(False), 'cvat', ''),
-    'CVAT for images, a project': (cvat_images(True), 'cvat', ''),
-    'Datumaro': (datumaro, 'datumaro', ''),
-    'Datumaro with masks': (lambda root: datumaro(root, True), 'datumaro', ''),
-    'COCO of 0 x 0 images': (renamed(lambda n: f'{n}.jpg', size=0), 'coco', 'no width or height'),
-    'Supervisely': (supervisely, 'supervisely', ''),
-    'Open Images': (open_images, 'boxes', 'an ending that the name lacks'),
-    'COCO with backslashes': (renamed(lambda n: f'C:\\data\\{n}.jpg'), 'coco', 'backslashes'),
-    'COCO with ../': (renamed(lambda n: f'../../elsewhere/{n}.jpg'), 'coco', 'another folder'),
-    "COCO with another machine's paths": (
-        renamed(lambda n: f'/home/me/{n}.jpg'), 'coco', 'another folder'),
-    'COCO with URLs': (
-        renamed(lambda n: f'https://host/get/{quote(n)}.jpg?token=1'), 'coco', 'URL encoding'),
-    'COCO of local files in Label Studio': (
-        renamed(lambda n: f'/data/local-files/?d=my/{quote(n)}.jpg'), 'coco', 'URL encoding'),
-    'COCO with decomposed letters': (
-        renamed(lambda n: f'{n}.jpg', form='NFD'), 'coco', 'Unicode form'),
-    'COCO with endings in capitals': (
-        renamed(lambda n: f'{n}.jpg', '.JPG'), 'coco', 'the case of the ending'),
-    'COCO without endings': (renamed(lambda n: n), 'coco', 'an ending that the name lacks'),
-    'COCO with the names of an upload': (
-        renamed(lambda n: f'/data/upload/1/{upload(n)}.jpg'), 'coco', "Label Studio's prefix"),
-}  # fmt: skip
