@@ -53,7 +53,7 @@ EXPORTS = {  # who writes it, the kind, the rule that is told
     'CVAT for images, a project': (by.cvat_images(True), 'cvat', ''),
     'Datumaro': (by.datumaro, 'datumaro', ''),
     'Datumaro with masks': (lambda root: by.datumaro(root, True), 'datumaro', ''),
-    'COCO of 0 x 0 images': (by.renamed(lambda n: f'{n}.jpg', size=0), 'coco', 'no width or height'),
+    'COCO, 0 x 0 images': (by.renamed(lambda n: f'{n}.jpg', size=0), 'coco', 'no width or height'),
     'Supervisely': (by.supervisely, 'supervisely', ''),
     'Open Images': (by.open_images, 'boxes', 'an ending that the name lacks'),
     'COCO with backslashes': (by.renamed(lambda n: f'C:\\data\\{n}.jpg'), 'coco', 'backslashes'),
