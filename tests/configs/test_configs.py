@@ -272,7 +272,7 @@ def test_the_demo_overlay_fits_every_detector(name):
 
 def test_what_the_demo_names_is_registered_for_a_users_config_too():
     code = (
-        'import tresnet_det.cli.command_line; from mmdet.registry import METRICS, TRANSFORMS;'
+        'import tresnet_det.cli.train; from mmdet.registry import METRICS, TRANSFORMS;'
         "print('CocoTwelveMetric' in METRICS, 'LoadImage' in TRANSFORMS)"
     )
     result = subprocess.run(

@@ -3,6 +3,7 @@
 import copy
 import json
 import os
+import shlex
 import shutil
 import tempfile
 from pathlib import Path
@@ -249,7 +250,9 @@ def test_both_tools_judge_for_the_task_of_the_config(name, config, run, project_
     else:
         found = own_data.use_folder(cfg, data.root, tmp_path / 'out', None)
         assert own_data.summarize_data(cfg, found) == summary_of(checked)
-        assert f'next: python tools/train.py {project_root}/configs/{config} --data ' in checked.out
+        path = str(project_root / 'configs' / config)
+        command = f'next: python tools/train.py {shlex.quote(path)} --data '
+        assert command in checked.out
 
 
 ODD = st.sampled_from([None] * 8 + ['flat', 'outside', 'crowd', 'no area', 'no iscrowd', 'twice'])
