@@ -67,6 +67,14 @@ def _seed():
     torch.manual_seed(0)
 
 
+@pytest.fixture(scope='session', autouse=True)
+def _plain_configs():
+    """Configs are kept as mmengine writes them before it beautifies them, a second each time."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr('mmengine.config.config.FormatCode', lambda text, **style: (text, True))
+        yield
+
+
 @pytest.fixture(autouse=True)
 def _no_other_run():
     """Begin and end without what mmengine keeps of a run for the whole process."""

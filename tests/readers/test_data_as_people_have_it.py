@@ -312,7 +312,7 @@ def fcos_config(project_root):
     return edit.load_config(project_root / 'configs/fcos_tresnet_m.py')
 
 
-@settings(max_examples=25)
+@settings(max_examples=15)
 @given(
     st.sampled_from(['coco', 'voc', 'yolo']),
     st.lists(IMAGE, min_size=1, max_size=5),
