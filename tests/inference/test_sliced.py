@@ -10,6 +10,7 @@ from mmdet.structures import DetDataSample
 from mmengine.structures import InstanceData
 from torchvision.ops import box_iou
 
+from tresnet_det.inference import onnx_runner
 from tresnet_det.inference.onnx_runner import merge_tiles, tile_windows
 from tresnet_det.inference.predictor import Predictor
 from tresnet_det.inference.sliced import Slicing
@@ -121,3 +122,28 @@ def test_slices_are_for_boxes(trained):
     done = trained('classification')
     with pytest.raises(ValueError, match='--slice is for detectors of boxes'):
         Predictor(done.as_run, done.checkpoint, 'cpu', tile=64)
+
+
+@pytest.mark.parametrize(
+    ('option', 'value', 'said'),
+    [
+        ('--slice', '0', "'0' is no number from 32 to 100000"),
+        ('--slice', '1', "'1' is no number from 32"),
+        ('--slice', 'wide', "'wide' is no number"),
+        ('--overlap', '1', "'1' is no number from 0 to 0.9"),
+        ('--overlap', 'nan', "'nan' is no number"),
+        ('--batch-size', '-1', "'-1' is no number from 1"),
+        ('--score-thr', '30', "'30' is no number from 0 to 1"),
+    ],
+)
+def test_the_runner_refuses_numbers_that_make_no_sense(option, value, said, monkeypatch, capsys):
+    monkeypatch.setattr('sys.argv', ['onnx_runner.py', 'none.onnx', 'x.png', f'{option}={value}'])
+    with pytest.raises(SystemExit, match='2'):
+        onnx_runner.main()
+    assert said in capsys.readouterr().err
+
+
+def test_tiles_of_a_few_pixels_are_refused(trained):
+    done = trained('detection')
+    with pytest.raises(ValueError, match='--slice 8: give 32 pixels or more'):
+        Predictor(done.as_run, done.checkpoint, 'cpu', tile=8)

@@ -37,6 +37,7 @@ Run = Callable[[Mapping[str, np.ndarray]], Sequence[np.ndarray]]
 SUPPORTED_FORMAT = 1  # of the metadata
 SCORE_THR = 0.3  # of a file without a threshold of its own
 LARGEST_DIVISOR = 1024
+SMALLEST_TILE = 32  # pixels; there would be a million of smaller ones
 IMAGE_SUFFIXES = ('.jpg', '.jpeg', '.png', '.bmp', '.ppm', '.pgm', '.tif', '.tiff', '.webp')
 VIDEO_SUFFIXES = ('.mp4', '.avi', '.mov', '.mkv', '.webm', '.m4v', '.mpg', '.mpeg', '.wmv')
 # An image may have MAX_PIXELS, or what this variable of the environment says, as in the package's
@@ -804,6 +805,21 @@ def _printable(text: str) -> str:
     return ''.join(c if c.isprintable() else c.encode('unicode_escape').decode() for c in text)
 
 
+def _number_from(low: float, high: float, kind: type = int) -> Callable[[str], Any]:
+    """Return what reads an option's number, for ``type=``."""
+
+    def read(text: str) -> Any:
+        try:
+            value = kind(text)
+        except ValueError:
+            value = None
+        if value is None or not low <= value <= high:
+            raise argparse.ArgumentTypeError(f'{text!r} is no number from {low} to {high}')
+        return value
+
+    return read
+
+
 def main() -> None:
     """Print what the command line's model finds in its images."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
@@ -816,15 +832,26 @@ def main() -> None:
     )
     parser.add_argument(
         '--score-thr',
-        type=float,
+        type=_number_from(0, 1, float),
         help=f"least score of a box (default: the file's own, else {SCORE_THR})",
     )
     parser.add_argument('--engine', choices=['onnxruntime', 'openvino'], default='onnxruntime')
-    parser.add_argument('--threads', type=int, help='of the CPU')
-    parser.add_argument('--batch-size', type=int, default=1, help='images at once (1)')
-    parser.add_argument('--slice', type=int, metavar='N', help='predict tiles of N pixels too')
-    parser.add_argument('--overlap', type=float, default=0.2, help='of tiles, a share (0.2)')
-    parser.add_argument('--video-stride', type=int, default=1, help='every N-th frame (1)')
+    parser.add_argument('--threads', type=_number_from(1, 1024), help='of the CPU')
+    parser.add_argument(
+        '--batch-size', type=_number_from(1, 1024), default=1, help='images at once (1)'
+    )
+    parser.add_argument(
+        '--slice',
+        type=_number_from(SMALLEST_TILE, 100_000),
+        metavar='N',
+        help='predict tiles of N pixels too',
+    )
+    parser.add_argument(
+        '--overlap', type=_number_from(0, 0.9, float), default=0.2, help='of tiles, a share (0.2)'
+    )
+    parser.add_argument(
+        '--video-stride', type=_number_from(1, 10**9), default=1, help='every N-th frame (1)'
+    )
     parser.add_argument(
         '--format',
         nargs='+',
@@ -844,9 +871,9 @@ def main() -> None:
         sys.exit(2)
     score_thr = model.score_thr if args.score_thr is None else np.array(args.score_thr)
     count = skipped = 0
-    images = find_images(args.inputs, max(args.video_stride, 1))
-    sliced = dict(tile=args.slice and max(args.slice, 1), overlap=min(max(args.overlap, 0), 0.9))
-    for name, pixels, found in predict_each(model, images, max(args.batch_size, 1), **sliced):
+    images = find_images(args.inputs, args.video_stride)
+    results = predict_each(model, images, args.batch_size, args.slice, args.overlap)
+    for name, pixels, found in results:
         count += 1
         if isinstance(found, Exception):
             skipped += 1

@@ -13,7 +13,7 @@ from mmengine.structures import InstanceData
 from ..engine import config as edit
 from ..errors import InputError
 from ..tasks import find_task
-from .onnx_runner import merge_tiles, tile_windows
+from .onnx_runner import SMALLEST_TILE, merge_tiles, tile_windows
 from .pipeline import Pipeline
 
 
@@ -42,6 +42,8 @@ class Slicing(NamedTuple):
         loaders = edit.iterate_dicts([cfg.get('train_dataloader'), cfg.get('test_dataloader')])
         if not find_task(cfg).detects or any(part.get('with_mask') for part in loaders):
             raise InputError('--slice is for detectors of boxes: omit it')
+        if tile < SMALLEST_TILE:
+            raise InputError(f'--slice {tile}: give {SMALLEST_TILE} pixels or more')
         if not 0 <= overlap <= 0.9:
             raise InputError(f'--overlap {overlap:g}: give a share from 0 to 0.9')
         parts = edit.iterate_dicts(cfg.model.get('test_cfg'))
