@@ -185,3 +185,15 @@ def test_the_tool_needs_no_pytorch_and_leaves_a_report(tmp_path, project_root):
     assert (curve['right'], curve['wrong'], curve['missed']) == ('1', '1', '2')
     for name in re.findall(r'\]\((\S+)\)', text):
         assert Image.open(tmp_path / 'out' / name).size[0] > 300
+
+
+def test_images_that_cannot_be_drawn_are_named_and_the_report_is_whole(tmp_path, run):
+    files = write(tmp_path, [(n, 1, BOX) for n in (1, 2, 3)], [])
+    Image.new('RGB', (200, 200)).save(tmp_path / '1.png')
+    (tmp_path / '2.png').write_bytes(b'no image')
+    result = run('evaluate', *files, '--images', tmp_path, '--out', tmp_path / 'out')
+    assert result.code == 0, result.err
+    page = (tmp_path / 'out/report.html').read_text()
+    assert page.count('Not drawn: ') == 2
+    assert page.count('<figure>') == 1 + 4
+    assert 'The twelve metrics of COCO' in page

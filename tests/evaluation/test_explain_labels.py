@@ -47,6 +47,10 @@ def test_single_labels_by_hand(tmp_path):
     assert read_csv(tmp_path / 'classes.csv')[0] == {
         'class': 'ant', 'images': '2', 'recall': '0.5', 'precision': '0.5', 'F1': '0.5'
     }  # fmt: skip
+    shares = read_csv(tmp_path / 'confusion_matrix_normalised.csv')
+    assert [row['ant'] for row in shares] == ['0.5', '0.0', '1.0']
+    explain_labels(result, tmp_path, 'x', tmp_path / 'val')  # whose images are empty files
+    assert (tmp_path / 'report.md').read_text().count('Not drawn: ') == 2
 
 
 def test_several_labels_by_hand(tmp_path):

@@ -41,6 +41,12 @@ class Interval(NamedTuple):
         return {**self._asdict(), 'confidence': CONFIDENCE}
 
 
+def as_entries(intervals: Sequence[Interval]) -> dict[str, dict[str, Any]]:
+    """Return what :func:`find_intervals` found by name, for a JSON file."""
+    keys = ('interval',) if len(intervals) == 1 else ('compared with', 'interval', 'difference')
+    return {key: found.as_dict() for key, found in zip(keys, intervals, strict=True)}
+
+
 def find_intervals(
     measures: Sequence[Measure], images: int, size: int, seed: int = 0
 ) -> list[Interval]:

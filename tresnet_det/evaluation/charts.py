@@ -1,4 +1,7 @@
-"""Charts of an evaluation, by matplotlib: confusion, curves over scores, calibration."""
+"""Charts of an evaluation, by matplotlib: confusion, curves over scores, calibration.
+
+What is written has its numbers as CSV next to the chart.
+"""
 
 from collections.abc import Sequence
 from pathlib import Path
@@ -9,6 +12,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from .measures import RECALLS, Calibration, Curve
+from .pages import write_csv
 from .plots import LOOKS, label, label_axes, lettering
 from .report import shorten
 
@@ -21,6 +25,22 @@ def _start(title: str, x: str, y: str) -> tuple[Any, Axes]:
     axes = figure.add_axes((0.11, 0.12, 0.86, 0.8))  # a layout would draw all twice
     label_axes(axes, title, x, y)
     return figure, axes
+
+
+def write_matrix(
+    folder: Path,
+    stem: str,
+    matrix: np.ndarray,
+    names: Sequence[str],
+    sides: tuple[str, str] = ('prediction', 'ground truth'),
+) -> None:
+    """Write a matrix of counts, and the shares of its rows; see :func:`draw_confusion`."""
+    shares = matrix / np.maximum(matrix.sum(1, keepdims=True), 1)
+    for name, values in ((stem, matrix), (f'{stem}_normalised', shares)):
+        rows = zip(names, values.tolist(), strict=True)
+        table = [dict(zip(['', *names], [n, *row], strict=True)) for n, row in rows]
+        write_csv(folder / f'{name}.csv', table)
+    draw_confusion(matrix, names, folder / f'{stem}.png', sides)
 
 
 def draw_confusion(
@@ -104,6 +124,12 @@ def draw_precision_recall(
         axes.set(xlim=(0, 1), ylim=(0, 1.03))
         axes.legend(fontsize=8, title='worst classes first' if len(rows) > 1 else None)
         figure.savefig(out_path)
+
+
+def write_calibration(folder: Path, found: Calibration) -> None:
+    """Write ``calibration.csv`` and ``calibration.png``."""
+    write_csv(folder / 'calibration.csv', found.rows())
+    draw_calibration(found, folder / 'calibration.png')
 
 
 def draw_calibration(found: Calibration, out_path: Path) -> None:

@@ -17,15 +17,12 @@ from ..errors import few
 from ..readers.files import read_json
 from . import measures
 from .advice import advise
-from .bootstrap import Interval, find_intervals, mean_precision
+from .bootstrap import Interval, as_entries, find_intervals, mean_precision
 from .detections import Images, Objects, has_masks, read_results, read_truth
 from .matching import IOU, IOU_THRS, MAX_DETS, Matches, match
-from .pages import Section, compare, describe, write_csv, write_report
+from .pages import DRAWN, WORST, Section, write_csv, write_report
 from .report import COUNTS, explain_minus_one, summarize, write_results_json
 from .twelve import find_rates, summarize_classes
-
-WORST = 20  # images that are listed
-DRAWN = 12  # of them
 
 
 @dataclass(frozen=True)
@@ -188,7 +185,6 @@ def explain(
     title: str,
     image_folder: Path | None = None,
     other: Detections | None = None,
-    extra: dict[str, Any] | None = None,
 ) -> str:
     """Write the report of a detector, and its numbers as CSV and JSON.
 
@@ -198,28 +194,19 @@ def explain(
         title: What was measured.
         image_folder: Of the images; None to draw none.
         other: Results of the same images to compare with.
-        extra: More keys of ``metrics.json``.
 
     Returns:
         The headline: the metric and its interval in one line.
     """
     intervals = result.intervals(other)
-    interval = intervals[-2] if other else intervals[0]
-    name = f'{result.kind} mAP'
-    headline = describe(name, interval, len(result.images.ids))
     sections = [Section('What to do next', advise(result), steps=True)]
-    if other is not None:
-        sections.insert(0, compare(name, intervals))
     by_class = dict(zip(result.images.classes, result.thresholds, strict=True))
-    more: dict[str, Any] = {'interval': interval.as_dict(), 'threshold': result.threshold}
-    more['thresholds'] = by_class
-    if other is not None:
-        more |= {'compared with': intervals[0].as_dict(), 'difference': intervals[2].as_dict()}
-    write_results_json(out / 'metrics.json', result.metrics, result.per_class, more | (extra or {}))
+    entries = {**as_entries(intervals), 'threshold': result.threshold, 'thresholds': by_class}
+    write_results_json(out / 'metrics.json', result.metrics, result.per_class, entries)
     sections += _write_numbers(result, out)
     sections.insert(-4, _write_worst(result, out, image_folder))
-    write_report(out, title, headline, sections)
-    return headline
+    name, images = f'{result.kind} mAP', len(result.images.ids)
+    return write_report(out, title, name, images, intervals, sections)
 
 
 def _write_numbers(result: Detections, out: Path) -> list[Section]:
@@ -239,14 +226,7 @@ def _write_numbers(result: Detections, out: Path) -> list[Section]:
     errors.sort(key=lambda row: -row['AP50 that it costs'])
     write_csv(out / 'errors.csv', errors)
 
-    rows = [dict(zip(['', *names], [n, *r], strict=True))
-            for n, r in zip(names, result.matrix.tolist(), strict=True)]  # fmt: skip
-    write_csv(out / 'confusion_matrix.csv', rows)
-    shares = result.matrix / np.maximum(result.matrix.sum(1, keepdims=True), 1)
-    rows = [dict(zip(['', *names], [n, *r], strict=True))
-            for n, r in zip(names, shares.tolist(), strict=True)]  # fmt: skip
-    write_csv(out / 'confusion_matrix_normalised.csv', rows)
-    charts.draw_confusion(result.matrix, names, out / 'confusion_matrix.png')
+    charts.write_matrix(out, 'confusion_matrix', result.matrix, names)
 
     curves = zip(['all', *images.classes], [result.curve, *result.curves], strict=True)
     write_csv(out / 'curves.csv', [row for name, c in curves for row in c.rows(name)])
@@ -261,8 +241,7 @@ def _write_numbers(result: Detections, out: Path) -> list[Section]:
         for r, p in zip(measures.RECALLS.tolist(), line.tolist(), strict=True)
     ])  # fmt: skip
     charts.draw_precision_recall(of_all, by_class, images.classes, out / 'precision_recall.png')
-    write_csv(out / 'calibration.csv', result.calibration.rows())
-    charts.draw_calibration(result.calibration, out / 'calibration.png')
+    charts.write_calibration(out, result.calibration)
 
     r, w, m = (int(counts[0]) for counts in (c for c in result.at_cut[1:]))
     pairs_text = [f'{a} taken for {b} ({count})' for a, b, count in result.confused_pairs()[:5]]
@@ -349,6 +328,7 @@ def _write_worst(result: Detections, out: Path, image_folder: Path | None) -> Se
     chosen = rows[: 2 * DRAWN // 3]
     chosen += [row for row in by_score if row not in chosen][: DRAWN - len(chosen)]
     shown = result.images, result.truth, result.found, result.matches, result.cut
-    tiles = draw_worst(*shown, chosen, image_folder, out / 'worst_images.jpg')
-    charts = {'worst_images.jpg': 'The worst images, with ground truth and predictions'}
-    return Section('Worst images', lines, listed, charts=charts, tiles=tiles)
+    tiles, failures = draw_worst(*shown, chosen, image_folder, out / 'worst_images.jpg')
+    sheet = {'worst_images.jpg': 'The worst images, with ground truth and predictions'}
+    charts = sheet if tiles else {}
+    return Section('Worst images', lines + failures, listed, charts=charts, tiles=tiles)

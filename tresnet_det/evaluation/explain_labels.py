@@ -7,14 +7,12 @@ from typing import Any
 import numpy as np
 
 from . import charts, measures
-from .bootstrap import Measure, find_intervals
+from .bootstrap import Measure, as_entries, find_intervals
 from .label_measures import average_precisions, best_f1_thresholds, find_ranks, precision_recall
 from .labels import Labels
-from .pages import Section, compare, describe, write_csv, write_report
+from .pages import DRAWN, WORST, Section, draw_each, write_csv, write_report
 from .report import write_results_json
 from .verdicts import Verdict, judge_classes
-
-DRAWN, WORST = 12, 20  # images
 
 
 def explain_labels(
@@ -39,20 +37,13 @@ def explain_labels(
     name, measure = ('mAP', _mean_precision) if result.several else ('top-1', _top1)
     both = [measure(labels) for labels in ([result] if other is None else [other, result])]
     intervals = find_intervals(both, len(result.files), result.scores.size)
-    interval = intervals[-2] if other else intervals[0]
-    headline = describe(name, interval, len(result.files))
     write: Callable = _write_several if result.several else _write_single
     metrics, per_class, extra, sections = write(result, out, image_folder)
-    write_results_json(
-        out / 'metrics.json', metrics, per_class, {'interval': interval.as_dict(), **extra}
-    )
-    if other is not None:
-        sections.insert(0, compare(name, intervals))
+    write_results_json(out / 'metrics.json', metrics, per_class, as_entries(intervals) | extra)
     if result.unscored:
         line = f'{result.unscored} of {result.scores.size} scores are not in the results and were '
         sections.append(Section('Note', [line + 'taken as 0: test.py writes all of them.']))
-    write_report(out, title, headline, sections)
-    return headline
+    return write_report(out, title, name, len(result.files), intervals, sections)
 
 
 def _top1(labels: Labels) -> Measure:
@@ -101,17 +92,17 @@ def _write_single(result: Labels, out: Path, image_folder: Path | None) -> _Writ
         row = {'class': name, 'images': there, 'recall': recall, 'precision': precision, 'F1': f1}
         rows.append(row)
     write_csv(out / 'classes.csv', rows)
-    _write_matrix(out, matrix, names, 'confusion_matrix', ('prediction', 'ground truth'))
-    wrong = np.flatnonzero(ranks > 0)
-    top = result.scores.max(1)
+    charts.write_matrix(out, 'confusion_matrix', matrix, names)
+    top, wrong = result.scores.max(1), np.flatnonzero(ranks > 0)
+    wrong = wrong[np.argsort(-top[wrong], kind='stable')]
     worst = [
         {'image': result.files[n], 'ground truth': names[truth[n]], 'prediction': names[found[n]],
          'score': float(top[n]), 'score of the truth': float(result.scores[n, truth[n]])}
-        for n in wrong[np.argsort(-top[wrong], kind='stable')]
+        for n in wrong
     ]  # fmt: skip
     write_csv(out / 'worst_images.csv', worst)
     of = measures.Points(found, top, ranks == 0)
-    _write_calibration(out, of)
+    charts.write_calibration(out, measures.calibration(of.score, of.right))
     pairs = _pairs(matrix, names)
     write_csv(out / 'confused_pairs.csv', pairs)
     rows.sort(key=lambda row: row['F1'])
@@ -129,11 +120,10 @@ def _write_single(result: Labels, out: Path, image_folder: Path | None) -> _Writ
             'worst images first, since wrong labels are among them.'
         )
         steps.append(f"The weakest class is '{rows[0]['class']}' (F1 {rows[0]['F1']:.3f}).")
-    numbers = [result.files.index(row['image']) for row in worst[:DRAWN]]
     sections = [
         Section('What to do next', steps or ['No image has a mistake.'], steps=True),
         Section('Most confused', [], pairs[:WORST], bars='count'),
-        _draw(result, numbers, worst[:WORST], out, image_folder, None),
+        _draw(result, wrong[:DRAWN], worst[:WORST], image_folder, None),
         Section('Classes, the worst first', [], rows, bars='F1'),
         Section('Confusion', ['Rows are ground truth, columns are predictions.'],
                 charts={'confusion_matrix.png': 'Confusion matrix'}),
@@ -174,10 +164,10 @@ def _write_several(result: Labels, out: Path, image_folder: Path | None) -> _Wri
     write_csv(out / 'curves.csv', [row for name, curve in curves for row in curve.rows(name)])
     threshold = measures.choose_threshold(of, int(objects.sum()))
     charts.draw_scores(overall, threshold, out / 'scores.png')
-    _write_calibration(out, of)
+    charts.write_calibration(out, measures.calibration(of.score, of.right))
     missed, wrong = (truth == 1) & ~predicted, (truth == 0) & predicted
     matrix = missed.astype(int).T @ wrong.astype(int)
-    _write_matrix(out, matrix, names, 'mistakes', ('predicted wrongly', 'missed'))
+    charts.write_matrix(out, 'mistakes', matrix, names, ('predicted wrongly', 'missed'))
     pairs = [
         {'missed': row['ground truth'], 'predicted wrongly': row['prediction'],
          'images': row['count']} for row in _pairs(matrix, names)
@@ -185,8 +175,8 @@ def _write_several(result: Labels, out: Path, image_folder: Path | None) -> _Wri
     write_csv(out / 'mistakes_together.csv', pairs)
     mistakes = missed.sum(1) + wrong.sum(1)
     sure = np.maximum(np.where(wrong, scores, 0).max(1), np.where(missed, 1 - scores, 0).max(1))
-    worst, numbers = [], np.lexsort((-sure, -mistakes))
-    for n in numbers[mistakes[numbers] > 0].tolist():
+    worst, numbers = [], np.lexsort((-sure, -mistakes))[: np.count_nonzero(mistakes)]
+    for n in numbers:
         sides = {'missed': missed[n], 'predicted wrongly': wrong[n]}
         words = {key: ', '.join(names[k] for k in np.flatnonzero(v)) for key, v in sides.items()}
         worst.append({'image': result.files[n], 'mistakes': int(mistakes[n]), **words})
@@ -210,8 +200,7 @@ def _write_several(result: Labels, out: Path, image_folder: Path | None) -> _Wri
         Section('Classes, the worst first',
                 ['A label is predicted above the threshold of its class, that of the best F1; mAP '
                  'is measured without one.'], rows, bars='AP'),
-        _draw(result, numbers[mistakes[numbers] > 0][:DRAWN].tolist(), worst[:WORST], out,
-              image_folder, usable),
+        _draw(result, numbers[:DRAWN], worst[:WORST], image_folder, usable),
         Section('Mistakes that go together', ['Images in which one is missed and the other is '
                 'predicted wrongly.'], pairs[:WORST], charts={'mistakes.png': 'Mistakes'}),
         Section('Scores', [], charts={
@@ -233,25 +222,10 @@ def _pairs(matrix: np.ndarray, names: Sequence[str]) -> list[dict[str, Any]]:
     ]
 
 
-def _write_matrix(
-    out: Path, matrix: np.ndarray, names: Sequence[str], stem: str, sides: tuple[str, str]
-) -> None:
-    rows = zip(names, matrix.tolist(), strict=True)
-    write_csv(out / f'{stem}.csv', [dict(zip(['', *names], [n, *r], strict=True)) for n, r in rows])
-    charts.draw_confusion(matrix, names, out / f'{stem}.png', sides)
-
-
-def _write_calibration(out: Path, of: measures.Points) -> None:
-    found = measures.calibration(of.score, of.right)
-    write_csv(out / 'calibration.csv', found.rows())
-    charts.draw_calibration(found, out / 'calibration.png')
-
-
 def _draw(
     result: Labels,
-    numbers: Sequence[int],
+    numbers: np.ndarray,
     rows: list[dict[str, Any]],
-    out: Path,
     folder: Path | None,
     thresholds: np.ndarray | None,
 ) -> Section:
@@ -261,17 +235,15 @@ def _draw(
         return Section('Worst images', [note], rows)
     from .draw import VERDICTS, Line, draw_classes, read_image
 
-    tiles = []
-    for n in numbers:
+    def draw(n: int) -> tuple[np.ndarray, str]:
         truth: Any = result.truth[n] if result.several else int(result.truth[n].argmax())
-        lines: list[Line] = (
-            [] if result.several else [Line(f'ground truth: {result.classes[truth]}')]
-        )
+        lines = [] if result.several else [Line(f'ground truth: {result.classes[truth]}')]
         scores = result.scores[n].astype(np.float32)
         for verdict, k in judge_classes(scores, truth, result.several, thresholds):
             text = f'{verdict.value} {result.classes[k]}'.lstrip()
             if verdict is not Verdict.OTHER or not result.several:
                 lines.append(Line(text, float(scores[k]), VERDICTS[verdict]))
-        drawn = draw_classes(read_image(folder / result.files[n]), lines, side=288)
-        tiles.append((drawn, result.files[n]))
-    return Section('Worst images', [], rows, tiles=tiles)
+        return draw_classes(read_image(folder / result.files[n]), lines, side=288), result.files[n]
+
+    tiles, failures = draw_each(numbers.tolist(), draw)
+    return Section('Worst images', failures, rows, tiles=tiles)

@@ -4,18 +4,20 @@ import base64
 import csv
 import html
 import io
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 
-from ..errors import printable
+from ..errors import InputError, printable
 from ..files import write_whole
 from .bootstrap import Interval
 
 LONGEST_TABLE = 25  # rows; the files next to the report have the others
+WORST, DRAWN = 20, 12  # images that are listed, and drawn
+T = TypeVar('T')
 _STYLE = """
 :root { color-scheme: light dark; --line: #d8d8d8; --soft: #f3f4f6; --bar: #56B4E980; }
 @media (prefers-color-scheme: dark) { :root { --line: #444; --soft: #24262b; --bar: #0072B2b0; }
@@ -61,7 +63,7 @@ class Section:
     steps: bool = False
 
 
-def describe(name: str, interval: Interval, images: int) -> str:
+def _describe(name: str, interval: Interval, images: int) -> str:
     """Return a metric with its interval, as a line."""
     value, low, high = interval
     if np.isnan(value):
@@ -69,7 +71,7 @@ def describe(name: str, interval: Interval, images: int) -> str:
     return f'{name} {value:.3f} (95 % interval {low:.3f} to {high:.3f}; {images} images)'
 
 
-def compare(name: str, intervals: Sequence[Interval]) -> Section:
+def _compare(name: str, intervals: Sequence[Interval]) -> Section:
     """Return what is said of other results, these, and the difference."""
     first, second, difference = intervals
     sure = difference.low > 0 or difference.high < 0
@@ -84,15 +86,30 @@ def compare(name: str, intervals: Sequence[Interval]) -> Section:
     return Section('Compared with other results', [verdict], rows)
 
 
-def write_report(folder: Path, title: str, headline: str, sections: Sequence[Section]) -> None:
+def write_report(
+    folder: Path,
+    title: str,
+    name: str,
+    images: int,
+    intervals: Sequence[Interval],
+    sections: Sequence[Section],
+) -> str:
     """Write ``report.md`` and ``report.html``; the charts are in the folder already.
 
     Args:
         folder: Where both go.
         title: What was measured.
-        headline: The metric and its interval, in one line.
+        name: Of the headline metric.
+        images: How many were measured on.
+        intervals: Of the metric, as :func:`~.bootstrap.find_intervals` gives them.
         sections: In the order in which they are read.
+
+    Returns:
+        The headline: the metric and its interval, in one line.
     """
+    headline = _describe(name, intervals[len(intervals) // 2], images)
+    if len(intervals) > 1:
+        sections = [_compare(name, intervals), *sections]
     title = printable(title)
     text = [f'# {title}', f'**{headline}**']
     for section in sections:
@@ -110,6 +127,18 @@ def write_report(folder: Path, title: str, headline: str, sections: Sequence[Sec
         f'<body>\n{body}\n</body></html>\n'
     )
     write_whole(folder / 'report.html', page.encode(errors='backslashreplace'))
+    return headline
+
+
+def draw_each(rows: Iterable[T], draw: Callable[[T], tuple]) -> tuple[list, list[str]]:
+    """Return what is drawn of each, and a line for each whose image is not there or no image."""
+    drawn, failures = [], []
+    for row in rows:
+        try:
+            drawn.append(draw(row))
+        except InputError as error:
+            failures.append(f'Not drawn: {error}')
+    return drawn, failures
 
 
 def write_csv(path: Path, rows: Iterable[Mapping[str, Any]]) -> None:

@@ -10,6 +10,7 @@ import numpy as np
 from .detections import Images, Objects
 from .draw import draw_sides, save_sheet
 from .matching import IOU, NONE, Matches
+from .pages import draw_each
 from .verdicts import PREDICTIONS, TRUTH, Verdict
 from .verdicts import Objects as Drawn
 
@@ -25,7 +26,7 @@ def draw_worst(
     rows: Sequence[Mapping[str, Any]],
     folder: Path,
     out_path: Path,
-) -> list[tuple[np.ndarray, str]]:
+) -> tuple[list[tuple[np.ndarray, str]], list[str]]:
     """Draw images next to each other, and all of them as a sheet.
 
     Args:
@@ -39,14 +40,13 @@ def draw_worst(
         out_path: The sheet to write.
 
     Returns:
-        Each image, ``(H, W, 3)`` of uint8, and what stands beneath it.
-
-    Raises:
-        InputError: An image does not exist or does not decode.
+        Each image, ``(H, W, 3)`` of uint8, and what stands beneath it; and why others are not
+        drawn.
     """
     number = {id_: n for n, id_ in enumerate(images.ids)}
-    tiles, counts = [], Counter[Verdict]()
-    for row in rows:
+    counts = Counter[Verdict]()
+
+    def draw(row: Mapping[str, Any]) -> tuple[np.ndarray, str]:
         n = number[row['id']]
         objects = np.arange(len(truth))[truth.of_image(n)]
         dets = np.arange(len(found))[found.of_image(n)]
@@ -64,18 +64,21 @@ def draw_worst(
             else Verdict.WRONG
             for d in dets.tolist()
         ]
-        counts.update(of_truth)
-        counts.update(verdict for verdict in of_found if verdict is Verdict.WRONG)
         judged = [
             (TRUTH, _take(truth, objects, [None] * len(objects)), of_truth),
             (PREDICTIONS, _take(found, dets, found.score[dets].tolist()), of_found),
         ]
         tile = draw_sides(folder / images.names[n], judged, images.classes)
+        counts.update(of_truth)
+        counts.update(verdict for verdict in of_found if verdict is Verdict.WRONG)
         words = ', '.join(f'{row[key]} {key}' for key in ('right', 'wrong', 'missed'))
-        tiles.append((tile, f'{images.names[n]}: {words}'))
+        return tile, f'{images.names[n]}: {words}'
+
+    tiles, failures = draw_each(rows, draw)
     note = f', score {threshold:.2f} or more, IoU {IOU:g} or more'
-    save_sheet([tile for tile, _ in tiles], out_path, _SIDES, note, counts)
-    return tiles
+    if tiles:
+        save_sheet([tile for tile, _ in tiles], out_path, _SIDES, note, counts)
+    return tiles, failures
 
 
 def _take(objects: Objects, rows: np.ndarray, scores: Sequence[float | None]) -> Drawn:
