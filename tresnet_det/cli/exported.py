@@ -11,7 +11,6 @@ from mmdet.registry import DATASETS
 from mmengine.config import Config
 from mmengine.evaluator import Evaluator
 from mmengine.registry import init_default_scope
-from tqdm import tqdm
 
 from ..engine.building import config_errors
 from ..errors import InputError, few
@@ -34,7 +33,7 @@ def measure_exported(cfg: Config, path: str, out: Path) -> tuple[dict, list[Any]
         InputError: onnxruntime is not installed, or the file does not fit the config.
     """
     try:
-        from ..deploy.measure import add_answer
+        from ..deploy.measure import evaluate_file
         from ..inference.onnx_runner import OnnxModel
     except ImportError as error:
         raise InputError(f"{path}: onnxruntime is needed: pip install -e '.[export]'") from error
@@ -49,7 +48,6 @@ def measure_exported(cfg: Config, path: str, out: Path) -> tuple[dict, list[Any]
     with config_errors():
         dataset: Any = DATASETS.build(cfg.test_dataloader.dataset)
         evaluator = Evaluator(cfg.test_evaluator)
-    evaluator.dataset_meta = dataset.metainfo
     classes = list(dataset.metainfo.get('classes') or ())
     if model.classes and classes and list(model.classes) != classes:
         raise InputError(
@@ -57,10 +55,8 @@ def measure_exported(cfg: Config, path: str, out: Path) -> tuple[dict, list[Any]
             'config that it was exported with'
         )
     keep_results(cfg, evaluator.metrics, dataset, out)
-    for index in tqdm(range(len(dataset)), path, disable=None):
-        sample = dataset[index]['data_samples']
-        try:
-            evaluator.process([add_answer(sample, model.predict(sample.img_path))])
-        except ValueError as error:
-            raise InputError(str(error)) from error
-    return evaluator.evaluate(len(dataset)), evaluator.metrics, dataset
+    try:
+        metrics = evaluate_file(model, dataset, evaluator)
+    except ValueError as error:
+        raise InputError(str(error)) from error
+    return metrics, evaluator.metrics, dataset

@@ -11,6 +11,7 @@ from mmengine.config import Config
 from mmengine.evaluator import Evaluator
 from mmengine.registry import init_default_scope
 from mmengine.structures import InstanceData
+from tqdm import tqdm
 
 from ..engine.building import config_errors
 from ..errors import InputError
@@ -53,11 +54,7 @@ class FileEvaluation:
         """Return the headline metric of a file, in [0, 1]; images are prepared as the file says."""
         with config_errors(), _silent():
             evaluator = Evaluator(self._cfg.val_evaluator)
-            evaluator.dataset_meta = self._dataset.metainfo
-            for index in range(len(self._dataset)):
-                sample = self._dataset[index]['data_samples']
-                evaluator.process([add_answer(sample, model.predict(sample.img_path))])
-            value = evaluator.evaluate(len(self._dataset))[self._task.headline]
+            value = evaluate_file(model, self._dataset, evaluator)[self._task.headline]
         return value / 100 if self._task.headline == 'accuracy/top1' else value
 
 
@@ -68,7 +65,22 @@ def _silent() -> Iterator[None]:
         yield
 
 
-def add_answer(sample: Any, answer: Answer) -> Any:
+def evaluate_file(model: OnnxModel, dataset: Any, evaluator: Evaluator) -> dict[str, float]:
+    """Return the metrics of a file; images are prepared as the file says.
+
+    Args:
+        model: The file.
+        dataset: Whose items are data samples with ``img_path``.
+        evaluator: Of metrics on that dataset.
+    """
+    evaluator.dataset_meta = dataset.metainfo
+    for index in tqdm(range(len(dataset)), 'images', disable=None, delay=1, leave=False):
+        sample = dataset[index]['data_samples']
+        evaluator.process([_add_answer(sample, model.predict(sample.img_path))])
+    return evaluator.evaluate(len(dataset))
+
+
+def _add_answer(sample: Any, answer: Answer) -> Any:
     """Put the answer of a file into a data sample, in the place of PyTorch's; return the sample."""
     tensors = {name: torch.from_numpy(value) for name, value in answer.items()}
     if 'boxes' in tensors:
