@@ -149,7 +149,7 @@ IN_VOC = [
     ('another size than the image has', voc(XML.replace('<width>40<', '<width>41<'))),
     ('an object without a name', voc(XML.replace('<name>cat</name>', ''))),
     ('a list names an image that does not exist', voc(members='a\nc\n')),
-    ('a list leads out of the folder', voc(members='../../a\n')),
+    ('a list leads out of the folder', voc(members='../../elsewhere\n')),
 ]
 OVERWRITE = 'the target is there and comes from elsewhere'
 cases('Pascal VOC', [(what, DATA, meet) for what, meet in IN_VOC])
