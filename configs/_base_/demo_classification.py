@@ -16,6 +16,8 @@ classes = tuple('0123456789')
 
 train_dataloader = dict(
     batch_size=16,
+    num_workers=1,
+    persistent_workers=True,
     collate_fn=dict(type='stack_samples'),
     drop_last=True,
     dataset=dict(
@@ -30,6 +32,8 @@ train_dataloader = dict(
 )
 val_dataloader = dict(
     batch_size=32,
+    num_workers=1,
+    persistent_workers=True,
     collate_fn=dict(type='stack_samples'),
     dataset=dict(
         _delete_=True,
@@ -47,4 +51,5 @@ test_dataloader = val_dataloader
 val_evaluator = [dict(type='AccuracyMetric')]
 test_evaluator = val_evaluator
 
-train_cfg = dict(max_epochs=8)
+train_cfg = dict(max_epochs=8, val_interval=2)
+default_hooks = dict(checkpoint=dict(interval=2))
