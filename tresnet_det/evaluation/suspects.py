@@ -119,8 +119,8 @@ def _usual_scores(found: Objects, matches: Matches) -> np.ndarray:
 def _surest_of_each_place(found: Objects, dets: np.ndarray) -> list[int]:
     """Return of detections, the surest first, those that overlap none before them by `IOU`."""
     kept = []
-    for image in np.unique(found.image[dets]):
-        inside = dets[found.image[dets] == image]
+    dets = dets[np.argsort(found.image[dets], kind='stable')]
+    for inside in np.split(dets, np.flatnonzero(np.diff(found.image[dets])) + 1):
         near = overlaps(found, inside, found, inside) >= IOU
         chosen: list[int] = []
         for n in range(len(inside)):
