@@ -5,10 +5,8 @@ both. `read_strictly` is for a dataset that a config names. Checks that need pix
 :mod:`tresnet_det.readers.report`.
 """
 
-import contextlib
 import functools
 import math
-import os
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -169,20 +167,9 @@ def read_strictly(source: Source) -> tuple[Split, list[str]]:
 def _find_images(splits: Sequence[Split], findings: Findings) -> list[Split]:
     """Find which images exist, by listing each folder once, not asking for every file."""
     names_in = functools.cache(list_folder)
-
-    def is_whole(split: Split) -> bool:
-        if split.source.kind == 'folders':  # listed already
-            return True
-        if split.source.search or not split.folder.is_dir():
-            return False
-        paths = (os.path.split(os.path.join(split.folder, file)) for file in split.files)
-        with contextlib.suppress(InputError):
-            return all(name in names_in(folder) for folder, name in paths)
-        return False
-
     return [
         replace(split, found=np.ones(len(split.files), bool))
-        if is_whole(split)
+        if split.source.kind == 'folders'  # listed already
         else locate(split, findings, names_in)
         for split in splits
     ]

@@ -153,7 +153,7 @@ def read_export(source: Source, findings: Findings) -> Split:
     rows: dict[str, int] = {}  # by image: a CSV has one in several rows
     counts: Counter[str] = Counter()
     sizes: list[tuple[float, float]] = []
-    found: list[tuple[int, str, str, Any]] = []
+    objects, bad, filled = list[Object](), list[str](), set[int]()
     for stated, size, things in records:
         name = own.get(stated, stated)
         if is_companion(name):
@@ -163,17 +163,14 @@ def read_export(source: Source, findings: Findings) -> Split:
             sizes.append(size)
         for label, points in things:
             counts[name] += 1
+            filled.add(rows[name])
             where = f'{name}: object {counts[name]} ({shown(label)})'
-            found.append((rows[name], where, label, points))
+            corners = _surround(points)
+            if corners is None or not is_text(label) or not label.strip():
+                bad.append(f'{where}: {shown(points)}')
+            else:
+                objects.append((rows[name], where, label.strip(), corners, False))
     files = list(rows)
-    objects, bad = list[Object](), list[str]()
-    for row, where, label, points in found:
-        corners = _surround(points)
-        if corners is None or not is_text(label) or not label.strip():
-            bad.append(f'{where}: {shown(points)}')
-        else:
-            objects.append((row, where, label.strip(), corners, False))
-    filled = {row for row, *_ in found}
     split = object_split(source, add, files, sizes, objects, bad, filled, files)
     highest = max((max(corners) for *_, corners, _ in objects), default=0)
     return replace(split, fractions=source.kind == 'boxes' and highest <= 1)
@@ -347,32 +344,26 @@ def _supervisely(file: Path, source: Source) -> Iterator[Record]:
     yield image_file, (content['size']['width'], content['size']['height']), things
 
 
-def _read_table(file: Path) -> tuple[list[str], Iterator[tuple[int, list[str]]]]:
+def _read_table(file: Path) -> tuple[list[str], list[tuple[int, list[str]]]]:
     """Return the header of a CSV file in small letters, and its rows with their numbers."""
-    reader = read_rows(file)
-    names = [cell.strip().lower() for cell in next(reader)[1]]
-
-    def check() -> Iterator[tuple[int, list[str]]]:
-        for number, row in reader:
-            if len(row) < len(names) or any(row[len(names) :]):
-                text = f'{file}:{number}: {len(row)} cells where the header has {len(names)}'
-                raise InputError(text)
-            yield number, row
-
-    return names, check()
+    (_, header), *rows = read_rows(file)
+    for number, row in rows:
+        if len(row) < len(header) or any(row[len(header) :]):
+            text = f'{file}:{number}: {len(row)} cells where the header has {len(header)}'
+            raise InputError(text)
+    return [cell.strip().lower() for cell in header], rows
 
 
 def _boxes(file: Path, source: Source) -> Iterator[Record]:
     """A CSV file with a box in each row, such as Open Images', whose boxes are fractions."""
     places = find_columns(read_header(file))
     assert places is not None  # it was recognised by them
-    names, rows = _read_table(file)
     # Open Images names its classes in a file of its own.
     others = (f for at in ('', '*/', '*/*/') for f in glob(source.folder, f'{at}*class*.csv'))
     described = [row for other in others for _, row in read_rows(other)]
     called = {row[0]: row[1] for row in described if len(row) == 2}
     sides = {key for axis in AXES for key in axis}
-    for number, row in rows:
+    for number, row in _read_table(file)[1]:
         cells = {key: row[place].strip() for key, place in places.items()}
         if not cells['file']:
             raise InputError(f'{file}:{number}: has no name of an image')

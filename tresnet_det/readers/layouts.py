@@ -251,25 +251,29 @@ def _find_export(root: Path) -> Layout | None:
         if TOOLS[kind].per_image:
             parts = {file.relative_to(root).parts[0] for file in files if file.parent != root}
             named = [(part, root / part) for part in sorted(parts) if role_of(part)]
-            splits, notes = assign_roles(named, root)
-            return Layout(kind, root, splits or {'train': root}, files[0], notes)
+            return _divided(kind, root, named or [('train', root)], files[0])
         files = [file for file in files if tool_of(file) == kind]
         if kind != 'cvat' or len(files) > 1:
             return _of_files(kind, root, files)
         names = sorted({*map(bytes.decode, SUBSET.findall(read_bytes(files[0])))}) or ['train']
-        splits, notes = assign_roles([(name, files[0]) for name in names], root)
-        return Layout(kind, root, splits, files[0], notes)
+        return _divided(kind, root, [(name, files[0]) for name in names])
     return None
+
+
+def _divided(
+    kind: str, root: Path, parts: Sequence[tuple[str, Path]], sign: Path | None = None
+) -> Layout | None:
+    """Return a layout with these parts, by their names; None where there are none."""
+    if not parts:
+        return None
+    splits, notes = assign_roles(parts, root)
+    return Layout(kind, root, splits, sign or parts[0][1], notes)
 
 
 def _of_files(kind: str, root: Path, files: Sequence[Path]) -> Layout | None:
     """Return the layout with a file for each split; where they have one name, by their folders."""
-    if not files:
-        return None
-    deep = files[0].parent not in (root, find(root, 'annotations'))
-    parts = [(file.parent.name if deep else file.stem, file) for file in files]
-    splits, notes = assign_roles(parts, root)
-    return Layout(kind, root, splits, files[0], notes)
+    deep = files and files[0].parent not in (root, find(root, 'annotations'))
+    return _divided(kind, root, [(f.parent.name if deep else f.stem, f) for f in files])
 
 
 def _find_voc(root: Path) -> Layout | None:
@@ -287,14 +291,10 @@ def _find_voc(root: Path) -> Layout | None:
 
 def _find_xml(root: Path) -> Layout | None:
     """Return the layout of XML files without lists, next to the images or in a folder of theirs."""
-    named = [(f.name, f) for f in child_folders(root) if role_of(f.name)]
-    places = [(name, place) for name, folder in named if (place := _xml_place(folder))]
-    if not places and (place := _xml_place(root)):
-        return Layout('voc', root, {'train': place}, place)
-    if not places:
-        return None
-    splits, notes = assign_roles(places, root)
-    return Layout('voc', root, splits, places[0][1], notes)
+    named = [(f.name, _xml_place(f)) for f in child_folders(root) if role_of(f.name)]
+    places = [(name, place) for name, place in named if place]
+    alone = None if places else _xml_place(root)
+    return _divided('voc', root, [('train', alone)] if alone else places)
 
 
 def _xml_place(root: Path) -> Path | None:
@@ -353,19 +353,17 @@ def find_class_folders(root: Path, deep: bool = False) -> Layout | None:
     children = child_folders(root)
     named = [child for child in children if role_of(child.name)]
     parts = [(child.name, child) for child in named if _has_class_folders(child, deep)]
-    if parts:
-        splits, notes = assign_roles(parts, root)
+    if layout := _divided('folders', root, parts):
         known = [child for _, child in parts]
-        notes += [
+        layout.notes.extend(
             f'{child.name} is skipped: it has images, but no class folders'
             for child in named
             if child not in known and has_images(child)
-        ]
-        return Layout('folders', root, splits, parts[0][1], notes)
+        )
+        return layout
     # Not train/ and val/ with the images of all classes in them.
-    if deep or any(has_images(child) for child in children if child not in named):
-        return Layout('folders', root, {'train': root}, root)
-    return None
+    alone = deep or any(has_images(child) for child in children if child not in named)
+    return Layout('folders', root, {'train': root}, root) if alone else None
 
 
 def _has_labels(folder: Path) -> bool:
