@@ -83,7 +83,8 @@ class PredictionsImageHook(Hook):
             if self.task.detects:
                 draw_detections(self.samples, classes, out, threshold)
             else:
-                draw_classifications(self.samples, classes, out, self.task is MULTI_LABEL, threshold)
+                several = self.task is MULTI_LABEL
+                draw_classifications(self.samples, classes, out, several, threshold)
         except Exception as error:  # whatever it is, the metrics matter more
             runner.logger.warning(f'{out.name} could not be drawn: {error}')
 
