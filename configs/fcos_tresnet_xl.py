@@ -1,3 +1,4 @@
+# FCOS on TResNet-XL for MS-COCO, as on TResNet-M.
 _base_ = 'fcos_tresnet_m.py'
 
 model = dict(

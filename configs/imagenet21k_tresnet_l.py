@@ -1,3 +1,4 @@
+# TResNet-L pretrained on ImageNet-21K, as TResNet-M.
 _base_ = 'imagenet21k_tresnet_m.py'
 
 model = dict(

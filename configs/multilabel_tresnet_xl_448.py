@@ -1,3 +1,4 @@
+# TResNet-XL on MS-COCO's 80 classes, by the recipe of TResNet-M.
 _base_ = 'multilabel_tresnet_m_448.py'
 
 model = dict(

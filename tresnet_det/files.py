@@ -198,6 +198,8 @@ def decode_with_pillow(path: str | os.PathLike, data: bytes) -> Any:
     try:
         with opened(data, path) as stored:
             image = ImageOps.exif_transpose(stored)
+    except InputError:
+        raise
     except Image.UnidentifiedImageError:
         raise InputError(
             f'{path}: not an image that can be decoded ({len(data)} bytes): replace or remove it'

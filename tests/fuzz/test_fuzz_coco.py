@@ -4,6 +4,7 @@ import contextlib
 import io
 import json
 import re
+from codecs import BOM_UTF8
 from collections import Counter
 
 import fuzz_mutations as fuzz
@@ -128,7 +129,7 @@ def test_fuzz_a_folder_of_ones_own(data, how):
         counts = [split.counts.num_objects for split in result.splits.values()]
         assert [*map(count_learnt, parts)] == counts
         found = Counter(repr(row) for part in parts for row in reference(json.dumps(part).encode()))
-        assert found == Counter(map(repr, reference(data)))
+        assert found == Counter(map(repr, reference(data.removeprefix(BOM_UTF8))))
         named = {image['file_name'] for part in parts for image in part['images']}
         assert sum(len(part['images']) for part in parts) >= len(named) > 0
 

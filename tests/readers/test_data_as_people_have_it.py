@@ -208,8 +208,24 @@ def break_image(name, cut):
     return change
 
 
-def pipe(folders):
-    os.mkfifo(folders.root / 'train/cat/pipe.jpg')
+def pipe(name):
+    def change(data):
+        (data.root / name).unlink(missing_ok=True)
+        os.mkfifo(data.root / name)
+
+    return change
+
+
+def group(*folders):
+    """Put class folders into others, ``'pets/cat'``."""
+
+    def change(data):
+        for split in ('train', 'val'):
+            for folder in folders:
+                (data.root / split / folder).parent.mkdir(exist_ok=True)
+                shutil.move(data.root / split / Path(folder).name, data.root / split / folder)
+
+    return change
 
 
 FCOS, MULTI, SINGLE, MASKS = (
@@ -228,7 +244,11 @@ JUDGED = {  # layout, what is odd, by config what is said of it, empty where it 
     'a truncated JPEG': ('folders', break_image('a.jpg', -100), {SINGLE: 'truncated'}),
     'a truncated PNG': ('folders', break_image('a.png', -40), {SINGLE: 'a.png: not a readable'}),
     'a link to nothing': ('folders', break_image('a.jpg', None), {SINGLE: 'a.jpg: not a readable'}),
-    'a pipe': ('folders', pipe, {SINGLE: 'pipe.jpg: a pipe, socket or device'}),
+    'a pipe': ('folders', pipe('train/cat/pipe.jpg'), {SINGLE: 'pipe.jpg: a pipe, socket or'}),
+    'a pipe for a list': ('yolo by a list', pipe('train.txt'), {FCOS: 'train.txt: a pipe, socket'}),
+    'a pipe for labels': ('yolo', pipe('labels/train/1.txt'), {FCOS: '1.txt: a pipe, socket or'}),
+    'groups of classes': ('folders', group('pets/cat', 'wild/dog'), {SINGLE: ''}),
+    'a group and a class': ('folders', group('pets/cat'), {SINGLE: ''}),
 }  # fmt: skip
 
 

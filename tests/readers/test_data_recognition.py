@@ -1,6 +1,7 @@
 """One recogniser: what `--data` takes, the check reads; the same is refused in the same words."""
 
 import json
+import os
 import shutil
 
 import pytest
@@ -40,6 +41,7 @@ REFUSED = {
         lambda root: (Voc(root), [f.unlink() for f in root.glob('ImageSets/Main/*')]),
         'has no list of images, such as train.txt',
     ),
+    'a pipe for data.yaml': (lambda root: os.mkfifo(root / 'data.yaml'), '.yaml: a pipe, socket'),
     'broken data.yaml': (
         lambda root: (root / 'data.yaml').write_text('names: [cat, dog'), 'no YAML'
     ),

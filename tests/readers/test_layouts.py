@@ -101,6 +101,18 @@ LAYOUTS = {  # how it is written, the task, the kind, the parts below the folder
     ),
     'classes alone, one called train': (images_in('bus', 'car', 'train'), 'classification',
                                         'folders', dict(train='.')),
+    'class folders, each split in a folder of its name': (
+        images_in('training_set/training_set/cat', 'test_set/test_set/cat'), 'classification',
+        'folders', dict(train='training_set/training_set', test='test_set/test_set'),
+    ),
+    'class folders in capitals': (images_in('Train/cat', 'VALID/cat'), 'classification', 'folders',
+                                  dict(train='Train', val='VALID')),
+    'class folders in groups': (
+        images_in('train/pets/cat', 'train/cars/van', 'val/pets/cat', 'val/cars/van'),
+        'classification', 'folders', dict(train='train', val='val'),
+    ),
+    'class folders in groups, no splits': (images_in('pets/cat', 'cars/van'), 'classification',
+                                           'folders', dict(train='.')),
     'CSV': (csv_of('train', 'val'), 'multilabel', 'csv', dict(train='train.csv', val='val.csv')),
 }  # fmt: skip
 

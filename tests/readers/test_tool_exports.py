@@ -16,6 +16,9 @@ from tresnet_det.errors import InputError
 from tresnet_det.readers.layouts import find_layout
 from tresnet_det.readers.prepare import prepare_splits
 
+SIZES = (  # left, top, width, height
+    lambda x, y, r, b: x, lambda x, y, r, b: y, lambda x, y, r, b: r - x, lambda x, y, r, b: b - y
+)  # fmt: skip
 EXPORTS = {  # who writes it, the kind, the rule that is told
     'CVAT YOLO 1.1': (by.cvat_yolo, 'yolo', 'in another folder'),
     'CVAT Ultralytics YOLO': (by.cvat_ultralytics, 'yolo', 'in another folder'),
@@ -40,13 +43,16 @@ EXPORTS = {  # who writes it, the kind, the rule that is told
     'YOLO with decomposed labels': (
         by.elsewhere('train: images/train\nval: images/val', form='NFD'), 'yolo', 'Unicode form'),
     'YOLO with labels in capitals': (
-        by.elsewhere('train: images/train\nval: images/val', '.TXT'), 'yolo', 'case of the ending'),
+        by.elsewhere('train: images/train\nval: images/val', '.TXT'), 'yolo', 'case of letters'),
     'YOLO with two endings': (
         by.elsewhere('train: images/train\nval: images/val', '.jpg.txt'), 'yolo', 'an ending that'),
     'LabelMe': (by.labelme, 'labelme', ''),
     'X-AnyLabeling, renamed since': (
         lambda root: by.labelme(root, lambda name: f'old-{name}.png', 'polygon'), 'labelme',
         'an ending that the name lacks'),
+    'LabelMe, files of other names': (
+        lambda root: by.labelme(root, lambda name: f'C:\\me\\{name}.jpg', start='of '), 'labelme',
+        'in another folder'),
     'VGG Image Annotator': (by.via, 'via', ''),
     "VGG Image Annotator's CSV": (by.via_csv, 'via_csv', ''),
     'CVAT for images': (by.cvat_images(False), 'cvat', ''),
@@ -55,6 +61,26 @@ EXPORTS = {  # who writes it, the kind, the rule that is told
     'Datumaro with masks': (lambda root: by.datumaro(root, True), 'datumaro', ''),
     'COCO, 0 x 0 images': (by.renamed(lambda n: f'{n}.jpg', size=0), 'coco', 'no width or height'),
     'Supervisely': (by.supervisely, 'supervisely', ''),
+    'Supervisely, a dataset in a dataset': (
+        lambda root: by.supervisely(root, 'ds0/datasets/ds1'), 'supervisely', ''),
+    'CSV of x, y, w, h': (
+        by.csv_table('x,y,w,h', *SIZES), 'boxes', ''),
+    'CSV of x, y, width, height': (by.csv_table('x,y,width,height', *SIZES), 'boxes', ''),
+    'CSV of corner and size': (by.csv_table('xmin,ymin,width,height', *SIZES), 'boxes', ''),
+    'CSV of COCO boxes, with the size of the image': (
+        by.csv_table('bbox_x,bbox_y,bbox_width,bbox_height,width,height', *SIZES,
+                     lambda *_: 48, lambda *_: 40), 'boxes', ''),
+    'CSV of centres': (
+        by.csv_table('x_center,y_center,width,height', lambda x, y, r, b: (x + r) / 2,
+                     lambda x, y, r, b: (y + b) / 2, *SIZES[2:]), 'boxes', ''),
+    'YOLO in Images/Train': (by.in_folders('Images/{}', 'Labels/{}'), 'yolo', ''),
+    'YOLO in Train/IMAGES': (by.in_folders('{}/IMAGES', '{}/LABELS'), 'yolo', ''),
+    'YOLO, a data.yaml in small letters': (
+        by.in_folders('Images/{}', 'Labels/{}',
+                      'train: images/train\nval: images/val\nnames: [cat, dog]'),
+        'yolo', 'images/train is not found, '),
+    'VOC in TRAIN/XML': (by.voc_in_capitals, 'voc', ''),
+    'COCO in folders of its own for each split': (by.coco_of_splits, 'coco', ''),
     'Open Images': (by.open_images, 'boxes', 'an ending that the name lacks'),
     'COCO with backslashes': (by.renamed(lambda n: f'C:\\data\\{n}.jpg'), 'coco', 'backslashes'),
     'COCO with ../': (by.renamed(lambda n: f'../../elsewhere/{n}.jpg'), 'coco', 'another folder'),
@@ -67,7 +93,7 @@ EXPORTS = {  # who writes it, the kind, the rule that is told
     'COCO with decomposed letters': (
         by.renamed(lambda n: f'{n}.jpg', form='NFD'), 'coco', 'Unicode form'),
     'COCO with endings in capitals': (
-        by.renamed(lambda n: f'{n}.jpg', '.JPG'), 'coco', 'the case of the ending'),
+        by.renamed(lambda n: f'{n}.jpg', '.JPG'), 'coco', 'the case of letters'),
     'COCO without endings': (by.renamed(lambda n: n), 'coco', 'an ending that the name lacks'),
     'COCO with the names of an upload': (
         by.renamed(lambda n: f'/data/upload/1/{by.upload(n)}.jpg'), 'coco', "Studio's prefix"),

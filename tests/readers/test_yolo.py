@@ -10,7 +10,7 @@ from tresnet_det.errors import InputError, MissingFileError
 from tresnet_det.readers.data import layout_sources, read_data
 from tresnet_det.readers.findings import Findings
 from tresnet_det.readers.layouts import find_layout
-from tresnet_det.readers.yolo import label_file
+from tresnet_det.readers.yolo import label_files
 
 WIDTH, HEIGHT = 40, 20
 
@@ -119,9 +119,9 @@ def test_labels_lie_in_the_last_images_folder_or_next_to_the_images(tmp_path):
     for folder in ('images/x/labels/train', 'y/images'):
         (tmp_path / folder).mkdir(parents=True)
     image = tmp_path / 'images/x/images/train/a.b.jpg'
-    assert label_file(image) == tmp_path / 'images/x/labels/train/a.b.txt'
+    assert label_files([image]) == [tmp_path / 'images/x/labels/train/a.b.txt']
     beside = tmp_path / 'images/z/a.jpg'  # no labels/ for that one
-    assert label_file(beside) == tmp_path / 'images/z/a.txt'
+    assert label_files([beside]) == [tmp_path / 'images/z/a.txt']
 
 
 def test_a_label_file_of_another_folder_is_no_images(yolo):

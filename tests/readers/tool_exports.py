@@ -216,7 +216,7 @@ def label_studio_yolo(root):
         write(root / f'labels/{upload(name)}.txt', rows(name))
 
 
-def labelme(root, image_path=lambda name: f'..\\images\\{name}.jpg', kind='rectangle'):
+def labelme(root, image_path=lambda name: f'..\\images\\{name}.jpg', kind='rectangle', start=''):
     for name in NAMES:
         save(root / f'images/{name}.jpg', name)
         every = 2 if kind == 'rectangle' else 1  # its two corners, or all four
@@ -227,7 +227,7 @@ def labelme(root, image_path=lambda name: f'..\\images\\{name}.jpg', kind='recta
         ]  # fmt: skip
         content = dict(version='5.3', flags={}, shapes=shapes, imagePath=image_path(name),
                        imageData=None, imageHeight=HEIGHT, imageWidth=WIDTH)  # fmt: skip
-        write(root / f'labels/{name}.json', content)
+        write(root / f'labels/{start}{name}.json', content)
 
 
 def via(root):
@@ -313,10 +313,10 @@ def datumaro(root, masks=False):
         write(root / f'annotations/{split}.json', dict(info={}, categories=categories, items=items))
 
 
-def supervisely(root):
+def supervisely(root, inner='ds0'):
     write(root / 'meta.json', dict(classes=[dict(title=k, shape='rectangle') for k in CLASSES]))
     for name in NAMES:
-        save(root / f'ds0/img/{name}.jpg', name)
+        save(root / inner / f'img/{name}.jpg', name)
         found = [
             dict(classTitle=k, geometryType='rectangle',
                  points=dict(exterior=[[x, y], [r, b]], interior=[]))
@@ -325,7 +325,7 @@ def supervisely(root):
         content = dict(
             description='', tags=[], size=dict(height=HEIGHT, width=WIDTH), objects=found
         )
-        write(root / f'ds0/ann/{name}.jpg.json', content)
+        write(root / inner / f'ann/{name}.jpg.json', content)
 
 
 def open_images(root):
@@ -342,6 +342,47 @@ def open_images(root):
                          r / WIDTH, y / HEIGHT, b / HEIGHT]
                         for k, (x, y, r, b) in BOXES[name]
                     )  # fmt: skip
+
+
+def csv_table(header, *numbers):
+    """A CSV of boxes with what each number in its rows is made by, of left, top, right, bottom."""
+
+    def write_it(root):
+        table = [f'file,class,{header}']
+        for name in NAMES:
+            save(root / f'images/{name}.jpg', name)
+            for k, box in BOXES[name]:
+                table.append(f'{name}.jpg,{k},{",".join(str(f(*box)) for f in numbers)}')
+        write(root / 'labels.csv', '\n'.join(table))
+
+    return write_it
+
+
+def in_folders(images, labels, text=None):
+    """YOLO in folders for which ``{}`` is the split."""
+
+    def write_it(root):
+        for name in NAMES:
+            split = split_of(name).capitalize()
+            save(root / images.format(split) / f'{name}.jpg', name)
+            write(root / labels.format(split) / f'{name}.txt', rows(name))
+        write(root / ('data.yaml' if text else 'classes.txt'), text or 'cat\ndog\n')
+
+    return write_it
+
+
+def voc_in_capitals(root):
+    for name in NAMES:
+        save(root / f'{split_of(name).upper()}/IMAGES/{name}.jpg', name)
+        write(root / f'{split_of(name).upper()}/XML/{name}.XML', xml(name))
+
+
+def coco_of_splits(root):
+    """Each split has folders of its own, as exports of CVAT have that were put together."""
+    for split, names in (('Train', NAMES[:3]), ('Valid', NAMES[3:])):
+        for name in names:
+            save(root / split / f'Images/{name}.jpg', name)
+        write(root / split / 'Annotations/instances_default.json', coco(names, '{}.jpg'.format))
 
 
 def renamed(called, ending='.jpg', form=None, size=None):

@@ -82,6 +82,11 @@ def explain_results(cfg: Config, metrics: list[Any], dataset: Any, folder: Path)
     return reports
 
 
+def read_threshold(numbers: Path) -> float | None:
+    """Return the operating threshold of a report's ``metrics.json``, None without one."""
+    return json.loads(numbers.read_text()).get('threshold') if numbers.is_file() else None
+
+
 def keep_thresholds(checkpoint: str, numbers: Path) -> None:
     """Write the operating thresholds of a report into the ``meta`` of a checkpoint.
 

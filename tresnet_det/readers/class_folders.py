@@ -2,10 +2,12 @@
 
 import filecmp
 import os
+from collections.abc import Collection, Sequence
+from pathlib import Path
 
 from ..errors import InputError, MissingFileError
 from .csv import label_split
-from .files import SUFFIXES, inner_folders, walk
+from .files import SUFFIXES, has_images, inner_folders, walk
 from .findings import Add, Findings, suggest, without
 from .split import Source, Split
 
@@ -15,8 +17,10 @@ READ = tuple(suffix for suffix in SUFFIXES if suffix != '.gif')  # as torchvisio
 def read_class_folders(source: Source, findings: Findings) -> Split:
     """Read class folders.
 
-    Hidden folders are skipped. Where an image may have several labels, one that is in several
-    folders has all of them: it is the same image where name and content are.
+    A class is a folder in the given one; of your own data the topmost with images of its own,
+    called by its path. All below it is of the class, but for hidden folders. Where an image may
+    have several labels, one that is in several folders has all of them: it is the same image where
+    name and content are.
 
     Args:
         source: Of the kind ``'folders'``.
@@ -27,7 +31,8 @@ def read_class_folders(source: Source, findings: Findings) -> Split:
     """
     root, add = source.folder, source.about(findings)
     try:
-        found = inner_folders(root)
+        known = () if source.own else inner_folders(root)
+        found = _find_classes(root, source.classes or known)
     except FileNotFoundError:
         raise MissingFileError(f'{root}: not found') from None
     except OSError as error:
@@ -38,6 +43,9 @@ def read_class_folders(source: Source, findings: Findings) -> Split:
             'name, or name a label file by ann_file'
         )
     classes = source.classes or tuple(found)
+    nested = [name for name in found if '/' in name and source.classes is None]
+    text = f'{root}: class folders are in others: {len(nested)} classes are called by their paths, '
+    add('filled-in', [f'{text}first {nested[0]!r}'] if nested else [])
     add('unknown-class', source.find_unknown(found))
     add(
         'missing-class',
@@ -64,20 +72,35 @@ def read_class_folders(source: Source, findings: Findings) -> Split:
     add('empty-class-folder', empty)
     add('unused-file', others)
     if source.several:
-        files, pairs = _merge(source, add, files, pairs)
+        files, pairs = _merge(source, add, files, pairs, classes)
     absent = frozenset(classes) - {classes[label] for _, label in pairs}
     return label_split(source, classes, files, pairs, absent=absent)
 
 
+def _find_classes(root: Path, known: Collection[str], above: str = '') -> list[str]:
+    """Return the folders of classes, relative to the root: topmost with images, or known."""
+    found = []
+    for name in inner_folders(root / above):
+        path = os.path.join(above, name)
+        whole = path in known or has_images(root / path)
+        inner = [] if whole else _find_classes(root, known, path)
+        found += inner if inner or above and not whole else [path]
+    return found
+
+
 def _merge(
-    source: Source, add: Add, files: list[str], pairs: list[tuple[int, int]]
+    source: Source,
+    add: Add,
+    files: list[str],
+    pairs: list[tuple[int, int]],
+    classes: Sequence[str],
 ) -> tuple[list[str], list[tuple[int, int]]]:
     """Return the images and labels, those once that several folders have."""
     row_of: dict[str, int] = {}
     merged: list[str] = []
     more, differ = [], []
     for row, label in pairs:
-        own = row_of.setdefault(files[row].partition('/')[2], len(merged))
+        own = row_of.setdefault(os.path.relpath(files[row], classes[label]), len(merged))
         if own == len(merged):
             merged.append(files[row])
         elif not _are_same(source.folder / merged[own], source.folder / files[row]):

@@ -5,6 +5,7 @@ What MMDetection and pycocotools report late, in a worker, or not at all (an AP 
 
 import math
 import numbers
+from codecs import BOM_UTF8
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
@@ -37,13 +38,16 @@ def read_coco(source: Source, findings: Findings) -> Split | None:
         InputError: It does not exist, or is none.
     """
     file, add = source.ann_file, source.about(findings)
-    content = read_json(file)
+    content = read_json(file, source.fills_in)
     if source.optional and isinstance(content, dict) and not content.get('annotations'):
         add('left-out', [f'{file} is skipped: it has no annotations'])
         return None
     _check_lists(file, content, source.needs_truth)
     # What is read in another way than it is written; None where nothing may be.
-    filled: list[str] | None = [] if source.fills_in else None
+    with file.open('rb') as stream:
+        marked = stream.read(len(BOM_UTF8)) == BOM_UTF8
+    begins = ['it begins with a byte order mark: passed over'] * marked
+    filled: list[str] | None = begins if source.fills_in else None
     files, sizes, row_of, named = _read_images(content['images'], add, filled)
     categories = _read_categories(content['categories'], add)
     names = list(dict.fromkeys(c['name'] for c in categories))

@@ -2,6 +2,7 @@
 
 import csv
 import io
+import re
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from pathlib import Path
@@ -14,8 +15,10 @@ from .findings import Add, Findings, suggest
 from .split import Source, Split
 
 LIST_HEADERS = ('label', 'labels', 'tag', 'tags', 'class', 'classes')
-SEPARATORS = ('|', ',', ' ')  # of labels, but for the semicolon
-VALUES = {'1': 1, '0': 0, '-1': -1, '1.0': 1, '0.0': 0, '-1.0': -1}
+SEPARATORS = (r'\|', ',', '[/&+、]', r'\s')  # of labels, but for the semicolon
+SURE = SEPARATORS[:2]  # hardly ever in a name
+VALUES = {'1': 1, '0': 0, '-1': -1, '1.0': 1, '0.0': 0, '-1.0': -1, 'true': 1, 'false': 0}
+LISTED = re.compile(r'\[(.*)\]')
 LONGEST_HEADER = 1 << 16  # letters
 MOST_DIGITS = 6  # of a class number: nobody has a million classes
 
@@ -46,7 +49,7 @@ def read_csv(source: Source, findings: Findings) -> Split:
     add('bad-row', [row for row in rows if len(row[1]) != len(header)], count, len(rows))
     good = _drop_repeated(source, add, [row for row in rows if len(row[1]) == len(header)])
     if len(header) == 2 and header[1].lower() in LIST_HEADERS:
-        cells = [[part.strip() for part in row[1].split(';') if part.strip()] for _, row in good]
+        cells = [_part(row[1], ';') for _, row in good]
         return _from_names(source, add, good, _part_labels(source, add, cells))
     return _from_columns(source, add, header[1:], good)
 
@@ -54,21 +57,27 @@ def read_csv(source: Source, findings: Findings) -> Split:
 def _part_labels(source: Source, add: Add, cells: list[list[str]]) -> list[list[str]]:
     """Return the labels of each row, those apart that are joined by another separator.
 
-    They are where each part is a class of its own elsewhere; what else has such a separator in it
-    is taken as one class, with a warning: of spaces, where another label has the same part.
+    They are where each part is a class of its own elsewhere, or it is a list as Python writes it;
+    what else has such a separator in it is taken as one class, with a warning: of spaces and the
+    like, where one part is a class, or all are parts of other labels.
     """
     labels = {label for row in cells for label in row}
     given = {*(source.classes or ())}
     known = labels if source.classes is None else given
     joined: dict[str, list[str]] = {}
     doubtful = []
-    for label in sorted(labels - given):
-        for separator in SEPARATORS:
-            parts = [part.strip() for part in label.split(separator) if part.strip()]
+    split = {label: [(by, _part(label, by)) for by in SEPARATORS] for label in labels - given}
+    counts = Counter(part for ways in split.values() for _, parts in ways for part in {*parts})
+    for label in sorted(split):
+        if listed := LISTED.fullmatch(label):
+            joined[label] = [part.strip('\'" ') for part in _part(listed[1], ',')]
+            continue
+        for by, parts in split[label]:
             if len(parts) > 1 and {*parts} <= known:
                 joined[label] = parts
                 break
-            if len(parts) > 1 and (separator != ' ' or {*parts} & known):
+            shared = {*parts} & known or min(counts[part] for part in parts) > 1
+            if len(parts) > 1 and (by in SURE or shared):
                 doubtful.append(label)
                 break
     if joined:
@@ -78,6 +87,11 @@ def _part_labels(source: Source, add: Add, cells: list[list[str]]) -> list[list[
         add('filled-in', [f'{source.ann_file}: {text}'])
     add('joined-labels', doubtful, repr)
     return [[part for label in row for part in joined.get(label, [label])] for row in cells]
+
+
+def _part(text: str, by: str) -> list[str]:
+    """Return the parts of a text between what matches a pattern."""
+    return [part for part in map(str.strip, re.split(by, text)) if part]
 
 
 def find_separator(header: str) -> str:
@@ -216,7 +230,7 @@ def _from_columns(source: Source, add: Add, header: list[str], rows: Rows) -> Sp
     for i, (number, row) in enumerate(rows):
         for label, place in places.items():
             text = row[place].strip()
-            value = VALUES.get(text)
+            value = VALUES.get(text.lower())
             if value is None:
                 where = f'{source.ann_file.name}:{number}: {classes[label]!r} is {shown(text)}'
                 hint = "; or call the only column 'label'" if len(header) == 1 else ''

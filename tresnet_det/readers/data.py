@@ -5,10 +5,8 @@ both. `read_strictly` is for a dataset that a config names. Checks that need pix
 :mod:`tresnet_det.readers.report`.
 """
 
-import contextlib
 import functools
 import math
-import os
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -19,7 +17,15 @@ from ..errors import InputError, MissingFileError
 from .class_folders import read_class_folders
 from .coco import read_coco
 from .csv import read_csv, read_list
-from .files import has_images, is_turned, list_folder, not_found, read_sizes
+from .files import (
+    find,
+    has_images,
+    image_folder,
+    is_turned,
+    list_folder,
+    not_found,
+    read_sizes,
+)
 from .findings import Findings, compare_classes
 from .labelling_tools import TOOLS, read_export
 from .layouts import NAMED, OF_TASK, XML_FOLDERS
@@ -41,10 +47,9 @@ READERS: Mapping[str, Callable[[Source, Findings], Split | None]] = {
 FROM_HEADERS = ('coco', *NAMED)  # kinds whose annotations may lack the size of an image
 OF_LABELS = ('csv', 'list', 'folders')
 ONE_LABEL = ('list', 'folders')  # kinds of single-label sources
-IMAGE_FOLDERS = ('JPEGImages', 'images', 'Images', 'img', 'imgs')  # of VOC
 # Pixels that a box may pass the border by: COCO's own boxes do by rounding, VOC's are whole.
 SLACK = {'coco': 1.0, 'yolo': 0.5, 'voc': 0.0}
-FEWEST = 10  # boxes from which on their form can be judged
+FEWEST = 5  # boxes from which on their form can be judged
 CROSSING = 0.3  # share of corners read as sizes that pass the border; of good boxes none does
 
 
@@ -86,16 +91,16 @@ def _image_folder(layout: Layout, role: str) -> Path:
     if layout.kind != 'voc':
         return layout.splits[role] if layout.kind == 'folders' else layout.root
     xmls = _xml_folder(layout, role)
-    if xmls.name not in XML_FOLDERS:  # the images are next to the XML files
+    if has_images(xmls) and xmls.name.lower() not in XML_FOLDERS:
         return xmls
-    places = (xmls.parent / name for name in IMAGE_FOLDERS)
-    beside = xmls if has_images(xmls) else xmls.parent
-    return next(filter(Path.is_dir, places), beside)
+    above = (place for place in xmls.parents if place.is_relative_to(layout.root))
+    found = (folder for place in above if (folder := image_folder(place)) != place)
+    return next(found, xmls if has_images(xmls) else xmls.parent)
 
 
 def _xml_folder(layout: Layout, role: str) -> Path:
     place = layout.splits[role]
-    return place if place.is_dir() else layout.root / 'Annotations'
+    return place if place.is_dir() else find(place.parents[2], 'Annotations')
 
 
 def read_data(
@@ -162,20 +167,9 @@ def read_strictly(source: Source) -> tuple[Split, list[str]]:
 def _find_images(splits: Sequence[Split], findings: Findings) -> list[Split]:
     """Find which images exist, by listing each folder once, not asking for every file."""
     names_in = functools.cache(list_folder)
-
-    def is_whole(split: Split) -> bool:
-        if split.source.kind == 'folders':  # listed already
-            return True
-        if split.source.search or not split.folder.is_dir():
-            return False
-        paths = (os.path.split(os.path.join(split.folder, file)) for file in split.files)
-        with contextlib.suppress(InputError):
-            return all(name in names_in(folder) for folder, name in paths)
-        return False
-
     return [
         replace(split, found=np.ones(len(split.files), bool))
-        if is_whole(split)
+        if split.source.kind == 'folders'  # listed already
         else locate(split, findings, names_in)
         for split in splits
     ]

@@ -17,9 +17,10 @@ from .findings import Add
 
 SUFFIXES = ('.jpg', '.jpeg', '.png', '.bmp', '.tif', '.tiff', '.webp', '.ppm', '.pgm', '.gif')
 YAML = ('.yaml', '.yml')
+IMAGE_FOLDERS = ('images', 'jpegimages', 'image', 'img', 'imgs')  # next to one of annotations
 # What systems and their tools put next to data; hidden files are passed over with them.
 COMPANION = re.compile(
-    r'(?:^|[\\/])(?:\._|(?:(?:eh)?thumbs\.db|desktop\.ini|icon\r|__macosx|@eadir|#recycle|'
+    r'(?:^|[\\/])(?:\._|~\$|(?:(?:eh)?thumbs\.db|desktop\.ini|icon\r|__macosx|@eadir|#recycle|'
     r'\$recycle\.bin|system volume information|lost\+found)(?:$|[\\/]))',
     re.IGNORECASE,
 )
@@ -41,9 +42,20 @@ def is_hidden(name: str) -> bool:
 
 
 def glob(folder: Path, pattern: str) -> list[Path]:
-    """Return what matches a pattern below a folder, sorted, without what is hidden."""
-    found = folder.glob(pattern)
+    """Return what matches a pattern in any case, sorted, without what is hidden."""
+    found = folder.glob(re.sub('[a-z]', lambda m: f'[{m[0]}{m[0].upper()}]', pattern.lower()))
     return sorted(f for f in found if not any(map(is_hidden, f.relative_to(folder).parts)))
+
+
+def find(folder: Path, name: str) -> Path:
+    """Return a path below a folder in the case that it has there; as given where there is none."""
+    for part in Path(name).parts:
+        path = folder / part
+        if not os.path.lexists(path):
+            same = (n for n in sorted(list_folder(folder)) if n.lower() == part.lower())
+            path = folder / next(same, part)
+        folder = path
+    return folder
 
 
 def walk(folder: str | os.PathLike) -> Iterator[tuple[str, list[str], list[str]]]:
@@ -80,6 +92,13 @@ def has_images(folder: Path) -> bool:
         return False
     with os.scandir(folder) as entries:
         return any(e.name.lower().endswith(SUFFIXES) and not is_hidden(e.name) for e in entries)
+
+
+def image_folder(folder: Path) -> Path:
+    """Return the folder of images in a folder, by its name, or else that folder."""
+    inner = child_folders(folder)
+    named = (f for name in IMAGE_FOLDERS for f in inner if f.name.lower() == name)
+    return next(named, folder)
 
 
 def list_all(root: Path) -> list[str]:
@@ -152,8 +171,8 @@ def read_lines(file: Path) -> list[str]:
     return read_text(file).splitlines()
 
 
-def read_json(file: Path) -> Any:
-    """Read a JSON file as pycocotools will.
+def read_json(file: Path, marked: bool = False) -> Any:
+    """Read a JSON file as pycocotools will; or with ``marked`` one that has a byte order mark, too.
 
     Raises:
         MissingFileError: It does not exist.
@@ -164,7 +183,7 @@ def read_json(file: Path) -> Any:
     gc.disable()  # it would look through millions of new dicts, again and again
     try:
         # Not as bytes, whose encoding json would guess: pycocotools takes UTF-8 and nothing else.
-        return json.loads(data.decode())
+        return json.loads(data.decode('utf-8-sig' if marked else 'utf-8'))
     except json.JSONDecodeError as error:
         if error.doc.startswith('\ufeff'):
             raise InputError(

@@ -23,8 +23,9 @@ import numpy as np
 from ..errors import InputError, shown
 from ..files import check_regular, opened
 from .csv import LONGEST_HEADER, find_separator, read_rows
-from .files import glob, is_companion, read_json, walk
+from .files import glob, is_companion, list_all, read_json, walk
 from .findings import Findings, is_text
+from .locate import without_ending
 from .masks import find_mask_fault
 from .named_boxes import Object, object_split
 from .split import Source, Split, role_of
@@ -33,16 +34,24 @@ from .voc import parse_xml
 KEYS = re.compile(rb'"(\w+)"\s*:')  # of JSON
 ENDS = 1 << 20  # bytes at the start and the end of a file
 LARGEST_BITMAP = 1 << 26  # bytes
-# Names of columns, in small letters without _; what is in fractions of the image comes first.
+# Names of columns, in small letters and digits alone; the first that there is counts.
 COLUMNS = {
-    'file': ('imageid', 'filename', 'file', 'image', 'imagename', 'path', 'imagepath'),
+    'file': ('imageid', 'filename', 'file', 'image', 'imagename', 'path', 'imagepath', 'filepath'),
     'label': ('labelname', 'class', 'label', 'classname', 'category', 'name'),
-    'left': ('xmin', 'x1', 'left'),
-    'top': ('ymin', 'y1', 'top'),
+    'left': ('xmin', 'x1', 'left', 'bboxx', 'bboxleft', 'x'),
+    'top': ('ymin', 'y1', 'top', 'bboxy', 'bboxtop', 'y'),
     'right': ('xmax', 'x2', 'right'),
     'bottom': ('ymax', 'y2', 'bottom'),
+    'centre x': ('xcenter', 'centerx', 'xcentre', 'xc', 'cx'),
+    'centre y': ('ycenter', 'centery', 'ycentre', 'yc', 'cy'),
+    'across': ('w', 'bboxw', 'bboxwidth', 'boxwidth', 'width'),
+    'down': ('h', 'bboxh', 'bboxheight', 'boxheight', 'height'),
+    'image width': ('imagewidth', 'imgwidth', 'width'),
+    'image height': ('imageheight', 'imgheight', 'height'),
 }
+AXES = (('left', 'right', 'centre x', 'across'), ('top', 'bottom', 'centre y', 'down'))
 VIA_PARTS = ('region_shape_attributes', 'region_attributes')
+VIA_CLASS = (*COLUMNS['label'], 'type', 'object', 'species')
 VIA_COLUMNS = {'filename', 'regionshapeattributes', 'regionattributes'}
 CVAT_SHAPES = ('box', 'polygon', 'polyline', 'points', 'ellipse', 'mask')
 
@@ -52,12 +61,12 @@ Record = tuple[str, tuple[float, float], list[tuple[str, Any]]]
 
 def tool_of(file: Path) -> str | None:
     """Return the kind of `TOOLS` that a JSON, XML or CSV file is of; None for others."""
-    if file.suffix == '.csv':
+    if file.suffix.lower() == '.csv':
         header = read_header(file)
         kind = 'boxes' if find_columns(header) else None
         return 'via_csv' if {*header} >= VIA_COLUMNS else kind
     text = read_ends(file)
-    if file.suffix == '.xml':
+    if file.suffix.lower() == '.xml':
         return 'cvat' if b'<annotations>' in text and b'<image ' in text else None
     keys = {*KEYS.findall(text)}
     words = {kind: {key.encode() for key in tool.keys} for kind, tool in TOOLS.items()}
@@ -77,7 +86,7 @@ def read_ends(file: Path) -> bytes:
 
 
 def read_header(file: Path) -> list[str]:
-    """Return the names of a CSV file's columns, in small letters without _."""
+    """Return the names of a CSV file's columns, of small letters and digits alone."""
     check_regular(file)
     try:
         with file.open(encoding='utf-8-sig', errors='replace', newline='') as stream:
@@ -86,18 +95,26 @@ def read_header(file: Path) -> list[str]:
         header = next(csv.reader([line], delimiter=find_separator(line)), [])
     except (OSError, csv.Error):  # who reads it will say what is wrong
         return []
-    return [cell.strip().lower().replace('_', '') for cell in header]
+    return [re.sub(r'[\W_]', '', cell.lower()) for cell in header]
 
 
 def find_columns(header: Sequence[str]) -> dict[str, int] | None:
-    """Return where a CSV file has the columns of boxes, None where it has none."""
-    found = {
-        key: header.index(name)
-        for key, known in COLUMNS.items()
-        for name in known
-        if name in header
-    }
-    return found if found.keys() == COLUMNS.keys() else None
+    """Return where a CSV file has the columns of boxes, None where it has none.
+
+    A box is from one side to the other, or begins at one, or at its centre, and is so large.
+    """
+    first = {key: [n for n in names if n in header][:1] for key, names in COLUMNS.items()}
+    found = {key: header.index(name) for key, names in first.items() for name in names}
+    has = found.keys().__contains__
+    if not has('file') or not has('label'):
+        return None
+    for low, high, centre, extent in AXES:
+        if not (has(low) and has(high)) and not (has(extent) and (has(low) or has(centre))):
+            return None
+        if has(low) and has(high):
+            found.pop(extent, None)
+    lengths = {found.get('across'), found.get('down')}  # not of the image
+    return {k: i for k, i in found.items() if not k.startswith('image ') or i not in lengths}
 
 
 def read_export(source: Source, findings: Findings) -> Split:
@@ -110,25 +127,35 @@ def read_export(source: Source, findings: Findings) -> Split:
     Raises:
         InputError: The one file of a split is none.
     """
-    add, parse = source.about(findings), TOOLS[source.kind].parse
-    corrupt, records = [], list[Record]()
+    add = source.about(findings)
+    corrupt, records, called = [], list[Record](), dict[str, Path]()
+    tool, others = TOOLS[source.kind], []
     for file in _list_files(source):
         try:
-            records += [_checked(file, *record) for record in parse(file, source)]
+            for record in [_checked(file, *record) for record in tool.parse(file, source)]:
+                records.append(record)
+                called[record[0]] = file.with_suffix('')
         except InputError as error:
             corrupt.append(str(error))
         except KeyError as error:
-            corrupt.append(f'{file}: has no {error}')
+            of_tool = any(f'"{key}"'.encode() in read_ends(file) for key in tool.keys)
+            if tool.per_image and not of_tool:
+                others.append(file)
+            else:
+                corrupt.append(f'{file}: has no {error}')
         except Exception as error:  # zlib's and Pillow's too
             corrupt.append(f'{file}: {type(error).__name__}: {error}')
     if not records:
         raise InputError(corrupt[0] if corrupt else f'{source.ann_file}: has no image')
     add('corrupt-export', corrupt, total=len(corrupt) + len(records))
+    add('unused-file', others)
+    own = _find_renamed(source, called) if tool.per_image else {}
     rows: dict[str, int] = {}  # by image: a CSV has one in several rows
     counts: Counter[str] = Counter()
     sizes: list[tuple[float, float]] = []
-    found: list[tuple[int, str, str, Any]] = []
-    for name, size, things in records:
+    objects, bad, filled = list[Object](), list[str](), set[int]()
+    for stated, size, things in records:
+        name = own.get(stated, stated)
         if is_companion(name):
             continue
         if name not in rows:
@@ -136,17 +163,14 @@ def read_export(source: Source, findings: Findings) -> Split:
             sizes.append(size)
         for label, points in things:
             counts[name] += 1
+            filled.add(rows[name])
             where = f'{name}: object {counts[name]} ({shown(label)})'
-            found.append((rows[name], where, label, points))
+            corners = _surround(points)
+            if corners is None or not is_text(label) or not label.strip():
+                bad.append(f'{where}: {shown(points)}')
+            else:
+                objects.append((rows[name], where, label.strip(), corners, False))
     files = list(rows)
-    objects, bad = list[Object](), list[str]()
-    for row, where, label, points in found:
-        corners = _surround(points)
-        if corners is None or not is_text(label):
-            bad.append(f'{where}: {shown(points)}')
-        else:
-            objects.append((row, where, label.strip(), corners, False))
-    filled = {row for row, *_ in found}
     split = object_split(source, add, files, sizes, objects, bad, filled, files)
     highest = max((max(corners) for *_, corners, _ in objects), default=0)
     return replace(split, fractions=source.kind == 'boxes' and highest <= 1)
@@ -160,11 +184,20 @@ def _checked(file: Path, name: Any, size: tuple[Any, Any], things: list[tuple[An
     return name, (width, height), things
 
 
+def _find_renamed(source: Source, called: dict[str, Path]) -> dict[str, str]:
+    """Return the own names of files whose images are called so, and not as they state, anywhere."""
+    lost = [name for name in called if not os.path.isfile(source.folder / name)]
+    images = list_all(source.folder) if lost else []
+    stems = {without_ending(os.path.basename(image)) for image in images}
+    gone = [name for name in lost if without_ending(os.path.basename(name)) not in stems]
+    return {name: os.path.relpath(called[name], source.folder) for name in gone}
+
+
 def _list_files(source: Source) -> list[Path]:
     if source.ann_file.is_file():
         return [source.ann_file]
     found = (Path(place, name) for place, _, names in walk(source.ann_file) for name in names)
-    files = (file for file in found if file.suffix == '.json')
+    files = (file for file in found if file.suffix.lower() == '.json')
     return [file for file in files if source.kind != 'supervisely' or file.parent.name == 'ann']
 
 
@@ -197,24 +230,22 @@ def _circle(x: float, y: float, across: float, down: float | None = None) -> lis
 
 
 def _labelme(file: Path, source: Source) -> Iterator[Record]:
-    """LabelMe, X-AnyLabeling: the image is where ``imagePath`` says, or has the file's own name."""
-    content, things = read_json(file), []
+    """LabelMe, X-AnyLabeling: ``imagePath`` is relative to the file."""
+    content, things = read_json(file, True), []
     for shape in content['shapes']:
         points = shape['points']
         if shape.get('shape_type') == 'circle':
             (x, y), edge = points
             points = _circle(x, y, math.dist((x, y), edge))
         things.append((shape['label'], points))
-    stated = file.parent / str(content['imagePath']).replace('\\', '/')
-    same = stated.stem == file.stem or stated.is_file()
-    image = stated if same else file.with_suffix('')
+    image = file.parent / str(content['imagePath']).replace('\\', '/')
     size = content.get('imageWidth') or math.nan, content.get('imageHeight') or math.nan
     yield os.path.relpath(os.path.normpath(image), source.folder), size, things
 
 
 def _via(file: Path, source: Source) -> Iterator[Record]:
     """VGG Image Annotator: its project, or the export of its annotations."""
-    content = read_json(file)
+    content = read_json(file, True)
     for image in content.get('_via_img_metadata', content).values():
         regions = image['regions']
         every = regions.values() if isinstance(regions, dict) else regions
@@ -233,16 +264,17 @@ def _via_csv(file: Path, source: Source) -> Iterator[Record]:
 
 def _region(shape: dict, values: dict) -> tuple[str, Any]:
     """Return the class of a region of VIA's, and its points."""
-    # A text, or of a checkbox a dict of those that are ticked.
-    ticked = (next(iter(v), '') if isinstance(v, dict) else v for v in values.values())
+    # A text, or of a checkbox a dict of those that are ticked; of an attribute called so, if any.
+    named = sorted(values, key=lambda key: key.lower() not in VIA_CLASS)
+    ticked = (next(iter(v), '') if isinstance(v := values[k], dict) else v for k in named)
     if 'all_points_x' in shape:
         points: Any = [*zip(shape['all_points_x'], shape['all_points_y'], strict=True)]
     elif 'width' in shape:
         x, y = shape['x'], shape['y']
         points = [[x, y], [x + shape['width'], y + shape['height']]]
-    else:
-        across, down = (shape['r'], None) if 'r' in shape else (shape['rx'], shape['ry'])
-        points = _circle(shape['cx'], shape['cy'], across, down)
+    else:  # a circle, an ellipse, a point
+        across = shape.get('r', shape.get('rx', 0))
+        points = _circle(shape['cx'], shape['cy'], across, shape.get('ry', across))
     return next(filter(None, ticked), ''), points
 
 
@@ -278,7 +310,7 @@ def _cvat_points(shape: Element) -> list[list[float]]:
 
 
 def _datumaro(file: Path, source: Source) -> Iterator[Record]:
-    content = read_json(file)
+    content = read_json(file, True)
     names = [label['name'] for label in content['categories']['label']['labels']]
     for item in content['items']:
         things = []
@@ -297,7 +329,7 @@ def _datumaro(file: Path, source: Source) -> Iterator[Record]:
 
 def _supervisely(file: Path, source: Source) -> Iterator[Record]:
     """Supervisely: ``DATASET/ann/IMAGE.json`` is of ``DATASET/img/IMAGE``."""
-    content, things = read_json(file), []
+    content, things = read_json(file, True), []
     for one in content['objects']:
         points = one['points']['exterior'] if 'points' in one else None
         if one.get('bitmap'):
@@ -312,42 +344,50 @@ def _supervisely(file: Path, source: Source) -> Iterator[Record]:
     yield image_file, (content['size']['width'], content['size']['height']), things
 
 
-def _read_table(file: Path) -> tuple[list[str], Iterator[tuple[int, list[str]]]]:
+def _read_table(file: Path) -> tuple[list[str], list[tuple[int, list[str]]]]:
     """Return the header of a CSV file in small letters, and its rows with their numbers."""
-    reader = read_rows(file)
-    names = [cell.strip().lower() for cell in next(reader)[1]]
-
-    def check() -> Iterator[tuple[int, list[str]]]:
-        for number, row in reader:
-            if len(row) < len(names) or any(row[len(names) :]):
-                text = f'{file}:{number}: {len(row)} cells where the header has {len(names)}'
-                raise InputError(text)
-            yield number, row
-
-    return names, check()
+    (_, header), *rows = read_rows(file)
+    for number, row in rows:
+        if len(row) < len(header) or any(row[len(header) :]):
+            text = f'{file}:{number}: {len(row)} cells where the header has {len(header)}'
+            raise InputError(text)
+    return [cell.strip().lower() for cell in header], rows
 
 
 def _boxes(file: Path, source: Source) -> Iterator[Record]:
     """A CSV file with a box in each row, such as Open Images', whose boxes are fractions."""
     places = find_columns(read_header(file))
     assert places is not None  # it was recognised by them
-    names, rows = _read_table(file)
     # Open Images names its classes in a file of its own.
-    others = glob(source.folder, '*class-descriptions*.csv')
+    others = (f for at in ('', '*/', '*/*/') for f in glob(source.folder, f'{at}*class*.csv'))
     described = [row for other in others for _, row in read_rows(other)]
     called = {row[0]: row[1] for row in described if len(row) == 2}
-    size = [names.index(side) for side in ('width', 'height') if side in names]
-    for number, row in rows:
-        name, label, *box = (row[places[key]].strip() for key in COLUMNS)
-        if not name:
+    sides = {key for axis in AXES for key in axis}
+    for number, row in _read_table(file)[1]:
+        cells = {key: row[place].strip() for key, place in places.items()}
+        if not cells['file']:
             raise InputError(f'{file}:{number}: has no name of an image')
         try:
-            sides = [float(row[i].strip() or 0) or math.nan for i in size]
+            size = [float(cells.get(f'image {side}') or 0) for side in ('width', 'height')]
         except ValueError:
             raise InputError(f'{file}:{number}: width or height is no number') from None
-        width, height = sides if len(sides) == 2 else (math.nan, math.nan)
-        points = [box[:2], box[2:]]
-        yield name, (width, height), [(called.get(label, label), points)] if any(box) else []
+        width, height = size if all(size) else (math.nan, math.nan)
+        label, points = cells['label'], zip(*(_edges(cells, *axis) for axis in AXES), strict=True)
+        filled = any(cells.get(side) for side in sides)
+        things = [(called.get(label, label), [*points])] if filled else []
+        yield cells['file'], (width, height), things
+
+
+def _edges(cells: dict[str, str], low: str, high: str, centre: str, extent: str) -> Sequence[Any]:
+    """Return where a box begins and ends along an axis; its cells where they are no numbers."""
+    start, end, middle, length = map(cells.get, (low, high, centre, extent))
+    try:
+        if length is None:
+            return start, end
+        first = float(start or 'nan') if middle is None else float(middle) - float(length) / 2
+        return first, first + float(length)
+    except ValueError:
+        return start or middle, length
 
 
 @dataclass(frozen=True)

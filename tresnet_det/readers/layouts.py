@@ -4,16 +4,20 @@ import itertools
 import os
 import re
 from collections.abc import Callable, Iterator, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import TypeVar
 
 from ..errors import InputError, MissingFileError, few
+from ..files import check_regular
 from .files import (
     SUFFIXES,
     YAML,
     child_folders,
+    find,
     glob,
     has_images,
+    image_folder,
     is_hidden,
     list_folder,
     read_bytes,
@@ -63,12 +67,13 @@ COCO_PATTERNS = (
 )
 EXPORT_PATTERNS = [
     *('*.json', 'annotations/*.json', '*/*.json', '*/*/*.json'),
+    *('*/*/*/*.json', '*/*/*/*/*.json'),  # Supervisely's datasets in datasets
     *('*.csv', 'annotations/*.csv', '*/_annotations.csv', '*.xml', '*/annotations.xml'),
 ]
 SUBSET = re.compile(rb'<image [^>]*\bsubset="([^"]*)"')  # of CVAT's projects
 FEW = 20  # files that are looked into
-XML_FOLDERS = ('Annotations', 'annotations', 'xml', 'xmls', 'labels', '.')
-CLASS_FILES = ('classes.txt', '_darknet.labels', 'obj.names', 'predefined_classes.txt')
+XML_FOLDERS = ('annotations', 'xml', 'xmls', 'labels', '.')
+CLASS_FILES = ('classes.txt', '_darknet.labels', '*.names', 'predefined_classes.txt', 'labels.txt')
 
 T = TypeVar('T')
 
@@ -88,12 +93,14 @@ def find_layout(path: str | os.PathLike, task: str | None, strict: bool = True) 
             apart.
     """
     root = Path(os.path.abspath(path))
+    check_regular(root)
     tasks = ('detection', 'multilabel') if task is None else (task,)
-    if root.is_file() and root.suffix in YAML and 'yolo' in OF_TASK[tasks[0]]:
+    if root.is_file() and root.suffix.lower() in YAML and 'yolo' in OF_TASK[tasks[0]]:
         found = [read_data_yaml(root)]
     elif root.is_dir():
         # in it (BCCD/), or in that (VOCdevkit/VOC2012/)
         found = next(filter(None, (_search(root, each, 2) for each in tasks)), [])
+        found = _join(root, found)
     else:
         raise MissingFileError(f'{root}: not found; give the folder of the data')
     if len(found) > 1:
@@ -105,7 +112,10 @@ def find_layout(path: str | os.PathLike, task: str | None, strict: bool = True) 
         raise InputError(f'{root}: no layout that is known{_describe_unknown(root, task)}')
     if strict and found[0].faults:
         raise found[0].faults[0]
-    return found[0]
+    place = found[0].root
+    if has_images(place) or _has_class_folders(place, True) or not root.is_dir():
+        return found[0]
+    return replace(found[0], root=root)  # where the images are in another folder of it
 
 
 def check_training(layout: Layout, findings: Findings) -> None:
@@ -167,6 +177,30 @@ def _search(root: Path, task: str, depth: int) -> list[Layout]:
     return [found for child in child_folders(root) for found in _search(child, task, depth - 1)]
 
 
+def _join(root: Path, found: list[Layout]) -> list[Layout]:
+    """Return as one the datasets of which each is in the folder of a split, with one split in it.
+
+    So are folders of class folders, of which the classes are those of all together.
+    """
+    if len(found) < 2 or len({(layout.kind, layout.names) for layout in found}) > 1:
+        return found
+    by_role: dict[str | None, Layout] = {}
+    for layout in found:
+        parts = layout.root.relative_to(root).parts
+        by_role[next(filter(None, map(role_of, parts)), None)] = layout
+    single = all(len(layout.splits) == 1 for layout in found)
+    if single and len(by_role) == len(found) and by_role.keys() <= {*ROLES}:
+        roles = [role for role in ROLES if role in by_role]
+        first = by_role[roles[0]]
+        splits = {role: next(iter(by_role[role].splits.values())) for role in roles}
+        places = {role: next(iter(by_role[role].places.values()), ()) for role in roles}
+        faults = [fault for layout in found for fault in layout.faults]
+        notes = [note for layout in found for note in layout.notes]
+        return [Layout(first.kind, root, splits, first.sign, notes, first.names, places, faults)]
+    nested = find_class_folders(root, True) if found[0].kind == 'folders' else None
+    return [nested] if nested else found
+
+
 def _recognise(root: Path, task: str) -> Layout | None:
     finders = dict.fromkeys(FINDERS[kind] for kind in OF_TASK[task] if kind in FINDERS)
     found = [layout for find in finders if (layout := find(root))]
@@ -217,29 +251,33 @@ def _find_export(root: Path) -> Layout | None:
         if TOOLS[kind].per_image:
             parts = {file.relative_to(root).parts[0] for file in files if file.parent != root}
             named = [(part, root / part) for part in sorted(parts) if role_of(part)]
-            splits, notes = assign_roles(named, root)
-            return Layout(kind, root, splits or {'train': root}, files[0], notes)
+            return _divided(kind, root, named or [('train', root)], files[0])
         files = [file for file in files if tool_of(file) == kind]
         if kind != 'cvat' or len(files) > 1:
             return _of_files(kind, root, files)
         names = sorted({*map(bytes.decode, SUBSET.findall(read_bytes(files[0])))}) or ['train']
-        splits, notes = assign_roles([(name, files[0]) for name in names], root)
-        return Layout(kind, root, splits, files[0], notes)
+        return _divided(kind, root, [(name, files[0]) for name in names])
     return None
+
+
+def _divided(
+    kind: str, root: Path, parts: Sequence[tuple[str, Path]], sign: Path | None = None
+) -> Layout | None:
+    """Return a layout with these parts, by their names; None where there are none."""
+    if not parts:
+        return None
+    splits, notes = assign_roles(parts, root)
+    return Layout(kind, root, splits, sign or parts[0][1], notes)
 
 
 def _of_files(kind: str, root: Path, files: Sequence[Path]) -> Layout | None:
     """Return the layout with a file for each split; where they have one name, by their folders."""
-    if not files:
-        return None
-    deep = files[0].parent not in (root, root / 'annotations')
-    parts = [(file.parent.name if deep else file.stem, file) for file in files]
-    splits, notes = assign_roles(parts, root)
-    return Layout(kind, root, splits, files[0], notes)
+    deep = files and files[0].parent not in (root, find(root, 'annotations'))
+    return _divided(kind, root, [(f.parent.name if deep else f.stem, f) for f in files])
 
 
 def _find_voc(root: Path) -> Layout | None:
-    folder, lists = root / 'Annotations', root / 'ImageSets/Main'
+    folder, lists = find(root, 'Annotations'), find(root, 'ImageSets/Main')
     if not lists.is_dir() or not folder.is_dir():
         return _find_xml(root)
     splits, notes = assign_roles([(file.stem, file) for file in find_lists(lists)], lists)
@@ -253,18 +291,14 @@ def _find_voc(root: Path) -> Layout | None:
 
 def _find_xml(root: Path) -> Layout | None:
     """Return the layout of XML files without lists, next to the images or in a folder of theirs."""
-    named = [(f.name, f) for f in child_folders(root) if role_of(f.name)]
-    places = [(name, place) for name, folder in named if (place := _xml_place(folder))]
-    if not places and (place := _xml_place(root)):
-        return Layout('voc', root, {'train': place}, place)
-    if not places:
-        return None
-    splits, notes = assign_roles(places, root)
-    return Layout('voc', root, splits, places[0][1], notes)
+    named = [(f.name, _xml_place(f)) for f in child_folders(root) if role_of(f.name)]
+    places = [(name, place) for name, place in named if place]
+    alone = None if places else _xml_place(root)
+    return _divided('voc', root, [('train', alone)] if alone else places)
 
 
 def _xml_place(root: Path) -> Path | None:
-    for place in (Path(os.path.normpath(root / name)) for name in XML_FOLDERS):
+    for place in (find(root, name) for name in XML_FOLDERS):
         files = glob(place, '*.xml')
         if files and re.search(rb'(?i)<annotation[\s>]', read_bytes(files[0])[:ENDS]):
             return place
@@ -272,34 +306,26 @@ def _xml_place(root: Path) -> Path | None:
 
 
 def _find_yolo(root: Path) -> Layout | None:
-    yamls = [file for file in glob(root, '*.y*ml') if file.is_file() and _has_names(file)]
+    yamls = [file for file in glob(root, '*.y*ml') if not file.is_dir() and _has_names(file)]
     yamls = yamls or glob(root, 'obj.data')  # Darknet's, CVAT's
     if len(yamls) > 1:
         raise InputError(f'{root}: has {few(f.name for f in yamls)}: name one of these files')
     if yamls:
         return read_data_yaml(yamls[0])
-    places = [(f.name, f) for f in child_folders(root / 'images') if role_of(f.name)]
-    places = places or [
-        (f.name, f / 'images')
-        for f in child_folders(root)
-        if role_of(f.name) and (f / 'images').is_dir() and (f / 'labels').is_dir()
-    ]
-    beside = [(f.name, f) for f in child_folders(root) if role_of(f.name) and _has_labels(f)]
-    places = places or beside
-    if not places and has_images(root / 'images'):
-        places = [('train', root / 'images')]
-    if not places and _has_labels(root):  # labelImg's
-        places = [('train', root)]
-    # labels/ next to images/, or within each split
-    folders = [root / 'labels', *(place.parent / 'labels' for _, place in places)]
+    inner, named = image_folder(root), [f for f in child_folders(root) if role_of(f.name)]
+    # Splits in images/, or images/ in splits, or images and labels in one folder, labelImg's.
+    places = [(f.name, f) for f in child_folders(inner) if inner != root and role_of(f.name)]
+    places = places or [(f.name, image_folder(f)) for f in named if find(f, 'labels').is_dir()]
+    places = places or [(f.name, f) for f in named if _has_labels(f)]
+    places = places or [('train', f) for f in (inner, root) if f != root or _has_labels(f)][:1]
+    folders = [find(f, 'labels') for f in (root, *(place.parent for _, place in places))]
     labelled = any(next(f.glob(p), None) for f in folders for p in ('*.txt', '*/*.txt'))
     if not places or not (labelled or _has_labels(places[0][1])):
         return None
     splits, notes = assign_roles(places, root)
-    homes = [root, *folders, *(root / 'labels' / name for name, _ in places)]
+    homes = [root, *folders, *(find(folders[0], name) for name, _ in places)]
     homes += [place for _, place in places]
-    files = (home / name for home in homes for name in CLASS_FILES)
-    file = next(filter(Path.is_file, files), None)
+    file = next((f for home in homes for name in CLASS_FILES for f in glob(home, name)), None)
     names, faults = tuple[str, ...](), list[InputError]()
     if file is None:
         text = (
@@ -322,23 +348,22 @@ def _has_names(file: Path) -> bool:
     return b'names' in keys or keys == {b'nc', b'train'}
 
 
-def find_class_folders(root: Path) -> Layout | None:
+def find_class_folders(root: Path, deep: bool = False) -> Layout | None:
+    """Return the layout of class folders; with ``deep``, in folders that group them, too."""
     children = child_folders(root)
     named = [child for child in children if role_of(child.name)]
-    parts = [(child.name, child) for child in named if _has_class_folders(child)]
-    if parts:
-        splits, notes = assign_roles(parts, root)
+    parts = [(child.name, child) for child in named if _has_class_folders(child, deep)]
+    if layout := _divided('folders', root, parts):
         known = [child for _, child in parts]
-        notes += [
+        layout.notes.extend(
             f'{child.name} is skipped: it has images, but no class folders'
             for child in named
             if child not in known and has_images(child)
-        ]
-        return Layout('folders', root, splits, parts[0][1], notes)
+        )
+        return layout
     # Not train/ and val/ with the images of all classes in them.
-    if any(has_images(child) for child in children if child not in named):
-        return Layout('folders', root, {'train': root}, root)
-    return None
+    alone = deep or any(has_images(child) for child in children if child not in named)
+    return Layout('folders', root, {'train': root}, root) if alone else None
 
 
 def _has_labels(folder: Path) -> bool:
@@ -349,8 +374,9 @@ def _has_labels(folder: Path) -> bool:
     return any(os.path.splitext(name)[0] in stems for name in images)
 
 
-def _has_class_folders(root: Path) -> bool:
-    return any(map(has_images, child_folders(root)))
+def _has_class_folders(root: Path, deep: bool) -> bool:
+    inner = child_folders(root)
+    return any(has_images(f) or (deep and _has_class_folders(f, deep)) for f in inner)
 
 
 def assign_roles(parts: Sequence[tuple[str, T]], where: Path) -> tuple[dict[str, T], list[str]]:

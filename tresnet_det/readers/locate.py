@@ -33,9 +33,8 @@ def _plain(path: str) -> str:
     return unicodedata.normalize('NFC', unquote(path)).replace('\\', '/')
 
 
-def _lower_ending(path: str) -> str:
-    stem, ending = os.path.splitext(_plain(path))
-    return stem + ending.lower()
+def _folded(path: str) -> str:
+    return _plain(path).casefold()
 
 
 def without_ending(path: str) -> str:
@@ -45,15 +44,16 @@ def without_ending(path: str) -> str:
 
 
 def _without_upload(path: str) -> str:
-    folder, name = os.path.split(_lower_ending(path))
-    return os.path.join(folder, UPLOAD.sub('', name))
+    folder, name = os.path.split(_folded(path))  # Label Studio keeps no spaces or brackets
+    plain = re.sub('[][()]', '', UPLOAD.sub('', name).replace(' ', '_'))
+    return os.path.join(folder, plain)
 
 
 # In this order; each makes of a name and of a file what has to be the same.
 RULES: dict[str, Callable[[str], str]] = {
     'in another folder': str,
     'by backslashes, URL encoding or the Unicode form': _plain,
-    'by the case of the ending': _lower_ending,
+    'by the case of letters': _folded,
     'by an ending that the name lacks': without_ending,
     "without Label Studio's prefix": _without_upload,
 }
@@ -199,7 +199,7 @@ def _ends(path: str) -> Iterator[str]:
 
 def _bare(name: str) -> str:
     """Return a name without what people and tools change most: case, ending, Unicode form."""
-    return os.path.splitext(_plain(name))[0].casefold()
+    return os.path.splitext(_folded(name))[0]
 
 
 def find_images(root: Path, names: Sequence[str], ann_file: Path, role: str) -> Path:

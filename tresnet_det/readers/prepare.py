@@ -242,7 +242,8 @@ def prepare_splits(
         sources = [replace(s, classes=known, known_by='the checkpoint') for s in sources]
     read = {split.name: split for split in read_data(sources, findings, headers=math.inf)}
     first = next(iter(read.values()))
-    notes = [line for f in findings if f.code == 'left-out' for line in f.examples]
+    codes = ('left-out', 'filled-in') if layout.kind == 'folders' else ('left-out',)
+    notes = [line for f in findings if f.code in codes for line in f.examples]
     parts = plan_parts(read, task)
     divided = parts.keys() > read.keys()
     if divided:
@@ -280,7 +281,7 @@ def _write(split: Split, chosen: np.ndarray, stem: Path, ids: Mapping[str, int])
         write_text(target, to_labels(split, chosen))
         return target
     coco = split.source.kind == 'coco'
-    more = read_json(split.source.ann_file)['annotations'] if coco else ()
+    more = read_json(split.source.ann_file, True)['annotations'] if coco else ()
     content = to_coco(split, chosen, ids, more)
     target = stem.with_name(f'instances_{stem.name}.json')
     write_text(target, json.dumps(content, separators=(',', ':')))
@@ -361,7 +362,7 @@ def to_labels(split: Split, chosen: np.ndarray) -> str:
     files, classes = [split.files[row] for row in chosen], split.classes
     if split.source.several:
         text = io.StringIO()
-        writer = csv.writer(text, lineterminator='\n')
+        writer = csv.writer(text)  # whose line ends have it quote both \r and \n
         writer.writerow(['file', *classes])
         writer.writerows([n, *row] for n, row in zip(files, split.matrix()[chosen], strict=True))
         return text.getvalue()

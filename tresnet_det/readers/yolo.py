@@ -14,7 +14,17 @@ import numpy as np
 import yaml
 
 from ..errors import InputError, MissingFileError, few, shown
-from .files import is_companion, is_hidden, list_all, list_folder, read_lines, read_sizes, read_text
+from .files import (
+    IMAGE_FOLDERS,
+    find,
+    is_companion,
+    is_hidden,
+    list_all,
+    list_folder,
+    read_lines,
+    read_sizes,
+    read_text,
+)
 from .findings import Add, Findings, is_text
 from .locate import match_names
 from .split import Boxes, Layout, Source, Split, role_of
@@ -54,7 +64,7 @@ def read_data_yaml(file: Path) -> Layout:
     if not isinstance(path, str):
         faults.append(InputError(f'{file}: path is {shown(path)}; it must be a text'))
         path = ''
-    root = Path(file.parent, path.replace('\\', '/'))
+    roots = (Path(file.parent, path.replace('\\', '/')), file.parent)
     for role, keys in SPLIT_KEYS.items():
         entry = next((content[key] for key in keys if content.get(key)), None)
         entries = [] if entry is None else entry if isinstance(entry, list) else [entry]
@@ -62,10 +72,10 @@ def read_data_yaml(file: Path) -> Layout:
             text = f'{file}: {role} is {shown(entry)}; it must be a path or a list of paths'
             faults.append(InputError(text))
             continue
-        places = [_find_place(text, (root, file.parent), role) for text in entries]
+        places = [_find_place(text, roots, role) for text in entries]
         lost = [text for text, place in zip(entries, places, strict=True) if place is None]
         if lost and role == 'test':
-            notes.append(f'{role} is skipped: {root / lost[0]} is not found')
+            notes.append(f'{role} is skipped: {roots[0] / lost[0]} is not found')
             continue
         for text, place in zip(entries, places, strict=True):
             if place and not str(place).endswith(os.path.normpath(text.lstrip('./'))):
@@ -73,7 +83,7 @@ def read_data_yaml(file: Path) -> Layout:
         if there := tuple(filter(None, places)):
             found[role] = there
         if lost:
-            where = str(root / lost[0]).replace('\n', ' ')
+            where = str(roots[0] / lost[0]).replace('\n', ' ')
             text = f'{file}: {role} names {lost[0]!r}, and {where} is not found: correct '
             faults.append(MissingFileError(f'{text}{role}, or path, in it'))
     if not found and not faults:
@@ -90,8 +100,8 @@ def yolo_layout(
     faults: list[InputError],
 ) -> Layout:
     """Return a layout of YOLO's, without a test split whose images have no label files."""
-    images = (image for place in places.get('test', ()) for image in list_images(place, 'test')[0])
-    if 'test' in places and not any(os.path.isfile(label_file(image)) for image in images):
+    tested = [list_images(place, 'test', root)[0] for place in places.get('test', ())]
+    if tested and not any(map(os.path.exists, label_files(sum(tested, [])))):
         places = {role: found for role, found in places.items() if role != 'test'}
         notes = [*notes, 'test is skipped: its images have no label files']
     splits = {role: found[0] for role, found in places.items()}
@@ -119,6 +129,7 @@ def _read_names(file: Path, content: dict, faults: list[InputError]) -> tuple[st
     """Return the names, none or numbers where they cannot be used; add what is wrong with them."""
     names = content.get('names')
     if isinstance(names, dict):
+        names = {int(k) if str(k).isdecimal() else k: name for k, name in names.items()}
         if set(names) != set(range(len(names))):
             text = f'names has the keys {few(names)}; they must be the numbers from 0 to '
             faults.append(InputError(f'{file}: {text}{len(names) - 1}'))
@@ -152,16 +163,18 @@ def _find_place(text: str, roots: Sequence[Path], role: str) -> Path | None:
     texts = [text, plain] + [plain[3:]] * plain.startswith('../')
     parts = plain.split('/')
     ends = (parts[at:] for at in range(len(parts)))
-    texts += ['/'.join(e) for e in ends if e[-1].endswith('.txt') or role in map(role_of, e)]
-    places = [Path(os.path.normpath(root / part)) for part in texts for root in roots]
+    lists = parts[-1].endswith(('.txt', '.names'))
+    texts += ['/'.join(end) for end in ends if lists or role in map(role_of, end)]
+    places = [Path(os.path.normpath(find(root, part))) for part in texts for root in roots]
     return next(filter(os.path.exists, places), None)
 
 
 def _load_obj_data(file: Path) -> dict:
     """Return what an ``obj.data`` says in the form of a ``data.yaml``: lines ``KEY = VALUE``."""
     pairs = (line.partition('=') for line in read_lines(file) if '=' in line)
-    content: dict[str, Any] = {key.strip(): value.strip() for key, _, value in pairs}
-    names = file.parent / content.get('names', 'obj.names').replace('\\', '/').rpartition('/')[2]
+    content: dict[str, Any] = {key.strip().lower(): value.strip() for key, _, value in pairs}
+    stated = content.get('names', 'obj.names')
+    names = _find_place(stated, (file.parent,), '') or file.parent / stated
     content['names'] = [line.strip() for line in read_lines(names) if line.strip()]
     return content
 
@@ -186,16 +199,16 @@ def read_yolo(source: Source, findings: Findings) -> Split | None:
         InputError: A list of images is no text.
     """
     add, root, places = source.about(findings), source.folder, source.places
-    listed = [list_images(place, source.role) for place in places]
+    listed = [list_images(place, source.role, root) for place in places]
     images = list(dict.fromkeys(image for found, _ in listed for image in found))
     add('filled-in', [line for _, lines in listed for line in lines])
     if not images:
         empty = f'{source.role} has no image in {few(map(str, places))}'
         add('nothing-to-learn', [f'{source.ann_file}: {empty}'])
         return None
-    labels = [label_file(image) for image in images]
+    labels = label_files(images)
     add('filled-in', _match_labels(labels, source))
-    lacking = np.array([not os.path.isfile(file) for file in labels])
+    lacking = np.array([not os.path.exists(file) for file in labels])
     objects: list[tuple[int, int, int, Box]] = []  # image, row of its file, class, edges
     faults: defaultdict[str, list[str]] = defaultdict(list)
     filled = np.zeros(len(images), bool)  # images with any row, good or bad
@@ -277,22 +290,27 @@ def _check_files(
     add('shared-label-file', shared, pair, len(images))
 
 
-def label_file(image: Path) -> Path:
-    """Return where the boxes of an image are, or would be."""
-    folder = image.parent
-    at = max((i for i, part in enumerate(folder.parts) if part == 'images'), default=None)
-    if at is not None:
-        labels = Path(*folder.parts[:at], 'labels', *folder.parts[at + 1 :])
-        folder = labels if labels.is_dir() else folder
-    return (folder / image.name).with_suffix('.txt')
+def label_files(images: Sequence[Path]) -> list[Path]:
+    """Return where the boxes of images are, or would be."""
+    folders = {folder: _label_folder(folder) for folder in {image.parent for image in images}}
+    return [(folders[image.parent] / image.name).with_suffix('.txt') for image in images]
 
 
-def list_images(place: Path, role: str) -> tuple[list[Path], list[str]]:
+def _label_folder(folder: Path) -> Path:
+    """Return ``labels`` of the last ``images`` that has one next to it, or else the folder."""
+    parts = folder.parts
+    at = [i for i, part in enumerate(parts) if part.lower() in IMAGE_FOLDERS]
+    inner = (find(Path(*parts[:i]), os.path.join('labels', *parts[i + 1 :])) for i in reversed(at))
+    return next(filter(Path.is_dir, inner), folder)
+
+
+def list_images(place: Path, role: str, root: Path) -> tuple[list[Path], list[str]]:
     """Return the images of a folder, or those that a text file lists, there or not.
 
     Args:
         place: One of `Source.places`.
         role: Of the split.
+        root: Of the data, in which a text file may name images from anywhere.
 
     Returns:
         The images, and a line for each rule by which the file's names are matched.
@@ -300,7 +318,7 @@ def list_images(place: Path, role: str) -> tuple[list[Path], list[str]]:
     Raises:
         InputError: The file is no text.
     """
-    if not place.is_file():
+    if place.is_dir():
         return [place / name for name in list_all(place)], []
     lines = [line for line in map(str.strip, read_lines(place)) if line and not is_companion(line)]
     images = [Path(os.path.normpath(place.parent / line)) for line in lines]
@@ -308,10 +326,11 @@ def list_images(place: Path, role: str) -> tuple[list[Path], list[str]]:
     if not lost:
         return images, []
     known = {*images}
-    free = [f for f in list_all(place.parent) if place.parent / f not in known]
+    root = root if place.is_relative_to(root) else place.parent
+    free = [f for f in list_all(root) if root / f not in known]
     meant, rules = match_names([lines[i] for i in lost], free, role)
     for i, file in meant.items():
-        images[lost[i]] = place.parent / file
+        images[lost[i]] = root / file
     return images, [f'{place}: {rule}' for rule in rules]
 
 
@@ -322,7 +341,7 @@ def _match_labels(labels: list[Path], source: Source) -> list[str]:
     """
     lost: defaultdict[Path, list[int]] = defaultdict(list)
     for i, file in enumerate(labels):
-        if not os.path.isfile(file):
+        if not os.path.exists(file):
             lost[file.parent].append(i)
     known, lines = {*labels}, list[str]()
     for folder, rows in sorted(lost.items()):
@@ -331,7 +350,7 @@ def _match_labels(labels: list[Path], source: Source) -> list[str]:
         for i, stem in meant.items():
             labels[rows[i]] = free[stem]
         # Only the endings differ where the rest is the same, so this is about .TXT.
-        told = (rule.replace('in another folder', 'by the case of the ending') for rule in rules)
+        told = (rule.replace('in another folder', 'by the case of letters') for rule in rules)
         lines += [f'label files in {_shown(folder, source.folder)}: {rule}' for rule in told]
     return lines
 
