@@ -4,7 +4,7 @@ import json
 
 import numpy as np
 import pytest
-from planted_labels import count_found, count_found_labels, plant, predict
+from planted_label_errors import count_found, count_found_labels, plant, predict
 
 from tresnet_det.datasets.demo.digits import make_demo_data
 from tresnet_det.evaluation.detections import read_results, read_truth

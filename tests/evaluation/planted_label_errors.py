@@ -1,6 +1,6 @@
 """Label errors that are planted, and how many of them the predictions find.
 
-On real predictions: ``python tests/evaluation/planted_labels.py ANN RESULTS``, of boxes or labels,
+On real predictions, of boxes or labels, ``python tests/evaluation/planted_label_errors.py ANN RESULTS``
 prints for each kind of error the share of planted ones among as many of the surest suspects.
 """
 
