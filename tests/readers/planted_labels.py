@@ -36,8 +36,15 @@ CSV_PLANTS = {
         f'labels joined by {mark!r}': csv_fault(
             f'file,label\na.png,"cat{mark}dog"\nb.png,dog\nc.png,cat\n', filled_in=1
         )
-        for mark in ('|', ',', ', ', ' ', ' | ')
+        for mark in ('|', ',', ', ', ' ', ' | ', '/', ' & ', '\xa0', '、')
     },
+    'lists as Python writes them': csv_fault(
+        "file,label\na.png,\"['cat', 'dog']\"\nb.png,['dog']\nc.png,[cat]\n", filled_in=1
+    ),
+    'labels joined by a space, none alone': (
+        lambda csv: csv.say('file,label\na.png,cat dog\nb.png,dog cow\nc.png,cow cat\n'),
+        {('train', 'joined-labels'): 3, ('val', 'missing-class'): 3, ('val', 'no-annotation'): 1},
+    ),
     'labels joined, of classes found nowhere else': (
         lambda csv: (
             csv.say('file,label\na.png,cat|cow\nb.png,dog\nc.png,cat\n'),

@@ -6,6 +6,7 @@ import os
 import shlex
 import shutil
 import tempfile
+from csv import writer
 from pathlib import Path
 
 import pytest
@@ -32,6 +33,7 @@ def accompany(root):
     for path in sorted(root.rglob('*')):
         if path.is_file():
             path.with_name(f'._{path.name}').write_bytes(b'\0\5\x16\7')
+            path.with_name(f'~${path.name}').write_bytes(b'\5user')  # Office's, while it is open
             path.with_name('.DS_Store').write_bytes(b'\0\0\0\1Bud1')
             path.with_name('Thumbs.db').write_text('x')
             (path.parent / f'@eaDir/{path.name}').mkdir(parents=True, exist_ok=True)
@@ -195,6 +197,17 @@ def same_names(folders):
         save_image(folders.root / f'train/{name}/same.png', 60 + i)
 
 
+def name_classes(*names):
+    def change(csv):
+        rows = ('a', '1', '0'), ('b', '0', '1'), ('c', '1', '1'), ('v', '1', '0')
+        with (csv.root / 'train.csv').open('w', newline='') as stream:
+            writer(stream).writerow(('file', *names))
+            writer(stream).writerows((f'{name}.png', *ticks) for name, *ticks in rows)
+        (csv.root / 'val.csv').unlink()
+
+    return change
+
+
 def break_image(name, cut):
     def change(folders):
         file = folders.root / f'train/cat/{name}'
@@ -247,6 +260,8 @@ JUDGED = {  # layout, what is odd, by config what is said of it, empty where it 
     'a pipe': ('folders', pipe('train/cat/pipe.jpg'), {SINGLE: 'pipe.jpg: a pipe, socket or'}),
     'a pipe for a list': ('yolo by a list', pipe('train.txt'), {FCOS: 'train.txt: a pipe, socket'}),
     'a pipe for labels': ('yolo', pipe('labels/train/1.txt'), {FCOS: '1.txt: a pipe, socket or'}),
+    'classes with line ends in their names': ('csv', name_classes('a\rb', 'c\nd'), {MULTI: ''}),
+    'classes of quotes and separators': ('csv', name_classes('"a,b"', "';|"), {MULTI: ''}),
     'groups of classes': ('folders', group('pets/cat', 'wild/dog'), {SINGLE: ''}),
     'a group and a class': ('folders', group('pets/cat'), {SINGLE: ''}),
 }  # fmt: skip
@@ -270,6 +285,8 @@ def test_both_tools_judge_for_the_task_of_the_config(name, config, run, project_
     else:
         found = own_data.use_folder(cfg, data.root, tmp_path / 'out', None)
         assert own_data.summarize_data(cfg, found) == summary_of(checked)
+        dataset = DATASETS.build(dict(cfg.train_dataloader.dataset, pipeline=[]))
+        assert f'train {len(dataset)} images' in summary_of(checked)
         path = str(project_root / 'configs' / config)
         command = f'next: python tools/train.py {shlex.quote(path)} --data '
         assert command in checked.out

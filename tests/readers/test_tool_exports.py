@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 import tool_exports as by
 from mmdet.registry import DATASETS
-from tool_exports import BOXES, CLASSES, labelme, renamed, roboflow, save, via, write
+from tool_exports import BOXES, CLASSES, labelme, renamed, roboflow, save, upload, via, write
 
 from tresnet_det.engine import config as edit
 from tresnet_det.engine import own_data
@@ -21,6 +21,7 @@ SIZES = (  # left, top, width, height
 )  # fmt: skip
 EXPORTS = {  # who writes it, the kind, the rule that is told
     'CVAT YOLO 1.1': (by.cvat_yolo, 'yolo', 'in another folder'),
+    'CVAT YOLO 1.1, lists in data/': (by.cvat_yolo_lists, 'yolo', 'in another folder'),
     'CVAT Ultralytics YOLO': (by.cvat_ultralytics, 'yolo', 'in another folder'),
     'CVAT VOC, with a folder of the task': (by.cvat_voc, 'voc', ''),
     'CVAT COCO, with a folder of the task': (by.cvat_coco, 'coco', ''),
@@ -28,6 +29,8 @@ EXPORTS = {  # who writes it, the kind, the rule that is told
     'labelImg YOLO': (by.labelimg_yolo, 'yolo', ''),
     'VOC without lists': (by.kaggle_voc, 'voc', ''),
     'VOC without lists, a file in capitals': (lambda r: by.kaggle_voc(r, '.XML'), 'voc', ''),
+    'VOC in annotations/xmls, as Oxford pets': (
+        lambda r: by.kaggle_voc(r, folder='annotations/xmls'), 'voc', ''),
     'Roboflow COCO': (by.roboflow_coco, 'coco', ''),
     'Roboflow VOC': (by.roboflow_voc, 'voc', ''),
     'Roboflow YOLO': (by.roboflow_yolo, 'yolo', ''),
@@ -36,6 +39,9 @@ EXPORTS = {  # who writes it, the kind, the rule that is told
     'Label Studio COCO': (by.label_studio_coco, 'coco', 'by backslashes'),
     'Label Studio YOLO, images without prefix': (
         by.label_studio_yolo, 'yolo', "without Label Studio's prefix"),
+    'YOLO, numbers as text': (
+        by.elsewhere('train: images/train\nval: images/val', names="{'0': cat, '1': dog}"), 'yolo',
+        ''),
     "YOLO with another machine's folder": (
         by.elsewhere('path: /content/x\ntrain: images/train\nval: images/val'), 'yolo', ''),
     "YOLO with another machine's paths": (
@@ -82,6 +88,15 @@ EXPORTS = {  # who writes it, the kind, the rule that is told
     'VOC in TRAIN/XML': (by.voc_in_capitals, 'voc', ''),
     'COCO in folders of its own for each split': (by.coco_of_splits, 'coco', ''),
     'Open Images': (by.open_images, 'boxes', 'an ending that the name lacks'),
+    'Open Images, its files in a folder': (
+        lambda root: by.open_images(root, 'csv'), 'boxes', 'an ending that the name lacks'),
+    'COCO with a byte order mark': (
+        by.marked(by.renamed('{}.jpg'.format), 'labels.json'), 'coco', 'a byte order mark'),
+    'LabelMe with a byte order mark': (by.marked(by.labelme, 'labels/*.json'), 'labelme', ''),
+    'Label Studio COCO of images with spaces': (
+        lambda root: by.label_studio_coco(
+            root, lambda n: f'../upload/1/{upload(n.replace(" ", "_"))}.jpg', str),
+        'coco', "Label Studio's prefix"),
     'COCO with backslashes': (by.renamed(lambda n: f'C:\\data\\{n}.jpg'), 'coco', 'backslashes'),
     'COCO with ../': (by.renamed(lambda n: f'../../elsewhere/{n}.jpg'), 'coco', 'another folder'),
     "COCO with another machine's paths": (
@@ -272,6 +287,9 @@ ODD = {  # an export, its files, what is changed in the first of them, what is s
     'a corner of 400 digits': (
         via, 'via_project.json',
         of_first(lambda i: i['regions'][0]['shape_attributes'].update(x=10**400)), 'object 1'),
+    'no class': (
+        via, 'via_project.json', of_first(lambda i: i['regions'][0].update(region_attributes={})),
+        "object 1 ('')"),
     'a width in words': (
         labelme, 'labels/*.json', lambda c: c.update(imageWidth='wide'), "float: 'wide'"),
     'half a letter in a class': (

@@ -3,6 +3,7 @@
 import csv
 import json
 import unicodedata
+from codecs import BOM_UTF8
 
 import numpy as np
 from planted_coco import HEIGHT, WIDTH, save_image
@@ -84,6 +85,14 @@ def cvat_yolo(root):
     write(root / 'valid.txt', lists['val'])
 
 
+def cvat_yolo_lists(root):
+    """The lists as the file names them, the images next to their folder."""
+    cvat_yolo(root)
+    (root / 'data').mkdir()
+    for name in ('obj.names', 'train.txt', 'valid.txt'):
+        (root / name).rename(root / 'data' / name)
+
+
 def cvat_ultralytics(root):
     write(root / 'data.yaml', 'path: .\ntrain: train.txt\nval: val.txt\nnames:\n  0: cat\n  1: dog')
     for name in NAMES:
@@ -94,7 +103,7 @@ def cvat_ultralytics(root):
             file.write(f'data/images/{split}/{name}.jpg\n')
 
 
-def elsewhere(text, ending='.txt', form=None):
+def elsewhere(text, ending='.txt', form=None, names='[cat, dog]'):
     """YOLO whose data.yaml is of another machine, or whose label files have other names."""
 
     def write_it(root):
@@ -103,7 +112,7 @@ def elsewhere(text, ending='.txt', form=None):
             stem = unicodedata.normalize(form, name) if form else name
             save(root / f'images/{split}/{name}.jpg', name)
             write(root / f'labels/{split}/{stem}{ending}', rows(name))
-        write(root / 'data.yaml', f'{text}\nnames: [cat, dog]\n')
+        write(root / 'data.yaml', f'{text}\nnames: {names}\n')
 
     return write_it
 
@@ -137,10 +146,10 @@ def labelimg_yolo(root):
         write(root / f'{name}.txt', rows(name))
 
 
-def kaggle_voc(root, ending='.xml'):
+def kaggle_voc(root, ending='.xml', folder='annotations'):
     for i, name in enumerate(NAMES):
         save(root / f'images/{name}.jpg', name)
-        write(root / f'annotations/{name}{".xml" if i else ending}', xml(name))
+        write(root / folder / f'{name}{".xml" if i else ending}', xml(name))
 
 
 def roboflow(root, save_labels):
@@ -228,6 +237,7 @@ def labelme(root, image_path=lambda name: f'..\\images\\{name}.jpg', kind='recta
         content = dict(version='5.3', flags={}, shapes=shapes, imagePath=image_path(name),
                        imageData=None, imageHeight=HEIGHT, imageWidth=WIDTH)  # fmt: skip
         write(root / f'labels/{start}{name}.json', content)
+    write(root / 'labels/settings.json', dict(theme='dark'))
 
 
 def via(root):
@@ -236,7 +246,7 @@ def via(root):
         save(root / f'images/{name}.jpg', name)
         regions = [
             dict(shape_attributes=dict(name='rect', x=x, y=y, width=r - x, height=b - y),
-                 region_attributes={'type': k if k == 'cat' else {k: True}})
+                 region_attributes={'sharp': 'no', 'type': k if k == 'cat' else {k: True}})
             for k, (x, y, r, b) in BOXES[name]
         ]  # fmt: skip
         content[f'{name}.jpg123'] = dict(filename=f'{name}.jpg', size=123, regions=regions,
@@ -328,10 +338,10 @@ def supervisely(root, inner='ds0'):
         write(root / inner / f'ann/{name}.jpg.json', content)
 
 
-def open_images(root):
-    write(root / 'class-descriptions-boxable.csv', '/m/01yrx,cat\n/m/0bt9lr,dog\n')
+def open_images(root, folder='.'):
+    write(root / folder / 'class-descriptions-boxable.csv', '/m/01yrx,cat\n/m/0bt9lr,dog\n')
     for split in ('train', 'validation'):
-        with (root / f'{split}-annotations-bbox.csv').open('w', newline='') as stream:
+        with (root / folder / f'{split}-annotations-bbox.csv').open('w', newline='') as stream:
             writer = csv.writer(stream)
             writer.writerow(['ImageID', 'Source', 'LabelName', 'XMin', 'XMax', 'YMin', 'YMax'])
             for name in NAMES:
@@ -383,6 +393,17 @@ def coco_of_splits(root):
         for name in names:
             save(root / split / f'Images/{name}.jpg', name)
         write(root / split / 'Annotations/instances_default.json', coco(names, '{}.jpg'.format))
+
+
+def marked(export, files):
+    """An export of which the files begin with a byte order mark."""
+
+    def write_it(root):
+        export(root)
+        for file in root.glob(files):
+            file.write_bytes(BOM_UTF8 + file.read_bytes())
+
+    return write_it
 
 
 def renamed(called, ending='.jpg', form=None, size=None):

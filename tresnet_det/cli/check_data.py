@@ -377,7 +377,7 @@ def write(report: DataReport, out: Path, title: str) -> None:
 
 def print_doubts(args: argparse.Namespace, report: DataReport, out: Path | None) -> None:
     """Print and write which labels the predictions speak against."""
-    if report.failed:
+    if report.failed or not report.parts:
         print('--predictions: the labels are compared with them once there is no error')
         return
     splits = [part.split for part in report.parts]
