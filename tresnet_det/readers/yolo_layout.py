@@ -15,8 +15,6 @@ from .files import (
     find,
     glob,
     image_folder,
-    is_hidden,
-    list_folder,
     read_bytes,
     read_lines,
     read_text,
@@ -75,10 +73,8 @@ def _has_names(file: Path) -> bool:
 
 def _has_labels(folder: Path) -> bool:
     """Whether a folder has images with label files next to them."""
-    names = list_folder(folder)
-    stems = {os.path.splitext(name)[0] for name in names if name.endswith('.txt')}
-    images = (name for name in names if name.lower().endswith(SUFFIXES) and not is_hidden(name))
-    return any(os.path.splitext(name)[0] in stems for name in images)
+    images = (file for file in glob(folder, '*') if file.suffix.lower() in SUFFIXES)
+    return any(image.with_suffix('.txt').is_file() for image in images)
 
 
 def read_data_yaml(file: Path) -> Layout:
