@@ -1,6 +1,7 @@
 """The image that a test leaves behind, drawn from a real runner's test loop."""
 
 import inspect
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -147,3 +148,17 @@ def test_other_processes_draw_nothing(run_test, photo, monkeypatch):
     monkeypatch.setattr('tresnet_det.engine.predictions_image.is_main_process', lambda: False)
     path, _ = run_test([sample(photo)])
     assert not path.exists()
+
+
+@pytest.mark.parametrize(('own', 'expected'), [(None, 0.4), (0.6, 0.6)])
+def test_without_a_name_it_is_drawn_when_asked_from_the_threshold_that_is_given(
+    run_test, photo, drawn, tmp_path, own, expected
+):
+    hook = PredictionsImageHook(score_thr=own, file_name=None)
+    path, _ = run_test([sample(photo)], hook)
+    assert not path.exists()
+    assert not drawn
+    runner = SimpleNamespace(test_dataloader=SimpleNamespace(dataset=Classes()))
+    hook.draw(runner, tmp_path / 'later.png', 0.4)
+    assert (tmp_path / 'later.png').is_file()
+    assert drawn[0]['score_thr'] == expected

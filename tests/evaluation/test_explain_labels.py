@@ -5,7 +5,7 @@ import json
 
 import numpy as np
 import pytest
-from sklearn.metrics import average_precision_score
+from sklearn.metrics import average_precision_score, f1_score
 
 from tresnet_det.errors import InputError
 from tresnet_det.evaluation.explain_labels import _mean_precision, explain_labels
@@ -101,3 +101,19 @@ def test_results_of_others_are_refused(text, line, tmp_path, run):
     assert line in run('evaluate', 'truth.csv', 'results.csv').error
     with pytest.raises(InputError, match='give a folder of classes'):
         read_labels(tmp_path / 'truth.xml', tmp_path / 'results.csv')
+
+
+def test_thresholds_of_half_of_the_images_raise_of1_of_the_other_half(tmp_path):
+    """Scores as the multi-label demo's after its training, whose absent labels are at 0.45."""
+    rng = np.random.default_rng(0)
+    truth = (rng.random((200, 10)) < 0.18).astype(np.int8)
+    logits = np.where(truth, rng.normal(2.9, 2, truth.shape), rng.normal(-0.2, 0.67, truth.shape))
+    scores, names = 1 / (1 + np.exp(-logits)), tuple('0123456789')
+    files = tuple(f'{n}.png' for n in range(100))
+    explain_labels(Labels(files, names, truth[::2], scores[::2], several=True), tmp_path, 'half')
+    found = json.loads((tmp_path / 'metrics.json').read_text())['thresholds']
+    chosen = [found[name] for name in names]
+    own, half = (
+        f1_score(truth[1::2], scores[1::2] > least, average='micro') for least in (chosen, 0.5)
+    )
+    assert own >= half + 0.10

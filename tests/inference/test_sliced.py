@@ -95,6 +95,25 @@ def test_a_cut_box_gives_way_to_a_whole_one_and_two_cut_ones_are_joined():
     np.testing.assert_allclose(found['scores'], [0.9, 0.7, 0.5])
 
 
+def test_a_part_that_another_tile_has_whole_is_left_to_that_tile_whatever_its_class():
+    windows = [(0, 0, 100, 50), (60, 0, 160, 50)]
+    part = {'boxes': np.array([[75, 10, 100, 30]]), 'scores': np.ones(1), 'labels': np.array([7])}
+    whole = {'boxes': np.array([[15, 10, 55, 30]]), 'scores': np.ones(1), 'labels': np.array([4])}
+    nothing = {name: values[:0] for name, values in part.items()}
+    found = merge_tiles(nothing, [part, whole], windows, 0.5)
+    assert found['boxes'].tolist() == [[75, 10, 115, 30]]
+    assert found['labels'].tolist() == [4]
+
+
+def test_a_doubtful_box_of_the_image_as_a_whole_does_not_widen_a_cut_one():
+    windows = [(0, 0, 100, 50), (80, 0, 180, 50)]
+    cut = {'boxes': np.array([[60, 5, 100, 25]]), 'scores': np.ones(1), 'labels': np.zeros(1, int)}
+    doubtful = cut | {'boxes': np.array([[20, 0, 180, 50]]), 'scores': np.array([0.1])}
+    nothing = {name: values[:0] for name, values in cut.items()}
+    found = merge_tiles(doubtful, [cut, nothing], windows, 0.5)
+    assert found['boxes'].tolist() == [[60, 5, 100, 25]]
+
+
 def test_an_image_no_larger_than_a_tile_is_predicted_as_without(trained, run, tmp_path):
     done = trained('detection')
     images = done.data_root / 'val2017'

@@ -164,4 +164,4 @@ def test_a_work_directory_is_no_data_and_said_in_a_line(run, data, tmp_path):
         shutil.copy(file, work / f'data/instances_{split}.json')
     result = run('check_data', 'work')
     assert (result.code, len(result.err.splitlines())) == (2, 1)
-    assert f'no folder below {work / "data"} has them' in result.err
+    assert f'no folder below {work} has them' in result.err

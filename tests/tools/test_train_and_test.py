@@ -64,6 +64,11 @@ def test_the_printed_next_command_measures_the_best_validation(trained, tmp_path
     assert again.code == 0, again.err
     for name in ('errors.csv', 'curves.csv', 'confusion_matrix.csv', 'worst_images.csv'):
         assert (folder / name).read_text() == (tmp_path / 'again' / name).read_text()
+    named = json.loads((folder / 'images.json').read_text())
+    truth = json.loads(files[0].read_text())
+    for what, key in (('images', 'file_name'), ('categories', 'name')):
+        pairs = ({row['id']: row[key] for row in content[what]} for content in (named, truth))
+        assert next(pairs) == next(pairs)
     metrics = json.loads((tmp_path / 'again/metrics.json').read_text())['metrics']
     expected = {key.removeprefix('coco/'): v for key, v in written['metrics'].items()}
     assert metrics == pytest.approx(expected, rel=0, abs=1e-12)

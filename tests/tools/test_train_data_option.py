@@ -53,7 +53,7 @@ def test_a_folder_trains_and_tests_as_the_config_written_by_hand_does(
         'data: train 12 images with ',
         "  classes 10: '0', '1', ",
         'base_own/data; nothing in the data folder is changed',
-        '2 epochs of 3 steps, batch 4, learning rate 0.001 (0.002 for a batch of 8)',
+        '2 epochs of 3 steps, batch 4, learning rate 0.00175 (0.0035 for a batch of 8)',
         'best checkpoint by coco/bbox_mAP, averaged weights (EMA), stops after 5 validations',
     ):
         assert line in own.out

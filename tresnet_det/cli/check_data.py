@@ -7,6 +7,7 @@
   python tools/check_data.py FOLDER                         the same, by the first task it serves
   python tools/check_data.py ANN_FILE IMG_DIR --val ANN_FILE IMG_DIR
   python tools/check_data.py TRAIN_FOLDER --val VAL_FOLDER  a folder for each class in both
+  python tools/check_data.py FOLDER --predictions RESULTS   its labels too, by what a model finds
 
 Exit status 1 where training would fail or its metrics mislead, 0 otherwise (with warnings, too),
 2 for a mistake in the command line.
@@ -27,7 +28,8 @@ from mmengine.config import Config
 from ..compat.installed import config_name, own_folder, tool_command
 from ..engine import config as edit
 from ..engine.own_data import check_masks, filter_of
-from ..errors import InputError, printable, quote, shell_path
+from ..errors import InputError, MissingFileError, printable, quote, shell_path
+from ..evaluation.label_check import check_labels
 from ..evaluation.report import format_table
 from ..readers.config import find_config_sources, find_sources
 from ..readers.files import YAML
@@ -65,7 +67,17 @@ def parse_args() -> argparse.Namespace:
         '--data-root', metavar='DIR', help="folder of a config's data, laid out like its own"
     )
     add_cfg_options(parser, 'train_dataloader.batch_size=4')
-    parser.add_argument('--out-dir', metavar='DIR', help='gets report.json and data.png')
+    parser.add_argument(
+        '--predictions',
+        metavar='RESULTS',
+        help="a model's results file of one split (results.bbox.json, results.json, results.csv), "
+        'for labels that are probably wrong',
+    )
+    parser.add_argument(
+        '--out-dir',
+        metavar='DIR',
+        help='gets report.json and data.png, with --predictions suspects.csv and suspects.jpg',
+    )
     parser.add_argument(
         '--workers',
         type=int,
@@ -99,6 +111,8 @@ def parse_args() -> argparse.Namespace:
 def main() -> None:
     args = parse_args()
     out = None if args.out_dir is None else out_folder(args.out_dir)
+    if args.predictions and not Path(args.predictions).is_file():
+        raise MissingFileError(f'--predictions: no file at {args.predictions}')
     findings = Findings()
     find = read_config if args.data[0].endswith('.py') else read_paths
     sources, settings = find(args, findings)
@@ -118,6 +132,8 @@ def main() -> None:
         print(summary)
     if out is not None:
         write(report, out, ' '.join(args.data))
+    if args.predictions:
+        print_doubts(args, report, out)
     print(f'next: {next_step(args, report)}')
     if report.failed:
         sys.exit(EXIT_FAULTY)
@@ -357,3 +373,16 @@ def write(report: DataReport, out: Path, title: str) -> None:
         draw_data(report, out / 'data.png', title)
         written.append(out / 'data.png')
     print('written: ' + ', '.join(map(shell_path, written)))
+
+
+def print_doubts(args: argparse.Namespace, report: DataReport, out: Path | None) -> None:
+    """Print and write which labels the predictions speak against."""
+    if report.failed or not report.parts:
+        print('--predictions: the labels are compared with them once there is no error')
+        return
+    splits = [part.split for part in report.parts]
+    doubts = check_labels(splits, args.task, Path(args.predictions))
+    print('', *doubts.lines(), '', sep='\n')
+    if out is not None:
+        files, failures = doubts.write(out)
+        print(*map(printable, failures), f'written: {", ".join(map(shell_path, files))}', sep='\n')

@@ -243,7 +243,7 @@ def add_demo_options(parser: argparse._ActionsContainer) -> None:
         action='store_const',
         const='full',
         dest='demo',
-        help="the same data with the config's own network: twelve times the work",
+        help="the same data with the config's own network: 13 times the work",
     )
 
 

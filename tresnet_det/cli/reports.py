@@ -12,6 +12,7 @@ from mmengine.logging import print_log
 from ..compat.checkpoint_io import load_checkpoint_file
 from ..errors import InputError
 from ..evaluation.accuracy import KeepScores
+from ..evaluation.detections import write_images
 from ..evaluation.explain import explain, read_detections
 from ..evaluation.explain_labels import explain_labels
 from ..evaluation.labels import write_labels
@@ -67,6 +68,7 @@ def explain_results(cfg: Config, metrics: list[Any], dataset: Any, folder: Path)
                 result = read_detections(metric.ann_file, results, classes)
                 title = f'{name} on {Path(metric.ann_file).name}'
                 explain(result, out, title, images and Path(images))
+                write_images(Path(results).with_name('images.json'), result.images)
                 reports.append(out / 'report.html')
         for keeper in metrics:
             if isinstance(keeper, KeepScores) and keeper.kept:
@@ -78,6 +80,11 @@ def explain_results(cfg: Config, metrics: list[Any], dataset: Any, folder: Path)
     except Exception as error:
         print_log(f'no report: {error}', 'current', logging.WARNING)
     return reports
+
+
+def read_threshold(numbers: Path) -> float | None:
+    """Return the operating threshold of a report's ``metrics.json``, None without one."""
+    return json.loads(numbers.read_text()).get('threshold') if numbers.is_file() else None
 
 
 def keep_thresholds(checkpoint: str, numbers: Path) -> None:

@@ -2,6 +2,8 @@
 
 import argparse
 import time
+from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -23,7 +25,7 @@ from ..tasks import find_task
 from . import command_line
 from .command_line import out_file
 from .exported import measure_exported
-from .reports import explain_results, keep_results, keep_thresholds
+from .reports import explain_results, keep_results, keep_thresholds, read_threshold
 
 
 def parse_args() -> argparse.Namespace:
@@ -84,7 +86,8 @@ def main() -> None:
     runner = build_runner(cfg)
     if slicing:
         slicing.put_into(runner.model, build_pipeline(cfg))
-    runner.register_hook(PredictionsImageHook())
+    drawing = PredictionsImageHook(file_name=None)
+    runner.register_hook(drawing)
     explained = Path(runner.work_dir, 'evaluation')
     loop = runner.test_loop
     if loop is not None:  # without one, test() says what the config lacks
@@ -99,7 +102,15 @@ def main() -> None:
         metrics = runner.test()
     if runner.rank == 0:
         seconds = time.monotonic() - start
-        report(cfg, args, metrics, loop.evaluator.metrics, loop.dataloader.dataset, seconds)
+        report(
+            cfg,
+            args,
+            metrics,
+            loop.evaluator.metrics,
+            loop.dataloader.dataset,
+            seconds,
+            partial(drawing.draw, runner),
+        )
         if args.keep_thresholds:
             keep_thresholds(args.checkpoint, explained / 'metrics.json')
 
@@ -170,10 +181,13 @@ def report(
     evaluators: list[Any],
     dataset: Any,
     seconds: float,
+    draw: Callable[[Path, float | None], None] | None = None,
 ) -> None:
-    """Write metrics and report, and print where they and the images are."""
+    """Write metrics, report and images, and print where they are."""
     work_dir, count = Path(args.work_dir), len(dataset)
     reports = explain_results(cfg, evaluators, dataset, work_dir / 'evaluation')
+    if draw:
+        draw(work_dir / 'predictions.png', read_threshold(work_dir / 'evaluation/metrics.json'))
     file = Path(args.out) if args.out and args.out.endswith('.json') else work_dir / 'metrics.json'
     per_class = [row for m in evaluators for row in getattr(m, 'per_class', None) or []]
     write_results_json(

@@ -25,14 +25,14 @@ class PredictionsImageHook(Hook):
         score_thr: In [0, 1]. Boxes with a lower score are not drawn, labels not predicted; of
             single-label classification, the top classes are listed whatever their score. None for
             the threshold of the model's task.
-        file_name: The image's name in the work folder.
+        file_name: The image's name in the work folder; None to leave drawing to :meth:`draw`.
     """
 
     def __init__(
         self,
         limit: int | None = None,
         score_thr: float | None = None,
-        file_name: str = 'predictions.png',
+        file_name: str | None = 'predictions.png',
     ) -> None:
         self.limit = limit
         self.score_thr = score_thr
@@ -60,24 +60,33 @@ class PredictionsImageHook(Hook):
 
     def after_test_epoch(self, runner: Runner, metrics: dict[str, float] | None = None) -> None:
         """Draw the samples that were kept, on the main process."""
+        if self.file_name is not None:
+            self.draw(runner, Path(runner.work_dir) / self.file_name)
+
+    def draw(self, runner: Runner, out: Path, score_thr: float | None = None) -> None:
+        """Draw the samples that were kept, on the main process; a failure is a warning.
+
+        Args:
+            runner: That of the test.
+            out: The image to write.
+            score_thr: Where the hook has none of its own.
+        """
         if not is_main_process() or not self.samples:
             return
-        try:
-            self._draw(runner)
-        except Exception as error:  # whatever it is, the metrics matter more
-            runner.logger.warning(f'{self.file_name} could not be drawn: {error}')
-
-    def _draw(self, runner: Runner) -> None:
         # Here, since matplotlib takes its time and may be absent.
         from ..evaluation.draw import draw_classifications, draw_detections
 
-        threshold = self.task.threshold if self.score_thr is None else self.score_thr
-        classes = runner.test_dataloader.dataset.metainfo['classes']
-        out = Path(runner.work_dir) / self.file_name
-        if self.task.detects:
-            draw_detections(self.samples, classes, out, threshold)
-        else:
-            draw_classifications(self.samples, classes, out, self.task is MULTI_LABEL, threshold)
+        given = (self.score_thr, score_thr, self.task.threshold)
+        threshold = next(value for value in given if value is not None)
+        try:
+            classes = runner.test_dataloader.dataset.metainfo['classes']
+            if self.task.detects:
+                draw_detections(self.samples, classes, out, threshold)
+            else:
+                several = self.task is MULTI_LABEL
+                draw_classifications(self.samples, classes, out, several, threshold)
+        except Exception as error:  # whatever it is, the metrics matter more
+            runner.logger.warning(f'{out.name} could not be drawn: {error}')
 
 
 def _count_images(runner: Runner) -> int:

@@ -33,40 +33,49 @@ def write_matrix(
     matrix: np.ndarray,
     names: Sequence[str],
     sides: tuple[str, str] = ('prediction', 'ground truth'),
+    title: str | None = None,
 ) -> None:
-    """Write a matrix of counts, and the shares of its rows; see :func:`draw_confusion`."""
-    shares = matrix / np.maximum(matrix.sum(1, keepdims=True), 1)
-    for name, values in ((stem, matrix), (f'{stem}_normalised', shares)):
+    """Write a matrix of counts; without a title, the shares of its rows too, which are its colours.
+
+    See :func:`draw_confusion`.
+    """
+    most = matrix.max(initial=0) if title else matrix.sum(1, keepdims=True)
+    shares = matrix / np.maximum(most, 1)
+    for name, values in ((stem, matrix), (f'{stem}_normalised', shares))[: 1 if title else 2]:
         rows = zip(names, values.tolist(), strict=True)
         table = [dict(zip(['', *names], [n, *row], strict=True)) for n, row in rows]
         write_csv(folder / f'{name}.csv', table)
-    draw_confusion(matrix, names, folder / f'{stem}.png', sides)
+    title = title or 'Counts; colour: share of the row'
+    draw_confusion(matrix, shares, names, folder / f'{stem}.png', sides, title)
 
 
 def draw_confusion(
     matrix: np.ndarray,
+    shares: np.ndarray,
     names: Sequence[str],
     out_path: Path,
-    sides: tuple[str, str] = ('prediction', 'ground truth'),
+    sides: tuple[str, str],
+    title: str,
 ) -> None:
-    """Draw a confusion matrix: shares of the rows as colours, and counts where there is room.
+    """Draw a matrix of counts, which are written where there is room.
 
     Args:
         matrix: ``(N, N)`` of counts, by ground truth and prediction.
+        shares: ``(N, N)`` in [0, 1], drawn as colours.
         names: Of rows and columns.
         out_path: The PNG to write.
         sides: What the columns and the rows are.
+        title: What it shows.
     """
     count = len(names)
     side = min(2.2 + 0.28 * count, 15)  # inches of the matrix
     short = [label(shorten(name, 18)) for name in names]
     margin = 0.55 + 0.09 * max(map(len, short)) * (count <= MOST_NAMES)
-    shares = matrix / np.maximum(matrix.sum(1, keepdims=True), 1)
     with lettering(names):
         whole = side + margin + 0.3
         figure = Figure(figsize=(whole, whole), dpi=100)
         axes = figure.add_axes((margin / whole, margin / whole, side / whole, side / whole))
-        label_axes(axes, 'Counts, and shares of a row', *sides)
+        label_axes(axes, title, *sides)
         axes.grid(False)
         axes.imshow(shares, cmap='Blues', vmin=0, vmax=1)
         if count <= MOST_NAMES:
@@ -81,14 +90,14 @@ def draw_confusion(
 
 
 def draw_scores(of_all: Curve, threshold: float | None, out_path: Path) -> None:
-    """Draw precision, recall and F1 over the least score that is taken.
+    """Draw precision, recall and F1 over the score from which on predictions are taken.
 
     Args:
         of_all: The curve of all classes together.
         threshold: The one that is proposed.
         out_path: The PNG to write.
     """
-    figure, axes = _start('Precision, recall and F1 of all classes', 'least score', '')
+    figure, axes = _start('Precision, recall and F1 of all classes', 'score threshold', '')
     for (name, values), (colour, line, _) in zip(
         (('precision', of_all.precision), ('recall', of_all.recall), ('F1', of_all.f1)),
         LOOKS,
@@ -96,7 +105,7 @@ def draw_scores(of_all: Curve, threshold: float | None, out_path: Path) -> None:
     ):
         axes.plot(of_all.threshold, values, line, color=colour, label=name, linewidth=2)
     if threshold is not None:
-        axes.axvline(threshold, color='grey', linewidth=1, label=f'threshold {threshold:.2f}')
+        axes.axvline(threshold, color='grey', linewidth=1, label=f'chosen: {threshold:.2f}')
     axes.set(xlim=(0, 1), ylim=(0, 1.03))
     axes.legend()
     figure.savefig(out_path)
@@ -140,7 +149,7 @@ def draw_calibration(found: Calibration, out_path: Path) -> None:
         'share of right predictions',
     )
     there = found.found > 0
-    axes.plot((0, 1), (0, 1), ':', color='grey', label='a score is the share of right ones')
+    axes.plot((0, 1), (0, 1), ':', color='grey', label='well calibrated')
     axes.bar(
         found.edges[:-1][there],
         found.right[there],
@@ -150,9 +159,10 @@ def draw_calibration(found: Calibration, out_path: Path) -> None:
         alpha=0.35,
         edgecolor='white',
     )
-    axes.plot(found.score[there], found.right[there], 'o-', color=LOOKS[0][0])
+    what = 'these predictions, and how many'
+    axes.plot(found.score[there], found.right[there], 'o-', color=LOOKS[0][0], label=what)
     for x, y, count in zip(found.score[there], found.right[there], found.found[there], strict=True):
         axes.annotate(f'{count}', (x, y), (0, 6), textcoords='offset points', fontsize=7)
     axes.set(xlim=(0, 1), ylim=(0, 1.08))
-    axes.legend(loc='lower right', fontsize=8)
+    axes.legend(loc='upper left', fontsize=8)
     figure.savefig(out_path)

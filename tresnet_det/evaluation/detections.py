@@ -1,5 +1,6 @@
 """Objects of a COCO file and of a results file as flat arrays in the order of COCO's evaluation."""
 
+import json
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -10,6 +11,7 @@ import numpy as np
 from pycocotools import mask as coco
 
 from ..errors import InputError, few, shown
+from ..files import write_whole
 from ..readers.coco import LIMIT, read_coco
 from ..readers.files import read_json
 from ..readers.findings import Findings, without
@@ -169,6 +171,15 @@ def read_results(path: str | Path, images: Images, rows: Any = None) -> Objects:
         codes = _codes(path, 'row {}', rows, image, images)
     score = np.array([row['score'] for row in rows], float)
     return _sort(rows, images, score, np.zeros(len(rows), bool), None, codes)
+
+
+def write_images(path: Path, images: Images) -> None:
+    """Write which images and classes the numbers in a results file are, as ``predict.py`` does."""
+    entries = [dict(id=id_, file_name=n) for id_, n in zip(images.ids, images.names, strict=True)]
+    pairs = zip(images.category_ids, images.classes, strict=True)
+    categories = [dict(id=id_, name=name) for id_, name in pairs]
+    content = dict(images=entries, categories=categories, annotations=[])
+    write_whole(path, (json.dumps(content) + '\n').encode())
 
 
 def has_masks(rows: Any) -> bool:

@@ -241,7 +241,7 @@ def draw_detections(
             sides.add(what)
             # A right prediction is an object that was found, which counts once.
             counts.update(v for v in verdicts if what == TRUTH or v is not Verdict.RIGHT)
-    note = f', score {score_thr:g} or more' * (PREDICTIONS in sides)
+    note = f', score {score_thr:.3g} or more' * (PREDICTIONS in sides)
     note += f', IoU {IOU:g} or more' * (len(sides) == 2)
     save_sheet(tiles, out_path, sides, note, counts)
 

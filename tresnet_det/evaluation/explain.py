@@ -264,7 +264,7 @@ def _write_numbers(result: Detections, out: Path) -> list[Section]:
         Section('Confusion', matrix_lines,
                 charts={'confusion_matrix.png': 'Confusion matrix'}),
         Section('Scores and thresholds', [_describe_thresholds(result)],
-                charts={'scores.png': 'Precision, recall and F1 over the least score',
+                charts={'scores.png': 'Precision, recall and F1 over the score threshold',
                         'precision_recall.png': 'Precision over recall at IoU 0.5',
                         'calibration.png': 'How often predictions of a score are right'}),
         Section('The twelve metrics of COCO', [note] if note else [], twelve),

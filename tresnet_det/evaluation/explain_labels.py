@@ -167,7 +167,8 @@ def _write_several(result: Labels, out: Path, image_folder: Path | None) -> _Wri
     charts.write_calibration(out, measures.calibration(of.score, of.right))
     missed, wrong = (truth == 1) & ~predicted, (truth == 0) & predicted
     matrix = missed.astype(int).T @ wrong.astype(int)
-    charts.write_matrix(out, 'mistakes', matrix, names, ('predicted wrongly', 'missed'))
+    axes = 'predicted wrongly', 'missed'
+    charts.write_matrix(out, 'mistakes', matrix, names, axes, 'Images with both mistakes')
     pairs = [
         {'missed': row['ground truth'], 'predicted wrongly': row['prediction'],
          'images': row['count']} for row in _pairs(matrix, names)
@@ -204,7 +205,7 @@ def _write_several(result: Labels, out: Path, image_folder: Path | None) -> _Wri
         Section('Mistakes that go together', ['Images in which one is missed and the other is '
                 'predicted wrongly.'], pairs[:WORST], charts={'mistakes.png': 'Mistakes'}),
         Section('Scores', [], charts={
-            'scores.png': 'Precision, recall and F1 over the least score',
+            'scores.png': 'Precision, recall and F1 over the score threshold',
             'calibration.png': 'How often a label of a score is there'}),
     ]  # fmt: skip
     own = {row['class']: row['threshold'] for row in rows}

@@ -13,10 +13,10 @@ import numpy as np
 
 from ..errors import InputError, few, shown
 from ..files import write_whole
-from ..readers.data import READERS
+from ..readers.data import ONE_LABEL, READERS
 from ..readers.files import read_json, read_text
 from ..readers.findings import Findings
-from ..readers.split import NO_CLASS, Source
+from ..readers.split import NO_CLASS, Source, Split
 
 MOST_SCORES = 10  # of a single-label image that are written
 KINDS = {'.csv': 'csv', '.txt': 'list', '.json': 'coco'}
@@ -61,16 +61,48 @@ def read_labels(ann: str | Path, results: str | Path) -> Labels:
     source = Source('ground truth', kind, ann, folder, training=False, several=kind == 'coco')
     split = READERS[kind](source, Findings(strict=True))
     assert split is not None  # only what is optional
-    truth, classes = split.matrix(), split.classes
-    several = kind == 'coco' or bool((truth < 0).any() or ((truth > 0).sum(1) != 1).any())
-    if kind in ('folders', 'list'):
-        numbers, several = split.single_labels(), False
+    return labels_of(split, np.arange(len(split.files)), results)
+
+
+def labels_of(split: Split, rows: np.ndarray, results: Path) -> Labels:
+    """Read the scores of some images of a split, by their numbers; see :func:`read_labels`."""
+    kind, truth, files = split.source.kind, split.matrix()[rows], [split.files[n] for n in rows]
+    odd = bool((truth < 0).any() or ((truth > 0).sum(1) != 1).any())
+    several = split.source.several or kind == 'coco' or odd
+    if kind in ONE_LABEL and not split.source.several:
+        numbers, several = split.single_labels()[rows], False
         if (numbers == NO_CLASS).any():
-            raise InputError(f'{ann}: {split.files[int((numbers == NO_CLASS).argmax())]}: no label')
-    scores = _read_scores(results, split.files, classes)
+            name = files[int((numbers == NO_CLASS).argmax())]
+            raise InputError(f'{split.source.ann_file}: {name}: no label')
+    scores = _read_scores(results, files, split.classes)
     unscored = int(np.isnan(scores).sum())
-    files = tuple(split.files)
-    return Labels(files, classes, truth, np.nan_to_num(scores), several, unscored)
+    return Labels(tuple(files), split.classes, truth, np.nan_to_num(scores), several, unscored)
+
+
+class FileNames:
+    """Images by their names, to which results or ground truth may have put folders in front.
+
+    Args:
+        files: The names.
+    """
+
+    def __init__(self, files: Sequence[str]) -> None:
+        self._number = {name: n for n, name in enumerate(files)}
+        self._endings: dict[str, int | None] = {}  # None where several have one
+        for name, n in self._number.items():
+            for ending in _endings(name):
+                self._endings[ending] = None if ending in self._endings else n
+
+    def find(self, name: str) -> int | None:
+        """Return the number of an image; None where there is none, or more than one."""
+        names = _endings(name)
+        known = next((end for end in names if end in self._number), None)
+        return self._endings.get(names[0]) if known is None else self._number[known]
+
+
+def _endings(name: str) -> list[str]:
+    parts = name.replace('\\', '/').split('/')
+    return ['/'.join(parts[start:]) for start in range(len(parts))]
 
 
 def relative(paths: Sequence[str]) -> tuple[tuple[str, ...], str]:
@@ -101,14 +133,12 @@ def is_of_labels(results: str | Path) -> bool:
 
 def _read_scores(path: Path, files: Sequence[str], classes: Sequence[str]) -> np.ndarray:
     """Return the scores, ``(N, classes)``; NaN where there is none."""
-    number: dict[str, int] = {name: n for n, name in enumerate(files)}
+    names = FileNames(files)
     label = {name: n for n, name in enumerate(classes)}
     scores = np.full((len(files), len(classes)), np.nan)
     seen, strange = np.zeros(len(files), bool), []
     for where, name, pairs in _rows(path):
-        parts = name.replace('\\', '/').split('/')
-        endings = ('/'.join(parts[start:]) for start in range(len(parts)))
-        place = next((number[ending] for ending in endings if ending in number), None)
+        place = names.find(name)
         if place is None:
             strange.append(name)
             continue

@@ -509,9 +509,10 @@ def merge_tiles(
     """Return the boxes of an image and of its tiles as one answer, by NMS within each class.
 
     A box that ends at a seam, an edge of its tile within the image, may be of an object that is
-    cut there. Such a box and one of another tile are of one object where they share half of the
-    smaller one. A whole box counts twice its score then; of two that are cut, the box around both
-    remains.
+    cut there. Where another tile shows that place without a seam, it is left to that tile, whatever
+    the class: a part of an object may look like another one. Elsewhere such a box and one of
+    another tile are of one object where they share half of the smaller one. A whole box counts
+    twice its score then; of two that are cut, the box around both remains.
 
     Args:
         whole: Of the image as a whole: ``boxes``, ``scores`` and ``labels``.
@@ -528,6 +529,10 @@ def merge_tiles(
     margin = 0.02 * (windows[0][2] - windows[0][0])
     inner = places != places[0]
     is_cut = ((np.abs(boxes - places[origin]) <= margin) & inner[origin]).any(1)
+    left_to_others = is_cut & _is_within_a_tile(boxes, windows, margin)
+    boxes, scores, labels, origin, is_cut = (
+        values[~left_to_others] for values in (boxes, scores, labels, origin, is_cut)
+    )
     area = (boxes[:, 2:] - boxes[:, :2]).clip(0).prod(1)
     order = np.argsort(-scores * np.where(is_cut, 0.5, 1), kind='stable')
     kept: list[int] = []
@@ -542,12 +547,23 @@ def merge_tiles(
             part = (is_cut[best] | is_cut[left]) & (origin[best] != origin[left])
             part &= shared > 0.5 * np.minimum(area[best], area[left])
             if is_cut[best]:
-                around = boxes[[best, *left[part]]]
+                around = boxes[[best, *left[part & is_cut[left]]]]
                 boxes[best] = (*around[:, :2].min(0), *around[:, 2:].max(0))
             left = left[~(part | (shared / union > iou_thr))]
     index = np.array(kept, int)
     index = index[np.argsort(-scores[index], kind='stable')]
     return {'boxes': boxes[index], 'scores': scores[index], 'labels': labels[index]}
+
+
+def _is_within_a_tile(boxes: np.ndarray, windows: Sequence[Window], margin: float) -> np.ndarray:
+    """Return of each box whether some tile has it whole, ``margin`` pixels off its seams."""
+    within = np.ones(len(boxes), bool)
+    for axis in (0, 1):
+        starts, ends = np.unique(np.array(windows)[:, [axis, axis + 2]], axis=0).T
+        low = (boxes[:, [axis]] > starts + margin) | (starts == 0)
+        high = (boxes[:, [axis + 2]] < ends - margin) | (ends == ends.max())
+        within &= (low & high).any(1)
+    return within
 
 
 def find_images(inputs: Iterable[str], stride: int = 1) -> Iterator[tuple[str, Any]]:

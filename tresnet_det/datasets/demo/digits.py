@@ -106,7 +106,7 @@ def _write_all(root: Path, info: dict) -> None:
         for index in range(count):
             # one generator an image: image 7 is the same however many are made
             rng = np.random.default_rng([info['seed'], number, index])
-            image, boxes = _make_image(rng, sources, pool, info['size'])
+            image, boxes = make_image(rng, sources, pool, info['size'])
             _add_image(content, root / split, image, boxes)
         file = root / f'annotations/instances_{split}.json'
         file.write_text(json.dumps(content, separators=(',', ':')))
@@ -135,7 +135,7 @@ def _add_image(content: dict, folder: Path, image: np.ndarray, boxes: list[tuple
         )
 
 
-def _make_image(
+def make_image(
     rng: np.random.Generator, sources: Sources, pool: np.ndarray, size: int
 ) -> tuple[np.ndarray, list[tuple]]:
     """Compose one image.
