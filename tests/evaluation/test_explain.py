@@ -5,12 +5,14 @@ import json
 import re
 import subprocess
 import sys
+from collections import Counter
 
 import numpy as np
 import pytest
 from PIL import Image
 
 from tresnet_det.errors import InputError
+from tresnet_det.evaluation.advice import advise
 from tresnet_det.evaluation.detections import read_results, read_truth
 from tresnet_det.evaluation.explain import Detections, Settings, explain
 
@@ -102,6 +104,18 @@ def test_mistakes_of_each_kind_are_counted_and_the_worst_images_found(tmp_path):
     assert {row['image'] for row in result.worst_images()[:20]} == set(planted)
 
 
+@pytest.mark.parametrize(('rows', 'costs', 'step'), [
+    ([], (1, 0), 'Nothing that was found is right'),
+    # Of bee nothing is left: AP 1/2, that of ant and so the mean, in place of 1/4.
+    ([(1, 1, APART, 0.9), (1, 1, BOX, 0.8)], (1 / 4, 1 / 4), 'errors cost 0.250 AP50'),
+])  # fmt: skip
+def test_what_missed_objects_cost_where_all_of_a_class_are(rows, costs, step, tmp_path):
+    result = measure(write(tmp_path, [(1, 1, BOX), (2, 2, BOX)], rows))
+    cost = result.errors.cost
+    assert (cost['missed'], cost['background']) == pytest.approx(costs)
+    assert step in advise(result)[0]
+
+
 @pytest.mark.parametrize(('settings', 'threshold'), [
     (Settings(), 0.7), (Settings(precision=1.0), 0.9), (Settings(recall=1.0), 0.5)
 ])  # fmt: skip
@@ -185,6 +199,18 @@ def test_the_tool_needs_no_pytorch_and_leaves_a_report(tmp_path, project_root):
     assert (curve['right'], curve['wrong'], curve['missed']) == ('1', '1', '2')
     for name in re.findall(r'\]\((\S+)\)', text):
         assert Image.open(tmp_path / 'out' / name).size[0] > 300
+
+
+def test_classes_named_as_what_the_report_adds_keep_their_rows(tmp_path):
+    names = ('background', 'all', '(all)')
+    files = write(tmp_path, [(1, 1, BOX)], [(1, 1, BOX, 0.9), (1, 2, BOX, 0.8)], classes=names)
+    explain(measure(files), tmp_path, 'x')
+    matrix = read_csv(tmp_path / 'confusion_matrix.csv')
+    assert [row['(background)'] for row in matrix] == ['0'] * 4
+    assert [row[''] for row in matrix] == [*matrix[0]][1:] == [*names, '(background)']
+    for name in ('curves', 'precision_recall'):
+        rows = Counter(row['class'] for row in read_csv(tmp_path / f'{name}.csv'))
+        assert rows == dict.fromkeys(('((all))', *names), 101)
 
 
 def test_images_that_cannot_be_drawn_are_named_and_the_report_is_whole(tmp_path, run):

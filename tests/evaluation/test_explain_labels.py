@@ -67,6 +67,7 @@ def test_several_labels_by_hand(tmp_path):
     assert written['thresholds'] == {
         'ant': pytest.approx(0.3), 'bee': pytest.approx(0.2), 'cow': None
     }  # fmt: skip
+    assert written['threshold'] == pytest.approx(0.325)  # F1 2/3 above it, as above 0.25
     (half,) = [r for r in read_csv(tmp_path / 'curves.csv')
                if (r['class'], r['score']) == ('all', '0.5')]  # fmt: skip
     assert (half['right'], half['wrong'], half['missed']) == ('1', '1', '3')  # unknown counts not

@@ -61,7 +61,8 @@ def explain_results(
     Returns:
         The reports, and the ``metrics.json`` of the first one, empty where there is none.
     """
-    reports, numbers, name = [], {}, Path(cfg.filename or 'test').stem
+    name, reports = Path(cfg.filename or 'test').stem, []
+    numbers: dict[str, Any] = {}
     images = (getattr(dataset, 'data_prefix', None) or {}).get('img')
     for file in ('metrics.json', 'report.html', 'report.md'):  # of another checkpoint, perhaps
         for part in (folder, folder / 'segm'):

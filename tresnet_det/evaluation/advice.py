@@ -41,7 +41,15 @@ def advise(result: Any) -> list[str]:
         for kind, cost in costs[:2]
         if cost >= LEAST_COST and cost >= costs[0][1] / 3
     ]
-    if not steps:
+    if not result.objects.any():
+        steps = ['There is no ground truth, so nothing can be measured.']
+    elif not result.points.right.any():
+        steps.insert(
+            0,
+            'Nothing that was found is right: check that the weights were trained on these '
+            'classes, that class ids are those of the annotations, and the score threshold.',
+        )
+    elif not steps:
         steps = ['No kind of error costs 0.01 AP50 or more: harder test images would show more.']
     measured = [row for row in result.per_class if row['AP'] is not None]
     if len(measured) > 1:

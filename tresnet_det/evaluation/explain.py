@@ -21,7 +21,7 @@ from .bootstrap import Interval, as_entries, find_intervals, mean_precision
 from .detections import Images, Objects, has_masks, read_results, read_truth
 from .matching import IOU, IOU_THRS, MAX_DETS, Matches, match
 from .pages import DRAWN, WORST, Section, write_csv, write_report
-from .report import COUNTS, explain_minus_one, summarize, write_results_json
+from .report import COUNTS, explain_minus_one, summarize, unlike, write_results_json
 from .twelve import find_rates, summarize_classes
 
 
@@ -213,7 +213,8 @@ def _write_numbers(result: Detections, out: Path) -> list[Section]:
     """Write tables and charts; return their sections in the order of the report."""
     from . import charts
 
-    images, names = result.images, [*result.images.classes, 'background']
+    classes = result.images.classes
+    names = [*classes, unlike('background', classes)]
     counts = result.errors.counts()
     shown = result.found.score >= result.cut
     confident = np.bincount(result.errors.kind[shown & (result.errors.kind >= 0)], minlength=6)
@@ -228,19 +229,20 @@ def _write_numbers(result: Detections, out: Path) -> list[Section]:
 
     charts.write_matrix(out, 'confusion_matrix', result.matrix, names)
 
-    curves = zip(['all', *images.classes], [result.curve, *result.curves], strict=True)
+    groups = [unlike('all', classes), *classes]
+    curves = zip(groups, [result.curve, *result.curves], strict=True)
     write_csv(out / 'curves.csv', [row for name, c in curves for row in c.rows(name)])
     charts.draw_scores(result.curve, result.threshold, out / 'scores.png')
     by_class = measures.precision_at_recalls(result.points, result.objects)
     together = result.points._replace(label=np.zeros_like(result.points.label))
     of_all = measures.precision_at_recalls(together, result.objects.sum(keepdims=True))[0]
-    pairs = zip(['all', *images.classes], [of_all, *by_class], strict=True)
+    pairs = zip(groups, [of_all, *by_class], strict=True)
     write_csv(out / 'precision_recall.csv', [
         {'class': name, 'recall': r, 'precision': p}
         for name, line in pairs
         for r, p in zip(measures.RECALLS.tolist(), line.tolist(), strict=True)
     ])  # fmt: skip
-    charts.draw_precision_recall(of_all, by_class, images.classes, out / 'precision_recall.png')
+    charts.draw_precision_recall(of_all, by_class, classes, out / 'precision_recall.png')
     charts.write_calibration(out, result.calibration)
 
     r, w, m = (int(counts[0]) for counts in (c for c in result.at_cut[1:]))

@@ -11,7 +11,7 @@ from .bootstrap import Measure, as_entries, find_intervals
 from .label_measures import average_precisions, best_f1_thresholds, find_ranks, precision_recall
 from .labels import Labels
 from .pages import DRAWN, WORST, Section, draw_each, write_csv, write_report
-from .report import write_results_json
+from .report import unlike, write_results_json
 from .verdicts import Verdict, judge_classes
 
 
@@ -158,11 +158,12 @@ def _write_several(result: Labels, out: Path, image_folder: Path | None) -> _Wri
     of = measures.Points(label, scores[image, label], truth[image, label] == 1)
     objects = (truth == 1).sum(0)
     overall = measures.curve(of, int(objects.sum()))
-    curves = [('all', overall)]
+    curves = [(unlike('all', names), overall)]
     curves += [(n, measures.curve(measures.of_class(of, k), objects[k]))
                for k, n in enumerate(names)]  # fmt: skip
     write_csv(out / 'curves.csv', [row for name, curve in curves for row in curve.rows(name)])
-    threshold = measures.choose_threshold(of, int(objects.sum()))
+    found = float(best_f1_thresholds(scores.reshape(-1, 1), truth.reshape(-1, 1))[0][0])
+    threshold = None if np.isnan(found) else found
     charts.draw_scores(overall, threshold, out / 'scores.png')
     charts.write_calibration(out, measures.calibration(of.score, of.right))
     missed, wrong = (truth == 1) & ~predicted, (truth == 0) & predicted

@@ -52,6 +52,11 @@ def shorten(text: str, longest: float = 32, measure: Callable[[str], float] = le
     return short
 
 
+def unlike(name: str, classes: Sequence[str]) -> str:
+    """Return a name that no class has, in parentheses where one has it."""
+    return unlike(f'({name})', classes) if name in classes else name
+
+
 def summarize(
     precision: np.ndarray,
     recall: np.ndarray,
