@@ -71,6 +71,7 @@ def test_odd_data_by_hand(name, tmp_path):
     assert result.count_by_image().sum(0).tolist() == list(counts)
     headline = explain(result, tmp_path, name)
     assert headline.startswith('bbox mAP')
+    assert '1.1' not in (tmp_path / 'report.md').read_text()  # no threshold that cannot be
     assert (tmp_path / 'report.html').is_file()
 
 
@@ -114,6 +115,34 @@ def test_what_missed_objects_cost_where_all_of_a_class_are(rows, costs, step, tm
     cost = result.errors.cost
     assert (cost['missed'], cost['background']) == pytest.approx(costs)
     assert step in advise(result)[0]
+
+
+def test_what_the_threshold_misses_is_what_the_curves_miss(tmp_path):
+    files = write(tmp_path, [(1, 1, BOX), (2, 2, BOX)], [(1, 1, BOX, 0.9), (2, 1, BOX, 0.95)])
+    steps = advise(measure(files))
+    assert 'That misses 1 of 2 objects' in steps[-1]  # though it is found, as another class
+    assert '--score-thr 0.900' in steps[-1]
+
+
+def test_one_image_has_no_interval(tmp_path):
+    result = measure(write(tmp_path, [(1, 1, BOX)], [(1, 1, BOX, 0.9)], images=1))
+    other = measure(write(tmp_path, [(1, 1, BOX)], [], images=1))
+    headline = explain(result, tmp_path, 'x', other=other)
+    assert headline == 'bbox mAP 1.000 (1 images: too few for an interval)'
+    assert 'No difference can be read' in (tmp_path / 'report.md').read_text()
+
+
+def test_the_table_says_what_was_measured(tmp_path, run):
+    files = write(tmp_path, [(1, 1, [10, 10, 100, 100])], [(1, 1, [10, 10, 100, 100], 0.9)])
+    out = run('evaluate', *files, '--iou-thrs', 0.6, '--max-dets', 5).out
+    assert '0.50:0.95' not in out
+    assert 'at all' not in out
+    first, _, at_75 = (
+        line.split() for line in out.splitlines() if '(AP)' in line and ' all ' in line
+    )
+    assert first[3:] == ['0.60', 'all', '5', '1.0000']
+    assert at_75[-1] == '-'
+    assert 'the mean over IoU 0.60, and 5 det' in (tmp_path / 'evaluation/report.md').read_text()
 
 
 @pytest.mark.parametrize(('settings', 'threshold'), [
