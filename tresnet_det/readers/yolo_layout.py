@@ -15,6 +15,8 @@ from .files import (
     find,
     glob,
     image_folder,
+    is_hidden,
+    list_folder,
     read_bytes,
     read_lines,
     read_text,
@@ -73,8 +75,10 @@ def _has_names(file: Path) -> bool:
 
 def _has_labels(folder: Path) -> bool:
     """Whether a folder has images with label files next to them."""
-    images = (file for file in glob(folder, '*') if file.suffix.lower() in SUFFIXES)
-    return any(image.with_suffix('.txt').is_file() for image in images)
+    names = list_folder(folder)  # of a hundred thousand none is asked for
+    stems = {os.path.splitext(name)[0] for name in names if name.endswith('.txt')}
+    images = (name for name in names if name.lower().endswith(SUFFIXES) and not is_hidden(name))
+    return any(os.path.splitext(name)[0] in stems for name in images)
 
 
 def read_data_yaml(file: Path) -> Layout:
