@@ -33,8 +33,9 @@ def test_order_does_not_matter_and_small_differences_are_told():
         (answer(labels=[1, 1, 2]), (2, 2)),
         (answer(scores=[0.9, 0.51, 0.3]), (2, 2)),
         (answer(BOXES[1:], SCORES[1:], LABELS[1:]), (2, 1)),
+        (answer(scores=[0.9, np.nan, 0.3]), (2, 2)),
     ],
-    ids=['place', 'class', 'score', 'number'],
+    ids=['place', 'class', 'score', 'number', 'NaN'],
 )
 def test_another_place_class_score_or_number_of_boxes_is_a_difference(other, expected):
     result = boxes_of(other)
@@ -45,12 +46,19 @@ def test_another_place_class_score_or_number_of_boxes_is_a_difference(other, exp
 def test_the_last_of_a_full_list_may_be_another_of_the_same_score():
     other = answer(boxes=BOXES + [[0], [0], [500]])
     assert boxes_of(other, max_per_img=3).is_same
+    assert not boxes_of(answer(scores=[0.9, np.nan, 0.3]), max_per_img=3).is_same
     assert not boxes_of(other, max_per_img=4).is_same
 
 
 def test_no_boxes_at_all_agree():
     nothing = answer(np.zeros((0, 4), np.float32), np.zeros(0, np.float32), np.zeros(0, int))
     assert compare([nothing], [nothing], 3)['boxes'] == (0, 0, 1, 0)
+
+
+def test_boxes_without_an_area_agree_where_they_are_the_same():
+    flat = answer(boxes=BOXES[:, [0, 1, 2, 1]])
+    assert compare([flat], [flat], 9)['boxes'] == (3, 0, 1, 0)
+    assert compare([answer(boxes=flat['boxes'] + 1)], [flat], 9)['boxes'][:2] == (0, 6)
 
 
 def test_images_are_put_together_by_the_worst():
@@ -62,3 +70,5 @@ def test_images_are_put_together_by_the_worst():
     assert total == ArrayAgreement(0.003, 4.0)
     assert total.is_same  # 0.003 of 4
     assert not ArrayAgreement(0.005, 4.0).is_same
+    found[1] = dict(logits=np.array([2.0, np.nan]))
+    assert not compare(found, expected, max_per_img=None)['logits'].is_same

@@ -235,7 +235,8 @@ def test_entries_of_other_tools_do_no_harm(with_metadata, files, detector_file):
     [
         ('format', '2'), ('format', 'new'), ('task', '"segmenter"'), ('task', '{"a": [{}]}'),
         ('classes', '{"a": 1}'), ('classes', '[1]'), ('divisor', '0'), ('divisor', '200000'),
-        ('border', '[0, NaN, 0]'), ('threshold', '1.5'), ('threshold', '[0.5]'),
+        ('border', '[0, NaN, 0]'), ('reader', '"hand"'), ('iou_threshold', 'null'),
+        ('threshold', '1.5'), ('threshold', '[0.5]'),
         ('steps', '[' * 100_000), ('steps', '[{"type": "mosaic"}]'), ('steps', '[[{}]]'),
         *(('steps', f'[{{"type": "fit", "scale": [96, {side}], "resampling": "opencv"}}]')
           for side in (0, -5, 200_000_000)),
@@ -254,6 +255,26 @@ def test_odd_metadata_is_one_line(with_metadata, key, text, monkeypatch, capsys)
     assert len(line) < len(str(path)) + 200
 
 
+@pytest.mark.parametrize(
+    ('entries', 'options', 'line'),
+    [
+        (dict(classes='null'), ['--format', 'csv'], 'has no names of classes'),
+        (dict(task='"backbone"'), ['--format', 'csv'], 'is a backbone or has no'),
+        (dict(classes='["a"]'), ['--strict'], 'classes or more, and the file 1 names'),
+    ],
+    ids=str,
+)
+def test_names_that_the_file_lacks_are_one_line(
+    with_metadata, entries, options, line, files, monkeypatch, capsys
+):
+    path = with_metadata(**entries)
+    monkeypatch.setattr(sys, 'argv', ['onnx_runner.py', str(path), str(files[0]), *options])
+    with pytest.raises(SystemExit) as stop:
+        onnx_runner.main()
+    assert stop.value.code == 2
+    assert line in capsys.readouterr().err.splitlines()[0]
+
+
 def test_the_threshold_in_the_file_is_used_for_each_class(
     with_metadata, files, monkeypatch, capsys
 ):
@@ -265,6 +286,8 @@ def test_the_threshold_in_the_file_is_used_for_each_class(
     onnx_runner.main()
     rows = [line.split() for line in capsys.readouterr().out.splitlines()[1:]]
     assert [row[1] for row in rows] == ['abcdefghij'[best]] * int((found['labels'] == best).sum())
+    nothing = onnx_runner.describe(OnnxModel(path), found, np.full(10, 2.0))
+    assert nothing == ['nothing above the threshold of its class']
 
 
 def test_folders_and_videos_are_read_in_batches(

@@ -12,6 +12,7 @@ from pycocotools import mask
 from pycocotools.coco import COCO
 from pycocotools.cocoeval import COCOeval
 
+from tresnet_det.errors import InputError
 from tresnet_det.evaluation import measures
 from tresnet_det.evaluation.bootstrap import find_intervals, mean_precision
 from tresnet_det.evaluation.detections import read_results, read_truth
@@ -92,6 +93,20 @@ def as_masks(files):
         code = mask.merge(mask.frPyObjects([[x, y, x + w, y, x, y + h]], 220, 220))
         row['segmentation'] = dict(size=code['size'], counts=code['counts'].decode())
     files[1].write_text(json.dumps(rows))
+
+
+def test_numbers_of_rows_are_those_of_the_files_whatever_the_classes(tmp_path):
+    files = make_files(tmp_path, 0)
+    as_masks(files)
+    content, rows = (json.loads(path.read_text()) for path in files)
+    _, truth, found, _ = read(*files, classes=['class 2'], masks=True)
+    for objects, entries in ((truth, content['annotations']), (found, rows)):
+        assert {entries[n]['category_id'] for n in objects.row} == {5}
+    last = max(n for n, row in enumerate(rows) if row['category_id'] == 5)
+    rows[last]['segmentation']['size'] = [1, 1]
+    files[1].write_text(json.dumps(rows))
+    with pytest.raises(InputError, match=f'results.json: row {last}: the mask'):
+        read(*files, classes=['class 2'], masks=True)
 
 
 @pytest.mark.parametrize('kind', ['bbox', 'segm'])

@@ -110,6 +110,14 @@ def test_classes_of_images_are_choices_and_flags(tmp_path):
         LabellingFiles(tmp_path, ['yolo'], CLASSES, detects=False)
 
 
+def test_a_frame_has_its_number_in_the_name_and_other_names_may_have_a_hash(tmp_path):
+    files = LabellingFiles(tmp_path, ['yolo'], CLASSES, detects=True)
+    for name in ('a#1.jpg', 'dir#x/img.jpg', 'b.MP4#7', '0#12', 'c#3'):
+        files.add(name, (40, 80), [])
+    written = {path.name for path in (tmp_path / 'labels').iterdir()}
+    assert written == {'a#1.txt', 'img.txt', 'b_7.txt', '0_12.txt', 'c#3.txt'}
+
+
 def test_predict_writes_what_it_draws(trained, run, tmp_path):
     done = trained('detection')
     options = '--score-thr', 0.0, '--format', 'yolo', 'coco', '--no-images', '--out-dir', tmp_path

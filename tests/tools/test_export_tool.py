@@ -43,16 +43,22 @@ def test_a_classifiers_weights_come_from_the_checkpoint_with_its_classes(
     model = MODELS.build(cfg.model)
     torch.nn.init.constant_(model.head.fc.weight, 0)
     model.head.fc.bias.data = torch.tensor([1.0, 2.0, 3.0])
+    (tmp_path / 'c.int8.json').touch()  # of an earlier file
     thresholds = dict(cow=0.75, ant=0.25, bee=0.5)
     meta = dict(dataset_meta=dict(classes=('ant', 'bee', 'cow')), thresholds=thresholds)
     torch.save(dict(state_dict=model.state_dict(), meta=meta), tmp_path / 'weights.pth')
     result = run('export', classifier_config, 'weights.pth', '--out', 'c.onnx', '--no-check')
     assert (result.code, result.err) == (0, '')
+    assert not (tmp_path / 'c.int8.json').exists()
     exported = OnnxModel(tmp_path / 'c.onnx')
     assert exported.classes == ['ant', 'bee', 'cow']
     assert exported.score_thr.tolist() == [0.25, 0.5, 0.75]
     (answer,) = exported.run({'images': torch.zeros(1, 3, 64, 64).numpy()})
     assert answer['logits'].tolist() == pytest.approx([1, 2, 3])
+    meta['thresholds']['ant'] = 1.5
+    torch.save(dict(state_dict=model.state_dict(), meta=meta), tmp_path / 'odd.pth')
+    error = run('export', classifier_config, 'odd.pth', '--out', 'c.onnx').error
+    assert error.endswith("odd.pth: the threshold 1.5 of 'ant' is not from 0 to 1")
 
 
 @pytest.mark.parametrize('task', ['detection', 'classification'])
@@ -71,6 +77,13 @@ def test_an_exported_file_is_measured_as_its_checkpoint_is(task, trained, run, t
     assert metrics[1] == pytest.approx(metrics[0], rel=0, abs=1e-4)
     error = run('test', config, 'x.onnx', '--keep-thresholds').error
     assert '--keep-thresholds is not for an exported file' in error
+    assert 'is a .json' in run('test', config, 'x.onnx', '--out', 'x.pkl').error
+    assert run('test', 'gone.py', 'gone.onnx').error == 'error: gone.onnx: no such file'
+    (tmp_path / 'x_test').mkdir()
+    (tmp_path / 'x_test/predictions.png').touch()  # of another run
+    result = run('test', config, 'x.onnx')
+    assert 'x_test/metrics.json' in result.out
+    assert 'predictions.png' not in result.out
 
 
 def test_a_file_that_differs_is_an_error(run, classifier_config, data, monkeypatch):

@@ -31,6 +31,7 @@ from ..engine.own_data import check_masks, filter_of
 from ..errors import InputError, MissingFileError, printable, quote, shell_path
 from ..evaluation.label_check import check_labels
 from ..evaluation.report import format_table
+from ..files import write_whole
 from ..readers.config import find_config_sources, find_sources
 from ..readers.files import YAML
 from ..readers.findings import ERROR, LEVELS, NOTE, WARNING, Finding, Findings
@@ -367,7 +368,7 @@ def write(report: DataReport, out: Path, title: str) -> None:
     from ..evaluation.data_charts import draw_data
 
     path = out / 'report.json'
-    path.write_text(json.dumps(report.as_dict(), indent=1) + '\n', encoding='utf-8')
+    write_whole(path, (json.dumps(report.as_dict(), indent=1) + '\n').encode())
     written = [path]
     if report.parts:
         draw_data(report, out / 'data.png', title)

@@ -76,7 +76,7 @@ def parse_args() -> argparse.Namespace:
         'network itself takes any size',
     )
     parser.add_argument(
-        '--score-thr', type=float, metavar='S', help="a detector's least score of a class"
+        '--score-thr', type=share, metavar='S', help="a detector's least score of a class"
     )
     check = parser.add_argument_group('check')
     check.add_argument('--no-check', action='store_true', help='only write the file')
@@ -155,11 +155,8 @@ def main() -> None:
     with tempfile.TemporaryDirectory(prefix='.export', dir=out.parent) as folder:
         file = Path(folder, 'float.onnx') if args.int8 else out
         write_onnx(program, module, file, metadata)
-        report_file(out, file.stat().st_size, module, metadata)
-        if args.torch_export:
-            write_program(program, out.with_suffix('.pt2'), metadata)
-            side = least_side(program)
-            print(f'{shell_path(out.with_suffix(".pt2"))}: sides from {side} pixels')
+        name = 'before int8' if args.int8 else shell_path(out)
+        report_file(name, file.stat().st_size, module, metadata)
         if not args.no_check:
             check = FileCheck(file, model, module, prepare_images(cfg, paths))
             same = report_check(check, module, program if args.torch_export else None)
@@ -169,6 +166,12 @@ def main() -> None:
                 sys.exit(EXIT_DIFFERS)
         if args.int8 and not write_int8(file, out, calibration, evaluation, args):
             sys.exit(EXIT_DIFFERS)
+    if not args.int8:
+        out.with_suffix('.int8.json').unlink(missing_ok=True)  # of an earlier file
+    if args.torch_export:
+        write_program(program, out.with_suffix('.pt2'), metadata)
+        side = least_side(program)
+        print(f'{shell_path(out.with_suffix(".pt2"))}: sides from {side} pixels')
 
 
 def write_int8(
@@ -250,9 +253,9 @@ def format_int8(result: dict[str, Any]) -> str:
     return '\n'.join(f'  {a:<24}{b:>9}{c:>9}   {d}' for a, b, c, d in rows)
 
 
-def report_file(out: Path, size: int, module: Any, metadata: dict) -> None:
+def report_file(name: str, size: int, module: Any, metadata: dict) -> None:
     """Print what was written, in so many bytes."""
-    print(f'{shell_path(out)}: {metadata["network"]}, {size / 1e6:.1f} MB, opset {OPSET}')
+    print(f'{name}: {metadata["network"]}, {size / 1e6:.1f} MB, opset {OPSET}')
     print(f'  input    {", ".join(module.input_names)}; sides {module.divisor} * n, any batch')
     print(f'  output   {", ".join(module.output_names)}')
     if metadata['steps'] is None:

@@ -39,7 +39,7 @@ def measure_exported(cfg: Config, path: str, out: Path) -> tuple[dict, list[Any]
         raise InputError(f"{path}: onnxruntime is needed: pip install -e '.[export]'") from error
     try:
         model = OnnxModel(path)
-    except ValueError as error:
+    except (OSError, ValueError) as error:
         raise InputError(str(error)) from error
     task = find_task(cfg)
     if model.task != ('detector' if task.detects else 'classifier'):
@@ -57,6 +57,6 @@ def measure_exported(cfg: Config, path: str, out: Path) -> tuple[dict, list[Any]
     keep_results(cfg, evaluator.metrics, dataset, out)
     try:
         metrics = evaluate_file(model, dataset, evaluator)
-    except ValueError as error:
+    except (OSError, ValueError) as error:
         raise InputError(str(error)) from error
     return metrics, evaluator.metrics, dataset

@@ -114,7 +114,7 @@ def main() -> None:
     if args.ann_file and not task.detects:
         raise InputError('--ann-file is for detectors: omit it')
     if not task.detects and (boxes_only := {'coco', 'yolo'} & set(args.format)):
-        raise InputError(f'--format {min(boxes_only)} is for boxes: give csv or labelme')
+        raise InputError(f'--format {min(boxes_only)} is for boxes: give csv, labelme, labelstudio')
     predictor = Predictor(cfg, checkpoint, args.device, args.slice, args.overlap)
     ids = CocoIds(args.ann_file, predictor.classes)
     ids.check(sources)

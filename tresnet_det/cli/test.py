@@ -16,7 +16,7 @@ from ..compat.installed import tool_command
 from ..engine import PredictionsImageHook
 from ..engine.building import build_runner, config_errors
 from ..engine.work_dir import find_checkpoint
-from ..errors import InputError, quote, shell_path
+from ..errors import InputError, MissingFileError, quote, shell_path
 from ..evaluation import write_results_json
 from ..evaluation.report import read_seconds
 from ..inference.pipeline import build_pipeline
@@ -169,7 +169,12 @@ def test_exported(args: argparse.Namespace) -> None:
     if given:
         option = given[0].replace('_', '-')
         raise InputError(f'--{option} is not for an exported file: omit it')
-    args.work_dir = args.work_dir or str(Path(args.checkpoint).parent / 'test')
+    if args.out and not args.out.endswith('.json'):
+        raise InputError('--out of an exported file is a .json, the metrics')
+    file = Path(args.checkpoint)
+    if not file.is_file():
+        raise MissingFileError(f'{file}: no such file')
+    args.work_dir = args.work_dir or str(file.with_name(f'{file.stem}_test'))
     cfg = command_line.prepare_config(args, checkpoint=args.checkpoint)
     command_line.check_data(args, cfg, ('test_dataloader',))
     start = time.monotonic()
@@ -208,7 +213,7 @@ def report(
         print(f'  trained in     {command_line.minutes(training)}')
     for name, path in (
         ('metrics', file),
-        ('predictions', work_dir / 'predictions.png'),
+        *([('predictions', work_dir / 'predictions.png')] if draw else []),
         ('curves', Path(args.checkpoint).parent / 'curves.png'),
         *(('report', path) for path in reports),
     ):

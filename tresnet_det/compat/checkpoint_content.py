@@ -13,7 +13,7 @@ import torch
 from ..errors import InputError, shown
 
 _STATE_DICTS = ('state_dict', 'ema_state_dict')
-_OF_META = ('dataset_meta', 'input')
+_OF_META = ('dataset_meta', 'input', 'thresholds')
 
 
 def check_content(content: Any, source: str) -> dict[str, Any]:
@@ -48,6 +48,11 @@ def check_content(content: Any, source: str) -> dict[str, Any]:
         for key in _OF_META:
             if meta.get(key) is not None:
                 _as_dict(meta[key], f'meta[{key!r}]', source)
+        for name, value in (meta.get('thresholds') or {}).items():
+            if type(value) not in (int, float) or not 0 <= value <= 1:
+                raise InputError(
+                    f'{source}: the threshold {shown(value)} of {shown(name)} is not from 0 to 1'
+                )
         for key in [*meta, *(meta.get('dataset_meta') or ())]:
             if not isinstance(key, str):
                 raise InputError(f'{source}: the key {shown(key)} of meta is no text')

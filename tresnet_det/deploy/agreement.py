@@ -82,8 +82,9 @@ def compare(
         return {'boxes': BoxAgreement(sum(same), sum(different), min(ious), max(differences))}
     return {
         name: ArrayAgreement(
-            max(float(np.abs(f[name] - e[name]).max()) for f, e in pairs),
-            max(float(np.abs(e[name]).max()) for _, e in pairs),
+            # Other than max(), np.max() is NaN where one of them is.
+            float(np.max([np.abs(f[name] - e[name]).max() for f, e in pairs])),
+            float(np.max([np.abs(e[name]).max() for _, e in pairs])),
         )
         for name in expected[0]
     }
@@ -91,6 +92,8 @@ def compare(
 
 def _compare_boxes(found: Answer, expected: Answer, max_per_img: int) -> BoxAgreement:
     ious = box_iou(*(torch.from_numpy(a['boxes']).double() for a in (found, expected))).numpy()
+    corners = found['boxes'][:, None], expected['boxes']
+    ious[np.isnan(ious) & np.isclose(*corners, rtol=0, atol=0.01).all(2)] = 1  # without an area
     differences = np.abs(found['scores'][:, None] - expected['scores'].astype(float))
     pairs = (
         (found['labels'][:, None] == expected['labels'])
@@ -104,7 +107,7 @@ def _compare_boxes(found: Answer, expected: Answer, max_per_img: int) -> BoxAgre
     for answer, paired in ((found, rows), (expected, columns)):
         scores = np.delete(answer['scores'], paired)
         if len(answer['scores']) == max_per_img:
-            scores = scores[scores > answer['scores'].min() + MAX_SCORE_DIFFERENCE]
+            scores = scores[~(scores <= answer['scores'].min() + MAX_SCORE_DIFFERENCE)]  # also NaN
         different += len(scores)
     least_iou = float(ious[rows, columns].min(initial=1))
     return BoxAgreement(

@@ -93,9 +93,9 @@ def describe(
         divisor=module.divisor,
         border=module.normalization.border,
     )
-    thresholds = meta.get('thresholds')  # of test.py --keep-thresholds
-    if classes and isinstance(thresholds, Mapping) and {*classes} <= {*thresholds}:
-        described['threshold'] = [float(thresholds[name]) for name in classes]
+    thresholds = meta.get('thresholds') or {}  # of test.py --keep-thresholds
+    if classes and {*classes} <= {*thresholds}:
+        described['threshold'] = [thresholds[name] for name in classes]
     if module.task == 'classifier':
         described['multi_label'] = module.multi_label
     if module.task == 'detector':

@@ -128,12 +128,14 @@ def read_truth(
         tuple(sorted(category['id'] for category in content['categories'])),
     )
     known = set(images.category_ids)
-    rows = [row for row in content['annotations'] if row['category_id'] in known]
+    chosen = [(n, r) for n, r in enumerate(content['annotations']) if r['category_id'] in known]
+    places, rows = [n for n, _ in chosen], [row for _, row in chosen]
     crowd = np.array([bool(row.get('iscrowd')) for row in rows], bool)
     area = np.array([row['area'] for row in rows], float)
     image = np.array(_look_up(rows, 'image_id', images.ids), int)
-    codes = _codes(path, 'annotations[{}]', rows, image, images) if masks else None
-    return images, _sort(rows, images, np.ones(len(rows)), crowd, area, codes)
+    where = [f'{path}: annotations[{n}]' for n in places] if masks else []
+    codes = _codes(where, rows, image, images) if masks else None
+    return images, _sort(rows, places, images, np.ones(len(rows)), crowd, area, codes)
 
 
 def read_results(path: str | Path, images: Images, rows: Any = None) -> Objects:
@@ -160,17 +162,17 @@ def read_results(path: str | Path, images: Images, rows: Any = None) -> Objects:
     image = _known(path, rows, 'image_id', images.ids, 'results of another dataset?')
     hint = 'labels from 0 in place of category ids?'
     _known(path, rows, 'category_id', images.all_categories, hint)
-    codes = None
+    codes, places = None, list(range(len(rows)))
     if key == 'bbox':
         _check_boxes(path, _boxes(rows), images.sizes[image])
     if images.category_ids != images.all_categories:
         known = set(images.category_ids)
-        rows = [row for row in rows if row['category_id'] in known]
+        places = [n for n, row in enumerate(rows) if row['category_id'] in known]
+        rows = [rows[n] for n in places]
     if key == 'segmentation':
-        image = np.array(_look_up(rows, 'image_id', images.ids), int)
-        codes = _codes(path, 'row {}', rows, image, images)
+        codes = _codes([f'{path}: row {n}' for n in places], rows, image[places], images)
     score = np.array([row['score'] for row in rows], float)
-    return _sort(rows, images, score, np.zeros(len(rows), bool), None, codes)
+    return _sort(rows, places, images, score, np.zeros(len(rows), bool), None, codes)
 
 
 def write_images(path: Path, images: Images) -> None:
@@ -275,19 +277,20 @@ def _check_boxes(path: Path, boxes: np.ndarray, sizes: np.ndarray) -> None:
 
 
 def _codes(
-    path: Path, where: str, rows: Sequence[Mapping], image: np.ndarray, images: Images
+    where: Sequence[str], rows: Sequence[Mapping], image: np.ndarray, images: Images
 ) -> list[dict]:
     """Return the mask of each row as a run-length code of its image's size."""
     codes = []
-    for n, (row, number) in enumerate(zip(rows, image.tolist(), strict=True)):
+    for place, row, number in zip(where, rows, image.tolist(), strict=True):
         shape = row.get('segmentation')
         if np.isnan(images.sizes[number]).any():
-            raise InputError(f'{path}: {images.names[number]!r} has no width and height')
+            name = images.names[number]
+            raise InputError(f'{place}: a mask needs the size of its image {name!r}, not known')
         width, height = map(int, images.sizes[number])
         fault = find_mask_fault(shape, width, height)
         if fault or not shape:
             fault = fault or 'is missing'
-            raise InputError(f'{path}: {where.format(n)}: the mask of an object {fault}')
+            raise InputError(f'{place}: the mask of an object {fault}')
         if isinstance(shape, list):
             shape = coco.merge(coco.frPyObjects(shape, height, width))
         elif isinstance(shape['counts'], list):
@@ -311,6 +314,7 @@ def _boxes(rows: Sequence[Mapping[str, Any]]) -> np.ndarray:
 
 def _sort(
     rows: Sequence[Mapping[str, Any]],
+    places: Sequence[int],
     images: Images,
     score: np.ndarray,
     crowd: np.ndarray,
@@ -332,7 +336,7 @@ def _sort(
         score[order],
         crowd[order],
         area[order],
-        order,
+        np.array(places, int)[order],
         bounds,
         None if codes is None else [codes[n] for n in order],
     )

@@ -155,8 +155,9 @@ class OnnxModel:
         steps = self.metadata['steps']
         if steps is None:
             raise ValueError(
-                f'the file does not say how to prepare images ({self.metadata["why_no_steps"]}): '
-                'prepare them as the config does and call collate'
+                'the file does not say how to prepare images '
+                f'({self.metadata.get("why_no_steps")}): prepare them as the config does and call '
+                'collate'
             )
         resized, original_sizes = [], []
         for image in images:
@@ -208,6 +209,13 @@ class OnnxModel:
             maps ``(C, h, w)``.
         """
         outputs = dict(zip(self._outputs, self._run(inputs), strict=True))
+        if self.classes and self.task != 'backbone':
+            labels = outputs.get('labels')
+            count = outputs['scores'].shape[1] if labels is None else labels.max(initial=-1) + 1
+            if count > len(self.classes):
+                raise ValueError(
+                    f'the model has {count} classes or more, and the file {len(self.classes)} names'
+                )
         if self.task != 'detector':
             count = len(inputs['images'])
             return [{name: value[i] for name, value in outputs.items()} for i in range(count)]
@@ -295,6 +303,7 @@ def _find_fault(metadata: Mapping[str, Any]) -> str | None:
     names = classes if isinstance(classes, list) else []
     threshold, steps = metadata.get('threshold', SCORE_THR), metadata.get('steps')
     each = threshold if isinstance(threshold, list) else [threshold]
+    iou: Any = metadata.get('iou_threshold')
     is_right = {
         'format': _is_size(version, SUPPORTED_FORMAT),
         'task': metadata.get('task') in ('detector', 'classifier', 'backbone'),
@@ -303,6 +312,8 @@ def _find_fault(metadata: Mapping[str, Any]) -> str | None:
         'border': isinstance(border, list) and len(border) == 3 and all(map(_is_number, border)),
         'threshold': all(_is_number(v) and 0 <= v <= 1 for v in each)
         and (each is not threshold or len(each) == len(names)),
+        'reader': metadata.get('reader') in ('opencv', 'pillow'),
+        'iou_threshold': metadata.get('task') != 'detector' or _is_number(iou) and 0 <= iou <= 1,
         'steps': steps is None or isinstance(steps, list) and all(map(_is_step, steps)),
     }
     wrong = next((key for key, right in is_right.items() if not right), None)
@@ -692,7 +703,9 @@ class LabellingFiles:
             (int(label), float(score), None if box is None else [round(float(v), 3) for v in box])
             for label, score, box in found
         ]
-        stem = base = Path(name).stem + name[len(name.split('#')[0]) :].replace('#', '_')
+        file, _, frame = name.rpartition('#')
+        is_frame = file.isdecimal() or file.lower().endswith(VIDEO_SUFFIXES)
+        stem = base = f'{Path(file).stem}_{frame}' if is_frame else Path(name).stem
         number = 1
         while stem in self._names:
             number += 1
@@ -767,10 +780,10 @@ class LabellingFiles:
         if 'yolo' in self._formats:
             self._write('classes.txt', ''.join(f'{name}\n' for name in self._classes))
         if 'labelstudio' in self._formats:
-            single = self._kind == 'RectangleLabels'
-            tag = 'Label' if single else 'Choice'
+            detects = self._kind == 'RectangleLabels'
+            tag = 'Label' if detects else 'Choice'
             names = ''.join(f'<{tag} value={quoteattr(name)}/>' for name in self._classes)
-            kind = self._kind + ('' if single else ' choice="multiple"')
+            kind = self._kind + ('' if detects else ' choice="multiple"')
             view = f'<{kind} name="label" toName="image">{names}</{self._kind}>'
             view = f'<View><Image name="image" value="$image"/>{view}</View>\n'
             self._write('label_studio.xml', view)
@@ -802,7 +815,8 @@ def describe(model: OnnxModel, answer: Answer, score_thr: np.ndarray) -> list[st
         lines.append(f'{score:.3f}  {name}')
         if box is not None:
             lines[-1] += '  ' + ' '.join(f'{side:.1f}' for side in box)
-    return lines or [f'nothing above {score_thr}']
+    least = score_thr if np.ndim(score_thr) == 0 else 'the threshold of its class'
+    return lines or [f'nothing above {least}']
 
 
 def select(model: OnnxModel, answer: Answer, score_thr: Any = 0.0) -> list[tuple]:
@@ -879,6 +893,8 @@ def main() -> None:
     args = parser.parse_args()
     try:
         model = OnnxModel(args.model, threads=args.threads, engine=args.engine)
+        if args.format and (model.task == 'backbone' or not model.classes):
+            raise ValueError(f'--format: {args.model} is a backbone or has no names of classes')
         files = LabellingFiles(
             args.out, args.format, model.classes or (), detects=model.task == 'detector'
         )

@@ -15,6 +15,7 @@ from pycocotools import mask as masks_of_coco
 from ..errors import InputError, MissingFileError
 from ..evaluation import format_table
 from ..evaluation.draw import Line, class_colour, draw_classes, draw_objects
+from ..evaluation.labels import FileNames
 from ..evaluation.plots import BLUE
 from ..evaluation.report import shorten
 from ..files import replacing, write_whole
@@ -78,17 +79,17 @@ class CocoIds:
 
     def __init__(self, ann_file: str | None, classes: Sequence[str]) -> None:
         self._ann_file = ann_file
-        self._by_name: dict[str, int | str] = {}
         self.categories = {name: number for number, name in enumerate(classes, 1)}
         if ann_file is None:
             return
         try:
             content = json.loads(Path(ann_file).read_text(encoding='utf-8'))
-            self._by_name = {image['file_name']: image['id'] for image in content['images']}
+            self._names = FileNames([image['file_name'] for image in content['images']])
+            self._ids: list[int | str] = [image['id'] for image in content['images']]
             known = {category['name']: category['id'] for category in content['categories']}
         except FileNotFoundError:
             raise MissingFileError(f'--ann-file: no file at {Path(ann_file).absolute()}') from None
-        except (OSError, ValueError, KeyError, TypeError, RecursionError) as error:
+        except (OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
             raise InputError(
                 f'--ann-file {ann_file}: not in COCO format, with images and categories ({error})'
             ) from error
@@ -112,7 +113,7 @@ class CocoIds:
             raise InputError(f'--ann-file {self._ann_file}: two images are its image {twice[0]}')
 
     def image_id(self, name: str, default: int | str) -> int | str:
-        """Return the number of the image whose ``file_name`` ends the path, longest first.
+        """Return the number of an image, to whose ``file_name`` either may have put folders.
 
         Args:
             name: The path.
@@ -123,11 +124,9 @@ class CocoIds:
         """
         if self._ann_file is None:
             return default
-        parts = name.split('/')
-        for start in range(len(parts)):
-            if (ending := '/'.join(parts[start:])) in self._by_name:
-                return self._by_name[ending]
-        raise InputError(f'--ann-file {self._ann_file}: it does not name the image {name}')
+        if (place := self._names.find(name)) is None:
+            raise InputError(f'--ann-file {self._ann_file}: it does not name the image {name}')
+        return self._ids[place]
 
 
 @dataclass
