@@ -107,15 +107,26 @@ def test_map_of_drawn_images_is_scikit_learns(unknown):
     ('file,class,score\nz,ant,0.5\n', 'another dataset'),
     ('file,class,score\na,ant,nan\n', 'not from 0 to 1'),
     ('file,class,score\na,ant,0.5\n', 'has nothing of 1 images'),
+    ('file,class,score\na,ant,0.5\n"b,bee,0.5\n', ':3: no CSV'),
+    ('file,class,score\na,ant,0.5\na,ant,0.6\nb,,\n', "line 3: 'a' has 'ant' a second time"),
+    ('[{"predictions": [{"class": ["ant"], "score": 0.5}], "file": "a"}]', "no class ['ant']"),
 ])  # fmt: skip
 def test_results_of_others_are_refused(text, line, tmp_path, run):
     (tmp_path / 'truth.csv').write_text('file,label\na,ant\nb,bee\n')
-    (tmp_path / 'results.csv').write_text(text)
-    assert line in run('evaluate', 'truth.csv', 'results.csv').error
+    results = tmp_path / ('results.json' if text.startswith('[') else 'results.csv')
+    results.write_text(text)
+    assert line in run('evaluate', 'truth.csv', results).error
     option = ('--max-dets', 5)
-    assert '--max-dets is for a det' in run('evaluate', 'truth.csv', 'results.csv', *option).error
+    assert '--max-dets is for a det' in run('evaluate', 'truth.csv', results, *option).error
     with pytest.raises(InputError, match='give a folder of classes'):
-        read_labels(tmp_path / 'truth.xml', tmp_path / 'results.csv')
+        read_labels(tmp_path / 'truth.xml', results)
+
+
+def test_a_csv_may_have_blank_lines_any_line_ends_and_images_without_a_label(tmp_path):
+    (tmp_path / 'truth.csv').write_text('file,ant,bee,cow\na,1,0,0\nb,0,0,0\n')
+    (tmp_path / 'results.csv').write_bytes(b'file,class,score\ra,ant,0.5\r\rb,,\r')
+    result = read_labels(tmp_path / 'truth.csv', tmp_path / 'results.csv')
+    assert (result.scores.tolist(), result.unscored) == ([[0.5, 0, 0], [0, 0, 0]], 5)
 
 
 def test_thresholds_of_half_of_the_images_raise_of1_of_the_other_half(tmp_path):

@@ -159,8 +159,9 @@ def test_of_several_labels_those_above_the_threshold_are(tmp_path):
         writer.add(InputImage('a.png', PIXELS), scored(0.75, 0.5, 0.625))
         writer.add(InputImage('b.png', PIXELS), scored(0.25, 0.5, 0.125))
     assert (tmp_path / 'results.csv').read_text().splitlines()[1:] == [
-        'a.png,cat,0.750000',
-        'a.png,cow,0.625000',
+        'a.png,cat,0.75',
+        'a.png,cow,0.625',
+        'b.png,,',
     ]
     assert [len(e['predictions']) for e in json.loads(writer.results.read_text())] == [2, 0]
     assert writer.table().splitlines()[-1] == 'b.png  nothing'

@@ -142,6 +142,8 @@ MISTAKES = {
     'boxes of other images': (lambda rows: [dict(r, category_id=r['category_id'] % 10 + 1)
                                             for r in rows], 'of another dataset, or of a model'),
     'no row': ('[1]', 'row 0 must be a dict'),
+    'a number': ('5', 'no results file'),
+    'nothing': ('null', 'no results file'),
     'an annotation file': ('{"annotations": []}', 'it is an annotation file'),
 }  # fmt: skip
 
@@ -157,3 +159,11 @@ def test_wrong_predictions_are_refused_in_one_line(name, run, data, found):
     assert result.code == 2
     assert message in result.error
     assert result.err.count('\n') == 1
+
+
+def test_ids_that_are_lists_are_refused(run, data, found):
+    content = json.loads((data.folder / 'annotations/instances_val2017.json').read_text())
+    content['images'][0]['id'] = [1]
+    found.with_name('images.json').write_text(json.dumps(content))
+    result = run('check_data', data.folder, '--no-decode', '--predictions', found)
+    assert result.error.endswith('images.json: no COCO file with images and categories')

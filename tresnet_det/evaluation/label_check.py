@@ -166,7 +166,8 @@ def _check_classes(parts: Sequence[Part], results: Path) -> LabelCheck:
 
 def _check_boxes(parts: Sequence[Part], results: Path) -> LabelCheck:
     content = read_json(results)
-    named = [row.get('image_id') for row in content if isinstance(row, dict)]
+    rows = content if isinstance(content, list) else []  # else read_results refuses it
+    named = [row.get('image_id') for row in rows if isinstance(row, dict)]
     ids = {id_ for id_ in named if isinstance(id_, int | float | str)}
     numbered = [(part, *_number(part, results)) for part in parts]
     shared = [len(ids.intersection(images.ids)) for _, images, _ in numbered]
@@ -231,6 +232,7 @@ def _number(part: Part, results: Path) -> tuple[Images, Objects]:
             if (place := names.find(image['file_name'])) is not None:
                 ids[place] = image['id']
         categories = {category['name']: category['id'] for category in said['categories']}
+        {*ids.values(), *categories.values()}  # a list is no id
     except (KeyError, TypeError, AttributeError):
         raise InputError(f'{file}: no COCO file with images and categories') from None
     unknown = without(categories, split.classes)

@@ -1,7 +1,5 @@
 """Labels of whole images and a classifier's scores of them, from files, as arrays."""
 
-import csv
-import io
 import json
 import os
 from collections.abc import Iterable, Sequence
@@ -13,8 +11,9 @@ import numpy as np
 
 from ..errors import InputError, few, shown
 from ..files import write_whole
+from ..readers.csv import read_rows
 from ..readers.data import ONE_LABEL, READERS
-from ..readers.files import read_json, read_text
+from ..readers.files import read_json
 from ..readers.findings import Findings
 from ..readers.split import NO_CLASS, Source, Split
 
@@ -127,8 +126,9 @@ def is_of_labels(results: str | Path) -> bool:
     path = Path(results)
     if path.suffix.lower() == '.csv':
         return True
-    with path.open('rb') as file:  # the rows of a detector begin with an id
-        return file.read(200).lstrip(b'[ \n\r\t{').startswith(b'"file"')
+    with path.open('rb') as file:  # the rows of a detector have other keys
+        start = file.read(200).lstrip(b'[ \n\r\t{')
+    return start.startswith((b'"file"', b'"predictions"', b'"drawn"'))
 
 
 def _read_scores(path: Path, files: Sequence[str], classes: Sequence[str]) -> np.ndarray:
@@ -144,7 +144,7 @@ def _read_scores(path: Path, files: Sequence[str], classes: Sequence[str]) -> np
             continue
         seen[place] = True
         for class_, score in pairs:
-            if class_ not in label:
+            if not isinstance(class_, str) or class_ not in label:
                 raise InputError(
                     f'{path}: {where}: the ground truth has no class {shown(class_)}; it has '
                     f'{few(classes)}: results of another dataset?'
@@ -152,6 +152,8 @@ def _read_scores(path: Path, files: Sequence[str], classes: Sequence[str]) -> np
             if type(score) not in (int, float) or not 0 <= score <= 1:
                 hint = ': in percent?' if type(score) in (int, float) and 1 < score <= 100 else ''
                 raise InputError(f'{path}: {where}: score {shown(score)} is not from 0 to 1{hint}')
+            if not np.isnan(scores[place, label[class_]]):
+                raise InputError(f'{path}: {where}: {shown(name)} has {class_!r} a second time')
             scores[place, label[class_]] = score
     if strange:
         raise InputError(
@@ -167,13 +169,14 @@ def _read_scores(path: Path, files: Sequence[str], classes: Sequence[str]) -> np
 def _rows(path: Path) -> Iterable[tuple[str, str, list[tuple[Any, Any]]]]:
     """Yield where an entry stands, its file, and its classes with their scores."""
     if path.suffix.lower() == '.csv':
-        rows = list(csv.reader(io.StringIO(read_text(path))))
-        if not rows or rows[0] != ['file', 'class', 'score']:
+        rows = read_rows(path)
+        if next(rows, (0, []))[1] != ['file', 'class', 'score']:
             raise InputError(f'{path}: no results, which begin with the line file,class,score')
-        for n, row in enumerate(rows[1:], 2):
+        for n, row in rows:
             try:
                 name, class_, score = row
-                yield f'line {n}', name, [(class_, float(score))]
+                # Of an image without a label both are empty.
+                yield f'line {n}', name, [(class_, float(score))] if class_ or score else []
             except ValueError:
                 raise InputError(f'{path}: line {n}: {shown(row)} is no file,class,score') from None
         return

@@ -17,7 +17,7 @@ from ..evaluation import format_table
 from ..evaluation.draw import Line, class_colour, draw_classes, draw_objects
 from ..evaluation.plots import BLUE
 from ..evaluation.report import shorten
-from ..files import write_whole
+from ..files import replacing, write_whole
 from .inputs import InputImage, Source, Video
 from .onnx_runner import LabellingFiles
 from .output_files import JsonList, VideoWriter, safe_name, save_image
@@ -203,6 +203,7 @@ class PredictionWriter:
         self._segm: JsonList | None = None  # from the first masks on
         if not self._detects:
             path = self.folder / 'results.csv'
+            path = self._closing.enter_context(replacing(path))
             file = path.open('w', encoding='utf-8', errors='backslashreplace', newline='')
             self._csv = csv.writer(self._closing.enter_context(file))
             self._csv.writerow(('file', 'class', 'score'))
@@ -343,7 +344,9 @@ class PredictionWriter:
         predictions = [{'class': self.classes[n], 'label': n, 'score': s} for n, s in pairs]
         entry = dict(file=image.name, predictions=predictions)
         self._json.write(entry | (dict(drawn=drawn) if drawn else {}))
-        self._csv.writerows((image.name, self.classes[n], f'{s:.6f}') for n, s in pairs)
+        rows = [(self.classes[n], score) for n, score in pairs]
+        # An image without a label has a line too: it was predicted.
+        self._csv.writerows((image.name, *row) for row in rows or [('', '')])
 
     def _label(self, image: InputImage, found: Objects | Labels, boxes: Iterable) -> None:
         rows = zip(found.labels, found.scores, boxes, strict=True)
