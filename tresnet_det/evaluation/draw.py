@@ -310,9 +310,7 @@ def draw_classifications(
     save_sheet(tiles, out_path, sides, note, counts)
 
 
-def class_lines(
-    judged: Sequence[tuple[Verdict, int]], scores: np.ndarray, classes: Sequence[str]
-) -> list[Line]:
+def class_lines(judged: list, scores: np.ndarray, classes: Sequence[str]) -> list[Line]:
     """Return a line for each class that :func:`.verdicts.judge_classes` judged."""
     return [
         Line(f'{verdict.value} {classes[n]}'.lstrip(), float(scores[n]), VERDICTS[verdict])

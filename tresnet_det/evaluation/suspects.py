@@ -59,9 +59,9 @@ def find_boxes(truth: Objects, found: Objects, matches: Matches) -> list[Suspect
     """Find boxes that are probably missing, of another class or elsewhere, most suspicious first.
 
     A *missing box* is a wrong prediction that overlaps no object by `BACKGROUND_IOU`; of those that
-    overlap each other by `IOU`, whatever their class, the most confident. A *wrong class* has a prediction
-    of another class on it, by `IOU`, that is right nowhere; a *badly placed* box one of its own
-    class that overlaps it by less than `IOU`, but not less than `BACKGROUND_IOU`.
+    overlap each other by `IOU`, whatever their class, the highest score. A *wrong class* has a
+    prediction of another class on it, by `IOU`, that is right nowhere; a *badly placed* box one of
+    its own class that overlaps it by less than `IOU`, but not less than `BACKGROUND_IOU`.
 
     Args:
         truth: Ground truth; crowds are never suspected, nor are predictions in them.
