@@ -17,7 +17,7 @@ from .plots import LOOKS, label, label_axes, lettering
 from .report import format_threshold, shorten
 
 MOST_NUMBERS, MOST_NAMES = 25, 80  # classes of which counts, or names, can be read
-MOST_LINES = 20  # classes of which each has a line, beside that of all
+MOST_LINES = 20  # classes of which each has a line, next to that of all
 
 
 def _start(title: str, x: str, y: str) -> tuple[Any, Axes]:

@@ -241,15 +241,14 @@ def _draw(
     if folder is None or not rows:
         note = SEE_IMAGES if rows else 'No image has a mistake.'
         return Section('Worst images', [note], rows)
-    from .draw import VERDICTS, Line, draw_classes, read_image
+    from .draw import Line, class_lines, draw_classes, read_image
 
     def draw(n: int) -> tuple[np.ndarray, str]:
         truth: Any = result.truth[n] if result.several else int(result.truth[n].argmax())
         lines = [] if result.several else [Line(f'ground truth: {result.classes[truth]}')]
         scores = result.scores[n].astype(np.float32)
-        for verdict, k in judge_classes(scores, truth, result.several, thresholds):
-            text = f'{verdict.value} {result.classes[k]}'.lstrip()
-            lines.append(Line(text, float(scores[k]), VERDICTS[verdict]))
+        judged = judge_classes(scores, truth, result.several, thresholds)
+        lines += class_lines(judged, scores, result.classes)
         return draw_classes(read_image(folder / result.files[n]), lines, side=288), result.files[n]
 
     tiles, failures = draw_each(numbers.tolist(), draw)
