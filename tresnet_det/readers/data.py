@@ -169,7 +169,7 @@ def _find_images(splits: Sequence[Split], findings: Findings) -> list[Split]:
     names_in = functools.cache(list_folder)
     return [
         replace(split, found=np.ones(len(split.files), bool))
-        if split.source.kind == 'folders'  # listed already
+        if split.source.is_listed
         else locate(split, findings, names_in)
         for split in splits
     ]

@@ -149,6 +149,12 @@ class Source:
     filter_cfg: Mapping = field(default_factory=dict)
     fills_in: bool = False
 
+    @property
+    def is_listed(self) -> bool:
+        """Whether its images are those of folders, not names in a file."""
+        folders = self.kind == 'yolo' and all(place.is_dir() for place in self.places)
+        return folders or self.kind == 'folders'
+
     def about(self, findings: Findings) -> Add:
         """Return what adds a finding about this split."""
         return findings.about(self.name, self.ann_file)

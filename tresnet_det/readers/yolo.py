@@ -96,7 +96,7 @@ def read_yolo(source: Source, findings: Findings) -> Split | None:
         add(code, found, total=total)
 
     # Of folders, the one that all lie in; of lists, that of all images.
-    folders = places if all(place.is_dir() for place in places) else {p.parent for p in images}
+    folders = places if source.is_listed else {image.parent for image in images}
     folder = Path(os.path.commonpath(folders))
     files = [os.path.relpath(image, folder) for image in images]
     sizes, unreadable = read_sizes(folder, files, add)
