@@ -1,6 +1,8 @@
 """Exports of labelling tools are trained on as they come, and both tools say the same of them."""
 
 import json
+import unicodedata
+from codecs import BOM_UTF8
 from pathlib import Path
 from urllib.parse import quote
 
@@ -8,13 +10,43 @@ import numpy as np
 import pytest
 import tool_exports as by
 from mmdet.registry import DATASETS
-from tool_exports import BOXES, CLASSES, labelme, renamed, roboflow, save, upload, via, write
+from tool_exports import BOXES, CLASSES, NAMES, coco, labelme, roboflow, save, upload, via, write
 
 from tresnet_det.engine import config as edit
 from tresnet_det.engine import own_data
 from tresnet_det.errors import InputError
 from tresnet_det.readers.layouts import find_layout
 from tresnet_det.readers.prepare import prepare_splits
+
+
+def marked(export, files):
+    """An export of which the files begin with a byte order mark."""
+
+    def write_it(root):
+        export(root)
+        for file in root.glob(files):
+            file.write_bytes(BOM_UTF8 + file.read_bytes())
+
+    return write_it
+
+
+def renamed(called, ending='.jpg', form=None, size=None):
+    """COCO in one folder of images, whose names in the file are made by ``called``."""
+
+    def write_it(root):
+        for name in NAMES:
+            stem = unicodedata.normalize(form, name) if form else name
+            path = root / f'images/{stem}{ending}'
+            save(path.with_suffix('.jpg'), name)
+            path.with_suffix('.jpg').rename(path)
+        content = coco(NAMES, called)
+        if size is not None:
+            for image in content['images']:
+                image.update(width=size, height=size)
+        write(root / 'labels.json', content)
+
+    return write_it
+
 
 SIZES = (  # left, top, width, height
     lambda x, y, r, b: x, lambda x, y, r, b: y, lambda x, y, r, b: r - x, lambda x, y, r, b: b - y
@@ -65,7 +97,7 @@ EXPORTS = {  # who writes it, the kind, the rule that is told
     'CVAT for images, a project': (by.cvat_images(True), 'cvat', ''),
     'Datumaro': (by.datumaro, 'datumaro', ''),
     'Datumaro with masks': (lambda root: by.datumaro(root, True), 'datumaro', ''),
-    'COCO, 0 x 0 images': (by.renamed(lambda n: f'{n}.jpg', size=0), 'coco', 'no width or height'),
+    'COCO, 0 x 0 images': (renamed(lambda n: f'{n}.jpg', size=0), 'coco', 'no width or height'),
     'Supervisely': (by.supervisely, 'supervisely', ''),
     'Supervisely, a dataset in a dataset': (
         lambda root: by.supervisely(root, 'ds0/datasets/ds1'), 'supervisely', ''),
@@ -91,27 +123,27 @@ EXPORTS = {  # who writes it, the kind, the rule that is told
     'Open Images, its files in a folder': (
         lambda root: by.open_images(root, 'csv'), 'boxes', 'an ending that the name lacks'),
     'COCO with a byte order mark': (
-        by.marked(by.renamed('{}.jpg'.format), 'labels.json'), 'coco', 'a byte order mark'),
-    'LabelMe with a byte order mark': (by.marked(by.labelme, 'labels/*.json'), 'labelme', ''),
+        marked(renamed('{}.jpg'.format), 'labels.json'), 'coco', 'a byte order mark'),
+    'LabelMe with a byte order mark': (marked(by.labelme, 'labels/*.json'), 'labelme', ''),
     'Label Studio COCO of images with spaces': (
         lambda root: by.label_studio_coco(
             root, lambda n: f'../upload/1/{upload(n.replace(" ", "_"))}.jpg', str),
         'coco', "Label Studio's prefix"),
-    'COCO with backslashes': (by.renamed(lambda n: f'C:\\data\\{n}.jpg'), 'coco', 'backslashes'),
-    'COCO with ../': (by.renamed(lambda n: f'../../elsewhere/{n}.jpg'), 'coco', 'another folder'),
+    'COCO with backslashes': (renamed(lambda n: f'C:\\data\\{n}.jpg'), 'coco', 'backslashes'),
+    'COCO with ../': (renamed(lambda n: f'../../elsewhere/{n}.jpg'), 'coco', 'another folder'),
     "COCO with another machine's paths": (
-        by.renamed(lambda n: f'/home/me/{n}.jpg'), 'coco', 'another folder'),
+        renamed(lambda n: f'/home/me/{n}.jpg'), 'coco', 'another folder'),
     'COCO with URLs': (
-        by.renamed(lambda n: f'https://host/get/{quote(n)}.jpg?token=1'), 'coco', 'URL encoding'),
+        renamed(lambda n: f'https://host/get/{quote(n)}.jpg?token=1'), 'coco', 'URL encoding'),
     'COCO of local files in Label Studio': (
-        by.renamed(lambda n: f'/data/local-files/?d=my/{quote(n)}.jpg'), 'coco', 'URL encoding'),
+        renamed(lambda n: f'/data/local-files/?d=my/{quote(n)}.jpg'), 'coco', 'URL encoding'),
     'COCO with decomposed letters': (
-        by.renamed(lambda n: f'{n}.jpg', form='NFD'), 'coco', 'Unicode form'),
+        renamed(lambda n: f'{n}.jpg', form='NFD'), 'coco', 'Unicode form'),
     'COCO with endings in capitals': (
-        by.renamed(lambda n: f'{n}.jpg', '.JPG'), 'coco', 'the case of letters'),
-    'COCO without endings': (by.renamed(lambda n: n), 'coco', 'an ending that the name lacks'),
+        renamed(lambda n: f'{n}.jpg', '.JPG'), 'coco', 'the case of letters'),
+    'COCO without endings': (renamed(lambda n: n), 'coco', 'an ending that the name lacks'),
     'COCO with the names of an upload': (
-        by.renamed(lambda n: f'/data/upload/1/{by.upload(n)}.jpg'), 'coco', "Studio's prefix"),
+        renamed(lambda n: f'/data/upload/1/{by.upload(n)}.jpg'), 'coco', "Studio's prefix"),
 }  # fmt: skip
 
 

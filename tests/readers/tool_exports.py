@@ -3,7 +3,6 @@
 import csv
 import json
 import unicodedata
-from codecs import BOM_UTF8
 
 import numpy as np
 from planted_coco import HEIGHT, WIDTH, save_image
@@ -393,32 +392,3 @@ def coco_of_splits(root):
         for name in names:
             save(root / split / f'Images/{name}.jpg', name)
         write(root / split / 'Annotations/instances_default.json', coco(names, '{}.jpg'.format))
-
-
-def marked(export, files):
-    """An export of which the files begin with a byte order mark."""
-
-    def write_it(root):
-        export(root)
-        for file in root.glob(files):
-            file.write_bytes(BOM_UTF8 + file.read_bytes())
-
-    return write_it
-
-
-def renamed(called, ending='.jpg', form=None, size=None):
-    """COCO in one folder of images, whose names in the file are made by ``called``."""
-
-    def write_it(root):
-        for name in NAMES:
-            stem = unicodedata.normalize(form, name) if form else name
-            path = root / f'images/{stem}{ending}'
-            save(path.with_suffix('.jpg'), name)
-            path.with_suffix('.jpg').rename(path)
-        content = coco(NAMES, called)
-        if size is not None:
-            for image in content['images']:
-                image.update(width=size, height=size)
-        write(root / 'labels.json', content)
-
-    return write_it
