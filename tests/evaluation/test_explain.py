@@ -5,12 +5,14 @@ import json
 import re
 import subprocess
 import sys
+from collections import Counter
 
 import numpy as np
 import pytest
 from PIL import Image
 
 from tresnet_det.errors import InputError
+from tresnet_det.evaluation.advice import advise
 from tresnet_det.evaluation.detections import read_results, read_truth
 from tresnet_det.evaluation.explain import Detections, Settings, explain
 
@@ -69,6 +71,7 @@ def test_odd_data_by_hand(name, tmp_path):
     assert result.count_by_image().sum(0).tolist() == list(counts)
     headline = explain(result, tmp_path, name)
     assert headline.startswith('bbox mAP')
+    assert '1.1' not in (tmp_path / 'report.md').read_text()  # no threshold that cannot be
     assert (tmp_path / 'report.html').is_file()
 
 
@@ -100,6 +103,46 @@ def test_mistakes_of_each_kind_are_counted_and_the_worst_images_found(tmp_path):
     counts['missed'] -= 40
     assert counts == dict.fromkeys(kinds, 50)
     assert {row['image'] for row in result.worst_images()[:20]} == set(planted)
+
+
+@pytest.mark.parametrize(('rows', 'costs', 'step'), [
+    ([], (1, 0), 'Nothing that was found is right'),
+    # Of bee nothing is left: AP 1/2, that of ant and so the mean, in place of 1/4.
+    ([(1, 1, APART, 0.9), (1, 1, BOX, 0.8)], (1 / 4, 1 / 4), 'errors cost 0.250 AP50'),
+])  # fmt: skip
+def test_what_missed_objects_cost_where_all_of_a_class_are(rows, costs, step, tmp_path):
+    result = measure(write(tmp_path, [(1, 1, BOX), (2, 2, BOX)], rows))
+    cost = result.errors.cost
+    assert (cost['missed'], cost['background']) == pytest.approx(costs)
+    assert step in advise(result)[0]
+
+
+def test_what_the_threshold_misses_is_what_the_curves_miss(tmp_path):
+    files = write(tmp_path, [(1, 1, BOX), (2, 2, BOX)], [(1, 1, BOX, 0.9), (2, 1, BOX, 0.95)])
+    steps = advise(measure(files))
+    assert 'That misses 1 of 2 objects' in steps[-1]  # though it is found, as another class
+    assert '--score-thr 0.900' in steps[-1]
+
+
+def test_one_image_has_no_interval(tmp_path):
+    result = measure(write(tmp_path, [(1, 1, BOX)], [(1, 1, BOX, 0.9)], images=1))
+    other = measure(write(tmp_path, [(1, 1, BOX)], [], images=1))
+    headline = explain(result, tmp_path, 'x', other=other)
+    assert headline == 'bbox mAP 1.000 (1 images: too few for an interval)'
+    assert 'No difference can be read' in (tmp_path / 'report.md').read_text()
+
+
+def test_the_table_says_what_was_measured(tmp_path, run):
+    files = write(tmp_path, [(1, 1, [10, 10, 100, 100])], [(1, 1, [10, 10, 100, 100], 0.9)])
+    out = run('evaluate', *files, '--iou-thrs', 0.6, '--max-dets', 5).out
+    assert '0.50:0.95' not in out
+    assert 'at all' not in out
+    first, _, at_75 = (
+        line.split() for line in out.splitlines() if '(AP)' in line and ' all ' in line
+    )
+    assert first[3:] == ['0.60', 'all', '5', '1.0000']
+    assert at_75[-1] == '-'
+    assert 'the mean over IoU 0.60, and 5 det' in (tmp_path / 'evaluation/report.md').read_text()
 
 
 @pytest.mark.parametrize(('settings', 'threshold'), [
@@ -185,6 +228,18 @@ def test_the_tool_needs_no_pytorch_and_leaves_a_report(tmp_path, project_root):
     assert (curve['right'], curve['wrong'], curve['missed']) == ('1', '1', '2')
     for name in re.findall(r'\]\((\S+)\)', text):
         assert Image.open(tmp_path / 'out' / name).size[0] > 300
+
+
+def test_classes_named_as_what_the_report_adds_keep_their_rows(tmp_path):
+    names = ('background', 'all', '(all)')
+    files = write(tmp_path, [(1, 1, BOX)], [(1, 1, BOX, 0.9), (1, 2, BOX, 0.8)], classes=names)
+    explain(measure(files), tmp_path, 'x')
+    matrix = read_csv(tmp_path / 'confusion_matrix.csv')
+    assert [row['(background)'] for row in matrix] == ['0'] * 4
+    assert [row[''] for row in matrix] == [*matrix[0]][1:] == [*names, '(background)']
+    for name in ('curves', 'precision_recall'):
+        rows = Counter(row['class'] for row in read_csv(tmp_path / f'{name}.csv'))
+        assert rows == dict.fromkeys(('((all))', *names), 101)
 
 
 def test_images_that_cannot_be_drawn_are_named_and_the_report_is_whole(tmp_path, run):

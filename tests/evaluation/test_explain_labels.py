@@ -53,6 +53,18 @@ def test_single_labels_by_hand(tmp_path):
     assert (tmp_path / 'report.md').read_text().count('Not drawn: ') == 2
 
 
+def test_a_class_without_images_and_scores_that_were_not_written(tmp_path):
+    scores = np.array([[0.6, 0.0, 0.4], [0.0, 0.9, 0.1]])
+    truth = np.eye(3, dtype=np.int8)[[0, 0]]
+    explain_labels(Labels(('a', 'b'), NAMES, truth, scores, False, 1), tmp_path, 'x')
+    text = (tmp_path / 'report.md').read_text()
+    assert "The weakest class is 'ant'" in text
+    assert 'test.py writes the 10 highest' in text
+    assert [row['F1'] for row in read_csv(tmp_path / 'classes.csv')][1:] == ['', '']
+    (row,) = read_csv(tmp_path / 'worst_images.csv')
+    assert (row['score'], row['score of the ground truth']) == ('0.9', '')
+
+
 def test_several_labels_by_hand(tmp_path):
     (tmp_path / 'truth.csv').write_text('file,ant,bee,cow\na,1,0,0\nb,0,1,0\nc,1,1,-1\nd,0,0,0\n')
     scores = [[0.9, 0.1, 0.4], [0.2, 0.35, 0.3], [0.4, 0.3, 0.9], [0.1, 0.3, 0.6]]
@@ -67,6 +79,7 @@ def test_several_labels_by_hand(tmp_path):
     assert written['thresholds'] == {
         'ant': pytest.approx(0.3), 'bee': pytest.approx(0.2), 'cow': None
     }  # fmt: skip
+    assert written['threshold'] == pytest.approx(0.325)  # F1 2/3 above it, as above 0.25
     (half,) = [r for r in read_csv(tmp_path / 'curves.csv')
                if (r['class'], r['score']) == ('all', '0.5')]  # fmt: skip
     assert (half['right'], half['wrong'], half['missed']) == ('1', '1', '3')  # unknown counts not
@@ -103,8 +116,10 @@ def test_results_of_others_are_refused(text, line, tmp_path, run):
     results = tmp_path / ('results.json' if text.startswith('[') else 'results.csv')
     results.write_text(text)
     assert line in run('evaluate', 'truth.csv', results).error
+    option = ('--max-dets', 5)
+    assert '--max-dets is for a det' in run('evaluate', 'truth.csv', results, *option).error
     with pytest.raises(InputError, match='give a folder of classes'):
-        read_labels(tmp_path / 'truth.xml', tmp_path / 'results.csv')
+        read_labels(tmp_path / 'truth.xml', results)
 
 
 def test_a_csv_may_have_blank_lines_any_line_ends_and_images_without_a_label(tmp_path):

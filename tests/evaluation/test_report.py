@@ -8,7 +8,7 @@ import torch
 
 from tresnet_det.errors import InputError
 from tresnet_det.evaluation import format_table, format_twelve, write_results_json
-from tresnet_det.evaluation.report import TWELVE
+from tresnet_det.evaluation.report import TWELVE, format_threshold
 
 
 def test_twelve_metrics_stand_in_cocos_order():
@@ -29,6 +29,13 @@ def test_minus_one_is_explained_and_an_absent_metric_is_a_dash():
         '-1 means not measured: there is no ground truth of small (under 32x32 pixels) size '
         '(bbox_mAP_s).'
     )
+
+
+@pytest.mark.parametrize(('score', 'text'), [
+    (0.6996, '0.699'), (0.29, '0.290'), (0.0004, '0.000'), (np.float32(0.5), '0.500')
+])  # fmt: skip
+def test_a_threshold_is_rounded_down(score, text):
+    assert format_threshold(score) == text
 
 
 def test_table_is_aligned_and_shows_none_as_a_dash():

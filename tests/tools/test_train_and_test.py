@@ -7,16 +7,21 @@ import subprocess
 import sys
 
 import mmengine
+import numpy as np
 import pytest
 import torch
+from mmengine.config import Config
 from tool_runs import ROOT, run_here
 
 from tresnet_det import TResNet
 from tresnet_det.checkpoints import to_timm
+from tresnet_det.cli import reports
 from tresnet_det.compat.checkpoint_io import load_checkpoint_file
 from tresnet_det.engine import config as edit
 from tresnet_det.engine.work_dir import find_checkpoint
-from tresnet_det.errors import MissingFileError
+from tresnet_det.errors import InputError, MissingFileError
+from tresnet_det.evaluation.accuracy import KeepScores
+from tresnet_det.evaluation.labels import Labels
 from tresnet_det.evaluation.report import read_seconds
 
 DIGITS = list('0123456789')
@@ -126,6 +131,29 @@ def test_thresholds_of_a_test_are_kept_in_the_checkpoint_and_predict_takes_them(
     for one, every in zip(shown, scored, strict=True):
         above = {row['class'] for row in every['predictions'] if row['score'] > kept[row['class']]}
         assert {row['class'] for row in one['predictions']} == above
+
+
+def test_thresholds_are_those_of_this_test_alone_and_of_all_classes(tmp_path, monkeypatch):
+    cfg = Config(dict(model=dict(type='ImageClassifier')))
+    for name in ('metrics.json', 'report.html', 'segm/report.md'):  # of an earlier test
+        (tmp_path / name).parent.mkdir(exist_ok=True)
+        (tmp_path / name).write_text('{"threshold": 0.2, "thresholds": {"ant": 0.2}}')
+    keeper = KeepScores(True)
+    keeper.kept = Labels(('a', 'b'), ('ant', 'bee'), np.eye(2), np.eye(2), True)
+    with monkeypatch.context() as broken:
+        broken.setattr(reports, 'explain_labels', lambda *_: {}['gone'])
+        assert reports.explain_results(cfg, [keeper], None, tmp_path) == ([], {})
+    assert [path.name for path in tmp_path.rglob('*.*')] == ['results.json']
+    written, numbers = reports.explain_results(cfg, [keeper], None, tmp_path)
+    assert written == [tmp_path / 'report.html']
+    checkpoint = str(tmp_path / 'a.pth')
+    torch.save(dict(meta=None), checkpoint)
+    with pytest.raises(InputError, match='no meta'):
+        reports.keep_thresholds(checkpoint, numbers, ('ant', 'bee'))
+    torch.save(dict(meta={}), checkpoint)
+    reports.keep_thresholds(checkpoint, numbers, ('ant', 'elk'))
+    kept = torch.load(checkpoint, weights_only=True)['meta']['thresholds']
+    assert kept == {'ant': numbers['thresholds']['ant'], 'elk': numbers['threshold']}
 
 
 def test_class_folders_are_counted_and_measured(trained, run, tmp_path):

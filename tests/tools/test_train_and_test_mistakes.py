@@ -55,8 +55,8 @@ def test_a_validation_of_other_classes_and_an_image_that_does_not_decode_are_nam
     assert "train lacks 'rot', val lacks 'red'" in train(config).error
 
 
-def test_what_is_for_detectors_only_says_so(trained, run):
+def test_what_is_not_for_a_classifier_says_so(trained, run):
     done = trained('classification')
-    for option in (['--tta'], ['--show-dir', 'drawn']):
+    for option in (['--tta'], ['--show-dir', 'drawn'], ['--keep-thresholds']):
         line = run('test', done.config, done.checkpoint, '--work-dir', 'test', *option).error
         assert option[0] in line

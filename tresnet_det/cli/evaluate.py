@@ -66,10 +66,16 @@ def _explain_detections(args: argparse.Namespace, out: Path, title: str, folder:
         for path in (args.results, args.compare)
     )
     headline = explain(result, out, title, folder, other)
-    print(format_twelve(result.metrics, result.kind))
+    print(format_twelve(result.metrics, result.kind, '', settings.ious, settings.max_dets))
     return headline
 
 
 def _explain_labels(args: argparse.Namespace, out: Path, title: str, folder: Any) -> str:
+    usual = dict(classes=None, max_dets=MAX_DETS, iou_thrs=IOU_THRS, precision=None, recall=None)
+    for key, value in usual.items():
+        if getattr(args, key) != value:
+            option = key.replace('_', '-')
+            raise InputError(f"--{option} is for a detector, and {args.results} is a classifier's")
     result, other = (path and read_labels(args.ann, path) for path in (args.results, args.compare))
+    print(f'measured as {"multi" if result.several else "single"}-label classification')
     return explain_labels(result, out, title, folder, other)

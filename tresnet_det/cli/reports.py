@@ -2,6 +2,7 @@
 
 import json
 import logging
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -50,13 +51,22 @@ def _coco_metrics(cfg: Config, metrics: list[Any]) -> list[Any]:
     return [metric for metric in coco if metric.ann_file and not metric.format_only]
 
 
-def explain_results(cfg: Config, metrics: list[Any], dataset: Any, folder: Path) -> list[Path]:
-    """Write the report that ``evaluate.py`` writes; return it, of masks a second one.
+def explain_results(
+    cfg: Config, metrics: list[Any], dataset: Any, folder: Path
+) -> tuple[list[Path], dict[str, Any]]:
+    """Write the report that ``evaluate.py`` writes, of masks a second one, in place of older ones.
 
     Whatever fails, the metrics matter more: it is a warning.
+
+    Returns:
+        The reports, and the ``metrics.json`` of the first one, empty where there is none.
     """
-    reports, name = [], Path(cfg.filename or 'test').stem
+    name, reports = Path(cfg.filename or 'test').stem, []
+    numbers: dict[str, Any] = {}
     images = (getattr(dataset, 'data_prefix', None) or {}).get('img')
+    for file in ('metrics.json', 'report.html', 'report.md'):  # of another checkpoint, perhaps
+        for part in (folder, folder / 'segm'):
+            (part / file).unlink(missing_ok=True)
     try:
         for metric in _coco_metrics(cfg, metrics):
             numbered = zip(dataset.metainfo['classes'], metric.cat_ids, strict=True)
@@ -70,6 +80,7 @@ def explain_results(cfg: Config, metrics: list[Any], dataset: Any, folder: Path)
                 explain(result, out, title, images and Path(images))
                 write_images(Path(results).with_name('images.json'), result.images)
                 reports.append(out / 'report.html')
+                numbers = numbers or json.loads((out / 'metrics.json').read_text())
         for keeper in metrics:
             if isinstance(keeper, KeepScores) and keeper.kept:
                 folder.mkdir(parents=True, exist_ok=True)
@@ -77,32 +88,33 @@ def explain_results(cfg: Config, metrics: list[Any], dataset: Any, folder: Path)
                 title = f'{name} on {keeper.folder}'
                 explain_labels(keeper.kept, folder, title, Path(keeper.folder))
                 reports.append(folder / 'report.html')
+                numbers = numbers or json.loads((folder / 'metrics.json').read_text())
     except Exception as error:
-        print_log(f'no report: {error}', 'current', logging.WARNING)
-    return reports
+        print_log(f'no report: {type(error).__name__}: {error}', 'current', logging.WARNING)
+    return reports, numbers
 
 
-def read_threshold(numbers: Path) -> float | None:
-    """Return the operating threshold of a report's ``metrics.json``, None without one."""
-    return json.loads(numbers.read_text()).get('threshold') if numbers.is_file() else None
-
-
-def keep_thresholds(checkpoint: str, numbers: Path) -> None:
+def keep_thresholds(checkpoint: str, numbers: dict[str, Any], classes: Sequence[str]) -> None:
     """Write the operating thresholds of a report into the ``meta`` of a checkpoint.
 
-    A class without one has that of all classes.
+    A class without one, or without a place in the annotations, has that of all classes.
+
+    Args:
+        checkpoint: The file.
+        numbers: What :func:`explain_results` returned.
+        classes: All of the dataset.
 
     Raises:
         InputError: There is none, or the file is no checkpoint of a training.
     """
-    found = json.loads(numbers.read_text()) if numbers.is_file() else {}
-    overall = found.get('threshold')
+    overall = numbers.get('threshold')
     content = load_checkpoint_file(checkpoint)
-    if overall is None or 'meta' not in content:
-        why = 'the file has no meta' if 'meta' not in content else 'none does: see the report'
+    meta = content.get('meta')
+    if overall is None or not isinstance(meta, dict):
+        why = 'none was found: see the report' if overall is None else 'the file has no meta'
         raise InputError(f'--keep-thresholds: {checkpoint}: no thresholds are written, {why}')
-    named = found['thresholds'].items()
-    content['meta']['thresholds'] = {k: overall if v is None else v for k, v in named}
+    own = {name: value for name, value in numbers['thresholds'].items() if value is not None}
+    meta['thresholds'] = {name: own.get(name, overall) for name in classes}
     with replacing(checkpoint) as temporary:
         torch.save(content, temporary)
-    print(f'  thresholds     of {len(content["meta"]["thresholds"])} classes, in the checkpoint')
+    print(f'  thresholds     of {len(classes)} classes, in the checkpoint')

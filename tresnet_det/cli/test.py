@@ -21,11 +21,11 @@ from ..evaluation import write_results_json
 from ..evaluation.report import read_seconds
 from ..inference.pipeline import build_pipeline
 from ..inference.sliced import Slicing
-from ..tasks import find_task
+from ..tasks import SINGLE_LABEL, find_task
 from . import command_line
 from .command_line import out_file
 from .exported import measure_exported
-from .reports import explain_results, keep_results, keep_thresholds, read_threshold
+from .reports import explain_results, keep_results, keep_thresholds
 
 
 def parse_args() -> argparse.Namespace:
@@ -78,6 +78,8 @@ def main() -> None:
         if not find_task(cfg).detects:
             raise InputError('--tta is for detectors: omit it')
         _enable_test_time_augmentation(cfg)
+    if args.keep_thresholds and find_task(cfg) is SINGLE_LABEL:
+        raise InputError('--keep-thresholds: a single-label classifier has no thresholds: omit it')
     if args.slice and args.tta:
         raise InputError('--slice and --tta cannot go together: omit one')
     slicing = Slicing.of(cfg, args.slice, args.overlap) if args.slice else None
@@ -102,7 +104,7 @@ def main() -> None:
         metrics = runner.test()
     if runner.rank == 0:
         seconds = time.monotonic() - start
-        report(
+        numbers = report(
             cfg,
             args,
             metrics,
@@ -112,7 +114,8 @@ def main() -> None:
             partial(drawing.draw, runner),
         )
         if args.keep_thresholds:
-            keep_thresholds(args.checkpoint, explained / 'metrics.json')
+            classes = loop.dataloader.dataset.metainfo['classes']
+            keep_thresholds(args.checkpoint, numbers, classes)
 
 
 def _enable_test_time_augmentation(cfg: Config) -> None:
@@ -187,12 +190,12 @@ def report(
     dataset: Any,
     seconds: float,
     draw: Callable[[Path, float | None], None] | None = None,
-) -> None:
-    """Write metrics, report and images, and print where they are."""
+) -> dict[str, Any]:
+    """Write metrics, report and images, print where they are, and return the report's numbers."""
     work_dir, count = Path(args.work_dir), len(dataset)
-    reports = explain_results(cfg, evaluators, dataset, work_dir / 'evaluation')
+    reports, numbers = explain_results(cfg, evaluators, dataset, work_dir / 'evaluation')
     if draw:
-        draw(work_dir / 'predictions.png', read_threshold(work_dir / 'evaluation/metrics.json'))
+        draw(work_dir / 'predictions.png', numbers.get('threshold'))
     file = Path(args.out) if args.out and args.out.endswith('.json') else work_dir / 'metrics.json'
     per_class = [row for m in evaluators for row in getattr(m, 'per_class', None) or []]
     write_results_json(
@@ -217,6 +220,7 @@ def report(
         if path.is_file():
             print(f'  {name:<14} {shell_path(path)}')
     print(f'  next           {next_command(args)}')
+    return numbers
 
 
 def next_command(args: argparse.Namespace) -> str:

@@ -16,7 +16,7 @@ from ..readers.data import layout_sources, read_data
 from ..readers.findings import Findings
 from ..readers.prepare import number_images, to_coco, write_text
 from ..readers.split import Layout
-from ..readers.voc import check_layout, find_lists
+from ..readers.voc import find_lists
 
 ORIGIN = 'Converted from Pascal VOC'  # marks files that may be written again
 
@@ -82,7 +82,7 @@ def voc_to_coco(
             not in ``classes``, or a file to be written exists and comes from elsewhere.
     """
     root, out, findings = Path(voc_root), Path(out_dir), Findings(strict=True)
-    check_layout(root)
+    _check_layout(root)
     folder = root / 'ImageSets/Main'
     files = find_lists(folder) if splits is None else [folder / f'{name}.txt' for name in splits]
     for file in files:
@@ -113,6 +113,20 @@ def voc_to_coco(
         boxes = dict(zip(split.classes, split.class_counts().tolist(), strict=True))
         summary[split.name] = dict(file=target, images=len(split.files), boxes=boxes)
     return dict(classes=list(read[0].classes), splits=summary, warnings=findings.warnings())
+
+
+def _check_layout(voc_root: Path) -> None:
+    """Check that a folder has VOC's three.
+
+    Raises:
+        MissingFileError: It lacks one.
+    """
+    for part in ('Annotations', 'ImageSets/Main', 'JPEGImages'):
+        if (voc_root / part).is_dir():
+            continue
+        inner = sorted(found.parent for found in voc_root.glob('*/Annotations'))
+        hint = f'; did you mean {inner[0]}?' if inner else ', as Pascal VOC is laid out'
+        raise MissingFileError(f'{voc_root}: has no folder {part}{hint}')
 
 
 def _check_overwrite(target: Path) -> None:

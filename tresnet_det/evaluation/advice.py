@@ -4,6 +4,7 @@ from typing import Any
 
 from ..compat.installed import tool_command
 from .matching import AREAS
+from .report import format_threshold
 
 LEAST_COST = 0.01  # of AP50, below which an error is not worth a step
 FEWEST = 20  # objects of a class, below which its AP says little
@@ -22,7 +23,7 @@ _STEPS = {
     'background': 'there are predictions where nothing is labelled. Look at the worst images: some '
     'may be objects without a label; of the rest, add images without objects that look '
     'like them',
-    'missed': 'objects are not found at all{sizes}. Add images of these{larger}, or train longer',
+    'missed': 'objects are not found{sizes}. Add images of these{larger}, or train longer',
 }
 
 
@@ -41,7 +42,15 @@ def advise(result: Any) -> list[str]:
         for kind, cost in costs[:2]
         if cost >= LEAST_COST and cost >= costs[0][1] / 3
     ]
-    if not steps:
+    if not result.objects.any():
+        steps = ['There is no ground truth, so nothing can be measured.']
+    elif not result.points.right.any():
+        steps.insert(
+            0,
+            'Nothing that was found is right: check that the weights were trained on these '
+            'classes, that class ids are those of the annotations, and the score threshold.',
+        )
+    elif not steps:
         steps = ['No kind of error costs 0.01 AP50 or more: harder test images would show more.']
     measured = [row for row in result.per_class if row['AP'] is not None]
     if len(measured) > 1:
@@ -57,13 +66,14 @@ def advise(result: Any) -> list[str]:
             )
         )
     if result.threshold is not None:
-        steps.append(f'To use the detector, show predictions from the score {result.threshold:.2f}')
-        steps[-1] += f' on ({tool_command("predict")} ... --score-thr {result.threshold:.2f}).'
-        missed, objects = int(result.matrix[:-1, -1].sum()), int(result.objects.sum())
+        score = format_threshold(result.threshold)
+        steps.append(f'To use the detector, show predictions from the score {score} on ')
+        steps[-1] += f'({tool_command("predict")} ... --score-thr {score}).'
+        missed, objects = int(result.at_cut.missed[0]), int(result.objects.sum())
         if missed > MANY * objects:
             steps[-1] += (
                 f' That misses {missed} of {objects} objects: where this matters more than wrong '
-                'predictions, choose a lower one (--recall 0.95).'
+                'predictions, choose a lower one ({tool_command("evaluate")} ... --recall 0.95).'
             )
     return steps
 
@@ -84,7 +94,7 @@ def _missed_sizes(result: Any) -> str:
         inside = ~truth.crowd & (truth.area >= low) & (truth.area <= high)
         if inside.sum() >= FEWEST:
             shares[name] = missed[inside].mean()
-    if not shares:
+    if not shares or result.threshold is None:
         return ''
     worst = max(shares, key=lambda name: shares[name])
-    return f', of {worst} ones {100 * shares[worst]:.0f} % from the threshold on'
+    return f'; at the threshold, {100 * shares[worst]:.0f} % of the {worst} ones are missed'

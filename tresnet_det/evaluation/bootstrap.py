@@ -28,7 +28,7 @@ class Interval(NamedTuple):
 
     Attributes:
         value: Of all images, each once; NaN where nothing can be measured.
-        low: The lower bound.
+        low: The lower bound; NaN where there are too few images.
         high: The upper bound.
     """
 
@@ -54,7 +54,7 @@ def find_intervals(
 
     Args:
         measures: One or two, which get the same draws.
-        images: How many there are.
+        images: How many there are; of one, nothing can be drawn and the bounds are NaN.
         size: How many detections there are, by which the number of draws is chosen.
         seed: Of the draws.
     """
@@ -69,7 +69,7 @@ def find_intervals(
         values = np.c_[values, values[:, 1] - values[:, 0]]
         once = np.r_[once, once[1] - once[0]]
     drawn = values[~np.isnan(values).any(1)]
-    margin = DEVIATIONS * drawn.std(0, ddof=1) if len(drawn) > 1 else once * np.nan
+    margin = DEVIATIONS * drawn.std(0, ddof=1) if images > 1 and len(drawn) > 1 else once * np.nan
     bounds = once, once - margin, once + margin
     return [Interval(*map(float, row)) for row in zip(*bounds, strict=True)]
 

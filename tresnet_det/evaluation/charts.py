@@ -14,10 +14,10 @@ from matplotlib.figure import Figure
 from .measures import RECALLS, Calibration, Curve
 from .pages import write_csv
 from .plots import LOOKS, label, label_axes, lettering
-from .report import shorten
+from .report import format_threshold, shorten
 
 MOST_NUMBERS, MOST_NAMES = 25, 80  # classes of which counts, or names, can be read
-MOST_LINES = 20  # classes of which each has a line, beside that of all
+MOST_LINES = 20  # classes of which each has a line, next to that of all
 
 
 def _start(title: str, x: str, y: str) -> tuple[Any, Axes]:
@@ -105,7 +105,9 @@ def draw_scores(of_all: Curve, threshold: float | None, out_path: Path) -> None:
     ):
         axes.plot(of_all.threshold, values, line, color=colour, label=name, linewidth=2)
     if threshold is not None:
-        axes.axvline(threshold, color='grey', linewidth=1, label=f'chosen: {threshold:.2f}')
+        axes.axvline(
+            threshold, color='grey', linewidth=1, label=f'chosen: {format_threshold(threshold)}'
+        )
     axes.set(xlim=(0, 1), ylim=(0, 1.03))
     axes.legend()
     figure.savefig(out_path)

@@ -40,8 +40,8 @@ class CocoTwelveMetric(CocoMetric):
     ``segm``). They are in [0, 1]; -1 means that there is no such ground truth. With no detection
     at all they are 0, so that saving the best checkpoint continues.
 
-    They are computed by faster-coco-eval where it is installed (``pip install
-    'tresnet_det[fast]'``) and by pycocotools elsewhere; both agree to 1e-9, and the log says
+    They are computed by faster-coco-eval where it is installed (``pip install -e
+    '.[fast]'``) and by pycocotools elsewhere; both agree to 1e-9, and the log says
     which. Predictions go there in memory, not through files.
 
     Registered as ``CocoTwelveMetric``; the definition is at

@@ -303,13 +303,19 @@ def draw_classifications(
             scores = sample.pred_score.float().cpu().numpy()
             judged = judge_classes(scores, label, multi_label, threshold)
             counts.update(verdict for verdict, _ in (judged if multi_label else judged[:1]))
-            for verdict, n in judged:
-                text = f'{verdict.value} {classes[n]}'.lstrip()
-                lines.append(Line(text, float(scores[n]), VERDICTS[verdict]))
+            lines += class_lines(judged, scores, classes)
         tile = draw_classes(image, lines, min(len(lines), MOST_LINES), _side(image))
         tiles.append(_add_caption(tile, Path(sample.img_path).name))
     note = f', score above {threshold:g}' * multi_label
     save_sheet(tiles, out_path, sides, note, counts)
+
+
+def class_lines(judged: list, scores: np.ndarray, classes: Sequence[str]) -> list[Line]:
+    """Return a line for each class that :func:`.verdicts.judge_classes` judged."""
+    return [
+        Line(f'{verdict.value} {classes[n]}'.lstrip(), float(scores[n]), VERDICTS[verdict])
+        for verdict, n in judged
+    ]
 
 
 def _side(image: np.ndarray) -> int:

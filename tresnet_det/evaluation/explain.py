@@ -20,8 +20,16 @@ from .advice import advise
 from .bootstrap import Interval, as_entries, find_intervals, mean_precision
 from .detections import Images, Objects, has_masks, read_results, read_truth
 from .matching import IOU, IOU_THRS, MAX_DETS, Matches, match
-from .pages import DRAWN, WORST, Section, write_csv, write_report
-from .report import COUNTS, explain_minus_one, summarize, write_results_json
+from .pages import DRAWN, SEE_IMAGES, WORST, Section, write_csv, write_report
+from .report import (
+    COCO,
+    COUNTS,
+    explain_minus_one,
+    format_threshold,
+    summarize,
+    unlike,
+    write_results_json,
+)
 from .twelve import find_rates, summarize_classes
 
 
@@ -31,8 +39,8 @@ class Settings:
 
     Attributes:
         iou_thrs: Overlaps over which mAP is the mean.
-        max_dets: Detections that count, of a class in an image; the recalls of COCO have 1, a tenth
-            of it and all.
+        max_dets: Detections that count, of a class in an image; of COCO's recalls, AR@100 counts
+            these, the others 1 and 10 of them.
         precision: Wanted of the operating thresholds, at least; None for the best F1.
         recall: Likewise; one of both.
     """
@@ -41,6 +49,11 @@ class Settings:
     max_dets: int = MAX_DETS
     precision: float | None = None
     recall: float | None = None
+
+    @property
+    def ious(self) -> str:
+        """The first and the last overlap, as ``0.50:0.95``."""
+        return ':'.join(f'{thr:.2f}' for thr in sorted({min(self.iou_thrs), max(self.iou_thrs)}))
 
 
 class Detections:
@@ -78,6 +91,8 @@ class Detections:
         ious = {'0.50:0.95': self.used, '0.50': half[:1], '0.75': half[1:]}
         self.kind = 'bbox' if truth.masks is None else 'segm'
         twelve = summarize(*rates, ious)
+        if not half[1:]:
+            del twelve['mAP_75']  # not measured
         self.metrics = {f'{self.kind}_{key}': value for key, value in twelve.items()}
         self.per_class = summarize_classes(*rates, ious, images, truth)
 
@@ -150,7 +165,7 @@ class Detections:
             if wrong[n] or missed[n]:
                 row = {'image': self.images.names[n], 'id': self.images.ids[n]}
                 row |= dict(zip(('right', 'wrong', 'missed'), counts[n].tolist(), strict=True))
-                row |= {'lost F1': float(gain[n]), 'surest mistake': float(confident[n])}
+                row |= {'lost F1': float(gain[n]), 'most confident mistake': float(confident[n])}
                 rows.append(row)
         return rows
 
@@ -203,8 +218,8 @@ def explain(
     by_class = dict(zip(result.images.classes, result.thresholds, strict=True))
     entries = {**as_entries(intervals), 'threshold': result.threshold, 'thresholds': by_class}
     write_results_json(out / 'metrics.json', result.metrics, result.per_class, entries)
-    sections += _write_numbers(result, out)
-    sections.insert(-4, _write_worst(result, out, image_folder))
+    costs, *others = _write_numbers(result, out)
+    sections += [costs, _write_worst(result, out, image_folder), *others]
     name, images = f'{result.kind} mAP', len(result.images.ids)
     return write_report(out, title, name, images, intervals, sections)
 
@@ -213,7 +228,8 @@ def _write_numbers(result: Detections, out: Path) -> list[Section]:
     """Write tables and charts; return their sections in the order of the report."""
     from . import charts
 
-    images, names = result.images, [*result.images.classes, 'background']
+    classes = result.images.classes
+    names = [*classes, unlike('background', classes)]
     counts = result.errors.counts()
     shown = result.found.score >= result.cut
     confident = np.bincount(result.errors.kind[shown & (result.errors.kind >= 0)], minlength=6)
@@ -228,33 +244,42 @@ def _write_numbers(result: Detections, out: Path) -> list[Section]:
 
     charts.write_matrix(out, 'confusion_matrix', result.matrix, names)
 
-    curves = zip(['all', *images.classes], [result.curve, *result.curves], strict=True)
+    groups = [unlike('all', classes), *classes]
+    curves = zip(groups, [result.curve, *result.curves], strict=True)
     write_csv(out / 'curves.csv', [row for name, c in curves for row in c.rows(name)])
     charts.draw_scores(result.curve, result.threshold, out / 'scores.png')
     by_class = measures.precision_at_recalls(result.points, result.objects)
     together = result.points._replace(label=np.zeros_like(result.points.label))
     of_all = measures.precision_at_recalls(together, result.objects.sum(keepdims=True))[0]
-    pairs = zip(['all', *images.classes], [of_all, *by_class], strict=True)
+    pairs = zip(groups, [of_all, *by_class], strict=True)
     write_csv(out / 'precision_recall.csv', [
         {'class': name, 'recall': r, 'precision': p}
         for name, line in pairs
         for r, p in zip(measures.RECALLS.tolist(), line.tolist(), strict=True)
     ])  # fmt: skip
-    charts.draw_precision_recall(of_all, by_class, images.classes, out / 'precision_recall.png')
+    charts.draw_precision_recall(of_all, by_class, classes, out / 'precision_recall.png')
     charts.write_calibration(out, result.calibration)
 
-    r, w, m = (int(counts[0]) for counts in (c for c in result.at_cut[1:]))
+    r, w, m = (int(counts[0]) for counts in result.at_cut[1:])
+    at = f'At the threshold {format_threshold(result.cut)}: {r} right, {w} wrong, {m} missed.'
+    if result.threshold is None:
+        at = 'No threshold was found, so no prediction is counted.'
     pairs_text = [f'{a} taken for {b} ({count})' for a, b, count in result.confused_pairs()[:5]]
     matrix_lines = [
-        f'At the threshold {result.cut:.2f}: {r} right, {w} wrong, {m} missed. Rows are ground '
-        'truth and sum to the objects, columns are predictions; the last of each is background: '
-        'objects that were missed, and predictions of nothing, or of an object that another one '
-        'has.',
+        f'{at} Rows are ground truth and sum to the objects, columns are predictions; the last of '
+        'each is background: objects that were not detected as any class, and predictions of '
+        'nothing, or of an object that another one has.',
         'Most confused, also where another prediction is right: '
         + ('; '.join(pairs_text) or 'no two classes')
         + '.',
     ]
-    note = explain_minus_one(result.metrics, result.kind)
+    note, settings = explain_minus_one(result.metrics, result.kind), result.settings
+    notes = [note] if note else []
+    if settings.ious != COCO or settings.max_dets != MAX_DETS:
+        notes.append(
+            f'Unlike their names, mAP is the mean over IoU {settings.ious}, and '
+            f'{settings.max_dets} detections of a class in an image count.'
+        )
     twelve = [{'metric': k, 'value': None if v == -1 else v} for k, v in result.metrics.items()]
     return [
         Section('What costs most', [
@@ -267,7 +292,7 @@ def _write_numbers(result: Detections, out: Path) -> list[Section]:
                 charts={'scores.png': 'Precision, recall and F1 over the score threshold',
                         'precision_recall.png': 'Precision over recall at IoU 0.5',
                         'calibration.png': 'How often predictions of a score are right'}),
-        Section('The twelve metrics of COCO', [note] if note else [], twelve),
+        Section('The twelve metrics of COCO', notes, twelve),
     ]  # fmt: skip
 
 
@@ -296,7 +321,7 @@ def _name_absent(result: Detections) -> list[str]:
 
 def _describe_thresholds(result: Detections) -> str:
     if result.threshold is None:
-        return 'No threshold does: nothing that was found is right, or not as often as is wanted.'
+        return 'No threshold reaches this precision or recall, or nothing that was found is right.'
     precision, recall = result.at_cut.precision[0], result.at_cut.recall[0]
     wanted = result.settings
     why = 'the best F1'
@@ -305,9 +330,10 @@ def _describe_thresholds(result: Detections) -> str:
     elif wanted.recall is not None:
         why = f'the highest precision with a recall of {wanted.recall:g}'
     return (
-        f'Take predictions from the score {result.threshold:.3f} on: {why}, precision '
-        f'{precision:.3f}, recall {recall:.3f}, F1 {result.at_cut.f1[0]:.3f}, on these very '
-        'images. Thresholds of the classes are in the table above. mAP is measured without one.'
+        f'Take predictions from the score {format_threshold(result.threshold)} on: {why}, '
+        f'precision {precision:.3f}, recall {recall:.3f}, F1 {result.at_cut.f1[0]:.3f}, on these '
+        'very images. Thresholds of the classes are in the table above. mAP is measured without '
+        'one.'
     )
 
 
@@ -315,16 +341,16 @@ def _write_worst(result: Detections, out: Path, image_folder: Path | None) -> Se
     rows = result.worst_images()
     write_csv(out / 'worst_images.csv', rows)
     lines = [
-        'Lost F1: what the F1 of all images would gain, were this one without mistakes. The surest '
-        'mistake is the highest score of a wrong prediction.'
+        'Lost F1: what the F1 of all images would gain, were this one without mistakes. The most '
+        'confident mistake is the highest score of a wrong prediction.'
     ]
     listed = rows[:WORST]
     if image_folder is None or not rows:
-        lines += ['Give --images DIR to see them.'] * bool(rows)
+        lines += [SEE_IMAGES] * bool(rows)
         return Section('Worst images', lines if rows else ['No image has a mistake.'], listed)
     from .worst import draw_worst
 
-    by_score = sorted(rows, key=lambda row: -row['surest mistake'])
+    by_score = sorted(rows, key=lambda row: -row['most confident mistake'])
     chosen = rows[: 2 * DRAWN // 3]
     chosen += [row for row in by_score if row not in chosen][: DRAWN - len(chosen)]
     shown = result.images, result.truth, result.found, result.matches, result.cut

@@ -9,10 +9,10 @@ import numpy as np
 from . import charts, measures
 from .bootstrap import Measure, as_entries, find_intervals
 from .label_measures import average_precisions, best_f1_thresholds, find_ranks, precision_recall
-from .labels import Labels
-from .pages import DRAWN, WORST, Section, draw_each, write_csv, write_report
-from .report import write_results_json
-from .verdicts import Verdict, judge_classes
+from .labels import MOST_SCORES, Labels
+from .pages import DRAWN, SEE_IMAGES, WORST, Section, draw_each, write_csv, write_report
+from .report import unlike, write_results_json
+from .verdicts import judge_classes
 
 
 def explain_labels(
@@ -42,7 +42,8 @@ def explain_labels(
     write_results_json(out / 'metrics.json', metrics, per_class, as_entries(intervals) | extra)
     if result.unscored:
         line = f'{result.unscored} of {result.scores.size} scores are not in the results and were '
-        sections.append(Section('Note', [line + 'taken as 0: test.py writes all of them.']))
+        written = 'all of them' if result.several else f'the {MOST_SCORES} highest of an image'
+        sections.append(Section('Note', [f'{line}taken as 0: test.py writes {written}.']))
     return write_report(out, title, name, len(result.files), intervals, sections)
 
 
@@ -88,16 +89,19 @@ def _write_single(result: Labels, out: Path, image_folder: Path | None) -> _Writ
         right, there, taken = int(matrix[n, n]), int(matrix[n].sum()), int(matrix[:, n].sum())
         recall = right / there if there else None
         precision = right / taken if taken else None
-        f1 = 2 * right / max(there + taken, 1)
+        f1 = 2 * right / (there + taken) if there else None
         row = {'class': name, 'images': there, 'recall': recall, 'precision': precision, 'F1': f1}
         rows.append(row)
     write_csv(out / 'classes.csv', rows)
     charts.write_matrix(out, 'confusion_matrix', matrix, names)
     top, wrong = result.scores.max(1), np.flatnonzero(ranks > 0)
     wrong = wrong[np.argsort(-top[wrong], kind='stable')]
+    own = result.scores[np.arange(len(truth)), truth]
+    if result.unscored:
+        own = np.where(own > 0, own, np.nan)  # perhaps below those that were written
     worst = [
         {'image': result.files[n], 'ground truth': names[truth[n]], 'prediction': names[found[n]],
-         'score': float(top[n]), 'score of the truth': float(result.scores[n, truth[n]])}
+         'score': float(top[n]), 'score of the ground truth': float(own[n])}
         for n in wrong
     ]  # fmt: skip
     write_csv(out / 'worst_images.csv', worst)
@@ -105,7 +109,7 @@ def _write_single(result: Labels, out: Path, image_folder: Path | None) -> _Writ
     charts.write_calibration(out, measures.calibration(of.score, of.right))
     pairs = _pairs(matrix, names)
     write_csv(out / 'confused_pairs.csv', pairs)
-    rows.sort(key=lambda row: row['F1'])
+    rows.sort(key=lambda row: (row['F1'] is None, row['F1'] or 0))
     steps = []
     if pairs:
         first = pairs[0]
@@ -116,8 +120,8 @@ def _write_single(result: Labels, out: Path, image_folder: Path | None) -> _Writ
             f'{100 * share:.0f} % of them. Add images that tell these classes apart, or merge them.'
         )
         steps.append(
-            f'The surest mistake is {worst[0]["image"]} ({worst[0]["score"]:.2f}): look at the '
-            'worst images first, since wrong labels are among them.'
+            f'The most confident mistake is {worst[0]["image"]} ({worst[0]["score"]:.2f}): look '
+            'at the worst images first, since wrong labels are among them.'
         )
         steps.append(f"The weakest class is '{rows[0]['class']}' (F1 {rows[0]['F1']:.3f}).")
     sections = [
@@ -158,11 +162,12 @@ def _write_several(result: Labels, out: Path, image_folder: Path | None) -> _Wri
     of = measures.Points(label, scores[image, label], truth[image, label] == 1)
     objects = (truth == 1).sum(0)
     overall = measures.curve(of, int(objects.sum()))
-    curves = [('all', overall)]
+    curves = [(unlike('all', names), overall)]
     curves += [(n, measures.curve(measures.of_class(of, k), objects[k]))
                for k, n in enumerate(names)]  # fmt: skip
     write_csv(out / 'curves.csv', [row for name, curve in curves for row in curve.rows(name)])
-    threshold = measures.choose_threshold(of, int(objects.sum()))
+    found = float(best_f1_thresholds(scores.reshape(-1, 1), truth.reshape(-1, 1))[0][0])
+    threshold = None if np.isnan(found) else found
     charts.draw_scores(overall, threshold, out / 'scores.png')
     charts.write_calibration(out, measures.calibration(of.score, of.right))
     missed, wrong = (truth == 1) & ~predicted, (truth == 0) & predicted
@@ -187,10 +192,12 @@ def _write_several(result: Labels, out: Path, image_folder: Path | None) -> _Wri
     steps = [
         f'With the thresholds of the table, OF1 is {at_own.metrics["OF1"]:.3f}, and with 0.5 '
         f'{at_half.metrics["OF1"]:.3f} ({gain:+.3f}, on the images that they were chosen on).',
-        f"The weakest class is '{rows[0]['class']}' ("
-        f'AP {rows[0]["AP"] or 0:.3f}, '
-        f'{rows[0]["images"]} images).',
     ]
+    if rows[0]['AP'] is not None:
+        steps.append(
+            f"The weakest class is '{rows[0]['class']}' (AP {rows[0]['AP']:.3f}, "
+            f'{rows[0]["images"]} images).'
+        )
     if pairs:
         steps.append(
             f"'{pairs[0]['missed']}' is missed where '{pairs[0]['predicted wrongly']}' is "
@@ -232,18 +239,16 @@ def _draw(
 ) -> Section:
     """Return the worst images as a list, and drawn where their folder is known."""
     if folder is None or not rows:
-        note = 'Give --images DIR to see them.' if rows else 'No image has a mistake.'
+        note = SEE_IMAGES if rows else 'No image has a mistake.'
         return Section('Worst images', [note], rows)
-    from .draw import VERDICTS, Line, draw_classes, read_image
+    from .draw import Line, class_lines, draw_classes, read_image
 
     def draw(n: int) -> tuple[np.ndarray, str]:
         truth: Any = result.truth[n] if result.several else int(result.truth[n].argmax())
         lines = [] if result.several else [Line(f'ground truth: {result.classes[truth]}')]
         scores = result.scores[n].astype(np.float32)
-        for verdict, k in judge_classes(scores, truth, result.several, thresholds):
-            text = f'{verdict.value} {result.classes[k]}'.lstrip()
-            if verdict is not Verdict.OTHER or not result.several:
-                lines.append(Line(text, float(scores[k]), VERDICTS[verdict]))
+        judged = judge_classes(scores, truth, result.several, thresholds)
+        lines += class_lines(judged, scores, result.classes)
         return draw_classes(read_image(folder / result.files[n]), lines, side=288), result.files[n]
 
     tiles, failures = draw_each(numbers.tolist(), draw)

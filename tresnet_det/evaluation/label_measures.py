@@ -19,7 +19,7 @@ def average_precisions(scores: np.ndarray, labels: np.ndarray) -> np.ndarray:
 
     By scikit-learn's ``average_precision_score``: the sum over the distinct scores, from the
     highest, of the precision down to it times the gain in recall; equal scores count as one step.
-    Other than there, images whose label is unknown are excluded from a class, a class without a
+    Unlike there, images whose label is unknown are excluded from a class, a class without a
     positive label is NaN instead of 0, and an infinite score is a score.
 
     Raises:

@@ -1,4 +1,4 @@
-"""Figures of matched detections: average precision, curves, thresholds, confusion, errors.
+"""Metrics of matched detections: average precision, curves, thresholds, confusion, errors.
 
 All are of COCO's own matches (:mod:`.matching`), so that none disagrees with another.
 """
@@ -214,7 +214,8 @@ def find_errors(truth: Objects, found: Objects, matches: Matches, classes: int) 
 
     Repaired, a localization or classification error is right where it is the highest score on an
     object that is not found, and gone elsewhere; other detections are gone, missed objects do not
-    count. The costs do not add up: repaired alone, each leaves the others.
+    count. A class that loses all its objects so is in no mean, as in tidecv; where no class is
+    left, the AP is 1. The costs do not add up: repaired alone, each leaves the others.
     """
     iou_thr, overlap = matches.iou_thrs[0], matches.overlap
     wrong = matches.counts[0, 0] & ~matches.right[0, 0]
@@ -244,17 +245,20 @@ def find_errors(truth: Objects, found: Objects, matches: Matches, classes: int) 
     missed[target[near]] = False
 
     objects = count_objects(truth, classes)
-    real = objects > 0
-    before = np.nansum(average_precisions(points(found, matches), objects))
+    before = _mean(average_precisions(points(found, matches), objects))
     cost = {}
     for code, name in enumerate(ERRORS):
         is_it, left = kind == code, objects
         if name == 'missed':
             left = objects - np.bincount(truth.label[missed], minlength=classes)
         of = _repair(truth, found, matches, is_it, repaired & is_it, target)
-        after = np.nansum(average_precisions(of, left)[real])
-        cost[name] = float(after - before) / max(int(real.sum()), 1)
+        cost[name] = _mean(average_precisions(of, left)) - before
     return Errors(kind, missed, cost)
+
+
+def _mean(precisions: np.ndarray) -> float:
+    """Return the mean over the classes with objects, 1 without any: nothing is wrong."""
+    return 1.0 if np.isnan(precisions).all() else float(np.nanmean(precisions))
 
 
 def _repair(

@@ -11,12 +11,14 @@ from typing import Any, TypeVar
 
 import numpy as np
 
+from ..compat.installed import tool_command
 from ..errors import InputError, printable
 from ..files import write_whole
 from .bootstrap import Interval
 
 LONGEST_TABLE = 25  # rows; the files next to the report have the others
 WORST, DRAWN = 20, 12  # images that are listed, and drawn
+SEE_IMAGES = f'Give {tool_command("evaluate")} ... --images DIR to see them.'
 T = TypeVar('T')
 _STYLE = """
 :root { color-scheme: light dark; --line: #d8d8d8; --soft: #f3f4f6; --bar: #56B4E980; }
@@ -68,6 +70,8 @@ def _describe(name: str, interval: Interval, images: int) -> str:
     value, low, high = interval
     if np.isnan(value):
         return f'{name}: not measured, since there is no ground truth ({images} images)'
+    if np.isnan(low):
+        return f'{name} {value:.3f} ({images} images: too few for an interval)'
     return f'{name} {value:.3f} (95 % interval {low:.3f} to {high:.3f}; {images} images)'
 
 
@@ -79,7 +83,8 @@ def _compare(name: str, intervals: Sequence[Interval]) -> Section:
         f'These results are {"better" if difference.value > 0 else "worse"}: the interval of the '
         'difference is on one side of 0.'
         if sure
-        else 'No difference can be read from these images: its interval includes 0.'
+        else 'No difference can be read from these images: '
+        + ('they are too few.' if np.isnan(difference.low) else 'its interval includes 0.')
     )
     parts = ('other results', first), ('these results', second), ('difference', difference)
     rows = [{'': what, name: v, 'from': low, 'to': high} for what, (v, low, high) in parts]

@@ -6,6 +6,7 @@ The results of a test are ``metrics.json``, those of a training ``summary.json``
 import json
 import math
 from collections.abc import Callable, Mapping, Sequence
+from decimal import ROUND_FLOOR, Decimal
 from pathlib import Path
 from typing import Any
 
@@ -31,6 +32,7 @@ TWELVE = (
     ('AR_m@100', 'AR', '0.50:0.95', 'medium', 100),
     ('AR_l@100', 'AR', '0.50:0.95', 'large', 100),
 )
+COCO = '0.50:0.95'  # what mAP is the mean over
 COUNTS = (1, 10, 100)  # detections of a class and image, for COCO's recalls
 _LONG = {'AP': 'Average Precision (AP)', 'AR': 'Average Recall    (AR)'}
 # COCO's bounds, in pixels of the ground truth's area.
@@ -50,6 +52,16 @@ def shorten(text: str, longest: float = 32, measure: Callable[[str], float] = le
         keep -= 1
         short = f'{text[: (keep + 1) // 2]}...{text[len(text) - keep // 2 :]}'
     return short
+
+
+def unlike(name: str, classes: Sequence[str]) -> str:
+    """Return a name that no class has, in parentheses where one has it."""
+    return unlike(f'({name})', classes) if name in classes else name
+
+
+def format_threshold(score: float) -> str:
+    """Return a threshold to three decimals, rounded down: it takes what the score takes."""
+    return f'{Decimal(str(float(score))).quantize(Decimal("0.001"), ROUND_FLOOR)}'
 
 
 def summarize(
@@ -74,7 +86,13 @@ def summarize(
     return metrics
 
 
-def format_twelve(metrics: Mapping[str, float], iou_type: str = 'bbox', prefix: str = '') -> str:
+def format_twelve(
+    metrics: Mapping[str, float],
+    iou_type: str = 'bbox',
+    prefix: str = '',
+    ious: str = COCO,
+    most: int = COUNTS[-1],
+) -> str:
     """Text of COCO's twelve metrics, one a line, to four decimals.
 
     Args:
@@ -82,6 +100,8 @@ def format_twelve(metrics: Mapping[str, float], iou_type: str = 'bbox', prefix: 
             (``bbox_mAP``, ``bbox_AR@1``, ...; see ``TWELVE``).
         iou_type: ``bbox`` or ``segm``, the first part of the keys.
         prefix: What stands before the keys, as ``coco/`` in what ``runner.test()`` returns.
+        ious: What mAP is the mean over.
+        most: The most detections of a class in an image that count.
 
     Returns:
         Lines without a last newline; a metric that is not in ``metrics`` is shown as ``-``.
@@ -90,6 +110,8 @@ def format_twelve(metrics: Mapping[str, float], iou_type: str = 'bbox', prefix: 
     for key, kind, iou, area, detections in TWELVE:
         value = metrics.get(f'{prefix}{iou_type}_{key}')
         number = '-' if value is None else '-1' if value == -1 else f'{value:.4f}'
+        iou = ious if iou == COCO else iou
+        detections = most if detections == COUNTS[-1] else min(detections, most)
         lines.append(f'{_LONG[kind]:<25} {iou:<10} {area:<7} {detections:>10}   {number:>6}')
     note = explain_minus_one(metrics, iou_type, prefix)
     return '\n'.join([*lines, note] if note else lines)

@@ -56,12 +56,12 @@ class Suspect(NamedTuple):
 
 
 def find_boxes(truth: Objects, found: Objects, matches: Matches) -> list[Suspect]:
-    """Find boxes that are probably missing, of another class or elsewhere, the surest first.
+    """Find boxes that are probably missing, of another class or elsewhere, most suspicious first.
 
     A *missing box* is a wrong prediction that overlaps no object by `BACKGROUND_IOU`; of those that
-    overlap each other by `IOU`, whatever their class, the surest. A *wrong class* has a prediction
-    of another class on it, by `IOU`, that is right nowhere; a *badly placed* box one of its own
-    class that overlaps it by less than `IOU`, but not less than `BACKGROUND_IOU`.
+    overlap each other by `IOU`, whatever their class, the highest score. A *wrong class* has a
+    prediction of another class on it, by `IOU`, that is right nowhere; a *badly placed* box one of
+    its own class that overlaps it by less than `IOU`, but not less than `BACKGROUND_IOU`.
 
     Args:
         truth: Ground truth; crowds are never suspected, nor are predictions in them.
@@ -86,12 +86,12 @@ def find_boxes(truth: Objects, found: Objects, matches: Matches) -> list[Suspect
         (BADLY_PLACED, wrong & (same >= BACKGROUND_IOU) & (other < IOU), own, same),
     ):
         dets = order[which[order]]
-        dets = dets[np.unique(objects[dets], return_index=True)[1]]  # of each object the surest
+        dets = dets[np.unique(objects[dets], return_index=True)[1]]  # the most confident of each
         for d, g in zip(dets.tolist(), objects[dets].tolist(), strict=True):
             suspect(kind, d, sure[d] - support[g], overlap[d], g)
     highest = np.maximum(same, other)
     apart = wrong & (highest < BACKGROUND_IOU)
-    for d in _surest_of_each_place(found, order[apart[order]]):
+    for d in _best_of_each_place(found, order[apart[order]]):
         suspect(MISSING, d, sure[d], highest[d])
     return _sort(suspects)
 
@@ -116,8 +116,8 @@ def _usual_scores(found: Objects, matches: Matches) -> np.ndarray:
     return np.maximum(usual, np.finfo(float).tiny)
 
 
-def _surest_of_each_place(found: Objects, dets: np.ndarray) -> list[int]:
-    """Return of detections, the surest first, those that overlap none before them by `IOU`."""
+def _best_of_each_place(found: Objects, dets: np.ndarray) -> list[int]:
+    """Return of detections, by descending score, those that overlap none before them by `IOU`."""
     kept = []
     dets = dets[np.argsort(found.image[dets], kind='stable')]
     for inside in np.split(dets, np.flatnonzero(np.diff(found.image[dets])) + 1):
@@ -131,7 +131,7 @@ def _surest_of_each_place(found: Objects, dets: np.ndarray) -> list[int]:
 
 
 def find_labels(labels: Labels) -> list[Suspect]:
-    """Find labels of images that are probably wrong or missing, the surest first.
+    """Find labels of images that are probably wrong or missing, most suspicious first.
 
     Of single-label images, a *wrong class* is one that another class has a higher score than; its
     doubt is what its own score lacks to 1.

@@ -11,6 +11,7 @@ from .detections import Images, Objects
 from .draw import draw_sides, save_sheet
 from .matching import IOU, NONE, Matches
 from .pages import draw_each
+from .report import format_threshold
 from .verdicts import PREDICTIONS, TRUTH, Verdict
 from .verdicts import Objects as Drawn
 
@@ -75,7 +76,9 @@ def draw_worst(
         return tile, f'{images.names[n]}: {words}'
 
     tiles, failures = draw_each(rows, draw)
-    note = f', score {threshold:.2f} or more, IoU {IOU:g} or more'
+    note = f', IoU {IOU:g} or more'
+    if threshold <= 1:
+        note = f', score {format_threshold(threshold)} or more{note}'
     if tiles:
         save_sheet([tile for tile, _ in tiles], out_path, _SIDES, note, counts)
     return tiles, failures

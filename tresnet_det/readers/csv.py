@@ -10,7 +10,7 @@ from pathlib import Path
 import numpy as np
 
 from ..errors import InputError, few, shown
-from .files import SUFFIXES, is_companion, read_lines, read_text
+from .files import SUFFIXES, is_companion, read_ends, read_lines, read_text
 from .findings import Add, Findings, suggest
 from .split import Source, Split
 
@@ -21,6 +21,23 @@ VALUES = {'1': 1, '0': 0, '-1': -1, '1.0': 1, '0.0': 0, '-1.0': -1, 'true': 1, '
 LISTED = re.compile(r'\[(.*)\]')
 LONGEST_HEADER = 1 << 16  # letters
 MOST_DIGITS = 6  # of a class number: nobody has a million classes
+
+# Names of columns, in small letters and digits alone; the first that there is counts.
+COLUMNS = {
+    'file': ('imageid', 'filename', 'file', 'image', 'imagename', 'path', 'imagepath', 'filepath'),
+    'label': ('labelname', 'class', 'label', 'classname', 'category', 'name'),
+    'left': ('xmin', 'x1', 'left', 'bboxx', 'bboxleft', 'x'),
+    'top': ('ymin', 'y1', 'top', 'bboxy', 'bboxtop', 'y'),
+    'right': ('xmax', 'x2', 'right'),
+    'bottom': ('ymax', 'y2', 'bottom'),
+    'centre x': ('xcenter', 'centerx', 'xcentre', 'xc', 'cx'),
+    'centre y': ('ycenter', 'centery', 'ycentre', 'yc', 'cy'),
+    'across': ('w', 'bboxw', 'bboxwidth', 'boxwidth', 'width'),
+    'down': ('h', 'bboxh', 'bboxheight', 'boxheight', 'height'),
+    'image width': ('imagewidth', 'imgwidth', 'width'),
+    'image height': ('imageheight', 'imgheight', 'height'),
+}
+AXES = (('left', 'right', 'centre x', 'across'), ('top', 'bottom', 'centre y', 'down'))
 
 Rows = list[tuple[int, list[str]]]  # each with its number in the file
 
@@ -97,6 +114,39 @@ def _part(text: str, by: str) -> list[str]:
 def find_separator(header: str) -> str:
     """Return what parts the cells: Excel writes semicolons where numbers have a comma."""
     return next((mark for mark in ',;\t' if mark in header), ',')
+
+
+def read_header(file: Path) -> list[str]:
+    """Return the names of a CSV file's columns, of small letters and digits alone."""
+    lines = read_ends(file).decode('utf-8-sig', 'replace').splitlines()
+    line = next(filter(str.strip, lines), '')[:LONGEST_HEADER]
+    try:
+        header = next(csv.reader([line], delimiter=find_separator(line)), [])
+    except csv.Error:  # who reads it will say what is wrong
+        return []
+    return [re.sub(r'[\W_]', '', cell.lower()) for cell in header]
+
+
+def find_columns(header: Sequence[str]) -> dict[str, int] | None:
+    """Return where a CSV file has the columns of boxes, None where it has none.
+
+    A box is from one side to the other, or begins at one, or at its centre, and is so large.
+    """
+    found = {
+        key: header.index(name)
+        for key, names in COLUMNS.items()
+        for name in reversed(names)
+        if name in header
+    }
+    for low, high, centre, extent in AXES:
+        if {low, high} <= found.keys():
+            found.pop(extent, None)
+        elif extent not in found or not {low, centre} & found.keys():
+            return None
+    if not {'file', 'label'} <= found.keys():
+        return None
+    lengths = {found.get('across'), found.get('down')}  # not of the image
+    return {k: i for k, i in found.items() if not k.startswith('image ') or i not in lengths}
 
 
 def read_rows(file: Path) -> Iterator[tuple[int, list[str]]]:

@@ -24,6 +24,7 @@ COMPANION = re.compile(
     r'\$recycle\.bin|system volume information|lost\+found)(?:$|[\\/]))',
     re.IGNORECASE,
 )
+ENDS = 1 << 20  # bytes at the start and the end of a file
 JPEG_SCAN, JPEG_END = 0xDA, b'\xff\xd9'
 JPEG_ALONE = {0x00, 0x01, 0xFF, *range(0xD0, 0xD8)}  # after FF: no header with a length follows
 LAST = 64  # bytes in which the end mostly is
@@ -146,6 +147,18 @@ def read_bytes(file: Path) -> bytes:
         raise MissingFileError(f'{file}: not found') from None
     except OSError as error:
         raise InputError(f'{file}: cannot be read ({error.strerror or error})') from error
+
+
+def read_ends(file: Path) -> bytes:
+    """Return the start and the end of a file, of which the whole takes long."""
+    check_regular(file)
+    try:
+        with file.open('rb') as stream:
+            text = stream.read(ENDS)
+            stream.seek(max(file.stat().st_size - ENDS, 0))
+            return text + stream.read()
+    except OSError:  # who reads it will say what is wrong
+        return b''
 
 
 def read_text(file: Path) -> str:

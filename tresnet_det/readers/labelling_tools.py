@@ -5,7 +5,6 @@ Each has a function that yields images with their objects as points, from what i
 """
 
 import base64
-import csv
 import json
 import math
 import os
@@ -21,9 +20,9 @@ from xml.etree.ElementTree import Element
 import numpy as np
 
 from ..errors import InputError, shown
-from ..files import check_regular, opened
-from .csv import LONGEST_HEADER, find_separator, read_rows
-from .files import glob, is_companion, list_all, read_json, walk
+from ..files import opened
+from .csv import AXES, COLUMNS, find_columns, read_header, read_rows
+from .files import glob, is_companion, list_all, read_ends, read_json, walk
 from .findings import Findings, is_text
 from .locate import without_ending
 from .masks import find_mask_fault
@@ -32,24 +31,7 @@ from .split import Source, Split, role_of
 from .voc import parse_xml
 
 KEYS = re.compile(rb'"(\w+)"\s*:')  # of JSON
-ENDS = 1 << 20  # bytes at the start and the end of a file
 LARGEST_BITMAP = 1 << 26  # bytes
-# Names of columns, in small letters and digits alone; the first that there is counts.
-COLUMNS = {
-    'file': ('imageid', 'filename', 'file', 'image', 'imagename', 'path', 'imagepath', 'filepath'),
-    'label': ('labelname', 'class', 'label', 'classname', 'category', 'name'),
-    'left': ('xmin', 'x1', 'left', 'bboxx', 'bboxleft', 'x'),
-    'top': ('ymin', 'y1', 'top', 'bboxy', 'bboxtop', 'y'),
-    'right': ('xmax', 'x2', 'right'),
-    'bottom': ('ymax', 'y2', 'bottom'),
-    'centre x': ('xcenter', 'centerx', 'xcentre', 'xc', 'cx'),
-    'centre y': ('ycenter', 'centery', 'ycentre', 'yc', 'cy'),
-    'across': ('w', 'bboxw', 'bboxwidth', 'boxwidth', 'width'),
-    'down': ('h', 'bboxh', 'bboxheight', 'boxheight', 'height'),
-    'image width': ('imagewidth', 'imgwidth', 'width'),
-    'image height': ('imageheight', 'imgheight', 'height'),
-}
-AXES = (('left', 'right', 'centre x', 'across'), ('top', 'bottom', 'centre y', 'down'))
 VIA_PARTS = ('region_shape_attributes', 'region_attributes')
 VIA_CLASS = (*COLUMNS['label'], 'type', 'object', 'species')
 VIA_COLUMNS = {'filename', 'regionshapeattributes', 'regionattributes'}
@@ -71,50 +53,6 @@ def tool_of(file: Path) -> str | None:
     keys = {*KEYS.findall(text)}
     words = {kind: {key.encode() for key in tool.keys} for kind, tool in TOOLS.items()}
     return next((kind for kind, needed in words.items() if needed and needed <= keys), None)
-
-
-def read_ends(file: Path) -> bytes:
-    """Return the start and the end of a file, of which the whole takes long."""
-    check_regular(file)
-    try:
-        with file.open('rb') as stream:
-            text = stream.read(ENDS)
-            stream.seek(max(file.stat().st_size - ENDS, 0))
-            return text + stream.read()
-    except OSError:  # who reads it will say what is wrong
-        return b''
-
-
-def read_header(file: Path) -> list[str]:
-    """Return the names of a CSV file's columns, of small letters and digits alone."""
-    check_regular(file)
-    try:
-        with file.open(encoding='utf-8-sig', errors='replace', newline='') as stream:
-            lines = iter(lambda: stream.readline(LONGEST_HEADER), '')
-            line = next(filter(str.strip, lines), '')
-        header = next(csv.reader([line], delimiter=find_separator(line)), [])
-    except (OSError, csv.Error):  # who reads it will say what is wrong
-        return []
-    return [re.sub(r'[\W_]', '', cell.lower()) for cell in header]
-
-
-def find_columns(header: Sequence[str]) -> dict[str, int] | None:
-    """Return where a CSV file has the columns of boxes, None where it has none.
-
-    A box is from one side to the other, or begins at one, or at its centre, and is so large.
-    """
-    first = {key: [n for n in names if n in header][:1] for key, names in COLUMNS.items()}
-    found = {key: header.index(name) for key, names in first.items() for name in names}
-    has = found.keys().__contains__
-    if not has('file') or not has('label'):
-        return None
-    for low, high, centre, extent in AXES:
-        if not (has(low) and has(high)) and not (has(extent) and (has(low) or has(centre))):
-            return None
-        if has(low) and has(high):
-            found.pop(extent, None)
-    lengths = {found.get('across'), found.get('down')}  # not of the image
-    return {k: i for k, i in found.items() if not k.startswith('image ') or i not in lengths}
 
 
 def read_export(source: Source, findings: Findings) -> Split:

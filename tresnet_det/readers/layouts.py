@@ -6,29 +6,27 @@ import re
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import TypeVar
 
 from ..errors import InputError, MissingFileError, few
 from ..files import check_regular
 from .files import (
+    ENDS,
     SUFFIXES,
     YAML,
     child_folders,
     find,
     glob,
     has_images,
-    image_folder,
-    is_hidden,
-    list_folder,
     read_bytes,
+    read_ends,
     read_lines,
     walk,
 )
 from .findings import Findings
-from .labelling_tools import ENDS, KEYS, TOOLS, read_ends, tool_of
-from .split import ROLES, Layout, role_of
+from .labelling_tools import KEYS, TOOLS, tool_of
+from .split import ROLES, Layout, assign_roles, role_of
 from .voc import find_lists
-from .yolo import number_names, read_data_yaml, yolo_layout
+from .yolo_layout import find_yolo, read_data_yaml
 
 KINDS = {
     'coco': "COCO's JSON",
@@ -73,9 +71,6 @@ EXPORT_PATTERNS = [
 SUBSET = re.compile(rb'<image [^>]*\bsubset="([^"]*)"')  # of CVAT's projects
 FEW = 20  # files that are looked into
 XML_FOLDERS = ('annotations', 'xml', 'xmls', 'labels', '.')
-CLASS_FILES = ('classes.txt', '_darknet.labels', '*.names', 'predefined_classes.txt', 'labels.txt')
-
-T = TypeVar('T')
 
 
 def find_layout(path: str | os.PathLike, task: str | None, strict: bool = True) -> Layout:
@@ -305,49 +300,6 @@ def _xml_place(root: Path) -> Path | None:
     return None
 
 
-def _find_yolo(root: Path) -> Layout | None:
-    yamls = [file for file in glob(root, '*.y*ml') if not file.is_dir() and _has_names(file)]
-    yamls = yamls or glob(root, 'obj.data')  # Darknet's, CVAT's
-    if len(yamls) > 1:
-        raise InputError(f'{root}: has {few(f.name for f in yamls)}: name one of these files')
-    if yamls:
-        return read_data_yaml(yamls[0])
-    inner, named = image_folder(root), [f for f in child_folders(root) if role_of(f.name)]
-    # Splits in images/, or images/ in splits, or images and labels in one folder, labelImg's.
-    places = [(f.name, f) for f in child_folders(inner) if inner != root and role_of(f.name)]
-    places = places or [(f.name, image_folder(f)) for f in named if find(f, 'labels').is_dir()]
-    places = places or [(f.name, f) for f in named if _has_labels(f)]
-    places = places or [('train', f) for f in (inner, root) if f != root or _has_labels(f)][:1]
-    folders = [find(f, 'labels') for f in (root, *(place.parent for _, place in places))]
-    labelled = any(next(f.glob(p), None) for f in folders for p in ('*.txt', '*/*.txt'))
-    if not places or not (labelled or _has_labels(places[0][1])):
-        return None
-    splits, notes = assign_roles(places, root)
-    homes = [root, *folders, *(find(folders[0], name) for name, _ in places)]
-    homes += [place for _, place in places]
-    file = next((f for home in homes for name in CLASS_FILES for f in glob(home, name)), None)
-    names, faults = tuple[str, ...](), list[InputError]()
-    if file is None:
-        text = (
-            f'{root}: has images and labels as YOLO does, and nothing that names the classes: '
-            'write classes.txt, a name on each line, or a data.yaml'
-        )
-        faults.append(MissingFileError(text))
-    else:
-        names = tuple(line.strip() for line in read_lines(file) if line.strip())
-        if not names or len(set(names)) < len(names):
-            names = number_names(len(names))
-            faults.append(InputError(f'{file}: must have a name on each line, each once'))
-    every = {role: (place,) for role, place in splits.items()}
-    return yolo_layout(root, file or root, names, every, notes, faults)
-
-
-def _has_names(file: Path) -> bool:
-    """Whether a YAML file names classes, or has the place for it: a model's has no ``train``."""
-    keys = set(re.findall(rb'^["\']?(names|nc|train)["\']?\s*:', read_bytes(file), re.MULTILINE))
-    return b'names' in keys or keys == {b'nc', b'train'}
-
-
 def find_class_folders(root: Path, deep: bool = False) -> Layout | None:
     """Return the layout of class folders; with ``deep``, in folders that group them, too."""
     children = child_folders(root)
@@ -366,61 +318,15 @@ def find_class_folders(root: Path, deep: bool = False) -> Layout | None:
     return Layout('folders', root, {'train': root}, root) if alone else None
 
 
-def _has_labels(folder: Path) -> bool:
-    """Whether a folder has images with label files next to them."""
-    names = list_folder(folder)
-    stems = {os.path.splitext(name)[0] for name in names if name.endswith('.txt')}
-    images = (name for name in names if name.lower().endswith(SUFFIXES) and not is_hidden(name))
-    return any(os.path.splitext(name)[0] in stems for name in images)
-
-
 def _has_class_folders(root: Path, deep: bool) -> bool:
     inner = child_folders(root)
     return any(has_images(f) or (deep and _has_class_folders(f, deep)) for f in inner)
 
 
-def assign_roles(parts: Sequence[tuple[str, T]], where: Path) -> tuple[dict[str, T], list[str]]:
-    """Give each role its part.
-
-    A part for both training and validation is for training where there is neither; so is the only
-    one whose name is of no role, where there is none for training.
-
-    Args:
-        parts: Names and what they name.
-        where: For messages.
-
-    Returns:
-        The parts by role, and a line for each that was skipped.
-
-    Raises:
-        InputError: Several could be for one role.
-    """
-    by_role: dict[str | None, list[tuple[str, T]]] = {}
-    for name, item in parts:
-        by_role.setdefault(role_of(name), []).append((name, item))
-    spare = by_role.pop('trainval', [])
-    if not by_role.keys() & {'train', 'val'}:  # it holds both
-        by_role.setdefault('train', []).extend(spare)
-    others = by_role.pop(None, [])
-    if not by_role.get('train'):
-        by_role['train'], others = others, []
-    splits = {}
-    for role in ROLES:
-        candidates = by_role.get(role) or []
-        if len(candidates) > 1:
-            raise InputError(
-                f'{where}: {few(name for name, _ in candidates)} could all be for {role}: keep '
-                'one, and put train, val or test into the names'
-            )
-        if candidates:
-            splits[role] = candidates[0][1]
-    return splits, [f'{name} is skipped: its name is of no split' for name, _ in others]
-
-
 FINDERS: dict[str, Callable[[Path], Layout | None]] = {
     'coco': _find_coco,
     'voc': _find_voc,
-    'yolo': _find_yolo,
+    'yolo': find_yolo,
     **dict.fromkeys(TOOLS, _find_export),
     'csv': _find_csv,
 }

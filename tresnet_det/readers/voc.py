@@ -3,14 +3,14 @@
 import math
 import os
 import re
-from collections import Counter
+from collections import Counter, defaultdict
 from collections.abc import Sequence
 from pathlib import Path
 from xml.etree import ElementTree
 from xml.etree.ElementTree import Element
 
 from ..errors import InputError, MissingFileError, shown
-from .files import SUFFIXES, glob, is_companion, list_folder, read_bytes, read_lines, walk
+from .files import glob, is_companion, list_all, read_bytes, read_lines, walk
 from .findings import Add, Findings
 from .locate import match_names, without_ending
 from .named_boxes import Object, object_split
@@ -51,7 +51,9 @@ def read_voc(source: Source, findings: Findings) -> Split:
         names = [*xmls]
     else:
         names = _read_list(source, add)
-    listed: dict[str, dict[str, list[str]]] = {}  # images by folder and name without ending
+    images = defaultdict[str, list[str]](list)  # by name without ending
+    for file in list_all(source.folder):
+        images[os.path.splitext(file)[0]].append(file)
     files: list[str] = []
     said: list[tuple[float, float]] = []  # sizes
     objects: list[Object] = []  # ignored where they are difficult
@@ -59,10 +61,7 @@ def read_voc(source: Source, findings: Findings) -> Split:
     named: set[str] = set()
     lost, corrupt, bad = [], [], []
     for name in dict.fromkeys(names):
-        inner, stem = os.path.split(name)
-        if inner not in listed:
-            listed[inner] = _list_images(source.folder, inner)
-        candidates = listed[inner].get(stem) or [f'{name}.jpg']
+        candidates = images.get(name) or [f'{name}.jpg']
         named |= set(candidates)
         xml = xmls.get(name, source.xml_folder / f'{name}.xml')
         try:
@@ -82,7 +81,7 @@ def read_voc(source: Source, findings: Findings) -> Split:
                 objects.append((len(files), where, *_read_object(element, label)))
             except InputError as error:
                 bad.append(f'{where}: {error}')
-        stated = os.path.join(inner, (root.findtext('filename') or '').strip())
+        stated = os.path.join(os.path.dirname(name), (root.findtext('filename') or '').strip())
         files.append(stated if stated in candidates else candidates[0])
         said.append(size)
     add('missing-annotation', lost, total=len(names))
@@ -95,7 +94,8 @@ def _read_list(source: Source, add: Add) -> list[str]:
     listed = [row.strip() for row in read_lines(source.ann_file) if row.strip()]
     if not listed:
         raise InputError(f'{source.ann_file}: is empty: write a name of an image on each line')
-    listed = list(map(_unquote, listed))
+    # CVAT puts names with spaces into quotes.
+    listed = [r[1:-1] if len(r) > 2 and r[0] == r[-1] == '"' else r for r in listed]
     meant = _match_rows(source, listed) if source.fills_in else {}
     if meant:
         (row, name), *_ = meant.items()
@@ -125,34 +125,6 @@ def _match_rows(source: Source, rows: Sequence[str]) -> dict[str, str]:
     free = [stem for stem in stems if stem not in known]
     meant, _ = match_names([without_ending(row) for row in lost], free, source.role)
     return {lost[i]: stem for i, stem in meant.items()}
-
-
-def _unquote(row: str) -> str:
-    """Return a row without the quotes into which CVAT puts names with spaces."""
-    return row[1:-1] if len(row) > 2 and row[0] == row[-1] == '"' else row
-
-
-def _list_images(folder: Path, inner: str) -> dict[str, list[str]]:
-    """Return the images of a folder in the images' by their names without ending."""
-    images: dict[str, list[str]] = {}
-    for file in sorted(list_folder(folder / inner)):
-        if file.lower().endswith(SUFFIXES):
-            images.setdefault(os.path.splitext(file)[0], []).append(os.path.join(inner, file))
-    return images
-
-
-def check_layout(voc_root: Path) -> None:
-    """Check that a folder has VOC's three.
-
-    Raises:
-        MissingFileError: It lacks one.
-    """
-    for part in ('Annotations', 'ImageSets/Main', 'JPEGImages'):
-        if (voc_root / part).is_dir():
-            continue
-        inner = sorted(found.parent for found in voc_root.glob('*/Annotations'))
-        hint = f'; did you mean {inner[0]}?' if inner else ', as Pascal VOC is laid out'
-        raise MissingFileError(f'{voc_root}: has no folder {part}{hint}')
 
 
 def find_lists(folder: Path) -> list[Path]:
