@@ -19,6 +19,12 @@ from ..readers.config import resolve_classes
 from ..tasks import find_task, type_name
 
 
+def predicts_masks(cfg: Config) -> bool:
+    """Whether the model of a config is trained or tested with masks."""
+    loaders = edit.iterate_dicts([cfg.get('train_dataloader'), cfg.get('test_dataloader')])
+    return any(part.get('with_mask') for part in loaders)
+
+
 class Pipeline(NamedTuple):
     """A test pipeline in two steps.
 

@@ -28,7 +28,7 @@ from ..engine.work_dir import find_checkpoint
 from ..errors import InputError, MissingFileError
 from ..tasks import find_task
 from .inputs import InputImage, Report
-from .pipeline import build_pipeline, find_classes
+from .pipeline import build_pipeline, find_classes, predicts_masks
 from .sliced import Slicing
 
 BATCH_SIZE = 8
@@ -87,8 +87,7 @@ class Predictor:
         with config_errors():
             model = revert_sync_batchnorm(MODELS.build(cfg.model))
             self._pipeline = build_pipeline(cfg)
-        loaders = edit.iterate_dicts([cfg.get('train_dataloader'), cfg.get('test_dataloader')])
-        self._has_masks = any(transform.get('with_mask') for transform in loaders)
+        self._has_masks = predicts_masks(cfg)
         load_weights(model, weights)
         self.model = model.to(self.device).eval()
         if any(h.get('channels_last') for h in edit.iterate_dicts(cfg.get('custom_hooks'))):

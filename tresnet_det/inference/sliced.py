@@ -14,7 +14,7 @@ from ..engine import config as edit
 from ..errors import InputError
 from ..tasks import find_task
 from .onnx_runner import SMALLEST_TILE, merge_tiles, tile_windows
-from .pipeline import Pipeline
+from .pipeline import Pipeline, predicts_masks
 
 
 class Slicing(NamedTuple):
@@ -39,8 +39,7 @@ class Slicing(NamedTuple):
         Raises:
             InputError: It is no detector of boxes alone, or tiles would not move on.
         """
-        loaders = edit.iterate_dicts([cfg.get('train_dataloader'), cfg.get('test_dataloader')])
-        if not find_task(cfg).detects or any(part.get('with_mask') for part in loaders):
+        if not find_task(cfg).detects or predicts_masks(cfg):
             raise InputError('--slice is for detectors of boxes: omit it')
         if tile < SMALLEST_TILE:
             raise InputError(f'--slice {tile}: give {SMALLEST_TILE} pixels or more')
