@@ -122,6 +122,7 @@ def test_what_the_threshold_misses_is_what_the_curves_miss(tmp_path):
     steps = advise(measure(files))
     assert 'That misses 1 of 2 objects' in steps[-1]  # though it is found, as another class
     assert '--score-thr 0.900' in steps[-1]
+    assert 'tools/evaluate.py ... --recall 0.95' in steps[-1]
 
 
 def test_one_image_has_no_interval(tmp_path):

@@ -73,7 +73,7 @@ def advise(result: Any) -> list[str]:
         if missed > MANY * objects:
             steps[-1] += (
                 f' That misses {missed} of {objects} objects: where this matters more than wrong '
-                'predictions, choose a lower one ({tool_command("evaluate")} ... --recall 0.95).'
+                f'predictions, choose a lower one ({tool_command("evaluate")} ... --recall 0.95).'
             )
     return steps
 
