@@ -815,7 +815,7 @@ def describe(model: OnnxModel, answer: Answer, score_thr: np.ndarray) -> list[st
         lines.append(f'{score:.3f}  {name}')
         if box is not None:
             lines[-1] += '  ' + ' '.join(f'{side:.1f}' for side in box)
-    least = score_thr if np.ndim(score_thr) == 0 else 'the threshold of its class'
+    least = f'{score_thr:.3g}' if np.ndim(score_thr) == 0 else 'the threshold of its class'
     return lines or [f'nothing above {least}']
 
 
