@@ -7,7 +7,7 @@ from tool_runs import logged
 
 pytestmark = [pytest.mark.real, pytest.mark.slow]
 
-SMALL = '(160,96)'
+SMALL = '(96,64)'
 OPTIONS = [
     'train_cfg.max_epochs=1',
     'train_dataloader.dataset.indices=96',
