@@ -67,7 +67,8 @@ def test_the_printed_next_command_measures_the_best_validation(trained, tmp_path
     files = done.data_root / 'annotations/instances_val2017.json', folder / 'results.bbox.json'
     again = run_here('evaluate', *files, '--out', tmp_path / 'again', cwd=tmp_path)
     assert again.code == 0, again.err
-    for name in ('errors.csv', 'curves.csv', 'confusion_matrix.csv', 'worst_images.csv'):
+    for stem in ('classes', 'errors', 'curves', 'confusion_matrix', 'worst_images'):
+        name = f'{stem}.csv'
         assert (folder / name).read_text() == (tmp_path / 'again' / name).read_text()
     named = json.loads((folder / 'images.json').read_text())
     truth = json.loads(files[0].read_text())

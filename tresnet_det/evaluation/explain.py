@@ -259,6 +259,8 @@ def _write_numbers(result: Detections, out: Path) -> list[Section]:
     ])  # fmt: skip
     charts.draw_precision_recall(of_all, by_class, classes, out / 'precision_recall.png')
     charts.write_calibration(out, result.calibration)
+    by_name = _class_rows(result)
+    write_csv(out / 'classes.csv', by_name)
 
     r, w, m = (int(counts[0]) for counts in result.at_cut[1:])
     at = f'At the threshold {format_threshold(result.cut)}: {r} right, {w} wrong, {m} missed.'
@@ -285,7 +287,7 @@ def _write_numbers(result: Detections, out: Path) -> list[Section]:
         Section('What costs most', [
             'AP50 that a model without this kind of error would gain, after TIDE; the costs do not '
             'add up.'], errors, bars='AP50 that it costs'),
-        Section('Classes, the worst first', _name_absent(result), _class_rows(result), bars='AP'),
+        Section('Classes, the worst first', _name_absent(result), by_name, bars='AP'),
         Section('Confusion', matrix_lines,
                 charts={'confusion_matrix.png': 'Confusion matrix'}),
         Section('Scores and thresholds', [_describe_thresholds(result)],

@@ -126,16 +126,8 @@ class OnnxModel:
         if self.task != 'detector':
             raise ValueError('slices are for detectors')
         pixels = image if isinstance(image, np.ndarray) else self.read(image)
-        height, width = pixels.shape[:2]
-        windows = tile_windows(height, width, tile, overlap)
-        tiles: list[Answer] = []
-        whole = self.predict(pixels)
-        if len(windows) == 1:
-            return whole
-        crops = (pixels[y1:y2, x1:x2] for x1, y1, x2, y2 in windows)
-        while batch := list(islice(crops, batch_size)):
-            tiles += self.predict_all(batch)
-        return merge_tiles(whole, tiles, windows, self.metadata['iou_threshold'])
+        iou_thr, whole = self.metadata['iou_threshold'], self.predict(pixels)
+        return predict_tiles(pixels, whole, self.predict_all, tile, overlap, iou_thr, batch_size)
 
     def read(self, path: str | PathLike) -> np.ndarray:
         """Return an image file as the model's images are read: see :func:`read_rgb`."""
@@ -512,6 +504,36 @@ def tile_windows(height: int, width: int, tile: int, overlap: float) -> list[Win
     ]
     corners = ((x, y) for y in starts[0] for x in starts[1])
     return [(x, y, min(x + tile, width), min(y + tile, height)) for x, y in corners]
+
+
+def predict_tiles(
+    pixels: np.ndarray,
+    whole: Answer,
+    infer: Callable[[Sequence[np.ndarray]], list[Answer]],
+    tile: int,
+    overlap: float,
+    iou_thr: float,
+    batch_size: int,
+) -> Answer:
+    """Return the boxes of an image and of its tiles; ``whole`` where it is no larger than a tile.
+
+    Args:
+        pixels: ``(H, W, 3)`` of uint8 in RGB.
+        whole: What is found in the image as a whole.
+        infer: Finds the same in several images.
+        tile: See :func:`tile_windows`.
+        overlap: Likewise.
+        iou_thr: See :func:`merge_tiles`.
+        batch_size: Tiles at once.
+    """
+    windows = tile_windows(pixels.shape[0], pixels.shape[1], tile, overlap)
+    if len(windows) == 1:
+        return whole
+    crops = (pixels[y1:y2, x1:x2] for x1, y1, x2, y2 in windows)
+    tiles: list[Answer] = []
+    while batch := list(islice(crops, batch_size)):
+        tiles += infer(batch)
+    return merge_tiles(whole, tiles, windows, iou_thr)
 
 
 def merge_tiles(

@@ -1,7 +1,6 @@
 """Large images in tiles: small objects at their own scale, large ones from the image as a whole."""
 
 from collections.abc import Callable, Sequence
-from itertools import islice
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -13,7 +12,7 @@ from mmengine.structures import InstanceData
 from ..engine import config as edit
 from ..errors import InputError
 from ..tasks import find_task
-from .onnx_runner import SMALLEST_TILE, merge_tiles, tile_windows
+from .onnx_runner import SMALLEST_TILE, Answer, predict_tiles
 from .pipeline import Pipeline, predicts_masks
 
 
@@ -59,22 +58,17 @@ class Slicing(NamedTuple):
             sample: With ``pred_instances`` of the image as a whole.
             infer: Returns the data samples of images.
         """
-        height, width = pixels.shape[:2]
-        windows = tile_windows(height, width, self.tile, self.overlap)
-        tiles: list[Any] = []
-        if len(windows) == 1:
-            return sample
-        crops = (pixels[y1:y2, x1:x2] for x1, y1, x2, y2 in windows)
-        while batch := list(islice(crops, self.batch_size)):
-            tiles += infer(batch)
-        found = [one.pred_instances.cpu() for one in (sample, *tiles)]
-        answers = [
-            dict(boxes=f.bboxes.numpy(), scores=f.scores.numpy(), labels=f.labels.numpy())
-            for f in found
-        ]
-        merged = merge_tiles(answers[0], answers[1:], windows, self.iou_thr)
-        boxes, scores, labels = (torch.from_numpy(merged[k]) for k in ('boxes', 'scores', 'labels'))
-        sample.pred_instances = InstanceData(bboxes=boxes, scores=scores, labels=labels)
+        whole = _as_answer(sample)
+
+        def answer(crops: Sequence[np.ndarray]) -> list[Answer]:
+            return [_as_answer(found) for found in infer(crops)]
+
+        cut = self.tile, self.overlap, self.iou_thr, self.batch_size
+        merged = predict_tiles(pixels, whole, answer, *cut)
+        if merged is not whole:
+            found = {name: torch.from_numpy(merged[name]) for name in ('scores', 'labels')}
+            boxes = torch.from_numpy(merged['boxes'])
+            sample.pred_instances = InstanceData(bboxes=boxes, **found)
         return sample
 
     def put_into(self, model: Any, pipeline: Pipeline) -> None:
@@ -89,3 +83,9 @@ class Slicing(NamedTuple):
             return [self.add_tiles(pipeline.read(s.img_path), s, infer) for s in samples]
 
         model.test_step = test_step
+
+
+def _as_answer(sample: Any) -> Answer:
+    found = sample.pred_instances.cpu()
+    values = {'boxes': found.bboxes, 'scores': found.scores, 'labels': found.labels}
+    return {name: value.numpy() for name, value in values.items()}

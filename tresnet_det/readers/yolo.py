@@ -138,7 +138,7 @@ def _check_files(
         return f'{_shown(images[i], root)}: no {_shown(labels[i], root)}'
 
     add('missing-label-file', np.flatnonzero(lacking).tolist(), name, len(images))
-    if all(place.is_dir() for place in source.places):  # lists may share a folder
+    if source.is_listed:  # lists may share a folder
         known, folders = {*labels}, sorted({file.parent for file in labels})
         alone = [f for folder in folders for f in _label_files(folder) if f not in known]
         add('label-without-image', alone, lambda file: _shown(file, root))

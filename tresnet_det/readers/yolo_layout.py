@@ -31,6 +31,11 @@ CLASS_FILES = ('classes.txt', '_darknet.labels', '*.names', 'predefined_classes.
 
 
 def find_yolo(root: Path) -> Layout | None:
+    """Recognise YOLO's layout in a folder, with or without a file that names the classes.
+
+    Raises:
+        InputError: Several files could be the one, or it cannot be read.
+    """
     yamls = [file for file in glob(root, '*.y*ml') if not file.is_dir() and _has_names(file)]
     yamls = yamls or glob(root, 'obj.data')  # Darknet's, CVAT's
     if len(yamls) > 1:
