@@ -24,11 +24,13 @@ For a test alone:
 """
 
 import contextlib
+import gc
 import hashlib
 import json
 import os
 import pickle
 import shutil
+import sys
 import threading
 import time
 from functools import partial
@@ -60,6 +62,29 @@ ROOT = Path(__file__).resolve().parents[1]
 CIFAR10_NAMES = (
     'airplane', 'automobile', 'bird', 'cat', 'deer', 'dog', 'frog', 'horse', 'ship', 'truck',
 )  # fmt: skip
+
+
+@pytest.hookimpl(tryfirst=True)  # before xdist reads the marks
+def pytest_collection_modifyitems(items):
+    """What a process makes once, for the tests of a file or folder, is made by one process."""
+    for item in items:
+        used = item._fixtureinfo.name2fixturedefs
+        shared = {each[-1].baseid for each in used.values() if each[-1].scope != 'function'}
+        if places := sorted(shared - {'', 'tests'}, key=len):
+            item.add_marker(pytest.mark.xdist_group(places[0]))
+
+
+_modules = 0  # that were there when garbage was last collected from among them
+
+
+@pytest.fixture(autouse=True)
+def _modules_are_no_garbage():
+    """mmengine collects garbage twice for each dataset: half a second each in a heap of modules."""
+    global _modules
+    if len(sys.modules) > _modules + 50:
+        _modules = len(sys.modules)
+        gc.collect()
+        gc.freeze()
 
 
 @pytest.fixture(autouse=True)

@@ -35,7 +35,7 @@ from ..files import write_whole
 from ..readers.config import find_config_sources, find_sources
 from ..readers.files import YAML
 from ..readers.findings import ERROR, LEVELS, NOTE, WARNING, Finding, Findings
-from ..readers.layouts import KINDS, first_task
+from ..readers.kinds import KINDS, first_task
 from ..readers.levels import View
 from ..readers.prepare import Counts, plan_parts, summarize
 from ..readers.report import DataReport, inspect_data

@@ -17,7 +17,8 @@ from ..checkpoints import read_checkpoint
 from ..datasets import MultiLabelDataset
 from ..errors import InputError, few, printable
 from ..readers.data import check_left
-from ..readers.layouts import KINDS, find_layout
+from ..readers.kinds import KINDS
+from ..readers.layouts import find_layout
 from ..readers.prepare import OwnData, ReadySplit, prepare_splits, summarize
 from ..tasks import Task, built_type, find_task, metric_prefixes, type_name
 from . import config as edit

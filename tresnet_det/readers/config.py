@@ -13,7 +13,8 @@ from ..errors import InputError, MissingFileError, few
 from .data import layout_sources, read_data
 from .files import YAML, not_found, read_lines
 from .findings import Findings, Named, compare_classes
-from .layouts import check_training, find_layout, first_task
+from .kinds import first_task
+from .layouts import check_training, find_layout
 from .split import Source, role_of
 
 SAMPLE = 1000  # images of a config's file that are opened before the training

@@ -27,8 +27,9 @@ from .files import (
     read_sizes,
 )
 from .findings import Findings, compare_classes
+from .kinds import NAMED, OF_TASK
 from .labelling_tools import TOOLS, read_export
-from .layouts import NAMED, OF_TASK, XML_FOLDERS
+from .layouts import XML_FOLDERS
 from .locate import locate
 from .masks import find_mask_fault
 from .split import Boxes, Layout, Source, Split

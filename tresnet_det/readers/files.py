@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import yaml
 
 from ..compat.installed import tool_command
 from ..errors import InputError, MissingFileError
@@ -341,3 +342,20 @@ def not_found(what: str, path: Path) -> str:
         f'{what} {path} not found: set data_root, ann_file and data_prefix, {first}, name your own '
         'data by `--data-root DIR`, or try the demo data by `--demo`'
     )
+
+
+def read_yaml(file: Path) -> dict:
+    """Read a YAML file of the form ``KEY: VALUE``.
+
+    Raises:
+        InputError: It is none.
+    """
+    try:
+        content = yaml.safe_load(read_text(file))
+    except (yaml.YAMLError, ValueError, TypeError, RecursionError) as error:
+        if isinstance(error, InputError):
+            raise
+        raise InputError(f'{file}: no YAML ({" ".join(str(error).split())})') from None
+    if not isinstance(content, dict):
+        raise InputError(f'{file}: no YAML of the form KEY: VALUE')
+    return content

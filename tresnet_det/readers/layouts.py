@@ -1,9 +1,8 @@
 """A folder of your own data: which layout it has, by its files, and which part is for what."""
 
-import itertools
 import os
 import re
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
 
@@ -17,41 +16,20 @@ from .files import (
     find,
     glob,
     has_images,
+    image_folder,
+    is_hidden,
+    list_folder,
     read_bytes,
     read_ends,
     read_lines,
-    walk,
 )
 from .findings import Findings
+from .kinds import COCO_KEYS, KINDS, OF_TASK, describe_unknown
 from .labelling_tools import KEYS, TOOLS, tool_of
 from .split import ROLES, Layout, assign_roles, role_of
 from .voc import find_lists
-from .yolo_layout import find_yolo, read_data_yaml
+from .yolo import number_names, read_data_yaml, yolo_layout
 
-KINDS = {
-    'coco': "COCO's JSON",
-    'voc': 'Pascal VOC',
-    'yolo': "YOLO's label files",
-    **{kind: tool.title for kind, tool in TOOLS.items()},
-    'csv': 'CSV',
-    'folders': 'class folders',
-}
-NAMED = ('voc', *TOOLS)  # kinds whose classes go by name
-CONVERTED = ('yolo', *NAMED)  # to COCO's
-OF_TASK = {
-    'detection': ('coco', *CONVERTED),
-    'classification': ('folders',),
-    'multilabel': ('coco', *CONVERTED, 'csv', 'folders'),
-}
-COCO_KEYS = ('images', 'annotations', 'categories')
-MOST_FILES = 10_000  # that are looked at for a layout that comes close
-WANTED = {
-    'coco': 'annotations/*.json or train/_annotations.coco.json',
-    'voc': 'Annotations/, ImageSets/Main/ and JPEGImages/, or XML files and images',
-    'yolo': 'a data.yaml, or images/train/ with labels/train/ and a classes.txt',
-    'csv': 'train.csv',
-    'folders': 'train/ with a folder of images for each class',
-}
 OTHER_JSON = re.compile(r'^(captions|image_info|panoptic|person_keypoints|stuff)_')
 COCO_NAMES = ('annotations/instances_*.json', '*/_annotations.coco.json')  # of nothing else
 COCO_PATTERNS = (
@@ -70,6 +48,7 @@ EXPORT_PATTERNS = [
 ]
 SUBSET = re.compile(rb'<image [^>]*\bsubset="([^"]*)"')  # of CVAT's projects
 FEW = 20  # files that are looked into
+CLASS_FILES = ('classes.txt', '_darknet.labels', '*.names', 'predefined_classes.txt', 'labels.txt')
 XML_FOLDERS = ('annotations', 'xml', 'xmls', 'labels', '.')
 
 
@@ -104,7 +83,7 @@ def find_layout(path: str | os.PathLike, task: str | None, strict: bool = True) 
             f'{root}: has {len(found)} datasets in it ({inner}): name one of these folders'
         )
     if not found:
-        raise InputError(f'{root}: no layout that is known{_describe_unknown(root, task)}')
+        raise InputError(f'{root}: no layout that is known{describe_unknown(root, task)}')
     if strict and found[0].faults:
         raise found[0].faults[0]
     place = found[0].root
@@ -121,47 +100,6 @@ def check_training(layout: Layout, findings: Findings) -> None:
             'train into the name of the part to learn from'
         )
         findings.add(f'{layout.root.name}/', layout.root, 'no-training-split', [text])
-
-
-def first_task(kind: str) -> str:
-    """Return the first task that a layout serves."""
-    return next(task for task, kinds in OF_TASK.items() if kind in kinds)
-
-
-def _describe_unknown(root: Path, task: str | None) -> str:
-    entries = sorted(name + '/' * (root / name).is_dir() for name in os.listdir(root))
-    there = f'in it are {few(entries)}' if entries else 'it is empty'
-    kinds = tuple(KINDS) if task is None else OF_TASK[task]
-    wanted = '; '.join(f'{KINDS[kind]} ({WANTED[kind]})' for kind in kinds if kind in WANTED)
-    wanted += '; or another of docs/data.md' * (task != 'classification')
-    near = [f'{KINDS[kind]} lacks {what}' for kind, what in _find_closest(root) if kind in kinds]
-    closest = f'; closest: {", ".join(near)}' if near else ''
-    return f'{f" for {task}" if task else ""}; expected: {wanted}{closest}; {there}'
-
-
-def _find_closest(root: Path) -> Iterator[tuple[str, str]]:
-    """Yield layouts of which one thing is not found, and that thing."""
-    found = (Path(place, name) for place, _, names in walk(root) for name in names)
-    first = {file.suffix.lower(): file for file in itertools.islice(found, MOST_FILES)}
-    if not first.keys() & {*SUFFIXES}:
-        if '.xml' in first:
-            yield 'voc', 'the images'
-        return
-    if '.json' in first:
-        keys = {key.decode() for key in KEYS.findall(read_ends(first['.json']))}
-        signs = {'coco': COCO_KEYS} | {kind: tool.keys for kind, tool in TOOLS.items()}
-        for kind, words in signs.items():
-            lost = [word for word in words if word not in keys]
-            if len(lost) == 1:
-                yield kind, f'{lost[0]!r} in {first[".json"].relative_to(root)}'
-    if '.xml' in first:
-        yield 'voc', f'<annotation> in {first[".xml"].relative_to(root)}'
-    if '.csv' in first:
-        yield 'boxes', f'columns of boxes in {first[".csv"].relative_to(root)}'
-    if '.txt' in first:
-        yield 'yolo', 'a classes.txt or data.yaml next to the images and their .txt files'
-    if len(first) == 1:
-        yield 'folders', 'a folder of images for each class'
 
 
 def _search(root: Path, task: str, depth: int) -> list[Layout]:
@@ -227,6 +165,62 @@ def _looks_like_coco(file: Path) -> bool:
     keys = {key.decode() for key in KEYS.findall(read_ends(file))}
     known = 'image_id' in keys or ('annotations' in keys and len(keys & {*COCO_KEYS}) > 1)
     return known and tool_of(file) is None
+
+
+def _find_yolo(root: Path) -> Layout | None:
+    """Recognise YOLO's layout in a folder, with or without a file that names the classes.
+
+    Raises:
+        InputError: Several files could be the one, or it cannot be read.
+    """
+    yamls = [file for file in glob(root, '*.y*ml') if not file.is_dir() and _has_names(file)]
+    yamls = yamls or glob(root, 'obj.data')  # Darknet's, CVAT's
+    if len(yamls) > 1:
+        raise InputError(f'{root}: has {few(f.name for f in yamls)}: name one of these files')
+    if yamls:
+        return read_data_yaml(yamls[0])
+    inner, named = image_folder(root), [f for f in child_folders(root) if role_of(f.name)]
+    # Splits in images/, or images/ in splits, or images and labels in one folder, labelImg's.
+    places = [(f.name, f) for f in child_folders(inner) if inner != root and role_of(f.name)]
+    places = places or [(f.name, image_folder(f)) for f in named if find(f, 'labels').is_dir()]
+    places = places or [(f.name, f) for f in named if _has_labels(f)]
+    places = places or [('train', f) for f in (inner, root) if f != root or _has_labels(f)][:1]
+    folders = [find(f, 'labels') for f in (root, *(place.parent for _, place in places))]
+    labelled = any(next(f.glob(p), None) for f in folders for p in ('*.txt', '*/*.txt'))
+    if not places or not (labelled or _has_labels(places[0][1])):
+        return None
+    splits, notes = assign_roles(places, root)
+    homes = [root, *folders, *(find(folders[0], name) for name, _ in places)]
+    homes += [place for _, place in places]
+    file = next((f for home in homes for name in CLASS_FILES for f in glob(home, name)), None)
+    names, faults = tuple[str, ...](), list[InputError]()
+    if file is None:
+        text = (
+            f'{root}: has images and labels as YOLO does, and nothing that names the classes: '
+            'write classes.txt, a name on each line, or a data.yaml'
+        )
+        faults.append(MissingFileError(text))
+    else:
+        names = tuple(line.strip() for line in read_lines(file) if line.strip())
+        if not names or len(set(names)) < len(names):
+            names = number_names(len(names))
+            faults.append(InputError(f'{file}: must have a name on each line, each once'))
+    every = {role: (place,) for role, place in splits.items()}
+    return yolo_layout(root, file or root, names, every, notes, faults)
+
+
+def _has_names(file: Path) -> bool:
+    """Whether a YAML file names classes, or has the place for it: a model's has no ``train``."""
+    keys = set(re.findall(rb'^["\']?(names|nc|train)["\']?\s*:', read_bytes(file), re.MULTILINE))
+    return b'names' in keys or keys == {b'nc', b'train'}
+
+
+def _has_labels(folder: Path) -> bool:
+    """Whether a folder has images with label files next to them."""
+    names = list_folder(folder)  # of a hundred thousand none is asked for
+    stems = {os.path.splitext(name)[0] for name in names if name.endswith('.txt')}
+    images = (name for name in names if name.lower().endswith(SUFFIXES) and not is_hidden(name))
+    return any(os.path.splitext(name)[0] in stems for name in images)
 
 
 def _find_csv(root: Path) -> Layout | None:
@@ -326,7 +320,7 @@ def _has_class_folders(root: Path, deep: bool) -> bool:
 FINDERS: dict[str, Callable[[Path], Layout | None]] = {
     'coco': _find_coco,
     'voc': _find_voc,
-    'yolo': find_yolo,
+    'yolo': _find_yolo,
     **dict.fromkeys(TOOLS, _find_export),
     'csv': _find_csv,
 }

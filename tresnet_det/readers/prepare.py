@@ -22,7 +22,8 @@ from ..files import replacing
 from .data import check_left, describe_small, layout_sources, read_data
 from .files import read_json
 from .findings import Findings
-from .layouts import CONVERTED, KINDS, OF_TASK, check_training
+from .kinds import CONVERTED, KINDS, OF_TASK
+from .layouts import check_training
 from .split import ROLES, Layout, Split
 
 SHARE = 0.1  # of the training images that are held out

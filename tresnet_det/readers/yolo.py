@@ -1,4 +1,4 @@
-"""Reader of YOLO's label files, one for each image.
+"""YOLO's files: label files, one for each image, and what names classes and images.
 
 A row of a label file is a class number, and a box or a polygon in fractions of the image.
 """
@@ -6,12 +6,13 @@ A row of a label file is a class number, and a box or a polygon in fractions of 
 import math
 import os
 from collections import defaultdict
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
-from ..errors import InputError, few
+from ..errors import InputError, MissingFileError, few, shown
 from .files import (
     IMAGE_FOLDERS,
     find,
@@ -21,11 +22,14 @@ from .files import (
     list_folder,
     read_lines,
     read_sizes,
+    read_yaml,
 )
-from .findings import Add, Findings
+from .findings import Add, Findings, is_text
 from .locate import match_names
-from .split import Boxes, Source, Split
+from .split import Boxes, Layout, Source, Split, role_of
 
+SPLIT_KEYS = {'train': ('train',), 'val': ('val', 'validation', 'valid'), 'test': ('test',)}
+LONGEST_NUMBER = 10**18  # in place of a name
 UNNAMED = 10_000  # classes that are taken where nothing names them
 DIGITS = 3  # of pixels; label files have six decimals, half a thousandth of 1000 pixels
 NO_LABELS = ('classes.txt', 'train.txt', 'val.txt', 'test.txt', 'readme.txt')
@@ -231,7 +235,7 @@ def _shown(file: Path, root: Path) -> str:
 
 
 class RowError(InputError):
-    """A row of a label file that is no box; its ``args`` are the kind of finding and the reason."""
+    """A row that is no box; its ``args`` are the kind of finding and the reason."""
 
 
 def parse_row(fields: Sequence[str], num_classes: int, source: Path) -> tuple[int, Box]:
@@ -256,9 +260,8 @@ def parse_row(fields: Sequence[str], num_classes: int, source: Path) -> tuple[in
         raise RowError('bad-label-row', f'{" ".join(fields)[:60]!r} are not all numbers')
     label, *values = numbers
     if len(values) != 4 and (len(values) < 6 or len(values) % 2):
-        boxes = 'a box has 5 (class, centre x and y, width, height)'
-        text = f'where {boxes} and a polygon the class and three points or more'
-        raise RowError('bad-label-row', f'{len(fields)} numbers, {text}')
+        boxes = 'a box has 5 (class, centre x and y, width, height), a polygon 7 or more'
+        raise RowError('bad-label-row', f'{len(fields)} numbers, where {boxes}')
     if label not in range(num_classes):
         text = f'and {source} has {num_classes}, from 0 to {num_classes - 1}'
         raise RowError('unknown-class-number', f'the class {fields[0]}, {text}')
@@ -273,3 +276,125 @@ def parse_row(fields: Sequence[str], num_classes: int, source: Path) -> tuple[in
         return int(label), (x - w / 2, y - h / 2, x + w / 2, y + h / 2)
     xs, ys = values[0::2], values[1::2]
     return int(label), (min(xs), min(ys), max(xs), max(ys))
+
+
+def read_data_yaml(file: Path) -> Layout:
+    """Read as much of a ``data.yaml``, or of an ``obj.data`` of Darknet's, as can be used.
+
+    ``names`` is a list or ``{number: name}``. ``train``, ``val`` and ``test`` are a path or a list
+    of paths, each a folder or a text file that lists images, relative to ``path``, which is
+    itself relative to the file, or else to the file's own folder. A leading ``../`` that leads
+    nowhere is passed over, since Roboflow's exports have one too many. A ``test`` that is not found
+    is skipped.
+
+    Returns:
+        The data without places that are not found, and with numbers for names that cannot be used.
+
+    Raises:
+        InputError: It is no YAML, or of key points.
+    """
+    content = _load_obj_data(file) if file.suffix == '.data' else read_yaml(file)
+    if 'kpt_shape' in content:
+        raise InputError(f'{file}: kpt_shape makes it a dataset of key points, not of boxes')
+    faults, notes, found = list[InputError](), list[str](), dict[str, tuple[Path, ...]]()
+    names = _read_names(file, content, faults)
+    path = content.get('path') or ''
+    if not isinstance(path, str):
+        faults.append(InputError(f'{file}: path is {shown(path)}; it must be a text'))
+        path = ''
+    roots = (Path(file.parent, path.replace('\\', '/')), file.parent)
+    for role, keys in SPLIT_KEYS.items():
+        entry = next((content[key] for key in keys if content.get(key)), None)
+        entries = [] if entry is None else entry if isinstance(entry, list) else [entry]
+        if not all(isinstance(text, str) for text in entries):
+            text = f'{file}: {role} is {shown(entry)}; it must be a path or a list of paths'
+            faults.append(InputError(text))
+            continue
+        places = [_find_place(text, roots, role) for text in entries]
+        lost = [text for text, place in zip(entries, places, strict=True) if place is None]
+        if lost and role == 'test':
+            notes.append(f'{role} is skipped: {roots[0] / lost[0]} is not found')
+            continue
+        for text, place in zip(entries, places, strict=True):
+            if place and not str(place).endswith(os.path.normpath(text.lstrip('./'))):
+                notes.append(f'{role}: {text} is not found, {place} is taken')
+        if there := tuple(filter(None, places)):
+            found[role] = there
+        if lost:
+            where = str(roots[0] / lost[0]).replace('\n', ' ')
+            text = f'{file}: {role} names {lost[0]!r}, and {where} is not found: correct '
+            faults.append(MissingFileError(f'{text}{role}, or path, in it'))
+    if not found and not faults:
+        faults.append(InputError(f'{file}: names no images: write train: images/train'))
+    return yolo_layout(file.parent, file, names, found, notes, faults)
+
+
+def yolo_layout(
+    root: Path,
+    sign: Path,
+    names: tuple[str, ...],
+    places: Mapping[str, tuple[Path, ...]],
+    notes: list[str],
+    faults: list[InputError],
+) -> Layout:
+    """Return a layout of YOLO's, without a test split whose images have no label files."""
+    tested = [list_images(place, 'test', root)[0] for place in places.get('test', ())]
+    if tested and not any(map(os.path.exists, label_files(sum(tested, [])))):
+        places = {role: found for role, found in places.items() if role != 'test'}
+        notes = [*notes, 'test is skipped: its images have no label files']
+    first = {role: found[0] for role, found in places.items()}
+    return Layout('yolo', root, first, sign, notes, names, {**places}, faults)
+
+
+def _read_names(file: Path, content: dict, faults: list[InputError]) -> tuple[str, ...]:
+    """Return the names, none or numbers where they cannot be used; add what is wrong with them."""
+    names = content.get('names')
+    if isinstance(names, dict):
+        names = {int(k) if str(k).isdecimal() else k: name for k, name in names.items()}
+        if set(names) != set(range(len(names))):
+            text = f'names has the keys {few(names)}; they must be the numbers from 0 to '
+            faults.append(InputError(f'{file}: {text}{len(names) - 1}'))
+            return ()
+        names = [names[number] for number in range(len(names))]
+    if not isinstance(names, list) or not names:
+        faults.append(InputError(f'{file}: has no list of names: write names: [cat, dog]'))
+        return ()
+    odd = [n for n in names if not is_text(n) and not (type(n) is int and abs(n) < LONGEST_NUMBER)]
+    # Of what is no text nothing is made: aliases can stand for gigabytes of it.
+    texts, wrong = () if odd else tuple(map(str, names)), []
+    if odd:
+        wrong.append(f'names has {shown(odd[0])}, which is no text: put it into quotes')
+    key = 'classes' if file.suffix == '.data' else 'nc'
+    if content.get(key, len(names)) not in (len(names), str(len(names))):
+        said = shown(content[key])
+        wrong.append(f'{key} is {said}, and there are {len(names)} names: correct one of them')
+    twice = len(set(texts)) < len(texts)
+    if twice:
+        wrong.append(f'names has a name more than once: {few(texts)}')
+    faults += [InputError(f'{file}: {text}') for text in wrong]
+    return number_names(len(names)) if odd or twice else texts
+
+
+def _find_place(text: str, roots: Sequence[Path], role: str) -> Path | None:
+    """Return the first of the places that a path may mean, None where none exists.
+
+    Of a path that is not found, as of another machine, the end counts that tells the split.
+    """
+    plain = text.replace('\\', '/').rstrip('/')  # of Windows
+    texts = [text, plain] + [plain[3:]] * plain.startswith('../')
+    parts = plain.split('/')
+    ends = (parts[at:] for at in range(len(parts)))
+    lists = parts[-1].endswith(('.txt', '.names'))
+    texts += ['/'.join(end) for end in ends if lists or role in map(role_of, end)]
+    places = [Path(os.path.normpath(find(root, part))) for part in texts for root in roots]
+    return next(filter(os.path.exists, places), None)
+
+
+def _load_obj_data(file: Path) -> dict:
+    """Return what an ``obj.data`` says in the form of a ``data.yaml``: lines ``KEY = VALUE``."""
+    pairs = (line.partition('=') for line in read_lines(file) if '=' in line)
+    content: dict[str, Any] = {key.strip().lower(): value.strip() for key, _, value in pairs}
+    stated = content.get('names', 'obj.names')
+    names = _find_place(stated, (file.parent,), '') or file.parent / stated
+    content['names'] = [line.strip() for line in read_lines(names) if line.strip()]
+    return content
