@@ -1,7 +1,7 @@
 """Label errors that are planted, and how many of them the predictions find.
 
 ``python tests/evaluation/planted_label_errors.py ANN RESULTS``, real predictions of either,
-prints for each kind of error the share of planted ones among as many of the surest suspects.
+prints for each kind of error the share of planted ones among as many of the likeliest suspects.
 """
 
 import argparse
@@ -60,7 +60,7 @@ def overlap(one, other):
 
 
 def count_found(content, rows, planted=None, sure=SURE):
-    """Return of each kind the share of planted errors among as many of the surest suspects.
+    """Return of each kind the share of planted errors among as many of the likeliest suspects.
 
     And how many suspects there are that are shown, as a share of the boxes.
     """
@@ -72,17 +72,17 @@ def count_found(content, rows, planted=None, sure=SURE):
     suspects = find_boxes(truth, found, match(images, truth, found))
     shares = {}
     for kind, errors in (planted or {}).items():
-        surest = [s for s in suspects if s.kind == kind][: len(errors)]
+        likeliest = [s for s in suspects if s.kind == kind][: len(errors)]
         if kind == MISSING:
             there = [(a['image_id'], a['bbox']) for a in errors]
             hits = [
                 any(i == images.ids[s.image] and overlap(found.boxes[s.found], box) >= 0.5
                     for i, box in there)
-                for s in surest
+                for s in likeliest
             ]  # fmt: skip
         else:
             ids = {a['id'] for a in errors}
-            hits = [content['annotations'][truth.row[s.object]]['id'] in ids for s in surest]
+            hits = [content['annotations'][truth.row[s.object]]['id'] in ids for s in likeliest]
         shares[kind] = sum(hits) / len(errors)
     shown = sum(s.suspicion >= sure for s in suspects) / len(truth)
     return shares, shown
@@ -139,8 +139,8 @@ def count_found_labels(labels, seed):
             truth[n] = np.roll(truth[n], rng.integers(1, truth.shape[1]))
     suspects, shares = find_labels(replace(labels, truth=truth)), {}
     for kind, cells in kinds.items():
-        surest = [s for s in suspects if s.kind == kind][:count]
-        places = {(s.image, s.labelled if kind == WRONG_LABEL else s.predicted) for s in surest}
+        likeliest = [s for s in suspects if s.kind == kind][:count]
+        places = {(s.image, s.labelled if kind == WRONG_LABEL else s.predicted) for s in likeliest}
         shares[kind] = len(places & {*map(tuple, cells.tolist())}) / count
     shown = sum(s.suspicion >= SURE_LABEL for s in find_labels(labels))
     return shares, shown / (labels.truth.size if labels.several else len(truth))

@@ -26,7 +26,7 @@ def truth(tmp_path_factory):
     return json.loads((folder / 'annotations/instances_val2017.json').read_text())
 
 
-def test_planted_errors_are_the_surest_suspects_and_clean_data_has_few(truth):
+def test_planted_errors_are_the_likeliest_suspects_and_clean_data_has_few(truth):
     found = []
     for seed in range(3):
         rows = predict(truth, seed)

@@ -2,6 +2,8 @@
 
 import csv
 import json
+import subprocess
+import sys
 import xml.etree.ElementTree as ElementTree
 
 import numpy as np
@@ -96,6 +98,34 @@ def test_label_studio_has_percent_and_the_names_of_its_configuration(written, tm
         rectanglelabels=['cat'], x=12.5, y=12.5, width=25.0, height=50.0, rotation=0
     )
     assert second['original_width'] == 80
+
+
+JUDGE = """
+import json, sys
+from label_studio_sdk.label_interface import LabelInterface
+view = LabelInterface(open(sys.argv[1]).read())
+for task in json.load(open(sys.argv[2])):
+    assert view.validate_task({'data': task['data']}, validate_regions_only=False), task
+    for prediction in task['predictions']:
+        print(view.validate_prediction(prediction, return_errors=True))
+        for result in prediction['result']:
+            result['value']['rectanglelabels'] = ['none of its classes']
+        assert not prediction['result'] or not view.validate_prediction(prediction)
+"""
+
+
+@pytest.mark.slow
+def test_label_studios_own_package_takes_its_files_and_no_others(written, tmp_path):
+    python = str(tmp_path / 'venv/bin/python')
+    subprocess.run([sys.executable, '-m', 'venv', tmp_path / 'venv'], check=True)
+    pip = [python, '-m', 'pip', 'install', '--quiet', '--only-binary', ':all:']
+    if subprocess.run([*pip, 'uv']).returncode:
+        pytest.skip('no package index can be reached')
+    uv = [python, '-m', 'uv', 'pip', 'install', '--quiet', '--python', python]
+    subprocess.run([*uv, 'label-studio-sdk==2.1.2'], check=True)
+    files = [written / 'label_studio.xml', written / 'label_studio.json']
+    printed = subprocess.run([python, '-c', JUDGE, *files], check=True, capture_output=True)
+    assert printed.stdout.decode().splitlines() == ['[]'] * 3  # no errors
 
 
 def test_classes_of_images_are_choices_and_flags(tmp_path):

@@ -135,7 +135,7 @@ def read_truth(
     image = np.array(_look_up(rows, 'image_id', images.ids), int)
     where = [f'{path}: annotations[{n}]' for n in places] if masks else []
     codes = _codes(where, rows, image, images) if masks else None
-    return images, _sort(rows, places, images, np.ones(len(rows)), crowd, area, codes)
+    return images, _sort(rows, image, places, images, np.ones(len(rows)), crowd, area, codes)
 
 
 def read_results(path: str | Path, images: Images, rows: Any = None) -> Objects:
@@ -168,11 +168,11 @@ def read_results(path: str | Path, images: Images, rows: Any = None) -> Objects:
     if images.category_ids != images.all_categories:
         known = set(images.category_ids)
         places = [n for n, row in enumerate(rows) if row['category_id'] in known]
-        rows = [rows[n] for n in places]
+        rows, image = [rows[n] for n in places], image[places]
     if key == 'segmentation':
-        codes = _codes([f'{path}: row {n}' for n in places], rows, image[places], images)
+        codes = _codes([f'{path}: row {n}' for n in places], rows, image, images)
     score = np.array([row['score'] for row in rows], float)
-    return _sort(rows, places, images, score, np.zeros(len(rows), bool), None, codes)
+    return _sort(rows, image, places, images, score, np.zeros(len(rows), bool), None, codes)
 
 
 def write_images(path: Path, images: Images) -> None:
@@ -314,6 +314,7 @@ def _boxes(rows: Sequence[Mapping[str, Any]]) -> np.ndarray:
 
 def _sort(
     rows: Sequence[Mapping[str, Any]],
+    image: np.ndarray,
     places: Sequence[int],
     images: Images,
     score: np.ndarray,
@@ -322,7 +323,6 @@ def _sort(
     codes: list[dict] | None,
 ) -> Objects:
     """Return the rows image by image, by descending score; areas that are None are the shapes'."""
-    image = np.array(_look_up(rows, 'image_id', images.ids), int)
     label = np.array(_look_up(rows, 'category_id', images.category_ids), int)
     order = np.lexsort((-score, image))
     boxes = _boxes(rows) if codes is None else np.reshape(coco.toBbox(codes), (-1, 4))

@@ -28,7 +28,7 @@ from .report import format_table
 from .suspects import SURE, SURE_LABEL, Suspect, find_boxes, find_labels
 
 LISTED = 10  # suspects that are printed
-AGREEING = 0.1  # of the surest predictions; fewer are right where results are of other data
+AGREEING = 0.1  # of the most confident predictions; fewer are right where results are of other data
 BOX = ('left', 'top', 'width', 'height')  # of a prediction, in pixels
 
 
@@ -51,7 +51,7 @@ class LabelCheck:
     Attributes:
         part: The images.
         results: The file of the predictions.
-        suspects: What is probably wrong, the surest first.
+        suspects: What is probably wrong, the likeliest first.
         rows: A row of a table for each.
         total: Boxes or labels that were looked at, and what they are called.
         draw: Draws the image of one.
@@ -88,7 +88,7 @@ class LabelCheck:
         return lines + [f'... and {more} more; --out-dir DIR has all of them'] * (more > 0)
 
     def write(self, out: Path) -> tuple[list[Path], list[str]]:
-        """Write all as ``suspects.csv``, the surest ones as an image; return both, and failures."""
+        """Write all as ``suspects.csv``, the likeliest as an image; return both, and failures."""
         from .draw import save_sheet
 
         files = [out / 'suspects.csv', out / 'suspects.jpg']
@@ -96,7 +96,10 @@ class LabelCheck:
         tiles, failures = draw_each(self.suspects[:WORST], lambda suspect: (self.draw(suspect),))
         if not tiles:
             return files[:1], failures
-        title, note = {'labels that are probably wrong'}, f' of {len(self.rows)}, the surest first'
+        title, note = (
+            {'labels that are probably wrong'},
+            f' of {len(self.rows)}, the likeliest first',
+        )
         save_sheet([tile for (tile,) in tiles], files[1], title, note, Counter())
         return files, failures
 
@@ -184,8 +187,9 @@ def _check_boxes(parts: Sequence[Part], results: Path) -> LabelCheck:
         raise InputError(f'--predictions {results}: has no predictions')
     if agreeing < AGREEING:
         raise InputError(
-            f'--predictions {results}: {100 * agreeing:.0f} % of its surest predictions are right '
-            f'in {part.split.name}: of another dataset, or of a model that has learnt nothing?'
+            f'--predictions {results}: {100 * agreeing:.0f} % of its most confident predictions '
+            f'are right in {part.split.name}: of another dataset, or of a model that has learnt '
+            'nothing?'
         )
     suspects = [s for s in find_boxes(truth, found, matches) if s.suspicion >= SURE]
     rows = []

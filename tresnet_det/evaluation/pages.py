@@ -151,7 +151,8 @@ def write_csv(path: Path, rows: Iterable[Mapping[str, Any]]) -> None:
     rows = list(rows)
     file = io.StringIO(newline='')
     writer = csv.writer(file)
-    writer.writerow(rows[0] if rows else ())
+    if rows:
+        writer.writerow(rows[0])
     for row in rows:
         writer.writerow('' if v is None or v != v else v for v in row.values())
     write_whole(path, file.getvalue().encode(errors='backslashreplace'))
