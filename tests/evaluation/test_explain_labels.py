@@ -109,7 +109,8 @@ def test_map_of_drawn_images_is_scikit_learns(unknown):
     ('file,class,score\na,ant,0.5\n', 'has nothing of 1 images'),
     ('file,class,score\na,ant,0.5\n"b,bee,0.5\n', ':3: no CSV'),
     ('file,class,score\na,ant,0.5\na,ant,0.6\nb,,\n', "line 3: 'a' has 'ant' a second time"),
-    ('[]', 'has nothing of 2 images'), ('[{"image_id": 1}]', 'entry 0 has no file with predictions'),
+    ('[]', 'has nothing of 2 images'),
+    ('[{"image_id": 1}]', 'entry 0 has no file with predictions'),
     ('file,class,score\na,ant,0.5\nb,,\n', "'b' has no class"),
     ('[{"predictions": [{"class": ["ant"], "score": 0.5}], "file": "a"}]', "no class ['ant']"),
 ])  # fmt: skip
