@@ -213,7 +213,7 @@ def with_metadata(detector_file, tmp_path_factory):
     def write(**entries):
         model = onnx.load(detector_file.path)
         metadata = {entry.key: entry.value for entry in model.metadata_props} | entries
-        helper.set_model_props(model, metadata)
+        helper.set_model_props(model, {k: v for k, v in metadata.items() if v is not None})
         path = tmp_path_factory.mktemp('metadata') / 'model.onnx'
         onnx.save(model, path)
         return path
@@ -235,6 +235,7 @@ def test_entries_of_other_tools_do_no_harm(with_metadata, files, detector_file):
     [
         ('format', '2'), ('format', 'new'), ('task', '"segmenter"'), ('task', '{"a": [{}]}'),
         ('classes', '{"a": 1}'), ('classes', '[1]'), ('divisor', '0'), ('divisor', '200000'),
+        ('border', '[1e300, 0, 0]'), ('classes', None), ('steps', None),
         ('border', '[0, NaN, 0]'), ('reader', '"hand"'), ('iou_threshold', 'null'),
         ('threshold', '1.5'), ('threshold', '[0.5]'),
         ('steps', '[' * 100_000), ('steps', '[{"type": "mosaic"}]'), ('steps', '[[{}]]'),
@@ -258,13 +259,16 @@ def test_odd_metadata_is_one_line(with_metadata, key, text, monkeypatch, capsys)
 @pytest.mark.parametrize(
     ('entries', 'options', 'line'),
     [
+        (dict(task='"classifier"'), [], 'no classifier, its outputs are boxes'),
+        ({}, ['--format', 'csv', '--out', '/dev/null/x'], '--out /dev/null/x cannot be made'),
+        ({}, ['9' * 14, '--strict'], 'no such image'),
         (dict(classes='null'), ['--format', 'csv'], 'has no names of classes'),
         (dict(task='"backbone"'), ['--format', 'csv'], 'is a backbone or has no'),
         (dict(classes='["a"]'), ['--strict'], 'classes or more, and the file 1 names'),
     ],
     ids=str,
 )
-def test_names_that_the_file_lacks_are_one_line(
+def test_what_a_file_or_its_folder_cannot_is_one_line(
     with_metadata, entries, options, line, files, monkeypatch, capsys
 ):
     path = with_metadata(**entries)

@@ -57,6 +57,23 @@ def test_a_classifiers_steps_are_torchvisions_within_rounding(shape, transforms,
     assert np.abs(difference).max() <= (3 if steps[0]['resampling'] == 'bicubic' else 1)
 
 
+@pytest.mark.parametrize('prefer_opencv', [True, False])
+def test_16_bits_are_halved_as_in_the_package_and_32_refused(tmp_path, prefer_opencv):
+    path = tmp_path / 'deep.png'
+    Image.fromarray(np.arange(0, 65536, 1024, np.uint16).reshape(8, 8)).save(path)
+    expected = decode_rgb(path).permute(1, 2, 0).numpy()
+    np.testing.assert_array_equal(read_rgb(path, prefer_opencv), expected)
+    Image.new('I', (4, 4)).save(tmp_path / 'deeper.tif')
+    with pytest.raises(ValueError, match='32 bits|decoded'):
+        read_rgb(tmp_path / 'deeper.tif', prefer_opencv)
+
+
+def test_an_image_of_one_line_is_too_narrow_to_fit():
+    step = dict(type='fit', scale=[160, 96], resampling='opencv')
+    with pytest.raises(ValueError, match='an image of 3000x1 is too narrow: crop it'):
+        apply_step(np.zeros((1, 3000, 3), np.uint8), step)
+
+
 @pytest.mark.parametrize('has_opencv', [True, False])
 def test_exif_turns_an_image_with_and_without_opencv(tmp_path, monkeypatch, has_opencv):
     if not has_opencv:

@@ -35,6 +35,9 @@ Window = tuple[int, int, int, int]
 Run = Callable[[Mapping[str, np.ndarray]], Sequence[np.ndarray]]
 
 SUPPORTED_FORMAT = 1  # of the metadata
+OUTPUTS: dict[str, set[str]] = dict(
+    detector={'boxes', 'scores', 'labels', 'num'}, classifier={'logits', 'scores'}, backbone=set()
+)
 SCORE_THR = 0.3  # of a file without a threshold of its own
 LARGEST_DIVISOR = 1024
 SMALLEST_TILE = 32  # pixels; there would be a million of smaller ones
@@ -98,6 +101,8 @@ class OnnxModel:
         if fault := _find_fault(self.metadata):
             raise ValueError(f'{path}: not written by this version of tools/export.py ({fault})')
         self.task = self.metadata['task']
+        if not OUTPUTS[self.task] <= {*self._outputs}:
+            raise ValueError(f'{path}: no {self.task}, its outputs are {", ".join(self._outputs)}')
         self.classes = self.metadata['classes']
         self.score_thr = np.array(self.metadata.get('threshold', SCORE_THR), np.float32)
 
@@ -298,7 +303,7 @@ def _find_fault(metadata: Mapping[str, Any]) -> str | None:
     iou: Any = metadata.get('iou_threshold')
     is_right = {
         'format': _is_size(version, SUPPORTED_FORMAT),
-        'task': metadata.get('task') in ('detector', 'classifier', 'backbone'),
+        'task': metadata.get('task') in [*OUTPUTS],
         'classes': classes is None or names and all(isinstance(name, str) for name in names),
         'divisor': _is_size(divisor, LARGEST_DIVISOR),
         'border': isinstance(border, list) and len(border) == 3 and all(map(_is_number, border)),
@@ -308,7 +313,10 @@ def _find_fault(metadata: Mapping[str, Any]) -> str | None:
         'iou_threshold': metadata.get('task') != 'detector' or _is_number(iou) and 0 <= iou <= 1,
         'steps': steps is None or isinstance(steps, list) and all(map(_is_step, steps)),
     }
-    wrong = next((key for key, right in is_right.items() if not right), None)
+    needed = {*is_right} - {'threshold', 'iou_threshold'}
+    wrong = next(
+        (k for k, right in is_right.items() if not right or k in needed - {*metadata}), None
+    )
     return wrong and f'its {wrong}: {str(metadata.get(wrong))[:80]}'
 
 
@@ -321,7 +329,7 @@ def _is_step(step: Any) -> bool:
     is_pair = isinstance(sides, list) and len(sides) == 2 and all(map(_is_size, sides))
     resampling = 'opencv' if kind == 'center_crop' else step.get('resampling')
     known = resampling in ('opencv', 'bilinear', 'bicubic')
-    return known and is_pair and sides[0] * sides[1] <= _most_pixels()
+    return known and is_pair and sides[0] * sides[1] <= max(_most_pixels(), MAX_PIXELS)
 
 
 def _is_size(value: Any, largest: float = float('inf')) -> bool:
@@ -329,7 +337,7 @@ def _is_size(value: Any, largest: float = float('inf')) -> bool:
 
 
 def _is_number(value: Any) -> bool:
-    return type(value) in (int, float) and abs(value) < float('inf')
+    return type(value) in (int, float) and abs(value) < 1e9
 
 
 def read_rgb(path: str | PathLike, prefer_opencv: bool) -> np.ndarray:
@@ -359,10 +367,17 @@ def read_rgb(path: str | PathLike, prefer_opencv: bool) -> np.ndarray:
     from PIL import ImageOps
 
     try:
-        with _open(data) as image:
-            return np.array(ImageOps.exif_transpose(image).convert('RGB'))
+        with _open(data) as stored:
+            image = ImageOps.exif_transpose(stored)
+            mode = image.mode
+            pixels = np.array(image if mode.startswith('I') else image.convert('RGB'))
     except Exception as error:  # Pillow's decoders raise almost anything on a corrupt file
         raise ValueError(f'{path}: not an image that can be decoded') from error
+    if mode in ('I', 'F'):
+        raise ValueError(f'{path}: 32 bits a channel, of an unknown range: save it with 8 or 16')
+    if mode.startswith('I;16'):  # of which Pillow would make all above 255 white
+        return np.repeat((pixels >> 8).astype(np.uint8)[..., None], 3, 2)
+    return pixels
 
 
 def _most_pixels() -> int:
@@ -472,6 +487,8 @@ def apply_step(image: np.ndarray, step: Mapping) -> np.ndarray:
         short, long = sorted(step['scale'])
         factor = min(long / max(height, width), short / min(height, width))
         size = int(height * factor + 0.5), int(width * factor + 0.5)
+        if min(size) == 0:
+            raise ValueError(f'an image of {width}x{height} is too narrow: crop it')
     elif kind == 'short_side':
         long = int(step['size'] * max(height, width) / min(height, width))
         if step['size'] * long > _most_pixels():
@@ -615,7 +632,7 @@ def find_images(inputs: Iterable[str], stride: int = 1) -> Iterator[tuple[str, A
             yield from find_images(files, stride)
             if not files:
                 yield text, ValueError('no image or video is in this folder')
-        elif suffix in VIDEO_SUFFIXES or (text.isdecimal() and not path.exists()):
+        elif suffix in VIDEO_SUFFIXES or (text.isdecimal() and len(text) < 9 and not path.exists()):
             yield from _read_frames(text, stride)
         else:
             yield text, text
@@ -914,36 +931,52 @@ def main() -> None:
     parser.add_argument('--out', default='predictions', help='folder for them (%(default)s)')
     args = parser.parse_args()
     try:
-        model = OnnxModel(args.model, threads=args.threads, engine=args.engine)
-        if args.format and (model.task == 'backbone' or not model.classes):
-            raise ValueError(f'--format: {args.model} is a backbone or has no names of classes')
-        files = LabellingFiles(
-            args.out, args.format, model.classes or (), detects=model.task == 'detector'
-        )
+        count, skipped = _print_all(args)
     except (OSError, ValueError) as error:
         print(_printable(f'error: {error}'), file=sys.stderr)
         sys.exit(2)
-    score_thr = model.score_thr if args.score_thr is None else np.array(args.score_thr)
-    count = skipped = 0
-    images = find_images(args.inputs, args.video_stride)
-    results = predict_each(model, images, args.batch_size, args.slice, args.overlap)
-    for name, pixels, found in results:
-        count += 1
-        if isinstance(found, Exception):
-            skipped += 1
-            reason = ' '.join(str(found).split()) or type(found).__name__
-            reason = reason.removeprefix(f'{name}: ')
-            print(_printable(f'skipped {name}: {reason}'), file=sys.stderr)
-            continue
-        print(_printable(name))
-        for line in describe(model, found, score_thr):
-            print(f'  {_printable(line)}')
-        if args.format:
-            files.add(name, pixels.shape, select(model, found, score_thr))
-    files.close()
     if skipped:
         print(f'{skipped} of {count} could not be predicted', file=sys.stderr)
         sys.exit(2 if args.strict else 0)
+
+
+def _print_all(args: argparse.Namespace) -> tuple[int, int]:
+    """Predict, print and write files; return how many images there were, and how many skipped."""
+    model = OnnxModel(args.model, threads=args.threads, engine=args.engine)
+    if args.slice and model.task != 'detector':
+        raise ValueError(f'--slice is for detectors, and {args.model} is a {model.task}')
+    if args.format and (model.task == 'backbone' or not model.classes):
+        raise ValueError(f'--format: {args.model} is a backbone or has no names of classes')
+    names = model.classes or ()
+    files = LabellingFiles(args.out, args.format, names, detects=model.task == 'detector')
+    if args.format:  # before minutes are spent
+        try:
+            Path(args.out).mkdir(parents=True, exist_ok=True)
+        except OSError as error:
+            raise ValueError(f'--out {args.out} cannot be made: {error.strerror}') from error
+    score_thr = model.score_thr if args.score_thr is None else np.array(args.score_thr)
+    count = skipped = 0
+    images = find_images(args.inputs, args.video_stride)
+    try:
+        for name, pixels, found in predict_each(
+            model, images, args.batch_size, args.slice, args.overlap
+        ):
+            count += 1
+            if isinstance(found, Exception):
+                skipped += 1
+                reason = ' '.join(str(found).split()) or type(found).__name__
+                reason = reason.removeprefix(f'{name}: ')
+                print(_printable(f'skipped {name}: {reason}'), file=sys.stderr)
+                continue
+            print(_printable(name))
+            for line in describe(model, found, score_thr):
+                print(f'  {_printable(line)}')
+            if args.format:
+                files.add(name, pixels.shape, select(model, found, score_thr))
+    except KeyboardInterrupt:  # the end of a camera
+        print('stopped by the keyboard', file=sys.stderr)
+    files.close()
+    return count, skipped
 
 
 if __name__ == '__main__':
