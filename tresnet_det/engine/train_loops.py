@@ -115,7 +115,7 @@ def fit_warmup(schedulers: Any, steps: int, total: int, by_epochs: bool, most: f
         if length > 1 or key or length < in_steps(part, end):
             new = f'warm-up of {length} steps' if length > 1 else 'no warm-up'
             unit = ' epochs' * in_epochs
-            lines.append(f'{new} instead of {end}{unit}: the training has {total}')
+            lines.append(f'{new} instead of {end}{unit}: the training has {total} steps')
         if length == 1 and key:
             part[key] = part.get('end_factor', 1.0)
         part.pop('convert_to_iter_based', None)
