@@ -280,7 +280,8 @@ def filter_of(dataset: Mapping) -> Mapping:
     inner = dataset.get('dataset') or next(iter(dataset.get('datasets') or ()), None)
     if inner:
         return filter_of(inner)
-    if issubclass(built_type(DATASETS, dataset) or object, MultiLabelDataset):
+    # By what is there, since looking further imports all of MMDetection's, none of which is ours.
+    if issubclass(DATASETS.module_dict.get(type_name(dataset), object), MultiLabelDataset):
         return dict(filter_empty_gt=dataset.get('filter_empty', True))
     return {} if dataset.get('test_mode') else dataset.get('filter_cfg') or {}
 

@@ -61,10 +61,11 @@ class Part:
     def classes(self) -> list[dict[str, Any]]:
         """Return of each class its name, how many objects it has, and in how many images."""
         split = self.split
-        pairs = np.column_stack([split.rows, split.labels])[split.labels >= 0]
-        images = np.bincount(np.unique(pairs, axis=0)[:, 1], minlength=len(split.classes))
+        count, known = max(len(split.classes), 1), split.labels >= 0
+        pairs = np.unique(split.rows[known] * count + split.labels[known])
+        images = np.bincount(pairs % count, minlength=len(split.classes))
         numbers = zip(split.classes, split.class_counts().tolist(), images.tolist(), strict=True)
-        return [dict(name=name, objects=count, images=n) for name, count, n in numbers]
+        return [dict(name=name, objects=objects, images=n) for name, objects, n in numbers]
 
 
 @dataclass
