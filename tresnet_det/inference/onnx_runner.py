@@ -928,6 +928,8 @@ def main() -> None:
         files = LabellingFiles(
             args.out, args.format, model.classes or (), detects=model.task == 'detector'
         )
+        if args.format:
+            Path(args.out).mkdir(parents=True, exist_ok=True)
     except (OSError, ValueError) as error:
         print(_printable(f'error: {error}'), file=sys.stderr)
         sys.exit(2)
