@@ -2,6 +2,7 @@
 
 import csv
 import json
+import os
 import re
 import subprocess
 import sys
@@ -169,6 +170,8 @@ WRONG = {
     'text': ([('1', 1, BOX, 0.5)], 'text in one file'),
     'category': ([(1, 0, BOX, 0.5)], 'labels from 0'),
     'percent': ([(1, 1, BOX, 87.0)], 'in percent'),
+    'logit': ([(1, 1, BOX, -3.2)], 'a logit'),
+    'list': ([(1, 1, BOX, [0.5])], r'score \[0.5\] is not from 0 to 1'),
     'nan': ([(1, 1, BOX, float('nan'))], 'not from 0 to 1'),
     'nan box': ([(1, 1, [1, 2, float('nan'), 3], 0.5)], 'not four finite numbers'),
     'negative': ([(1, 1, [5, 5, -4, 4], 0.5)], 'negative size'),
@@ -193,6 +196,13 @@ def test_files_that_are_no_results_are_refused(text, line, tmp_path, run):
     truth, results = write(tmp_path, [(1, 1, BOX)], [])
     results.write_text(text)
     assert line in run('evaluate', truth, results).error
+
+
+def test_a_pipe_in_place_of_results_is_refused(tmp_path, run):
+    truth, results = write(tmp_path, [(1, 1, BOX)], [])
+    results.unlink()
+    os.mkfifo(results)
+    assert 'a pipe, socket or device' in run('evaluate', truth, results).error
 
 
 def read_csv(path):
@@ -243,6 +253,9 @@ def test_classes_named_as_what_the_report_adds_keep_their_rows(tmp_path):
     for name in ('curves', 'precision_recall'):
         rows = Counter(row['class'] for row in read_csv(tmp_path / f'{name}.csv'))
         assert rows == dict.fromkeys(('((all))', *names), 101)
+    files = write(tmp_path, [(1, 1, BOX)], [], classes=('', 'ant'))
+    explain(measure(files), tmp_path, 'x')
+    assert [*read_csv(tmp_path / 'confusion_matrix.csv')[0]] == ['()', '', 'ant', 'background']
 
 
 def test_images_that_cannot_be_drawn_are_named_and_the_report_is_whole(tmp_path, run):

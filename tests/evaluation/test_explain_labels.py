@@ -109,6 +109,9 @@ def test_map_of_drawn_images_is_scikit_learns(unknown):
     ('file,class,score\na,ant,0.5\n', 'has nothing of 1 images'),
     ('file,class,score\na,ant,0.5\n"b,bee,0.5\n', ':3: no CSV'),
     ('file,class,score\na,ant,0.5\na,ant,0.6\nb,,\n', "line 3: 'a' has 'ant' a second time"),
+    ('[]', 'has nothing of 2 images'),
+    ('[{"image_id": 1}]', 'entry 0 has no file with predictions'),
+    ('file,class,score\na,ant,0.5\nb,,\n', "'b' has no class"),
     ('[{"predictions": [{"class": ["ant"], "score": 0.5}], "file": "a"}]', "no class ['ant']"),
 ])  # fmt: skip
 def test_results_of_others_are_refused(text, line, tmp_path, run):
@@ -143,3 +146,14 @@ def test_thresholds_of_half_of_the_images_raise_of1_of_the_other_half(tmp_path):
         f1_score(truth[1::2], scores[1::2] > least, average='micro') for least in (chosen, 0.5)
     )
     assert own >= half + 0.10
+
+
+def test_a_metric_of_nothing_is_none_without_a_warning_and_its_interval_within_0_and_1(tmp_path):
+    scores, truth = np.full((2, 3), 0.5), np.zeros((2, 3), np.int8)
+    nothing = Labels(('a', 'b'), NAMES, truth, scores, several=True)
+    assert 'no ground truth' in explain_labels(nothing, tmp_path, 'x')
+    assert json.loads((tmp_path / 'metrics.json').read_text())['metrics']['multilabel/mAP'] is None
+    one_of = Labels(('a', 'b'), NAMES, np.eye(3, dtype=np.int8)[[0, 1]], scores, several=False)
+    explain_labels(one_of, tmp_path, 'x')
+    interval = json.loads((tmp_path / 'metrics.json').read_text())['interval']
+    assert (interval['value'], interval['low'], interval['high']) == (0.5, 0, 1)

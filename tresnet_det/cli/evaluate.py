@@ -53,7 +53,8 @@ def main() -> None:
         raise InputError(f'--images {folder} is no folder')
     out = out_folder(args.out or 'evaluation', '--out')
     title = f'{Path(args.results).name} on {Path(args.ann).name}'
-    explained = _explain_labels if is_of_labels(args.results) else _explain_detections
+    of_labels = is_of_labels(args.results) or not args.ann.lower().endswith('.json')
+    explained = _explain_labels if of_labels else _explain_detections
     headline = explained(args, out, title, folder)
     print(f'\n{headline}')
     print(f'  report         {shell_path(out / "report.html")}')

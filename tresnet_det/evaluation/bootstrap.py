@@ -53,7 +53,7 @@ def find_intervals(
     """Return the interval of each metric, and of two also that of the second less the first.
 
     Args:
-        measures: One or two, which get the same draws.
+        measures: One or two in [0, 1], which get the same draws.
         images: How many there are; of one, nothing can be drawn and the bounds are NaN.
         size: How many detections there are, by which the number of draws is chosen.
         seed: Of the draws.
@@ -70,7 +70,8 @@ def find_intervals(
         once = np.r_[once, once[1] - once[0]]
     drawn = values[~np.isnan(values).any(1)]
     margin = DEVIATIONS * drawn.std(0, ddof=1) if images > 1 and len(drawn) > 1 else once * np.nan
-    bounds = once, once - margin, once + margin
+    least = [0, 0, -1][: len(once)]  # of metrics, and of a difference
+    bounds = once, np.maximum(once - margin, least), np.minimum(once + margin, 1)
     return [Interval(*map(float, row)) for row in zip(*bounds, strict=True)]
 
 

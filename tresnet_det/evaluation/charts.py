@@ -14,7 +14,7 @@ from matplotlib.figure import Figure
 from .measures import RECALLS, Calibration, Curve
 from .pages import write_csv
 from .plots import LOOKS, label, label_axes, lettering
-from .report import format_threshold, shorten
+from .report import format_threshold, shorten, unlike
 
 MOST_NUMBERS, MOST_NAMES = 25, 80  # classes of which counts, or names, can be read
 MOST_LINES = 20  # classes of which each has a line, next to that of all
@@ -43,7 +43,8 @@ def write_matrix(
     shares = matrix / np.maximum(most, 1)
     for name, values in ((stem, matrix), (f'{stem}_normalised', shares))[: 1 if title else 2]:
         rows = zip(names, values.tolist(), strict=True)
-        table = [dict(zip(['', *names], [n, *row], strict=True)) for n, row in rows]
+        corner = unlike('', names)  # a class may be called nothing
+        table = [dict(zip([corner, *names], [n, *row], strict=True)) for n, row in rows]
         write_csv(folder / f'{name}.csv', table)
     title = title or 'Counts; colour: share of the row'
     draw_confusion(matrix, shares, names, folder / f'{stem}.png', sides, title)

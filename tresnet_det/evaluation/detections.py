@@ -17,6 +17,7 @@ from ..readers.files import read_json
 from ..readers.findings import Findings, without
 from ..readers.masks import find_mask_fault
 from ..readers.split import Source
+from .labels import check_score
 
 SHARE = 0.05  # of the boxes of good results, fewer leave their images
 STRANGE = 0.5  # of the boxes: where more leave their images, they are of others
@@ -202,7 +203,7 @@ def _check_rows(path: Path, rows: Sequence[Any], key: str) -> None:
     else:
         numbers = not rows or all(array.dtype.kind in 'iuf' for array in (shapes, scores))
         good = good and numbers and ids <= {int, float, str}
-        good = good and (not rows or shapes.shape == (len(rows), 4))
+        good = good and (not rows or shapes.shape == (len(rows), 4)) and scores.ndim == 1
         good = good and bool((abs(shapes) < LIMIT).all() and ((scores >= 0) & (scores <= 1)).all())
     if not good:
         for n, row in enumerate(rows):
@@ -218,16 +219,14 @@ def _check_row(where: str, row: Any, key: str) -> None:
     for name in ('image_id', 'category_id'):
         if type(row[name]) not in (int, float, str):
             raise InputError(f'{where}: {name} {shown(row[name])} is no id')
-    shape, score = row[key], row['score']
+    shape = row[key]
     if key == 'bbox' and not (
         isinstance(shape, list) and len(shape) == 4 and all(map(_is_number, shape))
     ):
         raise InputError(f'{where}: bbox {shown(shape)} is not four finite numbers')
     if key != 'bbox' and not isinstance(shape, dict | list):
         raise InputError(f'{where}: segmentation {shown(shape)} is no mask')
-    if not _is_number(score) or not 0 <= score <= 1:
-        hint = ': in percent?' if _is_number(score) and 1 < score <= 100 else ''
-        raise InputError(f'{where}: score {shown(score)} is not from 0 to 1{hint}')
+    check_score(where, row['score'])
 
 
 def _is_number(value: Any) -> bool:

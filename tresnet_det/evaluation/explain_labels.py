@@ -145,7 +145,8 @@ def _write_several(result: Labels, out: Path, image_folder: Path | None) -> _Wri
     at_half = precision_recall(scores > np.float32(0.5), truth)
     predicted = scores > usable
     at_own = precision_recall(predicted, truth)
-    metrics = {'multilabel/mAP': float(np.nanmean(precisions))}
+    measured = precisions[~np.isnan(precisions)]
+    metrics = {'multilabel/mAP': float(measured.mean()) if len(measured) else np.nan}
     metrics |= {f'multilabel/{key}': value for key, value in at_half.metrics.items()}
     metrics |= {f'multilabel/{k}_own_thresholds': v for k, v in at_own.metrics.items()}
     columns = {'AP': precisions, 'images': (truth == 1).sum(0), 'threshold': thresholds,

@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 
 from ..errors import InputError, few, shown
-from ..files import write_whole
+from ..files import check_regular, write_whole
 from ..readers.csv import read_rows
 from ..readers.data import ONE_LABEL, READERS
 from ..readers.files import read_json
@@ -19,6 +19,14 @@ from ..readers.split import NO_CLASS, Source, Split
 
 MOST_SCORES = 10  # of a single-label image that are written
 KINDS = {'.csv': 'csv', '.txt': 'list', '.json': 'coco'}
+
+
+def check_score(where: str, score: Any) -> None:
+    """Refuse a score that is no number from 0 to 1, and name the likely mistake."""
+    is_number = type(score) in (int, float)
+    if not is_number or not 0 <= score <= 1:
+        hint = ': in percent, or a logit?' if is_number and abs(score) <= 100 else ''
+        raise InputError(f'{where}: score {shown(score)} is not from 0 to 1{hint}')
 
 
 @dataclass(frozen=True)
@@ -74,6 +82,10 @@ def labels_of(split: Split, rows: np.ndarray, results: Path) -> Labels:
             name = files[int((numbers == NO_CLASS).argmax())]
             raise InputError(f'{split.source.ann_file}: {name}: no label')
     scores = _read_scores(results, files, split.classes)
+    empty = np.isnan(scores).all(1)
+    if not several and empty.any():
+        name = files[int(empty.argmax())]
+        raise InputError(f'{results}: {shown(name)} has no class: each image has one at least')
     unscored = int(np.isnan(scores).sum())
     return Labels(tuple(files), split.classes, truth, np.nan_to_num(scores), several, unscored)
 
@@ -126,8 +138,12 @@ def is_of_labels(results: str | Path) -> bool:
     path = Path(results)
     if path.suffix.lower() == '.csv':
         return True
-    with path.open('rb') as file:  # the rows of a detector have other keys
-        start = file.read(200).lstrip(b'[ \n\r\t{')
+    check_regular(path)
+    try:
+        with path.open('rb') as file:  # the rows of a detector have other keys
+            start = file.read(200).lstrip(b'[ \n\r\t{')
+    except OSError as error:
+        raise InputError(f'{path}: cannot be read ({error.strerror})') from error
     return start.startswith((b'"file"', b'"predictions"', b'"drawn"'))
 
 
@@ -149,9 +165,7 @@ def _read_scores(path: Path, files: Sequence[str], classes: Sequence[str]) -> np
                     f'{path}: {where}: the ground truth has no class {shown(class_)}; it has '
                     f'{few(classes)}: results of another dataset?'
                 )
-            if type(score) not in (int, float) or not 0 <= score <= 1:
-                hint = ': in percent?' if type(score) in (int, float) and 1 < score <= 100 else ''
-                raise InputError(f'{path}: {where}: score {shown(score)} is not from 0 to 1{hint}')
+            check_score(f'{path}: {where}', score)
             if not np.isnan(scores[place, label[class_]]):
                 raise InputError(f'{path}: {where}: {shown(name)} has {class_!r} a second time')
             scores[place, label[class_]] = score
