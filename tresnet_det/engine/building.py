@@ -77,7 +77,10 @@ def _has_head(cfg: Config) -> bool:
     checkpoint = (cfg.model.backbone.get('init_cfg') or {}).get('checkpoint')
     if not checkpoint or '://' in checkpoint:
         return False
-    keys = read_checkpoint(checkpoint).weights
+    try:
+        keys = read_checkpoint(checkpoint).weights
+    except InputError:  # of which the backbone says more
+        return False
     heads = tuple(f'{name}.' for name in cfg.model if name.endswith('head'))
     ours = any(key.startswith('backbone.') for key in keys)
     return ours and any(key.startswith(heads) for key in keys)
