@@ -101,7 +101,7 @@ def test_images_come_evenly_out_of_a_folder_and_those_below(project_root, tmp_pa
     cfg.test_dataloader.dataset.update(data_root=str(tmp_path), data_prefix=dict(img='part_1/'))
     assert [path.stem for path in find_images(cfg, None, 2)] == ['5', '7']
     cfg.test_dataloader.dataset.data_root = str(tmp_path / 'gone')
-    with pytest.raises(MissingFileError, match='give --images DIR, or --no-check'):
+    with pytest.raises(MissingFileError, match='give --images DIR, --demo, or --no-check'):
         find_images(cfg, None, 2)
 
 

@@ -98,7 +98,7 @@ def test_wrappers_stay_and_a_concatenation_becomes_one_set(fcos, folder):
     assert cfg.test_dataloader.dataset.type == 'CocoDataset'
     assert cfg.val_evaluator.type == 'CocoTwelveMetric'
     assert cfg.default_hooks.checkpoint.save_best == 'coco/bbox_mAP'
-    assert '12 epochs of 15 steps' in own_data.fit_training(cfg, data, ())[-2]  # 3 * 40 / 8
+    assert '12 epochs of 15 steps' in own_data.fit_training(cfg, data, {})[-2]  # 3 * 40 / 8
 
 
 def test_the_learning_rate_is_scaled_and_printed(project_root, folder, monkeypatch, capsys):
@@ -107,18 +107,18 @@ def test_the_learning_rate_is_scaled_and_printed(project_root, folder, monkeypat
     data = use(cfg, folder)
     assert cfg.auto_scale_lr.enable
     cfg.train_dataloader.batch_size = 4
-    line = own_data.fit_training(cfg, data, ())[-2]
+    line = own_data.fit_training(cfg, data, {})[-2]
     assert line == '12 epochs of 10 steps, batch 4, learning rate 0.0005 (0.001 for a batch of 8)'
     monkeypatch.setenv('WORLD_SIZE', '4')  # left over: no launcher was asked for
     monkeypatch.setenv('RANK', '1')
-    assert own_data.fit_training(cfg, data, ())[-2] == line
+    assert own_data.fit_training(cfg, data, {})[-2] == line
     own_data.print_lines(['what was recognised'])
     assert 'what was recognised' in capsys.readouterr().out
     monkeypatch.setattr(own_data, 'get_world_size', lambda: 4)
-    line = own_data.fit_training(cfg, data, ())[-2]
+    line = own_data.fit_training(cfg, data, {})[-2]
     assert '3 steps, batch 4 on each of 4 processes, learning rate 0.002' in line
     cfg.auto_scale_lr = None
-    assert 'names no base_batch_size' in own_data.fit_training(cfg, data, ())[-2]
+    assert 'names no base_batch_size' in own_data.fit_training(cfg, data, {})[-2]
 
 
 def test_a_small_folder_without_a_test_split_has_a_smaller_batch(fcos, tmp_path):
@@ -128,7 +128,7 @@ def test_a_small_folder_without_a_test_split_has_a_smaller_batch(fcos, tmp_path)
     assert fcos.test_evaluator.ann_file == str(folder / 'val.json')
     assert '  test    = val: there is no test split' in own_data.describe(data)
     fcos.train_dataloader.drop_last = True
-    lines = own_data.fit_training(fcos, data, ())
+    lines = own_data.fit_training(fcos, data, {})
     assert (fcos.train_dataloader.batch_size, fcos.train_dataloader.drop_last) == (3, False)
     assert fcos.train_dataloader.num_workers == fcos.val_dataloader.num_workers == 1
     assert lines[0] == 'batch of 3 instead of 8: there are no more'
@@ -139,22 +139,34 @@ def test_images_without_boxes_do_not_count_where_the_config_filters_them(fcos, t
     content = json.loads((folder / 'train.json').read_text())
     del content['annotations'][5:]
     (folder / 'train.json').write_text(json.dumps(content))
-    lines = own_data.fit_training(fcos, use(fcos, folder), ())
+    lines = own_data.fit_training(fcos, use(fcos, folder), {})
     assert lines[0] == '4 training images without objects are not trained on'
     assert fcos.train_dataloader.batch_size == 5
+
+
+def test_without_a_test_split_a_test_measures_as_the_validation_does(fcos, tmp_path):
+    size = {'val_dataloader.dataset.pipeline.1.scale': (96, 96)}
+    data = use(fcos, write_coco(tmp_path / 'own', train=40, val=3))
+    edit.override(fcos, size)
+    lines = own_data.fit_training(fcos, data, size)
+    assert fcos.test_dataloader.dataset.pipeline[1].scale == (96, 96)
+    key = 'test_dataloader.dataset.pipeline.1.scale'
+    assert f"a test takes them, too: '{key}'" in lines
+    own_data.fit_training(fcos, data, {**size, key: (64, 64)})  # the user's own
+    assert not any('a test takes' in line for line in own_data.fit_training(fcos, data, {}))
 
 
 def test_a_warm_up_that_would_never_end_is_shortened(fcos, folder):
     data = use(fcos, folder)
     fcos_again = Config(fcos.to_dict())
-    lines = own_data.fit_training(fcos, data, ())
-    assert 'warm-up of 6 steps instead of 1000: the training has 60' in lines
+    lines = own_data.fit_training(fcos, data, {})
+    assert 'warm-up of 6 steps instead of 1000: the training has 60 steps' in lines
     assert fcos.param_scheduler[0].end == 6
-    own_data.fit_training(fcos_again, data, ['param_scheduler.0.end'])  # the user's own
+    own_data.fit_training(fcos_again, data, {'param_scheduler.0.end': 1000})  # the user's own
     assert fcos_again.param_scheduler[0].end == 1000
     fcos_again.train_cfg.max_epochs = 400
     fcos_again.param_scheduler[1].milestones = [300]
-    assert not any('warm-up' in line for line in own_data.fit_training(fcos_again, data, ()))
+    assert not any('warm-up' in line for line in own_data.fit_training(fcos_again, data, {}))
 
 
 def test_data_of_boxes_is_refused_by_a_config_of_outlines(fcos, folder):

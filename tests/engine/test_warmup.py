@@ -18,6 +18,9 @@ CASES = {
     'by an epoch': dict(LINEAR, by_epoch=True, end=1),
     'by epochs': dict(LINEAR, end=5),
     'by epochs, converted': dict(LINEAR, by_epoch=True, end=3, convert_to_iter_based=True),
+    'of any value': dict(
+        type='LinearParamScheduler', param_name='lr', start_factor=0.001, by_epoch=False, end=99
+    ),
     'constant': dict(type='ConstantLR', factor=0.1, by_epoch=False, end=500),
     'a constant epoch': dict(type='ConstantLR', factor=0.1, end=1),
     'quadratic': dict(type='mmdet.QuadraticWarmupLR', by_epoch=False, end=300),
@@ -72,6 +75,14 @@ def test_one_cycle_reaches_the_rate():
             reached.append(optimizer.param_groups[0]['lr'])
             cycle.step()
         assert max(reached) == pytest.approx(1), total
+
+
+@pytest.mark.parametrize(('total', 'peak'), [(2, 0.75), (6, 0.95), (60, 0.99), (499, 0.999)])
+def test_a_cycle_that_is_too_long_reaches_the_rate(total, peak):
+    configs = [dict(type='OneCycleLR', eta_max=1.0, total_steps=500, by_epoch=False)]
+    assert len(fit_warmup(configs, total, total, True, 1)) == 1
+    assert fit_warmup(configs, total, total, True, 1) == []
+    assert peak < max(rates(configs, 1, total)) <= 1
 
 
 def test_what_is_no_warm_up_stays():

@@ -129,9 +129,11 @@ def test_what_the_threshold_misses_is_what_the_curves_miss(tmp_path):
 def test_one_image_has_no_interval(tmp_path):
     result = measure(write(tmp_path, [(1, 1, BOX)], [(1, 1, BOX, 0.9)], images=1))
     other = measure(write(tmp_path, [(1, 1, BOX)], [], images=1))
-    headline = explain(result, tmp_path, 'x', other=other)
+    headline, difference = explain(result, tmp_path, 'x', other=other).splitlines()
     assert headline == 'bbox mAP 1.000 (1 images: too few for an interval)'
-    assert 'No difference can be read' in (tmp_path / 'report.md').read_text()
+    said = 'No difference can be read from these images: they are too few.'
+    assert difference == f'difference +1.000. {said}'
+    assert said in (tmp_path / 'report.md').read_text()
 
 
 def test_the_table_says_what_was_measured(tmp_path, run):

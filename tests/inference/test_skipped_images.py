@@ -1,5 +1,6 @@
 """One image that cannot be read, or that the model cannot take, does not end a batch of others."""
 
+import os
 import shutil
 import sys
 
@@ -27,6 +28,10 @@ def write_odd_images(folder):
     (folder / 'empty.jpg').touch()
     (folder / 'page.jpg').write_text('<html>not found</html>')
     (folder / 'bomb.jpg').write_bytes(claim('JPEG', 30000, 30000))
+    (folder / 'broken_link.jpg').symlink_to('nowhere')
+    (folder / 'loop.png').symlink_to('loop.png')
+    os.mkfifo(folder / 'pipe.jpg')
+    os.mkfifo(folder / 'pipe.mp4')
     shutil.copy(folder / GOOD[0], folder / GOOD[1])
     return sorted(path.name for path in folder.iterdir())
 
@@ -94,6 +99,11 @@ class Model:
 @pytest.mark.parametrize('strict', [False, True])
 def test_the_runner_names_each_and_goes_on(strict, tmp_path, monkeypatch, capsys):
     names = write_odd_images(tmp_path)
+    (tmp_path / 'loop.jpg').symlink_to('.')  # a folder and a companion file are passed over
+    (tmp_path / '._a.png').touch()
+    assert [name for name, _ in onnx_runner.find_images([str(tmp_path)])] == [
+        str(tmp_path / name) for name in names
+    ]
     monkeypatch.setattr(onnx_runner, 'OnnxModel', Model)
     files = [str(tmp_path / name) for name in names] + [str(tmp_path / 'none.png')]
     monkeypatch.setattr(sys, 'argv', ['runner', 'model.onnx', *files, *['--strict'] * strict])

@@ -105,7 +105,7 @@ def prepare(project_root, root, config='fcos_tresnet_m.py', **filter_cfg):
     data = own_data.use_folder(cfg, root, root.parent / 'out', None)
     if filter_cfg:
         cfg.train_dataloader.dataset.filter_cfg.update(filter_cfg)
-    lines = own_data.fit_training(cfg, data, ())
+    lines = own_data.fit_training(cfg, data, {})
     dataset = DATASETS.build(dict(cfg.train_dataloader.dataset, pipeline=[]))
     return dataset, own_data.summarize_data(cfg, data), lines
 
@@ -363,7 +363,7 @@ def test_both_refuse_or_training_sees_what_was_announced(fcos_config, run, layou
         refused = ''
         try:
             data = own_data.use_folder(cfg, root, Path(folder, 'out'), None)
-            own_data.fit_training(cfg, data, ())
+            own_data.fit_training(cfg, data, {})
         except InputError as error:
             refused = str(error)
         assert bool(refused) == bool(checked.code)

@@ -115,6 +115,8 @@ def test_a_key_that_no_config_can_have_is_one_line(key):
         'default_hooks=[1,2]',
         'env_cfg=5',
         'val_cfg=-1',
+        'model.test_cfg.nms=5',  # of the first validation
+        'train_cfg.val_interval=x',
     ],
 )
 def test_a_value_of_the_wrong_kind_is_one_line(option, run, tiny_config):

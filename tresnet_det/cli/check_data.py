@@ -333,11 +333,11 @@ def print_levels(report: DataReport) -> None:
     if not any(totals[name] for name in levels):
         return
     print(
-        "Boxes by FCOS's levels: half of the longer side, which a point at the centre regresses, "
-        f'in pixels\nafter the resize to {view.describe()}.'
+        'Boxes by the level of FCOS that learns them: by half of their longer side in pixels\n'
+        f'after the resize to {view.describe()}. Many in the last row: resize to more.'
     )
     ranges = dict(zip(view.names(), view.pixels(), strict=True))
-    ranges['narrow'] = f'a side below {view.strides[0]}: may lie between all points'
+    ranges['narrow'] = f'a side below {view.strides[0]}: may have no point in it'
     rows = []
     for level, text in ranges.items():
         row: dict = {'level': '' if level == 'narrow' else level, 'pixels': text}

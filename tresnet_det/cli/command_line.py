@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING, Any
 from ..errors import InputError, printable, shown
 from ..readers.findings import is_text
 from .config_values import parse_value
-from .failures import explain, lost_another, one_line
+from .failures import blame_options, explain, lost_another, one_line
 
 if TYPE_CHECKING:
     from mmengine.config import Config
@@ -61,7 +61,7 @@ def run_tool(main: Callable[[], None]) -> None:
         if threading.current_thread() is threading.main_thread():
             # There, DataLoader raises for each worker that has died: once is enough.
             signal.signal(signal.SIGCHLD, signal.SIG_DFL)
-        line = explain(error) or _blame_options(error)
+        line = explain(error) or blame_options(error)
         if isinstance(error, BrokenPipeError) and line is None:
             # What is left in the buffer goes nowhere, instead of failing once more at exit.
             os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
@@ -80,18 +80,6 @@ def run_tool(main: Callable[[], None]) -> None:
 def _processes() -> Any:
     """Return the module of a run's processes; None in a tool without, which imports no PyTorch."""
     return sys.modules.get('tresnet_det.engine.processes')
-
-
-def _blame_options(error: Exception) -> str | None:
-    """Say that what fails before the first step of a training is an option of the config's."""
-    from mmengine.logging import MessageHub
-
-    options = sys.argv[sys.argv.index('--cfg-options') :] if '--cfg-options' in sys.argv else []
-    started = MessageHub.get_current_instance().get_info('iter', 0)
-    if not options or started or isinstance(error, OSError | MemoryError):
-        return None
-    keys = ' '.join(text.partition('=')[0] for text in options[1:] if '=' in text)
-    return f'--cfg-options {keys}: {type(error).__name__}: {one_line(error)}'
 
 
 def positive(text: str) -> int:

@@ -1,6 +1,7 @@
 """What ends a training from outside, said in one line with its cause and what to do."""
 
 import re
+import sys
 import traceback
 from pathlib import Path
 
@@ -55,6 +56,10 @@ _CAUSES = [
         'than env_cfg.dist_cfg.timeout (seconds) allows; ' + RESUME,
     ),
     (
+        re.compile("can't encode characters? .*surrogates not allowed"),
+        "the name of a folder or file, perhaps the work directory's, is not UTF-8: rename it",
+    ),
+    (
         re.compile('SyncBatchNorm (layers only work with GPU|expected input tensor to be on)'),
         "norm_cfg=dict(type='SyncBN') shares statistics on GPUs only: on CPU processes, "
         "dict(type='InPlaceABN', sync=True) does",
@@ -89,6 +94,24 @@ def explain(error: BaseException) -> str | None:
             seconds = int(found.groupdict().get('ms', 0)) / 1000
             return line.format(**found.groupdict(), seconds=seconds)
     return None
+
+
+def blame_options(error: Exception) -> str | None:
+    """Say that what fails is an option of the config's: before a training's first step any of them.
+
+    Later it is one that validation alone reads, until a validation is done.
+    """
+    from mmengine.logging import MessageHub
+
+    options = sys.argv[sys.argv.index('--cfg-options') :] if '--cfg-options' in sys.argv else []
+    keys = [text.partition('=')[0] for text in options[1:] if '=' in text]
+    hub = MessageHub.get_current_instance()
+    if hub.get_info('iter', 0):
+        validated = any(re.match(r'val/.*(?<!time)$', name) for name in hub.log_scalars)
+        keys = [key for key in keys if re.search(r'\bval_|\btest_cfg', key) and not validated]
+    if not keys or isinstance(error, OSError | MemoryError):
+        return None
+    return f'--cfg-options {" ".join(keys)}: {type(error).__name__}: {one_line(error)}'
 
 
 def _in_data_loader(error: BaseException) -> bool:

@@ -29,8 +29,9 @@ def parse_args() -> argparse.Namespace:
     weights.add_argument(
         '--pretrained',
         metavar='CHECKPOINT',
-        help="the backbone's weights: of another training (a file, or its work directory for the "
-        'best one), a published file, or timm://NAME',
+        help='start from another training (a file, or its work directory for the best one): all '
+        'that fits, outputs of classes by their names; or from the weights of a backbone: of '
+        'another task, a published file, or timm://NAME',
     )
     parser.add_argument('--amp', action='store_true', help='train in mixed precision')
     parser.add_argument(

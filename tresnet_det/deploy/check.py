@@ -66,7 +66,7 @@ def find_images(
     if not found:
         raise MissingFileError(
             f'no image for the check in {root.absolute()}, the folder {where}: give {option} DIR'
-            + (', or --no-check' if option == '--images' else '')
+            + (', --demo, or --no-check' if option == '--images' else ' or --demo')
         )
     count = min(count, len(found))
     return [found[i * len(found) // count] for i in range(count)]

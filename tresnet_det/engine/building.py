@@ -13,6 +13,7 @@ from mmengine.registry import RUNNERS, build_from_cfg
 from mmengine.runner import Runner
 from torch.nn.parallel import DistributedDataParallel
 
+from ..checkpoints.load import read_checkpoint
 from ..errors import InputError, printable
 from ..layers import InPlaceABN
 from ..tasks import unwrapped
@@ -49,7 +50,8 @@ def choose_weights(cfg: Config, resume: str | None, pretrained: str | None) -> N
     Args:
         cfg: With its ``work_dir``, and ``pretrained`` in its backbone's ``init_cfg``.
         resume: See :func:`~tresnet_det.engine.work_dir.resume_from`; None to begin anew.
-        pretrained: What ``--pretrained`` names.
+        pretrained: What ``--pretrained`` names. Where it has a head, too, all of it is taken as
+            ``load_from``.
 
     Raises:
         MissingFileError: If there is no such checkpoint.
@@ -62,10 +64,26 @@ def choose_weights(cfg: Config, resume: str | None, pretrained: str | None) -> N
         )
     if resume and not resume_from(cfg, resume):
         print_log(f'--resume: no checkpoint in {cfg.work_dir} yet, starting from the beginning')
+    chosen = '--resume' if cfg.get('resume') else 'load_from'
+    if pretrained and not cfg.get('load_from') and _has_head(cfg):
+        chosen, cfg.load_from = '--pretrained', cfg.model.backbone.init_cfg.checkpoint
     if cfg.get('load_from'):
-        chosen = '--resume' if cfg.get('resume') else 'load_from'
         for change in drop_pretrained(cfg, str(cfg.load_from)):
             print_log(f'{chosen}: {change}')
+
+
+def _has_head(cfg: Config) -> bool:
+    """Whether what the backbone starts from has a head of the model's own name, too."""
+    checkpoint = (cfg.model.backbone.get('init_cfg') or {}).get('checkpoint')
+    if not checkpoint or '://' in checkpoint:
+        return False
+    try:
+        keys = read_checkpoint(checkpoint).weights
+    except InputError:  # of which the backbone says more
+        return False
+    heads = tuple(f'{name}.' for name in cfg.model if name.endswith('head'))
+    ours = any(key.startswith('backbone.') for key in keys)
+    return ours and any(key.startswith(heads) for key in keys)
 
 
 def build_runner(cfg: Config) -> Runner:

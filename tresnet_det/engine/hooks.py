@@ -4,6 +4,7 @@ mmengine and MMDetection have hooks for logging, checkpoints, averaging and earl
 the configs use. These do what those do not.
 """
 
+import copy
 import math
 import sys
 from collections.abc import Mapping
@@ -11,16 +12,19 @@ from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
 
-from mmdet.registry import HOOKS
+import torch
+from mmdet.registry import HOOKS, MODELS
 from mmengine.dist import all_reduce_params, get_world_size, is_main_process
 from mmengine.hooks import EMAHook, Hook, LoggerHook
 from mmengine.runner import BaseLoop, Runner, find_latest_checkpoint
 from mmengine.runner.checkpoint import get_state_dict
 
+from ..checkpoints.classes import describe_start, find_class_outputs, match_classes
 from ..checkpoints.img_norm import read_img_norm, warn_of_other_img_norm
-from ..checkpoints.load import Checkpoint, fit_weights
+from ..checkpoints.load import Checkpoint, LoadReport, fit_weights
 from ..errors import InputError
 from ..tasks import unwrapped
+from .config import drop_pretrained, get_num_classes, set_num_classes
 
 
 @HOOKS.register_module()
@@ -197,9 +201,12 @@ class CheckpointGuardHook(Hook):
 
     mmengine loads what fits and logs the rest, so that a checkpoint of another network gives an
     AP of nearly 0 and no error. Testing and resuming need every tensor; for ``load_from``, the
-    start of a fine-tuning, a share of ``min_share`` is enough, in which the parts of a head
-    that depend on the number of classes do not count. Checkpoints that it is there to save hold
-    the model's image normalization; loading one under another is a warning.
+    start of a fine-tuning, the whole backbone or a share of ``min_share`` is enough, in which the
+    parts of a head that depend on the number of classes do not count. The outputs of the classes
+    are matched by name where both know theirs, and others keep their initial values.
+
+    Checkpoints that it is there to save hold the model's image normalization; loading one under
+    another is a warning.
 
     Args:
         min_share: The share of the model's tensors, in [0, 1], that ``load_from`` needs.
@@ -227,21 +234,29 @@ class CheckpointGuardHook(Hook):
         """
         latest = find_latest_checkpoint(runner.work_dir) if runner._resume else None
         found = Checkpoint(str(runner._load_from or latest or 'The checkpoint'), checkpoint)
-        report, state_dict = fit_weights(get_state_dict(runner.model), found.weights, found.source)
+        own, weights, classes = get_state_dict(runner.model), found.weights, None
+        if not _needs_all(runner):
+            classes = _classes_to_match(runner, found)
+            if classes:
+                weights = _match_classes(runner, own, found, classes)
+        report, state_dict = fit_weights(own, weights, found.source)
         if _needs_all(runner):
             if not report.complete:
                 raise report.refuse()
-        elif report.share < self.min_share:
+        elif report.share < self.min_share and not _has_backbone(report):
             raise InputError(
-                f'{report.refuse()}. load_from needs {self.min_share:.0%} of the tensors; to '
-                f'train all the same, set min_share (now {self.min_share:g}) of '
-                'CheckpointGuardHook in custom_hooks lower'
+                f'{report.refuse()}. load_from needs {self.min_share:.0%} of the tensors, or all '
+                f'of the backbone; to train all the same, set min_share (now {self.min_share:g}) '
+                'of CheckpointGuardHook in custom_hooks lower'
             )
         if runner._resume:
             for key in ('epoch', 'iter'):
                 if not isinstance(found.meta.get(key), int):
                     raise InputError(f'{found.source}: meta has no {key!r}: nothing to resume')
-        report.log()
+        if _needs_all(runner) or (report.complete and not classes):
+            report.log()
+        else:
+            runner.logger.info(describe_start(report, classes, found.classes))
         warn_of_other_img_norm(unwrapped(runner.model), found.meta.get('input'), found.source)
         checkpoint['state_dict'] = state_dict
         if 'ema_state_dict' in checkpoint:  # the EMA hook swaps the two by their keys
@@ -262,3 +277,37 @@ def _needs_all(runner: Runner) -> bool:
         return True
     evaluates = any(isinstance(loop, BaseLoop) for loop in (runner._val_loop, runner._test_loop))
     return evaluates and not isinstance(runner._train_loop, BaseLoop)
+
+
+def _has_backbone(report: LoadReport) -> bool:
+    """Whether all of the backbone is loaded; neck and head may be of another kind then."""
+    lost = (*report.missing, *report.mismatched)
+    there = any(key.startswith('backbone.') for key in report.loaded)
+    return there and not any(key.startswith('backbone.') for key in lost)
+
+
+def _classes_to_match(runner: Runner, found: Checkpoint) -> tuple[str, ...] | None:
+    """Return the classes of the data, where they are not those of the checkpoint in its order."""
+    dataset = getattr(getattr(runner._train_loop, 'dataloader', None), 'dataset', None)
+    names = (getattr(dataset, 'metainfo', None) or {}).get('classes')
+    if not names or not found.classes or not isinstance(runner.cfg.get('model'), dict):
+        return None
+    classes = tuple(map(str, names))
+    same = classes == found.classes or len(classes) != get_num_classes(runner.cfg)
+    return None if same else classes
+
+
+def _match_classes(
+    runner: Runner, own: Mapping, found: Checkpoint, classes: tuple[str, ...]
+) -> Mapping:
+    """Return the checkpoint's weights with its class outputs in the order of these classes."""
+    head = getattr(unwrapped(runner.model), 'head', None)
+    if getattr(head, 'num_groups', len(classes)) < len(classes):  # one query for several classes
+        return {k: v for k, v in found.weights.items() if not k.startswith('head.')}
+    cfg = copy.deepcopy(runner.cfg)
+    drop_pretrained(cfg)
+    set_num_classes(cfg, len(classes) + 1)
+    with torch.device('meta'):
+        wider = MODELS.build(cfg.model).state_dict()
+    outputs = find_class_outputs(own, wider, len(classes))
+    return match_classes(own, found.weights, outputs, classes, found.classes or ())

@@ -78,7 +78,7 @@ def use_folder(
     return data
 
 
-def fit_training(cfg: Config, data: OwnData, options: Collection[str]) -> list[str]:
+def fit_training(cfg: Config, data: OwnData, options: Mapping[str, object]) -> list[str]:
     """Fit batch, processes and warm-up to the number of training images.
 
     A batch is no larger than the training set, and then no part of it is dropped; there are no more
@@ -88,7 +88,7 @@ def fit_training(cfg: Config, data: OwnData, options: Collection[str]) -> list[s
     Args:
         cfg: With all options put over it; changed in place.
         data: Of :func:`use_folder`, for a training.
-        options: Keys of ``--cfg-options``: what they set is left alone.
+        options: ``--cfg-options``: what they set is left alone.
 
     Returns:
         What was changed and what holds for the training, a line each.
@@ -114,6 +114,8 @@ def fit_training(cfg: Config, data: OwnData, options: Collection[str]) -> list[s
     steps = max(1, math.floor(steps) if loader.get('drop_last') else math.ceil(steps))
     measured = data.splits['val']
     tested = data.splits.get('test', measured)
+    if tested is measured:
+        lines += _test_as_val(cfg, options)
     images = dict(val=measured.counts.num_images, test=tested.counts.num_images, train=share)
     for role in images:
         loader = cfg.get(f'{role}_dataloader')
@@ -124,6 +126,19 @@ def fit_training(cfg: Config, data: OwnData, options: Collection[str]) -> list[s
     lines.append(_describe_schedule(cfg, batch, world, steps))
     lines.append(_describe_hooks(cfg))
     return lines
+
+
+def _test_as_val(cfg: Config, options: Mapping[str, object]) -> list[str]:
+    """Measure the same images in one way: what is set of ``val_dataloader``, ``test`` has, too."""
+    if not cfg.get('test_dataloader') or any(key.startswith('test_dataloader') for key in options):
+        return []
+    same = {
+        key.replace('val_dataloader', 'test_dataloader', 1): value
+        for key, value in options.items()
+        if key.startswith('val_dataloader.')
+    }
+    edit.override(cfg, same)
+    return [f'a test takes them, too: {few(sorted(same))}'] if same else []
 
 
 def describe(data: OwnData) -> list[str]:
@@ -280,7 +295,8 @@ def filter_of(dataset: Mapping) -> Mapping:
     inner = dataset.get('dataset') or next(iter(dataset.get('datasets') or ()), None)
     if inner:
         return filter_of(inner)
-    if issubclass(built_type(DATASETS, dataset) or object, MultiLabelDataset):
+    # By what is there, since looking further imports all of MMDetection's, none of which is ours.
+    if issubclass(DATASETS.module_dict.get(type_name(dataset), object), MultiLabelDataset):
         return dict(filter_empty_gt=dataset.get('filter_empty', True))
     return {} if dataset.get('test_mode') else dataset.get('filter_cfg') or {}
 

@@ -76,7 +76,7 @@ def fit_warmup(schedulers: Any, steps: int, total: int, by_epochs: bool, most: f
 
     One that takes more than ``most`` of it, or lasts until the rate is lowered, becomes one of a
     tenth. MMEngine's schedulers of length 1 keep their first value for ever: one of an epoch is
-    counted in steps, and one of a single step does nothing.
+    counted in steps, and one of a single step does nothing. A cycle ends with the training.
 
     Args:
         schedulers: ``param_scheduler`` of a config; changed in place.
@@ -100,6 +100,14 @@ def fit_warmup(schedulers: Any, steps: int, total: int, by_epochs: bool, most: f
     room, lines = min([total * most, *lowered]), []
     for part in parts:
         kind, end = type_name(part), part.get('end')
+        if part.get('param_name') == 'lr':  # the same by another name
+            kind = kind.replace('ParamScheduler', 'LR')
+        cycle = part.get('total_steps') if kind == 'OneCycleLR' else None
+        if cycle and in_steps(part, cycle) > total:
+            part['total_steps'] = max(1, total // steps) if part.get('by_epoch', True) else total
+            lines.append(
+                f'a cycle of {part["total_steps"]} instead of {cycle}: the training ends there'
+            )
         key = WARMUPS.get(kind)
         rises = part.get(key, 0) < part.get('end_factor', 1)
         if kind not in WARMUPS or not rises or not end or part.get('begin'):
@@ -115,7 +123,7 @@ def fit_warmup(schedulers: Any, steps: int, total: int, by_epochs: bool, most: f
         if length > 1 or key or length < in_steps(part, end):
             new = f'warm-up of {length} steps' if length > 1 else 'no warm-up'
             unit = ' epochs' * in_epochs
-            lines.append(f'{new} instead of {end}{unit}: the training has {total}')
+            lines.append(f'{new} instead of {end}{unit}: the training has {total} steps')
         if length == 1 and key:
             part[key] = part.get('end_factor', 1.0)
         part.pop('convert_to_iter_based', None)

@@ -5,7 +5,6 @@ another. The operating threshold is the score of the best F1, unless a precision
 wanted; metrics of COCO are measured without one.
 """
 
-from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -136,15 +135,12 @@ class Detections:
         return np.stack([right, wrong, objects - right], 1)
 
     def confused_pairs(self) -> list[tuple[str, str, int]]:
-        """Return what was taken for what at the operating threshold and how often, most first."""
-        kind = self.errors.kind == measures.ERRORS.index('classification')
-        dets = np.flatnonzero(kind & (self.found.score >= self.cut))
-        pairs = zip(
-            self.truth.label[self.matches.near[dets, 2]], self.found.label[dets], strict=True
-        )
+        """Return what was taken for what in the confusion matrix and how often, most first."""
+        counts = self.matrix[:-1, :-1] * ~np.eye(len(self.matrix) - 1, dtype=bool)
+        order = np.argsort(-counts, axis=None, kind='stable')[: np.count_nonzero(counts)]
         names = self.images.classes
-        counts = Counter((int(a), int(b)) for a, b in pairs)
-        return [(names[a], names[b], n) for (a, b), n in counts.most_common()]
+        pairs = zip(*np.unravel_index(order, counts.shape), strict=True)
+        return [(names[a], names[b], int(counts[a, b])) for a, b in pairs]
 
     def worst_images(self) -> list[dict[str, Any]]:
         """Return a row for each image with a mistake, the worst first.
@@ -263,7 +259,9 @@ def _write_numbers(result: Detections, out: Path) -> list[Section]:
     write_csv(out / 'classes.csv', by_name)
 
     r, w, m = (int(counts[0]) for counts in result.at_cut[1:])
-    at = f'At the threshold {format_threshold(result.cut)}: {r} right, {w} wrong, {m} missed.'
+    other = m - int(result.matrix[:-1, -1].sum())
+    at = f'At the threshold {format_threshold(result.cut)}: {r} right, {w} wrong, {m} missed'
+    at += f' ({other} of these detected as another class).' if other else '.'
     if result.threshold is None:
         at = 'No threshold was found, so no prediction is counted.'
     pairs_text = [f'{a} taken for {b} ({count})' for a, b, count in result.confused_pairs()[:5]]
@@ -271,9 +269,7 @@ def _write_numbers(result: Detections, out: Path) -> list[Section]:
         f'{at} Rows are ground truth and sum to the objects, columns are predictions; the last of '
         'each is background: objects that were not detected as any class, and predictions of '
         'nothing, or of an object that another one has.',
-        'Most confused, also where another prediction is right: '
-        + ('; '.join(pairs_text) or 'no two classes')
-        + '.',
+        f'Most confused: {"; ".join(pairs_text) or "no two classes"}.',
     ]
     note, settings = explain_minus_one(result.metrics, result.kind), result.settings
     notes = [note] if note else []
@@ -286,7 +282,9 @@ def _write_numbers(result: Detections, out: Path) -> list[Section]:
     return [
         Section('What costs most', [
             'AP50 that a model without this kind of error would gain, after TIDE; the costs do not '
-            'add up.'], errors, bars='AP50 that it costs'),
+            'add up. Counted are predictions of any score, and those from the threshold on, also '
+            'of an object that another prediction has; missed are objects that no prediction is '
+            'of.'], errors, bars='AP50 that it costs'),
         Section('Classes, the worst first', _name_absent(result), by_name, bars='AP'),
         Section('Confusion', matrix_lines,
                 charts={'confusion_matrix.png': 'Confusion matrix'}),
@@ -357,6 +355,11 @@ def _write_worst(result: Detections, out: Path, image_folder: Path | None) -> Se
     chosen += [row for row in by_score if row not in chosen][: DRAWN - len(chosen)]
     shown = result.images, result.truth, result.found, result.matches, result.cut
     tiles, failures = draw_worst(*shown, chosen, image_folder, out / 'worst_images.jpg')
+    if len(chosen) > 2 * DRAWN // 3:
+        lines.append(
+            f'Drawn are the {2 * DRAWN // 3} of the most lost F1, then those of the most confident '
+            'mistakes.'
+        )
     sheet = {'worst_images.jpg': 'The worst images, with ground truth and predictions'}
     charts = sheet if tiles else {}
     return Section('Worst images', lines + failures, listed, charts=charts, tiles=tiles)

@@ -88,18 +88,23 @@ class LabelCheck:
         return lines + [f'... and {more} more; --out-dir DIR has all of them'] * (more > 0)
 
     def write(self, out: Path) -> tuple[list[Path], list[str]]:
-        """Write all as ``suspects.csv``, the likeliest as an image; return both, and failures."""
+        """Write all as ``suspects.csv``, the likeliest as an image; return both, and failures.
+
+        Of a clean dataset there are none, and no file of an earlier check stays.
+        """
         from .draw import save_sheet
 
         files = [out / 'suspects.csv', out / 'suspects.jpg']
+        for file in files:
+            file.unlink(missing_ok=True)
+        if not self.rows:
+            return [], []
         write_csv(files[0], self.rows)
         tiles, failures = draw_each(self.suspects[:WORST], lambda suspect: (self.draw(suspect),))
         if not tiles:
             return files[:1], failures
-        title, note = (
-            {'labels that are probably wrong'},
-            f' of {len(self.rows)}, the likeliest first',
-        )
+        title = {'labels that are probably wrong'}
+        note = f' of {len(self.rows)}, the likeliest first'
         save_sheet([tile for (tile,) in tiles], files[1], title, note, Counter())
         return files, failures
 

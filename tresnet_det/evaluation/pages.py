@@ -110,11 +110,16 @@ def write_report(
         sections: In the order in which they are read.
 
     Returns:
-        The headline: the metric and its interval, in one line.
+        The headline: the metric and its interval in one line, and in a second one the difference
+        from other results.
     """
     headline = _describe(name, intervals[len(intervals) // 2], images)
+    told = [headline]
     if len(intervals) > 1:
         sections = [_compare(name, intervals), *sections]
+        value, low, high = intervals[-1]
+        bounds = '' if np.isnan(low) else f' ({low:.3f} to {high:.3f})'
+        told += [f'difference {value:+.3f}{bounds}. {sections[0].lines[0]}']
     title = printable(title)
     text = [f'# {title}', f'**{headline}**']
     for section in sections:
@@ -132,7 +137,7 @@ def write_report(
         f'<body>\n{body}\n</body></html>\n'
     )
     write_whole(folder / 'report.html', page.encode(errors='backslashreplace'))
-    return headline
+    return '\n'.join(told)
 
 
 def draw_each(rows: Iterable[T], draw: Callable[[T], tuple]) -> tuple[list, list[str]]:

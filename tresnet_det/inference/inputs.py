@@ -15,7 +15,7 @@ from urllib.parse import urlsplit
 import numpy as np
 
 from ..errors import InputError, MissingFileError
-from ..files import check_size
+from ..files import check_regular, check_size
 
 if TYPE_CHECKING:
     import cv2  # takes its time
@@ -201,7 +201,7 @@ def _expand(text: str) -> list[Source]:
         if urlsplit(text).path.lower().endswith(VIDEO_SUFFIXES):
             raise InputError(f'{text}: a video has to be downloaded first')
         return [Source(text, 'url')]
-    if os.path.isfile(text):
+    if os.path.lexists(text) and not os.path.isdir(text):  # what cannot be read is named then
         return [Source(text, 'video' if text.lower().endswith(VIDEO_SUFFIXES) else 'image')]
     is_pattern = not os.path.isdir(text)
     if is_pattern and glob.escape(text) == text:
@@ -210,6 +210,8 @@ def _expand(text: str) -> list[Source]:
         raise MissingFileError(f'no image, folder or video at {Path(text).absolute()}')
     names = glob.glob(text, recursive=True) if is_pattern else _list_folder(text)
     sources = [Source(name, kind) for name in sorted(names) if (kind := _kind_by_ending(name))]
+    if not sources and text.lower().endswith(image_suffixes()) and not is_pattern:
+        return [Source(text, 'image')]  # a folder among a shell's *.jpg: it is named then
     if not sources:
         where = 'matches' if is_pattern else 'is in'
         raise InputError(
@@ -229,7 +231,7 @@ def _list_folder(folder: str) -> list[str]:
 
 
 def _kind_by_ending(name: str) -> str | None:
-    if not os.path.isfile(name):
+    if os.path.isdir(name):
         return None
     if name.lower().endswith(VIDEO_SUFFIXES):
         return 'video'
@@ -248,6 +250,7 @@ def _opened(path: str) -> Iterator['cv2.VideoCapture']:
     """OpenCV's reader of a video file."""
     import cv2
 
+    check_regular(path)
     # Keep what OpenCV and FFmpeg say of a corrupt file out of the one line that names it.
     os.environ.setdefault('OPENCV_FFMPEG_LOGLEVEL', '-8')
     logs = cv2 if hasattr(cv2, 'setLogLevel') else cv2.utils.logging  # OpenCV 4, OpenCV 5

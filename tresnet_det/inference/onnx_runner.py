@@ -626,9 +626,14 @@ def find_images(inputs: Iterable[str], stride: int = 1) -> Iterator[tuple[str, A
     """
     for text in inputs:
         path, suffix = Path(text), Path(text).suffix.lower()
-        if path.is_dir():
+        if os.path.isdir(text):
             known = IMAGE_SUFFIXES + VIDEO_SUFFIXES
-            files = sorted(str(p) for p in path.iterdir() if p.suffix.lower() in known)
+            try:
+                files = sorted(str(p) for p in path.iterdir() if p.suffix.lower() in known)
+            except OSError as error:
+                yield text, error
+                continue
+            files = [f for f in files if not os.path.isdir(f) and Path(f).name[0] != '.']
             yield from find_images(files, stride)
             if not files:
                 yield text, ValueError('no image or video is in this folder')
@@ -642,6 +647,9 @@ def _read_frames(text: str, stride: int) -> Iterator[tuple[str, Any]]:
     cv2 = _opencv()
     if cv2 is None:
         yield text, ValueError('videos and cameras need OpenCV: pip install opencv-python')
+        return
+    if os.path.exists(text) and not os.path.isfile(text):
+        yield text, ValueError('a pipe, socket or device, not a file')
         return
     os.environ.setdefault('OPENCV_FFMPEG_LOGLEVEL', '-8')
     capture, number = cv2.VideoCapture(int(text) if text.isdecimal() else text), 0

@@ -220,7 +220,7 @@ def _has_labels(folder: Path) -> bool:
     names = list_folder(folder)  # of a hundred thousand none is asked for
     stems = {os.path.splitext(name)[0] for name in names if name.endswith('.txt')}
     images = (name for name in names if name.lower().endswith(SUFFIXES) and not is_hidden(name))
-    return any(os.path.splitext(name)[0] in stems for name in images)
+    return bool(stems) and any(os.path.splitext(name)[0] in stems for name in images)
 
 
 def _find_csv(root: Path) -> Layout | None:

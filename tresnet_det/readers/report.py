@@ -52,19 +52,28 @@ class Part:
             images=len(split.files),
             boxes=None if boxes is None else len(boxes.xywh),
             ignored=None if boxes is None else int(boxes.ignored.sum()),
-            labels=len(split.labels) if boxes is None else None,
+            labels=len(self._pairs()) if boxes is None else None,
             classes=len(split.classes),
             without=int((~split.annotated).sum()),
             size=' x '.join(f'{v:g}' for v in np.median(sizes, 0)) if len(sizes) else None,
         )
 
     def classes(self) -> list[dict[str, Any]]:
-        """Return of each class its name, how many objects it has, and in how many images."""
+        """Return of each class its name, how many objects it has, and in how many images.
+
+        Where a class is all that is learnt of an image, its objects are these images.
+        """
         split = self.split
-        pairs = np.column_stack([split.rows, split.labels])[split.labels >= 0]
-        images = np.bincount(np.unique(pairs, axis=0)[:, 1], minlength=len(split.classes))
-        numbers = zip(split.classes, split.class_counts().tolist(), images.tolist(), strict=True)
+        labels = self._pairs() % max(len(split.classes), 1)
+        images = np.bincount(labels, minlength=len(split.classes)).tolist()
+        counts = images if split.boxes is None else split.class_counts().tolist()
+        numbers = zip(split.classes, counts, images, strict=True)
         return [dict(name=name, objects=count, images=n) for name, count, n in numbers]
+
+    def _pairs(self) -> np.ndarray:
+        """Return a number for each pair of an image and a class in it."""
+        split, known = self.split, self.split.labels >= 0
+        return np.unique(split.rows[known] * max(len(split.classes), 1) + split.labels[known])
 
 
 @dataclass

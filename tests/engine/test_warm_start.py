@@ -1,0 +1,90 @@
+"""A training that starts from a whole model of other classes."""
+
+import torch
+
+from tresnet_det.checkpoints.classes import find_class_outputs, match_classes
+from tresnet_det.engine.work_dir import find_checkpoint
+
+THEIRS, CLASSES = ('ant', 'bee', 'cow'), ('cow', 'elk', 'ant', 'fox')
+STILL = ['--cfg-options', 'train_cfg.max_epochs=1', 'optim_wrapper.optimizer.lr=0']
+
+
+def head(num_classes, fill):
+    """Outputs of all kinds, the class's number as value; -1 is a background."""
+    names = list(range(num_classes)) if fill is None else [fill] * num_classes
+    back = [-1 if fill is None else fill]
+    return {
+        'head.fc.weight': torch.tensor(names)[:, None].repeat(1, 5),
+        'head.conv_cls.bias': torch.tensor(names * 3),  # of 3 anchors
+        'head.fc_cls.bias': torch.tensor(names + back),
+        'head.softmax.bias': torch.tensor((names + back) * 3),
+        'head.fc_reg.bias': torch.tensor([name for name in names for _ in range(4)]),
+        'head.conv_reg.bias': torch.tensor([7.0] * 4),
+    }
+
+
+def test_outputs_of_shared_classes_are_copied_and_others_stay():
+    own = head(4, fill=9)
+    outputs = find_class_outputs(own, head(5, fill=9), 4)
+    assert own.keys() - outputs.keys() == {'head.conv_reg.bias'}
+    got = match_classes(own, head(3, fill=None), outputs, CLASSES, THEIRS)
+    expected = [2, 9, 0, 9]  # cow, elk, ant, fox
+    assert got['head.fc.weight'].tolist() == [[n] * 5 for n in expected]
+    assert got['head.conv_cls.bias'].tolist() == expected * 3
+    assert got['head.fc_cls.bias'].tolist() == [*expected, -1]
+    assert got['head.softmax.bias'].tolist() == [*expected, -1] * 3
+    assert got['head.fc_reg.bias'].tolist() == [n for n in expected for _ in range(4)]
+    assert got['head.conv_reg.bias'].tolist() == [7.0] * 4
+
+
+def test_a_detector_starts_from_another_on_classes_in_another_order(
+    trained, data, tiny_config, run, tmp_path
+):
+    names = ['9', '1', 'kiwi', '3', '2', 'plum', '6', '0', '8', 'fig']
+
+    def rename(content):
+        for category, name in zip(content['categories'], names, strict=True):
+            category['name'] = name
+
+    for split in ('train', 'val'):
+        data.edit(split, rename)
+    first = trained('detection')
+    options = ('--data', data.folder, '--pretrained', first.work_dir, '--work-dir', 'next')
+    result = run('train', tiny_config('detection', data_root=data.folder), *options, *STILL)
+    assert result.code == 0, result.err
+    table = result.out[result.out.index('start from ') :].splitlines()
+    assert "7 classes: '9', '1', '3'" in table[1]
+    assert "0 tensors; 3 classes: 'kiwi', 'plum', 'fig'" in table[2]
+    assert "0 tensors; 3 classes: '4', '5', '7'" in table[3]
+    given = torch.load(find_checkpoint(first.work_dir), weights_only=True)['state_dict']
+    taken = torch.load(tmp_path / 'next/epoch_1.pth', weights_only=True)
+    assert taken['meta']['dataset_meta']['classes'] == tuple(names)
+    assert taken['state_dict'].keys() == given.keys()
+    learnt = [name.isdecimal() for name in names]
+    rows = [int(name) for name in names if name.isdecimal()]
+    for key, value in taken['state_dict'].items():
+        if 'running' in key or 'num_batches' in key:  # statistics go on at any learning rate
+            continue
+        got, expected = value, given[key]
+        if 'conv_cls' in key:
+            got, expected = value[torch.tensor(learnt)], expected[rows]
+        # What is saved is the average (EMA) of equal weights: some processors round it.
+        torch.testing.assert_close(got, expected, rtol=4 * 2**-23, atol=0, msg=key)
+    bias = taken['state_dict']['bbox_head.conv_cls.bias'][~torch.tensor(learnt)]
+    torch.testing.assert_close(bias.sigmoid(), torch.full((3,), 0.01))  # FCOS's prior
+
+
+def test_a_classifier_starts_from_another_and_a_detectors_backbone_serves_it(
+    trained, tiny_config, class_folders, run, tmp_path
+):
+    config = tiny_config('classification')
+    result = run('train', config, '--pretrained', trained('classification').work_dir, *STILL)
+    assert result.code == 0, result.err
+    assert 'load_from' not in result.err  # nothing is missing or re-initialized
+    detector = find_checkpoint(trained('detection').work_dir)
+    result = run('train', config, '--pretrained', detector, '--work-dir', 'b', *STILL)
+    assert result.code == 0, result.err
+    given = torch.load(detector, weights_only=True)['state_dict']
+    taken = torch.load(tmp_path / 'b/epoch_1.pth', weights_only=True)['state_dict']
+    key = next(key for key in given if key.startswith('backbone.'))
+    torch.testing.assert_close(taken[key], given[key], rtol=4 * 2**-23, atol=0)
