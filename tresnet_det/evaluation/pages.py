@@ -38,6 +38,8 @@ th { white-space: nowrap; } td.text, th.text { text-align: left; } .figures { ma
 .figures { display: grid; gap: 1rem; grid-template-columns: repeat(auto-fit,
   minmax(min(100%, 27rem), 1fr)); } figure { margin: 0; } img { max-width: 100%; height: auto; }
 figcaption { font-size: .85rem; }
+@media (max-width: 40rem) { table { font-size: .8rem; } th { white-space: normal; }
+  th, td { padding: .2rem .25rem; } }
 """
 
 
