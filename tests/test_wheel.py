@@ -8,6 +8,7 @@ import zipfile
 from pathlib import Path
 
 import pytest
+from new_environment import install
 
 SOURCES = (
     'tresnet_det', 'configs', 'tools', 'setup.py', 'pyproject.toml', 'MANIFEST.in', 'README.md',
@@ -144,23 +145,14 @@ def test_it_installs_and_trains_on_every_python_that_the_readme_names(
     if python is None:
         pytest.skip(f'no Python {version} here')
 
-    def run_all(*command, **options):
-        result = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, **options)
-        assert result.returncode == 0, result.stdout[-2000:] + result.stderr[-2000:]
-        return result.stdout
-
-    run_all(python, '-m', 'venv', 'venv')
-    python = str(tmp_path / 'venv/bin/python')
-    pip = [python, '-m', 'pip', 'install', '--quiet', '--only-binary', ':all:']
-    if subprocess.run([*pip, 'uv'], cwd=tmp_path).returncode:
-        pytest.skip('no package index can be reached')
-    run_all(
-        python, '-m', 'uv', 'pip', 'install', '--only-binary', ':all:', '--python', python,
-        '-c', project_root / 'constraints.txt', f'{wheel}[lite]',
-    )  # fmt: skip
-    output = run_all(
+    constraints = '-c', project_root / 'constraints.txt'
+    python = install(tmp_path / 'venv', *constraints, f'{wheel}[lite]', python=python)
+    command = [
         python, '-m', 'tresnet_det', 'train', 'tresnet_det::fcos_tresnet_m.py', '--demo',
         '--cfg-options', 'train_cfg.max_epochs=1', 'train_cfg.val_interval=1',
         'train_dataloader.dataset.indices=16', 'val_dataloader.dataset.indices=8',
-    )  # fmt: skip
+    ]  # fmt: skip
+    result = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True)
+    output = result.stdout
+    assert result.returncode == 0, output[-2000:] + result.stderr[-2000:]
     assert 'Trained tresnet_det::fcos_tresnet_m.py' in output

@@ -3,11 +3,11 @@
 import csv
 import json
 import subprocess
-import sys
 import xml.etree.ElementTree as ElementTree
 
 import numpy as np
 import pytest
+from new_environment import install
 from PIL import Image
 from pycocotools.coco import COCO
 
@@ -116,13 +116,7 @@ for task in json.load(open(sys.argv[2])):
 
 @pytest.mark.slow
 def test_label_studios_own_package_takes_its_files_and_no_others(written, tmp_path):
-    python = str(tmp_path / 'venv/bin/python')
-    subprocess.run([sys.executable, '-m', 'venv', tmp_path / 'venv'], check=True)
-    pip = [python, '-m', 'pip', 'install', '--quiet', '--only-binary', ':all:']
-    if subprocess.run([*pip, 'uv']).returncode:
-        pytest.skip('no package index can be reached')
-    uv = [python, '-m', 'uv', 'pip', 'install', '--quiet', '--python', python]
-    subprocess.run([*uv, 'label-studio-sdk==2.1.2'], check=True)
+    python = install(tmp_path / 'venv', 'label-studio-sdk==2.1.2')
     files = [written / 'label_studio.xml', written / 'label_studio.json']
     printed = subprocess.run([python, '-c', JUDGE, *files], check=True, capture_output=True)
     assert printed.stdout.decode().splitlines() == ['[]'] * 3  # no errors
