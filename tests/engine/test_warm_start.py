@@ -1,8 +1,16 @@
 """A training that starts from a whole model of other classes."""
 
+from types import SimpleNamespace
+
+import numpy as np
+import pytest
 import torch
+from mmdet.registry import MODELS
+from mmengine.config import Config
 
 from tresnet_det.checkpoints.classes import find_class_outputs, match_classes
+from tresnet_det.checkpoints.load import Checkpoint
+from tresnet_det.engine import hooks
 from tresnet_det.engine.work_dir import find_checkpoint
 
 THEIRS, CLASSES = ('ant', 'bee', 'cow'), ('cow', 'elk', 'ant', 'fox')
@@ -35,6 +43,22 @@ def test_outputs_of_shared_classes_are_copied_and_others_stay():
     assert got['head.softmax.bias'].tolist() == [*expected, -1] * 3
     assert got['head.fc_reg.bias'].tolist() == [n for n in expected for _ in range(4)]
     assert got['head.conv_reg.bias'].tolist() == [7.0] * 4
+
+
+@pytest.mark.parametrize('several', ['num_groups', 'query_embeddings'])
+def test_a_head_without_outputs_of_each_class_begins_anew(several, tmp_path, tiny_arch):
+    np.save(tmp_path / 'words.npy', np.ones((len(CLASSES), 8), np.float32))
+    value = dict(num_groups=2, query_embeddings=str(tmp_path / 'words.npy'))[several]
+    head = dict(type='MLDecoderHead', in_channels=512, num_classes=4, embed_dims=32)
+    backbone = dict(type='TResNet', arch=tiny_arch, out_indices=(3,))
+    model = dict(type='ImageClassifier', backbone=backbone, head=head | {several: value})
+    cfg = Config(dict(model=model))
+    built = MODELS.build(cfg.model)
+    weights = built.state_dict()
+    found = Checkpoint('x.pth', dict(state_dict=weights, meta=dict(classes=CLASSES[::-1])))
+    runner = SimpleNamespace(cfg=cfg, model=built)
+    got = hooks._match_classes(runner, weights, found, CLASSES)
+    assert got.keys() == {key for key in weights if key.startswith('backbone.')}
 
 
 def test_a_detector_starts_from_another_on_classes_in_another_order(

@@ -300,14 +300,22 @@ def _classes_to_match(runner: Runner, found: Checkpoint) -> tuple[str, ...] | No
 def _match_classes(
     runner: Runner, own: Mapping, found: Checkpoint, classes: tuple[str, ...]
 ) -> Mapping:
-    """Return the checkpoint's weights with its class outputs in the order of these classes."""
+    """Return the checkpoint's weights with its class outputs in the order of these classes.
+
+    Where a head has no outputs of its own for each class, it begins anew.
+    """
+    heads = tuple(f'{name}.' for name in runner.cfg.model if name.endswith('head'))
+    anew = {k: v for k, v in found.weights.items() if not k.startswith(heads)}
     head = getattr(unwrapped(runner.model), 'head', None)
     if getattr(head, 'num_groups', len(classes)) < len(classes):  # one query for several classes
-        return {k: v for k, v in found.weights.items() if not k.startswith('head.')}
+        return anew
     cfg = copy.deepcopy(runner.cfg)
     drop_pretrained(cfg)
     set_num_classes(cfg, len(classes) + 1)
-    with torch.device('meta'):
-        wider = MODELS.build(cfg.model).state_dict()
+    try:
+        with torch.device('meta'):
+            wider = MODELS.build(cfg.model).state_dict()
+    except (AssertionError, TypeError, ValueError):  # as one of word vectors for these classes
+        return anew
     outputs = find_class_outputs(own, wider, len(classes))
     return match_classes(own, found.weights, outputs, classes, found.classes or ())
