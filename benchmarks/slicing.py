@@ -108,7 +108,7 @@ def main() -> None:
     seams = np.setdiff1d(windows, (0, args.canvas))
     columns = (args.canvas - SHIFT) // SIDE
     native, objects, moved = [], [], []
-    on_seams = lost = gained = doubled = 0
+    on_seams = lost = gained = doubled = lost_moved = gained_moved = 0
     for n, (image, content) in enumerate(zip(images, digits, strict=True)):
         found = model.predict(image)
         native += as_rows(n, found)
@@ -129,12 +129,23 @@ def main() -> None:
             lost += bool(one and not tiles)
             gained += bool(tiles and not one)
             doubled += tile_parts > 1 >= parts
+            # Without a seam, but among other surroundings than in its own image.
+            left, top = (
+                min(max(int(p + s / 2 - args.slice / 2), 0), args.canvas - args.slice)
+                for p, s in zip(place, place[2:], strict=False)
+            )
+            window = canvas[top : top + args.slice, left : left + args.slice]
+            middle = (place[0] - left, place[1] - top, *place[2:])
+            moved_one, _ = count_boxes(model.predict(window), middle, label)
+            lost_moved += bool(one and not moved_one)
+            gained_moved += bool(moved_one and not one)
     whole = as_rows(0, model.predict(canvas))
     print(f'tiles {len(windows)}, objects {len(objects)}, on seams {on_seams}')
     print(f'mAP: native {compute_map(objects, native):.4f}', end=', ')
     print(f'tiles {compute_map(moved, as_rows(0, sliced)):.4f}', end=', ')
     print(f'the image as a whole {compute_map(moved, whole):.4f}')
     print(f'on seams: lost {lost}, found in tiles alone {gained}, doubled {doubled}')
+    print(f'the same in a tile around each: lost {lost_moved}, found there alone {gained_moved}')
     crops = [canvas[y1:y2, x1:x2] for x1, y1, x2, y2 in windows[:64]]
     ratios = measure_times(model, crops, args.rounds)
     low, middle, high = np.quantile(ratios, (0, 0.5, 1))
