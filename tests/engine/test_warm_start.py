@@ -1,5 +1,6 @@
 """A training that starts from a whole model of other classes."""
 
+import logging
 from types import SimpleNamespace
 
 import numpy as np
@@ -25,7 +26,7 @@ def head(num_classes, fill):
         'head.fc.weight': torch.tensor(names)[:, None].repeat(1, 5),
         'head.conv_cls.bias': torch.tensor(names * 3),  # of 3 anchors
         'head.fc_cls.bias': torch.tensor(names + back),
-        'head.softmax.bias': torch.tensor((names + back) * 3),
+        'head.cls_softmax.bias': torch.tensor((names + back) * 3),
         'head.fc_reg.bias': torch.tensor([name for name in names for _ in range(4)]),
         'head.conv_reg.bias': torch.tensor([7.0] * 4),
     }
@@ -35,14 +36,36 @@ def test_outputs_of_shared_classes_are_copied_and_others_stay():
     own = head(4, fill=9)
     outputs = find_class_outputs(own, head(5, fill=9), 4)
     assert own.keys() - outputs.keys() == {'head.conv_reg.bias'}
-    got = match_classes(own, head(3, fill=None), outputs, CLASSES, THEIRS)
+    got, copied = match_classes(own, head(3, fill=None), outputs, CLASSES, THEIRS)
+    assert copied == ['cow', 'ant']
     expected = [2, 9, 0, 9]  # cow, elk, ant, fox
     assert got['head.fc.weight'].tolist() == [[n] * 5 for n in expected]
     assert got['head.conv_cls.bias'].tolist() == expected * 3
     assert got['head.fc_cls.bias'].tolist() == [*expected, -1]
-    assert got['head.softmax.bias'].tolist() == [*expected, -1] * 3
+    assert got['head.cls_softmax.bias'].tolist() == [*expected, -1] * 3
     assert got['head.fc_reg.bias'].tolist() == [n for n in expected for _ in range(4)]
     assert got['head.conv_reg.bias'].tolist() == [7.0] * 4
+
+
+def test_outputs_whose_rows_are_not_known_are_left_out():
+    def yolo(num_classes):  # box and objectness of each of 3 anchors before the classes
+        return {'head.pred.bias': torch.arange(3.0 * (5 + num_classes))}
+
+    def by_column(num_classes):
+        return {'head.fc_logits.weight': torch.ones(num_classes, 5 + num_classes)}
+
+    for outputs in (yolo, by_column):
+        found = find_class_outputs(outputs(2), outputs(3), 2)
+        assert list(found.values()) == [None]
+        got = match_classes(outputs(2), outputs(2), found, ('b', 'a'), ('a', 'b'))
+        assert got == ({}, [])
+
+
+def test_names_that_do_not_fit_the_outputs_copy_nothing():
+    own = head(4, fill=9)
+    outputs = find_class_outputs(own, head(5, fill=9), 4)
+    got, copied = match_classes(own, head(4, fill=None), outputs, CLASSES, THEIRS)
+    assert (set(got), copied) == ({'head.conv_reg.bias'}, [])
 
 
 @pytest.mark.parametrize('several', ['num_groups', 'query_embeddings'])
@@ -56,8 +79,9 @@ def test_a_head_without_outputs_of_each_class_begins_anew(several, tmp_path, tin
     built = MODELS.build(cfg.model)
     weights = built.state_dict()
     found = Checkpoint('x.pth', dict(state_dict=weights, meta=dict(classes=CLASSES[::-1])))
-    runner = SimpleNamespace(cfg=cfg, model=built)
-    got = hooks._match_classes(runner, weights, found, CLASSES)
+    runner = SimpleNamespace(cfg=cfg, model=built, logger=logging.getLogger('x'))
+    got, copied = hooks._match_classes(runner, weights, found, CLASSES)
+    assert copied == []
     assert got.keys() == {key for key in weights if key.startswith('backbone.')}
 
 

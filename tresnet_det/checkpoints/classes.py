@@ -4,8 +4,10 @@ Where the rows of a class lie in a tensor is no part of a checkpoint. It is foun
 model with the same one of one class more: what grows are the class outputs.
 """
 
-from collections.abc import Sequence
+import copy
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 
@@ -22,7 +24,7 @@ class ClassOutputs:
         each: Rows of each class: 1, the number of anchors, or 4 sides of a box for each class.
         more: Classes that are none of the data's, after these: 1 where there is a background.
         together: Whether the rows of a class follow each other, as in ``fc_reg`` of a box head;
-            otherwise all classes of one anchor do.
+            otherwise, in what classifies, all classes of one anchor do.
     """
 
     each: int
@@ -39,30 +41,34 @@ class ClassOutputs:
 
 def find_class_outputs(
     own: StateDict, wider: StateDict, num_classes: int
-) -> dict[str, ClassOutputs]:
-    """Return the tensors that depend on the classes.
+) -> dict[str, ClassOutputs | None]:
+    """Return the tensors that depend on the classes; None where the rows of a class are not known.
 
     Args:
         own: The model's state dict.
         wider: That of the same model with one class more.
         num_classes: The model's own.
     """
-    found = {}
+    found: dict[str, ClassOutputs | None] = {}
     for key, value in own.items():
-        each = wider[key].shape[0] - value.shape[0] if value.dim() else 0
-        if each > 0:
-            more = value.shape[0] // each - num_classes
-            found[key] = ClassOutputs(each, more, together='fc_reg' in key)
+        (size, *rest), (more_size, *more_rest) = (x.shape or (1,) for x in (value, wider[key]))
+        if (size, rest) == (more_size, more_rest):
+            continue
+        each = more_size - size
+        more = size // each - num_classes if each > 0 else -1
+        # More than a background and another are the sides of boxes, among the classes.
+        known = rest == more_rest and 0 <= more <= 2 and size == each * (num_classes + more)
+        found[key] = ClassOutputs(each, more, together='cls' not in key) if known else None
     return found
 
 
 def match_classes(
     own: StateDict,
     weights: StateDict,
-    outputs: dict[str, ClassOutputs],
+    outputs: Mapping[str, ClassOutputs | None],
     classes: Sequence[str],
     theirs: Sequence[str],
-) -> dict[str, torch.Tensor]:
+) -> tuple[StateDict, list[str]]:
     """Return a checkpoint's weights with the class outputs of the model.
 
     Args:
@@ -74,43 +80,41 @@ def match_classes(
 
     Returns:
         The checkpoint's weights; of the class outputs, its rows for the classes that both name (and
-        the background), and the model's own for the others.
+        the background), and the model's own for the others; without those whose rows are not known.
+        And the names of the classes that were copied.
     """
     pairs = [(i, theirs.index(name)) for i, name in enumerate(classes) if name in theirs]
-    matched = dict(weights)
+    matched: Any = copy.copy(weights)  # with its _metadata
+    copied = False
     for key, output in outputs.items():
-        given, value = weights.get(key), own[key].clone()
+        given, value = matched.pop(key, None), own[key].clone()
+        if given is None or output is None:
+            continue
         expected = (output.each * (len(theirs) + output.more), *value.shape[1:])
-        if given is None or tuple(given.shape) != expected:
+        if tuple(given.shape) != expected:
             continue
         rest = [(len(classes) + i, len(theirs) + i) for i in range(output.more)]
         mine, others = zip(*pairs, *rest, strict=True) if pairs or rest else ((), ())
         rows = output.rows(others, len(theirs))
         value[output.rows(mine, len(classes))] = given[rows].to(value)
-        matched[key] = value
-    return matched
+        matched[key], copied = value, True
+    return matched, [classes[i] for i, _ in pairs] if copied else []
 
 
 def describe_start(
-    report: LoadReport, classes: Sequence[str] | None, theirs: Sequence[str] | None
+    report: LoadReport, names: tuple[Sequence[str], Sequence[str], Sequence[str]] | None
 ) -> str:
     """Return the table of what a training begins with: copied, re-initialized, skipped.
 
     Args:
         report: Of the weights, after :func:`match_classes`.
-        classes: The model's, None where it is not known, or nothing was matched.
-        theirs: The checkpoint's.
+        names: Of the classes, likewise; None where classes were not matched.
     """
-    mine, others = classes or (), theirs or ()
     lost = (*report.missing, *report.mismatched)
-    table = {
-        'copied': (report.loaded, [name for name in mine if name in others]),
-        're-initialized': (lost, [name for name in mine if name not in others]),
-        'skipped': (report.unexpected, [name for name in others if name not in mine]),
-    }
+    table = {'copied': report.loaded, 're-initialized': lost, 'skipped': report.unexpected}
     lines = [f'start from {report.source}:']
-    for what, (keys, names) in table.items():
+    for (what, keys), classes in zip(table.items(), names or ((), (), ()), strict=True):
         tensors = f'{len(keys)} tensors' + f' ({few(keys, 3)})' * (what != 'copied' and bool(keys))
-        of_classes = f'; {len(names)} classes: {few(names, 10)}' if names else ''
+        of_classes = f'; {len(classes)} classes: {few(classes, 10)}' if classes else ''
         lines.append(f'  {what:<14} {tensors}{of_classes}')
     return '\n'.join(lines)

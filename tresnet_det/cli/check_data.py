@@ -386,4 +386,5 @@ def print_doubts(args: argparse.Namespace, report: DataReport, out: Path | None)
     print('', *doubts.lines(), '', sep='\n')
     if out is not None:
         files, failures = doubts.write(out)
-        print(*map(printable, failures), f'written: {", ".join(map(shell_path, files))}', sep='\n')
+        written = [f'written: {", ".join(map(shell_path, files))}'] if files else []
+        print(*map(printable, failures), *written, sep='\n')

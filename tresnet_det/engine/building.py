@@ -65,7 +65,7 @@ def choose_weights(cfg: Config, resume: str | None, pretrained: str | None) -> N
     if resume and not resume_from(cfg, resume):
         print_log(f'--resume: no checkpoint in {cfg.work_dir} yet, starting from the beginning')
     chosen = '--resume' if cfg.get('resume') else 'load_from'
-    if pretrained and not cfg.get('load_from') and _has_head(cfg):
+    if pretrained and not (cfg.get('load_from') or cfg.get('resume')) and _has_head(cfg):
         chosen, cfg.load_from = '--pretrained', cfg.model.backbone.init_cfg.checkpoint
     if cfg.get('load_from'):
         for change in drop_pretrained(cfg, str(cfg.load_from)):

@@ -234,11 +234,14 @@ class CheckpointGuardHook(Hook):
         """
         latest = find_latest_checkpoint(runner.work_dir) if runner._resume else None
         found = Checkpoint(str(runner._load_from or latest or 'The checkpoint'), checkpoint)
-        own, weights, classes = get_state_dict(runner.model), found.weights, None
-        if not _needs_all(runner):
-            classes = _classes_to_match(runner, found)
-            if classes:
-                weights = _match_classes(runner, own, found, classes)
+        own, weights, names = get_state_dict(runner.model), found.weights, None
+        classes = None if _needs_all(runner) else _classes_to_match(runner, found)
+        if classes:
+            weights, copied = _match_classes(runner, own, found, classes)
+            new, lost = (
+                [n for n in each if n not in copied] for each in (classes, found.classes or ())
+            )
+            names = copied, new, lost
         report, state_dict = fit_weights(own, weights, found.source)
         if _needs_all(runner):
             if not report.complete:
@@ -256,7 +259,7 @@ class CheckpointGuardHook(Hook):
         if _needs_all(runner) or (report.complete and not classes):
             report.log()
         else:
-            runner.logger.info(describe_start(report, classes, found.classes))
+            runner.logger.info(describe_start(report, names))
         warn_of_other_img_norm(unwrapped(runner.model), found.meta.get('input'), found.source)
         checkpoint['state_dict'] = state_dict
         if 'ema_state_dict' in checkpoint:  # the EMA hook swaps the two by their keys
@@ -299,23 +302,36 @@ def _classes_to_match(runner: Runner, found: Checkpoint) -> tuple[str, ...] | No
 
 def _match_classes(
     runner: Runner, own: Mapping, found: Checkpoint, classes: tuple[str, ...]
-) -> Mapping:
+) -> tuple[Mapping, list[str]]:
     """Return the checkpoint's weights with its class outputs in the order of these classes.
 
-    Where a head has no outputs of its own for each class, it begins anew.
+    A head without outputs of its own for each class is re-initialized.
+
+    Returns:
+        The weights, and the names of the classes whose outputs are the checkpoint's.
     """
     heads = tuple(f'{name}.' for name in runner.cfg.model if name.endswith('head'))
-    anew = {k: v for k, v in found.weights.items() if not k.startswith(heads)}
-    head = getattr(unwrapped(runner.model), 'head', None)
-    if getattr(head, 'num_groups', len(classes)) < len(classes):  # one query for several classes
-        return anew
+    others = {k: v for k, v in found.weights.items() if not k.startswith(heads)}
     cfg = copy.deepcopy(runner.cfg)
     drop_pretrained(cfg)
     set_num_classes(cfg, len(classes) + 1)
     try:
-        with torch.device('meta'):
-            wider = MODELS.build(cfg.model).state_dict()
-    except (AssertionError, TypeError, ValueError):  # as one of word vectors for these classes
-        return anew
-    outputs = find_class_outputs(own, wider, len(classes))
+        wider = _build_shapes(cfg.model)
+    except (AssertionError, TypeError, ValueError) as error:  # as word vectors for these classes
+        runner.logger.warning(f'the head is re-initialized: of one class more it is none ({error})')
+        return others, []
+    # One query for several classes: whose rows they are, no shape says.
+    if getattr(getattr(wider, 'head', None), 'num_groups', len(classes) + 1) <= len(classes):
+        return others, []
+    outputs = find_class_outputs(own, wider.state_dict(), len(classes))
     return match_classes(own, found.weights, outputs, classes, found.classes or ())
+
+
+def _build_shapes(model: Mapping) -> torch.nn.Module:
+    """Build a model for its shapes; one that computes with values meanwhile needs memory."""
+    try:
+        with torch.device('meta'):
+            return MODELS.build(model)
+    except RuntimeError:
+        with torch.random.fork_rng():
+            return MODELS.build(model)
