@@ -151,9 +151,9 @@ def test_without_a_test_split_a_test_measures_as_the_validation_does(fcos, tmp_p
     lines = own_data.fit_training(fcos, data, size)
     assert fcos.test_dataloader.dataset.pipeline[1].scale == (96, 96)
     key = 'test_dataloader.dataset.pipeline.1.scale'
-    assert f"a test takes them, too: '{key}'" in lines
+    assert f"set as for val_dataloader: '{key}'" in lines
     own_data.fit_training(fcos, data, {**size, key: (64, 64)})  # the user's own
-    assert not any('a test takes' in line for line in own_data.fit_training(fcos, data, {}))
+    assert not any('set as for' in line for line in own_data.fit_training(fcos, data, {}))
 
 
 def test_a_warm_up_that_would_never_end_is_shortened(fcos, folder):

@@ -130,7 +130,13 @@ def fit_training(cfg: Config, data: OwnData, options: Mapping[str, object]) -> l
 
 def _test_as_val(cfg: Config, options: Mapping[str, object]) -> list[str]:
     """Measure the same images in one way: what is set of ``val_dataloader``, ``test`` has, too."""
-    if not cfg.get('test_dataloader') or any(key.startswith('test_dataloader') for key in options):
+    loaders = cfg.get('val_dataloader'), cfg.get('test_dataloader')
+    if not all(loaders) or any(key.startswith('test_dataloader') for key in options):
+        return []
+    val, test = (
+        [type_name(d) for d in loader['dataset'].get('pipeline') or ()] for loader in loaders
+    )
+    if val != test:  # a place in one is another transform in the other
         return []
     same = {
         key.replace('val_dataloader', 'test_dataloader', 1): value
@@ -138,7 +144,7 @@ def _test_as_val(cfg: Config, options: Mapping[str, object]) -> list[str]:
         if key.startswith('val_dataloader.')
     }
     edit.override(cfg, same)
-    return [f'a test takes them, too: {few(sorted(same))}'] if same else []
+    return [f'set as for val_dataloader: {few(sorted(same))}'] if same else []
 
 
 def describe(data: OwnData) -> list[str]:
