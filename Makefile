@@ -11,7 +11,7 @@ DEMO := work_dirs/fcos_tresnet_m_demo
 # Sleeping at once (1000) costs a quarter of the demo's speed on free cores, 20000 a quarter on busy ones.
 export GOMP_SPINCOUNT := 10000
 
-# A process for each core, each with one torch thread; tests that share what one makes go together.
+# A process for each core, each with one torch thread; tests that share a fixture run in one process.
 PYTEST := env OMP_NUM_THREADS=$(or $(OMP_NUM_THREADS),1) $(BIN)/python -m pytest -n auto --maxprocesses 8 --dist loadgroup
 
 .PHONY: help install demo gpu test test-slow test-all coverage lint format clean

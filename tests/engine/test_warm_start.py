@@ -11,7 +11,7 @@ from mmengine.config import Config
 
 from tresnet_det.checkpoints.classes import find_class_outputs, match_classes
 from tresnet_det.checkpoints.load import Checkpoint
-from tresnet_det.engine import hooks
+from tresnet_det.engine.warm_start import match_runner
 from tresnet_det.engine.work_dir import find_checkpoint
 
 THEIRS, CLASSES = ('ant', 'bee', 'cow'), ('cow', 'elk', 'ant', 'fox')
@@ -79,9 +79,11 @@ def test_a_head_without_outputs_of_each_class_begins_anew(several, tmp_path, tin
     built = MODELS.build(cfg.model)
     weights = built.state_dict()
     found = Checkpoint('x.pth', dict(state_dict=weights, meta=dict(classes=CLASSES[::-1])))
-    runner = SimpleNamespace(cfg=cfg, model=built, logger=logging.getLogger('x'))
-    got, copied = hooks._match_classes(runner, weights, found, CLASSES)
-    assert copied == []
+    loop = SimpleNamespace(dataloader=SimpleNamespace(dataset=SimpleNamespace()))
+    loop.dataloader.dataset.metainfo = dict(classes=CLASSES)
+    runner = SimpleNamespace(cfg=cfg, _train_loop=loop, logger=logging.getLogger('x'))
+    got, names = match_runner(runner, weights, found)
+    assert names == ([], [*CLASSES], [*CLASSES[::-1]])
     assert got.keys() == {key for key in weights if key.startswith('backbone.')}
 
 

@@ -15,6 +15,8 @@ from ..errors import few
 from .formats import StateDict
 from .load import LoadReport
 
+Names = tuple[Sequence[str], Sequence[str], Sequence[str]]  # copied, re-initialized, skipped
+
 
 @dataclass(frozen=True)
 class ClassOutputs:
@@ -101,9 +103,7 @@ def match_classes(
     return matched, [classes[i] for i, _ in pairs] if copied else []
 
 
-def describe_start(
-    report: LoadReport, names: tuple[Sequence[str], Sequence[str], Sequence[str]] | None
-) -> str:
+def describe_start(report: LoadReport, names: Names | None) -> str:
     """Return the table of what a training begins with: copied, re-initialized, skipped.
 
     Args:

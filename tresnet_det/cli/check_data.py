@@ -334,7 +334,7 @@ def print_levels(report: DataReport) -> None:
         return
     print(
         'Boxes by the level of FCOS that learns them: by half of their longer side in pixels\n'
-        f'after the resize to {view.describe()}. Many in the last row: resize to more.'
+        f'after the resize to {view.describe()}. Many in the last row: use a larger size.'
     )
     ranges = dict(zip(view.names(), view.pixels(), strict=True))
     ranges['narrow'] = f'a side below {view.strides[0]}: may have no point in it'

@@ -53,7 +53,8 @@ def main() -> None:
         raise InputError(f'--images {folder} is no folder')
     out = out_folder(args.out or 'evaluation', '--out')
     title = f'{Path(args.results).name} on {Path(args.ann).name}'
-    of_labels = is_of_labels(args.results) or not args.ann.lower().endswith('.json')
+    ann = Path(args.ann)  # which tells where the results are none
+    of_labels = is_of_labels(args.results) or ann.is_dir() or ann.suffix.lower() in ('.csv', '.txt')
     explained = _explain_labels if of_labels else _explain_detections
     headline = explained(args, out, title, folder)
     print(f'\n{headline}')

@@ -18,7 +18,7 @@ from ..errors import InputError, printable
 from ..layers import InPlaceABN
 from ..tasks import unwrapped
 from . import processes
-from .config import drop_pretrained, iterate_dicts, name_and_message
+from .config import drop_pretrained, head_prefixes, iterate_dicts, name_and_message
 from .hooks import CheckpointGuardHook
 from .work_dir import resume_from
 
@@ -49,7 +49,7 @@ def choose_weights(cfg: Config, resume: str | None, pretrained: str | None) -> N
 
     Args:
         cfg: With its ``work_dir``, and ``pretrained`` in its backbone's ``init_cfg``.
-        resume: See :func:`~tresnet_det.engine.work_dir.resume_from`; None to begin anew.
+        resume: See :func:`~tresnet_det.engine.work_dir.resume_from`; None for a new start.
         pretrained: What ``--pretrained`` names. Where it has a head, too, all of it is taken as
             ``load_from``.
 
@@ -81,9 +81,8 @@ def _has_head(cfg: Config) -> bool:
         keys = read_checkpoint(checkpoint).weights
     except InputError:  # of which the backbone says more
         return False
-    heads = tuple(f'{name}.' for name in cfg.model if name.endswith('head'))
-    ours = any(key.startswith('backbone.') for key in keys)
-    return ours and any(key.startswith(heads) for key in keys)
+    prefixes = ('backbone.',), head_prefixes(cfg.model)
+    return all(any(key.startswith(prefix) for key in keys) for prefix in prefixes)
 
 
 def build_runner(cfg: Config) -> Runner:

@@ -264,6 +264,11 @@ def get_num_classes(cfg: Config) -> int | None:
     return next((m['num_classes'] for m in iterate_dicts(cfg.model) if 'num_classes' in m), None)
 
 
+def head_prefixes(model: Mapping) -> tuple[str, ...]:
+    """Return what the keys of the heads begin with in a state dict, such as ``'bbox_head.'``."""
+    return tuple(f'{name}.' for name in model if name.endswith('head'))
+
+
 def needs_ground_truth(cfg: Config, loader: str) -> bool:
     """Whether a loader's data is trained or measured on, not only predicted for a test server."""
     evaluator = cfg.get(loader.replace('dataloader', 'evaluator'))

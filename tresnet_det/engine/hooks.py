@@ -4,7 +4,6 @@ mmengine and MMDetection have hooks for logging, checkpoints, averaging and earl
 the configs use. These do what those do not.
 """
 
-import copy
 import math
 import sys
 from collections.abc import Mapping
@@ -12,19 +11,18 @@ from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
 
-import torch
-from mmdet.registry import HOOKS, MODELS
+from mmdet.registry import HOOKS
 from mmengine.dist import all_reduce_params, get_world_size, is_main_process
 from mmengine.hooks import EMAHook, Hook, LoggerHook
 from mmengine.runner import BaseLoop, Runner, find_latest_checkpoint
 from mmengine.runner.checkpoint import get_state_dict
 
-from ..checkpoints.classes import describe_start, find_class_outputs, match_classes
+from ..checkpoints.classes import describe_start
 from ..checkpoints.img_norm import read_img_norm, warn_of_other_img_norm
 from ..checkpoints.load import Checkpoint, LoadReport, fit_weights
 from ..errors import InputError
 from ..tasks import unwrapped
-from .config import drop_pretrained, get_num_classes, set_num_classes
+from .warm_start import match_runner
 
 
 @HOOKS.register_module()
@@ -235,13 +233,8 @@ class CheckpointGuardHook(Hook):
         latest = find_latest_checkpoint(runner.work_dir) if runner._resume else None
         found = Checkpoint(str(runner._load_from or latest or 'The checkpoint'), checkpoint)
         own, weights, names = get_state_dict(runner.model), found.weights, None
-        classes = None if _needs_all(runner) else _classes_to_match(runner, found)
-        if classes:
-            weights, copied = _match_classes(runner, own, found, classes)
-            new, lost = (
-                [n for n in each if n not in copied] for each in (classes, found.classes or ())
-            )
-            names = copied, new, lost
+        if not _needs_all(runner):
+            weights, names = match_runner(runner, own, found)
         report, state_dict = fit_weights(own, weights, found.source)
         if _needs_all(runner):
             if not report.complete:
@@ -256,10 +249,10 @@ class CheckpointGuardHook(Hook):
             for key in ('epoch', 'iter'):
                 if not isinstance(found.meta.get(key), int):
                     raise InputError(f'{found.source}: meta has no {key!r}: nothing to resume')
-        if _needs_all(runner) or (report.complete and not classes):
-            report.log()
-        else:
+        if not _needs_all(runner) and (names or not report.complete):
             runner.logger.info(describe_start(report, names))
+        if _needs_all(runner) or not report.mismatched.keys() <= {*report.class_count}:
+            report.log()
         warn_of_other_img_norm(unwrapped(runner.model), found.meta.get('input'), found.source)
         checkpoint['state_dict'] = state_dict
         if 'ema_state_dict' in checkpoint:  # the EMA hook swaps the two by their keys
@@ -287,51 +280,3 @@ def _has_backbone(report: LoadReport) -> bool:
     lost = (*report.missing, *report.mismatched)
     there = any(key.startswith('backbone.') for key in report.loaded)
     return there and not any(key.startswith('backbone.') for key in lost)
-
-
-def _classes_to_match(runner: Runner, found: Checkpoint) -> tuple[str, ...] | None:
-    """Return the classes of the data, where they are not those of the checkpoint in its order."""
-    dataset = getattr(getattr(runner._train_loop, 'dataloader', None), 'dataset', None)
-    names = (getattr(dataset, 'metainfo', None) or {}).get('classes')
-    if not names or not found.classes or not isinstance(runner.cfg.get('model'), dict):
-        return None
-    classes = tuple(map(str, names))
-    same = classes == found.classes or len(classes) != get_num_classes(runner.cfg)
-    return None if same else classes
-
-
-def _match_classes(
-    runner: Runner, own: Mapping, found: Checkpoint, classes: tuple[str, ...]
-) -> tuple[Mapping, list[str]]:
-    """Return the checkpoint's weights with its class outputs in the order of these classes.
-
-    A head without outputs of its own for each class is re-initialized.
-
-    Returns:
-        The weights, and the names of the classes whose outputs are the checkpoint's.
-    """
-    heads = tuple(f'{name}.' for name in runner.cfg.model if name.endswith('head'))
-    others = {k: v for k, v in found.weights.items() if not k.startswith(heads)}
-    cfg = copy.deepcopy(runner.cfg)
-    drop_pretrained(cfg)
-    set_num_classes(cfg, len(classes) + 1)
-    try:
-        wider = _build_shapes(cfg.model)
-    except (AssertionError, TypeError, ValueError) as error:  # as word vectors for these classes
-        runner.logger.warning(f'the head is re-initialized: of one class more it is none ({error})')
-        return others, []
-    # One query for several classes: whose rows they are, no shape says.
-    if getattr(getattr(wider, 'head', None), 'num_groups', len(classes) + 1) <= len(classes):
-        return others, []
-    outputs = find_class_outputs(own, wider.state_dict(), len(classes))
-    return match_classes(own, found.weights, outputs, classes, found.classes or ())
-
-
-def _build_shapes(model: Mapping) -> torch.nn.Module:
-    """Build a model for its shapes; one that computes with values meanwhile needs memory."""
-    try:
-        with torch.device('meta'):
-            return MODELS.build(model)
-    except RuntimeError:
-        with torch.random.fork_rng():
-            return MODELS.build(model)

@@ -301,7 +301,7 @@ def filter_of(dataset: Mapping) -> Mapping:
     inner = dataset.get('dataset') or next(iter(dataset.get('datasets') or ()), None)
     if inner:
         return filter_of(inner)
-    # By what is there, since looking further imports all of MMDetection's, none of which is ours.
+    # Of what is registered by now: asking for others imports MMDetection's, and none is its child.
     if issubclass(DATASETS.module_dict.get(type_name(dataset), object), MultiLabelDataset):
         return dict(filter_empty_gt=dataset.get('filter_empty', True))
     return {} if dataset.get('test_mode') else dataset.get('filter_cfg') or {}

@@ -103,8 +103,9 @@ def fit_warmup(schedulers: Any, steps: int, total: int, by_epochs: bool, most: f
         if part.get('param_name') == 'lr':  # the same by another name
             kind = kind.replace('ParamScheduler', 'LR')
         cycle = part.get('total_steps') if kind == 'OneCycleLR' else None
-        if cycle and in_steps(part, cycle) > total:
-            part['total_steps'] = max(1, total // steps) if part.get('by_epoch', True) else total
+        left = total - in_steps(part, part.get('begin', 0))
+        if cycle and in_steps(part, cycle) > left > 0:
+            part['total_steps'] = max(1, int(left // in_steps(part, 1)))
             lines.append(
                 f'a cycle of {part["total_steps"]} instead of {cycle}: the training ends there'
             )

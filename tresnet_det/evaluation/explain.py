@@ -207,7 +207,7 @@ def explain(
         other: Results of the same images to compare with.
 
     Returns:
-        The headline: the metric and its interval in one line.
+        The headline, as :func:`~.pages.write_report` returns it.
     """
     intervals = result.intervals(other)
     sections = [Section('What to do next', advise(result), steps=True)]
@@ -283,8 +283,8 @@ def _write_numbers(result: Detections, out: Path) -> list[Section]:
         Section('What costs most', [
             'AP50 that a model without this kind of error would gain, after TIDE; the costs do not '
             'add up. Counted are predictions of any score, and those from the threshold on, also '
-            'of an object that another prediction has; missed are objects that no prediction is '
-            'of.'], errors, bars='AP50 that it costs'),
+            'of an object that another prediction has. Missed objects have no prediction at '
+            'all.'], errors, bars='AP50 that it costs'),
         Section('Classes, the worst first', _name_absent(result), by_name, bars='AP'),
         Section('Confusion', matrix_lines,
                 charts={'confusion_matrix.png': 'Confusion matrix'}),
@@ -357,8 +357,8 @@ def _write_worst(result: Detections, out: Path, image_folder: Path | None) -> Se
     tiles, failures = draw_worst(*shown, chosen, image_folder, out / 'worst_images.jpg')
     if len(chosen) > 2 * DRAWN // 3:
         lines.append(
-            f'Drawn are the {2 * DRAWN // 3} of the most lost F1, then those of the most confident '
-            'mistakes.'
+            f'Drawn are the {2 * DRAWN // 3} with the most lost F1, then those with the most '
+            'confident mistakes.'
         )
     sheet = {'worst_images.jpg': 'The worst images, with ground truth and predictions'}
     charts = sheet if tiles else {}

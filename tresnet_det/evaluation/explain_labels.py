@@ -32,7 +32,7 @@ def explain_labels(
         other: Results of the same images to compare with.
 
     Returns:
-        The headline: the metric and its interval in one line.
+        The headline, as :func:`~.pages.write_report` returns it.
     """
     name, measure = ('mAP', _mean_precision) if result.several else ('top-1', _top1)
     both = [measure(labels) for labels in ([result] if other is None else [other, result])]

@@ -370,12 +370,14 @@ def read_rgb(path: str | PathLike, prefer_opencv: bool) -> np.ndarray:
         with _open(data) as stored:
             image = ImageOps.exif_transpose(stored)
             mode = image.mode
-            pixels = np.array(image if mode.startswith('I') else image.convert('RGB'))
+            # Older Pillow calls 16 bits of these formats I, too.
+            deep = mode.startswith('I;16') or (mode == 'I' and stored.format in ('PNG', 'PPM'))
+            pixels = np.array(image if deep else image.convert('RGB'))
     except Exception as error:  # Pillow's decoders raise almost anything on a corrupt file
         raise ValueError(f'{path}: not an image that can be decoded') from error
-    if mode in ('I', 'F'):
+    if mode in ('I', 'F') and not deep:
         raise ValueError(f'{path}: 32 bits a channel, of an unknown range: save it with 8 or 16')
-    if mode.startswith('I;16'):  # of which Pillow would make all above 255 white
+    if deep:  # of which Pillow would make all above 255 white
         return np.repeat((pixels >> 8).astype(np.uint8)[..., None], 3, 2)
     return pixels
 
@@ -943,6 +945,9 @@ def main() -> None:
     except (OSError, ValueError) as error:
         print(_printable(f'error: {error}'), file=sys.stderr)
         sys.exit(2)
+    except KeyboardInterrupt:
+        print('stopped by the keyboard', file=sys.stderr)
+        sys.exit(130)
     if skipped:
         print(f'{skipped} of {count} could not be predicted', file=sys.stderr)
         sys.exit(2 if args.strict else 0)
@@ -981,9 +986,8 @@ def _print_all(args: argparse.Namespace) -> tuple[int, int]:
                 print(f'  {_printable(line)}')
             if args.format:
                 files.add(name, pixels.shape, select(model, found, score_thr))
-    except KeyboardInterrupt:  # the end of a camera
-        print('stopped by the keyboard', file=sys.stderr)
-    files.close()
+    finally:  # the keyboard is what ends a camera: what there is by then counts
+        files.close()
     return count, skipped
 
 

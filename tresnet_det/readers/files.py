@@ -350,11 +350,10 @@ def read_yaml(file: Path) -> dict:
     Raises:
         InputError: It is none.
     """
+    text = read_text(file)
     try:
-        content = yaml.safe_load(read_text(file))
+        content = yaml.safe_load(text)
     except (yaml.YAMLError, ValueError, TypeError, RecursionError) as error:
-        if isinstance(error, InputError):
-            raise
         raise InputError(f'{file}: no YAML ({" ".join(str(error).split())})') from None
     if not isinstance(content, dict):
         raise InputError(f'{file}: no YAML of the form KEY: VALUE')

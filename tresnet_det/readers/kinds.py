@@ -26,7 +26,7 @@ OF_TASK = {
 }
 COCO_KEYS = ('images', 'annotations', 'categories')
 MOST_FILES = 10_000  # that are looked at for a layout that comes close
-WANTED = {
+EXPECTED = {
     'coco': 'annotations/*.json or train/_annotations.coco.json',
     'voc': 'Annotations/, ImageSets/Main/ and JPEGImages/, or XML files and images',
     'yolo': 'a data.yaml, or images/train/ with labels/train/ and a classes.txt',
@@ -41,14 +41,15 @@ def first_task(kind: str) -> str:
 
 
 def describe_unknown(root: Path, task: str | None) -> str:
+    """Say what is expected in a folder, which layouts come closest, and what there is."""
     entries = sorted(name + '/' * (root / name).is_dir() for name in os.listdir(root))
     there = f'in it are {few(entries)}' if entries else 'it is empty'
     kinds = tuple(KINDS) if task is None else OF_TASK[task]
-    wanted = '; '.join(f'{KINDS[kind]} ({WANTED[kind]})' for kind in kinds if kind in WANTED)
-    wanted += '; or another of docs/data.md' * (task != 'classification')
+    expected = '; '.join(f'{KINDS[kind]} ({EXPECTED[kind]})' for kind in kinds if kind in EXPECTED)
+    expected += '; or another of docs/data.md' * (task != 'classification')
     near = [f'{KINDS[kind]} lacks {what}' for kind, what in _find_closest(root) if kind in kinds]
     closest = f'; closest: {", ".join(near)}' if near else ''
-    return f'{f" for {task}" if task else ""}; expected: {wanted}{closest}; {there}'
+    return f'{f" for {task}" if task else ""}; expected: {expected}{closest}; {there}'
 
 
 def _find_closest(root: Path) -> Iterator[tuple[str, str]]:
