@@ -87,6 +87,21 @@ def test_a_head_without_outputs_of_each_class_begins_anew(several, tmp_path, tin
     assert got.keys() == {key for key in weights if key.startswith('backbone.')}
 
 
+@pytest.mark.parametrize(('metainfo', 'theirs', 'reason'), [
+    ({}, CLASSES, 'the data names no classes'),
+    (dict(classes=CLASSES), (), 'it names no classes'),
+    (dict(classes=CLASSES), THEIRS, 'the data has 4, and the first num_classes of the config is 9'),
+])  # fmt: skip
+def test_what_cannot_be_matched_by_name_is_said(metainfo, theirs, reason, caplog):
+    dataset = SimpleNamespace(metainfo=metainfo)
+    loop = SimpleNamespace(dataloader=SimpleNamespace(dataset=dataset))
+    cfg = Config(dict(model=dict(head=dict(num_classes=9))))
+    runner = SimpleNamespace(cfg=cfg, _train_loop=loop, logger=logging.getLogger('x'))
+    found = Checkpoint('x.pth', dict(state_dict=head(4, fill=9), meta=dict(classes=theirs)))
+    assert match_runner(runner, {}, found) == (found.weights, None)
+    assert caplog.messages == [f'x.pth: classes are matched by position: {reason}']
+
+
 def test_a_detector_starts_from_another_on_classes_in_another_order(
     trained, data, tiny_config, run, tmp_path
 ):

@@ -117,6 +117,21 @@ def test_the_runner_names_each_and_goes_on(strict, tmp_path, monkeypatch, capsys
     assert err.splitlines()[-1] == f'{len(files) - 2} of {len(files)} could not be predicted'
 
 
+def test_the_keyboard_ends_the_runner_and_what_was_predicted_is_written(tmp_path, monkeypatch):
+    def interrupted(*arguments):
+        yield 'a.png', np.zeros((4, 4, 3), np.uint8), dict(scores=np.array([0.9, 0.1]))
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(onnx_runner, 'OnnxModel', Model)
+    monkeypatch.setattr(onnx_runner, 'predict_each', interrupted)
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(sys, 'argv', ['runner', 'model.onnx', '0', '--format', 'csv'])
+    with pytest.raises(SystemExit) as stop:
+        onnx_runner.main()
+    assert stop.value.code == 130
+    assert 'a.png,cat,0.9' in (tmp_path / 'predictions/predictions.csv').read_text()
+
+
 def test_a_line_of_pixels_is_not_blown_up(monkeypatch):
     from tresnet_det.datasets.decode import to_tensor
     from tresnet_det.datasets.pipeline import build_transforms
