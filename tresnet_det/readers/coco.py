@@ -3,6 +3,7 @@
 What MMDetection and pycocotools report late, in a worker, or not at all (an AP of 0) is named here.
 """
 
+import itertools
 import math
 import numbers
 from codecs import BOM_UTF8
@@ -252,13 +253,14 @@ def _read_boxes(
     good = [v if type(v) in (int, float) and abs(v) < LIMIT else math.nan for v in said]
     areas = np.array(good, np.float64)
     no_box = np.isnan(xywh).any(1)
-    bad = no_box | (np.isnan(areas) & np.array(['area' in a for a in entries], bool))
+    bad = no_box.copy()
+    bad[[i for i in np.isnan(areas).nonzero()[0] if 'area' in entries[i]]] = True
     bad &= known
     if filled is not None:
         lacking = ~bad & (areas <= 0) & (xywh[:, 2:] > 0).all(1)
         areas = np.where(lacking, xywh[:, 2:].prod(1), areas)
         _tell(filled, lacking.sum(), 'annotations have no area, or 0: computed from the box')
-        lost = sum(a.get('iscrowd') is None for a in entries)
+        lost = [a.get('iscrowd') for a in entries].count(None)
         _tell(filled, lost, 'annotations have no iscrowd: 0')
         _tell(filled, sum('id' not in a for a in entries), 'annotations have no id: numbered')
 
@@ -339,16 +341,20 @@ def _tell(filled: list[str], count: int, what: str) -> None:
 def _check_mixed(what: str, entries: list[Entry], add: Add, filled: list[str] | None) -> None:
     """Find ids of both kinds: NumPy makes all text of them, by which nothing is found."""
     ids = [entry['id'] for entry in entries if 'id' in entry]
-    texts = [key for key in ids if isinstance(key, str)]
-    if 0 < len(texts) < len(ids):
+    if str in (types := {*map(type, ids)}) and len(types) > 1:
         if filled is None:
-            add('mixed-ids', texts[:1], lambda key: f'{what}: {shown(key)}')
+            add(
+                'mixed-ids',
+                [next(key for key in ids if isinstance(key, str))],
+                lambda key: f'{what}: {shown(key)}',
+            )
         else:
             filled.append(f'{what}: ids are partly numbers, partly text: numbered again')
 
 
 def _check_ids(what: str, ids: list[Any], code: str, add: Add) -> None:
-    odd = [key for key in ids if not isinstance(key, ID_TYPES)]
+    usual = {*map(type, ids)} <= {int, str}  # of a million, asking each costs a second
+    odd = [] if usual else [key for key in ids if not isinstance(key, ID_TYPES)]
     add('bad-id', odd, lambda key: f'{what}: {shown(key)}')
     good = [key for key in ids if isinstance(key, ID_TYPES)] if odd else ids
     if len(set(good)) < len(good):
@@ -362,7 +368,7 @@ def _look_up(table: Mapping[Any, int], keys: list[Any], filled: list[str] | None
     Where what lacks is filled in, a number may be written as text, on either side.
     """
     try:
-        found = [table.get(key, UNKNOWN) for key in keys]
+        found = list(map(table.get, keys, itertools.repeat(UNKNOWN)))
     except TypeError:  # a list in place of an id
         found = [table.get(key, UNKNOWN) if isinstance(key, ID_TYPES) else UNKNOWN for key in keys]
     if filled is not None and UNKNOWN in found:
