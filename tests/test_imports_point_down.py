@@ -16,6 +16,7 @@ FLOORS = (
     {'files'},
     {'compat'},
     {'checkpoints', '__main__'},
+    {'backbone'},
     {'models', 'readers'},
     {'datasets'},
     {'evaluation'},
