@@ -2,10 +2,11 @@
 
 Importing the package prepares the stack below (see :mod:`tresnet_det.compat`) and registers the
 backbone and the classifiers on it, so that ``custom_imports = dict(imports=['tresnet_det'])`` is
-all that a config needs. Without MMDetection there is :mod:`tresnet_det.backbone`, in plain torch.
+all that a config needs. What trains, measures and predicts is imported when it is first asked for.
+Without MMDetection there is :mod:`tresnet_det.backbone`, which needs torch alone.
 """
 
-import importlib
+from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 from . import compat
@@ -17,6 +18,8 @@ if has_detection():
 from . import backbone  # noqa: E402, F401
 
 if TYPE_CHECKING:
+    from .inference.predictor import Predictor
+    from .inference.result import Result
     from .models import (
         AsymmetricLoss,
         ImageClassifier,
@@ -33,22 +36,21 @@ __all__ = [
     'ImageClassifier',
     'LinearClsHead',
     'MLDecoderHead',
+    'Predictor',
+    'Result',
     'SingleLabelAsymmetricLoss',
     'TResNet',
     '__version__',
 ]
 
-# Where a public name is, if not in `models`: what is slow to import waits for its first use.
-_HOMES: dict[str, str] = {}
+# Where those names are that are not in `models`.
+_HOMES = {'Predictor': '.inference.predictor', 'Result': '.inference.result'}
 
-if not TYPE_CHECKING:  # a checker would take any name
 
-    def __getattr__(name: str) -> Any:
-        """Import a public name when it is first used."""
-        if name not in __all__:
-            raise AttributeError(f'module {__name__!r} has no attribute {name!r}')
-        if not has_detection():
-            raise ImportError(needs_detection(f'tresnet_det.{name}'))
-        home = importlib.import_module(f'.{_HOMES.get(name, "models")}', __name__)
-        globals()[name] = getattr(home, name)
-        return globals()[name]
+def __getattr__(name: str) -> Any:
+    """Import a public name when it is asked for."""
+    if name not in __all__:
+        raise AttributeError(f'module {__name__!r} has no attribute {name!r}')
+    if not has_detection():
+        raise ImportError(needs_detection(f'tresnet_det.{name}'))
+    return getattr(import_module(_HOMES.get(name, '.models'), __name__), name)
