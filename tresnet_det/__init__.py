@@ -2,8 +2,11 @@
 
 Importing the package prepares the stack below (see :mod:`tresnet_det.compat`) and registers the
 backbone and the classifiers on it, so that ``custom_imports = dict(imports=['tresnet_det'])`` is
-all that a config needs.
+all that a config needs. What trains, measures and predicts is imported when it is first asked for.
 """
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
 
 from . import compat
 
@@ -18,6 +21,10 @@ from .models import (  # noqa: E402
     TResNet,
 )
 
+if TYPE_CHECKING:
+    from .inference.predictor import Predictor
+    from .inference.result import Result
+
 __version__ = '0.1.0'
 
 __all__ = [
@@ -25,7 +32,17 @@ __all__ = [
     'ImageClassifier',
     'LinearClsHead',
     'MLDecoderHead',
+    'Predictor',
+    'Result',
     'SingleLabelAsymmetricLoss',
     'TResNet',
     '__version__',
 ]
+
+_WHEN_ASKED_FOR = {'Predictor': '.inference.predictor', 'Result': '.inference.result'}
+
+
+def __getattr__(name: str) -> Any:
+    if name in _WHEN_ASKED_FOR:
+        return getattr(import_module(_WHEN_ASKED_FOR[name], __name__), name)
+    raise AttributeError(f'module {__name__!r} has no attribute {name!r}')
