@@ -22,6 +22,7 @@ from .models import (  # noqa: E402
 )
 
 if TYPE_CHECKING:
+    from .cli.api import RunResult, evaluate, train
     from .inference.predictor import Predictor
     from .inference.result import Result
 
@@ -34,12 +35,19 @@ __all__ = [
     'MLDecoderHead',
     'Predictor',
     'Result',
+    'RunResult',
     'SingleLabelAsymmetricLoss',
     'TResNet',
     '__version__',
+    'evaluate',
+    'train',
 ]
 
-_WHEN_ASKED_FOR = {'Predictor': '.inference.predictor', 'Result': '.inference.result'}
+_WHEN_ASKED_FOR = {
+    **dict.fromkeys(('RunResult', 'evaluate', 'train'), '.cli.api'),
+    'Predictor': '.inference.predictor',
+    'Result': '.inference.result',
+}
 
 
 def __getattr__(name: str) -> Any:
