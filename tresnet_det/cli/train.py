@@ -2,8 +2,10 @@
 
 import argparse
 import time
+from collections.abc import Sequence
 from pathlib import Path
 
+import numpy as np
 from mmdet.utils import setup_cache_size_limit_of_dynamo
 from mmengine.logging import print_log
 from mmengine.runner import Runner
@@ -18,7 +20,7 @@ from ..evaluation.report import write_summary
 from . import command_line
 
 
-def parse_args() -> argparse.Namespace:
+def parse_args(words: Sequence[str] | None = None) -> argparse.Namespace:
     parser = argparse.ArgumentParser(
         description=__doc__,
         epilog='The flags change the config; --cfg-options comes after them and wins. '
@@ -52,7 +54,7 @@ def parse_args() -> argparse.Namespace:
         'that fits, outputs of classes by their names; or from the weights of a backbone: of '
         'another task, a published file, or timm://NAME',
     )
-    return command_line.parse_options(parser)
+    return command_line.parse_options(parser, words)
 
 
 def _add_training_options(group: argparse._ArgumentGroup) -> None:
@@ -109,8 +111,12 @@ def count(text: str) -> int:
 
 
 def main() -> None:
+    run(parse_args())
+
+
+def run(args: argparse.Namespace) -> Runner:
+    """Train, print what came out, and return the runner."""
     setup_cache_size_limit_of_dynamo()
-    args = parse_args()
     cfg = command_line.prepare_config(args, args.from_scratch, args.pretrained)
     if args.amp:
         edit.enable_amp(cfg)
@@ -143,6 +149,21 @@ def main() -> None:
                 hook.after_train(runner)
     if runner.rank == 0:
         summarize(runner, args.config, time.monotonic() - start)
+    return runner
+
+
+def best_metrics(runner: Runner) -> dict[str, float]:
+    """Return the metrics of the best checkpoint's validation; without one, of the last."""
+    scalars = {
+        name.removeprefix('val/'): buffer.data[0]
+        for name, buffer in runner.message_hub.log_scalars.items()
+        if name.startswith('val/') and name not in ('val/time', 'val/data_time')
+    }
+    best, place = runner.message_hub.get_info('best_score'), -1
+    for hook in runner.hooks:
+        if isinstance(hook, SafeCheckpointHook) and hook.save_best and best is not None:
+            place = int(np.flatnonzero(scalars[hook.key_indicators[0]] == best)[0])
+    return {name: float(values[place]) for name, values in scalars.items() if len(values) > place}
 
 
 def summarize(runner: Runner, config: str, seconds: float) -> None:
