@@ -19,7 +19,7 @@ from ..checkpoints.hub import HUB_PREFIX, download
 from ..checkpoints.load import Checkpoint, LoadReport, load_backbone_weights, read_checkpoint
 from ..engine import config as edit
 from ..engine.checkpoint_hook import RECORD
-from ..engine.work_dir import find_checkpoint
+from ..engine.work_dir import find_checkpoint, find_run_config
 from ..errors import InputError
 from ..evaluation.label_measures import average_precisions
 from ..models import TResNet
@@ -30,7 +30,7 @@ from ..readers.layouts import find_layout
 from ..readers.split import Split
 from .inputs import InputImage, Report, Source, read_images
 from .pipeline import Pipeline, build_classification
-from .predictor import Predictor, find_run_config
+from .predictor import Predictor
 
 SIDE = 224  # pixels
 MOST_PROBED = 10_000  # images or boxes that a probe takes
