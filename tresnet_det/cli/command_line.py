@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING, Any
 
 from ..errors import InputError, printable, shown
 from ..readers.findings import is_text
+from ..values import check_values
 from .config_values import parse_value
 from .failures import blame_options, explain, lost_another, one_line
 
@@ -302,6 +303,7 @@ def prepare_config(
         edit.override(cfg, args.cfg_options)
         edit.check_parts(cfg)
     cfg.work_dir = work_dir
+    check_values(cfg)
     edit.use_this_machine(cfg)
     _count_classes(cfg)
     if data is not None and checkpoint is None:

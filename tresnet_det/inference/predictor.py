@@ -27,6 +27,7 @@ from ..engine.building import config_errors
 from ..engine.work_dir import find_checkpoint
 from ..errors import InputError, MissingFileError
 from ..tasks import find_task
+from ..values import check_values
 from .inputs import InputImage, Report
 from .pipeline import build_pipeline, find_classes, predicts_masks
 from .sliced import Slicing
@@ -77,6 +78,7 @@ class Predictor:
         self.device = _find_device(device)
         path = find_checkpoint(checkpoint)
         cfg = copy.deepcopy(config) if isinstance(config, Config) else edit.load_config(config)
+        check_values(cfg)
         self._slicing = Slicing.of(cfg, tile, overlap) if tile else None
         weights = read_checkpoint(path)
         self.task = find_task(cfg).name
