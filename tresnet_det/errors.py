@@ -5,7 +5,9 @@ import reprlib
 import shlex
 import unicodedata
 from collections.abc import Iterable, Mapping
+from numbers import Integral
 from pathlib import Path
+from typing import Any
 
 _SHORT = reprlib.Repr()  # also of values that refer to each other a billion times over
 _SHORT.maxstring = _SHORT.maxother = _SHORT.maxlong = 80
@@ -73,6 +75,12 @@ def shell_path(path: str | Path) -> str:
     """Return a path as it can be pasted into a shell here: short where it lies below."""
     path = Path(path).resolve()
     return quote(path.relative_to(Path.cwd()) if path.is_relative_to(Path.cwd()) else path)
+
+
+def check_whole(name: str, value: Any, least: int) -> None:
+    """Raise an InputError unless a value is a whole number from ``least``."""
+    if not isinstance(value, Integral) or isinstance(value, bool) or int(value) < least:
+        raise InputError(f'{name} must be at least {least}, a whole number: got {shown(value)}')
 
 
 def check_flag(name: str, value: object) -> None:

@@ -15,7 +15,7 @@ from .errors import InputError, printable, shown
 ONE, ANY = (1,), range(1000)
 # Ranges that several values have.
 STEPS, FROM_0, PIXELS = 'whole [1, 1000000000]', 'whole [0, 1000000000]', 'whole [1, 100000]'
-INF = float('inf')
+LENGTH, INF = '(0, 1000000000]', float('inf')
 
 
 class Value(NamedTuple):
@@ -93,13 +93,13 @@ VALUES = (
     Value('train_cfg.val_interval', STEPS, 'epochs or steps to a validation'),
     Value('auto_scale_lr.base_batch_size', 'whole [1, 1000000]', 'images that lr is meant for'),
     Value('randomness.seed', 'whole [0, 4294967295]', 'seed of random numbers', (None,)),
-    # its learning rate over time
-    Value('param_scheduler.**.begin', FROM_0, 'first epoch or step'),
-    Value('param_scheduler.**.end', STEPS, 'end, in epochs or steps', (INF,)),
-    Value('param_scheduler.**.milestones', FROM_0, 'when it falls', counts=ANY),
-    Value('param_scheduler.**.T_max', STEPS, 'half a period, in epochs or steps', (None,)),
-    Value('param_scheduler.**.step_size', STEPS, 'epochs or steps to a fall'),
-    Value('param_scheduler.**.total_steps', STEPS, 'length of the cycle', (None,)),
+    # its learning rate over time; the loops count parts of an epoch in steps
+    Value('param_scheduler.**.begin', '[0, 1000000000]', 'first epoch or step'),
+    Value('param_scheduler.**.end', LENGTH, 'end, in epochs or steps', (INF,)),
+    Value('param_scheduler.**.milestones', '[0, 1000000000]', 'when it falls', counts=ANY),
+    Value('param_scheduler.**.T_max', LENGTH, 'half a period, in epochs or steps', (None,)),
+    Value('param_scheduler.**.step_size', LENGTH, 'epochs or steps to a fall'),
+    Value('param_scheduler.**.total_steps', LENGTH, 'length of the cycle', (None,)),
     Value('param_scheduler.**.gamma', '(0, 10]', 'what it is multiplied by'),
     Value('param_scheduler.**.factor', '[0, 1]', 'share of the learning rate'),
     Value('param_scheduler.**.start_factor', '(0, 1]', 'share of the learning rate at first'),
@@ -129,6 +129,7 @@ VALUES = (
     Value('*_dataloader.**.ratio_range', '(0, 1000]', 'factors of the image size', counts=(2,)),
     # model
     Value('**.num_classes', 'whole [1, 1000000]', 'classes', (None,)),
+    Value('**.backbone.in_channels', 'whole [1, 1000000]', 'channels of the images'),
     Value('**.in_channels', 'whole [1, 1000000]', 'channels of the input', counts=ANY),
     Value('**.arch.width_factor', '[0.015625, 64]', 'channels, relative to TResNet-M'),
     Value('**.arch.depths', 'whole [1, 1000]', 'blocks of the stages', counts=(4,)),

@@ -1,12 +1,29 @@
 """The value of ``--cfg-options KEY=VALUE``, in Python's notation or in mmengine's."""
 
+import argparse
 import ast
 import contextlib
 import warnings
+from collections.abc import Callable
 from typing import Any
+
+from ..errors import shown
+from ..values import find
 
 BRACKETS = {'[': ']', '(': ')', '{': '}'}
 WORDS = {'true': True, 'false': False}  # next to Python's
+
+
+def typed(key: str) -> Callable[[str], Any]:
+    """Return a ``type=`` for an option that sets a key of the table of values."""
+
+    def convert(text: str) -> Any:
+        value, row = _parse_word(text), find(key)
+        if row is not None and not row.takes(value):
+            raise argparse.ArgumentTypeError(f'{shown(value)}: give {row.words}')
+        return value
+
+    return convert
 
 
 def parse_value(text: str) -> Any:
