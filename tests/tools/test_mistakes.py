@@ -72,7 +72,7 @@ def place(tmp_path_factory):
         (f'{SET} train_dataloader.batch_size=0', 'train_dataloader.batch_size is 0: give a whole'),
         (f'{SET} optim_wrapper.optimizer.lr=x', "optim_wrapper.optimizer.lr is 'x': give"),
         (f'{SET} param_scheduler=x', 'a part of the config cannot be built: TypeError: `param_s'),
-        (f'{SET} default_hooks.logger.interval=0', 'must contain the key "type"'),
+        (f'{SET} default_hooks.logger.interval=5', 'must contain the key "type"'),
         (f'{TRAIN} --resume good.pth', "meta has no 'epoch': nothing to resume"),
         ('test config.py other.pth', 'does not fit the model'),
         (f'{TRAIN} --amp', '--amp needs a GPU'),

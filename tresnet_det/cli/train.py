@@ -8,13 +8,13 @@ from mmdet.utils import setup_cache_size_limit_of_dynamo
 from mmengine.logging import print_log
 from mmengine.runner import Runner
 
+from ..backbone.tresnet import MIN_SIDE
 from ..compat.installed import tool_command
 from ..engine import ProgressBarHook, SafeCheckpointHook, building
 from ..engine import config as edit
 from ..engine.work_dir import find_last_checkpoint
 from ..errors import InputError, quote, shell_path
 from ..evaluation.report import write_summary
-from ..models.tresnet import MIN_SIDE
 from ..values import describe
 from . import command_line
 from .config_values import typed
