@@ -1,6 +1,7 @@
 """Train a model from a config: python tools/train.py configs/fcos_tresnet_m.py [--demo]."""
 
 import argparse
+import re
 import time
 from pathlib import Path
 
@@ -9,7 +10,7 @@ from mmengine.logging import print_log
 from mmengine.runner import Runner
 
 from ..compat.installed import tool_command
-from ..engine import ProgressBarHook, SafeCheckpointHook, building
+from ..engine import ProgressBarHook, SafeCheckpointHook, building, settings
 from ..engine import config as edit
 from ..engine.work_dir import find_last_checkpoint
 from ..errors import InputError, quote, shell_path
@@ -39,6 +40,23 @@ def parse_args() -> argparse.Namespace:
         metavar='N',
         help='processes that read images, for each data loader; 0 for none',
     )
+    groups['data'].add_argument(
+        '--balance',
+        action='store_const',
+        const=True,
+        help='draw images of rare classes more often: by repeat factors (LVIS), or all classes '
+        'equally often where each image has one; an epoch stays as long',
+    )
+    groups['machine'].add_argument(
+        '--device', type=device, metavar='DEVICE', help='cpu, cuda, or cuda:N for the GPU number N'
+    )
+    groups['weights'].add_argument(
+        '--freeze',
+        type=stages,
+        metavar='N',
+        help="keep the backbone's first stages as they are: 0 for the stem, 1 to 4 for so many "
+        'stages too, "backbone" for all of it',
+    )
     weights = groups['weights'].add_mutually_exclusive_group()
     weights.add_argument(
         '--from-scratch',
@@ -52,7 +70,12 @@ def parse_args() -> argparse.Namespace:
         'that fits, outputs of classes by their names; or from the weights of a backbone: of '
         'another task, a published file, or timm://NAME',
     )
-    return command_line.parse_options(parser)
+    args = command_line.parse_options(parser)
+    if args.freeze is not None and (args.from_scratch or (args.demo and not args.pretrained)):
+        parser.error('argument --freeze: random weights would stay as they are: give --pretrained')
+    if args.device and args.launcher != 'none':
+        parser.error('argument --device: not allowed with --launcher: each process has its own GPU')
+    return args
 
 
 def _add_training_options(group: argparse._ArgumentGroup) -> None:
@@ -108,9 +131,25 @@ def count(text: str) -> int:
     return int(text)
 
 
+def stages(text: str) -> int | str:
+    """Return a number of stages, or ``backbone``, likewise."""
+    if text != 'backbone' and text not in '01234':
+        raise argparse.ArgumentTypeError(f'{text!r} is not 0 to 4 or backbone')
+    return text if text == 'backbone' else int(text)
+
+
+def device(text: str) -> str:
+    """Return ``cpu``, ``cuda`` or ``cuda:N``, likewise."""
+    if not re.fullmatch('cpu|cuda(:[0-9]+)?', text):
+        raise argparse.ArgumentTypeError(f'{text!r} is not cpu, cuda or cuda:N')
+    return text
+
+
 def main() -> None:
     setup_cache_size_limit_of_dynamo()
     args = parse_args()
+    if args.device:
+        settings.use_device(args.device)
     cfg = command_line.prepare_config(args, args.from_scratch, args.pretrained)
     if args.amp:
         edit.enable_amp(cfg)
@@ -122,6 +161,7 @@ def main() -> None:
     command_line.check_data(args, cfg, ('train_dataloader', 'val_dataloader'))
 
     runner = building.build_runner(cfg)
+    runner.logger.info(building.count_parameters(runner, args.freeze == 'backbone'))
     start = time.monotonic()
     try:
         with building.config_errors():
