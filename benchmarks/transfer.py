@@ -28,7 +28,7 @@ from tresnet_det.engine import config as edit
 from tresnet_det.engine.work_dir import find_checkpoint
 from tresnet_det.tasks import DETECTION, SINGLE_LABEL
 
-SMALL = dict(_delete_=True, depths=(2, 2, 2, 1), width_factor=0.5)
+SMALL = dict(depths=(2, 2, 2, 1), width_factor=0.5)
 # Backbone, and its channels at strides 8, 16 and 32.
 NETWORKS = {
     'small TResNet': (dict(type='TResNet', arch=SMALL), (64, 512, 1024)),
@@ -72,7 +72,7 @@ def make_config(network: str, task: str, work_dir: Path, seed: int) -> Config:
     indices = (1, 2, 3) if task == 'detection' else (3,)
     part = dict(backbone=dict(backbone, _delete_=True, out_indices=indices))
     if task == 'detection':
-        part['neck'] = dict(in_channels=channels)
+        part['neck'] = dict(in_channels=list(channels))
     else:
         part['head'] = dict(in_channels=channels[-1])
     if backbone['type'] == 'ResNet':

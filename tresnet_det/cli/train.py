@@ -3,23 +3,27 @@
 import argparse
 import re
 import time
+from collections.abc import Sequence
 from pathlib import Path
 
+import numpy as np
 from mmdet.utils import setup_cache_size_limit_of_dynamo
 from mmengine.logging import print_log
 from mmengine.runner import Runner
 
+from ..backbone.tresnet import MIN_SIDE
 from ..compat.installed import tool_command
 from ..engine import ProgressBarHook, SafeCheckpointHook, building, settings
 from ..engine import config as edit
 from ..engine.work_dir import find_last_checkpoint
 from ..errors import InputError, quote, shell_path
 from ..evaluation.report import write_summary
-from ..models.tresnet import MIN_SIDE
+from ..values import describe
 from . import command_line
+from .config_values import typed
 
 
-def parse_args() -> argparse.Namespace:
+def parse_args(words: Sequence[str] | None = None) -> argparse.Namespace:
     parser = argparse.ArgumentParser(
         description=__doc__,
         epilog='The flags change the config; --cfg-options comes after them and wins. '
@@ -36,9 +40,9 @@ def parse_args() -> argparse.Namespace:
     )
     groups['machine'].add_argument(
         '--workers',
-        type=count,
+        type=typed('train_dataloader.num_workers'),
         metavar='N',
-        help='processes that read images, for each data loader; 0 for none',
+        help=describe('train_dataloader.num_workers') + '; 0: none',
     )
     groups['data'].add_argument(
         '--balance',
@@ -70,7 +74,7 @@ def parse_args() -> argparse.Namespace:
         'that fits, outputs of classes by their names; or from the weights of a backbone: of '
         'another task, a published file, or timm://NAME',
     )
-    args = command_line.parse_options(parser)
+    args = command_line.parse_options(parser, words)
     if args.freeze is not None and (args.from_scratch or (args.demo and not args.pretrained)):
         parser.error('argument --freeze: random weights would stay as they are: give --pretrained')
     if args.device and args.launcher != 'none':
@@ -81,22 +85,22 @@ def parse_args() -> argparse.Namespace:
 def _add_training_options(group: argparse._ArgumentGroup) -> None:
     group.add_argument(
         '--epochs',
-        type=command_line.positive,
+        type=typed('train_cfg.max_epochs'),
         metavar='N',
-        help='length of the training: the schedule ends with it, its warm-up stays',
+        help=describe('train_cfg.max_epochs') + '; the schedule ends with it, its warm-up stays',
     )
     group.add_argument(
         '--batch-size',
-        type=command_line.positive,
+        type=typed('train_dataloader.batch_size'),
         metavar='N',
-        help='images per step and process',
+        help=describe('train_dataloader.batch_size'),
     )
     rate = group.add_mutually_exclusive_group()
     rate.add_argument(
         '--lr',
-        type=command_line.above_zero,
+        type=typed('optim_wrapper.optimizer.lr'),
         metavar='RATE',
-        help='peak of the learning rate, used as it is: nothing scales it to the batch',
+        help=describe('optim_wrapper.optimizer.lr') + '; its peak, not scaled to the batch',
     )
     rate.add_argument(
         '--auto-scale-lr',
@@ -124,16 +128,9 @@ def image_size(text: str) -> tuple[int, int]:
     return int(sides[0]), int(sides[-1])
 
 
-def count(text: str) -> int:
-    """Return a whole number from 0, likewise."""
-    if not text.isdecimal():
-        raise argparse.ArgumentTypeError(f'{text!r} is not a whole number from 0')
-    return int(text)
-
-
 def stages(text: str) -> int | str:
     """Return a number of stages, or ``backbone``, likewise."""
-    if text != 'backbone' and text not in '01234':
+    if text not in ('backbone', *'01234'):
         raise argparse.ArgumentTypeError(f'{text!r} is not 0 to 4 or backbone')
     return text if text == 'backbone' else int(text)
 
@@ -146,8 +143,12 @@ def device(text: str) -> str:
 
 
 def main() -> None:
+    run(parse_args())
+
+
+def run(args: argparse.Namespace) -> Runner:
+    """Train, print what came out, and return the runner."""
     setup_cache_size_limit_of_dynamo()
-    args = parse_args()
     if args.device:
         settings.use_device(args.device)
     cfg = command_line.prepare_config(args, args.from_scratch, args.pretrained)
@@ -174,7 +175,7 @@ def main() -> None:
         if 'parameter group' in str(error):
             raise InputError(
                 f'--resume: {cfg.load_from} was trained with other parameters frozen; give the '
-                'options that it was started with (--from-scratch, frozen_stages)'
+                'options that it was started with (--from-scratch, --freeze, frozen_stages)'
             ) from error
         raise
     finally:  # an error's line must not end up behind the bar
@@ -183,6 +184,21 @@ def main() -> None:
                 hook.after_train(runner)
     if runner.rank == 0:
         summarize(runner, args.config, time.monotonic() - start)
+    return runner
+
+
+def best_metrics(runner: Runner) -> dict[str, float]:
+    """Return the metrics of the best checkpoint's validation; without one, of the last."""
+    scalars = {
+        name.removeprefix('val/'): buffer.data[0]
+        for name, buffer in runner.message_hub.log_scalars.items()
+        if name.startswith('val/') and name not in ('val/time', 'val/data_time')
+    }
+    best, place = runner.message_hub.get_info('best_score'), -1
+    for hook in runner.hooks:
+        if isinstance(hook, SafeCheckpointHook) and hook.save_best and best is not None:
+            place = int(np.flatnonzero(scalars[hook.key_indicators[0]] == best)[0])
+    return {name: float(values[place]) for name, values in scalars.items() if len(values) > place}
 
 
 def summarize(runner: Runner, config: str, seconds: float) -> None:
