@@ -16,6 +16,7 @@ FLOORS = (
     {'files'},
     {'compat'},
     {'checkpoints', '__main__'},
+    {'backbone'},
     {'models', 'readers'},
     {'datasets'},
     {'evaluation'},
@@ -45,7 +46,7 @@ def imported(path):
     package, names = path.relative_to(PACKAGE.parent).parts[:-1], set()
     tree = ast.parse(path.read_text(encoding='utf-8'))
     if path == PACKAGE / '__init__.py':  # names for type checkers, imported when asked for
-        tree.body = [node for node in tree.body if not isinstance(node, ast.If)]
+        tree.body = [n for n in tree.body if not ast.unparse(n).startswith('if TYPE_CHECKING')]
     for node in ast.walk(tree):
         if isinstance(node, ast.ImportFrom):
             base = package[: len(package) - node.level + 1] if node.level else ()

@@ -9,9 +9,9 @@ import torch
 from torch import nn
 
 from tresnet_det import TResNet
+from tresnet_det.backbone.norms import iterate_norms
 from tresnet_det.errors import InputError
 from tresnet_det.layers import BlurPool, InPlaceABN
-from tresnet_det.models.norms import iterate_norms
 from tresnet_det.profiling.counts import kept_bytes_per_image
 
 STRIDES = (4, 8, 16, 32)

@@ -93,9 +93,16 @@ def positive(text: str) -> int:
     return int(text)
 
 
+def _number(text: str) -> float:
+    try:
+        return float(text)
+    except ValueError:
+        raise argparse.ArgumentTypeError(f'{text!r} is not a number') from None
+
+
 def share(text: str) -> float:
     """Return a number from 0 to 1, likewise."""
-    value = float(text)
+    value = _number(text)
     if not 0 <= value <= 1:
         raise argparse.ArgumentTypeError(f'{text} is not between 0 and 1')
     return value
@@ -103,7 +110,7 @@ def share(text: str) -> float:
 
 def above_zero(text: str) -> float:
     """Return a finite number above 0, likewise."""
-    value = float(text)
+    value = _number(text)
     if not 0 < value < math.inf:
         raise argparse.ArgumentTypeError(f'{text} is not a number above 0')
     return value
@@ -173,29 +180,35 @@ def add_slice_options(parser: argparse._ActionsContainer) -> None:
     )
 
 
-def add_config_options(parser: argparse.ArgumentParser) -> None:
-    """Add the options by which train.py and test.py change a config."""
+def add_config_options(parser: argparse.ArgumentParser) -> dict[str, argparse._ArgumentGroup]:
+    """Add the options by which train.py and test.py change a config; return their groups."""
+    names = ('data', 'training', 'weights', 'logging', 'machine')
+    groups = {name: parser.add_argument_group(name) for name in names}
     parser.add_argument('config', help='config file')
-    parser.add_argument('--work-dir', help='folder for logs, checkpoints and images')
-    parser.add_argument(
-        '--data-root', metavar='DIR', help="folder of the data, in the layout of the config's own"
-    )
-    parser.add_argument(
+    add_cfg_options(parser, 'train_dataloader.batch_size=4')
+    groups['logging'].add_argument('--work-dir', help='folder for logs, checkpoints and images')
+    data, machine = groups['data'], groups['machine']
+    data.add_argument(
         '--data',
         metavar='FOLDER',
         help='your own data in the layout of COCO, Pascal VOC, YOLO (or its data.yaml), of CSV or '
         'class folders for classifiers: classes, splits and learning rate follow it',
     )
-    add_demo_options(parser)
-    add_cfg_options(parser, 'train_dataloader.batch_size=4')
-    parser.add_argument(
+    data.add_argument(
+        '--data-root', metavar='DIR', help="folder of the data, in the layout of the config's own"
+    )
+    add_demo_options(data)
+    machine.add_argument(
         '--launcher',
         choices=['none', 'pytorch', 'slurm', 'mpi'],
         default='none',
         help='who starts the processes of a distributed run',
     )
     # torch.distributed.launch passes it in either spelling.
-    parser.add_argument('--local_rank', '--local-rank', type=int, default=0)
+    machine.add_argument(
+        '--local_rank', '--local-rank', type=int, default=0, help=argparse.SUPPRESS
+    )
+    return groups
 
 
 def add_demo_options(parser: argparse._ActionsContainer) -> None:
@@ -267,8 +280,8 @@ def prepare_config(
     """
     from mmengine.logging import print_log
 
+    from ..engine import building, own_data, processes, settings
     from ..engine import config as edit
-    from ..engine import own_data, processes
     from ..engine.work_dir import find_checkpoint
 
     os.environ.setdefault('LOCAL_RANK', str(args.local_rank))
@@ -283,10 +296,11 @@ def prepare_config(
     with processes.local_main_process_first():
         if args.demo:
             _apply_demo(cfg, args.data_root, args.demo == 'full')
-        elif folder:
+        own_data.print_lines(settings.apply(cfg, vars(args)))
+        if folder:
             data = own_data.use_folder(cfg, folder, Path(work_dir, 'data'), checkpoint)
             own_data.print_lines(own_data.describe(data))
-        elif args.data_root:
+        elif args.data_root and not args.demo:
             edit.set_data_root(cfg, args.data_root)
     if from_scratch:
         for change in edit.use_random_weights(cfg):
@@ -299,7 +313,7 @@ def prepare_config(
         edit.check_parts(cfg)
     cfg.work_dir = work_dir
     edit.use_this_machine(cfg)
-    _count_classes(cfg)
+    building.count_classes(cfg)
     if data is not None and checkpoint is None:
         lines = own_data.fit_training(cfg, data, args.cfg_options)
         own_data.print_lines([own_data.summarize_data(cfg, data), *(f'  {line}' for line in lines)])
@@ -316,21 +330,6 @@ def _choose_work_dir(args: argparse.Namespace, cfg: 'Config') -> str:
         name = f'{path.parent.name}_{path.stem}' if path.is_file() else path.name
         suffix = '_' + re.sub(r'[^\w.-]+', '_', name)
     return f'./work_dirs/{Path(args.config).stem}{suffix}'  # as MMDetection's
-
-
-def _count_classes(cfg: 'Config') -> None:
-    """Fill in a classifier's ``num_classes=None`` from its data."""
-    from mmengine.logging import print_log
-
-    from ..engine import config as edit
-    from ..readers.config import read_classes
-
-    head = cfg.model.get('head')
-    if isinstance(head, dict) and 'num_classes' in head and head['num_classes'] is None:
-        loader = next(filter(None, map(cfg.get, edit.LOADERS)))
-        count = len(read_classes(loader['dataset']))
-        edit.set_num_classes(cfg, count)
-        print_log(f'model.head.num_classes: the data has {count} classes')
 
 
 def _apply_demo(cfg: 'Config', data_root: str | None, full: bool) -> None:

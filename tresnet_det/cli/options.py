@@ -15,29 +15,34 @@ Text = str | PathLike[str]
 class TrainOptions(TypedDict, total=False):
     """See ``python -m tresnet_det train --help``."""
 
+    cfg_options: Mapping[str, Any]
     work_dir: Text | None
-    data_root: Text | None
     data: Text | None
+    data_root: Text | None
     demo: bool
     demo_full: bool
-    cfg_options: Mapping[str, Any]
     launcher: Literal['none', 'pytorch', 'slurm', 'mpi'] | None
+    epochs: int | None
+    batch_size: int | None
+    lr: float | None
+    auto_scale_lr: bool
+    amp: bool
+    resume: Text | Literal[True] | None
+    img_size: int | Text | None
+    workers: int | None
     from_scratch: bool
     pretrained: Text | None
-    amp: bool
-    auto_scale_lr: bool
-    resume: Text | Literal[True] | None
 
 
 class EvaluateOptions(TypedDict, total=False):
     """See ``python -m tresnet_det test --help``."""
 
+    cfg_options: Mapping[str, Any]
     work_dir: Text | None
-    data_root: Text | None
     data: Text | None
+    data_root: Text | None
     demo: bool
     demo_full: bool
-    cfg_options: Mapping[str, Any]
     launcher: Literal['none', 'pytorch', 'slurm', 'mpi'] | None
     out: Text | None
     show: bool

@@ -10,6 +10,7 @@ from mmdet.utils import setup_cache_size_limit_of_dynamo
 from mmengine.logging import print_log
 from mmengine.runner import Runner
 
+from ..backbone.tresnet import MIN_SIDE
 from ..compat.installed import tool_command
 from ..engine import ProgressBarHook, SafeCheckpointHook, building
 from ..engine import config as edit
@@ -20,9 +21,27 @@ from . import command_line
 
 
 def parse_args(words: Sequence[str] | None = None) -> argparse.Namespace:
-    parser = argparse.ArgumentParser(description=__doc__)
-    command_line.add_config_options(parser)
-    weights = parser.add_mutually_exclusive_group()
+    parser = argparse.ArgumentParser(
+        description=__doc__,
+        epilog='The flags change the config; --cfg-options comes after them and wins. '
+        'docs/training.md has an example of each.',
+    )
+    groups = command_line.add_config_options(parser)
+    _add_training_options(groups['training'])
+    groups['data'].add_argument(
+        '--img-size',
+        type=image_size,
+        metavar='SIZE',
+        help='what images are scaled to: 640 for a square, 1333x800 for width x height; crops and '
+        'scales of the training keep their ratio to it; best multiples of 32',
+    )
+    groups['machine'].add_argument(
+        '--workers',
+        type=count,
+        metavar='N',
+        help='processes that read images, for each data loader; 0 for none',
+    )
+    weights = groups['weights'].add_mutually_exclusive_group()
     weights.add_argument(
         '--from-scratch',
         action='store_true',
@@ -35,20 +54,60 @@ def parse_args(words: Sequence[str] | None = None) -> argparse.Namespace:
         'that fits, outputs of classes by their names; or from the weights of a backbone: of '
         'another task, a published file, or timm://NAME',
     )
-    parser.add_argument('--amp', action='store_true', help='train in mixed precision')
-    parser.add_argument(
+    return command_line.parse_options(parser, words)
+
+
+def _add_training_options(group: argparse._ArgumentGroup) -> None:
+    group.add_argument(
+        '--epochs',
+        type=command_line.positive,
+        metavar='N',
+        help='length of the training: the schedule ends with it, its warm-up stays',
+    )
+    group.add_argument(
+        '--batch-size',
+        type=command_line.positive,
+        metavar='N',
+        help='images per step and process',
+    )
+    rate = group.add_mutually_exclusive_group()
+    rate.add_argument(
+        '--lr',
+        type=command_line.above_zero,
+        metavar='RATE',
+        help='peak of the learning rate, used as it is: nothing scales it to the batch',
+    )
+    rate.add_argument(
         '--auto-scale-lr',
         action='store_true',
-        help='scale the learning rate to the real batch size, where the config does not already',
+        help="scale the config's learning rate to the real batch size, where it does not already",
     )
-    parser.add_argument(
+    group.add_argument('--amp', action='store_true', help='train in mixed precision')
+    group.add_argument(
         '--resume',
         nargs='?',
         const='auto',
         metavar='CHECKPOINT',
-        help='resume from this checkpoint, or from the latest one in the work directory',
+        help='resume from this checkpoint, or from the latest one in the work directory; give the '
+        'other flags again',
     )
-    return command_line.parse_options(parser, words)
+
+
+def image_size(text: str) -> tuple[int, int]:
+    """Return width and height of ``SIZE`` or ``WIDTHxHEIGHT``, for ``type=`` of an option."""
+    sides = text.split('x')
+    if len(sides) > 2 or not all(side.isdecimal() and int(side) >= MIN_SIDE for side in sides):
+        raise argparse.ArgumentTypeError(
+            f'{text!r} is no size: give 640 or 1333x800, of at least {MIN_SIDE} pixels a side'
+        )
+    return int(sides[0]), int(sides[-1])
+
+
+def count(text: str) -> int:
+    """Return a whole number from 0, likewise."""
+    if not text.isdecimal():
+        raise argparse.ArgumentTypeError(f'{text!r} is not a whole number from 0')
+    return int(text)
 
 
 def main() -> None:

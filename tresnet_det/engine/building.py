@@ -16,9 +16,10 @@ from torch.nn.parallel import DistributedDataParallel
 from ..checkpoints.load import read_checkpoint
 from ..errors import InputError, printable
 from ..layers import InPlaceABN
+from ..readers.config import read_classes
 from ..tasks import unwrapped
 from . import processes
-from .config import drop_pretrained, iterate_dicts, name_and_message
+from .config import LOADERS, drop_pretrained, iterate_dicts, name_and_message, set_num_classes
 from .hooks import CheckpointGuardHook
 from .work_dir import resume_from
 
@@ -73,6 +74,16 @@ def choose_weights(cfg: Config, resume: str | None, pretrained: str | None) -> N
     if cfg.get('load_from'):
         for change in drop_pretrained(cfg, str(cfg.load_from)):
             print_log(f'{chosen}: {change}')
+
+
+def count_classes(cfg: Config) -> None:
+    """Fill in a classifier's ``num_classes=None`` from its data."""
+    head = cfg.model.get('head')
+    if isinstance(head, dict) and 'num_classes' in head and head['num_classes'] is None:
+        loader = next(filter(None, map(cfg.get, LOADERS)))
+        count = len(read_classes(loader['dataset']))
+        set_num_classes(cfg, count)
+        print_log(f'model.head.num_classes: the data has {count} classes')
 
 
 def _is_whole_model(cfg: Config) -> bool:
