@@ -210,7 +210,7 @@ def check_pip(arguments: list[str], monkeypatch: pytest.MonkeyPatch) -> None:
         if word.startswith('-') or word == 'constraints.txt':
             continue
         own = re.fullmatch(
-            r'(?:\.|(?:dist/)?tresnet_det\S*\.whl|tresnet_det)(?:\[([\w,]+)\])?', word
+            r'(?:\.|(?:dist/)?tresnet_det\S*\.whl|tresnet-det)(?:\[([\w,]+)\])?', word
         )
         if own is None:
             Requirement(word)
