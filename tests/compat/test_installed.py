@@ -35,7 +35,7 @@ def pretend_installed(monkeypatch, **versions: str) -> None:
 def test_no_mmcv_names_what_to_install(monkeypatch):
     pretend_installed(monkeypatch)
     monkeypatch.setattr(installed.importlib.util, 'find_spec', lambda name: None)
-    with pytest.raises(ImportError, match=r'tresnet_det\[lite\].*mmcv-lite==2\.1\.0') as caught:
+    with pytest.raises(ImportError, match=r'tresnet-det\[lite\].*mmcv-lite==2\.1\.0') as caught:
         installed.check_mmcv()
     assert '\n' not in str(caught.value)
 

@@ -31,6 +31,7 @@ from ..engine.work_dir import find_checkpoint, find_run
 from ..errors import InputError, check_whole, few, shown
 from ..readers.findings import without
 from ..tasks import find_task
+from ..values import check_values
 from .inputs import Given, InputImage, Report, read_given
 from .pipeline import build_pipeline, find_classes, predicts_masks
 from .result import Result
@@ -88,6 +89,7 @@ class Predictor:
         self.device = _find_device(device)
         self.checkpoint = path = find_checkpoint(checkpoint)
         cfg = copy.deepcopy(config) if isinstance(config, Config) else edit.load_config(config)
+        check_values(cfg)
         self._slicing = Slicing.of(cfg, tile, overlap) if tile else None
         weights = read_checkpoint(path)
         task = find_task(cfg)
