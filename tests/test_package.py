@@ -5,6 +5,7 @@ import subprocess
 import sys
 
 import pytest
+import yaml
 
 import tresnet_det
 
@@ -49,3 +50,12 @@ def test_the_version_is_said_in_one_place(project_root):
     assert sorted(said) == ['CHANGELOG.md', '__init__.py']
     changes = (project_root / 'CHANGELOG.md').read_text()
     assert re.search(r'^## \[(\d[^]]*)\]', changes, re.MULTILINE)[1] == tresnet_det.__version__
+
+
+def test_the_workflow_checks_every_python_that_the_metadata_names(project_root):
+    text = (project_root / '.github/workflows/ci.yml').read_text()
+    (job,) = yaml.safe_load(text)['jobs'].values()
+    named = re.findall(r'Python :: (3\.\d+)"', (project_root / 'pyproject.toml').read_text())
+    assert job['strategy']['matrix']['python'] == named
+    assert job['steps'][-1] == {'run': '.ci/run'}
+    assert all(re.fullmatch(r'[\w/-]+@[0-9a-f]{40}', step['uses']) for step in job['steps'][:-1])
