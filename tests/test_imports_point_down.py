@@ -13,9 +13,10 @@ PACKAGE = Path(tresnet_det.__file__).parent
 # From the ground up. What shares a floor does not know of each other.
 FLOORS = (
     {'errors', 'layers'},
-    {'files'},
+    {'files', 'values'},
     {'compat'},
     {'checkpoints', '__main__'},
+    {'backbone'},
     {'models', 'readers'},
     {'datasets'},
     {'evaluation'},
@@ -43,7 +44,10 @@ MODULES = {name_of(path): path for path in FILES}
 def imported(path):
     """The modules that a file imports, at its top or in a function, as tuples of names."""
     package, names = path.relative_to(PACKAGE.parent).parts[:-1], set()
-    for node in ast.walk(ast.parse(path.read_text(encoding='utf-8'))):
+    tree = ast.parse(path.read_text(encoding='utf-8'))
+    if path == PACKAGE / '__init__.py':  # names for type checkers, imported when asked for
+        tree.body = [n for n in tree.body if not ast.unparse(n).startswith('if TYPE_CHECKING')]
+    for node in ast.walk(tree):
         if isinstance(node, ast.ImportFrom):
             base = package[: len(package) - node.level + 1] if node.level else ()
             base += tuple((node.module or '').split('.') if node.module else ())

@@ -210,9 +210,20 @@ def decode_with_pillow(path: str | os.PathLike, data: bytes) -> Any:
         raise InputError(
             f'{path}: the image does not decode ({reason}): replace or remove it'
         ) from error
+    return to_rgb(image, path)
+
+
+def to_rgb(image: Any, name: object) -> Any:
+    """Return a Pillow image of any kind in RGB: without alpha, of 16 bits the upper 8.
+
+    Raises:
+        InputError: It has 32 bits a channel.
+    """
+    from PIL import Image
+
     if image.mode in ('I', 'F'):
         raise InputError(
-            f'{path}: the image has 32 bits a channel, of an unknown range: save it with 8 or 16'
+            f'{name}: the image has 32 bits a channel, of an unknown range: save it with 8 or 16'
         )
     if image.mode.startswith('I;16'):
         image = Image.fromarray((np.asarray(image) >> 8).astype(np.uint8))

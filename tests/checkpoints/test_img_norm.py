@@ -27,7 +27,7 @@ class Detector(nn.Module):
 def warnings(monkeypatch):
     lines = []
 
-    def collect(message, logger=None, level=logging.INFO):
+    def collect(message, level):
         if level == logging.WARNING:
             lines.append(message)
 

@@ -11,10 +11,10 @@ from timm.layers import BlurPool2d
 from torch import nn
 
 from tresnet_det import TResNet
+from tresnet_det.backbone.norms import iterate_norms
 from tresnet_det.checkpoints import load_backbone_weights, to_timm
 from tresnet_det.checkpoints.formats import to_ours
 from tresnet_det.layers import InPlaceABN
-from tresnet_det.models.norms import iterate_norms
 
 ARCH = dict(depths=(1, 2, 1, 1), width_factor=0.25)
 

@@ -12,10 +12,10 @@ from mmdet.registry import MODELS
 from mmdet.utils import register_all_modules
 from torch import nn
 
+from tresnet_det.backbone.norms import iterate_norms
 from tresnet_det.deploy import build_export_module, trace, write_onnx
 from tresnet_det.deploy.models import describe
 from tresnet_det.engine.config import drop_pretrained, load_config
-from tresnet_det.models.norms import iterate_norms
 
 CLASSES = tuple('abcdefghij')
 TINY_ARCH = dict(depths=(1, 1, 1, 1), width_factor=0.25)

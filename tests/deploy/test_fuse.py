@@ -5,8 +5,8 @@ import torch
 from torch import nn
 
 from tresnet_det import TResNet
+from tresnet_det.backbone.norms import iterate_norms
 from tresnet_det.deploy import fuse_norms
-from tresnet_det.models.norms import iterate_norms
 
 
 @pytest.mark.parametrize('arch', ['m', 'v2_l'])

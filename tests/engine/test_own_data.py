@@ -118,7 +118,7 @@ def test_the_learning_rate_is_scaled_and_printed(project_root, folder, monkeypat
     line = own_data.fit_training(cfg, data, {})[-2]
     assert '3 steps, batch 4 on each of 4 processes, learning rate 0.002' in line
     cfg.auto_scale_lr = None
-    assert 'names no base_batch_size' in own_data.fit_training(cfg, data, {})[-2]
+    assert 'not scaled to the batch' in own_data.fit_training(cfg, data, {})[-2]
 
 
 def test_a_small_folder_without_a_test_split_has_a_smaller_batch(fcos, tmp_path):

@@ -44,3 +44,15 @@ def test_pretrained_and_load_from_together_are_refused(cfg):
     cfg.load_from = 'whole.pth'
     with pytest.raises(InputError, match=r'--pretrained timm://a: load_from=whole\.pth has'):
         building.choose_weights(cfg, None, 'timm://a')
+
+
+def test_a_model_of_another_task_is_loaded_whole_into_any_backbone(cfg, lines, tmp_path):
+    checkpoint = str(tmp_path / 'classifier.pth')
+    torch.save(dict(state_dict={'backbone.conv1.weight': torch.ones(1)}), checkpoint)
+    cfg.model.backbone = dict(
+        type='ResNet', init_cfg=dict(type='Pretrained', checkpoint=checkpoint)
+    )  # whose own loading knows no prefix, and passes over what it does not find
+    building.choose_weights(cfg, None, checkpoint)
+    assert cfg.load_from == checkpoint
+    assert cfg.model.backbone.init_cfg is None
+    assert cfg.custom_hooks == [dict(type='CheckpointGuardHook')]  # refuses another network's

@@ -42,7 +42,8 @@ def scored(*scores):
     return sample
 
 
-CAT, DOG = (0, 0.9, (1, 2, 11, 22)), (1, 0.2, (0, 0, 5, 5))
+# Scores that float32 holds exactly.
+CAT, DOG = (0, 0.875, (1, 2, 11, 22)), (1, 0.25, (0, 0, 5, 5))
 
 
 def annotate(path, images, categories):
@@ -61,8 +62,8 @@ def test_boxes_become_cocos_results_with_all_scores_and_the_drawing_has_the_sure
         writer.add(InputImage('y/a.png', PIXELS), Sample())
     written = json.loads((tmp_path / 'out' / 'results.bbox.json').read_text())
     assert written == [
-        dict(image_id=1, category_id=1, bbox=[1, 2, 10, 20], score=0.9),
-        dict(image_id=1, category_id=2, bbox=[0, 0, 5, 5], score=0.2),
+        dict(image_id=1, category_id=1, bbox=[1, 2, 10, 20], score=0.875),
+        dict(image_id=1, category_id=2, bbox=[0, 0, 5, 5], score=0.25),
     ]
     images = json.loads((tmp_path / 'out' / 'images.json').read_text())
     assert images['images'] == [
@@ -98,12 +99,12 @@ def test_masks_have_a_file_of_their_own_row_for_row_with_the_boxes(tmp_path):
     assert writer.masks == tmp_path / 'out' / 'results.segm.json'
     rows = json.loads(writer.masks.read_text())
     assert rows == [
-        dict(image_id=7, category_id=2, segmentation=left, score=0.9),
-        dict(image_id=7, category_id=5, segmentation=right, score=0.2),
+        dict(image_id=7, category_id=2, segmentation=left, score=0.875),
+        dict(image_id=7, category_id=5, segmentation=right, score=0.25),
     ]
     for row, pixels in zip(rows, (left_pixels, right_pixels), strict=True):
         assert (masks_of_coco.decode(row['segmentation']) == pixels).all()
-    assert [b['score'] for b in json.loads(writer.results.read_text())] == [0.9, 0.2]
+    assert [b['score'] for b in json.loads(writer.results.read_text())] == [0.875, 0.25]
     loaded = COCO(tmp_path / 'out' / 'images.json').loadRes(str(writer.masks))
     # By the masks' pixels, which are fewer than the boxes'.
     assert [a['area'] for a in loaded.loadAnns(loaded.getAnnIds())] == [180, 50]

@@ -12,11 +12,12 @@ from mmengine.structures import InstanceData
 from pycocotools import mask as masks_of_coco
 
 from tresnet_det.engine import config as edit
+from tresnet_det.engine.work_dir import find_run_config
 from tresnet_det.errors import InputError, MissingFileError
 from tresnet_det.inference import predictor as predictor_module
 from tresnet_det.inference.inputs import find_sources, read_images
 from tresnet_det.inference.pipeline import find_classes
-from tresnet_det.inference.predictor import Predictor, find_run_config
+from tresnet_det.inference.predictor import Predictor
 
 TINY = dict(_delete_=True, depths=(1, 1, 1, 1), width_factor=0.25)
 NAMES = ('cat', 'dog', 'cow')

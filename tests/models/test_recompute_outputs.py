@@ -7,7 +7,7 @@ import torch
 from torch import nn
 
 from tresnet_det import TResNet
-from tresnet_det.models.norms import iterate_norms
+from tresnet_det.backbone.norms import iterate_norms
 
 
 def pair(**kwargs):

@@ -9,9 +9,9 @@ import torch
 from torch import nn
 
 from tresnet_det import TResNet
+from tresnet_det.backbone.norms import iterate_norms
 from tresnet_det.errors import InputError
 from tresnet_det.layers import BlurPool, InPlaceABN
-from tresnet_det.models.norms import iterate_norms
 from tresnet_det.profiling.counts import kept_bytes_per_image
 
 STRIDES = (4, 8, 16, 32)
@@ -280,7 +280,7 @@ def test_channels_last_and_compiled_give_the_same_outputs_and_gradients(variant)
         (dict(out_indices=(-1,)), 'from 0 to 3'),
         (dict(out_indices=()), 'from 0 to 3'),
         (dict(out_indices=(2, 1)), 'increasing'),
-        (dict(out_indices=(1,), frozen_stages=3), 'frozen_stages must be from -1 to 2'),
+        (dict(out_indices=(1,), frozen_stages=3), 'frozen_stages is 3: only 2 stages'),
         (dict(norm_cfg=dict(type='GN', num_groups=4)), "'GN' does not fit"),
         (dict(norm_cfg=dict(type='InPlaceABN', momntum=0.1)), 'momntum'),
         (dict(norm_cfg=dict(type='InPlaceABN', backend='cuda')), "backend 'cuda'"),
@@ -288,9 +288,9 @@ def test_channels_last_and_compiled_give_the_same_outputs_and_gradients(variant)
         (dict(norm_cfg=dict(type='InPlaceABN', activation_param=0.2)), "'activation_param'"),
         (dict(norm_cfg=None), 'norm_cfg must be a dict'),
         (dict(norm_cfg=dict(type=['BN'])), 'does not fit'),
-        (dict(norm_cfg=dict(type='BN', eps='x')), "'eps' in norm_cfg must be a number"),
+        (dict(norm_cfg=dict(type='BN', eps='x')), "norm_cfg.eps is 'x': give a number"),
         (dict(norm_cfg=dict(type='BN', num_groups=4)), 'num_groups'),
-        (dict(norm_cfg=dict(type='InPlaceABN', momentum=2)), "'momentum' in norm_cfg"),
+        (dict(norm_cfg=dict(type='InPlaceABN', momentum=2)), 'norm_cfg.momentum is 2: give'),
         (dict(norm_cfg=dict(type='InPlaceABN', sync='yes')), "'sync' in norm_cfg must be True"),
         (dict(norm_cfg=dict(type='InPlaceABN', num_features=4)), 'num_features'),
         (dict(init_cfg=dict(checkpoint='a.pth')), 'init_cfg must be a dict with a type'),

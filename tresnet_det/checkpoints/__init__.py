@@ -6,9 +6,16 @@ that the weights were trained with.
 """
 
 from .formats import to_timm
-from .load import load_backbone_weights, load_head_weights, load_weights, read_checkpoint
+from .load import (
+    LoadReport,
+    load_backbone_weights,
+    load_head_weights,
+    load_weights,
+    read_checkpoint,
+)
 
 __all__ = [
+    'LoadReport',
     'load_backbone_weights',
     'load_head_weights',
     'load_weights',

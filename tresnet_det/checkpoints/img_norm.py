@@ -9,8 +9,9 @@ from collections.abc import Mapping
 from typing import Any
 
 import torch
-from mmengine.logging import print_log
 from torch import nn
+
+from ..compat.log import print_log
 
 IMG_NORM_CFG = dict(mean=[0.0, 0.0, 0.0], std=[255.0, 255.0, 255.0], bgr_to_rgb=True)
 _FIX = 'model.data_preprocessor mean=[0, 0, 0], std=[255, 255, 255], bgr_to_rgb=True'
@@ -61,8 +62,7 @@ def warn_of_other_img_norm(
     print_log(
         f'the weights of {source} were trained with another image normalization than '
         f'data_preprocessor has: {", ".join(differ)}{advice}',
-        logger='current',
-        level=logging.WARNING,
+        logging.WARNING,
     )
 
 
@@ -77,6 +77,5 @@ def warn_unless_unit_range(x: torch.Tensor) -> None:
         print_log(
             f'pretrained TResNet weights take RGB in [0, 1], but these images range from '
             f'{low:.3g} to {high:.3g}: set {_FIX}',
-            logger='current',
-            level=logging.WARNING,
+            logging.WARNING,
         )

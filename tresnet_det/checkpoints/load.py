@@ -16,12 +16,11 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from mmengine.logging import print_log
-from mmengine.runner.checkpoint import CheckpointLoader
 from torch import nn
 
 from ..compat.checkpoint_content import check_content
-from ..compat.checkpoint_io import load_checkpoint_file
+from ..compat.checkpoint_io import load_checkpoint_file, load_from_url
+from ..compat.log import print_log
 from ..errors import InputError, few
 from .formats import HEAD, StateDict, describe, find_format, rename_head, state_dict_of, to_ours
 from .hub import HUB_PREFIX, download
@@ -117,7 +116,7 @@ class LoadReport:
     def log(self) -> None:
         """Print the line; a warning where the model and the file are not the same."""
         clean = self.complete and not self.unexpected
-        print_log(str(self), logger='current', level=logging.INFO if clean else logging.WARNING)
+        print_log(str(self), logging.INFO if clean else logging.WARNING)
 
     def refuse(self, advice: str = '') -> InputError:
         """Return the error: why this is too little, and what to do."""
@@ -154,7 +153,7 @@ def read_checkpoint(source: Source) -> Checkpoint:
     if name.startswith(HUB_PREFIX):
         return Checkpoint(name, load_checkpoint_file(download(name)))
     if '://' in name:
-        return Checkpoint(name, CheckpointLoader.load_checkpoint(name, map_location='cpu'))
+        return Checkpoint(name, load_from_url(name))
     return Checkpoint(name, load_checkpoint_file(name))
 
 

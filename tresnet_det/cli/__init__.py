@@ -2,3 +2,11 @@
 
 ``python tools/NAME.py`` and ``python -m tresnet_det NAME`` run ``main`` of ``cli/NAME.py``.
 """
+
+import sys
+
+from ..compat.detection import has_detection, needs_detection
+
+if not has_detection():
+    print(f'error: {needs_detection("this tool")}', file=sys.stderr)
+    sys.exit(2)

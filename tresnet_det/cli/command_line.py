@@ -12,13 +12,13 @@ import signal
 import sys
 import threading
 import warnings
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NoReturn
 
-from ..errors import InputError, printable, shown
-from ..readers.findings import is_text
-from .config_values import parse_value
+from ..errors import InputError, printable
+from ..values import check_values
+from .config_values import KeyValueAction
 from .failures import blame_options, explain, lost_another, one_line
 
 if TYPE_CHECKING:
@@ -43,8 +43,7 @@ def run_tool(main: Callable[[], None]) -> None:
         SystemExit: It did not come to its end.
         Exception: What is no mistake of the user's and comes from no outside, as it is.
     """
-    for remark in ('torch.meshgrid', '`broadcast_buffers` is deprecated'):
-        warnings.filterwarnings('ignore', message=remark)
+    hush_stack()
     try:
         if '' in sys.argv[1:]:  # it would count as an option that is not given
             before = ' '.join(sys.argv[1 : sys.argv.index('', 1)])
@@ -77,6 +76,12 @@ def run_tool(main: Callable[[], None]) -> None:
         sys.exit(EXIT_USER_ERROR if line else 1)
 
 
+def hush_stack() -> None:
+    """Drop warnings of the stack below that nobody can act on."""
+    for remark in ('torch.meshgrid', '`broadcast_buffers` is deprecated'):
+        warnings.filterwarnings('ignore', message=remark)
+
+
 def _processes() -> Any:
     """Return the module of a run's processes; None in a tool without, which imports no PyTorch."""
     return sys.modules.get('tresnet_det.engine.processes')
@@ -89,9 +94,16 @@ def positive(text: str) -> int:
     return int(text)
 
 
+def _number(text: str) -> float:
+    try:
+        return float(text)
+    except ValueError:
+        raise argparse.ArgumentTypeError(f'{text!r} is not a number') from None
+
+
 def share(text: str) -> float:
     """Return a number from 0 to 1, likewise."""
-    value = float(text)
+    value = _number(text)
     if not 0 <= value <= 1:
         raise argparse.ArgumentTypeError(f'{text} is not between 0 and 1')
     return value
@@ -99,7 +111,7 @@ def share(text: str) -> float:
 
 def above_zero(text: str) -> float:
     """Return a finite number above 0, likewise."""
-    value = float(text)
+    value = _number(text)
     if not 0 < value < math.inf:
         raise argparse.ArgumentTypeError(f'{text} is not a number above 0')
     return value
@@ -140,28 +152,6 @@ def out_file(path: str | Path, *endings: str) -> Path:
     return file
 
 
-class KeyValueAction(argparse.Action):
-    """``KEY=VALUE`` options, as a dict; argparse's own message where one is not of that form."""
-
-    def __call__(
-        self,
-        parser: argparse.ArgumentParser,
-        namespace: argparse.Namespace,
-        values: Any,
-        option_string: str | None = None,
-    ) -> None:
-        options = dict(getattr(namespace, self.dest))
-        for text in values:
-            key, equals, value = text.partition('=')
-            if not equals or not is_text(text):
-                parser.error(f'{option_string} takes KEY=VALUE, got {text!r}')
-            try:
-                options[key] = parse_value(value)
-            except (ValueError, KeyError) as error:
-                parser.error(f'{option_string} {key}: {shown(value)}: {error.args[0]}')
-        setattr(namespace, self.dest, options)
-
-
 def add_cfg_options(parser: argparse._ActionsContainer, example: str) -> None:
     """Add ``--cfg-options``, an empty dict by default; the help shows the example."""
     parser.add_argument(
@@ -191,29 +181,35 @@ def add_slice_options(parser: argparse._ActionsContainer) -> None:
     )
 
 
-def add_config_options(parser: argparse.ArgumentParser) -> None:
-    """Add the options by which train.py and test.py change a config."""
+def add_config_options(parser: argparse.ArgumentParser) -> dict[str, argparse._ArgumentGroup]:
+    """Add the options by which train.py and test.py change a config; return their groups."""
+    names = ('data', 'training', 'weights', 'logging', 'machine')
+    groups = {name: parser.add_argument_group(name) for name in names}
     parser.add_argument('config', help='config file')
-    parser.add_argument('--work-dir', help='folder for logs, checkpoints and images')
-    parser.add_argument(
-        '--data-root', metavar='DIR', help="folder of the data, in the layout of the config's own"
-    )
-    parser.add_argument(
+    add_cfg_options(parser, 'train_dataloader.batch_size=4')
+    groups['logging'].add_argument('--work-dir', help='folder for logs, checkpoints and images')
+    data, machine = groups['data'], groups['machine']
+    data.add_argument(
         '--data',
         metavar='FOLDER',
         help='your own data in the layout of COCO, Pascal VOC, YOLO (or its data.yaml), of CSV or '
         'class folders for classifiers: classes, splits and learning rate follow it',
     )
-    add_demo_options(parser)
-    add_cfg_options(parser, 'train_dataloader.batch_size=4')
-    parser.add_argument(
+    data.add_argument(
+        '--data-root', metavar='DIR', help="folder of the data, in the layout of the config's own"
+    )
+    add_demo_options(data)
+    machine.add_argument(
         '--launcher',
         choices=['none', 'pytorch', 'slurm', 'mpi'],
         default='none',
         help='who starts the processes of a distributed run',
     )
     # torch.distributed.launch passes it in either spelling.
-    parser.add_argument('--local_rank', '--local-rank', type=int, default=0)
+    machine.add_argument(
+        '--local_rank', '--local-rank', type=int, default=0, help=argparse.SUPPRESS
+    )
+    return groups
 
 
 def add_demo_options(parser: argparse._ActionsContainer) -> None:
@@ -235,20 +231,34 @@ def add_demo_options(parser: argparse._ActionsContainer) -> None:
     )
 
 
-def parse_options(parser: argparse.ArgumentParser) -> argparse.Namespace:
-    """Read the command line; options that exclude each other are argparse's error."""
+def parse_options(
+    parser: argparse.ArgumentParser, words: Sequence[str] | None = None
+) -> argparse.Namespace:
+    """Read the command line; options that exclude each other are argparse's error.
+
+    Args:
+        parser: Of the tool.
+        words: What Python code gives instead, whose mistakes are an InputError.
+    """
     from ..engine import processes
+
+    if words is not None:
+        parser.error = _refuse  # type: ignore[method-assign]
 
     launcher = argparse.ArgumentParser(add_help=False)
     launcher.add_argument('--launcher', nargs='?')
     # Before the whole is read: of several processes, only one reports what is wrong with it.
-    processes.take_place(launcher.parse_known_args()[0].launcher)
-    args = parser.parse_args()
+    processes.take_place(launcher.parse_known_args(words)[0].launcher)
+    args = parser.parse_args(words)
     processes.check_place(args.launcher)
     for name, value in (('--data-root', args.data_root), ('--demo', args.demo)):  # they may be both
         if args.data and value:
             parser.error(f'argument {name}: not allowed with argument --data')
     return args
+
+
+def _refuse(message: str) -> NoReturn:
+    raise InputError(message)
 
 
 def prepare_config(
@@ -271,8 +281,8 @@ def prepare_config(
     """
     from mmengine.logging import print_log
 
+    from ..engine import building, own_data, processes, settings
     from ..engine import config as edit
-    from ..engine import own_data, processes
     from ..engine.work_dir import find_checkpoint
 
     os.environ.setdefault('LOCAL_RANK', str(args.local_rank))
@@ -287,10 +297,11 @@ def prepare_config(
     with processes.local_main_process_first():
         if args.demo:
             _apply_demo(cfg, args.data_root, args.demo == 'full')
-        elif folder:
+        own_data.print_lines(settings.apply(cfg, vars(args)))
+        if folder:
             data = own_data.use_folder(cfg, folder, Path(work_dir, 'data'), checkpoint)
             own_data.print_lines(own_data.describe(data))
-        elif args.data_root:
+        elif args.data_root and not args.demo:
             edit.set_data_root(cfg, args.data_root)
     if from_scratch:
         for change in edit.use_random_weights(cfg):
@@ -302,8 +313,9 @@ def prepare_config(
         edit.override(cfg, args.cfg_options)
         edit.check_parts(cfg)
     cfg.work_dir = work_dir
+    check_values(cfg)
     edit.use_this_machine(cfg)
-    _count_classes(cfg)
+    building.count_classes(cfg)
     if data is not None and checkpoint is None:
         lines = own_data.fit_training(cfg, data, args.cfg_options)
         own_data.print_lines([own_data.summarize_data(cfg, data), *(f'  {line}' for line in lines)])
@@ -320,21 +332,6 @@ def _choose_work_dir(args: argparse.Namespace, cfg: 'Config') -> str:
         name = f'{path.parent.name}_{path.stem}' if path.is_file() else path.name
         suffix = '_' + re.sub(r'[^\w.-]+', '_', name)
     return f'./work_dirs/{Path(args.config).stem}{suffix}'  # as MMDetection's
-
-
-def _count_classes(cfg: 'Config') -> None:
-    """Fill in a classifier's ``num_classes=None`` from its data."""
-    from mmengine.logging import print_log
-
-    from ..engine import config as edit
-    from ..readers.config import read_classes
-
-    head = cfg.model.get('head')
-    if isinstance(head, dict) and 'num_classes' in head and head['num_classes'] is None:
-        loader = next(filter(None, map(cfg.get, edit.LOADERS)))
-        count = len(read_classes(loader['dataset']))
-        edit.set_num_classes(cfg, count)
-        print_log(f'model.head.num_classes: the data has {count} classes')
 
 
 def _apply_demo(cfg: 'Config', data_root: str | None, full: bool) -> None:

@@ -11,13 +11,12 @@ from pathlib import Path
 from tqdm import tqdm
 
 from ..engine import config as edit
-from ..engine.work_dir import find_checkpoint
-from ..errors import InputError, few, printable, quote, shell_path
+from ..engine.work_dir import find_checkpoint, find_run_config
+from ..errors import InputError, printable, quote, shell_path
 from ..inference.inputs import count_images, find_sources, find_unsearched, read_images
 from ..inference.onnx_runner import LabellingFiles
 from ..inference.outputs import CocoIds, PredictionWriter
-from ..inference.predictor import BATCH_SIZE, Predictor, find_run_config
-from ..readers.findings import without
+from ..inference.predictor import BATCH_SIZE, Predictor
 from ..tasks import find_task
 from . import command_line
 from .command_line import add_cfg_options, out_folder, positive, share
@@ -118,12 +117,10 @@ def main() -> None:
     predictor = Predictor(cfg, checkpoint, args.device, args.slice, args.overlap)
     ids = CocoIds(args.ann_file, predictor.classes)
     ids.check(sources)
-    threshold = task.threshold if args.score_thr is None else args.score_thr
-    if threshold == 'auto':
-        threshold = own_thresholds(predictor, checkpoint)
+    thresholds = predictor.choose_thresholds(args.score_thr)
 
     writer = PredictionWriter(
-        *(out, task.name, predictor.classes, threshold, args.top, not args.no_images, ids),
+        *(out, task.name, predictor.classes, thresholds, args.top, not args.no_images, ids),
         args.format,
     )
     skipped = 0
@@ -150,17 +147,6 @@ def main() -> None:
         if args.strict:
             raise InputError(line)
         print(line, file=sys.stderr)
-
-
-def own_thresholds(predictor: Predictor, checkpoint: str) -> list[float]:
-    """Return the threshold of each class that a test wrote into the checkpoint."""
-    lacking = without(predictor.classes, predictor.thresholds)
-    if lacking:
-        raise InputError(
-            f'--score-thr auto: {checkpoint} has no threshold of {few(lacking)}: let test.py '
-            'choose them by --keep-thresholds, or give a score'
-        )
-    return [predictor.thresholds[name] for name in predictor.classes]
 
 
 def summarize(

@@ -2,25 +2,48 @@
 
 import argparse
 import time
+from collections.abc import Sequence
 from pathlib import Path
 
+import numpy as np
 from mmdet.utils import setup_cache_size_limit_of_dynamo
 from mmengine.logging import print_log
 from mmengine.runner import Runner
 
+from ..backbone.tresnet import MIN_SIDE
 from ..compat.installed import tool_command
 from ..engine import ProgressBarHook, SafeCheckpointHook, building
 from ..engine import config as edit
 from ..engine.work_dir import find_last_checkpoint
 from ..errors import InputError, quote, shell_path
 from ..evaluation.report import write_summary
+from ..values import describe
 from . import command_line
+from .config_values import typed
 
 
-def parse_args() -> argparse.Namespace:
-    parser = argparse.ArgumentParser(description=__doc__)
-    command_line.add_config_options(parser)
-    weights = parser.add_mutually_exclusive_group()
+def parse_args(words: Sequence[str] | None = None) -> argparse.Namespace:
+    parser = argparse.ArgumentParser(
+        description=__doc__,
+        epilog='The flags change the config; --cfg-options comes after them and wins. '
+        'docs/training.md has an example of each.',
+    )
+    groups = command_line.add_config_options(parser)
+    _add_training_options(groups['training'])
+    groups['data'].add_argument(
+        '--img-size',
+        type=image_size,
+        metavar='SIZE',
+        help='what images are scaled to: 640 for a square, 1333x800 for width x height; crops and '
+        'scales of the training keep their ratio to it; best multiples of 32',
+    )
+    groups['machine'].add_argument(
+        '--workers',
+        type=typed('train_dataloader.num_workers'),
+        metavar='N',
+        help=describe('train_dataloader.num_workers') + '; 0: none',
+    )
+    weights = groups['weights'].add_mutually_exclusive_group()
     weights.add_argument(
         '--from-scratch',
         action='store_true',
@@ -33,25 +56,62 @@ def parse_args() -> argparse.Namespace:
         'that fits, outputs of classes by their names; or from the weights of a backbone: of '
         'another task, a published file, or timm://NAME',
     )
-    parser.add_argument('--amp', action='store_true', help='train in mixed precision')
-    parser.add_argument(
+    return command_line.parse_options(parser, words)
+
+
+def _add_training_options(group: argparse._ArgumentGroup) -> None:
+    group.add_argument(
+        '--epochs',
+        type=typed('train_cfg.max_epochs'),
+        metavar='N',
+        help=describe('train_cfg.max_epochs') + '; the schedule ends with it, its warm-up stays',
+    )
+    group.add_argument(
+        '--batch-size',
+        type=typed('train_dataloader.batch_size'),
+        metavar='N',
+        help=describe('train_dataloader.batch_size'),
+    )
+    rate = group.add_mutually_exclusive_group()
+    rate.add_argument(
+        '--lr',
+        type=typed('optim_wrapper.optimizer.lr'),
+        metavar='RATE',
+        help=describe('optim_wrapper.optimizer.lr') + '; its peak, not scaled to the batch',
+    )
+    rate.add_argument(
         '--auto-scale-lr',
         action='store_true',
-        help='scale the learning rate to the real batch size, where the config does not already',
+        help="scale the config's learning rate to the real batch size, where it does not already",
     )
-    parser.add_argument(
+    group.add_argument('--amp', action='store_true', help='train in mixed precision')
+    group.add_argument(
         '--resume',
         nargs='?',
         const='auto',
         metavar='CHECKPOINT',
-        help='resume from this checkpoint, or from the latest one in the work directory',
+        help='resume from this checkpoint, or from the latest one in the work directory; give the '
+        'other flags again',
     )
-    return command_line.parse_options(parser)
+
+
+def image_size(text: str) -> tuple[int, int]:
+    """Return width and height of ``SIZE`` or ``WIDTHxHEIGHT``, for ``type=`` of an option."""
+    sides = text.split('x')
+    if len(sides) > 2 or not all(side.isdecimal() and int(side) >= MIN_SIDE for side in sides):
+        raise argparse.ArgumentTypeError(
+            f'{text!r} is no size: give 640 or 1333x800, of at least {MIN_SIDE} pixels a side'
+        )
+    return int(sides[0]), int(sides[-1])
 
 
 def main() -> None:
+    run(parse_args())
+
+
+def run(args: argparse.Namespace) -> Runner:
+    """Train, print what came out, and return the runner."""
     setup_cache_size_limit_of_dynamo()
-    args = parse_args()
     cfg = command_line.prepare_config(args, args.from_scratch, args.pretrained)
     if args.amp:
         edit.enable_amp(cfg)
@@ -84,6 +144,21 @@ def main() -> None:
                 hook.after_train(runner)
     if runner.rank == 0:
         summarize(runner, args.config, time.monotonic() - start)
+    return runner
+
+
+def best_metrics(runner: Runner) -> dict[str, float]:
+    """Return the metrics of the best checkpoint's validation; without one, of the last."""
+    scalars = {
+        name.removeprefix('val/'): buffer.data[0]
+        for name, buffer in runner.message_hub.log_scalars.items()
+        if name.startswith('val/') and name not in ('val/time', 'val/data_time')
+    }
+    best, place = runner.message_hub.get_info('best_score'), -1
+    for hook in runner.hooks:
+        if isinstance(hook, SafeCheckpointHook) and hook.save_best and best is not None:
+            place = int(np.flatnonzero(scalars[hook.key_indicators[0]] == best)[0])
+    return {name: float(values[place]) for name, values in scalars.items() if len(values) > place}
 
 
 def summarize(runner: Runner, config: str, seconds: float) -> None:

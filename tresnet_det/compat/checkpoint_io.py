@@ -24,6 +24,7 @@ import torch
 
 from ..errors import InputError, MissingFileError
 from .checkpoint_content import check_content
+from .detection import INSTALL
 
 MapLocation = str | torch.device | Callable | dict | None
 
@@ -131,6 +132,21 @@ def guard_mmengine_loader() -> None:
 
     vars(load_checkpoint).update(weights_only=True)
     CheckpointLoader.load_checkpoint = classmethod(load_checkpoint)
+
+
+def load_from_url(url: str) -> dict[str, Any]:
+    """Read a checkpoint from an address that MMEngine knows, running no code from it.
+
+    Raises:
+        InputError: MMEngine is not installed, or it cannot be downloaded or read.
+    """
+    try:
+        from mmengine.runner.checkpoint import CheckpointLoader
+    except ImportError as error:
+        raise InputError(
+            f'{url}: download it and give the file; by its address, it needs MMEngine: {INSTALL}'
+        ) from error
+    return CheckpointLoader.load_checkpoint(url, map_location='cpu')
 
 
 def load_from_local(filename: str, map_location: MapLocation = None) -> Any:

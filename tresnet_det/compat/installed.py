@@ -24,11 +24,7 @@ from pathlib import Path
 from types import ModuleType
 from typing import NoReturn
 
-from packaging.version import Version
-
 _EXT = 'mmcv._ext'
-# What mmdet 3.3.0 asserts when it is imported.
-_OLDEST, _TOO_NEW = Version('2.0.0rc4'), Version('2.2.0')
 _INSTALL = (
     'install one: pip install "tresnet_det[lite]" (mmcv-lite==2.1.0, no compiler needed), '
     'or a compiled mmcv>=2.0.0rc4,<2.2.0'
@@ -51,6 +47,10 @@ def check_mmcv() -> None:
     Raises:
         ImportError: none is installed, both distributions are, or the version does not fit.
     """
+    from packaging.version import Version  # comes with mmdet, not with torch
+
+    # What mmdet 3.3.0 asserts when it is imported.
+    oldest, too_new = Version('2.0.0rc4'), Version('2.2.0')
     versions = {name: _version_of(name) for name in ('mmcv', 'mmcv-lite')}
     found = {name: version for name, version in versions.items() if version is not None}
     if len(found) == 2:
@@ -61,7 +61,7 @@ def check_mmcv() -> None:
     if importlib.util.find_spec('mmcv') is None:
         raise ImportError(f'mmcv is not installed, and MMDetection needs it; {_INSTALL}')
     for name, version in found.items():
-        if not _OLDEST <= Version(version) < _TOO_NEW:
+        if not oldest <= Version(version) < too_new:
             raise ImportError(
                 f'{name} {version} is refused by MMDetection 3.3.0, which needs >=2.0.0rc4,<2.2.0: '
                 f'pip install {name}==2.1.0'

@@ -7,7 +7,7 @@ from mmcv.cnn import fuse_conv_bn
 from torch import nn
 from torch.nn.modules.batchnorm import _BatchNorm
 
-from ..models.blocks import ConvNorm
+from ..backbone.blocks import ConvNorm
 
 
 def fuse_norms(model: nn.Module) -> nn.Module:

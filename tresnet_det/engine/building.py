@@ -16,9 +16,10 @@ from torch.nn.parallel import DistributedDataParallel
 from ..checkpoints.load import read_checkpoint
 from ..errors import InputError, printable
 from ..layers import InPlaceABN
+from ..readers.config import read_classes
 from ..tasks import unwrapped
 from . import processes
-from .config import drop_pretrained, head_prefixes, iterate_dicts, name_and_message
+from .config import LOADERS, drop_pretrained, iterate_dicts, name_and_message, set_num_classes
 from .hooks import CheckpointGuardHook
 from .work_dir import resume_from
 
@@ -50,8 +51,7 @@ def choose_weights(cfg: Config, resume: str | None, pretrained: str | None) -> N
     Args:
         cfg: With its ``work_dir``, and ``pretrained`` in its backbone's ``init_cfg``.
         resume: See :func:`~tresnet_det.engine.work_dir.resume_from`; None for a new start.
-        pretrained: What ``--pretrained`` names. Where it has a head, too, all of it is taken as
-            ``load_from``.
+        pretrained: What ``--pretrained`` names. A whole model, of any task, becomes ``load_from``.
 
     Raises:
         MissingFileError: If there is no such checkpoint.
@@ -65,15 +65,29 @@ def choose_weights(cfg: Config, resume: str | None, pretrained: str | None) -> N
     if resume and not resume_from(cfg, resume):
         print_log(f'--resume: no checkpoint in {cfg.work_dir} yet, starting from the beginning')
     chosen = '--resume' if cfg.get('resume') else 'load_from'
-    if pretrained and not (cfg.get('load_from') or cfg.get('resume')) and _has_head(cfg):
+    if pretrained and not (cfg.get('load_from') or cfg.get('resume')) and _is_whole_model(cfg):
         chosen, cfg.load_from = '--pretrained', cfg.model.backbone.init_cfg.checkpoint
+        # It refuses another backbone; one without a share is added where there is none.
+        hooks = cfg.get('custom_hooks') or []
+        if not any(hook.get('type') == 'CheckpointGuardHook' for hook in hooks):
+            cfg.custom_hooks = [*hooks, dict(type='CheckpointGuardHook')]
     if cfg.get('load_from'):
         for change in drop_pretrained(cfg, str(cfg.load_from)):
             print_log(f'{chosen}: {change}')
 
 
-def _has_head(cfg: Config) -> bool:
-    """Whether what the backbone starts from has a head of the model's own name, too."""
+def count_classes(cfg: Config) -> None:
+    """Fill in a classifier's ``num_classes=None`` from its data."""
+    head = cfg.model.get('head')
+    if isinstance(head, dict) and 'num_classes' in head and head['num_classes'] is None:
+        loader = next(filter(None, map(cfg.get, LOADERS)))
+        count = len(read_classes(loader['dataset']))
+        set_num_classes(cfg, count)
+        print_log(f'model.head.num_classes: the data has {count} classes')
+
+
+def _is_whole_model(cfg: Config) -> bool:
+    """Whether what the backbone starts from is a model of this project's, of any task."""
     checkpoint = (cfg.model.backbone.get('init_cfg') or {}).get('checkpoint')
     if not checkpoint or '://' in checkpoint:
         return False
@@ -81,8 +95,7 @@ def _has_head(cfg: Config) -> bool:
         keys = read_checkpoint(checkpoint).weights
     except InputError:  # of which the backbone says more
         return False
-    prefixes = ('backbone.',), head_prefixes(cfg.model)
-    return all(any(key.startswith(prefix) for key in keys) for prefix in prefixes)
+    return any(key.startswith('backbone.') for key in keys)
 
 
 def build_runner(cfg: Config) -> Runner:

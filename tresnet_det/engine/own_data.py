@@ -174,7 +174,7 @@ def summarize_data(cfg: Config, data: OwnData) -> str:
 
 def print_lines(lines: list[str]) -> None:
     """Print lines, on the first process only."""
-    if is_main_process():
+    if lines and is_main_process():
         print_log('\n'.join(map(printable, lines)))
 
 
@@ -337,7 +337,7 @@ def _describe_schedule(cfg: Config, batch: int, world: int, steps: int) -> str:
     if base and cfg.auto_scale_lr.get('enable'):
         real = batch * world * cfg.optim_wrapper.get('accumulative_counts', 1)
         return f'{text}, learning rate {rate * real / base:g} ({rate:g} for a batch of {base})'
-    return f'{text}, learning rate {rate:g} as in the config, which names no base_batch_size'
+    return f'{text}, learning rate {rate:g}, not scaled to the batch'
 
 
 def _describe_hooks(cfg: Config) -> str:

@@ -38,6 +38,9 @@ from .config import iterate_dicts
 # What keeps the rate down at first; at 1 it keeps nothing. The last one reaches it in one step.
 WARMUPS = {'LinearLR': 'start_factor', 'ConstantLR': 'factor', 'QuadraticWarmupLR': None}
 SHARE = 0.1  # of the training, where the config's own warm-up does not fit
+# What a scheduler's config counts in epochs, or in steps: places of the training, and lengths.
+PLACES = ('begin', 'end', 'milestones')
+LENGTHS = ('T_max', 'step_size', 'periods', 'total_steps')
 
 
 def random_states(model: nn.Module) -> dict[str, Any]:
@@ -116,9 +119,7 @@ def fit_warmup(schedulers: Any, steps: int, total: int, by_epochs: bool, most: f
     ]
     room, lines = min([total * most, *lowered]), []
     for part in parts:
-        kind, end = type_name(part), part.get('end')
-        if part.get('param_name') == 'lr':  # the same by another name
-            kind = kind.replace('ParamScheduler', 'LR')
+        kind, end = _kind(part), part.get('end', 0)
         cycle = part.get('total_steps') if kind == 'OneCycleLR' else None
         left = total - in_steps(part, part.get('begin', 0))
         if cycle and in_steps(part, cycle) > left > 0:
@@ -126,10 +127,9 @@ def fit_warmup(schedulers: Any, steps: int, total: int, by_epochs: bool, most: f
             lines.append(
                 f'a cycle of {part["total_steps"]} instead of {cycle}: the training ends there'
             )
-        key = WARMUPS.get(kind)
-        rises = part.get(key, 0) < part.get('end_factor', 1)
-        if kind not in WARMUPS or not rises or not end or part.get('begin'):
+        if not is_warmup(part):
             continue
+        key = WARMUPS[kind]
         in_epochs = part.get('by_epoch', True)
         whole_epochs = in_epochs and not part.get('convert_to_iter_based')
         length = int(in_steps(part, end))
@@ -147,6 +147,36 @@ def fit_warmup(schedulers: Any, steps: int, total: int, by_epochs: bool, most: f
         part.pop('convert_to_iter_based', None)
         part.update(by_epoch=False, end=length)
     return lines
+
+
+def _kind(part: Mapping) -> str:
+    kind = type_name(part)  # and the same by another name
+    return kind.replace('ParamScheduler', 'LR') if part.get('param_name') == 'lr' else kind
+
+
+def is_warmup(part: Mapping) -> bool:
+    """Whether a scheduler's config lets the rate rise from the first step on, to an end."""
+    rises = part.get(WARMUPS.get(_kind(part)), 0) < part.get('end_factor', 1)
+    return _kind(part) in WARMUPS and rises and bool(part.get('end')) and not part.get('begin')
+
+
+def count_in_steps(schedulers: Any, steps: int) -> None:
+    """Let a scheduler count in steps, where it counts parts of epochs, which mmengine does not.
+
+    Args:
+        schedulers: ``param_scheduler`` of a config; changed in place.
+        steps: Of an epoch.
+    """
+    for part in iterate_dicts(schedulers):
+        counts = {key: np.asarray(part[key]) for key in (*PLACES, *LENGTHS) if part.get(key)}
+        if part.get('by_epoch', True) and any((n % 1).any() for n in counts.values()):
+            part.update(
+                {key: (n * steps).round().astype(int).tolist() for key, n in counts.items()}
+            )
+            part['by_epoch'] = False
+            part.pop('convert_to_iter_based', None)
+            if _kind(part) == 'ExponentialLR':
+                part['gamma'] **= 1 / steps
 
 
 class NumberedBatch(list):
@@ -263,6 +293,8 @@ class _NumberedLoop(BaseLoop):
         self.dataloader = loader
         # The runner builds the schedulers next. Only what would never reach the rate is changed.
         by_epochs = isinstance(self, EpochBasedTrainLoop)
+        if by_epochs:
+            count_in_steps(runner.param_schedulers, len(loader))
         for line in fit_warmup(runner.param_schedulers, len(loader), self.max_iters, by_epochs, 1):
             print_log(line, 'current')
         self._seed = runner.seed

@@ -56,11 +56,10 @@ def match_runner(runner: Runner, own: Mapping, found: Checkpoint) -> tuple[Mappi
         matches = False
     if matches:
         outputs = find_class_outputs(own, wider.state_dict(), len(classes))
-        weights, copied = match_classes(own, found.weights, outputs, classes, theirs)
     else:
         heads = head_prefixes(cfg.model)
-        weights = {k: v for k, v in found.weights.items() if not k.startswith(heads)}
-        copied = []
+        outputs = dict.fromkeys(key for key in own if key.startswith(heads))
+    weights, copied = match_classes(own, found.weights, outputs, classes, theirs)
     new, lost = ([name for name in each if name not in copied] for each in (classes, theirs))
     return weights, (copied, new, lost)
 

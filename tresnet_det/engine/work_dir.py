@@ -1,6 +1,7 @@
-"""A work directory: its last whole checkpoint, its best one, and how a training resumes from it."""
+"""A work directory: its config, its last and best checkpoint; how a training resumes from it."""
 
 import logging
+import os
 import zipfile
 from pathlib import Path
 from typing import Any
@@ -9,7 +10,7 @@ from mmengine.config import Config
 from mmengine.logging import print_log
 
 from ..compat.checkpoint_io import load_checkpoint_file
-from ..errors import InputError, MissingFileError
+from ..errors import InputError, MissingFileError, shown
 from .checkpoint_hook import RECORD
 
 
@@ -132,3 +133,43 @@ def find_checkpoint(path: str | Path) -> str:
             f'no checkpoint at {path.resolve()}: name a file, or a work directory that has one'
         )
     return last
+
+
+def find_run(model: object) -> tuple[Path, Path]:
+    """Return the config of a training and where its checkpoint is.
+
+    Args:
+        model: Its work directory, or a checkpoint in there.
+
+    Raises:
+        MissingFileError: There is no such thing, or no config.
+        InputError: It is a config, or there are several.
+    """
+    if not isinstance(model, str | os.PathLike) or '::' in str(model) or str(model).endswith('.py'):
+        raise InputError(f'a config needs a checkpoint too: give one after {shown(model)}')
+    path = Path(model)
+    if not path.exists():
+        raise MissingFileError(f'no work directory or checkpoint at {path.absolute()}')
+    return find_run_config(path if path.is_dir() else path.parent), path
+
+
+def find_run_config(work_dir: str | Path) -> Path:
+    """Return the config that a training kept in its work directory, as it was run.
+
+    Raises:
+        MissingFileError: There is none, or no such folder.
+        InputError: There are several.
+    """
+    if not Path(work_dir).is_dir():
+        raise MissingFileError(
+            f"no folder {work_dir}: give a training's work directory, or its config and checkpoint"
+        )
+    found = sorted(Path(work_dir).glob('*.py'))
+    if not found:
+        raise MissingFileError(
+            f'{work_dir} has no config of a training: name the config, then the checkpoint'
+        )
+    if len(found) > 1:
+        names = ', '.join(path.name for path in found)
+        raise InputError(f'{work_dir} has several configs ({names}): name one, then the checkpoint')
+    return found[0]

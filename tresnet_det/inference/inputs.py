@@ -1,4 +1,4 @@
-"""What is to be predicted: image files, folders, globs, videos and URLs, read one by one."""
+"""What is to be predicted: files, folders, globs, videos, URLs, arrays; read one by one."""
 
 import glob
 import os
@@ -9,22 +9,25 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from http.client import HTTPException
 from pathlib import Path
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING, NamedTuple, TypeAlias, Union
 from urllib.parse import urlsplit
 
 import numpy as np
 
-from ..errors import InputError, MissingFileError
-from ..files import check_regular, check_size
+from ..errors import InputError, MissingFileError, shown
+from ..files import check_regular, check_size, to_rgb
 
 if TYPE_CHECKING:
     import cv2  # takes its time
+    from PIL.Image import Image as PillowImage
 
 VIDEO_SUFFIXES = ('.mp4', '.avi', '.mov', '.mkv', '.webm', '.m4v', '.mpg', '.mpeg', '.wmv')
 LARGEST_DOWNLOAD = 64 << 20  # bytes
 LONGEST_WAIT = 30.0  # seconds for a download
 
 Report = Callable[[str, Exception], None]
+# What Python code may give as an image: a file, a URL, pixels, or an image of Pillow.
+Given: TypeAlias = Union[str, os.PathLike[str], np.ndarray, 'PillowImage']
 
 
 class Source(NamedTuple):
@@ -121,6 +124,73 @@ def read_images(
                 yield InputImage(source.name, read(source.name))
         except (InputError, OSError) as error:
             report(source.name, error)
+
+
+def read_given(
+    images: Sequence[Given], read: Callable[[str], np.ndarray], bgr: bool = False
+) -> Iterator[InputImage]:
+    """Read what Python code gives, one image after the other.
+
+    Args:
+        images: Files, URLs, arrays and Pillow images, in any mixture. Pillow's are taken as files
+            are: turned by EXIF, a palette looked up, alpha dropped. Arrays are ``(H, W)``, or
+            ``(H, W, C)`` of one, three or four channels, the fourth of which is dropped; of uint8,
+            or of uint16, whose upper 8 bits are taken, as of files.
+        read: As for :func:`read_images`.
+        bgr: Whether the channels of arrays are in OpenCV's order.
+
+    Yields:
+        Each by its file or URL, an array or a Pillow image as ``images[NUMBER]``.
+
+    Raises:
+        InputError: One of them cannot be read, or is no such image.
+    """
+    from PIL.Image import Image
+
+    for number, image in enumerate(images):
+        name = f'images[{number}]'
+        if isinstance(image, np.ndarray):
+            yield InputImage(name, _array_as_rgb(image, name, bgr))
+        elif isinstance(image, Image):
+            yield InputImage(name, _pillow_as_rgb(image, name))
+        elif isinstance(image, str | os.PathLike):
+            file = os.fspath(image)
+            is_url = file.lower().startswith(('http://', 'https://'))
+            yield InputImage(file, _read_downloaded(file, read) if is_url else read(file))
+        else:
+            raise InputError(
+                f'{name} is {shown(image)}: give a file, a URL, an array (H, W, 3) of uint8 or an '
+                'image of Pillow'
+            )
+
+
+def _array_as_rgb(array: np.ndarray, name: str, bgr: bool) -> np.ndarray:
+    if array.dtype == np.uint16:
+        array = (array >> 8).astype(np.uint8)
+    if array.dtype != np.uint8:
+        raise InputError(
+            f'{name} is an array of {array.dtype}, of an unknown range: give uint8, from 0 to 255'
+        )
+    channels = array.shape[2:] or (1,)
+    if array.ndim not in (2, 3) or channels[0] not in (1, 3, 4) or not array.size:
+        raise InputError(
+            f'{name} is an array {array.shape}: give (H, W), or (H, W, C) with 1, 3 or 4 channels'
+        )
+    if channels == (1,):
+        return np.repeat(array.reshape(*array.shape[:2], 1), 3, 2)
+    array = array[..., :3]
+    return array[..., ::-1] if bgr else array
+
+
+def _pillow_as_rgb(image: 'PillowImage', name: str) -> np.ndarray:
+    from PIL import ImageOps
+
+    check_size(name, *image.size)
+    try:
+        turned = ImageOps.exif_transpose(image)
+    except (OSError, ValueError, SyntaxError) as error:  # Pillow reads a file when it is needed
+        raise InputError(f'{name}: the image does not decode ({error})') from error
+    return np.array(to_rgb(turned, name))
 
 
 def read_frames(path: str, stride: int = 1) -> Iterator[InputImage]:

@@ -3,62 +3,27 @@
 import csv
 import json
 from collections import Counter
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
-from pycocotools import mask as masks_of_coco
 
 from ..errors import InputError, MissingFileError
 from ..evaluation import format_table
-from ..evaluation.draw import Line, class_colour, draw_classes, draw_objects
 from ..evaluation.labels import FileNames
-from ..evaluation.plots import BLUE
 from ..evaluation.report import shorten
 from ..files import replacing, write_whole
 from .inputs import InputImage, Source, Video
 from .onnx_runner import LabellingFiles
 from .output_files import JsonList, VideoWriter, safe_name, save_image
+from .result import Result
 
 RESULTS = ('results.bbox.json', 'results.segm.json', 'images.json', 'results.json', 'results.csv')
 TABLE_ROWS = 20
 VIDEO_LINES = 5  # for the labels beneath a frame, whose number changes
-
-
-class Labels(NamedTuple):
-    """What a classifier finds in one image, by descending score.
-
-    Attributes:
-        labels: ``(N,)``, class numbers.
-        scores: ``(N,)``, in [0, 1].
-    """
-
-    labels: np.ndarray
-    scores: np.ndarray
-
-
-class Objects(NamedTuple):
-    """What a detector finds in one image, by descending score.
-
-    Attributes:
-        labels: ``(N,)``, class numbers.
-        scores: ``(N,)``, in [0, 1].
-        boxes: ``(N, 4)``, x1 y1 x2 y2 in the image's pixels.
-        masks: N codes of pycocotools; None where there are boxes only.
-    """
-
-    labels: np.ndarray
-    scores: np.ndarray
-    boxes: np.ndarray
-    masks: Sequence[dict[str, Any]] | None = None
-
-    def take(self, kept: np.ndarray) -> 'Objects':
-        """Return some of them, by their numbers."""
-        masks = None if self.masks is None else [self.masks[n] for n in kept]
-        return Objects(self.labels[kept], self.scores[kept], self.boxes[kept], masks)
 
 
 class CocoIds:
@@ -173,7 +138,7 @@ class PredictionWriter:
         folder: str | Path,
         task: str,
         classes: Sequence[str],
-        threshold: float | Sequence[float],
+        threshold: float | np.ndarray,
         top: int = 3,
         draw: bool = True,
         ids: CocoIds | None = None,
@@ -226,18 +191,17 @@ class PredictionWriter:
             InputError: The annotation file does not name it, or there is no encoder for a video.
         """
         self.count += 1
+        found = Result.of(sample, self.classes, image.pixels)
+        shown = found.select(self.thresholds, self.top if self.task == 'classification' else None)
+        drawn = self._draw(image, shown)
         if self._detects:
-            found = self._read_objects(sample)
-            least = self.thresholds[found.labels.astype(int)]  # none of them may be floats
-            shown = found.take(np.flatnonzero(found.scores >= least))
-            self._write_objects(image, found, self._draw(image, shown))
-            self._list(image, shown)
-            self._label(image, shown, shown.boxes)
+            self._write_objects(image, found, drawn)
         else:
-            labels = self._read_labels(sample)
-            self._write_labels(image, labels, self._draw(image, labels))
-            self._list(image, labels)
-            self._label(image, labels, [None] * len(labels.labels))
+            self._write_labels(image, shown, drawn)
+        self._list(image, shown)
+        boxes = [None] * len(shown) if shown.boxes is None else shown.boxes
+        rows = zip(shown.labels, shown.scores, boxes, strict=True)
+        self._labelling.add(image.name, image.pixels.shape, rows)
 
     @property
     def masks(self) -> Path | None:
@@ -268,43 +232,12 @@ class PredictionWriter:
     def _detects(self) -> bool:
         return self.task == 'detection'
 
-    def _read_objects(self, sample: Any) -> Objects:
-        found = sample.pred_instances
-        order = np.argsort(-found.scores.numpy(), kind='stable')
-        labels, scores, boxes = (
-            values.numpy()[order] for values in (found.labels, found.scores, found.bboxes)
-        )
-        if 'masks' not in found:
-            return Objects(labels, scores, boxes)
-        masks = [found.masks[n] for n in order]
-        for n in np.flatnonzero(~boxes.any(1)):  # heads of masks alone, as SOLO's, say zeros
-            x, y, w, h = masks_of_coco.toBbox(masks[n])
-            boxes[n] = x, y, x + w, y + h
-        return Objects(labels, scores, boxes, masks)
-
-    def _read_labels(self, sample: Any) -> Labels:
-        scores = sample.pred_score.float().numpy()
-        labels = np.argsort(-scores, kind='stable')
-        if self.task == 'multilabel':  # in the precision of the scores, as MultiLabelMetric has it
-            labels = labels[scores[labels] > self.thresholds[labels].astype(np.float32)]
-        else:
-            labels = labels[: self.top]
-        return Labels(labels, scores[labels])
-
-    def _draw(self, image: InputImage, found: Objects | Labels) -> str | None:
+    def _draw(self, image: InputImage, found: Result) -> str | None:
         """Draw an image or a frame where asked to, and return the file below the folder."""
         if self.images is None:
             return None
-        columns = found.labels.tolist(), found.scores.tolist()
-        lines = [
-            Line(self.classes[label], score, class_colour(label) if self._detects else BLUE)
-            for label, score in zip(*columns, strict=True)
-        ]
-        if isinstance(found, Objects):
-            drawn = draw_objects(image.pixels, found.boxes, lines, found.masks or ())
-        else:
-            rows = VIDEO_LINES if self.task == 'multilabel' else len(lines)
-            drawn = draw_classes(image.pixels, lines, rows if image.video else None)
+        rows = VIDEO_LINES if self.task == 'multilabel' else len(found)
+        drawn = found.plot(rows=rows if image.video else None)
         if image.video:
             if self._video is None or image.video != self._source:
                 self._end_video()
@@ -322,23 +255,22 @@ class PredictionWriter:
             self._video.close()
             self._video = self._source = None
 
-    def _write_objects(self, image: InputImage, found: Objects, drawn: str | None) -> None:
+    def _write_objects(self, image: InputImage, found: Result, drawn: str | None) -> None:
         number = self.ids.image_id(image.name, self.count)
         height, width = image.pixels.shape[:2]
         entry = dict(id=number, file_name=image.name, width=width, height=height)
         self._images.append(entry | (dict(drawn=drawn) if drawn else {}))
-        if found.masks is not None and self._segm is None:
-            self._segm = self._closing.enter_context(JsonList(self.folder / 'results.segm.json'))
-        columns = found.labels.tolist(), found.scores.tolist(), found.boxes.tolist()
-        for n, (label, score, (x1, y1, x2, y2)) in enumerate(zip(*columns, strict=True)):
-            category = self.ids.categories[self.classes[label]]
-            row: dict[str, Any] = dict(image_id=number, category_id=category)
-            self._json.write(row | dict(bbox=[x1, y1, x2 - x1, y2 - y1], score=score))
-            if found.masks is not None and self._segm is not None:
-                # Without the box, whose area COCO would take for the mask's.
-                self._segm.write(row | dict(segmentation=found.masks[n], score=score))
+        if found.codes is not None:
+            if self._segm is None:
+                self._segm = self._closing.enter_context(
+                    JsonList(self.folder / 'results.segm.json')
+                )
+            for row in found.to_coco(number, self.ids.categories, 'segm'):
+                self._segm.write(row)
+        for row in found.to_coco(number, self.ids.categories):
+            self._json.write(row)
 
-    def _write_labels(self, image: InputImage, found: Labels, drawn: str | None) -> None:
+    def _write_labels(self, image: InputImage, found: Result, drawn: str | None) -> None:
         pairs = list(zip(found.labels.tolist(), found.scores.tolist(), strict=True))
         predictions = [{'class': self.classes[n], 'label': n, 'score': s} for n, s in pairs]
         entry = dict(file=image.name, predictions=predictions)
@@ -347,11 +279,7 @@ class PredictionWriter:
         # An image without a label has a line too: it was predicted.
         self._csv.writerows((image.name, *row) for row in rows or [('', '')])
 
-    def _label(self, image: InputImage, found: Objects | Labels, boxes: Iterable) -> None:
-        rows = zip(found.labels, found.scores, boxes, strict=True)
-        self._labelling.add(image.name, image.pixels.shape, rows)
-
-    def _list(self, image: InputImage, found: Objects | Labels) -> None:
+    def _list(self, image: InputImage, found: Result) -> None:
         """Keep the image's line of the table; a video's frames share one."""
         file = image.video.name if image.video else image.name
         if file != self._last_file:
@@ -363,7 +291,7 @@ class PredictionWriter:
             self._rows[file] = _Row()
         row = self._rows[file]
         row.frames += bool(image.video)
-        names = [self.classes[label] for label in found.labels]
+        names = found.names
         if self._detects:
             row.found.update(names)
         elif image.video:

@@ -5,8 +5,10 @@ import math
 import os
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from itertools import islice
+from numbers import Real
 from pathlib import Path
 from types import SimpleNamespace
+from typing import Any, Literal, NoReturn, overload
 
 import cv2
 import numpy as np
@@ -21,14 +23,18 @@ from mmengine.registry import init_default_scope
 from mmengine.structures import BaseDataElement
 
 from ..checkpoints import load_weights, read_checkpoint
+from ..checkpoints.load import Checkpoint, LoadReport
 from ..engine import config as edit
 from ..engine.backbone_speed import BackboneSpeedHook
 from ..engine.building import config_errors
-from ..engine.work_dir import find_checkpoint
-from ..errors import InputError, MissingFileError
+from ..engine.work_dir import find_checkpoint, find_run
+from ..errors import InputError, check_whole, few, shown
+from ..readers.findings import without
 from ..tasks import find_task
-from .inputs import InputImage, Report
+from ..values import check_values
+from .inputs import Given, InputImage, Report, read_given
 from .pipeline import build_pipeline, find_classes, predicts_masks
+from .result import Result
 from .sliced import Slicing
 
 BATCH_SIZE = 8
@@ -45,41 +51,49 @@ class Predictor:
     of many sizes are therefore run in smaller batches, and so are large ones that get masks.
 
     Args:
-        config: A config, or its file.
+        model: A training's work directory, or a checkpoint in it; or a config, or its file, and
+            then ``checkpoint``.
         checkpoint: A file, or a work directory for the best checkpoint in it.
         device: ``'cpu'``, ``'cuda:0'``, ...; None for a GPU where there is one.
-        tile: Side in pixels of the tiles that :meth:`stream` predicts too; None for none.
+        tile: Side in pixels of the tiles that are predicted too; None for none.
         overlap: Share of a tile that the next one has too.
 
     Attributes:
         model: On the device, in evaluation mode.
+        checkpoint: Its file.
         task: ``'detection'``, ``'classification'`` (single-label) or ``'multilabel'``.
         classes: The names, by number: the checkpoint's, else the config's, else numbers.
+        thresholds: By class name, those that a test wrote into the checkpoint.
         device: As torch names it.
 
     Raises:
         InputError: The config, the checkpoint and the device do not go together (a ``ValueError``).
 
     Example:
-        >>> predictor = Predictor('configs/fcos_tresnet_m.py', 'work_dirs/fcos_tresnet_m')
-        >>> (found,) = predictor.predict(['street.jpg'])
-        >>> found.pred_instances.bboxes  # (N, 4), x1 y1 x2 y2 in the image's pixels
+        >>> predictor = Predictor('work_dirs/fcos_tresnet_m')
+        >>> result = predictor('street.jpg')
+        >>> result.boxes  # (N, 4), x1 y1 x2 y2 in the image's pixels
+        >>> result.names, result.scores
+        >>> result.plot('found.jpg')
     """
 
     def __init__(
         self,
-        config: str | Path | Config,
-        checkpoint: str | Path,
+        model: str | Path | Config,
+        checkpoint: str | Path | None = None,
         device: str | None = None,
         tile: int | None = None,
         overlap: float = 0.2,
     ) -> None:
+        config, checkpoint = (model, checkpoint) if checkpoint else find_run(model)
         self.device = _find_device(device)
-        path = find_checkpoint(checkpoint)
+        self.checkpoint = path = find_checkpoint(checkpoint)
         cfg = copy.deepcopy(config) if isinstance(config, Config) else edit.load_config(config)
+        check_values(cfg)
         self._slicing = Slicing.of(cfg, tile, overlap) if tile else None
         weights = read_checkpoint(path)
-        self.task = find_task(cfg).name
+        task = find_task(cfg)
+        self.task, self._threshold = task.name, task.threshold
         init_default_scope(cfg.get('default_scope') or 'mmdet')
         self.classes = self._name_classes(cfg, weights.meta, path)
         self.thresholds: dict[str, float] = weights.meta.get('thresholds') or {}
@@ -88,11 +102,106 @@ class Predictor:
             model = revert_sync_batchnorm(MODELS.build(cfg.model))
             self._pipeline = build_pipeline(cfg)
         self._has_masks = predicts_masks(cfg)
-        load_weights(model, weights)
+        self._load(model, weights)
         self.model = model.to(self.device).eval()
         if any(h.get('channels_last') for h in edit.iterate_dicts(cfg.get('custom_hooks'))):
             # The layout that the config tests in: on a GPU, another one may round otherwise.
             BackboneSpeedHook(channels_last=True).before_run(SimpleNamespace(model=self.model))
+
+    def _load(self, model: torch.nn.Module, weights: Checkpoint) -> LoadReport:
+        return load_weights(model, weights)
+
+    @overload
+    def __call__(  # type: ignore[overload-overlap]  # a str is a sequence of them, too
+        self,
+        images: Given,
+        *,
+        threshold: float | Literal['auto'] | None = None,
+        top: int = 3,
+        batch_size: int = BATCH_SIZE,
+        channel_order: Literal['rgb', 'bgr'] = 'rgb',
+    ) -> Result: ...
+
+    @overload
+    def __call__(
+        self,
+        images: Sequence[Given],
+        *,
+        threshold: float | Literal['auto'] | None = None,
+        top: int = 3,
+        batch_size: int = BATCH_SIZE,
+        channel_order: Literal['rgb', 'bgr'] = 'rgb',
+    ) -> list[Result]: ...
+
+    def __call__(
+        self,
+        images: Given | Sequence[Given],
+        *,
+        threshold: float | Literal['auto'] | None = None,
+        top: int = 3,
+        batch_size: int = BATCH_SIZE,
+        channel_order: Literal['rgb', 'bgr'] = 'rgb',
+    ) -> Result | list[Result]:
+        """Predict an image, or each of a list: what ``tools/predict.py`` shows of it.
+
+        Args:
+            images: A file, a URL, an array ``(H, W, 3)`` of uint8 or an image of Pillow, see
+                :func:`.inputs.read_given` for other arrays; or a list of them, mixed as may be.
+            threshold: Objects from this score, and labels of multi-label classification above it,
+                are returned; 0 for all of the model's, ``'auto'`` for those of the classes that
+                ``test.py --keep-thresholds`` wrote into the checkpoint, None for 0.3 (labels: 0.5).
+            top: Of single-label classification, the number of classes.
+            batch_size: Most images at once.
+            channel_order: Of arrays: ``'bgr'`` for OpenCV's.
+
+        Returns:
+            A result, or one for each of the list.
+
+        Raises:
+            InputError: An argument is wrong, or an image cannot be read or predicted.
+        """
+        check_whole('batch_size', batch_size, 1)
+        check_whole('top', top, 1)
+        if channel_order not in ('rgb', 'bgr'):
+            raise InputError(f"channel_order must be 'rgb' or 'bgr', got {shown(channel_order)}")
+        thresholds = self.choose_thresholds(threshold)
+        several = isinstance(images, list | tuple)
+        given: Sequence[Given] = images if several else [images]  # type: ignore[assignment,list-item]
+        if not given:
+            raise InputError('there is no image in the list')
+
+        def fail(name: str, error: Exception) -> NoReturn:
+            raise error
+
+        at_most = top if self.task == 'classification' else None
+        read = read_given(given, self.read, channel_order == 'bgr')
+        stream = self.stream(read, fail, batch_size)
+        results = []
+        for image, (taken, sample) in zip(given, stream, strict=True):
+            is_file = isinstance(image, str | os.PathLike) and '://' not in taken.name
+            file = taken.name if is_file else None  # which is read again to be drawn
+            result = Result.of(sample, self.classes, taken.pixels, file)
+            results.append(result.select(thresholds, at_most))
+        return results if several else results[0]
+
+    def choose_thresholds(self, threshold: float | Literal['auto'] | None = None) -> np.ndarray:
+        """Return the score from which each class is shown, ``(classes,)``: see :meth:`__call__`.
+
+        Raises:
+            InputError: It is no score, or the checkpoint has none for a class.
+        """
+        if threshold is None:
+            threshold = self._threshold
+        if threshold == 'auto':
+            if lacking := without(self.classes, self.thresholds):
+                raise InputError(
+                    f"threshold 'auto': {self.checkpoint} has no threshold of {few(lacking)}: let "
+                    'test.py choose them by --keep-thresholds, or give a score'
+                )
+            return np.array([self.thresholds[name] for name in self.classes])
+        if not isinstance(threshold, Real) or not 0 <= threshold <= 1:
+            raise InputError(f"threshold must be from 0 to 1, or 'auto': got {shown(threshold)}")
+        return np.full(len(self.classes), float(threshold))
 
     def read(self, path: str | os.PathLike) -> np.ndarray:
         """Read an image file as the task's datasets do: ``(H, W, 3)`` of uint8 in RGB.
@@ -240,10 +349,14 @@ class Predictor:
             edit.set_num_classes(cfg, count)
         return names or tuple(map(str, range(count)))
 
+    def _apply(self, batch: dict) -> Sequence[Any]:
+        """Return what the model says of each image of a batch."""
+        return self.model.test_step(batch)
+
     @torch.no_grad()
-    def _run(self, batch: dict) -> list[BaseDataElement]:
+    def _run(self, batch: dict) -> Sequence[Any]:
         try:
-            return self.model.test_step(batch)
+            return self._apply(batch)
         except torch.cuda.OutOfMemoryError as error:
             raise InputError(
                 f'{self.device} has too little memory for {len(batch["inputs"])} images: give a '
@@ -251,36 +364,14 @@ class Predictor:
             ) from error
 
 
-def find_run_config(work_dir: str | Path) -> Path:
-    """Return the config that a training kept in its work directory, as it was run.
-
-    Raises:
-        MissingFileError: There is none, or no such folder.
-        InputError: There are several.
-    """
-    if not Path(work_dir).is_dir():
-        raise MissingFileError(
-            f"no folder {work_dir}: give a training's work directory, or its config and checkpoint"
-        )
-    found = sorted(Path(work_dir).glob('*.py'))
-    if not found:
-        raise MissingFileError(
-            f'{work_dir} has no config of a training: name the config, then the checkpoint'
-        )
-    if len(found) > 1:
-        names = ', '.join(path.name for path in found)
-        raise InputError(f'{work_dir} has several configs ({names}): name one, then the checkpoint')
-    return found[0]
-
-
 def _find_device(name: str | None) -> torch.device:
     try:
         device = torch.device(name or get_device())
     except RuntimeError:
-        raise InputError(f'--device {name}: give cpu, cuda or cuda:NUMBER') from None
+        raise InputError(f'device {name}: give cpu, cuda or cuda:NUMBER') from None
     if device.type == 'cuda' and (device.index or 0) >= torch.cuda.device_count():
         there = torch.cuda.device_count()
-        raise InputError(f'--device {name}: {there or "no"} GPU is visible: give another, or cpu')
+        raise InputError(f'device {name}: {there or "no"} GPU is visible: give another, or cpu')
     return device
 
 

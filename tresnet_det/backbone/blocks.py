@@ -6,18 +6,19 @@ from typing import Any
 
 import torch
 import torch.nn.functional as F
-from mmcv.cnn import build_norm_layer
-from mmcv.cnn.bricks import DropPath
 from torch import nn
 
 from ..checkpoints.formats import adapt_norm_notation
-from ..errors import InputError, check_flag, check_number, shown
-from ..layers import BlurPool, InPlaceABN, SqueezeExcite
+from ..errors import InputError, check_flag, shown
+from ..layers import BlurPool, DropPath, InPlaceABN, SqueezeExcite
 from ..layers.inplace_abn import renormalize
 from ..layers.recompute import Recipe, relu_
 from ..layers.refinements import convolve, gate_and_convolve, gate_norm_output, norm_and_gate
+from ..values import check_value
 
 NormConfig = Mapping[str, Any]
+# As MMDetection's configs name them.
+BATCH_NORMS = {'BN': nn.BatchNorm2d, 'BN2d': nn.BatchNorm2d, 'SyncBN': nn.SyncBatchNorm}
 
 
 class ConvNorm(nn.Module):
@@ -335,20 +336,20 @@ def build_norm(norm_cfg: NormConfig, channels: int, slope: float | None) -> nn.M
     """
     cfg = dict(norm_cfg)
     kind = cfg.get('type')
-    if kind not in ('InPlaceABN', 'BN', 'BN2d', 'SyncBN'):
+    if kind not in ('InPlaceABN', *BATCH_NORMS):
         raise InputError(
             f'norm_cfg type {shown(kind)} does not fit TResNet: its weights are those of a batch '
             "norm; use 'InPlaceABN', 'BN' or 'SyncBN'"
         )
-    try:
-        if kind != 'InPlaceABN':
-            return build_norm_layer(cfg, channels)[1]
-        del cfg['type']
-        requires_grad = cfg.pop('requires_grad', True)
-        own: dict[str, Any] = dict(activation='identity')
+    del cfg['type']
+    requires_grad = cfg.pop('requires_grad', True)
+    own: dict[str, Any] = {}
+    if kind == 'InPlaceABN':
+        own = dict(activation='identity')
         if slope is not None:
             own = dict(activation='leaky_relu', activation_param=slope)
-        norm = InPlaceABN(channels, **own, **cfg)  # one that is in both is a TypeError
+    try:
+        norm = (BATCH_NORMS | {'InPlaceABN': InPlaceABN})[kind](channels, **own, **cfg)
     except (TypeError, ValueError) as error:
         raise InputError(f'norm_cfg {dict(norm_cfg)}: {error}') from error
     return norm.requires_grad_(requires_grad)
@@ -367,7 +368,6 @@ def check_norm_cfg(norm_cfg: object) -> None:
         )
     for name in ('sync', 'requires_grad', 'affine', 'track_running_stats'):
         check_flag(f'{name!r} in norm_cfg', norm_cfg.get(name, True))
-    check_number("'eps' in norm_cfg", norm_cfg.get('eps', 1e-5), 0)
-    momentum = norm_cfg.get('momentum', 0.1)
-    if momentum != 1 and momentum is not None:  # None averages over all batches
-        check_number("'momentum' in norm_cfg", momentum, 0, 1)
+    check_value('backbone.norm_cfg.eps', norm_cfg.get('eps', 1e-5))
+    # Of momentum None, a norm averages over all batches.
+    check_value('backbone.norm_cfg.momentum', norm_cfg.get('momentum'))

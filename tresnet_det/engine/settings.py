@@ -1,0 +1,176 @@
+"""What the flags of train.py set in a config: length, batch, rate, workers."""
+
+from collections.abc import Callable, Mapping
+from typing import Any
+
+from mmengine.config import Config, ConfigDict
+
+from ..errors import InputError
+from ..tasks import type_name
+from .config import LOADERS, iterate_dicts
+from .img_size import set_img_size
+from .train_loops import LENGTHS, PLACES, is_warmup
+
+# The loops under which a part of an epoch counts in steps.
+_EPOCH_LOOPS = ('EpochBasedTrainLoop', 'ResumableEpochTrainLoop')
+
+
+def apply(cfg: Config, flags: Mapping[str, Any]) -> list[str]:
+    """Put the flags that are given over a config.
+
+    Args:
+        cfg: Changed in place.
+        flags: Value of each flag by its name, such as ``batch_size``; None where it is not given.
+
+    Returns:
+        What was changed, a line each.
+
+    Raises:
+        InputError: The config has no place for a flag.
+    """
+    given = [name for name in FLAGS if flags.get(name) is not None]
+    return [line for name in given for line in FLAGS[name](cfg, flags[name])]
+
+
+def set_epochs(cfg: Config, epochs: int) -> list[str]:
+    """Train for so many epochs; the schedule ends with them.
+
+    A warm-up stays as long as it is, unless it would take more than half of the training. What
+    comes after it (milestones, a cosine, a switch of the augmentation) keeps its share of what is
+    left; the loop counts in steps what is no whole number of epochs then.
+    """
+    train = cfg.get('train_cfg') or {}
+    old, kind = train.get('max_epochs'), type_name(train)
+    if not old or (kind and kind not in _EPOCH_LOOPS):
+        loop = f'by a loop of its own ({kind})' if old else f'for {train.get("max_iters")} steps'
+        raise InputError(
+            f'--epochs: the config trains {loop}, not by epochs: set its length by --cfg-options, '
+            'in train_cfg and param_scheduler'
+        )
+    parts = list(iterate_dicts(cfg.get('param_scheduler')))
+    ends: dict[bool, float] = {True: 0, False: 0}  # of warm-ups, in epochs and in steps
+    for part in filter(is_warmup, parts):
+        unit = part.get('by_epoch', True)
+        ends[unit] = max(ends[unit], part['end'])
+    rise = ends[True] if 2 * ends[True] <= epochs else ends[True] * epochs / old
+
+    def place(epoch: float) -> float:
+        if epoch <= ends[True]:
+            return _short(epoch * rise / ends[True] if epoch else 0)
+        return _short(rise + (epoch - ends[True]) * (epochs - rise) / (old - ends[True]))
+
+    def place_step(step: float) -> float:
+        return step if step <= ends[False] else max(ends[False], round(step * epochs / old))
+
+    lines = [f'--epochs {epochs}: instead of {old}']
+    for part in parts:
+        by_epoch = part.get('by_epoch', True)
+        if not by_epoch and is_warmup(part):
+            continue
+        lines += _stretch(part, place if by_epoch else place_step)
+    train['max_epochs'] = epochs
+    if train.get('val_begin'):
+        train['val_begin'] = round(place(train['val_begin']))
+    if train.get('dynamic_intervals'):
+        train['dynamic_intervals'] = [(round(place(at)), n) for at, n in train['dynamic_intervals']]
+    for hook in cfg.get('custom_hooks') or []:
+        if 'switch_epoch' in hook:  # PipelineSwitchHook
+            hook['switch_epoch'] = round(place(hook['switch_epoch']))
+        if 'num_last_epochs' in hook:  # YOLOXModeSwitchHook
+            hook['num_last_epochs'] = epochs - round(place(old - hook['num_last_epochs']))
+    return lines
+
+
+def _stretch(part: dict[str, Any], place: Callable[[float], float]) -> list[str]:
+    """Move all that a scheduler's config counts; return its milestones in a line."""
+    begin, lines = part.get('begin', 0), []
+    for key in part.keys() & LENGTHS:
+        lengths = part[key] if isinstance(part[key], (list, tuple)) else [part[key]]
+        moved = [_short(place(begin + length) - place(begin)) for length in lengths]
+        part[key] = moved if isinstance(part[key], (list, tuple)) else moved[0]
+    for key in part.keys() & PLACES:
+        if isinstance(part[key], (list, tuple)):
+            before, part[key] = part[key], [place(at) for at in part[key]]
+            lines.append(f'  {key} {list(before)} -> {part[key]}')
+        else:
+            part[key] = place(part[key])
+    return lines
+
+
+def _short(number: float) -> float:
+    """Return a number as one would write it."""
+    number = round(number, 6)
+    return int(number) if number == int(number) else number
+
+
+def set_lr(cfg: Config, lr: float) -> list[str]:
+    """Use this learning rate as it is: nothing scales it to the batch.
+
+    The lowest rate of a schedule, or its peak, where the config states it, keeps its ratio; so do
+    the factors of ``paramwise_cfg``.
+    """
+    optimizer = (cfg.get('optim_wrapper') or {}).get('optimizer')
+    old = optimizer.get('lr') if isinstance(optimizer, dict) else None
+    if not isinstance(optimizer, dict) or not old:
+        raise InputError(
+            '--lr: the config has no optim_wrapper.optimizer with one lr: set it by --cfg-options'
+        )
+    optimizer['lr'] = lr
+    for part in iterate_dicts(cfg.get('param_scheduler')):
+        if type_name(part).endswith('LR') or part.get('param_name') == 'lr':
+            for key in {'eta_min', 'eta_max'} & part.keys():
+                part[key] *= lr / old
+    scale = cfg.get('auto_scale_lr') or {}
+    cfg.auto_scale_lr = ConfigDict(enable=False)  # without what --data would scale it by
+    base = scale.get('base_batch_size')
+    return [
+        f'--lr {lr:g}: instead of {old:g}'
+        + f' for a batch of {base}, and not scaled to the batch' * bool(base)
+    ]
+
+
+def set_batch_size(cfg: Config, batch_size: int) -> list[str]:
+    """Train on so many images a step and process, and validate on no more at once."""
+    loader = _loader(cfg, '--batch-size')
+    old = loader.get('batch_size', 1)
+    for part in (loader, loader.get('sampler') or {}):  # some samplers make batches
+        if part is loader or 'batch_size' in part:
+            part['batch_size'] = batch_size
+    for name in LOADERS[1:]:
+        if cfg.get(name):
+            cfg[name]['batch_size'] = min(cfg[name].get('batch_size', 1), batch_size)
+    scale = cfg.get('auto_scale_lr') or {}
+    follows = (
+        'the learning rate is scaled to it'
+        if scale.get('enable')
+        else 'the learning rate stays'
+        + ' (--auto-scale-lr scales it)' * ('base_batch_size' in scale)
+    )
+    return [f'--batch-size {batch_size}: instead of {old}; {follows}']
+
+
+def set_workers(cfg: Config, workers: int) -> list[str]:
+    """Read the images of each loader in so many processes; with 0, in the one that trains."""
+    _loader(cfg, '--workers')
+    for loader in filter(None, map(cfg.get, LOADERS)):
+        loader['num_workers'] = workers
+        if not workers:  # torch refuses both without workers
+            loader['persistent_workers'] = False
+            loader.pop('prefetch_factor', None)
+    return []
+
+
+def _loader(cfg: Config, flag: str) -> dict[str, Any]:
+    loader = cfg.get('train_dataloader')
+    if not loader:
+        raise InputError(f'{flag}: the config has no train_dataloader')
+    return loader
+
+
+FLAGS: dict[str, Callable[[Config, Any], list[str]]] = dict(
+    epochs=set_epochs,
+    batch_size=set_batch_size,
+    lr=set_lr,
+    img_size=set_img_size,
+    workers=set_workers,
+)
