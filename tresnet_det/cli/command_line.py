@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, NoReturn
 
 from ..errors import InputError, printable
+from ..values import check_values
 from .config_values import KeyValueAction
 from .failures import blame_options, explain, lost_another, one_line
 
@@ -312,6 +313,7 @@ def prepare_config(
         edit.override(cfg, args.cfg_options)
         edit.check_parts(cfg)
     cfg.work_dir = work_dir
+    check_values(cfg)
     edit.use_this_machine(cfg)
     building.count_classes(cfg)
     if data is not None and checkpoint is None:

@@ -4,10 +4,12 @@ import argparse
 import ast
 import contextlib
 import warnings
+from collections.abc import Callable
 from typing import Any
 
 from ..errors import shown
 from ..readers.findings import is_text
+from ..values import find
 
 BRACKETS = {'[': ']', '(': ')', '{': '}'}
 WORDS = {'true': True, 'false': False}  # next to Python's
@@ -33,6 +35,18 @@ class KeyValueAction(argparse.Action):
             except (ValueError, KeyError) as error:
                 parser.error(f'{option_string} {key}: {shown(value)}: {error.args[0]}')
         setattr(namespace, self.dest, options)
+
+
+def typed(key: str) -> Callable[[str], Any]:
+    """Return a ``type=`` for an option that sets a key of the table of values."""
+
+    def convert(text: str) -> Any:
+        value, row = _parse_word(text), find(key)
+        if row is not None and not row.takes(value):
+            raise argparse.ArgumentTypeError(f'{shown(value)}: give {row.words}')
+        return value
+
+    return convert
 
 
 def parse_value(text: str) -> Any:

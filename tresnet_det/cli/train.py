@@ -17,7 +17,9 @@ from ..engine import config as edit
 from ..engine.work_dir import find_last_checkpoint
 from ..errors import InputError, quote, shell_path
 from ..evaluation.report import write_summary
+from ..values import describe
 from . import command_line
+from .config_values import typed
 
 
 def parse_args(words: Sequence[str] | None = None) -> argparse.Namespace:
@@ -37,9 +39,9 @@ def parse_args(words: Sequence[str] | None = None) -> argparse.Namespace:
     )
     groups['machine'].add_argument(
         '--workers',
-        type=count,
+        type=typed('train_dataloader.num_workers'),
         metavar='N',
-        help='processes that read images, for each data loader; 0 for none',
+        help=describe('train_dataloader.num_workers') + '; 0: none',
     )
     weights = groups['weights'].add_mutually_exclusive_group()
     weights.add_argument(
@@ -60,22 +62,22 @@ def parse_args(words: Sequence[str] | None = None) -> argparse.Namespace:
 def _add_training_options(group: argparse._ArgumentGroup) -> None:
     group.add_argument(
         '--epochs',
-        type=command_line.positive,
+        type=typed('train_cfg.max_epochs'),
         metavar='N',
-        help='length of the training: the schedule ends with it, its warm-up stays',
+        help=describe('train_cfg.max_epochs') + '; the schedule ends with it, its warm-up stays',
     )
     group.add_argument(
         '--batch-size',
-        type=command_line.positive,
+        type=typed('train_dataloader.batch_size'),
         metavar='N',
-        help='images per step and process',
+        help=describe('train_dataloader.batch_size'),
     )
     rate = group.add_mutually_exclusive_group()
     rate.add_argument(
         '--lr',
-        type=command_line.above_zero,
+        type=typed('optim_wrapper.optimizer.lr'),
         metavar='RATE',
-        help='peak of the learning rate, used as it is: nothing scales it to the batch',
+        help=describe('optim_wrapper.optimizer.lr') + '; its peak, not scaled to the batch',
     )
     rate.add_argument(
         '--auto-scale-lr',
@@ -101,13 +103,6 @@ def image_size(text: str) -> tuple[int, int]:
             f'{text!r} is no size: give 640 or 1333x800, of at least {MIN_SIDE} pixels a side'
         )
     return int(sides[0]), int(sides[-1])
-
-
-def count(text: str) -> int:
-    """Return a whole number from 0, likewise."""
-    if not text.isdecimal():
-        raise argparse.ArgumentTypeError(f'{text!r} is not a whole number from 0')
-    return int(text)
 
 
 def main() -> None:
