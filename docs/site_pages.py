@@ -155,9 +155,7 @@ def _help(action: argparse.Action, parser: argparse.ArgumentParser) -> str:
 
 def configs_page() -> str:
     """Return each config with its first comment and its card."""
-    parts = [
-        '# Configs\n\nActivation memory is that of one image in fp32.\n'
-    ]
+    parts = ['# Configs\n\nActivation memory is that of one image in fp32.\n']
     by_folder = itertools.groupby(CARDS.values(), lambda card: Path(card['Config']).parent)
     for folder, cards in by_folder:
         parts += [f'\n## {folder}/\n', *map(_card, cards)]
