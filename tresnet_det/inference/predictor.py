@@ -93,6 +93,7 @@ class Predictor:
         check_values(cfg)
         self._slicing = Slicing.of(cfg, tile, overlap) if tile else None
         weights = read_checkpoint(path)
+        edit.check_parts(cfg)
         task = find_task(cfg)
         self.task, self._threshold = task.name, task.threshold
         init_default_scope(cfg.get('default_scope') or 'mmdet')
