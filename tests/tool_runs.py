@@ -23,7 +23,7 @@ import torch
 from filelock import FileLock
 from mmengine.utils import ManagerMixin
 
-from tresnet_det.cli.command_line import run_tool
+from tresnet_det.cli.ending import run_tool
 from tresnet_det.engine import config as edit
 
 ROOT = Path(__file__).resolve().parents[1]
