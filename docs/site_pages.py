@@ -6,6 +6,7 @@ card and its first comment. Files next to docs/ that pages link to are part of t
 
 import argparse
 import importlib
+import itertools
 import posixpath
 import re
 import sys
@@ -21,6 +22,13 @@ BESIDE = ('benchmarks/*.md', 'benchmarks/*.csv', 'benchmarks/*.png')
 SINGLE = ('CONTRIBUTING.md', 'CHANGELOG.md', 'constraints.txt', 'LICENSE')
 LINK = re.compile(r'(!?\[[^\]]*\]\()([^)\s#]+)((?:#[^)\s]*)?\))')
 ROLE = re.compile(r':(?:mod|class|func|meth|attr):`[~.]*([^`]+)`')
+
+
+CARDS = {
+    Path(card['Config']).stem: card
+    for metafile in yaml.safe_load((ROOT / 'model-index.yml').read_text())['Import']
+    for card in yaml.safe_load((ROOT / metafile).read_text())['Models']
+}
 
 
 class Parsed(BaseException):
@@ -82,7 +90,8 @@ def _on_site(path: str) -> str:
     if path in HOME:
         return HOME[path]
     if path.startswith('configs'):
-        return f'reference/configs.md#{Path(path).stem}' if path.endswith('.py') else 'reference/configs.md'
+        stem = Path(path).stem
+        return f'reference/configs.md{f"#{stem}" * (stem in CARDS)}'
     return path.removeprefix('docs/')
 
 
@@ -93,11 +102,18 @@ def tools_page() -> str:
         parser = _parser(path.stem)
         parts.append(f'\n## {path.stem}\n\n{_prose(parser.description or "")}\n')
         for group in parser._action_groups:
-            actions = [a for a in group._group_actions if a.help != argparse.SUPPRESS and a.dest != 'help']
+            actions = [
+                a for a in group._group_actions if a.help != argparse.SUPPRESS and a.dest != 'help'
+            ]
             if not actions:
                 continue
-            parts.append(f'\n| {(group.title or "").replace("positional", "").strip()} | |\n|---|---|\n')
-            parts += [f'| {_names(action, parser)} | {_cell(_help(action, parser))} |\n' for action in actions]
+            parts.append(
+                f'\n| {(group.title or "").replace("positional", "").strip()} | |\n|---|---|\n'
+            )
+            parts += [
+                f'| {_names(action, parser)} | {_cell(_help(action, parser))} |\n'
+                for action in actions
+            ]
     return ''.join(parts)
 
 
@@ -139,12 +155,10 @@ def _help(action: argparse.Action, parser: argparse.ArgumentParser) -> str:
 
 def configs_page() -> str:
     """Return each config with its first comment and its card."""
-    parts = ['# Configs\n\nParameters, MACs and activation memory (fp32) of one image at the input size given.\n']
-    for metafile in yaml.safe_load((ROOT / 'model-index.yml').read_text())['Import']:
-        folder = Path(metafile).parent
-        parts.append(f'\n## {folder}/\n')
-        for card in yaml.safe_load((ROOT / metafile).read_text())['Models']:
-            parts.append(_card(card))
+    parts = ['# Configs\n\nActivation memory is that of one image in fp32.\n']
+    by_folder = itertools.groupby(CARDS.values(), lambda card: Path(card['Config']).parent)
+    for folder, cards in by_folder:
+        parts += [f'\n## {folder}/\n', *map(_card, cards)]
     return ''.join(parts)
 
 
@@ -157,9 +171,14 @@ def _card(card: dict) -> str:
     if 'Input Size' in meta:
         size = ' x '.join(str(side) for side in meta['Input Size'])
         memory = f'{meta["Kept Bytes"] / 2**20:.0f} MiB' if 'Kept Bytes' in meta else ''
-        facts = [f'{meta["Parameters"] / 1e6:.1f} M parameters', f'{meta["FLOPs"] / 1e9:.1f} G MACs']
+        facts = [
+            f'{meta["Parameters"] / 1e6:.1f} M parameters',
+            f'{meta["FLOPs"] / 1e9:.1f} G MACs',
+        ]
         rows.append(f'- {", ".join(filter(None, [*facts, memory]))} at {size}')
-    rows += [f'- {key}: {meta[key]}' for key in ('Training Data', 'Epochs', 'Recipe') if key in meta]
+    rows += [
+        f'- {key}: {meta[key]}' for key in ('Training Data', 'Epochs', 'Recipe') if key in meta
+    ]
     for result in card.get('Results', ()):
         for key, label in (('Metrics', 'measured here'), ('Published', 'published')):
             values = [f'{k} {v}' for k, v in result.get(key, {}).items() if v != 'not reproduced']

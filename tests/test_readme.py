@@ -2,6 +2,7 @@
 
 import csv
 import re
+import shutil
 
 import pytest
 import timm
@@ -53,7 +54,7 @@ def test_its_links_lead_to_files(readme, project_root):
 def test_the_config_for_your_own_data_reaches_every_loader_and_evaluator(
     readme, project_root, tmp_path
 ):
-    (code,) = [c for c in re.findall(r'```python\n(.*?)```', readme, re.DOTALL) if 'mine' in c]
+    (code,) = [c for c in re.findall(r'```python\n(.*?)```', readme, re.DOTALL) if 'metainfo' in c]
     path = tmp_path / 'mine.py'
     path.write_text(code.replace("'configs/", f"'{project_root}/configs/"))
     cfg = edit.load_config(path)
@@ -64,6 +65,24 @@ def test_the_config_for_your_own_data_reaches_every_loader_and_evaluator(
         assert dataset.metainfo.classes == ('cat', 'dog')
     assert cfg.test_evaluator.type == 'CocoTwelveMetric'
     assert cfg.test_evaluator.ann_file == 'data/mine/val.json'
+
+
+def test_what_it_shows_of_python_runs_as_it_stands(
+    readme, demo_data, tiny_config, tmp_path, monkeypatch, capsys
+):
+    section = readme.partition('\n## In Python\n')[2].partition('\n## ')[0]
+    training, test, prediction = re.findall(r'```python\n(.*?)```', section, re.DOTALL)
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / 'configs').mkdir()
+    tiny_config('detection').rename('configs/fcos_tresnet_m.py')
+    shutil.copytree(demo_data, 'data/mine')
+    shutil.copy(demo_data / 'val2017' / '000001.png', 'street.jpg')
+    for code in (training, test):
+        exec(code, names := {})
+        assert float(capsys.readouterr().out.split()[-1]) >= 0
+    exec(prediction, names := {})
+    assert names['result'].shape == (64, 64)
+    assert (tmp_path / 'found.jpg').is_file()
 
 
 def measured(project_root, name):

@@ -336,7 +336,7 @@ def build_norm(norm_cfg: NormConfig, channels: int, slope: float | None) -> nn.M
     """
     cfg = dict(norm_cfg)
     kind = cfg.get('type')
-    if kind not in (*BATCH_NORMS, 'InPlaceABN'):
+    if kind not in ('InPlaceABN', *BATCH_NORMS):
         raise InputError(
             f'norm_cfg type {shown(kind)} does not fit TResNet: its weights are those of a batch '
             "norm; use 'InPlaceABN', 'BN' or 'SyncBN'"

@@ -70,8 +70,7 @@ def run_tool(main: Callable[[], None]) -> None:
         SystemExit: It did not come to its end.
         Exception: What is no mistake of the user's and comes from no outside, as it is.
     """
-    for remark in ('torch.meshgrid', '`broadcast_buffers` is deprecated'):
-        warnings.filterwarnings('ignore', message=remark)
+    hush_stack()
     logging.raiseExceptions = False  # where a line of the log cannot be printed
     open_streams()
     with stopping() as stop:
@@ -109,6 +108,12 @@ def _run(main: Callable[[], None], stop: Stop) -> None:
             with contextlib.suppress(OSError):
                 print(f'error: {printable(line)}', file=sys.stderr)
         sys.exit(EXIT_USER_ERROR if line else 1)
+
+
+def hush_stack() -> None:
+    """Drop warnings of the stack below that nobody can act on."""
+    for remark in ('torch.meshgrid', '`broadcast_buffers` is deprecated'):
+        warnings.filterwarnings('ignore', message=remark)
 
 
 def _processes() -> Any:
