@@ -16,7 +16,7 @@ from mmengine.logging import MessageHub, MMLogger
 from mmengine.utils import ManagerMixin
 
 from tresnet_det import Predictor, RunResult, evaluate, train
-from tresnet_det.cli.command_line import run_tool
+from tresnet_det.cli.ending import run_tool
 from tresnet_det.compat.checkpoint_io import load_checkpoint_file
 from tresnet_det.errors import InputError, MissingFileError
 
