@@ -155,9 +155,7 @@ def _help(action: argparse.Action, parser: argparse.ArgumentParser) -> str:
 
 def configs_page() -> str:
     """Return each config with its first comment and its card."""
-    parts = [
-        '# Configs\n\nActivation memory is that of one image in fp32.\n'
-    ]
+    parts = ['# Configs\n\nActivation memory is that of one image in fp32.\n']
     by_folder = itertools.groupby(CARDS.values(), lambda card: Path(card['Config']).parent)
     for folder, cards in by_folder:
         parts += [f'\n## {folder}/\n', *map(_card, cards)]
@@ -189,9 +187,12 @@ def _card(card: dict) -> str:
 
 
 def _prose(text: str) -> str:
-    """Return a docstring as Markdown: roles and double backticks become code."""
-    text = ROLE.sub(r'`\1`', text).replace('``', '`')
-    return re.sub(r'::\n', ':\n', text)
+    """Return a tool's docstring as Markdown: its commands become code."""
+    text = ROLE.sub(r'`\1`', text).replace('``', '`').replace('::\n', ':\n')
+    text = re.sub(
+        r': (python tools/[^.]+\.py.*?)\.?$', r': `\1`', text, count=1, flags=re.MULTILINE
+    )
+    return re.sub(r'((?:^ +\S.*\n?)+)', r'```text\n\1```\n', text, flags=re.MULTILINE)
 
 
 def _cell(text: str) -> str:
