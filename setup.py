@@ -11,6 +11,19 @@ HERE = Path(__file__).parent
 VERSION = re.search(r"__version__ = '(.+)'", (HERE / 'tresnet_det/__init__.py').read_text())[1]
 # torch's exporter needs onnxscript; onnxruntime checks what it wrote, and runs it.
 EXPORT = ['onnx>=1.23', 'onnxruntime>=1.32', 'onnxscript>=0.7']
+# Training, measuring and predicting, but for an mmcv.
+DETECTION = [
+    'torchvision',
+    'mmengine>=0.10.4,<0.11',
+    'mmdet==3.3.0',
+    'setuptools<81',  # mmengine reads `_base_ = 'mmdet::...'` through pkg_resources
+    'numpy',
+    'matplotlib',
+    'pycocotools',
+    'scikit-learn',  # the handwritten digits and the photos of --demo
+    'tensorboard',
+    'tqdm',
+]
 
 
 class BuildWithConfigs(build_py):
@@ -40,22 +53,11 @@ setup(
     package_data={'tresnet_det': ['py.typed']},
     cmdclass={'build_py': BuildWithConfigs},
     python_requires='>=3.10',
-    install_requires=[
-        'torch>=2.4',
-        'torchvision',
-        'mmengine>=0.10.4,<0.11',
-        'mmdet==3.3.0',
-        'setuptools<81',  # mmengine reads `_base_ = 'mmdet::...'` through pkg_resources
-        'numpy',
-        'matplotlib',
-        'pycocotools',
-        'scikit-learn',  # the handwritten digits and the photos of --demo
-        'tensorboard',
-        'tqdm',
-    ],
+    install_requires=['torch>=2.4'],  # enough for tresnet_det.backbone
     extras_require={
-        # mmcv and mmcv-lite own the same import name, so neither is a hard requirement.
-        'lite': ['mmcv-lite==2.1.0'],
+        # mmcv and mmcv-lite own the same import name: `mmdet` is for a compiled mmcv.
+        'mmdet': DETECTION,
+        'lite': [*DETECTION, 'mmcv-lite==2.1.0'],
         'fast': ['faster-coco-eval>=1.8.0'],  # COCO's metrics in an eighth of pycocotools' time
         'hub': ['huggingface_hub', 'safetensors'],
         'export': EXPORT,

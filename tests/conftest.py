@@ -47,6 +47,7 @@ from hypothesis import HealthCheck, settings
 from process_start import start  # noqa: F401  (a fixture)
 
 import tresnet_det  # noqa: F401  (prepares the stack before a test imports MMDetection)
+from tresnet_det.engine.guest import forget_runs
 
 # As the package sets it; OpenCV reads it once a process, and some test opens a video by itself.
 os.environ.setdefault('OPENCV_FFMPEG_LOGLEVEL', '-8')
@@ -103,9 +104,9 @@ def _plain_configs():
 @pytest.fixture(autouse=True)
 def _no_other_run():
     """Begin and end without what mmengine keeps of a run for the whole process."""
-    tool_runs.forget_runs()
+    forget_runs()
     yield
-    tool_runs.forget_runs()
+    forget_runs()
 
 
 @pytest.fixture(scope='session')

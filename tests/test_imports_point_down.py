@@ -13,7 +13,7 @@ PACKAGE = Path(tresnet_det.__file__).parent
 # From the ground up. What shares a floor does not know of each other.
 FLOORS = (
     {'errors', 'layers'},
-    {'files'},
+    {'files', 'values'},
     {'compat'},
     {'checkpoints', '__main__'},
     {'backbone'},

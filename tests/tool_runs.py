@@ -8,23 +8,20 @@ import copy
 import importlib
 import importlib.util
 import json
-import logging
 import os
 import shutil
 import sys
 import tempfile
-import warnings
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-import cv2
 import torch
 from filelock import FileLock
-from mmengine.utils import ManagerMixin
 
 from tresnet_det.cli.command_line import run_tool
 from tresnet_det.engine import config as edit
+from tresnet_det.engine.guest import as_guest
 
 ROOT = Path(__file__).resolve().parents[1]
 CLASSES = tuple('0123456789')
@@ -158,33 +155,14 @@ def captured() -> Iterator[list[str]]:
 @contextlib.contextmanager
 def process_state() -> Iterator[None]:
     """Put back what a tool changes for its whole process."""
-    argv, environment, cwd = sys.argv, dict(os.environ), os.getcwd()
-    threads, cv2_threads = torch.get_num_threads(), cv2.getNumThreads()
-    benchmark = torch.backends.cudnn.benchmark
-    forget_runs()
+    argv, cwd, threads = sys.argv, os.getcwd(), torch.get_num_threads()
     try:
-        with warnings.catch_warnings():
+        with as_guest():
             yield
     finally:
-        forget_runs()
         sys.argv = argv
-        os.environ.clear()
-        os.environ.update(environment)
         os.chdir(cwd)
         torch.set_num_threads(threads)
-        cv2.setNumThreads(cv2_threads)
-        torch.backends.cudnn.benchmark = benchmark
-
-
-def forget_runs() -> None:
-    """Drop what mmengine keeps of a run: its scope, loggers, message hubs and visualizers."""
-    kinds = [ManagerMixin]
-    for kind in kinds:  # it grows
-        kinds += kind.__subclasses__()
-        for kept in kind._instance_dict.values():
-            for handler in kept.handlers if isinstance(kept, logging.Logger) else ():
-                handler.close()
-        kind._instance_dict.clear()
 
 
 def write_config(task: str, path: Path, data_root: Path, **changes: dict) -> Path:

@@ -18,6 +18,7 @@ if has_detection():
 from . import backbone  # noqa: E402, F401
 
 if TYPE_CHECKING:
+    from .cli.api import RunResult, evaluate, train
     from .inference.predictor import Predictor
     from .inference.result import Result
     from .models import (
@@ -38,13 +39,20 @@ __all__ = [
     'MLDecoderHead',
     'Predictor',
     'Result',
+    'RunResult',
     'SingleLabelAsymmetricLoss',
     'TResNet',
     '__version__',
+    'evaluate',
+    'train',
 ]
 
 # Where those names are that are not in `models`.
-_HOMES = {'Predictor': '.inference.predictor', 'Result': '.inference.result'}
+_HOMES = {
+    **dict.fromkeys(('RunResult', 'evaluate', 'train'), '.cli.api'),
+    'Predictor': '.inference.predictor',
+    'Result': '.inference.result',
+}
 
 
 def __getattr__(name: str) -> Any:

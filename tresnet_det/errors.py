@@ -1,12 +1,11 @@
 """The error that tools turn into one line, what such a line quotes, and checks that raise it."""
 
-import math
 import os
 import reprlib
 import shlex
 import unicodedata
 from collections.abc import Iterable, Mapping
-from numbers import Integral, Real
+from numbers import Integral
 from pathlib import Path
 from typing import Any
 
@@ -78,19 +77,10 @@ def shell_path(path: str | Path) -> str:
     return quote(path.relative_to(Path.cwd()) if path.is_relative_to(Path.cwd()) else path)
 
 
-def check_whole(name: str, value: Any, least: int, most: int | None = None, why: str = '') -> None:
-    """Raise an InputError unless a value is a whole number from ``least`` to ``most``."""
-    is_whole = isinstance(value, Integral) and not isinstance(value, bool)
-    if not is_whole or int(value) < least or (most is not None and int(value) > most):
-        bounds = f'at least {least}' if most is None else f'from {least} to {most}{why}'
-        raise InputError(f'{name} must be {bounds}, a whole number: got {shown(value)}')
-
-
-def check_number(name: str, value: Any, least: float, below: float = math.inf) -> None:
-    """Raise an InputError unless a value is a number in ``[least, below)``."""
-    is_number = isinstance(value, Real) and not isinstance(value, bool)
-    if not is_number or not least <= float(value) < below:
-        raise InputError(f'{name} must be a number in [{least:g}, {below:g}), got {shown(value)}')
+def check_whole(name: str, value: Any, least: int) -> None:
+    """Raise an InputError unless a value is a whole number from ``least``."""
+    if not isinstance(value, Integral) or isinstance(value, bool) or int(value) < least:
+        raise InputError(f'{name} must be at least {least}, a whole number: got {shown(value)}')
 
 
 def check_flag(name: str, value: object) -> None:

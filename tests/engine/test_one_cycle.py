@@ -59,8 +59,8 @@ def test_a_saved_state_continues_with_the_same_values(kind, name, options, stop)
     ('options', 'message'),
     [
         (dict(warmup=0.1), 'write by_epoch=False'),
-        (dict(warmup=1.0, by_epoch=False), r'warmup in \[0, 1\)'),
-        (dict(warmup=0.1, length=0.5, by_epoch=False), 'length of at least 1'),
+        (dict(warmup=1.0, by_epoch=False), 'warmup is 1.0: give a number from 0, below 1'),
+        (dict(warmup=0.1, length=0.5, by_epoch=False), 'length is 0.5: give a number from 1'),
     ],
 )
 def test_what_makes_no_cycle_is_refused(options, message):

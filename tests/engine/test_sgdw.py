@@ -58,5 +58,5 @@ def test_each_group_keeps_its_own_decay_and_a_config_finds_it_by_name():
 
 
 def test_a_negative_decay_is_refused():
-    with pytest.raises(InputError, match='weight_decay of SGDW must be at least 0, got -1'):
+    with pytest.raises(InputError, match='weight_decay is -1: give a number from 0'):
         SGDW([nn.Parameter(torch.ones(1))], weight_decay=-1)

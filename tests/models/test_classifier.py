@@ -201,7 +201,7 @@ def test_nothing_is_mixed_outside_training():
         (dict(mean=[0, 0]), 'need 3 values each, or 1'),
         (dict(std=[255, 255, 0]), 'std above 0'),
         (dict(mean=[0]), 'need 3 values each, or 1'),
-        (dict(mixup_alpha=-1), 'mixup_alpha and cutmix_alpha must be at least 0, got -1'),
+        (dict(mixup_alpha=-1), 'mixup_alpha is -1: give a number from 0'),
         (dict(cutmix_alpha=1), 'need num_classes of the data preprocessor'),
     ],
 )

@@ -103,7 +103,7 @@ def test_a_head_that_does_not_fit_is_named_in_one_line(tmp_path):
         (dict(num_classes=0), 'num_classes of LinearClsHead must be at least 1, got 0'),
         (dict(in_channels=0), 'in_channels of LinearClsHead must be at least 1'),
         (dict(init_cfg=dict(checkpoint='x.pth')), 'init_cfg must be a dict with a type'),
-        (dict(dropout=1.0), r'dropout must be in \[0, 1\), got 1.0'),
+        (dict(dropout=1.0), 'dropout is 1.0: give a number from 0, below 1'),
         (dict(loss=nn.CrossEntropyLoss()), 'CrossEntropyLoss is no loss for LinearClsHead: use'),
     ],
 )

@@ -203,7 +203,7 @@ def test_it_is_built_from_mmdets_registry_with_the_papers_sizes_and_loss():
     [
         (dict(num_groups=0), 'num_groups must be at least 1, or -1 for 100, got 0'),
         (dict(embed_dims=12), 'embed_dims must be a multiple of 8, the attention heads, got 12'),
-        (dict(dropout=-0.1), r'dropout must be in \[0, 1\)'),
+        (dict(dropout=-0.1), 'dropout is -0.1'),
         (dict(query_embeddings=torch.zeros(9, 6)), r'with num_classes=10, got \(9, 6\)'),
         (dict(query_embeddings=torch.zeros(10, 6), num_groups=5), 'leave num_groups'),
         (dict(query_embeddings='none.npy'), 'none.npy: no such file of query_embeddings'),

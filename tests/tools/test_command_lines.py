@@ -7,7 +7,7 @@ import sys
 import pytest
 
 TOOLS = (
-    'train', 'test', 'evaluate', 'predict', 'export', 'check_data', 'benchmark', 'plan',
+    'train', 'test', 'evaluate', 'predict', 'embed', 'export', 'check_data', 'benchmark', 'plan',
     'convert_weights', 'publish_weights', 'get_coco', 'make_demo_data', 'voc_to_coco', 'launch',
 )  # fmt: skip
 BENCHMARKS = ('coco_eval', 'data_pipeline', 'heads', 'reuse_sweep', 'slicing')

@@ -3,15 +3,15 @@
 import pytest
 
 MISTAKES = {
-    '--epochs 0': "'0' is not a whole number above 0",
-    '--batch-size 2.5': "'2.5' is not a whole number above 0",
-    '--lr -1': '-1 is not a number above 0',
-    '--lr nan': 'nan is not a number above 0',
-    '--lr fast': "'fast' is not a number",
+    '--epochs 0': '0: give a whole number from 1 to 1000000',
+    '--batch-size 2.5': '2.5: give a whole number from 1 to 65536',
+    '--lr -1': '-1: give a number above 0, at most 1000',
+    '--lr nan': 'nan: give a number above 0',
+    '--lr fast': "'fast': give a number above 0",
     '--lr 0.1 --auto-scale-lr': 'not allowed with argument --lr',
     '--img-size 8': "'8' is no size: give 640 or 1333x800, of at least 32 pixels a side",
     '--img-size 640x640x3': 'is no size',
-    '--workers -1': "'-1' is not a whole number from 0",
+    '--workers -1': '-1: give a whole number from 0 to 1024',
 }
 
 

@@ -9,11 +9,12 @@ import torch.nn.functional as F
 from torch import nn
 
 from ..checkpoints.formats import adapt_norm_notation
-from ..errors import InputError, check_flag, check_number, shown
+from ..errors import InputError, check_flag, shown
 from ..layers import BlurPool, DropPath, InPlaceABN, SqueezeExcite
 from ..layers.inplace_abn import renormalize
 from ..layers.recompute import Recipe, relu_
 from ..layers.refinements import convolve, gate_and_convolve, gate_norm_output, norm_and_gate
+from ..values import check_value
 
 NormConfig = Mapping[str, Any]
 # As MMDetection's configs name them.
@@ -335,7 +336,7 @@ def build_norm(norm_cfg: NormConfig, channels: int, slope: float | None) -> nn.M
     """
     cfg = dict(norm_cfg)
     kind = cfg.get('type')
-    if kind not in BATCH_NORMS and kind != 'InPlaceABN':
+    if kind not in ('InPlaceABN', *BATCH_NORMS):
         raise InputError(
             f'norm_cfg type {shown(kind)} does not fit TResNet: its weights are those of a batch '
             "norm; use 'InPlaceABN', 'BN' or 'SyncBN'"
@@ -367,7 +368,6 @@ def check_norm_cfg(norm_cfg: object) -> None:
         )
     for name in ('sync', 'requires_grad', 'affine', 'track_running_stats'):
         check_flag(f'{name!r} in norm_cfg', norm_cfg.get(name, True))
-    check_number("'eps' in norm_cfg", norm_cfg.get('eps', 1e-5), 0)
-    momentum = norm_cfg.get('momentum', 0.1)
-    if momentum != 1 and momentum is not None:  # None averages over all batches
-        check_number("'momentum' in norm_cfg", momentum, 0, 1)
+    check_value('backbone.norm_cfg.eps', norm_cfg.get('eps', 1e-5))
+    # Of momentum None, a norm averages over all batches.
+    check_value('backbone.norm_cfg.momentum', norm_cfg.get('momentum'))

@@ -12,9 +12,10 @@ from torch.utils.checkpoint import checkpoint
 from ..checkpoints import LoadReport, load_backbone_weights
 from ..checkpoints.img_norm import warn_unless_unit_range
 from ..checkpoints.load import Source
-from ..errors import InputError, check_flag, check_number, check_whole, shown
+from ..errors import InputError, check_flag, shown
 from ..layers import InPlaceABN, SpaceToDepth
 from ..layers.inplace_abn import is_tracing
+from ..values import check_value
 from .blocks import BLOCKS, ConvNorm, NormConfig, check_norm_cfg
 from .norms import iterate_norms, keep_running_statistics
 
@@ -109,9 +110,13 @@ class TResNet(nn.Module):
         depths = settings['depths']
         _check_out_indices(out_indices, len(depths))
         num_stages = out_indices[-1] + 1
-        check_whole('in_channels', in_channels, 1)
-        check_whole('frozen_stages', frozen_stages, -1, num_stages, ' (the stages that are built)')
-        check_number('drop_path_rate', drop_path_rate, 0, 1)
+        check_value('backbone.in_channels', in_channels)
+        check_value('backbone.frozen_stages', frozen_stages)
+        check_value('backbone.drop_path_rate', drop_path_rate)
+        if frozen_stages > num_stages:
+            raise InputError(
+                f'backbone.frozen_stages is {frozen_stages}: only {num_stages} stages are built'
+            )
         for name, flag in (
             ('norm_eval', norm_eval),
             ('with_cp', with_cp),
@@ -367,8 +372,6 @@ def resolve_arch(
             raise InputError(
                 f'arch field {field!r} needs one value for each of the 4 stages, got {shown(value)}'
             )
-    for depth in settings['depths']:
-        check_whole("a stage's depth in arch field 'depths'", depth, 1)
     for flag in settings['se_stages']:
         check_flag("each of arch field 'se_stages'", flag)
     check_flag("arch field 'anti_alias'", settings['anti_alias'])
@@ -378,7 +381,6 @@ def resolve_arch(
                 raise InputError(
                     f'unknown {what} {shown(value)} in arch: use one of {list(choices[what])}'
                 )
-    check_number("arch field 'width_factor'", settings['width_factor'], 1 / 64, 64)
-    for field in ('stem_slope', 'slope'):
-        check_number(f'arch field {field!r}', settings[field], 1e-9)
+    for field in ('depths', 'width_factor', 'stem_slope', 'slope'):
+        check_value(f'backbone.arch.{field}', settings[field])
     return settings

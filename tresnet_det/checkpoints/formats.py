@@ -245,6 +245,34 @@ def describe(state_dict: StateDict) -> str:
     return f'depths {tuple(depths[k] for k in sorted(depths))} at width {width}'
 
 
+def find_arch(state_dict: StateDict) -> dict[str, Any]:
+    """Return ``arch`` of the ``TResNet`` that has these weights.
+
+    Slopes and anti-aliasing have no weights: they are taken to be those of the published models.
+
+    Args:
+        state_dict: As :func:`to_ours` returns it.
+
+    Raises:
+        InputError: If it has no stem.
+    """
+    stem = state_dict.get('conv1.conv.weight')
+    if stem is None or stem.dim() != 4:
+        raise InputError('these weights have no stem (conv1.conv.weight of 4 dimensions)')
+    stages = [
+        [key.split('.')[1:3] for key in state_dict if key.startswith(f'layer{stage}.')]
+        for stage in (1, 2, 3, 4)
+    ]
+    parts = [{part for _, part in stage} for stage in stages]
+    return dict(
+        depths=tuple(max(1, len({number for number, _ in stage})) for stage in stages),
+        width_factor=stem.shape[0] / 64,
+        block_types=tuple('bottleneck' if 'conv3' in part else 'basic' for part in parts),
+        se_stages=tuple('se' in part for part in parts),
+        stem='conv' if stem.shape[-1] == 7 else 'space_to_depth',
+    )
+
+
 def check_tresnet(state_dict: StateDict, source: str) -> None:
     """Check what conversion computes with: norms are vectors, as long as their convolution.
 

@@ -41,6 +41,7 @@ from ..readers.prepare import Counts, plan_parts, summarize
 from ..readers.report import DataReport, inspect_data
 from ..readers.split import Source
 from ..tasks import TASKS, find_task
+from ..values import check_values
 from .command_line import add_cfg_options, out_folder
 
 EXIT_FAULTY = 1
@@ -146,6 +147,7 @@ def load_config(args: argparse.Namespace) -> Config:
         edit.set_data_root(cfg, args.data_root)
     if args.cfg_options:
         edit.override(cfg, args.cfg_options)
+    check_values(cfg)
     return cfg
 
 

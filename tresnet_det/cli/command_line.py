@@ -12,13 +12,13 @@ import signal
 import sys
 import threading
 import warnings
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NoReturn
 
-from ..errors import InputError, printable, shown
-from ..readers.findings import is_text
-from .config_values import parse_value
+from ..errors import InputError, printable
+from ..values import check_values
+from .config_values import KeyValueAction
 from .failures import blame_options, explain, lost_another, one_line
 
 if TYPE_CHECKING:
@@ -43,8 +43,7 @@ def run_tool(main: Callable[[], None]) -> None:
         SystemExit: It did not come to its end.
         Exception: What is no mistake of the user's and comes from no outside, as it is.
     """
-    for remark in ('torch.meshgrid', '`broadcast_buffers` is deprecated'):
-        warnings.filterwarnings('ignore', message=remark)
+    hush_stack()
     try:
         if '' in sys.argv[1:]:  # it would count as an option that is not given
             before = ' '.join(sys.argv[1 : sys.argv.index('', 1)])
@@ -75,6 +74,12 @@ def run_tool(main: Callable[[], None]) -> None:
         else:
             print(f'error: {printable(line)}', file=sys.stderr)
         sys.exit(EXIT_USER_ERROR if line else 1)
+
+
+def hush_stack() -> None:
+    """Drop warnings of the stack below that nobody can act on."""
+    for remark in ('torch.meshgrid', '`broadcast_buffers` is deprecated'):
+        warnings.filterwarnings('ignore', message=remark)
 
 
 def _processes() -> Any:
@@ -145,28 +150,6 @@ def out_file(path: str | Path, *endings: str) -> Path:
         raise InputError(f'--out {path} is a folder: give a file')
     out_folder(file.parent, f'--out {path}:')
     return file
-
-
-class KeyValueAction(argparse.Action):
-    """``KEY=VALUE`` options, as a dict; argparse's own message where one is not of that form."""
-
-    def __call__(
-        self,
-        parser: argparse.ArgumentParser,
-        namespace: argparse.Namespace,
-        values: Any,
-        option_string: str | None = None,
-    ) -> None:
-        options = dict(getattr(namespace, self.dest))
-        for text in values:
-            key, equals, value = text.partition('=')
-            if not equals or not is_text(text):
-                parser.error(f'{option_string} takes KEY=VALUE, got {text!r}')
-            try:
-                options[key] = parse_value(value)
-            except (ValueError, KeyError) as error:
-                parser.error(f'{option_string} {key}: {shown(value)}: {error.args[0]}')
-        setattr(namespace, self.dest, options)
 
 
 def add_cfg_options(parser: argparse._ActionsContainer, example: str) -> None:
@@ -248,20 +231,34 @@ def add_demo_options(parser: argparse._ActionsContainer) -> None:
     )
 
 
-def parse_options(parser: argparse.ArgumentParser) -> argparse.Namespace:
-    """Read the command line; options that exclude each other are argparse's error."""
+def parse_options(
+    parser: argparse.ArgumentParser, words: Sequence[str] | None = None
+) -> argparse.Namespace:
+    """Read the command line; options that exclude each other are argparse's error.
+
+    Args:
+        parser: Of the tool.
+        words: What Python code gives instead, whose mistakes are an InputError.
+    """
     from ..engine import processes
+
+    if words is not None:
+        parser.error = _refuse  # type: ignore[method-assign]
 
     launcher = argparse.ArgumentParser(add_help=False)
     launcher.add_argument('--launcher', nargs='?')
     # Before the whole is read: of several processes, only one reports what is wrong with it.
-    processes.take_place(launcher.parse_known_args()[0].launcher)
-    args = parser.parse_args()
+    processes.take_place(launcher.parse_known_args(words)[0].launcher)
+    args = parser.parse_args(words)
     processes.check_place(args.launcher)
     for name, value in (('--data-root', args.data_root), ('--demo', args.demo)):  # they may be both
         if args.data and value:
             parser.error(f'argument {name}: not allowed with argument --data')
     return args
+
+
+def _refuse(message: str) -> NoReturn:
+    raise InputError(message)
 
 
 def prepare_config(
@@ -316,6 +313,7 @@ def prepare_config(
         edit.override(cfg, args.cfg_options)
         edit.check_parts(cfg)
     cfg.work_dir = work_dir
+    check_values(cfg)
     edit.use_this_machine(cfg)
     building.count_classes(cfg)
     if data is not None and checkpoint is None:

@@ -1,12 +1,52 @@
 """The value of ``--cfg-options KEY=VALUE``, in Python's notation or in mmengine's."""
 
+import argparse
 import ast
 import contextlib
 import warnings
+from collections.abc import Callable
 from typing import Any
+
+from ..errors import shown
+from ..readers.findings import is_text
+from ..values import find
 
 BRACKETS = {'[': ']', '(': ')', '{': '}'}
 WORDS = {'true': True, 'false': False}  # next to Python's
+
+
+class KeyValueAction(argparse.Action):
+    """``KEY=VALUE`` options, as a dict; argparse's own message where one is not of that form."""
+
+    def __call__(
+        self,
+        parser: argparse.ArgumentParser,
+        namespace: argparse.Namespace,
+        values: Any,
+        option_string: str | None = None,
+    ) -> None:
+        options = dict(getattr(namespace, self.dest))
+        for text in values:
+            key, equals, value = text.partition('=')
+            if not equals or not is_text(text):
+                parser.error(f'{option_string} takes KEY=VALUE, got {text!r}')
+            try:
+                options[key] = parse_value(value)
+            except (ValueError, KeyError) as error:
+                parser.error(f'{option_string} {key}: {shown(value)}: {error.args[0]}')
+        setattr(namespace, self.dest, options)
+
+
+def typed(key: str) -> Callable[[str], Any]:
+    """Return a ``type=`` for an option that sets a key of the table of values."""
+
+    def convert(text: str) -> Any:
+        value, row = _parse_word(text), find(key)
+        if row is not None and not row.takes(value):
+            raise argparse.ArgumentTypeError(f'{shown(value)}: give {row.words}')
+        return value
+
+    return convert
 
 
 def parse_value(text: str) -> Any:

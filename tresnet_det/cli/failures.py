@@ -3,6 +3,7 @@
 import re
 import sys
 import traceback
+from collections.abc import Sequence
 from pathlib import Path
 
 from ..errors import InputError, MissingFileError
@@ -96,15 +97,20 @@ def explain(error: BaseException) -> str | None:
     return None
 
 
-def blame_options(error: Exception) -> str | None:
+def blame_options(error: Exception, keys: Sequence[str] | None = None) -> str | None:
     """Say that what fails is an option of the config's: before a training's first step any of them.
 
     Later it is one that validation alone reads, until a validation is done.
+
+    Args:
+        error: What failed.
+        keys: The options; None for those of the command line.
     """
     from mmengine.logging import MessageHub
 
-    options = sys.argv[sys.argv.index('--cfg-options') :] if '--cfg-options' in sys.argv else []
-    keys = [text.partition('=')[0] for text in options[1:] if '=' in text]
+    if keys is None:
+        options = sys.argv[sys.argv.index('--cfg-options') :] if '--cfg-options' in sys.argv else []
+        keys = [text.partition('=')[0] for text in options[1:] if '=' in text]
     hub = MessageHub.get_current_instance()
     if hub.get_info('iter', 0):
         validated = any(re.match(r'val/.*(?<!time)$', name) for name in hub.log_scalars)

@@ -25,6 +25,7 @@ from ..profiling.plan import (
     warnings,
 )
 from ..profiling.report import MIB, Column, format_table, write_csv
+from ..values import check_values
 from .command_line import above_zero, add_cfg_options, out_file, positive, share
 
 COLUMNS = (
@@ -84,6 +85,7 @@ def main() -> None:
     args = parse_args()
     cfg = edit.load_config(args.config)
     edit.override(cfg, args.cfg_options)
+    check_values(cfg)
     if args.out:
         out_file(args.out, '.csv')
     training = read_training(cfg, args.num_images, args.image_kb)

@@ -2,7 +2,7 @@
 
 import argparse
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -28,7 +28,7 @@ from .exported import measure_exported
 from .reports import explain_results, keep_results, keep_thresholds
 
 
-def parse_args() -> argparse.Namespace:
+def parse_args(words: Sequence[str] | None = None) -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__)
     command_line.add_config_options(parser)
     parser.add_argument(
@@ -51,17 +51,20 @@ def parse_args() -> argparse.Namespace:
     )
     parser.add_argument('--tta', action='store_true', help='test-time augmentation')
     command_line.add_slice_options(parser)
-    return command_line.parse_options(parser)
+    return command_line.parse_options(parser, words)
 
 
 def main() -> None:
+    run(parse_args())
+
+
+def run(args: argparse.Namespace) -> dict:
+    """Measure, print and keep what came out, and return the metrics; ``args`` gets what it took."""
     setup_cache_size_limit_of_dynamo()
-    args = parse_args()
     if args.out:
         out_file(args.out, '.json', '.pkl', '.pickle')
     if args.checkpoint.endswith('.onnx'):
-        test_exported(args)
-        return
+        return test_exported(args)
     args.checkpoint = find_checkpoint(args.checkpoint)
     if not args.work_dir:  # next to the training, whose config and log stay as they are
         args.work_dir = str(Path(args.checkpoint).parent / 'test')
@@ -116,6 +119,7 @@ def main() -> None:
         if args.keep_thresholds:
             classes = loop.dataloader.dataset.metainfo['classes']
             keep_thresholds(args.checkpoint, numbers, classes)
+    return metrics
 
 
 def _enable_test_time_augmentation(cfg: Config) -> None:
@@ -162,7 +166,7 @@ def _enable_drawing(cfg: Config, show: bool, wait_time: float, out_dir: str | No
     )
 
 
-def test_exported(args: argparse.Namespace) -> None:
+def test_exported(args: argparse.Namespace) -> dict:
     """Measure an exported file, which needs nothing of the model's config."""
     given = [key for key in ('show', 'show_dir', 'tta', 'slice', 'keep_thresholds', 'data')
              if getattr(args, key)]  # fmt: skip
@@ -180,6 +184,7 @@ def test_exported(args: argparse.Namespace) -> None:
     start = time.monotonic()
     measured = measure_exported(cfg, args.checkpoint, Path(args.work_dir, 'evaluation'))
     report(cfg, args, *measured, time.monotonic() - start)
+    return measured[0]
 
 
 def report(

@@ -2,8 +2,10 @@
 
 import argparse
 import time
+from collections.abc import Sequence
 from pathlib import Path
 
+import numpy as np
 from mmdet.utils import setup_cache_size_limit_of_dynamo
 from mmengine.logging import print_log
 from mmengine.runner import Runner
@@ -15,10 +17,12 @@ from ..engine import config as edit
 from ..engine.work_dir import find_last_checkpoint
 from ..errors import InputError, quote, shell_path
 from ..evaluation.report import write_summary
+from ..values import describe
 from . import command_line
+from .config_values import typed
 
 
-def parse_args() -> argparse.Namespace:
+def parse_args(words: Sequence[str] | None = None) -> argparse.Namespace:
     parser = argparse.ArgumentParser(
         description=__doc__,
         epilog='The flags change the config; --cfg-options comes after them and wins. '
@@ -35,9 +39,9 @@ def parse_args() -> argparse.Namespace:
     )
     groups['machine'].add_argument(
         '--workers',
-        type=count,
+        type=typed('train_dataloader.num_workers'),
         metavar='N',
-        help='processes that read images, for each data loader; 0 for none',
+        help=describe('train_dataloader.num_workers') + '; 0: none',
     )
     weights = groups['weights'].add_mutually_exclusive_group()
     weights.add_argument(
@@ -52,28 +56,28 @@ def parse_args() -> argparse.Namespace:
         'that fits, outputs of classes by their names; or from the weights of a backbone: of '
         'another task, a published file, or timm://NAME',
     )
-    return command_line.parse_options(parser)
+    return command_line.parse_options(parser, words)
 
 
 def _add_training_options(group: argparse._ArgumentGroup) -> None:
     group.add_argument(
         '--epochs',
-        type=command_line.positive,
+        type=typed('train_cfg.max_epochs'),
         metavar='N',
-        help='length of the training: the schedule ends with it, its warm-up stays',
+        help=describe('train_cfg.max_epochs') + '; the schedule ends with it, its warm-up stays',
     )
     group.add_argument(
         '--batch-size',
-        type=command_line.positive,
+        type=typed('train_dataloader.batch_size'),
         metavar='N',
-        help='images per step and process',
+        help=describe('train_dataloader.batch_size'),
     )
     rate = group.add_mutually_exclusive_group()
     rate.add_argument(
         '--lr',
-        type=command_line.above_zero,
+        type=typed('optim_wrapper.optimizer.lr'),
         metavar='RATE',
-        help='peak of the learning rate, used as it is: nothing scales it to the batch',
+        help=describe('optim_wrapper.optimizer.lr') + '; its peak, not scaled to the batch',
     )
     rate.add_argument(
         '--auto-scale-lr',
@@ -101,16 +105,13 @@ def image_size(text: str) -> tuple[int, int]:
     return int(sides[0]), int(sides[-1])
 
 
-def count(text: str) -> int:
-    """Return a whole number from 0, likewise."""
-    if not text.isdecimal():
-        raise argparse.ArgumentTypeError(f'{text!r} is not a whole number from 0')
-    return int(text)
-
-
 def main() -> None:
+    run(parse_args())
+
+
+def run(args: argparse.Namespace) -> Runner:
+    """Train, print what came out, and return the runner."""
     setup_cache_size_limit_of_dynamo()
-    args = parse_args()
     cfg = command_line.prepare_config(args, args.from_scratch, args.pretrained)
     if args.amp:
         edit.enable_amp(cfg)
@@ -143,6 +144,21 @@ def main() -> None:
                 hook.after_train(runner)
     if runner.rank == 0:
         summarize(runner, args.config, time.monotonic() - start)
+    return runner
+
+
+def best_metrics(runner: Runner) -> dict[str, float]:
+    """Return the metrics of the best checkpoint's validation; without one, of the last."""
+    scalars = {
+        name.removeprefix('val/'): buffer.data[0]
+        for name, buffer in runner.message_hub.log_scalars.items()
+        if name.startswith('val/') and name not in ('val/time', 'val/data_time')
+    }
+    best, place = runner.message_hub.get_info('best_score'), -1
+    for hook in runner.hooks:
+        if isinstance(hook, SafeCheckpointHook) and hook.save_best and best is not None:
+            place = int(np.flatnonzero(scalars[hook.key_indicators[0]] == best)[0])
+    return {name: float(values[place]) for name, values in scalars.items() if len(values) > place}
 
 
 def summarize(runner: Runner, config: str, seconds: float) -> None:

@@ -16,6 +16,7 @@ from mmengine.optim.scheduler import (
 from mmengine.registry import PARAM_SCHEDULERS
 
 from ..errors import InputError
+from ..values import check_value
 
 
 class _WarmupCosine:
@@ -46,14 +47,10 @@ class _WarmupCosine:
         linear: dict[str, Any],
         cosine: dict[str, Any],
     ) -> None:
-        name = type(self).__name__
         if by_epoch:
-            raise InputError(f'{name} changes with each step: write by_epoch=False')
-        if not 0 <= warmup < 1 or length < 1:
-            raise InputError(
-                f'{name} takes a warmup in [0, 1) and a length of at least 1, '
-                f'got {warmup} and {length}'
-            )
+            raise InputError(f'{type(self).__name__} changes with each step: write by_epoch=False')
+        check_value('param_scheduler.warmup', warmup)
+        check_value('param_scheduler.length', length)
         total = round(end * length)
         top = min(round(total * warmup), total - 1)
         self.parts = []

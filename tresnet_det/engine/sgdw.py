@@ -6,7 +6,7 @@ from typing import Any
 import torch
 from mmengine.registry import OPTIMIZERS
 
-from ..errors import InputError
+from ..values import check_value
 
 
 @OPTIMIZERS.register_module()
@@ -20,11 +20,11 @@ class SGDW(torch.optim.SGD):
     Args:
         params: Parameters or groups of them, as torch takes them.
         lr: Learning rate.
-        weight_decay: At least 0.
+        weight_decay: From 0 to 10.
         **kwargs: torch's ``momentum``, ``dampening``, ``nesterov``, ``maximize``, ``foreach``.
 
     Raises:
-        InputError: ``weight_decay`` is below 0 (a ``ValueError``).
+        InputError: ``weight_decay`` is out of its range (a ``ValueError``).
     """
 
     def __init__(
@@ -34,8 +34,7 @@ class SGDW(torch.optim.SGD):
         weight_decay: float = 0.0,
         **kwargs: Any,
     ) -> None:
-        if weight_decay < 0:
-            raise InputError(f'weight_decay of SGDW must be at least 0, got {weight_decay}')
+        check_value('optim_wrapper.optimizer.weight_decay', weight_decay)
         # Groups keep their decay under the usual name, where config and logs look for it.
         super().__init__(params, lr=lr, weight_decay=weight_decay, **kwargs)
 

@@ -59,7 +59,7 @@ def build_pipeline(cfg: Config) -> Pipeline:
         InputError: The config has none, or it does not load images.
     """
     transforms = find_test_dataset(cfg)['pipeline']
-    build = _build_detection if find_task(cfg).detects else _build_classification
+    build = _build_detection if find_task(cfg).detects else build_classification
     return build(transforms)
 
 
@@ -85,7 +85,7 @@ class _Loader(LoadImage):
         return self._decode(path, self._read(path))[..., ::-1]
 
 
-def _build_classification(transforms: Sequence[Mapping]) -> Pipeline:
+def build_classification(transforms: Sequence[Mapping]) -> Pipeline:
     """Transforms of torchvision, as the classification datasets apply them."""
     transform = build_transforms(transforms, "test_dataloader's pipeline")
 

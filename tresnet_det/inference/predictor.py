@@ -8,7 +8,7 @@ from itertools import islice
 from numbers import Real
 from pathlib import Path
 from types import SimpleNamespace
-from typing import Literal, NoReturn, overload
+from typing import Any, Literal, NoReturn, overload
 
 import cv2
 import numpy as np
@@ -23,6 +23,7 @@ from mmengine.registry import init_default_scope
 from mmengine.structures import BaseDataElement
 
 from ..checkpoints import load_weights, read_checkpoint
+from ..checkpoints.load import Checkpoint, LoadReport
 from ..engine import config as edit
 from ..engine.backbone_speed import BackboneSpeedHook
 from ..engine.building import config_errors
@@ -30,6 +31,7 @@ from ..engine.work_dir import find_checkpoint, find_run
 from ..errors import InputError, check_whole, few, shown
 from ..readers.findings import without
 from ..tasks import find_task
+from ..values import check_values
 from .inputs import Given, InputImage, Report, read_given
 from .pipeline import build_pipeline, find_classes, predicts_masks
 from .result import Result
@@ -87,6 +89,7 @@ class Predictor:
         self.device = _find_device(device)
         self.checkpoint = path = find_checkpoint(checkpoint)
         cfg = copy.deepcopy(config) if isinstance(config, Config) else edit.load_config(config)
+        check_values(cfg)
         self._slicing = Slicing.of(cfg, tile, overlap) if tile else None
         weights = read_checkpoint(path)
         task = find_task(cfg)
@@ -99,11 +102,14 @@ class Predictor:
             model = revert_sync_batchnorm(MODELS.build(cfg.model))
             self._pipeline = build_pipeline(cfg)
         self._has_masks = predicts_masks(cfg)
-        load_weights(model, weights)
+        self._load(model, weights)
         self.model = model.to(self.device).eval()
         if any(h.get('channels_last') for h in edit.iterate_dicts(cfg.get('custom_hooks'))):
             # The layout that the config tests in: on a GPU, another one may round otherwise.
             BackboneSpeedHook(channels_last=True).before_run(SimpleNamespace(model=self.model))
+
+    def _load(self, model: torch.nn.Module, weights: Checkpoint) -> LoadReport:
+        return load_weights(model, weights)
 
     @overload
     def __call__(  # type: ignore[overload-overlap]  # a str is a sequence of them, too
@@ -343,10 +349,14 @@ class Predictor:
             edit.set_num_classes(cfg, count)
         return names or tuple(map(str, range(count)))
 
+    def _apply(self, batch: dict) -> Sequence[Any]:
+        """Return what the model says of each image of a batch."""
+        return self.model.test_step(batch)
+
     @torch.no_grad()
-    def _run(self, batch: dict) -> list[BaseDataElement]:
+    def _run(self, batch: dict) -> Sequence[Any]:
         try:
-            return self.model.test_step(batch)
+            return self._apply(batch)
         except torch.cuda.OutOfMemoryError as error:
             raise InputError(
                 f'{self.device} has too little memory for {len(batch["inputs"])} images: give a '

@@ -9,6 +9,7 @@ from mmengine.model import BaseModel, ImgDataPreprocessor
 from torch import nn
 
 from ..errors import InputError
+from ..values import check_value
 from .data_sample import ClsDataSample, stack_labels
 from .heads import ClsHead
 
@@ -162,11 +163,8 @@ class ClsDataPreprocessor(ImgDataPreprocessor):
                 'mean and std of the data preprocessor need 3 values each, or 1, std above 0: got '
                 f'{tuple(mean)} and {tuple(std)}'
             )
-        if min(mixup_alpha, cutmix_alpha) < 0:
-            raise InputError(
-                'mixup_alpha and cutmix_alpha must be at least 0, got '
-                f'{mixup_alpha} and {cutmix_alpha}'
-            )
+        check_value('data_preprocessor.mixup_alpha', mixup_alpha)
+        check_value('data_preprocessor.cutmix_alpha', cutmix_alpha)
         super().__init__(
             mean=[float(value) for value in mean],
             std=[float(value) for value in std],

@@ -10,6 +10,7 @@ from torch import nn
 
 from ..checkpoints import load_head_weights
 from ..errors import InputError, check_init_cfg
+from ..values import check_value
 
 LossConfig = Mapping[str, Any] | nn.Module
 
@@ -143,7 +144,7 @@ class LinearClsHead(ClsHead):
         init_cfg: Mapping[str, Any] | None = None,
     ) -> None:
         super().__init__(in_channels, num_classes, loss, init_cfg)
-        check_dropout(dropout)
+        check_value('head.dropout', dropout)
         self.dropout = nn.Dropout(dropout)
         self.fc = nn.Linear(in_channels, num_classes)
         nn.init.normal_(self.fc.weight, std=0.01)
@@ -160,9 +161,3 @@ class LinearClsHead(ClsHead):
         """
         pooled = self.last_feature_map(feats).mean((2, 3))  # (N, in_channels)
         return self.fc(self.dropout(pooled))
-
-
-def check_dropout(rate: float) -> None:
-    """Raise an InputError unless a rate of dropout is in [0, 1)."""
-    if not 0 <= rate < 1:
-        raise InputError(f'dropout must be in [0, 1), got {rate}')

@@ -14,6 +14,7 @@ from torch import nn
 
 from ..compat.precision import widened
 from ..errors import InputError
+from ..values import check_value
 
 EPS = 1e-8  # the least probability that a logarithm is taken of, and the least focal base
 RESOLUTION = torch.finfo(torch.float32).eps  # a shift below it is none
@@ -69,9 +70,9 @@ class AsymmetricLoss(nn.Module):
         detach_focal_weight: bool = True,
     ) -> None:
         super().__init__()
-        _check_gammas(gamma_neg, gamma_pos)
-        if not 0 <= clip < 1:
-            raise InputError(f'clip of AsymmetricLoss must be in [0, 1), got {clip}')
+        check_value('loss.gamma_neg', gamma_neg)
+        check_value('loss.gamma_pos', gamma_pos)
+        check_value('loss.clip', clip)
         _check_reduction(reduction, ('sum', 'batch_mean', 'mean'))
         self.gamma_neg = gamma_neg
         self.gamma_pos = gamma_pos
@@ -190,8 +191,7 @@ class SingleLabelLoss(nn.Module):
 
     def __init__(self, label_smoothing: float, reduction: str) -> None:
         super().__init__()
-        if not 0 <= label_smoothing <= 1:
-            raise InputError(f'label_smoothing must be in [0, 1], got {label_smoothing}')
+        check_value('loss.label_smoothing', label_smoothing)
         _check_reduction(reduction, ('mean', 'sum'))
         self.label_smoothing = label_smoothing
         self.reduction = reduction
@@ -307,7 +307,8 @@ class SingleLabelAsymmetricLoss(SingleLabelLoss):
         reduction: str = 'mean',
     ) -> None:
         super().__init__(label_smoothing, reduction)
-        _check_gammas(gamma_neg, gamma_pos)
+        check_value('loss.gamma_neg', gamma_neg)
+        check_value('loss.gamma_pos', gamma_pos)
         self.gamma_neg = gamma_neg
         self.gamma_pos = gamma_pos
 
@@ -325,12 +326,6 @@ class SingleLabelAsymmetricLoss(SingleLabelLoss):
 def _power(base: torch.Tensor, gamma: float) -> torch.Tensor:
     # At 0, the gradient of a power under 1 is infinite, and times a loss of 0 that is NaN.
     return base.clamp(min=EPS).pow(gamma)
-
-
-def _check_gammas(gamma_neg: float, gamma_pos: float) -> None:
-    for name, value in (('gamma_neg', gamma_neg), ('gamma_pos', gamma_pos)):
-        if not value >= 0:
-            raise InputError(f'{name} must be at least 0, got {value}')
 
 
 def _check_reduction(reduction: str, names: tuple[str, ...]) -> None:

@@ -12,7 +12,8 @@ from torch import nn
 
 from ..checkpoints.formats import rename_head
 from ..errors import InputError, MissingFileError
-from .heads import ClsHead, LossConfig, check_dropout
+from ..values import check_value
+from .heads import ClsHead, LossConfig
 
 MAX_GROUPS = 100  # that num_groups=-1 stands for, as in the authors' code
 
@@ -74,7 +75,7 @@ class MLDecoderHead(ClsHead):
                 f'embed_dims must be a multiple of {self.num_heads}, the attention heads, got '
                 f'{embed_dims}'
             )
-        check_dropout(dropout)
+        check_value('head.dropout', dropout)
         self.input_proj = nn.Linear(in_channels, embed_dims)
         self.layer = CrossAttentionLayer(
             embed_dims, self.num_heads, self.feedforward_channels, dropout

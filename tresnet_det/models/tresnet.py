@@ -18,10 +18,9 @@ class TResNet(backbone.TResNet, BaseModule):
     In a data preprocessor, its input is ``mean=[0, 0, 0], std=[255, 255, 255], bgr_to_rgb=True``.
 
     Args:
-        *args: Of the backbone.
         init_cfg: ``dict(type='Pretrained', checkpoint=...)`` for a file in the published, timm's or
             this project's format, or ``timm://NAME`` for the hub; None for random weights.
-        **kwargs: Of the backbone.
+        arch: Of the backbone, as the others are.
 
     Raises:
         InputError: If an argument is out of its range (a ``ValueError``).
@@ -31,12 +30,22 @@ class TResNet(backbone.TResNet, BaseModule):
 
     def __init__(
         self,
-        *args: Any,
+        arch: str | Mapping[str, Any] = 'm',
+        in_channels: int = 3,
+        out_indices: Sequence[int] = (0, 1, 2, 3),
+        frozen_stages: int = -1,
+        norm_eval: bool = False,
+        norm_cfg: Mapping[str, Any] = dict(type='InPlaceABN'),  # noqa: B006  (read, never written)
+        with_cp: bool = False,
+        drop_path_rate: float = 0.0,
         init_cfg: Mapping[str, Any] | Sequence[Mapping[str, Any]] | None = None,
-        **kwargs: Any,
+        recompute_outputs: bool = False,
     ) -> None:
         check_init_cfg(init_cfg)
-        super().__init__(*args, **kwargs)
+        super().__init__(
+            arch, in_channels, out_indices, frozen_stages, norm_eval, norm_cfg, with_cp,
+            drop_path_rate, recompute_outputs,
+        )  # fmt: skip
         self.init_cfg = copy.deepcopy(init_cfg)
 
     def init_weights(self) -> None:

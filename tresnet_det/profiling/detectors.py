@@ -21,6 +21,7 @@ from ..engine import config as edit
 from ..engine.building import config_errors
 from ..errors import InputError
 from ..models import TResNet
+from ..values import check_values
 from .classifiers import Save, time_rows
 from .counts import count_macs, count_parameters, kept_bytes
 from .settings import Settings, autocast
@@ -158,6 +159,7 @@ def compare_detectors(
         cfg = edit.load_config(path)
         if data_root:
             edit.set_data_root(cfg, data_root)
+        check_values(cfg)
         run = DetectorRun(cfg, settings, size)
         name = Path(path).stem
         row = {'model': name, 'size': size, 'batch_size': settings.batch_size} | run.counts()

@@ -1,0 +1,71 @@
+"""Writes ``tresnet_det/cli/options.py`` from the parsers: ``python tests/tools/option_types.py``.
+
+A type checker runs nothing, so that it cannot ask a parser which options there are. The list is
+written out for it, and never by hand: a test says where it is not that of the parsers.
+"""
+
+import argparse
+from pathlib import Path
+from unittest import mock
+
+from tresnet_det.cli import command_line, test, train
+
+FILE = Path(command_line.__file__).with_name('options.py')
+HEAD = '''"""What ``train`` and ``evaluate`` take by name, for type checkers.
+
+Written by tests/tools/option_types.py from the tools' parsers, which alone decide when it is run.
+"""
+
+from collections.abc import Mapping{more}
+from os import PathLike
+from typing import Any, Literal
+
+from typing_extensions import TypedDict
+
+Text = str | PathLike[str]
+'''
+NO_OPTIONS = {'config', 'checkpoint', 'help', 'local_rank'}
+NUMBERS = {'positive': 'int', 'count': 'int', 'int': 'int'} | dict.fromkeys(
+    ('share', 'above_zero', 'float'), 'float'
+)
+
+
+def parser_of(tool):
+    with mock.patch.object(command_line, 'parse_options', lambda parser, words: parser):
+        return tool.parse_args([])
+
+
+def type_of(action):
+    if action.dest == 'cfg_options':
+        return 'Mapping[str, Any]'
+    if action.nargs == 0:
+        return 'bool'
+    kind = NUMBERS.get(getattr(action.type, '__name__', ''), 'Text')
+    if action.type and kind == 'Text':  # of a form of its own, as 1333x800
+        kind = 'int | Text'
+    if action.choices:
+        kind = f'Literal[{", ".join(map(repr, action.choices))}]'
+    if action.nargs in ('+', '*'):
+        return f'Sequence[{kind}]'
+    return f'{kind} | Literal[True] | None' if action.nargs == '?' else f'{kind} | None'
+
+
+def names_and_types(tool):
+    for action in parser_of(tool)._actions:
+        if action.dest not in NO_OPTIONS and action.help != argparse.SUPPRESS:
+            long = next(text for text in action.option_strings if text.startswith('--'))
+            yield long[2:].replace('-', '_'), type_of(action)
+
+
+def write():
+    text = ''
+    for tool, name in ((train, 'Train'), (test, 'Evaluate')):
+        script = tool.__name__.rpartition('.')[2]
+        text += f'\n\nclass {name}Options(TypedDict, total=False):\n'
+        text += f'    """See ``python -m tresnet_det {script} --help``."""\n\n'
+        text += ''.join(f'    {key}: {kind}\n' for key, kind in names_and_types(tool))
+    return HEAD.format(more=', Sequence' * ('Sequence[' in text)) + text
+
+
+if __name__ == '__main__':
+    FILE.write_text(write())
