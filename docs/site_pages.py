@@ -42,7 +42,11 @@ def on_files(files: Files, config: Any) -> Files:
     for name in SINGLE:
         files.append(_copy(ROOT / name, name, config))
     files.append(_copy(ROOT / 'README.md', 'index.md', config))
-    pages = {'reference/tools.md': tools_page, 'reference/configs.md': configs_page}
+    pages = {
+        'reference/tools.md': tools_page,
+        'reference/configs.md': configs_page,
+        'reference/values.md': values_page,
+    }
     for uri, make in pages.items():
         files.append(File.generated(config, uri, content=make()))
     return files
@@ -160,6 +164,21 @@ def configs_page() -> str:
     for folder, cards in by_folder:
         parts += [f'\n## {folder}/\n', *map(_card, cards)]
     return ''.join(parts)
+
+
+def values_page() -> str:
+    """Return the table of values that every run has, with their ranges."""
+    values = importlib.import_module('tresnet_det.values').VALUES
+    head = """# Values of a config
+
+`--cfg-options KEY=VALUE` sets them. Each is checked before anything is built; a wrong one is a line
+with its key and its range. `*` stands for any one part of a key, `**` for any number of them.
+
+| key | what it is | give |
+|---|---|---|
+"""
+    rows = [(v.key.replace('|', '` or `'), _cell(v.meaning), _cell(v.words)) for v in values]
+    return head + ''.join(f'| `{key}` | {meaning} | {give} |\n' for key, meaning, give in rows)
 
 
 def _card(card: dict) -> str:
