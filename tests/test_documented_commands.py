@@ -38,19 +38,9 @@ PROGRAMS = ('python', 'tresnet-det', 'pip', 'make', 'pytest', 'torchrun', 'srun'
 NO_CODE = ('text', 'json', 'csv')  # formulas, files, and what a program prints
 # Of the shell or the system: only known names are checked.
 SYSTEM = {
-    'cd',
-    'cp',
-    'curl',
-    'du',
-    'export',
-    'git',
-    'kill',
-    'ls',
-    'nvidia-smi',
-    'sbatch',
-    'source',
-    '.',
-}
+    'cd', 'cp', 'curl', 'du', 'export', 'git', 'kill', 'ls', 'nvidia-smi', 'sbatch', 'source', '.',
+    'cffconvert', 'check-wheel-contents', 'twine',
+}  # fmt: skip
 # Python blocks that need a training's files, by a text in them: their imports are checked.
 NEEDS_FILES = ('work_dirs/', 'data/', 'FILE', 'CHECKPOINT', 'WORK_DIR')
 
@@ -192,7 +182,7 @@ def check_python(arguments: list[str], monkeypatch: pytest.MonkeyPatch) -> None:
     if arguments[0] == '-c':
         ast.parse(arguments[1])
         return
-    if arguments == ['-m', 'tresnet_det']:  # lists the tools
+    if arguments in (['-m', 'tresnet_det'], ['-m', 'tresnet_det', '--help']):  # lists the tools
         return
     if arguments[:2] == ['-m', 'tresnet_det']:
         arguments = [f'tools/{arguments[2]}.py', *arguments[3:]]
@@ -227,7 +217,7 @@ def check_pip(arguments: list[str], monkeypatch: pytest.MonkeyPatch) -> None:
         if word.startswith('-') or word == 'constraints.txt':
             continue
         own = re.fullmatch(
-            r'(?:\.|(?:dist/)?tresnet_det\S*\.whl|tresnet_det)(?:\[([\w,]+)\])?', word
+            r'(?:\.|(?:dist/)?tresnet_det\S*\.whl|tresnet-det)(?:\[([\w,]+)\])?', word
         )
         if own is None:
             Requirement(word)

@@ -2,6 +2,7 @@
 
 import csv
 import re
+import shutil
 
 import pytest
 import timm
@@ -14,6 +15,11 @@ ROW = re.compile(
     r'\| (?P<top1>[\d.]*) ?\| (?P<parameters>[\d.]+) M \|$',
     re.MULTILINE,
 )
+
+
+@pytest.fixture(scope='module')
+def readme(project_root):
+    return (project_root / 'README.md').read_text()
 
 
 @pytest.fixture(scope='module')
@@ -54,8 +60,8 @@ def test_links_lead_to_files(project_root):
             assert path.exists() or path in made, f'{page.name}: {target}'
 
 
-def test_the_readme_is_short(project_root):
-    assert len((project_root / 'README.md').read_text().splitlines()) <= 150
+def test_the_readme_is_short(readme):
+    assert len(readme.splitlines()) <= 150
 
 
 def test_the_config_for_your_own_data_reaches_every_loader_and_evaluator(project_root, tmp_path):
@@ -71,6 +77,24 @@ def test_the_config_for_your_own_data_reaches_every_loader_and_evaluator(project
         assert dataset.metainfo.classes == ('cat', 'dog')
     assert cfg.test_evaluator.type == 'CocoTwelveMetric'
     assert cfg.test_evaluator.ann_file == 'data/mine/val.json'
+
+
+def test_what_it_shows_of_python_runs_as_it_stands(
+    readme, demo_data, tiny_config, tmp_path, monkeypatch, capsys
+):
+    blocks = re.findall(r'```python\n(.*?)```', readme, re.DOTALL)
+    training, test, prediction = (code for code in blocks if 'from tresnet_det import' in code)
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / 'configs').mkdir()
+    tiny_config('detection').rename('configs/fcos_tresnet_m.py')
+    shutil.copytree(demo_data, 'data/mine')
+    shutil.copy(demo_data / 'val2017' / '000001.png', 'street.jpg')
+    for code in (training, test):
+        exec(code, names := {})
+        assert float(capsys.readouterr().out.split()[-1]) >= 0
+    exec(prediction, names := {})
+    assert names['result'].shape == (64, 64)
+    assert (tmp_path / 'found.jpg').is_file()
 
 
 def measured(project_root, name):
@@ -89,11 +113,11 @@ def ratio(row, what):
     return f'{median:.2f} ({low:.2f} - {high:.2f})'
 
 
-def test_memory_is_that_of_the_benchmark(project_root):
+def test_memory_is_that_of_the_benchmark(readme, project_root):
     rows = measured(project_root, 'readme_cpu')
     resnet, ours = (kept(rows[name]) for name in ('timm:resnet50', 'tresnet_m'))
     name = 'activation memory per image at 224 pixels, ResNet-50 / TResNet-M'
-    assert f'| {name} | {resnet} / {ours} MiB |' in (project_root / 'README.md').read_text()
+    assert f'| {name} | {resnet} / {ours} MiB |' in readme
 
 
 def test_the_page_on_performance_has_the_numbers_of_the_benchmarks(project_root):

@@ -5,6 +5,7 @@ written out for it, and never by hand: a test says where it is not that of the p
 """
 
 import argparse
+import contextlib
 from pathlib import Path
 from unittest import mock
 
@@ -25,14 +26,20 @@ from typing_extensions import TypedDict
 Text = str | PathLike[str]
 '''
 NO_OPTIONS = {'config', 'checkpoint', 'help', 'local_rank'}
-NUMBERS = {'positive': 'int', 'count': 'int', 'int': 'int'} | dict.fromkeys(
+NUMBERS = {'positive': 'int', 'int': 'int', 'device': 'str'} | dict.fromkeys(
     ('share', 'above_zero', 'float'), 'float'
 )
 
 
+class ParserFound(Exception):  # noqa: N818  (no error)
+    """What a tool would read its command line with."""
+
+
 def parser_of(tool):
-    with mock.patch.object(command_line, 'parse_options', lambda parser, words: parser):
-        return tool.parse_args([])
+    stop = mock.patch.object(command_line, 'parse_options', side_effect=ParserFound)
+    with stop as parse, contextlib.suppress(ParserFound):
+        tool.parse_args([])
+    return parse.call_args.args[0]
 
 
 def type_of(action):

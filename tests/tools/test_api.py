@@ -65,8 +65,9 @@ def test_a_notebook_can_train_and_change_the_config(trained, tmp_path, monkeypat
         monkeypatch.setattr(sys, stream, io.StringIO())
 
     async def cell():
-        options = {'train_cfg.max_epochs': 1, 'default_hooks.checkpoint.save_best': None}
-        return train(done.config, work_dir=tmp_path, pretrained=done.work_dir, cfg_options=options)
+        options = dict(pretrained=done.work_dir, epochs=1, lr=1e-4, workers=0)
+        options['cfg_options'] = {'default_hooks.checkpoint.save_best': None}
+        return train(done.config, work_dir=tmp_path, **options)
 
     result = asyncio.run(cell())
     assert result.checkpoint == tmp_path / 'epoch_1.pth'  # the last one
@@ -102,6 +103,7 @@ MISTAKES = [
     (dict(config='none.py'), MissingFileError, 'no config at .*none.py'),
     (dict(config=3), InputError, '3 is no file: give its path'),
     (dict(no_such=1), InputError, 'unrecognized arguments: --no-such=1'),
+    (dict(epochs=0), InputError, "argument --epochs: '0' is not a whole number above 0"),
     (dict(launcher='none at all'), InputError, 'argument --launcher: invalid choice'),
     (dict(from_scratch=True, pretrained='x'), InputError, 'not allowed with argument'),
     (dict(data='none'), InputError, 'none'),
