@@ -47,6 +47,7 @@ setup(
         'fast': ['faster-coco-eval>=1.8.0'],  # COCO's metrics in an eighth of pycocotools' time
         'hub': ['huggingface_hub', 'safetensors'],
         'export': EXPORT,
+        'docs': ['mkdocs>=1.6,<2', 'mkdocs-material>=9.5', 'mkdocstrings[python]>=1.0'],
         'test': [
             'hypothesis',
             'pytest',

@@ -1,4 +1,4 @@
-"""What the tools report of a wrong option; docs/bad_input.md has the lines for bad files."""
+"""What the tools report of a wrong option; bad_input.md has the lines for bad files."""
 
 import shlex
 

@@ -53,7 +53,7 @@ class Embedder(Predictor):
     Raises:
         InputError: As of :class:`Predictor`.
 
-    Example:
+    Examples:
         >>> embedder = Embedder('timm://tresnet_m.miil_in1k')
         >>> embedder.infer([embedder.prepare(image)])  # of a (2048,) tensor
     """

@@ -69,7 +69,7 @@ class OnnxModel:
         ValueError: The engine is not installed or cannot read the file, or it is not of
             tools/export.py.
 
-    Example:
+    Examples:
         model = OnnxModel('fcos.onnx')
         found = model.predict('street.jpg')
         for box, score, label in zip(found['boxes'], found['scores'], found['labels']):

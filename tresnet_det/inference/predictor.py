@@ -70,7 +70,7 @@ class Predictor:
     Raises:
         InputError: The config, the checkpoint and the device do not go together (a ``ValueError``).
 
-    Example:
+    Examples:
         >>> predictor = Predictor('work_dirs/fcos_tresnet_m')
         >>> result = predictor('street.jpg')
         >>> result.boxes  # (N, 4), x1 y1 x2 y2 in the image's pixels
