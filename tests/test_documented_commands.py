@@ -37,7 +37,10 @@ SPAN = re.compile(r'`([^`\n]+)`')
 PROGRAMS = ('python', 'pip', 'make', 'pytest', 'torchrun', 'srun', 'tensorboard')
 NO_CODE = ('text', 'json', 'csv')  # formulas, files, and what a program prints
 # Of the shell or the system: only known names are checked.
-SYSTEM = {'cd', 'cp', 'curl', 'du', 'export', 'git', 'kill', 'ls', 'nvidia-smi', 'sbatch', 'source'}
+SYSTEM = {
+    'cd', 'cp', 'curl', 'du', 'export', 'git', 'kill', 'ls', 'nvidia-smi', 'sbatch', 'source',
+    'cffconvert', 'check-wheel-contents', 'twine',
+}  # fmt: skip
 # Python blocks that need a training's files, by a text in them: their imports are checked.
 NEEDS_FILES = ('work_dirs/', 'data/', 'FILE', 'CHECKPOINT')
 
@@ -210,7 +213,7 @@ def check_pip(arguments: list[str], monkeypatch: pytest.MonkeyPatch) -> None:
         if word.startswith('-') or word == 'constraints.txt':
             continue
         own = re.fullmatch(
-            r'(?:\.|(?:dist/)?tresnet_det\S*\.whl|tresnet_det)(?:\[([\w,]+)\])?', word
+            r'(?:\.|(?:dist/)?tresnet_det\S*\.whl|tresnet-det)(?:\[([\w,]+)\])?', word
         )
         if own is None:
             Requirement(word)

@@ -53,7 +53,7 @@ def test_its_links_lead_to_files(readme, project_root):
 def test_the_config_for_your_own_data_reaches_every_loader_and_evaluator(
     readme, project_root, tmp_path
 ):
-    (code,) = [c for c in re.findall(r'```python\n(.*?)```', readme, re.DOTALL) if 'mine' in c]
+    (code,) = [c for c in re.findall(r'```python\n(.*?)```', readme, re.DOTALL) if 'metainfo' in c]
     path = tmp_path / 'mine.py'
     path.write_text(code.replace("'configs/", f"'{project_root}/configs/"))
     cfg = edit.load_config(path)

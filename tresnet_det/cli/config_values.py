@@ -38,14 +38,17 @@ class KeyValueAction(argparse.Action):
 
 
 def typed(key: str) -> Callable[[str], Any]:
-    """Return a ``type=`` for an option that sets a key of the table of values."""
+    """Return a ``type=``, called as its numbers are, for an option that sets a key of the table."""
+    row = find(key)
+    assert row is not None
 
     def convert(text: str) -> Any:
-        value, row = _parse_word(text), find(key)
-        if row is not None and not row.takes(value):
+        value = _parse_word(text)
+        if not row.takes(value):
             raise argparse.ArgumentTypeError(f'{shown(value)}: give {row.words}')
         return value
 
+    convert.__name__ = 'int' if row.range.startswith('whole') else 'float'
     return convert
 
 

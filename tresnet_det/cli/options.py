@@ -30,6 +30,9 @@ class TrainOptions(TypedDict, total=False):
     resume: Text | Literal[True] | None
     img_size: int | Text | None
     workers: int | None
+    balance: bool
+    device: str | None
+    freeze: int | Text | None
     from_scratch: bool
     pretrained: Text | None
 
