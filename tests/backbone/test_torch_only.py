@@ -6,8 +6,11 @@ import sys
 from importlib import metadata
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
+from mmengine.config import ConfigDict
+from mmengine.logging import HistoryBuffer
 from packaging.requirements import Requirement
 
 import tresnet_det
@@ -49,7 +52,13 @@ def seen(expected, timms_m, project_root, tmp_path_factory):
                 (site / name).symlink_to(distribution.locate_file(name))
     torch.save(timms_m.state_dict(), folder / 'timm.pth')
     torch.save(expected['x'], folder / 'x.pth')
-    places = (folder / name for name in ('timm.pth', 'x.pth', 'seen.pth'))
+    training = dict(
+        state_dict={'head.fc.weight': torch.ones(2, 4)},
+        meta=dict(dataset_meta=ConfigDict(classes=('cat', 'dog'))),
+        message_hub=dict(loss=HistoryBuffer([1.0], [1]), best=np.float64(0.5), none=np.empty(0)),
+    )
+    torch.save(training, folder / 'epoch_1.pth')
+    places = (folder / name for name in ('timm.pth', 'epoch_1.pth', 'x.pth', 'seen.pth'))
     # -S: without the site-packages of this Python.
     done = subprocess.run(
         [sys.executable, '-S', '-W', 'ignore', CHILD, project_root, *places],
@@ -75,6 +84,12 @@ def test_logits_and_feature_maps_are_timms(seen, expected):
     for y, theirs in zip(seen['feature_maps'], expected['feature_maps'], strict=True):
         assert (y - theirs).abs().max() <= 1e-5 * theirs.abs().max()
     assert (seen['channels'], seen['reduction']) == ([128, 2048], [8, 32])
+
+
+def test_a_training_s_checkpoint_is_read_without_the_packages_that_it_names(seen):
+    assert seen['classes'] == ('cat', 'dog')
+    assert torch.equal(seen['trained']['head.fc.weight'], torch.ones(2, 4))
+    assert seen['allowed_before'] == seen['allowed_after']
 
 
 def test_what_needs_more_says_so_in_one_line(seen):

@@ -1,6 +1,6 @@
 """What a user does where torch is all that is installed; run by test_torch_only.py.
 
-    python torch_only.py CLONE WEIGHTS IMAGES OUT
+    python torch_only.py CLONE WEIGHTS TRAINING IMAGES OUT
 
 It writes what it saw to OUT: by name, tensors, lists of names and messages.
 """
@@ -16,7 +16,7 @@ torchs_own = set(sys.modules)
 import tresnet_det.backbone  # noqa: E402
 
 imported = set(sys.modules) - torchs_own
-clone, weights, images, out = sys.argv[1:]
+clone, weights, training, images, out = sys.argv[1:]
 
 
 def message_of(use):
@@ -45,7 +45,13 @@ def main():
     model = tresnet_det.backbone.tresnet_m(weights, num_classes=7).eval()
     maps = tresnet_det.backbone.tresnet_m(weights, features_only=True, out_indices=(1, 3)).eval()
     hub = torch.hub.load(clone, 'tresnet_m', source='local', pretrained=weights, num_classes=7)
+    allowed_before = len(torch.serialization.get_safe_globals())
+    checkpoint = tresnet_det.checkpoints.read_checkpoint(training)
     seen = dict(
+        trained=dict(checkpoint.weights),
+        classes=checkpoint.classes,
+        allowed_before=allowed_before,
+        allowed_after=len(torch.serialization.get_safe_globals()),
         file=tresnet_det.__file__,
         imported=sorted(imported),
         logits=model(x),

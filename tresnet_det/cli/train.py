@@ -15,6 +15,7 @@ from ..backbone.tresnet import MIN_SIDE
 from ..compat.installed import tool_command
 from ..engine import ProgressBarHook, SafeCheckpointHook, building, settings
 from ..engine import config as edit
+from ..engine.loggers import LOGGERS, add_loggers
 from ..engine.work_dir import find_last_checkpoint
 from ..errors import InputError, quote, shell_path
 from ..evaluation.report import write_summary
@@ -53,6 +54,14 @@ def parse_args(words: Sequence[str] | None = None) -> argparse.Namespace:
     )
     groups['machine'].add_argument(
         '--device', type=device, metavar='DEVICE', help='cpu, cuda, or cuda:N for the GPU number N'
+    )
+    groups['logging'].add_argument(
+        '--logger',
+        action='append',
+        choices=LOGGERS,
+        help='keep losses and metrics, of each class too, with this package as well; may be given '
+        'several times; needs no network (WANDB_MODE=offline, CLEARML_OFFLINE_MODE=1; MLflow keeps '
+        'a file in the work directory unless MLFLOW_TRACKING_URI is set)',
     )
     groups['weights'].add_argument(
         '--freeze',
@@ -159,6 +168,8 @@ def run(args: argparse.Namespace) -> Runner:
     for change in edit.make_resumable(cfg):
         print_log(f'for an exact resume: {change}')
     building.choose_weights(cfg, args.resume, args.pretrained)
+    if args.logger:
+        add_loggers(cfg, args.logger)
     command_line.check_data(args, cfg, ('train_dataloader', 'val_dataloader'))
 
     runner = building.build_runner(cfg)
