@@ -47,6 +47,8 @@ def type_of(action):
     kind = 'Text' if action.type is None else value_of(action.type)
     if action.choices:
         kind = f'Literal[{", ".join(map(repr, action.choices))}]'
+    if isinstance(action, argparse._AppendAction):
+        return f'Sequence[{kind}]'
     if action.nargs in ('+', '*'):
         return f'Sequence[{kind}]'
     return f'{kind} | Literal[True] | None' if action.nargs == '?' else f'{kind} | None'

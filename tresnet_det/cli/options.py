@@ -3,7 +3,7 @@
 Written by tests/tools/option_types.py from the tools' parsers, which alone decide when it is run.
 """
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from os import PathLike
 from typing import Any, Literal
 
@@ -32,6 +32,7 @@ class TrainOptions(TypedDict, total=False):
     workers: int | None
     balance: bool
     device: str | None
+    logger: Sequence[Literal['tensorboard', 'wandb', 'mlflow', 'clearml']]
     freeze: int | Text | None
     from_scratch: bool
     pretrained: Text | None
