@@ -3,6 +3,7 @@
 import pytest
 import torch
 from mmengine.config import Config
+from mmengine.device import get_device
 from mmengine.registry import PARAM_SCHEDULERS
 
 import tresnet_det.datasets  # noqa: F401  (registers)
@@ -130,6 +131,33 @@ def test_batch_and_workers(fcos):
         assert (loader.batch_size, loader.num_workers, loader.persistent_workers) == (2, 0, False)
     with pytest.raises(InputError, match='--workers: the config has no train_dataloader'):
         settings.apply(Config(dict(model=dict())), dict(workers=1))
+
+
+def test_a_balanced_sampler_replaces_a_plain_one():
+    fcos, single, instances = map(
+        load, ('fcos_tresnet_m', 'transfer/tresnet_m_folders', 'reuse/condinst_tresnet_m')
+    )
+    for cfg, power in ((fcos, 0.5), (single, 1.0), (instances, 0.5)):
+        settings.apply(cfg, dict(balance=True))
+        assert cfg.train_dataloader.sampler == dict(type='BalancedSampler', power=power)
+    fcos.train_dataloader.sampler = dict(type='MySampler')
+    with pytest.raises(InputError, match='--balance replaces DefaultSampler .*has MySampler'):
+        settings.apply(fcos, dict(balance=True))
+
+
+@pytest.mark.parametrize(('name', 'gpus'), [('cpu', 2), ('cuda', 1), ('cuda:1', 2), ('cuda:2', 2)])
+def test_a_device_is_the_one_that_mmengine_takes(name, gpus, monkeypatch):
+    chosen = []
+    monkeypatch.setattr('torch.cuda.device_count', lambda: gpus)
+    monkeypatch.setattr('torch.cuda.set_device', chosen.append)
+    monkeypatch.setattr('mmengine.device.utils.DEVICE', 'cuda')
+    if name == 'cuda:2':
+        with pytest.raises(InputError, match='--device cuda:2: this machine has 2 GPUs'):
+            settings.use_device(name)
+        return
+    settings.use_device(name)
+    assert get_device() == name.split(':')[0]
+    assert chosen == [torch.device(name)] * (name != 'cpu')
 
 
 def sizes(cfg, *keys):

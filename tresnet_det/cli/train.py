@@ -1,6 +1,7 @@
 """Train a model from a config: python tools/train.py configs/fcos_tresnet_m.py [--demo]."""
 
 import argparse
+import re
 import time
 from collections.abc import Sequence
 from pathlib import Path
@@ -12,8 +13,9 @@ from mmengine.runner import Runner
 
 from ..backbone.tresnet import MIN_SIDE
 from ..compat.installed import tool_command
-from ..engine import ProgressBarHook, SafeCheckpointHook, building
+from ..engine import ProgressBarHook, SafeCheckpointHook, building, settings
 from ..engine import config as edit
+from ..engine.loggers import LOGGERS, add_loggers
 from ..engine.work_dir import find_last_checkpoint
 from ..errors import InputError, quote, shell_path
 from ..evaluation.report import write_summary
@@ -26,7 +28,7 @@ def parse_args(words: Sequence[str] | None = None) -> argparse.Namespace:
     parser = argparse.ArgumentParser(
         description=__doc__,
         epilog='The flags change the config; --cfg-options comes after them and wins. '
-        'docs/training.md has an example of each.',
+        'docs/howto/training_options.md has an example of each.',
     )
     groups = command_line.add_config_options(parser)
     _add_training_options(groups['training'])
@@ -43,6 +45,31 @@ def parse_args(words: Sequence[str] | None = None) -> argparse.Namespace:
         metavar='N',
         help=describe('train_dataloader.num_workers') + '; 0: none',
     )
+    groups['data'].add_argument(
+        '--balance',
+        action='store_const',
+        const=True,
+        help='draw images of rare classes more often: by repeat factors (LVIS), or all classes '
+        'equally often where each image has one; an epoch stays as long',
+    )
+    groups['machine'].add_argument(
+        '--device', type=device, metavar='DEVICE', help='cpu, cuda, or cuda:N for the GPU number N'
+    )
+    groups['logging'].add_argument(
+        '--logger',
+        action='append',
+        choices=LOGGERS,
+        help='keep losses and metrics, of each class too, with this package as well; may be given '
+        'several times; needs no network (WANDB_MODE=offline, CLEARML_OFFLINE_MODE=1; MLflow keeps '
+        'a file in the work directory unless MLFLOW_TRACKING_URI is set)',
+    )
+    groups['weights'].add_argument(
+        '--freeze',
+        type=stages,
+        metavar='N',
+        help="keep the backbone's first stages as they are: 0 for the stem, 1 to 4 for so many "
+        'stages too, "backbone" for all of it',
+    )
     weights = groups['weights'].add_mutually_exclusive_group()
     weights.add_argument(
         '--from-scratch',
@@ -56,7 +83,12 @@ def parse_args(words: Sequence[str] | None = None) -> argparse.Namespace:
         'that fits, outputs of classes by their names; or from the weights of a backbone: of '
         'another task, a published file, or timm://NAME',
     )
-    return command_line.parse_options(parser, words)
+    args = command_line.parse_options(parser, words)
+    if args.freeze is not None and (args.from_scratch or (args.demo and not args.pretrained)):
+        parser.error('argument --freeze: random weights would stay as they are: give --pretrained')
+    if args.device and args.launcher != 'none':
+        parser.error('argument --device: not allowed with --launcher: each process has its own GPU')
+    return args
 
 
 def _add_training_options(group: argparse._ArgumentGroup) -> None:
@@ -105,6 +137,20 @@ def image_size(text: str) -> tuple[int, int]:
     return int(sides[0]), int(sides[-1])
 
 
+def stages(text: str) -> int | str:
+    """Return a number of stages, or ``backbone``, likewise."""
+    if text not in ('backbone', *'01234'):
+        raise argparse.ArgumentTypeError(f'{text!r} is not 0 to 4 or backbone')
+    return text if text == 'backbone' else int(text)
+
+
+def device(text: str) -> str:
+    """Return ``cpu``, ``cuda`` or ``cuda:N``, likewise."""
+    if not re.fullmatch('cpu|cuda(:[0-9]+)?', text):
+        raise argparse.ArgumentTypeError(f'{text!r} is not cpu, cuda or cuda:N')
+    return text
+
+
 def main() -> None:
     run(parse_args())
 
@@ -112,6 +158,8 @@ def main() -> None:
 def run(args: argparse.Namespace) -> Runner:
     """Train, print what came out, and return the runner."""
     setup_cache_size_limit_of_dynamo()
+    if args.device:
+        settings.use_device(args.device)
     cfg = command_line.prepare_config(args, args.from_scratch, args.pretrained)
     if args.amp:
         edit.enable_amp(cfg)
@@ -120,9 +168,12 @@ def run(args: argparse.Namespace) -> Runner:
     for change in edit.make_resumable(cfg):
         print_log(f'for an exact resume: {change}')
     building.choose_weights(cfg, args.resume, args.pretrained)
+    if args.logger:
+        add_loggers(cfg, args.logger)
     command_line.check_data(args, cfg, ('train_dataloader', 'val_dataloader'))
 
     runner = building.build_runner(cfg)
+    runner.logger.info(building.count_parameters(runner, args.freeze == 'backbone'))
     start = time.monotonic()
     try:
         with building.config_errors():
@@ -135,7 +186,7 @@ def run(args: argparse.Namespace) -> Runner:
         if 'parameter group' in str(error):
             raise InputError(
                 f'--resume: {cfg.load_from} was trained with other parameters frozen; give the '
-                'options that it was started with (--from-scratch, frozen_stages)'
+                'options that it was started with (--from-scratch, --freeze, frozen_stages)'
             ) from error
         raise
     finally:  # an error's line must not end up behind the bar

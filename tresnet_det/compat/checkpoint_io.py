@@ -24,7 +24,8 @@ import torch
 
 from ..errors import InputError, MissingFileError
 from .checkpoint_content import check_content
-from .detection import INSTALL
+from .detection import INSTALL, has_detection
+from .skipped_types import skip_training_state
 
 MapLocation = str | torch.device | Callable | dict | None
 
@@ -68,8 +69,10 @@ def _read_file(path: str | os.PathLike, map_location: MapLocation) -> Any:
     _check_archive(path)
     if path.suffix == '.safetensors':
         return _load_safetensors(path, map_location)
+    skipping = contextlib.nullcontext() if has_detection() else skip_training_state()
     try:
-        return torch.load(path, map_location=map_location, weights_only=True)
+        with skipping:
+            return torch.load(path, map_location=map_location, weights_only=True)
     except Exception as error:  # a corrupt pickle can fail in any way at all
         if _is_machines_fault(error):
             raise

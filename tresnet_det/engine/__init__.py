@@ -3,6 +3,7 @@
 from .backbone_speed import BackboneSpeedHook
 from .checkpoint_hook import SafeCheckpointHook
 from .hooks import CheckpointGuardHook, CurvesHook, ProgressBarHook, ShareStatisticsHook
+from .loggers import ClassScalarsHook
 from .non_finite import StopOnNonFiniteHook
 from .one_cycle import WarmupCosineLR, WarmupCosineMomentum
 from .predictions_image import PredictionsImageHook
@@ -13,6 +14,7 @@ __all__ = [
     'SGDW',
     'BackboneSpeedHook',
     'CheckpointGuardHook',
+    'ClassScalarsHook',
     'CurvesHook',
     'PredictionsImageHook',
     'ProgressBarHook',

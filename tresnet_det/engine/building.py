@@ -14,7 +14,7 @@ from mmengine.runner import Runner
 from torch.nn.parallel import DistributedDataParallel
 
 from ..checkpoints.load import read_checkpoint
-from ..errors import InputError, printable
+from ..errors import InputError, few, printable
 from ..layers import InPlaceABN
 from ..readers.config import read_classes
 from ..tasks import unwrapped
@@ -38,7 +38,10 @@ _LOOPS = (
 # By what paramwise_cfg multiplies them: the optimizer's values that it needs.
 _MULTIPLIED = {'weight_decay': ('decay_mult',), 'lr': ('lr_mult', 'custom_keys')}
 # What the stack below logs of itself at every run, and what nobody can act on.
-_STACK_NOISE = re.compile(r'^paramwise_options -- |"FileClient" will be|"HardDiskBackend" is the')
+_STACK_NOISE = re.compile(
+    r'^paramwise_options -- |is skipped since its requires_grad=|'
+    r'"FileClient" will be|"HardDiskBackend" is the'
+)
 
 _CONTROL = re.compile(r'[\x00-\x08\x0b-\x1f\x7f-\x9f]')  # but tabs and line feeds
 
@@ -119,6 +122,27 @@ def build_runner(cfg: Config) -> Runner:
     _count_accumulated(cfg, runner)
     _warn_of_decayed_norms(cfg, runner)
     return runner
+
+
+def count_parameters(runner: Runner, all_frozen: bool) -> str:
+    """Say how many of the model's parameters learn.
+
+    Args:
+        runner: With its model.
+        all_frozen: Whether none of the backbone's should.
+
+    Raises:
+        InputError: Some of these do.
+    """
+    model = unwrapped(runner.model)
+    left = [n for n, p in model.named_parameters() if p.requires_grad and n.startswith('backbone.')]
+    if all_frozen and left:
+        raise InputError(
+            f'--freeze backbone: {type(model.backbone).__name__} does not freeze {few(left, 2)}'
+        )
+    sizes = [(p.numel(), p.requires_grad) for p in model.parameters()]
+    learning = sum(size for size, learns in sizes if learns)
+    return f'trainable parameters: {learning:,} of {sum(size for size, _ in sizes):,}'
 
 
 def _filter_log(record: logging.LogRecord) -> bool:

@@ -1,18 +1,24 @@
-"""What the flags of train.py set in a config: length, batch, rate, workers."""
+"""What the flags of train.py set in a config: length, batch, rate, workers, what is frozen."""
 
+import inspect
 from collections.abc import Callable, Mapping
 from typing import Any
 
+import mmengine.device
+import torch
+from mmdet.registry import MODELS
 from mmengine.config import Config, ConfigDict
 
 from ..errors import InputError
-from ..tasks import type_name
+from ..models import TResNet
+from ..tasks import SINGLE_LABEL, built_type, find_task, type_name
 from .config import LOADERS, iterate_dicts
 from .img_size import set_img_size
 from .train_loops import LENGTHS, PLACES, is_warmup
 
 # The loops under which a part of an epoch counts in steps.
 _EPOCH_LOOPS = ('EpochBasedTrainLoop', 'ResumableEpochTrainLoop')
+_PLAIN_SAMPLERS = ('DefaultSampler', 'InfiniteSampler')
 
 
 def apply(cfg: Config, flags: Mapping[str, Any]) -> list[str]:
@@ -167,10 +173,66 @@ def _loader(cfg: Config, flag: str) -> dict[str, Any]:
     return loader
 
 
+def freeze(cfg: Config, stages: int | str) -> list[str]:
+    """Freeze the first stages of the backbone, parameters and running statistics.
+
+    The optimizer does not get what is frozen.
+
+    Args:
+        cfg: Changed in place.
+        stages: 0 for the stem, 1 to 4 for so many stages too, ``'backbone'`` for all of it.
+    """
+    backbone = cfg.model.get('backbone')
+    kind = built_type(MODELS, backbone) if isinstance(backbone, dict) else None
+    if kind is None or 'frozen_stages' not in inspect.signature(kind).parameters:
+        name = type_name(backbone) if isinstance(backbone, dict) else 'the model of the config'
+        raise InputError(f'--freeze: {name} has no frozen_stages to set')
+    if stages == 'backbone':
+        last = max(backbone.get('out_indices', (3,)))  # TResNet builds no further stages
+        stages = backbone.get('num_stages', last + 1 if issubclass(kind, TResNet) else 4)
+    backbone['frozen_stages'] = stages
+    wrapper = cfg.get('optim_wrapper') or {}
+    if isinstance(wrapper.get('optimizer'), dict) and not wrapper.get('paramwise_cfg'):
+        # Without one, mmengine's constructor gives the optimizer all parameters.
+        wrapper['paramwise_cfg'] = ConfigDict(bypass_duplicate=True)
+    return [f'--freeze: frozen_stages={stages} of {type_name(backbone)}']
+
+
+def balance(cfg: Config, wanted: bool) -> list[str]:  # noqa: ARG001  (what all flags take)
+    """Draw images of rare classes more often: :class:`~tresnet_det.datasets.BalancedSampler`."""
+    loader = _loader(cfg, '--balance')
+    kind = type_name(loader.get('sampler') or {})
+    if kind not in _PLAIN_SAMPLERS:
+        raise InputError(
+            f'--balance replaces {" or ".join(_PLAIN_SAMPLERS)}, and the config has {kind}'
+        )
+    power = 1.0 if find_task(cfg) is SINGLE_LABEL else 0.5
+    loader['sampler'] = ConfigDict(type='BalancedSampler', power=power)
+    return []  # the sampler says what it does
+
+
+def use_device(name: str) -> None:
+    """Train on this device, ``cpu``, ``cuda`` or ``cuda:N``, where mmengine takes the first GPU.
+
+    Raises:
+        InputError: There is no such GPU.
+    """
+    device = torch.device(name)
+    if device.type == 'cpu':
+        mmengine.device.utils.DEVICE = 'cpu'
+        return
+    there = torch.cuda.device_count()
+    if (device.index or 0) >= there:
+        raise InputError(f'--device {name}: this machine has {there} GPUs that PyTorch sees')
+    torch.cuda.set_device(device)
+
+
 FLAGS: dict[str, Callable[[Config, Any], list[str]]] = dict(
     epochs=set_epochs,
     batch_size=set_batch_size,
     lr=set_lr,
     img_size=set_img_size,
     workers=set_workers,
+    freeze=freeze,
+    balance=balance,
 )

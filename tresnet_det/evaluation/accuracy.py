@@ -1,6 +1,7 @@
 """Top-1 and top-5 accuracy of single-label classification."""
 
 from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
 import torch
@@ -24,9 +25,17 @@ class AccuracyMetric(BaseMetric):
 
     Args:
         **kwargs: MMEngine's ``collect_device``, ``prefix`` and ``collect_dir``.
+
+    Attributes:
+        per_class: After an evaluation, on the main process, a dict for each class that images have:
+            ``name``, ``top1`` in percent of them, and ``images``.
     """
 
     default_prefix = 'accuracy'
+
+    def __init__(self, **kwargs: Any) -> None:
+        super().__init__(**kwargs)
+        self.per_class: list[dict[str, Any]] = []
 
     def process(self, data_batch: object, data_samples: Sequence[dict]) -> None:
         """Keep the rank of each image's class.
@@ -53,20 +62,29 @@ class AccuracyMetric(BaseMetric):
                 f'{image_name(data_samples, bad[0])}: its label {labels[bad[0]]} is none of the '
                 f"model's {scores.shape[1]} classes: set num_classes of the head"
             )
-        self.results += find_ranks(scores, labels).tolist()
+        self.results += zip(find_ranks(scores, labels).tolist(), labels.tolist(), strict=True)
 
-    def compute_metrics(self, results: list[int]) -> dict[str, float]:
+    def compute_metrics(self, results: list[tuple[int, int]]) -> dict[str, float]:
         """Return ``top1`` and ``top5`` in percent.
 
         Args:
-            results: Ranks from 0, one an image.
+            results: The rank, from 0, of each image's class, and the class.
 
         Raises:
             InputError: There are none.
         """
         if not results:
             raise InputError('No image was evaluated: the dataset is empty.')
-        ranks = np.array(results)
+        ranks, labels = np.array(results).T
+        names = (self.dataset_meta or {}).get('classes') or range(labels.max() + 1)
+        self.per_class = [
+            dict(
+                name=str(names[label]),
+                top1=100 * float((ranks[labels == label] == 0).mean()),
+                images=int((labels == label).sum()),
+            )
+            for label in np.unique(labels)
+        ]
         return {f'top{k}': 100 * float((ranks < k).mean()) for k in TOP}
 
 
