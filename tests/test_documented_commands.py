@@ -198,7 +198,7 @@ def check_python(arguments: list[str], monkeypatch: pytest.MonkeyPatch) -> None:
 
     monkeypatch.setattr(sys, 'argv', [script, *options])
     monkeypatch.setattr(argparse.ArgumentParser, 'parse_args', parse_and_end)
-    with pytest.raises(Parsed):
+    with pytest.raises(SystemExit if '--help' in options else Parsed):
         runpy.run_path(script, run_name='__main__')
     for option in options:
         made = option.startswith('work_dirs/')  # by a training, as it was run

@@ -2,7 +2,6 @@
 
 import csv
 import re
-import shutil
 
 import pytest
 import timm
@@ -77,24 +76,6 @@ def test_the_config_for_your_own_data_reaches_every_loader_and_evaluator(project
         assert dataset.metainfo.classes == ('cat', 'dog')
     assert cfg.test_evaluator.type == 'CocoTwelveMetric'
     assert cfg.test_evaluator.ann_file == 'data/mine/val.json'
-
-
-def test_what_it_shows_of_python_runs_as_it_stands(
-    readme, demo_data, tiny_config, tmp_path, monkeypatch, capsys
-):
-    blocks = re.findall(r'```python\n(.*?)```', readme, re.DOTALL)
-    training, test, prediction = (code for code in blocks if 'from tresnet_det import' in code)
-    monkeypatch.chdir(tmp_path)
-    (tmp_path / 'configs').mkdir()
-    tiny_config('detection').rename('configs/fcos_tresnet_m.py')
-    shutil.copytree(demo_data, 'data/mine')
-    shutil.copy(demo_data / 'val2017' / '000001.png', 'street.jpg')
-    for code in (training, test):
-        exec(code, names := {})
-        assert float(capsys.readouterr().out.split()[-1]) >= 0
-    exec(prediction, names := {})
-    assert names['result'].shape == (64, 64)
-    assert (tmp_path / 'found.jpg').is_file()
 
 
 def measured(project_root, name):

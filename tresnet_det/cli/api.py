@@ -16,7 +16,7 @@ from ..engine.work_dir import find_run
 from ..errors import InputError, shown
 from . import test as test_tool
 from . import train as train_tool
-from .command_line import hush_stack
+from .ending import hush_stack
 from .failures import blame_options, explain
 from .options import EvaluateOptions, TrainOptions
 

@@ -38,7 +38,7 @@ class KeyValueAction(argparse.Action):
 
 
 def typed(key: str) -> Callable[[str], Any]:
-    """Return a ``type=``, called as its numbers are, for an option that sets a key of the table."""
+    """Return a ``type=`` for an option that sets a key of the table of values."""
     row = find(key)
     assert row is not None
 
@@ -48,7 +48,6 @@ def typed(key: str) -> Callable[[str], Any]:
             raise argparse.ArgumentTypeError(f'{shown(value)}: give {row.words}')
         return value
 
-    convert.__name__ = 'int' if row.range.startswith('whole') else 'float'
     return convert
 
 

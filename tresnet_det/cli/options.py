@@ -31,7 +31,8 @@ class TrainOptions(TypedDict, total=False):
     img_size: int | Text | None
     workers: int | None
     balance: bool
-    device: str | None
+    device: int | Text | None
+    logger: Literal['tensorboard', 'wandb', 'mlflow', 'clearml'] | None
     freeze: int | Text | None
     from_scratch: bool
     pretrained: Text | None

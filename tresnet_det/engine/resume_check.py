@@ -67,7 +67,7 @@ def find_difference(saved: Any, own: Any, where: str) -> str | None:
             the same one; a number, for another finite one, not negative where this one is not.
         where: What messages call it.
     """
-    right, wanted = True, shown(own)
+    right, wanted = True, ''
     parts: Any = ()
     if is_number(own) and torch.is_tensor(saved) and not saved.dim():
         saved = saved.item()
@@ -93,7 +93,7 @@ def find_difference(saved: Any, own: Any, where: str) -> str | None:
     elif callable(own):
         right, wanted = callable(saved), 'a function'
     else:
-        right = bool(saved == own)
+        right, wanted = bool(saved == own), shown(own)
     if not right:
         had = f'of shape {tuple(saved.shape)}' if torch.is_tensor(saved) else shown(saved)
         return f'{where} is {had}, not {wanted}'

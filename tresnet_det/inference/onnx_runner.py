@@ -842,8 +842,12 @@ class LabellingFiles:
         path = self._folder / name
         path.parent.mkdir(parents=True, exist_ok=True)
         unfinished = path.with_name(f'{path.name}.unfinished')
-        unfinished.write_text(text, encoding='utf-8', errors='backslashreplace')
-        unfinished.replace(path)
+        try:
+            unfinished.write_text(text, encoding='utf-8', errors='backslashreplace')
+            unfinished.replace(path)
+        except OSError as error:
+            unfinished.unlink(missing_ok=True)
+            raise OSError(error.errno, error.strerror, str(path)) from error
 
 
 def describe(model: OnnxModel, answer: Answer, score_thr: np.ndarray) -> list[str]:
