@@ -14,7 +14,7 @@ export GOMP_SPINCOUNT := 10000
 # A process for each core, each with one torch thread; tests that share a fixture run in one process.
 PYTEST := env OMP_NUM_THREADS=$(or $(OMP_NUM_THREADS),1) $(BIN)/python -m pytest -n auto --maxprocesses 8 --dist loadgroup
 
-.PHONY: help install demo gpu test test-slow test-all coverage lint format clean
+.PHONY: help install demo gpu test test-slow test-all coverage lint format docs clean
 
 help:
 	@sed -n 's/^\([a-z-]*\):.*## /\1 /p' Makefile | while read -r name text; do printf 'make %-11s %s\n' "$$name" "$$text"; done
@@ -48,7 +48,12 @@ test-slow: $(INSTALLED)  ## what takes minutes, or needs the real photos (TRESNE
 coverage:  ## the tests, with at least 90 % of the package's lines run
 	$(MAKE) test ARGS='--cov --cov-fail-under=90'
 
-test-all: lint coverage test-slow  ## all of that
+test-all: lint coverage test-slow docs  ## all of that
+
+docs: $(INSTALLED)  ## build/site/: the pages of docs/, and each tool, config and class
+	$(BIN)/python -m uv pip install --python $(BIN)/python $(WHEELS) -c constraints.txt -e '.[docs]' \
+	|| $(BIN)/python -m pip install $(WHEELS) -c constraints.txt -e '.[docs]'
+	NO_MKDOCS_2_WARNING=1 $(BIN)/python -m mkdocs build --strict --quiet
 
 # Not of .venv/ alone: a machine with a GPU may have its own PyTorch, and no network.
 gpu:  ## measure all that a GPU can answer in 8 minutes; DRY=1 rehearses it on the CPU

@@ -18,7 +18,7 @@ import numpy as np
 import torch
 from mmengine.logging import MMLogger
 
-from tresnet_det.cli.command_line import run_tool
+from tresnet_det.cli.ending import run_tool
 from tresnet_det.errors import InputError
 from tresnet_det.evaluation.coco_metric import CocoTwelveMetric
 from tresnet_det.profiling.report import Column, describe, format_table, write_csv

@@ -16,7 +16,7 @@ import torch
 from torchvision.datasets.folder import pil_loader
 from torchvision.transforms import v2
 
-from tresnet_det.cli.command_line import run_tool
+from tresnet_det.cli.ending import run_tool
 from tresnet_det.datasets.decode import decode_rgb
 from tresnet_det.datasets.pipeline import (
     MULTI_LABEL_TRAIN_PIPELINE,

@@ -14,7 +14,8 @@ import torch
 from torch import nn
 
 from tresnet_det import LinearClsHead, MLDecoderHead
-from tresnet_det.cli.command_line import out_file, run_tool
+from tresnet_det.cli.command_line import out_file
+from tresnet_det.cli.ending import run_tool
 from tresnet_det.profiling.report import Column, describe, format_table, write_csv
 from tresnet_det.profiling.settings import Settings
 from tresnet_det.profiling.timing import Workload, add_speeds, measure_interleaved

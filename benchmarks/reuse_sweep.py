@@ -24,7 +24,8 @@ from mmengine.registry import init_default_scope
 from torch import nn
 
 from tresnet_det import datasets, evaluation  # noqa: F401  (registers what a config may name)
-from tresnet_det.cli.command_line import out_file, run_tool
+from tresnet_det.cli.command_line import out_file
+from tresnet_det.cli.ending import run_tool
 from tresnet_det.cli.failures import one_line
 from tresnet_det.compat.installed import has_compiled_ops
 from tresnet_det.engine import config as edit

@@ -135,14 +135,16 @@ def use_signs(cfg: Config, root: Path, share: float, seed: int) -> int:
     rng, count = np.random.default_rng(seed), 0
     for of_class in sorted((root / 'train').iterdir()):
         files = sorted(of_class.iterdir())
-        target = folder / 'train' / of_class.name
+        name = f'sign {of_class.name}'  # no name of the digits': they would be matched by it
+        target = folder / 'train' / name
         target.mkdir(parents=True)
         for n in rng.permutation(len(files))[: max(1, round(share * len(files)))]:
             (target / files[n].name).symlink_to(files[n].absolute())
             count += 1
-    (folder / 'val').symlink_to((root / 'val').absolute())
+        (folder / 'val').mkdir(exist_ok=True)
+        (folder / 'val' / name).symlink_to((root / 'val' / of_class.name).absolute())
     for loader in (cfg.train_dataloader, cfg.val_dataloader):
-        loader.dataset.data_root = str(folder)
+        loader.dataset.update(data_root=str(folder), metainfo=None)
     return count
 
 
@@ -158,7 +160,9 @@ def train(args: argparse.Namespace, network: str, data: str, start: str, share: 
     steps = 100
     cfg.train_cfg = dict(type='ResumableIterTrainLoop', max_iters=steps, val_interval=steps)
     cfg.train_dataloader.sampler = dict(type='InfiniteSampler', shuffle=True)
-    cfg.optim_wrapper.optimizer.lr = 0.001
+    frozen = start.endswith('frozen')
+    only_linear = frozen and task != 'detection'  # layer learns: 0.001 is too little in 100 steps
+    cfg.optim_wrapper.optimizer.lr = 0.01 if only_linear else 0.001
     cfg.log_processor.by_epoch = False
     cfg.default_hooks.checkpoint = None
     cfg.custom_hooks = [h for h in cfg.custom_hooks if h.type not in ('EMAHook', 'CurvesHook')]
@@ -167,7 +171,7 @@ def train(args: argparse.Namespace, network: str, data: str, start: str, share: 
         checkpoint = pretrain(network, source, args.work_dir)
         edit.use_backbone_weights(cfg, checkpoint)
         building.choose_weights(cfg, None, checkpoint)
-    if start.endswith('frozen'):
+    if frozen:
         cfg.model.backbone.update(frozen_stages=4, norm_eval=True)
     runner = building.build_runner(cfg)
     runner.train()

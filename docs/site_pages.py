@@ -10,6 +10,7 @@ import itertools
 import posixpath
 import re
 import sys
+import textwrap
 from pathlib import Path
 from typing import Any
 
@@ -25,10 +26,15 @@ ROLE = re.compile(r':(?:mod|class|func|meth|attr):`[~.]*([^`]+)`')
 
 
 CARDS = {
-    Path(card['Config']).stem: card
+    card['Config']: card
     for metafile in yaml.safe_load((ROOT / 'model-index.yml').read_text())['Import']
     for card in yaml.safe_load((ROOT / metafile).read_text())['Models']
 }
+CONFIGS = [
+    path.relative_to(ROOT)
+    for path in sorted((ROOT / 'configs').rglob('*.py'), key=lambda path: (path.parent, path))
+    if path.parent.name != '_base_'
+]
 
 
 class Parsed(BaseException):
@@ -42,7 +48,11 @@ def on_files(files: Files, config: Any) -> Files:
     for name in SINGLE:
         files.append(_copy(ROOT / name, name, config))
     files.append(_copy(ROOT / 'README.md', 'index.md', config))
-    pages = {'reference/tools.md': tools_page, 'reference/configs.md': configs_page}
+    pages = {
+        'reference/tools.md': tools_page,
+        'reference/configs.md': configs_page,
+        'reference/values.md': values_page,
+    }
     for uri, make in pages.items():
         files.append(File.generated(config, uri, content=make()))
     return files
@@ -90,8 +100,7 @@ def _on_site(path: str) -> str:
     if path in HOME:
         return HOME[path]
     if path.startswith('configs'):
-        stem = Path(path).stem
-        return f'reference/configs.md{f"#{stem}" * (stem in CARDS)}'
+        return f'reference/configs.md{f"#{Path(path).stem}" * (Path(path) in CONFIGS)}'
     return path.removeprefix('docs/')
 
 
@@ -147,49 +156,69 @@ def _names(action: argparse.Action, parser: argparse.ArgumentParser) -> str:
 
 
 def _help(action: argparse.Action, parser: argparse.ArgumentParser) -> str:
-    text = parser._get_formatter()._expand_help(action) if action.help else ''
-    if action.choices and not all(str(choice) in text for choice in action.choices):
-        text += f' ({", ".join(map(str, action.choices))})'
-    return text
+    return parser._get_formatter()._expand_help(action) if action.help else ''
 
 
 def configs_page() -> str:
-    """Return each config with its first comment and its card."""
+    """Return each config with its first comment and what its card says."""
     parts = ['# Configs\n\nActivation memory is that of one image in fp32.\n']
-    by_folder = itertools.groupby(CARDS.values(), lambda card: Path(card['Config']).parent)
-    for folder, cards in by_folder:
-        parts += [f'\n## {folder}/\n', *map(_card, cards)]
+    for folder, configs in itertools.groupby(CONFIGS, lambda path: path.parent):
+        parts += [f'\n## {folder}/\n', *map(_config, configs)]
     return ''.join(parts)
 
 
-def _card(card: dict) -> str:
-    path = ROOT / card['Config']
-    meta = card['Metadata']
-    comment = re.match(r'(?:#.*\n)+', path.read_text())
+def values_page() -> str:
+    """Return the table of values that every run has, with their ranges."""
+    values = importlib.import_module('tresnet_det.values').VALUES
+    head = """# Values of a config
+
+`--cfg-options KEY=VALUE` sets them. Each is checked before anything is built; a wrong one is a line
+with its key and its range. `*` stands for any one part of a key, `**` for any number of them.
+
+| key | what it is | give |
+|---|---|---|
+"""
+    rows = [(v.key.replace('|', '` or `'), _cell(v.meaning), _cell(v.words)) for v in values]
+    return head + ''.join(f'| `{key}` | {meaning} | {give} |\n' for key, meaning, give in rows)
+
+
+def _config(path: Path) -> str:
+    comment = re.match(r'(?:#.*\n)+', (ROOT / path).read_text())
     text = ' '.join(line.strip('# ') for line in comment[0].splitlines()) if comment else ''
-    rows = [f'{text}\n']
+    card = CARDS.get(path.as_posix(), {})
+    meta = card.get('Metadata', {})
+    rows = []
+    if 'Training Data' in meta:
+        epochs = f'{meta["Epochs"]} epochs' if 'Epochs' in meta else None
+        rows.append(', '.join(filter(None, (meta['Training Data'], epochs, meta.get('Recipe')))))
     if 'Input Size' in meta:
-        size = ' x '.join(str(side) for side in meta['Input Size'])
-        memory = f'{meta["Kept Bytes"] / 2**20:.0f} MiB' if 'Kept Bytes' in meta else ''
-        facts = [
-            f'{meta["Parameters"] / 1e6:.1f} M parameters',
-            f'{meta["FLOPs"] / 1e9:.1f} G MACs',
-        ]
-        rows.append(f'- {", ".join(filter(None, [*facts, memory]))} at {size}')
-    rows += [
-        f'- {key}: {meta[key]}' for key in ('Training Data', 'Epochs', 'Recipe') if key in meta
-    ]
+        height, width = meta['Input Size']
+        counts = f'{meta["Parameters"] / 1e6:.1f} M parameters, {meta["FLOPs"] / 1e9:.1f} G MACs'
+        memory = f'{meta["Kept Bytes"] / 2**20:.0f} MiB of activation memory'
+        rows.append(f'{counts} and {memory} at {height} x {width}')
     for result in card.get('Results', ()):
-        for key, label in (('Metrics', 'measured here'), ('Published', 'published')):
-            values = [f'{k} {v}' for k, v in result.get(key, {}).items() if v != 'not reproduced']
-            rows += [f'- {label}: {", ".join(values)}'] * bool(values)
-    return f'\n### {path.stem} {{ #{path.stem} }}\n\n' + '\n'.join(rows) + '\n'
+        for key, value in result['Metrics'].items():
+            rows += [f'measured here: {key} {value}'] * (value != 'not reproduced')
+        published = dict(result.get('Published', {}))
+        source = published.pop('Source', None)
+        rows += [
+            f'published: {key} {value} ([source]({source}))' for key, value in published.items()
+        ]
+    items = ''.join(f'- {row}\n' for row in rows)
+    return f'\n### {path.stem} {{ #{path.stem} }}\n\n{text}\n\n{items}'
 
 
 def _prose(text: str) -> str:
-    """Return a docstring as Markdown: roles and double backticks become code."""
-    text = ROLE.sub(r'`\1`', text).replace('``', '`')
-    return re.sub(r'::\n', ':\n', text)
+    """Return a tool's docstring as Markdown: its commands become code."""
+    text = ROLE.sub(r'`\1`', text).replace('``', '`').replace('::\n', ':\n')
+    text = re.sub(
+        r': (python tools/[^.]+\.py.*?)\.?$', r': `\1`', text, count=1, flags=re.MULTILINE
+    )
+
+    def as_code(block: re.Match) -> str:
+        return f'```text\n{textwrap.dedent(block[0]).rstrip()}\n```\n'
+
+    return re.sub(r'(?:^ +\S.*\n?)+', as_code, text, flags=re.MULTILINE)
 
 
 def _cell(text: str) -> str:

@@ -1,4 +1,4 @@
-"""Every code block and every command of README.md, CONTRIBUTING.md and docs/*.md, as it stands.
+"""Every code block and every command of README.md, CONTRIBUTING.md and docs/, as it stands.
 
 A command's program and options are parsed by the program itself, and the configs, files and extras
 that it names are looked up; nothing is downloaded or trained.
@@ -31,15 +31,18 @@ from tresnet_det.engine.config import load_config
 from tresnet_det.errors import InputError
 
 ROOT = Path(__file__).resolve().parents[1]
-DOCUMENTS = [ROOT / 'README.md', ROOT / 'CONTRIBUTING.md', *sorted((ROOT / 'docs').glob('*.md'))]
+DOCUMENTS = [ROOT / 'README.md', ROOT / 'CONTRIBUTING.md', *sorted((ROOT / 'docs').rglob('*.md'))]
 FENCE = re.compile(r'^( *)```(\w*)\n(.*?)^\1```$', re.MULTILINE | re.DOTALL)
 SPAN = re.compile(r'`([^`\n]+)`')
-PROGRAMS = ('python', 'pip', 'make', 'pytest', 'torchrun', 'srun', 'tensorboard')
+PROGRAMS = ('python', 'tresnet-det', 'pip', 'make', 'pytest', 'torchrun', 'srun', 'tensorboard')
 NO_CODE = ('text', 'json', 'csv')  # formulas, files, and what a program prints
 # Of the shell or the system: only known names are checked.
-SYSTEM = {'cd', 'cp', 'curl', 'du', 'export', 'git', 'kill', 'ls', 'nvidia-smi', 'sbatch', 'source'}
+SYSTEM = {
+    'cd', 'cp', 'curl', 'du', 'export', 'git', 'kill', 'ls', 'nvidia-smi', 'sbatch', 'source', '.',
+    'cffconvert', 'check-wheel-contents', 'twine',
+}  # fmt: skip
 # Python blocks that need a training's files, by a text in them: their imports are checked.
-NEEDS_FILES = ('work_dirs/', 'data/', 'FILE', 'CHECKPOINT')
+NEEDS_FILES = ('work_dirs/', 'data/', 'FILE', 'CHECKPOINT', 'WORK_DIR')
 
 
 @dataclass(frozen=True)
@@ -128,6 +131,7 @@ def test_a_command_parses(words, monkeypatch):
         'torchrun --no-such-option tools/train.py configs/fcos_tresnet_m.py',
         "pip install -e '.[no_such_extra]'",
         'make no-such-target',
+        'tresnet-det no_such_tool',
         'pytest tests/no_such_test.py',
         'no-such-program --help',
     ],
@@ -144,6 +148,8 @@ def check_command(words: list[str], monkeypatch: pytest.MonkeyPatch) -> None:
     program, *arguments = words
     if program == 'python':
         check_python(arguments, monkeypatch)
+    elif program == 'tresnet-det':
+        check_python(['-m', 'tresnet_det', *arguments], monkeypatch)
     elif program == 'torchrun':
         options = get_args_parser().parse_args(arguments)
         check_python([options.training_script, *options.training_script_args], monkeypatch)
@@ -176,7 +182,7 @@ def check_python(arguments: list[str], monkeypatch: pytest.MonkeyPatch) -> None:
     if arguments[0] == '-c':
         ast.parse(arguments[1])
         return
-    if arguments == ['-m', 'tresnet_det']:  # lists the tools
+    if arguments in (['-m', 'tresnet_det'], ['-m', 'tresnet_det', '--help']):  # lists the tools
         return
     if arguments[:2] == ['-m', 'tresnet_det']:
         arguments = [f'tools/{arguments[2]}.py', *arguments[3:]]
@@ -192,10 +198,11 @@ def check_python(arguments: list[str], monkeypatch: pytest.MonkeyPatch) -> None:
 
     monkeypatch.setattr(sys, 'argv', [script, *options])
     monkeypatch.setattr(argparse.ArgumentParser, 'parse_args', parse_and_end)
-    with pytest.raises(Parsed):
+    with pytest.raises(SystemExit if '--help' in options else Parsed):
         runpy.run_path(script, run_name='__main__')
     for option in options:
-        if option.endswith('.py') and ('/' in option or '::' in option):
+        made = option.startswith('work_dirs/')  # by a training, as it was run
+        if option.endswith('.py') and ('/' in option or '::' in option) and not made:
             parse_config(option)
 
 
@@ -210,7 +217,7 @@ def check_pip(arguments: list[str], monkeypatch: pytest.MonkeyPatch) -> None:
         if word.startswith('-') or word == 'constraints.txt':
             continue
         own = re.fullmatch(
-            r'(?:\.|(?:dist/)?tresnet_det\S*\.whl|tresnet_det)(?:\[([\w,]+)\])?', word
+            r'(?:\.|(?:dist/)?tresnet_det\S*\.whl|tresnet-det)(?:\[([\w,]+)\])?', word
         )
         if own is None:
             Requirement(word)

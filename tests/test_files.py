@@ -7,7 +7,9 @@ import signal
 
 import pytest
 
+from tresnet_det.errors import InputError
 from tresnet_det.files import UNFINISHED, remove_unfinished, replacing, write_whole
+from tresnet_det.readers.files import read_json
 
 OLD, NEW = b'old' * 1000, b'new' * 2000
 
@@ -93,3 +95,10 @@ def test_after_an_exception_the_old_content_is_there_and_nothing_else(path):
         fail()
     assert path.read_bytes() == OLD
     assert os.listdir(path.parent) == [path.name]
+
+
+def test_gigabytes_that_were_never_written_are_told_by_their_start(path):
+    with path.open('wb') as file:
+        file.truncate(3 << 30)
+    with pytest.raises(InputError, match='begins with 1048576 zeros'):
+        read_json(path)

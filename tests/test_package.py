@@ -1,10 +1,15 @@
-"""What `import tresnet_det` prints and loads."""
+"""What `import tresnet_det` prints and loads, and where its version is said."""
 
+import re
 import subprocess
 import sys
 
 import pytest
+import yaml
 
+import tresnet_det
+
+TEXTS = ('.py', '.md', '.toml', '.yml', '.cff', '.in')
 # What the time of an import depends on, without a clock.
 BASE = 'import mmdet.registry, mmengine.model'
 
@@ -33,3 +38,24 @@ def test_importing_leaves_the_heavy_parts_for_their_first_use(loaded):
 def test_importing_loads_no_package_that_its_base_does_not(loaded):
     ours, base = ({m.partition('.')[0] for m in done.stdout.split()} for done in loaded)
     assert ours - base - sys.stdlib_module_names == {'tresnet_det'}
+
+
+def test_the_version_is_said_in_one_place(project_root):
+    """And as the newest one in the changelog."""
+    version = re.compile(rf'(?<![\d.]){re.escape(tresnet_det.__version__)}(?![\d.])')
+    files = [path for path in project_root.glob('*.*') if path.suffix in TEXTS]
+    for folder in ('tresnet_det', 'tools', 'docs', '.github'):
+        files += [p for p in (project_root / folder).rglob('*') if p.suffix in TEXTS]
+    said = [path.name for path in files if version.search(path.read_text('utf-8'))]
+    assert sorted(said) == ['CHANGELOG.md', '__init__.py']
+    changes = (project_root / 'CHANGELOG.md').read_text()
+    assert re.search(r'^## \[(\d[^]]*)\]', changes, re.MULTILINE)[1] == tresnet_det.__version__
+
+
+def test_the_workflow_checks_every_python_that_the_metadata_names(project_root):
+    text = (project_root / '.github/workflows/ci.yml').read_text()
+    (job,) = yaml.safe_load(text)['jobs'].values()
+    named = re.findall(r'Python :: (3\.\d+)"', (project_root / 'pyproject.toml').read_text())
+    assert job['strategy']['matrix']['python'] == named
+    assert job['steps'][-1] == {'run': '.ci/run'}
+    assert all(re.fullmatch(r'[\w/-]+@[0-9a-f]{40}', step['uses']) for step in job['steps'][:-1])

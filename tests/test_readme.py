@@ -1,4 +1,4 @@
-"""The numbers of the README, checked against the models and against timm's own registry."""
+"""The numbers and links of README.md and docs/: those of the models, of timm and of benchmarks/."""
 
 import csv
 import re
@@ -21,14 +21,19 @@ def readme(project_root):
     return (project_root / 'README.md').read_text()
 
 
-def test_the_table_of_weights_names_every_tresnet_that_timm_has(readme):
-    names = [row['name'] for row in ROW.finditer(readme)]
+@pytest.fixture(scope='module')
+def models(project_root):
+    return (project_root / 'docs' / 'models.md').read_text()
+
+
+def test_the_table_of_weights_names_every_tresnet_that_timm_has(models):
+    names = [row['name'] for row in ROW.finditer(models)]
     assert sorted(names) == sorted(timm.list_pretrained('tresnet*'))
 
 
-def test_sizes_classes_and_parameters_of_the_weights_are_those_of_the_models(readme):
+def test_sizes_classes_and_parameters_of_the_weights_are_those_of_the_models(models):
     parameters = {}
-    for row in ROW.finditer(readme):
+    for row in ROW.finditer(models):
         published = timm.get_pretrained_cfg(row['name'])
         assert published.num_classes == int(row['classes']), row['name']
         assert published.input_size[-1] == int(row['size']), row['name']
@@ -45,15 +50,22 @@ def test_sizes_classes_and_parameters_of_the_weights_are_those_of_the_models(rea
         assert f'{millions:.1f}' == row['parameters'], row['name']
 
 
-def test_its_links_lead_to_files(readme, project_root):
-    for target in re.findall(r'\]\((?!http)([^)#]+)\)', readme):
-        assert (project_root / target).exists(), target
+def test_links_lead_to_files(project_root):
+    reference = project_root / 'docs' / 'reference'
+    made = {reference / f'{name}.md' for name in ('tools', 'configs', 'values')}  # of the site
+    for page in (project_root / 'README.md', *(project_root / 'docs').rglob('*.md')):
+        for target in re.findall(r'\]\((?!http|#)([^)#]+)[^)]*\)', page.read_text()):
+            path = (page.parent / target).resolve()
+            assert path.exists() or path in made, f'{page.name}: {target}'
 
 
-def test_the_config_for_your_own_data_reaches_every_loader_and_evaluator(
-    readme, project_root, tmp_path
-):
-    (code,) = [c for c in re.findall(r'```python\n(.*?)```', readme, re.DOTALL) if 'mine' in c]
+def test_the_readme_is_short(readme):
+    assert len(readme.splitlines()) <= 150
+
+
+def test_the_config_for_your_own_data_reaches_every_loader_and_evaluator(project_root, tmp_path):
+    page = (project_root / 'docs' / 'howto' / 'own_data.md').read_text()
+    (code,) = re.findall(r'```python\n(.*?)```', page, re.DOTALL)
     path = tmp_path / 'mine.py'
     path.write_text(code.replace("'configs/", f"'{project_root}/configs/"))
     cfg = edit.load_config(path)
@@ -82,15 +94,11 @@ def ratio(row, what):
     return f'{median:.2f} ({low:.2f} - {high:.2f})'
 
 
-def test_memory_and_speed_are_those_of_the_benchmarks(readme, project_root):
-    text = ' '.join(readme.split())
+def test_memory_is_that_of_the_benchmark(readme, project_root):
     rows = measured(project_root, 'readme_cpu')
-    ours, timms, resnet = (kept(rows[n]) for n in ('tresnet_m', 'timm:tresnet_m', 'timm:resnet50'))
-    memory = f"MiB per image: TResNet-M {ours}, timm's {timms}, ResNet-50 {resnet}."
-    assert f'Activation memory, {memory}' in text
-    row = measured(project_root, 'timm_cpu')['tresnet_m']
-    training, inference = (ratio(row, what) for what in ('training', 'inference'))
-    assert f'trains at {training} and infers at {inference} times the speed' in text
+    resnet, ours = (kept(rows[name]) for name in ('timm:resnet50', 'tresnet_m'))
+    name = 'activation memory per image at 224 pixels, ResNet-50 / TResNet-M'
+    assert f'| {name} | {resnet} / {ours} MiB |' in readme
 
 
 def test_the_page_on_performance_has_the_numbers_of_the_benchmarks(project_root):

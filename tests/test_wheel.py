@@ -12,7 +12,7 @@ from new_environment import install
 
 SOURCES = (
     'tresnet_det', 'configs', 'tools', 'setup.py', 'pyproject.toml', 'MANIFEST.in', 'README.md',
-    'LICENSE', 'model-index.yml',
+    'LICENSE',
 )  # fmt: skip
 
 # Offline: setuptools as it is installed here, called as pip calls it without isolation.
@@ -41,13 +41,14 @@ def wheel(project_root, tmp_path_factory):
 @pytest.fixture(scope='module')
 def installed(wheel, tmp_path_factory):
     folder = tmp_path_factory.mktemp('site')
-    zipfile.ZipFile(wheel).extractall(folder)
+    pip = [sys.executable, '-m', 'pip', 'install', '--quiet', '--no-index', '--no-deps']
+    subprocess.run([*pip, '--target', folder, wheel], check=True)
     return folder
 
 
 @pytest.fixture
 def run(installed, tmp_path):
-    """Run Python in an empty folder, with the unpacked wheel and without the clone."""
+    """Run Python in an empty folder, with the installed wheel and without the clone."""
 
     def run_python(*arguments):
         return subprocess.run(
@@ -62,14 +63,15 @@ def run(installed, tmp_path):
 
 
 @pytest.mark.slow
-def test_it_has_the_package_with_types_the_configs_the_tools_and_the_index(wheel, project_root):
+def test_it_has_the_package_with_types_the_configs_and_the_tools(wheel, project_root):
+    assert wheel.stat().st_size <= 1_000_000
     names = {Path(name) for name in zipfile.ZipFile(wheel).namelist()}
     inside = Path('tresnet_det')
-    expected = {inside / 'py.typed', inside / '.mim' / 'model-index.yml'}
+    expected = {inside / 'py.typed'}
     for folder, target in (
         ('tresnet_det', '.'),
-        ('configs', '.mim/configs'),
-        ('tools', '.mim/tools'),
+        ('configs', 'configs'),
+        ('tools', 'tools'),
     ):
         for path in (project_root / folder).rglob('*'):
             if path.is_file() and path.suffix in ('.py', '.yml', '.sh'):
@@ -98,16 +100,26 @@ def test_its_configs_are_found_from_another_folder(run, installed, tmp_path):
     where = installed / 'tresnet_det'
     assert result.stdout.splitlines() == [
         str(where / '__init__.py'),
-        str(where / '.mim/configs/fcos_tresnet_m.py'),
+        str(where / 'configs/fcos_tresnet_m.py'),
         'TResNet 3',
     ]
 
 
 @pytest.mark.slow
 def test_its_tools_run_by_their_path(run, installed):
-    result = run(str(installed / 'tresnet_det/.mim/tools/train.py'), '--help')
+    result = run(str(installed / 'tresnet_det/tools/train.py'), '--help')
     assert result.returncode == 0, result.stderr
     assert '--data-root' in result.stdout
+
+
+@pytest.mark.slow
+def test_the_command_lists_its_tools_and_runs_one(run, installed):
+    command = str(installed / 'bin/tresnet-det')
+    listed = run(command)
+    assert (listed.returncode, listed.stderr) == (0, '')
+    assert '  train            Train a model from a config\n' in listed.stdout
+    started = run(command, 'check_data', 'nowhere')
+    assert (started.returncode, started.stderr.count('\n')) == (2, 1)
 
 
 @pytest.mark.slow
@@ -148,7 +160,7 @@ def test_it_installs_and_trains_on_every_python_that_the_readme_names(
     constraints = '-c', project_root / 'constraints.txt'
     python = install(tmp_path / 'venv', *constraints, f'{wheel}[lite]', python=python)
     command = [
-        python, '-m', 'tresnet_det', 'train', 'tresnet_det::fcos_tresnet_m.py', '--demo',
+        Path(python).with_name('tresnet-det'), 'train', 'tresnet_det::fcos_tresnet_m.py', '--demo',
         '--cfg-options', 'train_cfg.max_epochs=1', 'train_cfg.val_interval=1',
         'train_dataloader.dataset.indices=16', 'val_dataloader.dataset.indices=8',
     ]  # fmt: skip

@@ -19,7 +19,7 @@ from pathlib import Path
 import torch
 from filelock import FileLock
 
-from tresnet_det.cli.command_line import run_tool
+from tresnet_det.cli.ending import run_tool
 from tresnet_det.engine import config as edit
 from tresnet_det.engine.guest import as_guest
 

@@ -7,7 +7,7 @@ from importlib import util
 if 'tresnet_det' not in sys.modules:
     sys.modules['tresnet_det'] = util.module_from_spec(util.find_spec('tresnet_det'))
 
-from tresnet_det.cli.command_line import run_tool  # noqa: E402
+from tresnet_det.cli.ending import run_tool  # noqa: E402
 from tresnet_det.cli.evaluate import main  # noqa: E402
 
 if __name__ == '__main__':

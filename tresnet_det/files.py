@@ -6,6 +6,7 @@ for all formats and tools: `MAX_PIXELS`, or what the environment says by `VARIAB
 """
 
 import contextlib
+import errno
 import io
 import os
 import shutil
@@ -21,6 +22,7 @@ from .errors import InputError, MissingFileError
 
 JPEG_START, PNG_START = b'\xff\xd8', b'\x89PNG\r\n\x1a\n'
 UNFINISHED = '.unfinished'  # the ending of a file that is being written
+FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)  # the disk, or what a user may write
 
 MAX_PIXELS = 200_000_000  # 600 MB as RGB
 VARIABLE = 'TRESNET_DET_MAX_PIXELS'
@@ -77,6 +79,10 @@ def replacing(path: str | Path) -> Iterator[Path]:
     try:
         yield temporary
         os.replace(temporary, path)
+    except OSError as error:  # a write that fails names no file
+        if error.filename == str(temporary) or (not error.filename and error.errno in FULL):
+            raise OSError(error.errno, error.strerror, str(path)) from error
+        raise
     finally:
         temporary.unlink(missing_ok=True)
 

@@ -57,8 +57,8 @@ def test_what_cannot_be_converted_leaves_nothing_behind(timm_file, tmp_path):
     for value, says in (
         (torch.ones(3), r"norm 'conv1\.bn\.weight' is \(3,\), its convolution \(16, 48, 3, 3\)"),
         (
-            torch.ones(16, dtype=torch.bool),
-            r"'conv1\.bn\.weight' is of torch\.bool, not of a float",
+            torch.ones(16, dtype=torch.int64),
+            r"'conv1\.bn\.weight' is of torch\.int64, not of a float",
         ),
     ):
         torch.save(good | {'body.conv1.bn.weight': value}, timm_file)

@@ -10,6 +10,7 @@ import mmengine.utils.package_utils
 import pytest
 from mmengine.config import Config
 
+import tresnet_det
 from tresnet_det import __main__
 from tresnet_det.compat import installed
 from tresnet_det.engine.config import load_config
@@ -34,7 +35,7 @@ def pretend_installed(monkeypatch, **versions: str) -> None:
 def test_no_mmcv_names_what_to_install(monkeypatch):
     pretend_installed(monkeypatch)
     monkeypatch.setattr(installed.importlib.util, 'find_spec', lambda name: None)
-    with pytest.raises(ImportError, match=r'tresnet_det\[lite\].*mmcv-lite==2\.1\.0') as caught:
+    with pytest.raises(ImportError, match=r'tresnet-det\[lite\].*mmcv-lite==2\.1\.0') as caught:
         installed.check_mmcv()
     assert '\n' not in str(caught.value)
 
@@ -139,7 +140,7 @@ def wheel(tmp_path, monkeypatch):
         ('configs/own.py', "model = dict(type='Mine')\n"),
         ('tools/say.py', 'import sys\nprint(__name__, sys.argv[1:])\n'),
     ):
-        file = package / '.mim' / name
+        file = package / name
         file.parent.mkdir(parents=True)
         file.write_text(content)
     monkeypatch.setattr(installed, '_PACKAGE', package)
@@ -196,7 +197,21 @@ def test_the_tools_are_listed(arguments, status, wheel, monkeypatch, capsys):
     else:
         __main__.main()
     said = capsys.readouterr()
-    assert 'usage: python -m tresnet_det TOOL ...\ntools: say\n' in (
-        said.err if status else said.out
+    if status:
+        assert said.err == "error: no tool 'fly': use one of say\n"
+    else:
+        assert said.out.startswith('usage: tresnet-det TOOL ...')
+        assert said.out.endswith('\ntools:\n  say\n')
+
+
+def test_each_tool_is_listed_in_a_line_and_the_version_is_told(project_root, monkeypatch, capsys):
+    monkeypatch.setattr(sys, 'argv', ['tresnet_det'])
+    __main__.main()
+    lines = capsys.readouterr().out.split('tools:\n')[1].splitlines()
+    assert [line.split()[0] for line in lines] == sorted(
+        path.stem for path in (project_root / 'tools').glob('*.py')
     )
-    assert ("error: no tool 'fly'" in said.err) == bool(status)
+    assert all(20 < len(line) <= 120 and 'python' not in line for line in lines)
+    monkeypatch.setattr(sys, 'argv', ['tresnet_det', '--version'])
+    __main__.main()
+    assert capsys.readouterr().out == f'tresnet-det {tresnet_det.__version__}\n'

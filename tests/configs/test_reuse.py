@@ -15,7 +15,7 @@ from mmengine.config import Config
 from mmengine.optim import build_optim_wrapper
 from torch import nn
 
-from tresnet_det.cli.command_line import run_tool
+from tresnet_det.cli.ending import run_tool
 from tresnet_det.engine import config as edit
 
 ROOT = Path(__file__).resolve().parents[2]

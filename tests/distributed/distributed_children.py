@@ -19,7 +19,7 @@ from mmengine.model import MMDistributedDataParallel
 from mmengine.registry import init_default_scope
 from mmengine.runner import Runner
 
-from tresnet_det.cli import command_line
+from tresnet_det.cli import ending
 from tresnet_det.datasets import stack_samples
 from tresnet_det.engine import config as edit
 from tresnet_det.engine import processes
@@ -31,7 +31,7 @@ from tresnet_det.tasks import find_task
 
 def run_tool(name, *arguments):
     sys.argv = [f'{name}.py', *map(str, arguments)]
-    command_line.run_tool(import_module(f'tresnet_det.cli.{name}').main)
+    ending.run_tool(import_module(f'tresnet_det.cli.{name}').main)
 
 
 @HOOKS.register_module()

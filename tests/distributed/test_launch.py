@@ -29,7 +29,7 @@ def launch(tmp_path):
     """Run tools/launch.py on a config that is not read; a script stands for the tool."""
 
     def call(*arguments, script=None, **environment):
-        code = 'from pathlib import Path\nfrom tresnet_det.cli import command_line, launch\n'
+        code = 'from pathlib import Path\nfrom tresnet_det.cli import ending, launch\n'
         if script is not None:
             (tmp_path / 'train.py').write_text(script)
             code += f'launch.own_folder = lambda name: Path({str(tmp_path)!r})\n'
@@ -38,7 +38,7 @@ def launch(tmp_path):
             [
                 sys.executable,
                 '-c',
-                f'{code}command_line.run_tool(launch.main)',
+                f'{code}ending.run_tool(launch.main)',
                 *map(str, arguments),
             ],
             env=known | dict(PORT=str(free_port())) | environment,

@@ -56,9 +56,13 @@ def dataset(bad=None):
     return items
 
 
-@pytest.fixture
-def build(tmp_path):
-    """Make a runner of two epochs with four iterations each."""
+@pytest.fixture(scope='session')
+def builder():
+    """A function: of a folder, the function that makes runners in it."""
+    return _make_builder
+
+
+def _make_builder(folder):
     made = itertools.count()
 
     def make(hooks, model=None, bad=None, epochs=2, val=True, evaluate_only=False, **more):
@@ -79,14 +83,20 @@ def build(tmp_path):
             }
         return Runner(
             model=model or Toy(),
-            work_dir=str(tmp_path / 'work'),
+            work_dir=str(folder / 'work'),
             custom_hooks=hooks,
-            experiment_name=f'{tmp_path.name}_{next(made)}',
+            experiment_name=f'{folder.name}_{next(made)}',
             default_scope='mmdet',
             **{**settings, **more},
         )
 
     return make
+
+
+@pytest.fixture
+def build(tmp_path):
+    """Make a runner of two epochs with four iterations each."""
+    return _make_builder(tmp_path)
 
 
 @pytest.fixture

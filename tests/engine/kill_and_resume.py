@@ -27,7 +27,7 @@ from mmengine.logging import HistoryBuffer
 
 import tresnet_det  # noqa: F401  (prepares the stack)
 from tresnet_det.cli import train
-from tresnet_det.cli.command_line import run_tool
+from tresnet_det.cli.ending import run_tool
 from tresnet_det.compat.checkpoint_io import load_checkpoint_file
 from tresnet_det.datasets.demo.digits import make_demo_data
 from tresnet_det.engine import config as edit

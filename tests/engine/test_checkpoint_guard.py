@@ -97,5 +97,5 @@ def test_its_own_checkpoint_with_averaged_weights_is_resumed(build):
 
 
 def test_a_checkpoint_without_its_iteration_cannot_be_resumed(build, saved, toy):
-    with pytest.raises(InputError, match="meta has no 'epoch'"):
+    with pytest.raises(InputError, match='has no optimizer and no message_hub'):
         build(GUARD, load_from=saved(toy()), resume=True).train()

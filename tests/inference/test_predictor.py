@@ -181,6 +181,14 @@ def test_a_work_directory_that_is_not_there_or_has_no_or_several_configs_is_name
         find_run_config(tmp_path)
 
 
+@pytest.mark.parametrize('text', ['', 'model = 5', 'model = [1]'])
+def test_a_config_without_a_model_is_one_line(text, detector, tmp_path):
+    config = tmp_path / 'odd.py'
+    config.write_text(text)
+    with pytest.raises(InputError, match='model of the config must be a dict, got'):
+        Predictor(config, detector)
+
+
 def test_stream_holds_no_more_than_a_batch(predictor, tmp_path):
     paths = [str(write(tmp_path / f'{i}.png', noise(64, 64, i))) for i in range(5)]
     read = []

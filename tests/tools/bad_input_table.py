@@ -1,4 +1,4 @@
-"""Write docs/bad_input.md from what the code reports: python tests/tools/bad_input_table.py."""
+"""Write bad_input.md from what the code reports: python tests/tools/bad_input_table.py."""
 
 import itertools
 import logging
@@ -7,7 +7,7 @@ import sys
 import tempfile
 from pathlib import Path
 
-PAGE = Path(__file__).resolve().parents[2] / 'docs' / 'bad_input.md'
+PAGE = Path(__file__).resolve().with_name('bad_input.md')
 COMMAND = 'python tests/tools/bad_input_table.py'
 HEAD = """# What is said of bad input
 

@@ -5,6 +5,7 @@ written out for it, and never by hand: a test says where it is not that of the p
 """
 
 import argparse
+import contextlib
 from pathlib import Path
 from unittest import mock
 
@@ -25,14 +26,17 @@ from typing_extensions import TypedDict
 Text = str | PathLike[str]
 '''
 NO_OPTIONS = {'config', 'checkpoint', 'help', 'local_rank'}
-NUMBERS = {'positive': 'int', 'count': 'int', 'int': 'int'} | dict.fromkeys(
-    ('share', 'above_zero', 'float'), 'float'
-)
+
+
+class ParserFound(Exception):  # noqa: N818  (no error)
+    """What a tool would read its command line with."""
 
 
 def parser_of(tool):
-    with mock.patch.object(command_line, 'parse_options', lambda parser, words: parser):
-        return tool.parse_args([])
+    stop = mock.patch.object(command_line, 'parse_options', side_effect=ParserFound)
+    with stop as parse, contextlib.suppress(ParserFound):
+        tool.parse_args([])
+    return parse.call_args.args[0]
 
 
 def type_of(action):
@@ -40,14 +44,22 @@ def type_of(action):
         return 'Mapping[str, Any]'
     if action.nargs == 0:
         return 'bool'
-    kind = NUMBERS.get(getattr(action.type, '__name__', ''), 'Text')
-    if action.type and kind == 'Text':  # of a form of its own, as 1333x800
-        kind = 'int | Text'
+    kind = 'Text' if action.type is None else value_of(action.type)
     if action.choices:
         kind = f'Literal[{", ".join(map(repr, action.choices))}]'
     if action.nargs in ('+', '*'):
         return f'Sequence[{kind}]'
     return f'{kind} | Literal[True] | None' if action.nargs == '?' else f'{kind} | None'
+
+
+def value_of(convert):
+    """Of an option that is converted: which numbers it takes, or a form of its own (1333x800)."""
+    for text in ('0.5', '64'):
+        with contextlib.suppress(argparse.ArgumentTypeError, ValueError):
+            value = convert(text)
+            if isinstance(value, int | float):
+                return type(value).__name__
+    return 'int | Text'
 
 
 def names_and_types(tool):

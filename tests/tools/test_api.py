@@ -4,9 +4,10 @@ import asyncio
 import io
 import multiprocessing
 import os
+import re
 import runpy
+import shutil
 import sys
-import textwrap
 
 import option_types
 import pytest
@@ -15,7 +16,7 @@ from mmengine.logging import MessageHub, MMLogger
 from mmengine.utils import ManagerMixin
 
 from tresnet_det import Predictor, RunResult, evaluate, train
-from tresnet_det.cli.command_line import run_tool
+from tresnet_det.cli.ending import run_tool
 from tresnet_det.compat.checkpoint_io import load_checkpoint_file
 from tresnet_det.errors import InputError, MissingFileError
 
@@ -33,11 +34,31 @@ def kept_of_runs():
     return {(kind, name) for kind in kinds for name in kind._instance_dict}
 
 
+# With workers, and another way to start processes than mmengine's.
+SCRIPT = """
+import multiprocessing
+from tresnet_det import train
+
+if __name__ == '__main__':
+    multiprocessing.set_start_method('spawn', force=True)
+    workers = {{'train_dataloader.num_workers': 1, 'val_dataloader.num_workers': 1}}
+    result = train({config!r}, work_dir={work_dir!r}, cfg_options=workers)
+"""
+
+
 def test_two_trainings_and_a_test_in_one_process_are_those_of_the_tools(trained, tmp_path):
     done, mine = trained('classification'), MMLogger.get_instance('mine')
     MessageHub.get_instance('mine').update_info('kept', 7)
     before, environment = kept_of_runs(), dict(os.environ)
-    results = [train(done.config, work_dir=tmp_path / name, cfg_options={}) for name in 'ab']
+    path = tmp_path / 'script.py'
+    path.write_text(SCRIPT.format(config=str(done.config), work_dir=str(tmp_path / 'b')))
+    results = [train(done.config, work_dir=tmp_path / 'a')]
+    method = multiprocessing.get_start_method(allow_none=True)
+    try:
+        results.append(runpy.run_path(path, run_name='__main__')['result'])
+        assert multiprocessing.get_start_method() == 'spawn'
+    finally:
+        multiprocessing.set_start_method(method, force=True)
     for name, result in zip('ab', results, strict=True):
         assert isinstance(result, RunResult)
         assert result.work_dir == tmp_path / name
@@ -48,8 +69,7 @@ def test_two_trainings_and_a_test_in_one_process_are_those_of_the_tools(trained,
     tested = evaluate(results[0].checkpoint, work_dir=tmp_path / 'tested')
     assert tested.metrics['accuracy/top1'] == best
     assert (tested.work_dir, tested.checkpoint) == (tmp_path / 'tested', results[0].checkpoint)
-    assert evaluate(done.config, results[1].checkpoint).metrics == tested.metrics
-    assert evaluate(tmp_path / 'a').work_dir == tmp_path / 'a' / 'test'
+    assert evaluate(tmp_path / 'b').work_dir == tmp_path / 'b' / 'test'
     assert kept_of_runs() == before
     assert MMLogger.get_instance('mine') is mine
     assert MessageHub.get_instance('mine').get_info('kept') == 7
@@ -65,8 +85,9 @@ def test_a_notebook_can_train_and_change_the_config(trained, tmp_path, monkeypat
         monkeypatch.setattr(sys, stream, io.StringIO())
 
     async def cell():
-        options = {'train_cfg.max_epochs': 1, 'default_hooks.checkpoint.save_best': None}
-        return train(done.config, work_dir=tmp_path, pretrained=done.work_dir, cfg_options=options)
+        options = dict(pretrained=done.work_dir, epochs=1, lr=1e-4, workers=0)
+        options['cfg_options'] = {'default_hooks.checkpoint.save_best': None}
+        return train(done.config, work_dir=tmp_path, **options)
 
     result = asyncio.run(cell())
     assert result.checkpoint == tmp_path / 'epoch_1.pth'  # the last one
@@ -74,34 +95,11 @@ def test_a_notebook_can_train_and_change_the_config(trained, tmp_path, monkeypat
     assert 'Trained' in sys.stdout.getvalue()
 
 
-def test_a_script_with_workers_keeps_its_own_way_to_start_processes(trained, tmp_path, capfd):
-    done, path = trained('classification'), tmp_path / 'script.py'
-    path.write_text(
-        textwrap.dedent(f"""
-        import multiprocessing
-        from tresnet_det import train
-
-        if __name__ == '__main__':
-            multiprocessing.set_start_method('spawn', force=True)
-            workers = {{'train_dataloader.num_workers': 1, 'val_dataloader.num_workers': 1}}
-            result = train({str(done.config)!r}, work_dir={str(tmp_path)!r}, cfg_options=workers)
-            print('last line:', result.checkpoint.name, multiprocessing.get_start_method())
-        """)
-    )
-    before = multiprocessing.get_start_method(allow_none=True)
-    try:
-        runpy.run_path(path, run_name='__main__')
-    finally:
-        multiprocessing.set_start_method(before, force=True)
-    best = next(done.work_dir.glob('best_*')).name
-    assert capfd.readouterr().out.splitlines()[-1] == f'last line: {best} spawn'
-    assert_same_weights(tmp_path / 'epoch_2.pth', done.checkpoint)
-
-
 MISTAKES = [
     (dict(config='none.py'), MissingFileError, 'no config at .*none.py'),
     (dict(config=3), InputError, '3 is no file: give its path'),
     (dict(no_such=1), InputError, 'unrecognized arguments: --no-such=1'),
+    (dict(epochs=0), InputError, 'argument --epochs: 0'),
     (dict(launcher='none at all'), InputError, 'argument --launcher: invalid choice'),
     (dict(from_scratch=True, pretrained='x'), InputError, 'not allowed with argument'),
     (dict(data='none'), InputError, 'none'),
@@ -153,3 +151,22 @@ def test_a_tool_that_fails_still_ends_with_its_line(trained, monkeypatch, capsys
 def test_the_list_for_type_checkers_is_that_of_the_parsers():
     command = 'python tests/tools/option_types.py'
     assert option_types.FILE.read_text() == option_types.write(), f'out of date: run {command}'
+
+
+def test_what_the_readme_shows_runs_as_it_stands(
+    project_root, demo_data, tiny_config, tmp_path, monkeypatch, capsys
+):
+    readme = (project_root / 'README.md').read_text()
+    blocks = re.findall(r'```python\n(from tresnet_det import .*?)```', readme, re.DOTALL)
+    training, test, prediction = blocks
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / 'configs').mkdir()
+    tiny_config('detection').rename('configs/fcos_tresnet_m.py')
+    shutil.copytree(demo_data, 'data/mine')
+    shutil.copy(demo_data / 'val2017' / '000001.png', 'street.jpg')
+    for code in (training, test):
+        exec(code, {})
+        assert float(capsys.readouterr().out.split()[-1]) >= 0
+    exec(prediction, names := {})
+    assert names['result'].shape == (64, 64)
+    assert (tmp_path / 'found.jpg').is_file()

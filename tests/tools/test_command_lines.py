@@ -10,7 +10,7 @@ TOOLS = (
     'train', 'test', 'evaluate', 'predict', 'embed', 'export', 'check_data', 'benchmark', 'plan',
     'convert_weights', 'publish_weights', 'get_coco', 'make_demo_data', 'voc_to_coco', 'launch',
 )  # fmt: skip
-BENCHMARKS = ('coco_eval', 'data_pipeline', 'heads', 'reuse_sweep', 'slicing')
+BENCHMARKS = ('coco_eval', 'data_pipeline', 'heads', 'reuse_sweep', 'slicing', 'transfer')
 # Each file in a fork of a process that has imported what is not of this project, to save its time.
 FORKS = """
 import contextlib, io, json, os, runpy, sys

@@ -4,6 +4,7 @@ import csv
 import json
 import math
 import re
+import resource
 import shutil
 import sys
 
@@ -255,6 +256,17 @@ def test_nothing_is_left_of_what_was_interrupted(
     monkeypatch.setattr(Embedder, 'stream', stop)
     result = run('embed', work_dir, class_folders / 'val/red', '--out', 'out/f.npy')
     assert (result.code, list((tmp_path / 'out').iterdir())) == (130, [])
+
+
+def test_a_full_disk_is_one_line_and_leaves_nothing(trained, class_folders, run, tmp_path):
+    work_dir, limits = trained('classification').work_dir, resource.getrlimit(resource.RLIMIT_FSIZE)
+    try:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (32_000, limits[1]))
+        result = run('embed', work_dir, class_folders / '**/*.png', '--out', 'out/f.npy')
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, limits)
+    assert result.error.endswith('out: cannot be written (File too large)')
+    assert list((tmp_path / 'out').iterdir()) == []
 
 
 @pytest.mark.parametrize(

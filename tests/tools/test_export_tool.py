@@ -58,7 +58,9 @@ def test_a_classifiers_weights_come_from_the_checkpoint_with_its_classes(
     meta['thresholds']['ant'] = 1.5
     torch.save(dict(state_dict=model.state_dict(), meta=meta), tmp_path / 'odd.pth')
     error = run('export', classifier_config, 'odd.pth', '--out', 'c.onnx').error
-    assert error.endswith("odd.pth: the threshold 1.5 of 'ant' is not from 0 to 1")
+    assert error.endswith(
+        "odd.pth: meta['thresholds']['ant'] is 1.5 (float), not a number from 0 to 1"
+    )
 
 
 @pytest.mark.parametrize('task', ['detection', 'classification'])

@@ -1,4 +1,4 @@
-"""What the tools report of a wrong option; docs/bad_input.md has the lines for bad files."""
+"""What the tools report of a wrong option; bad_input.md has the lines for bad files."""
 
 import shlex
 
@@ -73,7 +73,7 @@ def place(tmp_path_factory):
         (f'{SET} optim_wrapper.optimizer.lr=x', "optim_wrapper.optimizer.lr is 'x': give"),
         (f'{SET} param_scheduler=x', 'a part of the config cannot be built: TypeError: `param_s'),
         (f'{SET} default_hooks.logger.interval=5', 'must contain the key "type"'),
-        (f'{TRAIN} --resume good.pth', "meta has no 'epoch': nothing to resume"),
+        (f'{TRAIN} --resume good.pth', 'no message_hub: nothing to resume'),
         ('test config.py other.pth', 'does not fit the model'),
         (f'{TRAIN} --amp', '--amp needs a GPU'),
         (f'{TRAIN} --pretrained none', 'no checkpoint at'),

@@ -11,6 +11,7 @@ from mmdet.utils import register_all_modules
 from PIL import Image
 from pycocotools import mask as masks_of_coco
 
+from tresnet_det import Predictor
 from tresnet_det.engine import config as edit
 
 NAMES = ('disc', 'bar', 'hook')
@@ -130,6 +131,19 @@ def test_the_masks_are_those_that_test_computes(
             rows, columns = np.nonzero(decode(mask['segmentation']))
             x1, y1, x2, y2 = columns.min(), rows.min(), columns.max() + 1, rows.max() + 1
             assert box['bbox'] == [x1, y1, x2 - x1, y2 - y1]
+
+    files = sorted((shapes / 'images').iterdir())
+    ids = {image['file_name']: image['id'] for image in read(shapes / 'truth.json')['images']}
+    numbers = {name: 5 + 10 * label for label, name in enumerate(NAMES)}
+    found = Predictor(*arguments, device='cpu')(files, threshold=0, batch_size=4)
+    for iou_type, written in (('bbox', boxes), ('segm', masks)):
+        rows = (
+            one.to_coco(ids[f.name], numbers, iou_type) for f, one in zip(files, found, strict=True)
+        )
+        assert sum(rows, []) == written
+    for one in found:
+        assert one.masks.shape == (len(one), *one.shape)
+        assert np.array_equal(one.masks[0], decode(one.codes[0]))
 
     result = run('predict', *predict, '--cfg-options', f'{threshold}=1.0')
     assert (result.code, result.err) == (0, '')

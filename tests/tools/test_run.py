@@ -6,7 +6,7 @@ import sys
 
 import pytest
 
-from tresnet_det.cli.command_line import run_tool
+from tresnet_det.cli.ending import run_tool
 from tresnet_det.errors import InputError
 
 

@@ -1,4 +1,4 @@
-"""What train and test report of a mistake, beyond the lines of docs/bad_input.md."""
+"""What train and test report of a mistake, beyond the lines of bad_input.md."""
 
 import shutil
 

@@ -9,6 +9,7 @@ from torch import nn
 
 from ..checkpoints import load_head_weights, read_checkpoint
 from ..checkpoints.formats import CLASSIFIER
+from ..checkpoints.hub import HUB_PREFIX
 from ..checkpoints.load import Source
 from ..compat.log import print_log
 from ..errors import InputError, check_flag, check_whole
@@ -106,11 +107,16 @@ def create(
             f'in_chans={in_chans} does not go with pretrained weights, which take RGB: use '
             'in_chans=3, and for grey images x.expand(-1, 3, -1, -1)'
         )
+    source: Source | bool = PRETRAINED[arch] if pretrained is True else pretrained
+    if isinstance(source, str) and source.startswith(HUB_PREFIX):
+        name = source.removeprefix(HUB_PREFIX).partition('.')[0]
+        if name != f'tresnet_{arch}':
+            raise InputError(f'{source} has the weights of {name}, not of tresnet_{arch}')
     out_indices = out_indices if features_only else (3,)
     backbone = TResNet(arch, in_chans, out_indices, **options)
     model: Any = backbone if features_only else TResNetClassifier(backbone, num_classes)
-    if pretrained is not False:
-        checkpoint = read_checkpoint(PRETRAINED[arch] if pretrained is True else pretrained)
+    if not isinstance(source, bool):
+        checkpoint = read_checkpoint(source)
         backbone.load_pretrained(checkpoint)
         if num_classes and not features_only:
             given = checkpoint.weights.get(f'{CLASSIFIER}weight', torch.empty(0))

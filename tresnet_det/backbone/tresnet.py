@@ -63,7 +63,7 @@ class TResNet(nn.Module):
     Raises:
         InputError: If an argument is out of its range (a ``ValueError``).
 
-    Example:
+    Examples:
         >>> import torch
         >>> model = TResNet(arch='m', out_indices=(1, 2, 3))
         >>> [tuple(y.shape) for y in model(torch.rand(1, 3, 64, 96))]

@@ -16,7 +16,7 @@ def download(name: str) -> str:
         from huggingface_hub import hf_hub_download
     except ImportError as error:
         raise InputError(
-            f'{name} needs huggingface_hub and safetensors: pip install "tresnet_det[hub]"'
+            f'{name} needs huggingface_hub and safetensors: pip install "tresnet-det[hub]"'
         ) from error
     try:
         return hf_hub_download(f'timm/{name.removeprefix(HUB_PREFIX)}', 'model.safetensors')

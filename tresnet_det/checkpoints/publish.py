@@ -1,6 +1,7 @@
 """Weight files for others: converted between formats, or stripped of what only training needs."""
 
 import hashlib
+import io
 import json
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -8,7 +9,7 @@ from pathlib import Path
 import torch
 
 from ..errors import InputError
-from ..files import replacing
+from ..files import write_whole
 from .formats import check_tresnet, state_dict_of, to_abn, to_ours, to_timm
 from .img_norm import IMG_NORM_CFG
 from .load import read_checkpoint
@@ -124,10 +125,19 @@ def write_weights(
         raise InputError(f'{target}: meta holds what is no plain value ({error})') from error
     # Each tensor its own memory: formats store views whole, and safetensors refuses shared ones.
     tensors = {k: v.detach().cpu().contiguous().clone() for k, v in weights.items()}
-    with replacing(target) as temporary:
-        if target.suffix == '.pth':
-            torch.save({'state_dict': tensors, 'meta': dict(meta)}, temporary)
-        else:
-            from safetensors.torch import save_file
+    if target.suffix == '.pth':
+        write_pickle({'state_dict': tensors, 'meta': dict(meta)}, target)
+    else:
+        from safetensors.torch import save
 
-            save_file(tensors, temporary, texts)
+        write_whole(target, save(tensors, texts))
+
+
+def write_pickle(content: object, target: str | Path) -> None:
+    """Write what torch saves, whole or not at all.
+
+    By way of memory: of a full disk torch says nothing that one could read.
+    """
+    buffer = io.BytesIO()
+    torch.save(content, buffer)
+    write_whole(target, buffer.getvalue())

@@ -16,7 +16,7 @@ from ..engine.work_dir import find_run
 from ..errors import InputError, shown
 from . import test as test_tool
 from . import train as train_tool
-from .command_line import hush_stack
+from .ending import hush_stack
 from .failures import blame_options, explain
 from .options import EvaluateOptions, TrainOptions
 
@@ -49,7 +49,7 @@ def train(config: str | Path, **options: Unpack[TrainOptions]) -> RunResult:
     Raises:
         InputError: What the tool ends with in one line (a ``ValueError``).
 
-    Example:
+    Examples:
         >>> trained = train('configs/fcos_tresnet_m.py', data='my_data', work_dir='work_dirs/mine')
         >>> trained.checkpoint, trained.metrics['coco/bbox_mAP']
     """
@@ -78,7 +78,7 @@ def evaluate(
     Raises:
         InputError: As of :func:`train`.
 
-    Example:
+    Examples:
         >>> evaluate('work_dirs/mine', data='other_data').metrics
     """
     with _called(options):

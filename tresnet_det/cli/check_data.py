@@ -297,7 +297,7 @@ def next_step(args: argparse.Namespace, report: DataReport) -> str:
     if args.config:
         folder = args.data[0]
     elif not config.endswith('.py'):
-        return 'name these files in a config, as "Your own data" in README.md shows'
+        return 'name these files in a config, as docs/howto/own_data.md shows'
     options = f' --data {quote(folder)}' if folder else ''
     options += f' --data-root {quote(args.data_root)}' if args.data_root else ''
     if args.cfg_options:

@@ -1,4 +1,4 @@
-"""How a tool is run, the options that tools share, and the config that these make.
+"""The options that tools share, and the config that these make.
 
 PyTorch is imported where a config is read: a tool without one, ``evaluate.py``, starts without it.
 """
@@ -8,83 +8,16 @@ import logging
 import math
 import os
 import re
-import signal
-import sys
-import threading
-import warnings
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, NoReturn
+from typing import TYPE_CHECKING, NoReturn
 
 from ..errors import InputError, printable
 from ..values import check_values
 from .config_values import KeyValueAction
-from .failures import blame_options, explain, lost_another, one_line
 
 if TYPE_CHECKING:
     from mmengine.config import Config
-
-EXIT_USER_ERROR = 2
-EXIT_KEYBOARD = 130  # as shells report SIGINT
-EXIT_PIPE = 141  # and SIGPIPE
-
-
-def run_tool(main: Callable[[], None]) -> None:
-    """Run a tool; print a mistake of the user or a failure from outside as one line.
-
-    The status is 2 then, 130 where the keyboard stopped it, and 141, without a line, where nobody
-    reads what it prints (``| head``). Of several processes any failure is one line, see
-    :func:`~tresnet_det.engine.processes.tell_failure`.
-
-    Args:
-        main: The tool.
-
-    Raises:
-        SystemExit: It did not come to its end.
-        Exception: What is no mistake of the user's and comes from no outside, as it is.
-    """
-    hush_stack()
-    try:
-        if '' in sys.argv[1:]:  # it would count as an option that is not given
-            before = ' '.join(sys.argv[1 : sys.argv.index('', 1)])
-            raise InputError(f'an argument is empty, after {before!r}: is a variable not set?')
-        main()
-        sys.stdout.flush()  # a closed pipe shows here, not at exit
-        processes = _processes()
-        if processes:
-            processes.leave()
-    except KeyboardInterrupt as interrupt:
-        print(': '.join(['stopped by the keyboard', *map(str, interrupt.args)]), file=sys.stderr)
-        sys.exit(EXIT_KEYBOARD)
-    except Exception as error:
-        if threading.current_thread() is threading.main_thread():
-            # There, DataLoader raises for each worker that has died: once is enough.
-            signal.signal(signal.SIGCHLD, signal.SIG_DFL)
-        line = explain(error) or blame_options(error)
-        if isinstance(error, BrokenPipeError) and line is None:
-            # What is left in the buffer goes nowhere, instead of failing once more at exit.
-            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-            sys.exit(EXIT_PIPE)
-        processes = _processes()
-        if processes and processes.are_several():
-            said = printable(line) if line else f'{type(error).__name__}: {one_line(error)}'
-            processes.tell_failure(error, said, line is not None, lost_another(error))
-        elif line is None:
-            raise
-        else:
-            print(f'error: {printable(line)}', file=sys.stderr)
-        sys.exit(EXIT_USER_ERROR if line else 1)
-
-
-def hush_stack() -> None:
-    """Drop warnings of the stack below that nobody can act on."""
-    for remark in ('torch.meshgrid', '`broadcast_buffers` is deprecated'):
-        warnings.filterwarnings('ignore', message=remark)
-
-
-def _processes() -> Any:
-    """Return the module of a run's processes; None in a tool without, which imports no PyTorch."""
-    return sys.modules.get('tresnet_det.engine.processes')
 
 
 def positive(text: str) -> int:

@@ -39,10 +39,12 @@ class KeyValueAction(argparse.Action):
 
 def typed(key: str) -> Callable[[str], Any]:
     """Return a ``type=`` for an option that sets a key of the table of values."""
+    row = find(key)
+    assert row is not None
 
     def convert(text: str) -> Any:
-        value, row = _parse_word(text), find(key)
-        if row is not None and not row.takes(value):
+        value = _parse_word(text)
+        if not row.takes(value):
             raise argparse.ArgumentTypeError(f'{shown(value)}: give {row.words}')
         return value
 

@@ -11,6 +11,7 @@ WEIGHTS is a training's work directory, a checkpoint of a TResNet (of any task),
 """
 
 import argparse
+import contextlib
 import csv
 import io
 import sys
@@ -177,7 +178,7 @@ def embed(
         bar.update()
 
     names: list[list[str]] = []
-    with bar, tempfile.TemporaryFile(dir=folder) as file:
+    with bar, writing(folder), tempfile.TemporaryFile(dir=folder) as file:
         for part in parts:
             names.append([])
             for image, features in embedder.stream(part(report), report, batch_size):
@@ -189,6 +190,15 @@ def embed(
         if not count:
             raise InputError('there are no features: none of the images could be read')
         return names, np.memmap(file, np.float32, 'r').reshape(count, -1)
+
+
+@contextlib.contextmanager
+def writing(place: Path) -> Iterator[None]:
+    """Say where something could not be written, which not every error of the system does."""
+    try:
+        yield
+    except OSError as error:
+        raise InputError(f'{place}: cannot be written ({error.strerror or error})') from error
 
 
 def import_pyarrow() -> Any:
@@ -210,7 +220,7 @@ def save(out: Path, features: np.ndarray, columns: dict[str, list[str]]) -> None
     """
     if out.suffix == '.npy':
         write_table(out.with_suffix('.csv'), tuple(columns), zip(*columns.values(), strict=True))
-        with replacing(out) as unfinished:
+        with writing(out), replacing(out) as unfinished:
             np.save(unfinished, features)
         return
     arrow = import_pyarrow()
@@ -218,7 +228,11 @@ def save(out: Path, features: np.ndarray, columns: dict[str, list[str]]) -> None
     vector = arrow.list_(arrow.float32(), features.shape[1])
     kinds = [*((key, arrow.string()) for key in columns), ('features', vector)]
     schema = arrow.schema(kinds)
-    with replacing(out) as unfinished, arrow.parquet.ParquetWriter(unfinished, schema) as writer:
+    with (
+        writing(out),
+        replacing(out) as unfinished,
+        arrow.parquet.ParquetWriter(unfinished, schema) as writer,
+    ):
         for start in range(0, len(features), ROWS):
             part = slice(start, start + ROWS)
             flat = arrow.array(features[part].ravel())
@@ -256,7 +270,7 @@ def draw_neighbors(file: Path, pairs: Neighbors) -> None:
         sides = ((0, 4), (0, 0))
         filled = [np.pad(p, ((0, height - len(p)), *sides), constant_values=255) for p in panels]
         tiles.append(np.hstack(filled))
-    with replacing(file) as unfinished:
+    with writing(file), replacing(file) as unfinished:
         save_sheet(tiles, unfinished, {'nearest neighbours'}, '', Counter())
     print(f'  sheet     {shell_path(file)}')
 

@@ -1,4 +1,4 @@
-"""What ends a training from outside, said in one line with its cause and what to do."""
+"""What ends a tool from outside, said in one line with its cause and what to do."""
 
 import re
 import sys
@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from ..errors import InputError, MissingFileError
+from ..files import FULL
 
 RESUME = '--resume continues from the last checkpoint'
 
@@ -80,6 +81,8 @@ def explain(error: BaseException) -> str | None:
         return one_line(error)
     if isinstance(error, OSError) and error.filename and error.strerror:
         return f'{error.filename}: {error.strerror}'
+    if isinstance(error, OSError) and error.errno in FULL:
+        return f'{error.strerror}: what this writes or prints does not fit where it goes'
     if isinstance(error, ConnectionError | EOFError) and _in_data_loader(error):
         return f'a data-loader worker ended without a word, {_MEMORY}'
     if not isinstance(error, RuntimeError | ValueError):

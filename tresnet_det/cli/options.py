@@ -22,14 +22,18 @@ class TrainOptions(TypedDict, total=False):
     demo: bool
     demo_full: bool
     launcher: Literal['none', 'pytorch', 'slurm', 'mpi'] | None
-    epochs: int | Text | None
-    batch_size: int | Text | None
-    lr: int | Text | None
+    epochs: int | None
+    batch_size: int | None
+    lr: float | None
     auto_scale_lr: bool
     amp: bool
     resume: Text | Literal[True] | None
     img_size: int | Text | None
-    workers: int | Text | None
+    workers: int | None
+    balance: bool
+    device: int | Text | None
+    logger: Literal['tensorboard', 'wandb', 'mlflow', 'clearml'] | None
+    freeze: int | Text | None
     from_scratch: bool
     pretrained: Text | None
 

@@ -108,6 +108,7 @@ def main() -> None:
     cfg = edit.load_config(args.config)
     if args.cfg_options:
         edit.override(cfg, args.cfg_options)
+    edit.check_parts(cfg)
     out = out_folder(args.out_dir or _default_folder(Path(checkpoint).parent))
     task = find_task(cfg)
     if args.ann_file and not task.detects:

@@ -6,10 +6,10 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-import torch
 from mmengine.config import Config
 from mmengine.logging import print_log
 
+from ..checkpoints.publish import write_pickle
 from ..compat.checkpoint_io import load_checkpoint_file
 from ..errors import InputError
 from ..evaluation.accuracy import KeepScores
@@ -17,7 +17,6 @@ from ..evaluation.detections import write_images
 from ..evaluation.explain import explain, read_detections
 from ..evaluation.explain_labels import explain_labels
 from ..evaluation.labels import write_labels
-from ..files import replacing
 from ..tasks import MULTI_LABEL, find_task
 
 
@@ -115,6 +114,5 @@ def keep_thresholds(checkpoint: str, numbers: dict[str, Any], classes: Sequence[
         raise InputError(f'--keep-thresholds: {checkpoint}: no thresholds are written, {why}')
     own = {name: value for name, value in numbers['thresholds'].items() if value is not None}
     meta['thresholds'] = {name: own.get(name, overall) for name in classes}
-    with replacing(checkpoint) as temporary:
-        torch.save(content, temporary)
+    write_pickle(content, checkpoint)
     print(f'  thresholds     of {len(classes)} classes, in the checkpoint')

@@ -24,7 +24,8 @@ import torch
 
 from ..errors import InputError, MissingFileError
 from .checkpoint_content import check_content
-from .detection import INSTALL
+from .detection import INSTALL, has_detection
+from .skipped_types import skip_training_state
 
 MapLocation = str | torch.device | Callable | dict | None
 
@@ -56,7 +57,7 @@ def load_checkpoint_file(
         InputError: the file is truncated, no checkpoint, needs what is not allowed, or holds
             weights that are none.
     """
-    return check_content(_read_file(path, map_location), os.fspath(path))
+    return check_content(_read_file(path, map_location), os.fspath(path), _size(path))
 
 
 def _read_file(path: str | os.PathLike, map_location: MapLocation) -> Any:
@@ -65,14 +66,36 @@ def _read_file(path: str | os.PathLike, map_location: MapLocation) -> Any:
         raise InputError(f'{path} is a folder; name a checkpoint file in it')
     if not path.is_file():
         raise MissingFileError(f'{path}: no such checkpoint file')
+    _check_archive(path)
     if path.suffix == '.safetensors':
         return _load_safetensors(path, map_location)
+    skipping = contextlib.nullcontext() if has_detection() else skip_training_state()
     try:
-        return torch.load(path, map_location=map_location, weights_only=True)
+        with skipping:
+            return torch.load(path, map_location=map_location, weights_only=True)
     except Exception as error:  # a corrupt pickle can fail in any way at all
         if _is_machines_fault(error):
             raise
         raise InputError(f'{path}: {_reason(path, error)}') from error
+
+
+def _size(path: str | os.PathLike) -> int | None:
+    path = Path(path).expanduser()
+    return path.stat().st_size if path.is_file() else None
+
+
+def _check_archive(path: Path) -> None:
+    """Raise an InputError where a file would unpack to more than it is; torch packs nothing."""
+    try:
+        with zipfile.ZipFile(path) as archive:
+            total = sum(member.file_size for member in archive.infolist())
+    except (zipfile.BadZipFile, ValueError, NotImplementedError):
+        return  # no archive, or a damaged one, as torch will say
+    if total > path.stat().st_size:
+        raise InputError(
+            f'{path}: not written by torch.save: {path.stat().st_size} bytes that would unpack to '
+            f'{total}'
+        )
 
 
 def allow_mmengine_types() -> None:
@@ -108,7 +131,7 @@ def guard_mmengine_loader() -> None:
                 if _is_machines_fault(error):
                     raise
                 raise InputError(f'{filename}: {_download_reason(error)}') from error
-        return check_content(content, filename)
+        return check_content(content, filename, _size(filename))
 
     vars(load_checkpoint).update(weights_only=True)
     CheckpointLoader.load_checkpoint = classmethod(load_checkpoint)

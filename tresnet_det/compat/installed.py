@@ -5,9 +5,8 @@
 - ``_base_ = 'mmdet::...'`` in a config needs pkg_resources, which setuptools 82 removed; the import
   system knows the same two things.
 - ``tresnet_det::NAME`` is a config of this project. A wheel has configs and tools inside the
-  package, in ``.mim/configs`` and ``.mim/tools`` as MMDetection's wheel does; in a clone they are
-  next to it. mmengine reads ``package::folder/name.py`` for a list of packages of its own, and only
-  below a folder and as ``_base_``.
+  package; in a clone they are next to it. mmengine reads ``package::folder/name.py`` for a list of
+  packages of its own, and only below a folder and as ``_base_``.
 
 Only names and metadata are looked at: nothing of mmcv or mmengine is imported with this module.
 """
@@ -26,7 +25,7 @@ from typing import NoReturn
 
 _EXT = 'mmcv._ext'
 _INSTALL = (
-    'install one: pip install "tresnet_det[lite]" (mmcv-lite==2.1.0, no compiler needed), '
+    'install one: pip install "tresnet-det[lite]" (mmcv-lite==2.1.0, no compiler needed), '
     'or a compiled mmcv>=2.0.0rc4,<2.2.0'
 )
 
@@ -196,7 +195,7 @@ def own_folder(name: str) -> Path:
     Args:
         name: ``'configs'`` or ``'tools'``.
     """
-    inside = _PACKAGE / '.mim' / name
+    inside = _PACKAGE / name
     return inside if inside.is_dir() else _PACKAGE.parent / name
 
 
@@ -211,7 +210,7 @@ def config_name(name: str) -> str:
 
 
 def _in_wheel() -> bool:
-    return own_folder('tools').parent.name == '.mim'
+    return own_folder('tools').parent == _PACKAGE
 
 
 def locate_config(name: str | Path) -> str | Path:

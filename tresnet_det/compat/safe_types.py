@@ -58,8 +58,9 @@ class _LoadedHistory(HistoryBuffer):
         log, count, longest = (
             state.get(key) for key in ('_log_history', '_count_history', 'max_length')
         )
-        arrays = isinstance(log, np.ndarray) and isinstance(count, np.ndarray)
-        if not arrays or not isinstance(longest, int):
+        arrays = [a for a in (log, count) if isinstance(a, np.ndarray) and a.dtype.kind != 'c']
+        shapes = [a.shape for a in arrays if a.ndim == 1]
+        if len(shapes) != 2 or shapes[0] != shapes[1] or type(longest) is not int or longest < 1:
             raise pickle.UnpicklingError('a HistoryBuffer without its two arrays and its length')
         # Straight into the dictionary: these are the attributes that the class itself would set.
         self.__dict__.update(_log_history=log, _count_history=count, max_length=longest)

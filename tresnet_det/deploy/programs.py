@@ -1,6 +1,7 @@
 """From a module to a file: a program of torch.export, and ONNX."""
 
 import contextlib
+import io
 import json
 import logging
 import warnings
@@ -11,7 +12,7 @@ import torch
 from torch.export import Dim, ExportedProgram
 
 from ..errors import InputError
-from ..files import replacing
+from ..files import replacing, write_whole
 from .modules import ExportModule
 from .nms import ONNX_TRANSLATIONS
 
@@ -120,8 +121,10 @@ def write_program(
         path: The file; an existing one is replaced.
         metadata: Plain values, as JSON in the extra file ``metadata.json``.
     """
-    with replacing(path) as temporary, quiet():
-        torch.export.save(program, temporary, extra_files={'metadata.json': json.dumps(metadata)})
+    buffer = io.BytesIO()
+    with quiet():
+        torch.export.save(program, buffer, extra_files={'metadata.json': json.dumps(metadata)})
+    write_whole(path, buffer.getvalue())
 
 
 def require(*packages: str) -> None:

@@ -14,6 +14,7 @@ import onnx
 from onnxruntime.quantization import CalibrationDataReader, QuantFormat, QuantType, quantize_static
 
 from ..errors import InputError
+from ..files import replacing
 from ..inference.onnx_runner import OnnxModel
 from .programs import quiet
 
@@ -132,4 +133,5 @@ def set_metadata(path: Path, entries: Mapping[str, object]) -> None:
     texts = {entry.key: entry.value for entry in model.metadata_props}
     texts |= {key: json.dumps(value) for key, value in entries.items()}
     onnx.helper.set_model_props(model, texts)
-    onnx.save(model, path)
+    with replacing(path) as temporary:
+        onnx.save(model, temporary)

@@ -22,6 +22,7 @@ from ..checkpoints.img_norm import read_img_norm, warn_of_other_img_norm
 from ..checkpoints.load import Checkpoint, LoadReport, fit_weights
 from ..errors import InputError
 from ..tasks import unwrapped
+from .resume_check import check_resume
 from .warm_start import match_runner
 
 
@@ -246,9 +247,7 @@ class CheckpointGuardHook(Hook):
                 'of CheckpointGuardHook in custom_hooks lower'
             )
         if runner._resume:
-            for key in ('epoch', 'iter'):
-                if not isinstance(found.meta.get(key), int):
-                    raise InputError(f'{found.source}: meta has no {key!r}: nothing to resume')
+            check_resume(runner, checkpoint, found.source)
         if not _needs_all(runner) and (names or not report.complete):
             runner.logger.info(describe_start(report, names))
         if _needs_all(runner) or not report.mismatched.keys() <= {*report.class_count}:
@@ -256,11 +255,15 @@ class CheckpointGuardHook(Hook):
         warn_of_other_img_norm(unwrapped(runner.model), found.meta.get('input'), found.source)
         checkpoint['state_dict'] = state_dict
         if 'ema_state_dict' in checkpoint:  # the EMA hook swaps the two by their keys
-            checkpoint['ema_state_dict'] = {
+            other = {
                 k: v
                 for k, v in checkpoint['ema_state_dict'].items()
                 if k == 'steps' or k.removeprefix('module.') in state_dict
             }
+            of_other, _ = fit_weights(own, other, f'{found.source}: ema_state_dict')
+            if runner._resume and not of_other.complete:
+                raise of_other.refuse()
+            checkpoint['ema_state_dict'] = other
 
 
 def _needs_all(runner: Runner) -> bool:

@@ -66,7 +66,7 @@ def use_tresnet(
         InputError: If the config has no backbone, or one whose outputs TResNet has not, or if what
             follows the backbone is not known to depend on its channels alone.
 
-    Example:
+    Examples:
         >>> from mmengine.hub import get_config
         >>> cfg = get_config('mmdet::atss/atss_r50_fpn_1x_coco.py')
         >>> use_tresnet(cfg, 'l').model.neck.in_channels

@@ -65,13 +65,30 @@ def random_states(model: nn.Module) -> dict[str, Any]:
 
 def set_random_states(states: Mapping[str, Any]) -> None:
     """Go back to states of :func:`random_states`; the device's where there is one here."""
-    version, keys, gauss = states['python']
-    random.setstate((version, tuple(keys), gauss))
-    name, keys, *rest = states['numpy']
-    np.random.set_state((name, keys.numpy().astype(np.uint32), *rest))
-    torch.set_rng_state(states['torch'])
+    _set_states(states, random, np.random, torch.default_generator)
     if 'cuda' in states and torch.cuda.is_available():
         torch.cuda.set_rng_state(states['cuda'])
+
+
+def are_random_states(states: Mapping[str, Any]) -> bool:
+    """Whether :func:`set_random_states` could go back to what a file holds."""
+    try:
+        _set_states(states, random.Random(), np.random.RandomState(), torch.Generator())
+    except Exception:  # each library has its own
+        return False
+    return True
+
+
+def _set_states(
+    states: Mapping[str, Any], python: Any, numpy: Any, default: torch.Generator
+) -> None:
+    version, keys, gauss = states['python']
+    python.setstate((version, tuple(keys), gauss))
+    name, keys, position, *rest = states['numpy']
+    if not 0 <= position <= len(keys):  # at which numpy does not look
+        raise ValueError(position)
+    numpy.set_state((name, keys.numpy().astype(np.uint32), position, *rest))
+    default.set_state(states['torch'])
 
 
 def fit_warmup(schedulers: Any, steps: int, total: int, by_epochs: bool, most: float) -> list[str]:

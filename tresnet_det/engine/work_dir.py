@@ -13,6 +13,8 @@ from ..compat.checkpoint_io import load_checkpoint_file
 from ..errors import InputError, MissingFileError, shown
 from .checkpoint_hook import RECORD
 
+LONGEST_PATH = 4096
+
 
 def resume_from(cfg: Config, checkpoint: str) -> str | None:
     """Make a training resume from a checkpoint, which brings all weights.
@@ -60,15 +62,19 @@ def find_last_checkpoint(work_dir: str | Path) -> str | None:
         InputError: There are checkpoints, and none is whole.
     """
     record = Path(work_dir, RECORD)
-    named = record.read_text(errors='replace').strip() if record.is_file() else None
+    named = None
+    if record.is_file():
+        with record.open('rb') as file:
+            named = file.read(LONGEST_PATH).decode(errors='replace').strip()
     if named:
         path = record.with_name(Path(named).name)  # first: the folder may have moved
-        if not path.is_file():
+        if not os.path.isfile(path):  # of any text, where Path's own may raise
             path = Path(named)
         problem = _find_problem(path)
         if problem is None:
             return str(path)
-        reason = f'{path}, which {RECORD} names, is {problem}'
+        name = str(path) if len(str(path)) < 300 else shown(str(path))
+        reason = f'{name}, which {RECORD} names, is {problem.replace(str(path), name)}'
     else:
         reason = f'{record} is empty' if named == '' else f'{record} does not exist'
     whole = _newest_whole({Path(work_dir), path.parent} if named else {Path(work_dir)})
@@ -98,7 +104,7 @@ def _find_problem(path: Path) -> str | None:
 
     torch reads a file whose bits have changed without a word, though it stores checksums.
     """
-    if not path.is_file():
+    if not os.path.isfile(path):
         return 'not found'
     try:
         if zipfile.is_zipfile(path):

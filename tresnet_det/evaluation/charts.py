@@ -13,7 +13,7 @@ from matplotlib.figure import Figure
 
 from .measures import RECALLS, Calibration, Curve
 from .pages import write_csv
-from .plots import LOOKS, label, label_axes, lettering
+from .plots import LOOKS, label, label_axes, lettering, save_figure
 from .report import format_threshold, shorten, unlike
 
 MOST_NUMBERS, MOST_NAMES = 25, 80  # classes of which counts, or names, can be read
@@ -87,7 +87,7 @@ def draw_confusion(
             ink = 'white' if shares[row, column] > 0.5 else 'black'
             number = f'{matrix[row, column]}'
             axes.text(column, row, number, ha='center', va='center', fontsize=9, color=ink)
-        figure.savefig(out_path)
+        save_figure(figure, out_path)
 
 
 def draw_scores(of_all: Curve, threshold: float | None, out_path: Path) -> None:
@@ -111,7 +111,7 @@ def draw_scores(of_all: Curve, threshold: float | None, out_path: Path) -> None:
         )
     axes.set(xlim=(0, 1), ylim=(0, 1.03))
     axes.legend()
-    figure.savefig(out_path)
+    save_figure(figure, out_path)
 
 
 def draw_precision_recall(
@@ -135,7 +135,7 @@ def draw_precision_recall(
         axes.plot(RECALLS, of_all, color='black', linewidth=2.4, label='all classes')
         axes.set(xlim=(0, 1), ylim=(0, 1.03))
         axes.legend(fontsize=8, title='worst classes first' if len(rows) > 1 else None)
-        figure.savefig(out_path)
+        save_figure(figure, out_path)
 
 
 def write_calibration(folder: Path, found: Calibration) -> None:
@@ -168,4 +168,4 @@ def draw_calibration(found: Calibration, out_path: Path) -> None:
         axes.annotate(f'{count}', (x, y), (0, 6), textcoords='offset points', fontsize=7)
     axes.set(xlim=(0, 1), ylim=(0, 1.08))
     axes.legend(loc='upper left', fontsize=8)
-    figure.savefig(out_path)
+    save_figure(figure, out_path)

@@ -12,7 +12,7 @@ from matplotlib.patches import Patch
 from matplotlib.ticker import FuncFormatter, LogLocator, NullFormatter
 
 from ..errors import InputError
-from .plots import LOOKS, label, label_axes, lettering
+from .plots import LOOKS, label, label_axes, lettering, save_figure
 from .report import shorten
 
 
@@ -36,7 +36,7 @@ def draw_data(report: Any, out_path: str | Path, title: str = 'Data') -> None:
         raise InputError('There is no split to draw: none could be read.')
     classes = [name for part in parts for name in part.split.classes]
     with lettering([title, *classes, *(part.split.name for part in parts)]):
-        _draw_data(report, title).savefig(out_path)
+        save_figure(_draw_data(report, title), out_path)
 
 
 def _draw_data(report: Any, title: str) -> Figure:

@@ -19,7 +19,7 @@ import numpy as np
 from PIL import Image, ImageColor, ImageDraw, ImageFont
 from pycocotools import mask as masks_of_coco
 
-from ..files import decode_with_pillow, image_bytes
+from ..files import decode_with_pillow, image_bytes, replacing
 from .matching import IOU
 from .plots import (
     BLUE,
@@ -367,13 +367,8 @@ def save_sheet(
     sheet = Image.new('RGB', size, 'white')
     draw = ImageDraw.Draw(sheet)
     title = ' and '.join(sorted(sides)).capitalize()
-    draw.text(
-        (GAP, 30),
-        title,
-        fill='black',
-        font=_font(30, str(FONTS / 'DejaVuSans-Bold.ttf')),
-        anchor='lm',
-    )
+    bold = _font(30, str(FONTS / 'DejaVuSans-Bold.ttf'))
+    draw.text((GAP, 30), title, fill='black', font=bold, anchor='lm')
     for (text, colour), x in zip(words, (0, *ends), strict=False):
         draw.rectangle((GAP + x - 5, 56, GAP + x + font.getlength(text) + 5, 82), fill=colour)
         draw.text((GAP + x, 69), text, fill='black', font=font, anchor='lm')
@@ -381,7 +376,8 @@ def save_sheet(
         row, column = divmod(n, across)
         sheet.paste(Image.fromarray(tile), (GAP + column * width, 96 + row * height))
     Path(out_path).parent.mkdir(parents=True, exist_ok=True)
-    sheet.save(out_path)
+    with replacing(out_path) as temporary:
+        sheet.save(temporary)
 
 
 def _font_for(canvas: Image.Image) -> ImageFont.FreeTypeFont:

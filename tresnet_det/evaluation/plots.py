@@ -25,6 +25,7 @@ from matplotlib.ft2font import FT2Font
 from matplotlib.ticker import MaxNLocator
 
 from ..errors import InputError, MissingFileError, few, printable
+from ..files import replacing
 
 # Okabe and Ito's palette, told apart with every kind of colour vision.
 BLUE, ORANGE, GREEN, YELLOW = '#56B4E9', '#E69F00', '#009E73', '#F0E442'
@@ -92,7 +93,7 @@ def draw_curves(
     if not (losses or metrics):
         raise InputError('The log holds no loss and no validation metric: has training begun?')
     with lettering([title, *losses, *metrics]):
-        _draw_curves(losses, metrics, rates, val_unit, title).savefig(out_path)
+        save_figure(_draw_curves(losses, metrics, rates, val_unit, title), out_path)
 
 
 def _draw_curves(
@@ -159,6 +160,12 @@ def _plot_series(
             label=label(name), linewidth=1.4 if n else 2,
         )  # fmt: skip
     axes.legend(fontsize=8)
+
+
+def save_figure(figure: Figure, path: str | Path) -> None:
+    """Write a chart, whole or not at all."""
+    with replacing(path) as temporary:
+        figure.savefig(temporary)
 
 
 def label_axes(axes: Axes, title: str, x_label: str, y_label: str) -> None:

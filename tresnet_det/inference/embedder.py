@@ -53,7 +53,7 @@ class Embedder(Predictor):
     Raises:
         InputError: As of :class:`Predictor`.
 
-    Example:
+    Examples:
         >>> embedder = Embedder('timm://tresnet_m.miil_in1k')
         >>> embedder.infer([embedder.prepare(image)])  # of a (2048,) tensor
     """
@@ -63,7 +63,8 @@ class Embedder(Predictor):
     ) -> None:
         path = Path(download(weights) if weights.startswith(HUB_PREFIX) else weights)
         folder = path if path.is_dir() else path.parent
-        self._only_backbone = not path.is_dir() and not (folder / RECORD).is_file()
+        is_run = path.is_dir() or (folder / RECORD).is_file()
+        self._only_backbone = not (is_run and any(folder.glob('*.py')))
         if not self._only_backbone:
             cfg = edit.load_config(find_run_config(folder))
         else:

@@ -69,7 +69,7 @@ class OnnxModel:
         ValueError: The engine is not installed or cannot read the file, or it is not of
             tools/export.py.
 
-    Example:
+    Examples:
         model = OnnxModel('fcos.onnx')
         found = model.predict('street.jpg')
         for box, score, label in zip(found['boxes'], found['scores'], found['labels']):
@@ -842,8 +842,12 @@ class LabellingFiles:
         path = self._folder / name
         path.parent.mkdir(parents=True, exist_ok=True)
         unfinished = path.with_name(f'{path.name}.unfinished')
-        unfinished.write_text(text, encoding='utf-8', errors='backslashreplace')
-        unfinished.replace(path)
+        try:
+            unfinished.write_text(text, encoding='utf-8', errors='backslashreplace')
+            unfinished.replace(path)
+        except OSError as error:
+            unfinished.unlink(missing_ok=True)
+            raise OSError(error.errno, error.strerror, str(path)) from error
 
 
 def describe(model: OnnxModel, answer: Answer, score_thr: np.ndarray) -> list[str]:

@@ -44,7 +44,8 @@ def save_image(image: np.ndarray, path: Path) -> None:
     from PIL import Image
 
     options: dict[str, Any] = dict(quality=95) if path.suffix == '.jpg' else {}
-    Image.fromarray(image).save(path, **options)
+    with replacing(path) as temporary:
+        Image.fromarray(image).save(temporary, **options)
 
 
 class JsonList:

@@ -3,6 +3,7 @@
 import copy
 import math
 import os
+import warnings
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from itertools import islice
 from numbers import Real
@@ -69,7 +70,7 @@ class Predictor:
     Raises:
         InputError: The config, the checkpoint and the device do not go together (a ``ValueError``).
 
-    Example:
+    Examples:
         >>> predictor = Predictor('work_dirs/fcos_tresnet_m')
         >>> result = predictor('street.jpg')
         >>> result.boxes  # (N, 4), x1 y1 x2 y2 in the image's pixels
@@ -92,6 +93,7 @@ class Predictor:
         check_values(cfg)
         self._slicing = Slicing.of(cfg, tile, overlap) if tile else None
         weights = read_checkpoint(path)
+        edit.check_parts(cfg)
         task = find_task(cfg)
         self.task, self._threshold = task.name, task.threshold
         init_default_scope(cfg.get('default_scope') or 'mmdet')
@@ -356,7 +358,9 @@ class Predictor:
     @torch.no_grad()
     def _run(self, batch: dict) -> Sequence[Any]:
         try:
-            return self._apply(batch)
+            with warnings.catch_warnings():  # torch says it of MMDetection's code
+                warnings.filterwarnings('ignore', message='torch.meshgrid')
+                return self._apply(batch)
         except torch.cuda.OutOfMemoryError as error:
             raise InputError(
                 f'{self.device} has too little memory for {len(batch["inputs"])} images: give a '

@@ -209,14 +209,14 @@ class Result:
         """Return the objects as the package `supervision` has them, names in ``data``.
 
         Raises:
-            InputError: The package is not installed, or there are no boxes.
+            InputError: The package is not installed whole, or there are no boxes.
         """
         if self.boxes is None:
             raise InputError('supervision.Detections has boxes, and a classifier finds none')
         try:
             import supervision
         except ImportError as error:
-            raise InputError('supervision is not installed: pip install supervision') from error
+            raise InputError(f'to_supervision: {error}: pip install supervision') from error
         return supervision.Detections(
             xyxy=self.boxes,
             mask=self.masks,

@@ -30,7 +30,7 @@ class ImageClassifier(BaseModel):
         data_preprocessor: Likewise; of type ``ClsDataPreprocessor`` where it names none.
         init_cfg: Of MMEngine's; the weights of backbone and head are named in theirs.
 
-    Example:
+    Examples:
         >>> model = ImageClassifier(
         ...     backbone=dict(type='TResNet', arch='m'),
         ...     head=dict(

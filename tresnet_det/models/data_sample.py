@@ -18,7 +18,7 @@ class ClsDataSample(BaseDataElement):
             or an array becomes such a tensor.
         pred_score: ``(classes,)`` of float32, in [0, 1]; those of a single-label head sum to 1.
 
-    Example:
+    Examples:
         >>> sample = ClsDataSample(gt_label=3, metainfo=dict(img_path='cat.jpg'))
         >>> sample.gt_label, sample.img_path
         (tensor(3), 'cat.jpg')

@@ -45,7 +45,7 @@ class MLDecoderHead(ClsHead):
         MissingFileError: If there is no such file of word vectors.
         InputError: If an argument is out of its range (a ``ValueError``).
 
-    Example:
+    Examples:
         >>> import torch
         >>> head = MLDecoderHead(2048, num_classes=80)
         >>> head(torch.rand(2, 2048, 14, 14)).shape

@@ -5,11 +5,9 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from matplotlib.axes import Axes
-from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 
-from ..evaluation.plots import label
-from ..files import replacing
+from ..evaluation.plots import label, save_figure
 from .report import three_digits
 
 _OURS, _OTHERS = '#0072B2', '#8C8C8C'
@@ -65,7 +63,7 @@ def draw_bars(
     names = [label(row['model']) for row in rows]
     all_axes[0].set_yticks(range(len(rows)), names, fontsize=11)
     all_axes[0].invert_yaxis()
-    _save(figure, path)
+    save_figure(figure, path)
 
 
 def _draw_panel(axes: Axes, rows: Sequence[Row], panel: Panel, colours: Sequence[str]) -> None:
@@ -128,14 +126,9 @@ def draw_family(rows: Sequence[Row], path: Path, title: str, caption: str) -> No
         axes.grid(alpha=0.3)
     all_axes[0].set_ylabel('published ImageNet top-1 (%), not measured here')
     all_axes[0].legend(loc='lower left')
-    _save(figure, path)
+    save_figure(figure, path)
 
 
 def _set_title(figure: Figure, title: str, caption: str) -> None:
     figure.suptitle(label(title), fontsize=14, weight='bold')
     figure.supxlabel(caption, fontsize=10, color='#444444')
-
-
-def _save(figure: Figure, path: Path) -> None:
-    with replacing(path) as temporary, temporary.open('wb') as file:
-        FigureCanvasAgg(figure).print_png(file)

@@ -143,7 +143,11 @@ def read_bytes(file: Path) -> bytes:
     """
     check_regular(file)
     try:
-        return file.read_bytes()
+        with file.open('rb') as stream:
+            start = stream.read(ENDS)
+            if len(start) == ENDS and not start.strip(b'\0'):  # as of 3 GB that were never written
+                raise InputError(f'{file}: begins with {ENDS} zeros: copy or download it again')
+            return start + stream.read()
     except FileNotFoundError:
         raise MissingFileError(f'{file}: not found') from None
     except OSError as error:
