@@ -1,8 +1,15 @@
-"""How a tool ends: its exit status and its one line, in a process forked from the test's."""
+"""How a tool ends: its exit status and its one line, in a process forked from the test's.
 
+And what tools leave where the disk is full: nothing half-written.
+"""
+
+import contextlib
+import json
 import os
+import resource
 import signal
 import sys
+import time
 
 import pytest
 
@@ -14,6 +21,42 @@ def interrupt():
     # A shell starts what is in the background with SIGINT ignored.
     signal.signal(signal.SIGINT, signal.default_int_handler)
     os.kill(os.getpid(), signal.SIGINT)
+
+
+def interrupt_twice():
+    signal.signal(signal.SIGINT, signal.getsignal(signal.SIGTERM))  # see above
+    try:
+        os.kill(os.getpid(), signal.SIGINT)
+        time.sleep(60)
+    finally:
+        os.kill(os.getpid(), signal.SIGINT)
+        time.sleep(60)  # it does not wait for this
+
+
+def receive(number):
+    def main():
+        os.kill(os.getpid(), number)
+        time.sleep(60)
+
+    return main
+
+
+def worker_of_the_keyboard():
+    """What a fork does with signals: the keyboard is its parent's matter, SIGTERM ends it."""
+    child = os.fork()
+    if not child:
+        os.kill(os.getpid(), signal.SIGINT)
+        os.kill(os.getpid(), signal.SIGTERM)
+        os._exit(1)
+    print(os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]), file=sys.stderr)
+
+
+def write_and_print():
+    with open('file', 'w') as file:
+        print('to nobody')
+        print('to nobody', file=sys.stderr)
+        os.write(2, b'from C')
+        file.write('data')
 
 
 def mistake():
@@ -32,7 +75,7 @@ def lost_file():
 def end(tmp_path):
     """Run a function as a tool, its stdout in a file or a given descriptor."""
 
-    def call(main, stdout=None):
+    def call(main, stdout=None, closed=None):
         out, err = tmp_path / 'out', tmp_path / 'err'
         child = os.fork()
         if not child:
@@ -43,6 +86,11 @@ def end(tmp_path):
                 if stdout is not None:
                     os.dup2(stdout, 1)
                 sys.stdout, sys.stderr = (open(n, 'w', closefd=False) for n in (1, 2))  # noqa: SIM115
+                if closed is not None:
+                    os.close(closed)
+                    setattr(sys, ('', 'stdout', 'stderr')[closed], None)  # as Python does
+                for number in (signal.SIGTERM, signal.SIGHUP):
+                    signal.signal(number, signal.SIG_DFL)  # whatever the test was started with
                 run_tool(main)
                 code = 0
             except SystemExit as stop:
@@ -63,6 +111,10 @@ def end(tmp_path):
     [
         (lambda: print('well'), 0, ''),
         (interrupt, 130, 'stopped by the keyboard\n'),
+        (interrupt_twice, 130, 'stopped by the keyboard\n'),
+        (receive(signal.SIGTERM), 143, 'told to end (SIGTERM)\n'),
+        (receive(signal.SIGHUP), 129, 'its terminal is gone (SIGHUP)\n'),
+        (worker_of_the_keyboard, 0, f'{-signal.SIGTERM}\n'),
         (mistake, 2, 'error: data/train.json: has no images add some\n'),
         (lost_file, 2, 'error: /nowhere/file: No such file or directory\n'),
         (fault, 99, 'raised ZeroDivisionError\n'),
@@ -77,3 +129,69 @@ def test_a_closed_pipe_ends_it_without_a_word(end):
     os.close(reader)
     assert end(lambda: print('nobody reads this'), writer) == (141, '')
     os.close(writer)
+
+
+def test_a_full_disk_behind_stdout_is_one_line(end):
+    with open('/dev/full', 'w') as full:
+        status, line = end(lambda: print('well'), full.fileno())
+    assert (status, line.count('\n')) == (2, 1)
+    assert line.startswith('error: No space left on device: what this writes or prints')
+
+
+@pytest.mark.parametrize('closed', [1, 2])
+def test_a_closed_stream_is_no_file_of_the_tools(end, closed, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    status, err = end(write_and_print, closed=closed)
+    assert (status, err) == (0, '' if closed == 2 else 'from Cto nobody\n')
+    assert (tmp_path / 'file').read_text() == 'data'
+
+
+@contextlib.contextmanager
+def full_disk(room=16384):
+    """Files end at so many bytes, which the kernel enforces as it does a full disk."""
+    limits = resource.getrlimit(resource.RLIMIT_FSIZE)
+    handler = signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (room, limits[1]))
+    try:
+        yield
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, limits)
+        signal.signal(signal.SIGXFSZ, handler)
+
+
+@pytest.fixture
+def commands(trained, tmp_path):
+    one = trained('detection')
+    ann = one.data_root / 'annotations/instances_val2017.json'
+    image = json.loads(ann.read_text())['images'][0]
+    boxes = [dict(image_id=image['id'], category_id=1, bbox=[1, 1, 9, 9], score=0.5)] * 99
+    (tmp_path / 'found.json').write_text(json.dumps(boxes))
+    images = one.data_root / 'val2017'
+    predict = (
+        f'predict {one.config} {one.checkpoint} {images} --out-dir out --score-thr 0 --cfg-options '
+    )
+    predict += 'model.test_cfg.max_per_img=500 model.test_cfg.nms.iou_threshold=1.0'
+    return {
+        'predict': f'{predict} --no-images',
+        'predict csv': f'{predict} --no-images --format csv',
+        'predict images': predict,
+        'convert_weights': f'convert_weights {one.checkpoint} out/timm.pth --to timm',
+        'safetensors': f'convert_weights {one.checkpoint} out/a.safetensors --to timm',
+        'publish_weights': f'publish_weights {one.checkpoint} --out-dir out',
+        'evaluate': f'evaluate {ann} found.json --out out',
+        'make_demo_data': 'make_demo_data --num-train 2 --num-val 2 --size 128 --out-dir out',
+    }
+
+
+@pytest.mark.parametrize('name', [
+    'predict', 'predict csv', 'predict images', 'convert_weights', 'safetensors',
+    'publish_weights', 'evaluate', 'make_demo_data',
+])  # fmt: skip
+def test_a_full_disk_is_one_line_and_leaves_nothing_half_written(name, commands, run, tmp_path):
+    (tmp_path / 'out').mkdir()
+    with full_disk():
+        error = run(*commands[name].split()).error
+    assert 'File too large' in error
+    left = [path for path in tmp_path.rglob('*') if path.is_file()]
+    assert not [path for path in left if path.name.startswith('.') or '.unfinished' in path.name]
+    assert not [path for path in left if path.stat().st_size in (0, 16384)]
