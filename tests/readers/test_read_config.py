@@ -212,7 +212,7 @@ def test_what_cannot_be_read_is_one_line(tiny_coco, monkeypatch):
     def refuse(path, *args, **kwargs):
         raise PermissionError(13, 'Permission denied', str(path))
 
-    monkeypatch.setattr('pathlib.Path.read_bytes', refuse)
+    monkeypatch.setattr('pathlib.Path.open', refuse)
     with pytest.raises(InputError, match=r'ann\.json: cannot be read \(Permission denied\)$'):
         check_detection(config(tiny_coco), 'val', 2)
 

@@ -147,7 +147,8 @@ def read_bytes(file: Path) -> bytes:
             start = stream.read(ENDS)
             if len(start) == ENDS and not start.strip(b'\0'):  # as of 3 GB that were never written
                 raise InputError(f'{file}: begins with {ENDS} zeros: copy or download it again')
-            return start + stream.read()
+            stream.seek(0)  # not a sum of both, which would be in memory twice
+            return stream.read()
     except FileNotFoundError:
         raise MissingFileError(f'{file}: not found') from None
     except OSError as error:
