@@ -158,6 +158,12 @@ def test_it_installs_and_trains_on_every_python_that_the_readme_names(
         pytest.skip(f'no Python {version} here')
 
     constraints = '-c', project_root / 'constraints.txt'
+    alone = install(tmp_path / 'venv', *constraints, wheel, python=python)
+    code = 'import tresnet_det.backbone as b; print(b.tresnet_m().num_features)'
+    code += '; from tresnet_det import TResNet'
+    result = subprocess.run([alone, '-c', code], cwd=tmp_path, capture_output=True, text=True)
+    assert result.stdout == '2048\n', result.stderr
+    assert result.stderr.endswith('is not installed: pip install "tresnet-det[lite]"\n')
     python = install(tmp_path / 'venv', *constraints, f'{wheel}[lite]', python=python)
     command = [
         Path(python).with_name('tresnet-det'), 'train', 'tresnet_det::fcos_tresnet_m.py', '--demo',

@@ -1,6 +1,7 @@
 """What mmengine saves loads with weights_only=True; what would run code does not."""
 
 import os
+import zipfile
 from collections import OrderedDict
 
 import numpy as np
@@ -282,3 +283,45 @@ def test_failed_downloads_are_one_line_with_the_address(serve, tmp_path, monkeyp
         assert '\n' not in str(caught.value)
     with pytest.raises(InputError, match=r'127\.0\.0\.1:9/a\.pth: cannot be downloaded'):
         CheckpointLoader.load_checkpoint('http://127.0.0.1:9/a.pth')
+
+
+def rewrite(path, change, compression=zipfile.ZIP_STORED):
+    """Write the archive of a checkpoint again, its pickle changed."""
+    with zipfile.ZipFile(path) as archive:
+        parts = {name: archive.read(name) for name in archive.namelist()}
+    with zipfile.ZipFile(path, 'w', compression) as archive:
+        for name, data in parts.items():
+            archive.writestr(name, change(data) if name.endswith('data.pkl') else data)
+
+
+@pytest.mark.parametrize(
+    ('change', 'says'),
+    [
+        # The number of values of the storage, and of the tensor: 100 million instead of 1000.
+        (
+            lambda data: data.replace(b'M\xe8\x03', b'J\x00\xe1\xf5\x05'),
+            'more bytes than the file|does not match expected size',  # newer torch looks, too
+        ),
+        (lambda data: b'\x80\x02' + b']' * 10**5 + b'a' * (10**5 - 1) + b'.', 'a list, not a dict'),
+        (
+            lambda data: b'\x80\x02}X\x01\x00\x00\x00a' + b']' * 10**5 + b'a' * (10**5 - 1) + b's.',
+            'is nested more than 100 levels deep',
+        ),
+    ],
+    ids=['claims', 'deep list', 'deep value'],
+)
+def test_a_file_cannot_claim_more_than_it_is(change, says, tmp_path):
+    path = tmp_path / 'a.pth'
+    torch.save({'a': torch.rand(1000)}, path)
+    rewrite(path, change)
+    with pytest.raises(InputError, match=says) as caught:
+        load_checkpoint_file(path)
+    assert len(str(caught.value)) < 500
+
+
+def test_an_archive_that_unpacks_to_gigabytes_is_refused_before(tmp_path):
+    path = tmp_path / 'bomb.pth'
+    torch.save({'a': torch.zeros(5_000_000)}, path)
+    rewrite(path, lambda data: data, zipfile.ZIP_DEFLATED)
+    with pytest.raises(InputError, match=r'bytes that would unpack to 20\d{6}'):
+        load_checkpoint_file(path)

@@ -27,6 +27,21 @@ def test_accuracy_by_hand_in_percent():
     assert metrics == {'accuracy/top1': 25.0, 'accuracy/top5': 75.0}
 
 
+def test_each_class_has_its_own():
+    metric = AccuracyMetric()
+    metric.dataset_meta = dict(classes=('cat', 'dog', 'emu'))
+    scores, labels = np.eye(3)[[0, 0, 1, 1]], [0, 0, 0, 1]
+    metric.process(None, [
+        dict(pred_score=torch.as_tensor(s), gt_label=torch.as_tensor(t), img_path='a.jpg')
+        for s, t in zip(scores, labels, strict=True)
+    ])  # fmt: skip
+    metric.evaluate(4)
+    assert metric.per_class == [
+        dict(name='cat', top1=pytest.approx(200 / 3), images=3),
+        dict(name='dog', top1=100.0, images=1),
+    ]
+
+
 def test_of_equal_scores_the_lower_class_comes_first():
     # A broken model that says the same of all classes is right by chance, not always.
     metrics = evaluate(np.zeros((10, 10)), np.arange(10))

@@ -47,6 +47,8 @@ def type_of(action):
     kind = 'Text' if action.type is None else value_of(action.type)
     if action.choices:
         kind = f'Literal[{", ".join(map(repr, action.choices))}]'
+    if isinstance(action, argparse._AppendAction):
+        return f'Sequence[{kind}]'
     if action.nargs in ('+', '*'):
         return f'Sequence[{kind}]'
     return f'{kind} | Literal[True] | None' if action.nargs == '?' else f'{kind} | None'
@@ -54,11 +56,10 @@ def type_of(action):
 
 def value_of(convert):
     """Of an option that is converted: which numbers it takes, or a form of its own (1333x800)."""
-    for text in ('0.5', '64'):
+    for text in ('0.5', '64', 'cpu'):
         with contextlib.suppress(argparse.ArgumentTypeError, ValueError):
             value = convert(text)
-            if isinstance(value, int | float):
-                return type(value).__name__
+            return type(value).__name__ if isinstance(value, int | float | str) else 'int | Text'
     return 'int | Text'
 
 

@@ -103,7 +103,7 @@ def _read(parse: Callable, options: Mapping[str, Any], *files: object) -> argpar
     for name, value in given.items():
         flag = f'--{name.replace("_", "-")}'
         if isinstance(value, list | tuple):
-            words += [flag, *map(str, value)]
+            words += [f'{flag}={each}' for each in value]
         elif value is True:
             words.append(flag)
         elif value is not None and value is not False:

@@ -3,7 +3,7 @@
 Written by tests/tools/option_types.py from the tools' parsers, which alone decide when it is run.
 """
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from os import PathLike
 from typing import Any, Literal
 
@@ -31,8 +31,8 @@ class TrainOptions(TypedDict, total=False):
     img_size: int | Text | None
     workers: int | None
     balance: bool
-    device: int | Text | None
-    logger: Literal['tensorboard', 'wandb', 'mlflow', 'clearml'] | None
+    device: str | None
+    logger: Sequence[Literal['tensorboard', 'wandb', 'mlflow', 'clearml']]
     freeze: int | Text | None
     from_scratch: bool
     pretrained: Text | None
