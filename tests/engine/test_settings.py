@@ -152,7 +152,7 @@ def test_a_device_is_the_one_that_mmengine_takes(name, gpus, monkeypatch):
     monkeypatch.setattr('torch.cuda.set_device', chosen.append)
     monkeypatch.setattr('mmengine.device.utils.DEVICE', 'cuda')
     if name == 'cuda:2':
-        with pytest.raises(InputError, match='--device cuda:2: this machine has 2 GPUs'):
+        with pytest.raises(InputError, match='device cuda:2: 2 GPU is visible'):
             settings.use_device(name)
         return
     settings.use_device(name)

@@ -204,7 +204,7 @@ def a_result(with_masks):
         classes=('cat', 'dog'),
         shape=(4, 6),
         source=np.zeros((4, 6, 3), np.uint8),
-        codes=[left, right] if with_masks else None,
+        rles=[left, right] if with_masks else None,
     )
     return result, np.stack([left_pixels, right_pixels])
 
@@ -218,7 +218,7 @@ def test_masks_are_arrays_and_rows_of_cocos_results():
     assert result.to_coco(7)[0] == first
     rows = result.to_coco('a', {'cat': 90, 'dog': 4}, 'segm')
     assert [row['category_id'] for row in rows] == [4, 90]
-    assert rows[1] == dict(image_id='a', category_id=90, segmentation=result.codes[1], score=0.5)
+    assert rows[1] == dict(image_id='a', category_id=90, segmentation=result.rles[1], score=0.5)
     with pytest.raises(InputError, match="categories has no number of 'dog'"):
         result.to_coco(1, {'cat': 1})
     with pytest.raises(InputError, match='the model finds no masks'):

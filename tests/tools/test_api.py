@@ -100,6 +100,7 @@ MISTAKES = [
     (dict(config=3), InputError, '3 is no file: give its path'),
     (dict(no_such=1), InputError, 'unrecognized arguments: --no-such=1'),
     (dict(epochs=0), InputError, 'argument --epochs: 0'),
+    (dict(img_size=(1333, 800)), InputError, 'img_size must be one value, got'),
     (dict(launcher='none at all'), InputError, 'argument --launcher: invalid choice'),
     (dict(from_scratch=True, pretrained='x'), InputError, 'not allowed with argument'),
     (dict(data='none'), InputError, 'none'),

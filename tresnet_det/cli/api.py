@@ -103,6 +103,8 @@ def _read(parse: Callable, options: Mapping[str, Any], *files: object) -> argpar
     for name, value in given.items():
         flag = f'--{name.replace("_", "-")}'
         if isinstance(value, list | tuple):
+            if name != 'logger':  # else argparse would take the last one: img_size=(1333, 800)
+                raise InputError(f'{name} must be one value, got {shown(value)}')
             words += [f'{flag}={each}' for each in value]
         elif value is True:
             words.append(flag)

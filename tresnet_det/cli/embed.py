@@ -12,13 +12,11 @@ WEIGHTS is a training's work directory, a checkpoint of a TResNet (of any task),
 
 import argparse
 import contextlib
-import csv
-import io
 import sys
 import tempfile
 import time
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -28,11 +26,11 @@ from tqdm import tqdm
 
 from ..errors import InputError, printable, shell_path
 from ..evaluation.draw import Line, draw_classes, read_image, save_sheet
+from ..evaluation.pages import write_csv
 from ..files import replacing
 from ..inference.embedder import SIDE, Embedder, find_labelled, find_neighbors, probe
 from ..inference.inputs import InputImage, Report, count_images, find_sources, read_images
 from ..inference.predictor import BATCH_SIZE
-from ..readers.prepare import write_text
 from .command_line import minutes, out_file, positive
 from .failures import one_line
 
@@ -112,18 +110,12 @@ def main() -> None:
     sources, queries = find_sources(args.inputs), find_sources(args.query or [])
     embedder = Embedder(args.weights, args.device, args.img_size)
     start = time.monotonic()
-
-    def embed_all(parts: Sequence[Images], total: int) -> tuple[list[list[str]], np.ndarray]:
-        return embed(embedder, parts, total, args.batch_size, out.parent)
-
-    if labelled:
-        parts = [partial(part.read, embedder.read) for part in labelled]
-        found, features = embed_all(parts, sum(len(part.items) for part in labelled))
-    else:
-        images = partial(read_images, sources, embedder.read)
-        found, features = embed_all([images], count_images(sources))
+    embed_all = partial(embed, embedder, batch_size=args.batch_size, folder=out.parent)
+    parts: list[Images] = [partial(part.read, embedder.read) for part in labelled]
+    total = sum(len(part.items) for part in labelled) + count_images(sources)
+    found, features = embed_all(parts or [partial(read_images, sources, embedder.read)], total)
     columns, labels = {'file': sum(found, [])}, []
-    for part, names in zip(labelled, found if labelled else [], strict=True):
+    for part, names in zip(labelled, found, strict=False):  # images without labels are no part
         row_of = {name: row for row, name in enumerate(part.items)}
         rows = [row_of[name] for name in names]
         columns.setdefault('split', []).extend([part.split] * len(names))
@@ -135,10 +127,10 @@ def main() -> None:
         f'{embedder.device} in {minutes(time.monotonic() - start)}\n  features  {shell_path(out)}'
     )
     if args.neighbors:
-        (asked,), sought = [columns['file']], None
+        asked, sought = columns['file'], None
         if queries:
             images = partial(read_images, queries, embedder.read)
-            (asked,), sought = embed_all([images], len(queries))
+            (asked,), sought = embed_all([images], count_images(queries))
         alike = find_neighbors(features, args.neighbors, sought)
         pairs = [
             (name, [(columns['file'][row], cosine) for row, cosine in zip(*ranks, strict=True)])
@@ -219,7 +211,9 @@ def save(out: Path, features: np.ndarray, columns: dict[str, list[str]]) -> None
         columns: What is known of each, ``N`` texts by the column's name.
     """
     if out.suffix == '.npy':
-        write_table(out.with_suffix('.csv'), tuple(columns), zip(*columns.values(), strict=True))
+        rows = zip(*columns.values(), strict=True)
+        with writing(out):
+            write_csv(out.with_suffix('.csv'), (dict(zip(columns, r, strict=True)) for r in rows))
         with writing(out), replacing(out) as unfinished:
             np.save(unfinished, features)
         return
@@ -241,23 +235,15 @@ def save(out: Path, features: np.ndarray, columns: dict[str, list[str]]) -> None
             writer.write_table(arrow.table(arrays, schema=schema))
 
 
-def write_table(file: Path, heading: Sequence[str], rows: Iterable[Sequence[object]]) -> None:
-    """Write a CSV file, whole or not at all."""
-    text = io.StringIO()
-    writer = csv.writer(text)
-    writer.writerow(heading)
-    writer.writerows(rows)
-    write_text(file, text.getvalue())
-
-
 def write_neighbors(file: Path, pairs: Neighbors) -> None:
     """Write a line for each image and each of its neighbours, and print where."""
     rows = (
-        (name, rank, neighbor, f'{cosine:.6f}')
+        dict(file=name, rank=rank, neighbor=neighbor, cosine=f'{cosine:.6f}')
         for name, others in pairs
         for rank, (neighbor, cosine) in enumerate(others, 1)
     )
-    write_table(file, ('file', 'rank', 'neighbor', 'cosine'), rows)
+    with writing(file):
+        write_csv(file, rows)
     print(f'  neighbors {shell_path(file)}')
 
 
@@ -270,8 +256,8 @@ def draw_neighbors(file: Path, pairs: Neighbors) -> None:
         sides = ((0, 4), (0, 0))
         filled = [np.pad(p, ((0, height - len(p)), *sides), constant_values=255) for p in panels]
         tiles.append(np.hstack(filled))
-    with writing(file), replacing(file) as unfinished:
-        save_sheet(tiles, unfinished, {'nearest neighbours'}, '', Counter())
+    with writing(file):
+        save_sheet(tiles, file, {'nearest neighbours'}, '', Counter())
     print(f'  sheet     {shell_path(file)}')
 
 

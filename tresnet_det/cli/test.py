@@ -15,6 +15,7 @@ from mmengine.config import Config, ConfigDict
 from ..compat.installed import tool_command
 from ..engine import PredictionsImageHook
 from ..engine.building import build_runner, config_errors
+from ..engine.loggers import drop_loggers
 from ..engine.work_dir import find_checkpoint
 from ..errors import InputError, MissingFileError, quote, shell_path
 from ..evaluation import write_results_json
@@ -71,6 +72,7 @@ def run(args: argparse.Namespace) -> dict:
     cfg = command_line.prepare_config(args, checkpoint=args.checkpoint)
     cfg.load_from = args.checkpoint
     cfg.resume = False
+    drop_loggers(cfg)
     if args.show or args.show_dir:
         if not find_task(cfg).detects:
             raise InputError(

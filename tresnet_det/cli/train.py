@@ -208,7 +208,9 @@ def best_metrics(runner: Runner) -> dict[str, float]:
     best, place = runner.message_hub.get_info('best_score'), -1
     for hook in runner.hooks:
         if isinstance(hook, SafeCheckpointHook) and hook.save_best and best is not None:
-            place = int(np.flatnonzero(scalars[hook.key_indicators[0]] == best)[0])
+            # 'auto', the first metric, has its name only after a validation of this process.
+            values = scalars.get(hook.key_indicators[0], next(iter(scalars.values())))
+            place = int(np.flatnonzero(values == best)[0])
     return {name: float(values[place]) for name, values in scalars.items() if len(values) > place}
 
 

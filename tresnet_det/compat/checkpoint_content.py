@@ -58,6 +58,15 @@ FLAG = Rule('True or False', lambda value: isinstance(value, bool))
 NUMBER = Rule('a number', is_number)
 SHARE = Rule('a number from 0 to 1', lambda value: is_number(value) and 0 <= value <= 1)
 TENSOR = Rule('a tensor', torch.is_tensor)
+NUMBERS = Rule(
+    'a number, a text or a list of numbers',
+    lambda value: (
+        value is None
+        or isinstance(value, bool | str)
+        or is_number(value)
+        or (isinstance(value, list | tuple) and all(map(is_number, value)))
+    ),
+)
 COUNT = whole(MOST_ITERATIONS)
 NAMES = Rule(
     f'a list of at most {MOST_NAMES} names of at most {LONGEST_NAME} characters', _are_names
@@ -82,7 +91,7 @@ CONTENT = {
             '*': ANY,
             'dataset_meta': Maybe({'*': ANY, 'classes': Maybe(NAMES), 'CLASSES': Maybe(NAMES)}),
             'CLASSES': Maybe(NAMES),  # MMDetection 2 had them here
-            'input': Maybe({'*': ANY}),
+            'input': Maybe({'*': NUMBERS}),  # the image normalization
             'thresholds': Maybe({'*': SHARE}),
         }
     ),

@@ -9,6 +9,7 @@ from contextlib import contextmanager
 from typing import Any
 
 import cv2
+import mmengine.device
 import torch
 from mmengine.utils import ManagerMixin
 from mmengine.visualization import Visualizer
@@ -19,11 +20,12 @@ def as_guest() -> Iterator[None]:
     """Start without what mmengine keeps of runs for the whole process, and leave nothing of it.
 
     That are its scopes, loggers, message hubs and visualizers, found by names that two runs of a
-    second share. The caller's own come back at the end; so do environment, threads, the way in
-    which processes start, cuDNN's choice of algorithms and the filters of warnings.
+    second share. The caller's own come back at the end; so do environment, threads, the device, the
+    way in which processes start, cuDNN's choice of algorithms and the filters of warnings.
     """
     environment, threads = dict(os.environ), cv2.getNumThreads()
-    benchmark = torch.backends.cudnn.benchmark
+    benchmark, device = torch.backends.cudnn.benchmark, mmengine.device.utils.DEVICE
+    gpu = torch.cuda.current_device() if torch.cuda.is_initialized() else 0
     method = multiprocessing.get_start_method(allow_none=True)
     multiprocessing.set_start_method(None, force=True)  # mmengine warns of any other than its own
     before = [(kept, dict(kept)) for kept in _kept_of_runs()]
@@ -41,6 +43,9 @@ def as_guest() -> Iterator[None]:
         os.environ.update(environment)
         cv2.setNumThreads(threads)
         torch.backends.cudnn.benchmark = benchmark
+        mmengine.device.utils.DEVICE = device  # settings.use_device changed both
+        if torch.cuda.is_initialized():
+            torch.cuda.set_device(gpu)
         multiprocessing.set_start_method(method, force=True)
 
 

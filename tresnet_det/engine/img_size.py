@@ -1,7 +1,6 @@
 """``--img-size``: the size of images in all pipelines of a config, in proportion."""
 
 from collections.abc import Iterator
-from dataclasses import dataclass
 from typing import Any
 
 from mmengine.config import Config
@@ -50,13 +49,13 @@ def set_img_size(cfg: Config, size: tuple[int, int]) -> list[str]:
     old = (pixels[-1], pixels[-1]) if isinstance(pixels[-1], int) else tuple(pixels[-1])
     detects = find_task(cfg).detects
     # MMDetection's transforms take width and height, torchvision's height and width.
-    scaling = _Scaling(old, size if detects else size[::-1], detects)
+    expected = size if detects else size[::-1]
     lines, done = [f'--img-size {size[0]}x{size[1]}: instead of {_cross(old, detects)}'], set()
     for name, parts in _pipelines(cfg).items():
         changes = []
         for step in _steps(parts):
             for key in KEYS if id(step) not in done else ():
-                new = scaling.apply(step.get(key), key)
+                new = _scale(step.get(key), key, old, expected, detects)
                 if new != step.get(key):
                     changes.append(f'{type_name(step)} {step[key]} -> {new}')
                     step[key] = new
@@ -93,37 +92,31 @@ def _is_size(value: Any) -> bool:
     return all(isinstance(side, int) and not isinstance(side, bool) for side in pair)
 
 
-@dataclass
-class _Scaling:
-    """From one size of images to another; of a pair, in the order in which transforms take it.
+def _scale(value: Any, key: str, old: tuple[int, ...], new: tuple[int, ...], turns: bool) -> Any:
+    """Return what an argument of a transform becomes.
 
-    Attributes:
-        old: The config's.
-        new: The one wanted.
+    Args:
+        value: Of the config; what is no size comes back as it is.
+        key: The argument.
+        old: The config's size, a pair in the order in which transforms take it.
+        new: The expected one, likewise.
         turns: Whether a pair may be the other way round, as MMDetection's scales: there the longer
             side counts as such.
     """
-
-    old: tuple[int, ...]
-    new: tuple[int, ...]
-    turns: bool
-
-    def apply(self, value: Any, key: str) -> Any:
-        """Return what an argument of a transform becomes."""
-        factors = [new / old for old, new in zip(self.old, self.new, strict=True)]
-        if isinstance(value, (list, tuple)):
-            if not _is_size(value):
-                return type(value)(self.apply(part, key) for part in value)
-            if key in RANGES:
-                factors = [max(factors)] * 2
-            elif self.turns and (value[0] > value[1]) != (self.old[0] > self.old[1]):
-                factors = factors[::-1] if value[0] != value[1] else factors
-            return type(value)(map(_times, value, factors))
+    factors = [n / o for o, n in zip(old, new, strict=True)]
+    if isinstance(value, (list, tuple)):
         if not _is_size(value):
-            return value
-        if factors[0] == factors[1] or self.turns:
-            return _times(value, max(factors))
-        return tuple(_times(value, factor) for factor in factors)
+            return type(value)(_scale(part, key, old, new, turns) for part in value)
+        if key in RANGES:
+            factors = [max(factors)] * 2
+        elif turns and (value[0] > value[1]) != (old[0] > old[1]):
+            factors = factors[::-1] if value[0] != value[1] else factors
+        return type(value)(map(_times, value, factors))
+    if not _is_size(value):
+        return value
+    if factors[0] == factors[1] or turns:
+        return _times(value, max(factors))
+    return tuple(_times(value, factor) for factor in factors)
 
 
 def _times(pixels: int, factor: float) -> int:

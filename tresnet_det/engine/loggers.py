@@ -48,15 +48,17 @@ def add_loggers(cfg: Config, names: Sequence[str]) -> None:
     work_dir = Path(cfg.work_dir).absolute()
     for name in dict.fromkeys(names):
         backend = _backend(name, work_dir, bool(cfg.get('resume')))
-        kinds = {backend['type'].removeprefix('Stepwise')}
-        kept = [part for part in kept if type_name(part) not in kinds] + [ConfigDict(backend)]
+        kind = backend['type'].removeprefix('Stepwise')  # and the one that an earlier run kept
+        kept = [part for part in kept if type_name(part).removeprefix('Stepwise') != kind]
+        kept.append(ConfigDict(backend))
     cfg.visualizer['vis_backends'] = kept
     hooks = cfg.default_hooks
     if not hooks.get('logger'):
         hooks['logger'] = ConfigDict(type='LoggerHook')
     # Else the metrics of epoch 2 come after the losses of iteration 100: steps that go back.
     hooks.logger['log_metric_by_epoch'] = False
-    cfg.custom_hooks = [*(cfg.get('custom_hooks') or []), ConfigDict(type='ClassScalarsHook')]
+    others = [h for h in cfg.get('custom_hooks') or [] if type_name(h) != 'ClassScalarsHook']
+    cfg.custom_hooks = [*others, ConfigDict(type='ClassScalarsHook')]
 
 
 def _backend(name: str, work_dir: Path, resumed: bool) -> dict[str, Any]:
@@ -98,6 +100,14 @@ def _run_id(work_dir: Path, resumed: bool) -> str:
         work_dir.mkdir(parents=True, exist_ok=True)
         file.write_text(uuid.uuid4().hex)
     return file.read_text()
+
+
+def drop_loggers(cfg: Config) -> None:
+    """Take the trackers out of a config that a training kept: a test would write into its run."""
+    visualizer = cfg.get('visualizer') or {}
+    if kept := visualizer.get('vis_backends'):
+        own = ('StepwiseWandbVisBackend', 'StepwiseMLflowVisBackend', 'ClearMLVisBackend')
+        visualizer['vis_backends'] = [part for part in kept if type_name(part) not in own]
 
 
 @VISBACKENDS.register_module()

@@ -17,7 +17,6 @@ from mmengine.runner import Runner
 from ..compat.checkpoint_content import (
     ANY,
     COUNT,
-    Rule,
     check_resumable,
     find_fault,
     is_finite,
@@ -28,8 +27,7 @@ from .train_loops import are_random_states
 
 LARGEST = 2**53
 GROUPS = 'param_groups'
-A_DICT = Rule('a dict', lambda value: isinstance(value, Mapping))
-STATES = {'state': A_DICT, GROUPS: [{'*': ANY, 'params': ANY}]}
+STATES = {'state': {}, GROUPS: [{'*': ANY, 'params': ANY}]}
 
 
 def check_resume(runner: Runner, content: Mapping[str, Any], source: str) -> None:
@@ -55,7 +53,10 @@ def check_resume(runner: Runner, content: Mapping[str, Any], source: str) -> Non
         if not are_random_states(states):
             fault = fault or f"resume['random_states'][{i}] holds no states of random numbers"
     if fault:
-        raise InputError(f'{source}: {fault}: it cannot be resumed with this config')
+        raise InputError(
+            f'{source}: {fault}: it cannot be resumed with this config; give the flags that the '
+            'training was started with (--from-scratch, --freeze)'
+        )
 
 
 def find_difference(saved: Any, own: Any, where: str) -> str | None:
@@ -117,7 +118,7 @@ def _find_in_schedulers(saved: Any, own: Any) -> str | None:
 
 def _find_in_wrapper(saved: Any, wrapper: Any, where: str) -> str | None:
     if isinstance(wrapper, OptimWrapperDict):
-        if fault := find_fault(saved, {name: A_DICT for name, _ in wrapper.items()}, where):
+        if fault := find_fault(saved, {name: {} for name, _ in wrapper.items()}, where):
             return fault
         return _first(_find_in_wrapper(saved[k], w, f'{where}[{k!r}]') for k, w in wrapper.items())
     optimizer: Any = getattr(wrapper, 'optimizer', None)
@@ -133,10 +134,7 @@ def _find_in_wrapper(saved: Any, wrapper: Any, where: str) -> str | None:
         for key in more
         if key in own and key in saved
     ]
-    return _first(faults) or _first(
-        _find_in_state(entry, number, saved['param_groups'], optimizer, f"{where}['state']")
-        for number, entry in saved['state'].items()
-    )
+    return _first(faults) or _find_in_state(saved, optimizer, f"{where}['state']")
 
 
 def _find_in_groups(saved: list[dict], own: list[dict], where: str) -> str | None:
@@ -159,40 +157,47 @@ def _find_in_groups(saved: list[dict], own: list[dict], where: str) -> str | Non
 
 
 def _find_in_state(
-    entry: Any, number: Any, groups: list[dict], optimizer: torch.optim.Optimizer, where: str
+    saved: Mapping[str, Any], optimizer: torch.optim.Optimizer, where: str
 ) -> str | None:
+    own = optimizer.param_groups
     parameters = {
-        key: ({**own, **group}, parameter)
-        for group, own in zip(groups, optimizer.param_groups, strict=True)
-        for key, parameter in zip(group['params'], own['params'], strict=True)
+        key: ({**ours, **group}, parameter)
+        for group, ours in zip(saved[GROUPS], own, strict=True)
+        for key, parameter in zip(group['params'], ours['params'], strict=True)
     }
-    if type(number) is not int or number not in parameters:
-        return f'{where} has the key {shown(number)}, which is no parameter'
-    group, parameter = parameters[number]
-    where = f'{where}[{number}]'
-    if not isinstance(entry, Mapping):
-        return f'{where} is {shown(entry)}, not a dict'
-    entry = _without_none(entry)
-    if not entry or _step_on_zeros(optimizer, optimizer.param_groups[0], parameter) is None:
-        return None
-    after = _step_on_zeros(optimizer, group, parameter)
-    if after is None:
-        return f'{where} has options with which {type(optimizer).__name__} makes no step'
-    return find_difference(entry, after, where)
+    steps = None  # whether the optimizer makes any with its own options
+    for number, entry in saved['state'].items():
+        if type(number) is not int or number not in parameters:
+            return f'{where} has the key {shown(number)}, which is no parameter'
+        group, parameter = parameters[number]
+        place = f'{where}[{number}]'
+        if not isinstance(entry, Mapping):
+            return f'{place} is {shown(entry)}, not a dict'
+        entry = _without_none(entry)
+        if steps is None:
+            steps = _step_on_zeros(optimizer, own[0], parameter) is not None
+        if not entry or not steps:
+            continue
+        after = _step_on_zeros(optimizer, group, parameter)
+        if after is None:
+            return f'{place} has options with which {type(optimizer).__name__} makes no step'
+        if fault := find_difference(entry, after, place):
+            return fault
+    return None
 
 
 def _step_on_zeros(
     optimizer: torch.optim.Optimizer, group: Mapping[str, Any], parameter: torch.Tensor
 ) -> dict[str, Any] | None:
     """Return the state of a parameter after a step, None if it fails."""
-    twin, own = copy.copy(optimizer), torch.zeros(parameter.shape, requires_grad=True)
+    copied, own = copy.copy(optimizer), torch.zeros(parameter.shape, requires_grad=True)
     own.grad = torch.zeros(parameter.shape)
-    twin.state, twin.param_groups = defaultdict(dict), [{**group, 'params': [own]}]
+    copied.state, copied.param_groups = defaultdict(dict), [{**group, 'params': [own]}]
     try:
-        twin.step()
+        copied.step()
     except Exception:  # an optimizer may want a closure, or anything
         return None
-    return _without_none(twin.state[own])
+    return _without_none(copied.state[own])
 
 
 def _without_none(state: Mapping[str, Any]) -> dict[str, Any]:

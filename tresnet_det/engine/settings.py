@@ -12,6 +12,7 @@ from mmengine.config import Config, ConfigDict
 from ..errors import InputError
 from ..models import TResNet
 from ..tasks import SINGLE_LABEL, built_type, find_task, type_name
+from ..values import check_values
 from .config import LOADERS, iterate_dicts
 from .img_size import set_img_size
 from .train_loops import LENGTHS, PLACES, is_warmup
@@ -32,9 +33,11 @@ def apply(cfg: Config, flags: Mapping[str, Any]) -> list[str]:
         What was changed, a line each.
 
     Raises:
-        InputError: The config has no place for a flag.
+        InputError: The config has no place for a flag, or a value out of its range.
     """
     given = [name for name in FLAGS if flags.get(name) is not None]
+    if given:
+        check_values(cfg)  # flags compute with them
     return [line for name in given for line in FLAGS[name](cfg, flags[name])]
 
 
@@ -63,7 +66,7 @@ def set_epochs(cfg: Config, epochs: int) -> list[str]:
     def place(epoch: float) -> float:
         if epoch <= ends[True]:
             return _short(epoch * rise / ends[True] if epoch else 0)
-        return _short(rise + (epoch - ends[True]) * (epochs - rise) / (old - ends[True]))
+        return _short(rise + (epoch - ends[True]) * (epochs - rise) / (old - ends[True] or 1))
 
     def place_step(step: float) -> float:
         return step if step <= ends[False] else max(ends[False], round(step * epochs / old))
@@ -90,16 +93,16 @@ def set_epochs(cfg: Config, epochs: int) -> list[str]:
 def _stretch(part: dict[str, Any], place: Callable[[float], float]) -> list[str]:
     """Move all that a scheduler's config counts; return its milestones in a line."""
     begin, lines = part.get('begin', 0), []
-    for key in part.keys() & LENGTHS:
+    for key in filter(part.get, LENGTHS):  # None: up to the end
         lengths = part[key] if isinstance(part[key], (list, tuple)) else [part[key]]
         moved = [_short(place(begin + length) - place(begin)) for length in lengths]
         part[key] = moved if isinstance(part[key], (list, tuple)) else moved[0]
-    for key in part.keys() & PLACES:
+    for key in filter(part.get, PLACES):
         if isinstance(part[key], (list, tuple)):
             before, part[key] = part[key], [place(at) for at in part[key]]
             lines.append(f'  {key} {list(before)} -> {part[key]}')
         else:
-            part[key] = place(part[key])
+            part[key] = place(min(part[key], 10**9))  # MMEngine's infinity
     return lines
 
 
@@ -124,7 +127,7 @@ def set_lr(cfg: Config, lr: float) -> list[str]:
     optimizer['lr'] = lr
     for part in iterate_dicts(cfg.get('param_scheduler')):
         if type_name(part).endswith('LR') or part.get('param_name') == 'lr':
-            for key in {'eta_min', 'eta_max'} & part.keys():
+            for key in filter(part.get, ('eta_min', 'eta_max')):
                 part[key] *= lr / old
     scale = cfg.get('auto_scale_lr') or {}
     cfg.auto_scale_lr = ConfigDict(enable=False)  # without what --data would scale it by
@@ -201,7 +204,7 @@ def freeze(cfg: Config, stages: int | str) -> list[str]:
 def balance(cfg: Config, wanted: bool) -> list[str]:  # noqa: ARG001  (what all flags take)
     """Draw images of rare classes more often: :class:`~tresnet_det.datasets.BalancedSampler`."""
     loader = _loader(cfg, '--balance')
-    kind = type_name(loader.get('sampler') or {})
+    kind = type_name(loader.get('sampler') or {}) or 'none'
     if kind not in _PLAIN_SAMPLERS:
         raise InputError(
             f'--balance replaces {" or ".join(_PLAIN_SAMPLERS)}, and the config has {kind}'
@@ -211,20 +214,28 @@ def balance(cfg: Config, wanted: bool) -> list[str]:  # noqa: ARG001  (what all 
     return []  # the sampler says what it does
 
 
-def use_device(name: str) -> None:
-    """Train on this device, ``cpu``, ``cuda`` or ``cuda:N``, where mmengine takes the first GPU.
+def find_device(name: str | None) -> torch.device:
+    """Return a device by its name; with None a GPU where there is one.
 
     Raises:
-        InputError: There is no such GPU.
+        InputError: It is no name of a device, or there is no such GPU.
     """
-    device = torch.device(name)
-    if device.type == 'cpu':
-        mmengine.device.utils.DEVICE = 'cpu'
-        return
-    there = torch.cuda.device_count()
-    if (device.index or 0) >= there:
-        raise InputError(f'--device {name}: this machine has {there} GPUs that PyTorch sees')
-    torch.cuda.set_device(device)
+    try:
+        device = torch.device(name or mmengine.device.get_device())
+    except RuntimeError:
+        raise InputError(f'device {name}: give cpu, cuda or cuda:NUMBER') from None
+    if device.type == 'cuda' and (device.index or 0) >= torch.cuda.device_count():
+        there = torch.cuda.device_count()
+        raise InputError(f'device {name}: {there or "no"} GPU is visible: give another, or cpu')
+    return device
+
+
+def use_device(name: str) -> None:
+    """Train on this device, where mmengine takes the first GPU; see :func:`find_device`."""
+    device = find_device(name)
+    mmengine.device.utils.DEVICE = device.type
+    if device.type == 'cuda':
+        torch.cuda.set_device(device)
 
 
 FLAGS: dict[str, Callable[[Config, Any], list[str]]] = dict(

@@ -168,7 +168,9 @@ def count_in_steps(schedulers: Any, steps: int) -> None:
         steps: Of an epoch.
     """
     for part in iterate_dicts(schedulers):
-        counts = {key: np.asarray(part[key]) for key in (*PLACES, *LENGTHS) if part.get(key)}
+        counts = {  # an end may be infinity
+            key: np.minimum(part[key], 10**9) for key in (*PLACES, *LENGTHS) if part.get(key)
+        }
         if part.get('by_epoch', True) and any((n % 1).any() for n in counts.values()):
             part.update(
                 {key: (n * steps).round().astype(int).tolist() for key, n in counts.items()}

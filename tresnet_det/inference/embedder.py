@@ -6,7 +6,7 @@ have labels, :func:`find_neighbors` what is alike and :func:`probe` the judgemen
 
 import functools
 import warnings
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -28,9 +28,9 @@ from ..readers.findings import Findings
 from ..readers.kinds import first_task
 from ..readers.layouts import find_layout
 from ..readers.split import Split
-from .inputs import InputImage, Report, Source, read_images
+from .inputs import Given, InputImage, Report, Source, read_given, read_images
 from .pipeline import Pipeline, build_classification
-from .predictor import Predictor
+from .predictor import BATCH_SIZE, Predictor
 
 SIDE = 224  # pixels
 MOST_PROBED = 10_000  # images or boxes that a probe takes
@@ -55,7 +55,8 @@ class Embedder(Predictor):
 
     Examples:
         >>> embedder = Embedder('timm://tresnet_m.miil_in1k')
-        >>> embedder.infer([embedder.prepare(image)])  # of a (2048,) tensor
+        >>> embedder(['street.jpg', 'beach.jpg']).shape
+        (2, 2048)
     """
 
     def __init__(
@@ -80,6 +81,22 @@ class Embedder(Predictor):
             steps = build_classification([dict(type='Resize', size=[img_size or SIDE] * 2)])
             prepare = _as_detectors_take(steps) if self.task == 'detection' else steps.prepare
             self._pipeline = Pipeline(self._pipeline.read, prepare)
+
+    def __call__(  # type: ignore[override]  # features are no results
+        self, images: Sequence[Given], *, batch_size: int = BATCH_SIZE, bgr: bool = False
+    ) -> np.ndarray:
+        """Return the features of images, ``(N, C)`` of float32.
+
+        Args:
+            images: See :func:`.inputs.read_given`.
+            batch_size: Most images at once.
+            bgr: Whether the channels of arrays are in OpenCV's order.
+
+        Raises:
+            InputError: One of them cannot be read.
+        """
+        arrays = [image.pixels for image in read_given(images, self.read, bgr)]
+        return torch.stack(self.predict(arrays, batch_size)).numpy()  # type: ignore[arg-type]
 
     def _load(self, model: torch.nn.Module, weights: Checkpoint) -> LoadReport:
         return (load_backbone_weights if self._only_backbone else super()._load)(model, weights)

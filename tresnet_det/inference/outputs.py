@@ -260,7 +260,7 @@ class PredictionWriter:
         height, width = image.pixels.shape[:2]
         entry = dict(id=number, file_name=image.name, width=width, height=height)
         self._images.append(entry | (dict(drawn=drawn) if drawn else {}))
-        if found.codes is not None:
+        if found.rles is not None:
             if self._segm is None:
                 self._segm = self._closing.enter_context(
                     JsonList(self.folder / 'results.segm.json')

@@ -18,7 +18,6 @@ from mmdet.registry import MODELS
 from mmdet.structures.mask import encode_mask_results
 from mmengine.config import Config
 from mmengine.dataset import pseudo_collate
-from mmengine.device import get_device
 from mmengine.model import revert_sync_batchnorm
 from mmengine.registry import init_default_scope
 from mmengine.structures import BaseDataElement
@@ -28,6 +27,7 @@ from ..checkpoints.load import Checkpoint, LoadReport
 from ..engine import config as edit
 from ..engine.backbone_speed import BackboneSpeedHook
 from ..engine.building import config_errors
+from ..engine.settings import find_device
 from ..engine.work_dir import find_checkpoint, find_run
 from ..errors import InputError, check_whole, few, shown
 from ..readers.findings import without
@@ -87,7 +87,7 @@ class Predictor:
         overlap: float = 0.2,
     ) -> None:
         config, checkpoint = (model, checkpoint) if checkpoint else find_run(model)
-        self.device = _find_device(device)
+        self.device = find_device(device)
         self.checkpoint = path = find_checkpoint(checkpoint)
         cfg = copy.deepcopy(config) if isinstance(config, Config) else edit.load_config(config)
         check_values(cfg)
@@ -366,17 +366,6 @@ class Predictor:
                 f'{self.device} has too little memory for {len(batch["inputs"])} images: give a '
                 'smaller --batch-size'
             ) from error
-
-
-def _find_device(name: str | None) -> torch.device:
-    try:
-        device = torch.device(name or get_device())
-    except RuntimeError:
-        raise InputError(f'device {name}: give cpu, cuda or cuda:NUMBER') from None
-    if device.type == 'cuda' and (device.index or 0) >= torch.cuda.device_count():
-        there = torch.cuda.device_count()
-        raise InputError(f'device {name}: {there or "no"} GPU is visible: give another, or cpu')
-    return device
 
 
 def _encode_masks(sample: BaseDataElement) -> None:

@@ -30,7 +30,7 @@ class Result:
         source: The image: its file, or ``(H, W, 3)`` of uint8 in RGB.
         class_scores: Of a classifier ``(classes,)``, the score of each class by its number; None
             of a detector.
-        codes: The masks as run-length codes of pycocotools, with ``counts`` as str; None where
+        rles: The masks as RLEs of pycocotools, with ``counts`` as str; None where
             there are boxes only.
     """
 
@@ -41,7 +41,7 @@ class Result:
     shape: tuple[int, int] = field(kw_only=True)
     source: str | NDArray[np.uint8] = field(kw_only=True)
     class_scores: NDArray[np.float32] | None = field(default=None, kw_only=True)
-    codes: Sequence[dict[str, Any]] | None = field(default=None, kw_only=True)
+    rles: Sequence[dict[str, Any]] | None = field(default=None, kw_only=True)
 
     @classmethod
     def of(
@@ -74,7 +74,7 @@ class Result:
             values.numpy()[order] for values in (found.labels, found.scores, found.bboxes)
         )
         if 'masks' in found:
-            given['codes'] = masks = [found.masks[n] for n in order]
+            given['rles'] = masks = [found.masks[n] for n in order]
             for n in np.flatnonzero(~boxes.any(1)):  # heads of masks alone, as SOLO's, say zeros
                 x, y, w, h = masks_of_coco.toBbox(masks[n])
                 boxes[n] = x, y, x + w, y + h
@@ -96,11 +96,11 @@ class Result:
     @property
     def masks(self) -> NDArray[np.bool_] | None:
         """``(N, H, W)``, decoded when asked for; None where there are boxes only."""
-        if self.codes is None:
+        if self.rles is None:
             return None
         masks = np.zeros((len(self), *self.shape), bool)
-        for mask, code in zip(masks, self.codes, strict=True):
-            mask[:] = masks_of_coco.decode(code)
+        for mask, rle in zip(masks, self.rles, strict=True):
+            mask[:] = masks_of_coco.decode(rle)
         return masks
 
     @property
@@ -119,8 +119,8 @@ class Result:
     def take(self, kept: NDArray[np.integer]) -> 'Result':
         """Return some of what is found, by their places."""
         boxes = None if self.boxes is None else self.boxes[kept]
-        codes = None if self.codes is None else [self.codes[n] for n in kept]
-        found = dict(boxes=boxes, scores=self.scores[kept], labels=self.labels[kept], codes=codes)
+        rles = None if self.rles is None else [self.rles[n] for n in kept]
+        found = dict(boxes=boxes, scores=self.scores[kept], labels=self.labels[kept], rles=rles)
         return replace(self, **found)
 
     def select(self, thresholds: NDArray[np.float64], top: int | None = None) -> 'Result':
@@ -161,7 +161,7 @@ class Result:
         if self.boxes is None:
             drawn = np.array(draw_classes(self.image, lines, rows))
         else:
-            drawn = np.array(draw_objects(self.image, self.boxes, lines, self.codes or ()))
+            drawn = np.array(draw_objects(self.image, self.boxes, lines, self.rles or ()))
         if path is not None:
             try:
                 save_image(drawn, Path(path))
@@ -189,8 +189,8 @@ class Result:
         if iou_type not in ('bbox', 'segm'):
             raise InputError(f"iou_type must be 'bbox' or 'segm', got {iou_type!r}")
         places: list[Any] | None = None
-        if iou_type == 'segm' and self.codes is not None:
-            places = [dict(segmentation=code) for code in self.codes]
+        if iou_type == 'segm' and self.rles is not None:
+            places = [dict(segmentation=rle) for rle in self.rles]
         elif iou_type == 'bbox' and self.boxes is not None:
             corners = self.boxes.tolist()
             places = [dict(bbox=[x1, y1, x2 - x1, y2 - y1]) for x1, y1, x2, y2 in corners]
