@@ -6,7 +6,7 @@
 
 Each network is trained on the embedded digits first, as a classifier and as a detector. Then from
 scratch, from each of these, and from each with a frozen backbone, on 10, 30 and 100 % of the
-training images (which ones, the seed says): all by one recipe and the same number of steps. A line
+training images (drawn by the seed): all by one recipe and the same number of steps. A line
 is appended to the CSV for each training; those that are in it are not repeated.
 """
 
@@ -161,7 +161,8 @@ def train(args: argparse.Namespace, network: str, data: str, start: str, share: 
     cfg.train_cfg = dict(type='ResumableIterTrainLoop', max_iters=steps, val_interval=steps)
     cfg.train_dataloader.sampler = dict(type='InfiniteSampler', shuffle=True)
     frozen = start.endswith('frozen')
-    only_linear = frozen and task != 'detection'  # layer learns: 0.001 is too little in 100 steps
+    # Where only the linear layer learns, 0.001 is too little in 100 steps.
+    only_linear = frozen and task != 'detection'
     cfg.optim_wrapper.optimizer.lr = 0.01 if only_linear else 0.001
     cfg.log_processor.by_epoch = False
     cfg.default_hooks.checkpoint = None

@@ -98,7 +98,7 @@ def test_a_notebook_can_train_and_change_the_config(trained, tmp_path, monkeypat
 MISTAKES = [
     (dict(config='none.py'), MissingFileError, 'no config at .*none.py'),
     (dict(config=3), InputError, '3 is no file: give its path'),
-    (dict(no_such=1), InputError, 'unrecognized arguments: --no-such=1'),
+    (dict(no_such=1), InputError, "no option 'no_such'"),
     (dict(epochs=0), InputError, 'argument --epochs: 0'),
     (dict(img_size=(1333, 800)), InputError, 'img_size must be one value, got'),
     (dict(launcher='none at all'), InputError, 'argument --launcher: invalid choice'),
@@ -139,8 +139,9 @@ def test_a_test_without_a_checkpoint_or_with_a_wrong_one_is_named(trained, tmp_p
 
 def test_a_tool_that_fails_still_ends_with_its_line(trained, monkeypatch, capsys):
     """After a call from Python, whose mistakes are no exits, too."""
-    with pytest.raises(InputError, match='unrecognized arguments'):
-        train(trained('classification').config, no_such=1)
+    for option in ({'no_such': 1}, {'help': True}, {'epoch': 3}):  # no abbreviation either
+        with pytest.raises(InputError, match='no option .*: there are cfg_options, work_dir, '):
+            train(trained('classification').config, **option)
     monkeypatch.setattr(sys, 'argv', ['train.py', 'x.py', '--no-such'])
     from tresnet_det.cli.train import main
 

@@ -91,7 +91,8 @@ def create(
         num_classes: Outputs of the linear head; 0 for the pooled features, ``(N, C)``.
         features_only: Whether to return the backbone alone, a :class:`TResNet`: its output is a
             tuple of feature maps, which ``feature_info.channels()`` and ``.reduction()`` describe.
-        out_indices: Its stages, of strides 4, 8, 16 and 32, increasing.
+        out_indices: Its stages, of strides 4, 8, 16 and 32, increasing. Index i here is timm's
+            i + 1, which counts the stem.
         in_chans: Channels of the input; 3 where weights are loaded.
         **options: Other arguments of :class:`TResNet`, such as ``drop_path_rate`` or ``norm_cfg``.
 

@@ -136,7 +136,7 @@ def write_weights(
 def write_pickle(content: object, target: str | Path) -> None:
     """Write what torch saves, whole or not at all.
 
-    By way of memory: of a full disk torch says nothing that one could read.
+    By way of memory: torch's own error for a full disk does not name it.
     """
     buffer = io.BytesIO()
     torch.save(content, buffer)

@@ -5,6 +5,7 @@ import os
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from numbers import Real
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +14,7 @@ from typing_extensions import Unpack
 from ..engine import processes
 from ..engine.guest import as_guest
 from ..engine.work_dir import find_run
-from ..errors import InputError, shown
+from ..errors import InputError, few, shown
 from . import test as test_tool
 from . import train as train_tool
 from .ending import hush_stack
@@ -54,7 +55,7 @@ def train(config: str | Path, **options: Unpack[TrainOptions]) -> RunResult:
         >>> trained.checkpoint, trained.metrics['coco/bbox_mAP']
     """
     with _called(options):
-        runner = train_tool.run(_read(train_tool.parse_args, options, config))
+        runner = train_tool.run(_read(train_tool.parse_args, TrainOptions, options, config))
         info = runner.message_hub.runtime_info
         checkpoint = info.get('best_ckpt') or info.get('last_ckpt')
         return RunResult(
@@ -83,15 +84,19 @@ def evaluate(
     """
     with _called(options):
         config, checkpoint = (model, checkpoint) if checkpoint else find_run(model)
-        args = _read(test_tool.parse_args, options, config, checkpoint)
+        args = _read(test_tool.parse_args, EvaluateOptions, options, config, checkpoint)
         metrics = test_tool.run(args)
-        numbers = {k: float(v) for k, v in metrics.items() if isinstance(v, int | float)}
+        numbers = {k: float(v) for k, v in metrics.items() if isinstance(v, Real)}
         return RunResult(Path(args.work_dir), Path(args.checkpoint), numbers)
 
 
-def _read(parse: Callable, options: Mapping[str, Any], *files: object) -> argparse.Namespace:
-    """Let a tool read what its command line would have."""
+def _read(
+    parse: Callable, kind: type, options: Mapping[str, Any], *files: object
+) -> argparse.Namespace:
+    """Let a tool read what its command line would have; of its options, those of a TypedDict."""
     given = dict(options)
+    if unknown := [name for name in given if name not in kind.__annotations__]:
+        raise InputError(f'no option {few(unknown)}: there are {", ".join(kind.__annotations__)}')
     cfg_options = given.pop('cfg_options', None) or {}
     if not isinstance(cfg_options, Mapping) or not all(isinstance(k, str) for k in cfg_options):
         raise InputError(f'cfg_options must be a dict with keys of text, got {shown(cfg_options)}')

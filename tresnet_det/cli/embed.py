@@ -206,7 +206,7 @@ def save(out: Path, features: np.ndarray, columns: dict[str, list[str]]) -> None
     """Write features with the names of their images: a ``.npy`` and a ``.csv``, or a ``.parquet``.
 
     Args:
-        out: The file; its ending says which.
+        out: The file; its ending decides which.
         features: ``(N, C)``, of which few rows are in memory at once.
         columns: What is known of each, ``N`` texts by the column's name.
     """

@@ -1,4 +1,4 @@
-"""What ends a tool from outside, said in one line with its cause and what to do."""
+"""What ends a tool from outside, in one line with its cause and what to do."""
 
 import re
 import sys

@@ -1,8 +1,8 @@
 """What a checkpoint may hold: sound pickles hold unsound things, too.
 
 Every reader of a file comes through :func:`check_content`: behind it there are only named, dense
-tensors that the file has bytes for, weights are finite, and ``meta`` is as `CONTENT` says. What a
-training needs to go on is in `RESUMABLE`, which :func:`check_resumable` holds against it.
+tensors that the file has bytes for, weights are finite, and ``meta`` fits the schema `CONTENT`.
+What a training needs to resume is in the schema `RESUMABLE`: see :func:`check_resumable`.
 """
 
 import math
@@ -24,7 +24,7 @@ Way = tuple[Any, ...]  # nested pairs: where a value is, and its key
 class Rule(NamedTuple):
     """What a value must be: in words, and as a test of it."""
 
-    says: str
+    words: str
     holds: Callable[[Any], bool]
 
 
@@ -175,7 +175,7 @@ def check_resumable(content: Mapping[str, Any], source: str) -> None:
 
 
 def find_fault(value: Any, schema: Any, where: str = '') -> str | None:
-    """Return where a value is not as a schema says, None if it is.
+    """Return where a value does not fit a schema, None if it does.
 
     Args:
         value: A tree of dicts, lists and values.
@@ -190,7 +190,7 @@ def find_fault(value: Any, schema: Any, where: str = '') -> str | None:
     elif isinstance(schema, list):
         expected = Rule('a list', lambda v: isinstance(v, list | tuple))
     if not expected.holds(value):
-        return f'{where} is {shown(value)} ({type(value).__name__}), not {expected.says}'
+        return f'{where} is {shown(value)} ({type(value).__name__}), not {expected.words}'
     if isinstance(schema, list):
         faults = (find_fault(v, schema[0], f'{where}[{i}]') for i, v in enumerate(value))
         return next(filter(None, faults), None)

@@ -1,7 +1,7 @@
 """Stand-ins for what a training writes next to its weights, where MMEngine is not installed.
 
-They answer to the names that :mod:`.safe_types` allows, and keep nothing of what a file says of
-them: logs, schedules and NumPy's values come out as objects without content.
+They answer to the names that :mod:`.safe_types` allows, and keep nothing of their content in a
+file: logs, schedules and NumPy's values come out as objects without content.
 """
 
 import contextlib

@@ -83,7 +83,9 @@ def count_classes(cfg: Config) -> None:
     """Fill in a classifier's ``num_classes=None`` from its data."""
     head = cfg.model.get('head')
     if isinstance(head, dict) and 'num_classes' in head and head['num_classes'] is None:
-        loader = next(filter(None, map(cfg.get, LOADERS)))
+        loader = next(filter(None, map(cfg.get, LOADERS)), None)
+        if loader is None:
+            raise InputError('model.head.num_classes is None, and no data loader says how many')
         count = len(read_classes(loader['dataset']))
         set_num_classes(cfg, count)
         print_log(f'model.head.num_classes: the data has {count} classes')

@@ -42,7 +42,7 @@ class Embedder(Predictor):
     """A backbone that turns images into vectors: its last output, averaged over all places.
 
     A classifier whose config is known sees an image through its own test pipeline. Else, and for a
-    detector, it is resized to a square, whatever its sides: nothing is cut off.
+    detector, it is resized to a square, whatever its sides: nothing is cropped.
 
     Args:
         weights: A work directory, a checkpoint file in one, a file of a TResNet in any format
@@ -96,7 +96,7 @@ class Embedder(Predictor):
             InputError: One of them cannot be read.
         """
         arrays = [image.pixels for image in read_given(images, self.read, bgr)]
-        return torch.stack(self.predict(arrays, batch_size)).numpy()  # type: ignore[arg-type]
+        return torch.stack(self.predict(arrays, batch_size)).numpy()
 
     def _load(self, model: torch.nn.Module, weights: Checkpoint) -> LoadReport:
         return (load_backbone_weights if self._only_backbone else super()._load)(model, weights)

@@ -352,13 +352,13 @@ class Predictor:
         return names or tuple(map(str, range(count)))
 
     def _apply(self, batch: dict) -> Sequence[Any]:
-        """Return what the model says of each image of a batch."""
+        """Return what the model predicts for each image of a batch."""
         return self.model.test_step(batch)
 
     @torch.no_grad()
     def _run(self, batch: dict) -> Sequence[Any]:
         try:
-            with warnings.catch_warnings():  # torch says it of MMDetection's code
+            with warnings.catch_warnings():  # torch warns of MMDetection's code
                 warnings.filterwarnings('ignore', message='torch.meshgrid')
                 return self._apply(batch)
         except torch.cuda.OutOfMemoryError as error:

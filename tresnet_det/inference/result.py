@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, eq=False, repr=False)
 class Result:
-    """What is found in one image, by descending score; its length is the number of it.
+    """What is found in one image, by descending score; its length is the number of finds.
 
     Attributes:
         boxes: ``(N, 4)``, x1 y1 x2 y2 in the pixels of the image as it was given; None of a
@@ -51,7 +51,7 @@ class Result:
         pixels: NDArray[np.uint8],
         file: str | None = None,
     ) -> 'Result':
-        """Return all that a model says of an image.
+        """Return all that a model predicts for an image.
 
         Args:
             sample: Of :meth:`Predictor.infer`.
@@ -144,7 +144,7 @@ class Result:
         """Draw what is found: objects on the image, classes beneath it.
 
         Args:
-            path: A file to write too, as its ending says.
+            path: An image file to write too; its ending decides the format.
             rows: Of classes, how many lines there is room for; None for as many as there are.
 
         Returns:
