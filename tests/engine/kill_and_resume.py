@@ -62,6 +62,12 @@ def write_config(task: str, saving: str, workers: int, data: Path, path: Path) -
         dict(type='LinearMomentum', start_factor=1, end_factor=0.9, by_epoch=False, end=15),
         dict(type='MultiStepLR', by_epoch=True, milestones=[2, 3]),
     ]
+    if task != 'fcos' and saving != 'without epochs':  # as the classifiers' configs have it
+        cycle = dict(by_epoch=False, warmup=0.3)
+        cfg.param_scheduler = [
+            dict(cycle, type='WarmupCosineLR', eta_min_ratio=0.01),
+            dict(cycle, type='WarmupCosineMomentum', high=0.95, low=0.85),
+        ]
     cfg.optim_wrapper.optimizer = dict(type='SGD', lr=0.01, momentum=0.9, weight_decay=1e-4)
     cfg.train_cfg = dict(by_epoch=True, max_epochs=EPOCHS, val_interval=1)
     if saving == 'without epochs':

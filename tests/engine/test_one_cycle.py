@@ -4,6 +4,7 @@ import copy
 
 import pytest
 import torch
+from mmengine.runner import Runner
 
 from tresnet_det.engine import WarmupCosineLR, WarmupCosineMomentum
 from tresnet_det.errors import InputError
@@ -66,3 +67,8 @@ def test_a_saved_state_continues_with_the_same_values(kind, name, options, stop)
 def test_what_makes_no_cycle_is_refused(options, message):
     with pytest.raises(InputError, match=message):
         WarmupCosineLR(make_optimizer(), 10, eta_min_ratio=0.01, **options)
+
+
+def test_a_resumed_runner_takes_one_that_is_built():
+    built = [WarmupCosineLR(make_optimizer(), 10, warmup=0.2, eta_min_ratio=0.01, by_epoch=False)]
+    assert Runner._build_param_scheduler(None, built, None) == built

@@ -268,6 +268,8 @@ MISTAKES = [
     (WHITE[:0], {}, r'an array \(0, 40, 3\): give'),
     (Image.new('F', (40, 40)), {}, '32 bits a channel'),
     (WHITE[:1].repeat(150, 1), {}, 'cannot take an image of 6000x1 pixels'),
+    ('s3://images/a.png', {}, 's3://images/a.png.: give a file, or a URL of http or https'),
+    ('a\0b.png', {}, 'that is no path'),
     (WHITE, dict(threshold=2), "threshold must be from 0 to 1, or 'auto': got 2"),
     (WHITE, dict(threshold=float('nan')), 'got nan'),
     (WHITE, dict(threshold='high'), "got 'high'"),
@@ -311,5 +313,5 @@ def test_a_model_that_is_none_is_named(trained, tmp_path):
         Predictor(done.config, tmp_path / 'text.pth')
     with pytest.raises(InputError, match='device cuda:7: no GPU is visible'):
         Predictor(done.work_dir, device='cuda:7')
-    with pytest.raises(InputError, match='device gpu: give cpu, cuda'):
+    with pytest.raises(InputError, match="device 'gpu': give cpu, cuda"):
         Predictor(done.work_dir, device='gpu')

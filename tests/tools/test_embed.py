@@ -278,6 +278,7 @@ def test_a_full_disk_is_one_line_and_leaves_nothing(trained, class_folders, run,
         (['IMAGE', '--out', 'f.csv'], 'f.csv: give a file that ends in .npy or .parquet'),
         (['IMAGE', '--out', 'f.parquet'], 'parquet needs pyarrow: pip install pyarrow'),
         (['IMAGE', '--out', 'f.npy'], 'other.pth holds no TResNet'),
+        (['--data', 'own', '--out', 'own/labels.npy'], '--out own/labels.npy is in own, among'),
     ],
 )
 def test_a_mistake_is_one_line(options, message, class_folders, run, tmp_path, monkeypatch):

@@ -92,6 +92,7 @@ def place(tmp_path_factory):
         ('predict config.py good.pth', 'give at least one image'),
         ('predict empty a.png', 'no config of a training'),
         (f'{PREDICT} --device cuda:99', 'device cuda:99'),
+        (f'{PREDICT} --device cuda:200', 'device cuda:200'),  # -56 for torch
         (f'{PREDICT} --batch-size 0', 'is not a whole number above 0'),
         (f'{PREDICT} --out-dir file', 'cannot be made'),
         (f'{PREDICT} --cfg-options model.bbox_head.num_classes=3',

@@ -103,6 +103,7 @@ def create(
     """
     check_whole('num_classes', num_classes, 0)
     check_flag('features_only', features_only)
+    pretrained = False if pretrained is None else pretrained
     if pretrained is not False and in_chans != 3:
         raise InputError(
             f'in_chans={in_chans} does not go with pretrained weights, which take RGB: use '

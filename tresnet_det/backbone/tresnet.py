@@ -2,6 +2,7 @@
 
 import contextlib
 from collections.abc import Mapping, Sequence
+from numbers import Integral
 from typing import Any
 
 import torch
@@ -241,6 +242,8 @@ class TResNet(nn.Module):
         return tuple(outputs)
 
     def _check_input(self, x: torch.Tensor) -> None:
+        if not torch.is_tensor(x):
+            raise InputError(f'TResNet takes a tensor of images, got a {type(x).__name__}')
         if x.dim() != 4 or (x.shape[1] != self.in_channels and not is_tracing()):
             raise InputError(
                 f'TResNet takes images of (N, {self.in_channels}, H, W), got {tuple(x.shape)}'
@@ -332,7 +335,7 @@ def _check_out_indices(out_indices: object, num_stages: int) -> None:
     is_valid = (
         isinstance(out_indices, (list, tuple))
         and len(out_indices) > 0
-        and not any(isinstance(i, bool) for i in out_indices)
+        and all(isinstance(i, Integral) and not isinstance(i, bool) for i in out_indices)
         and list(out_indices) == [i for i in range(num_stages) if i in out_indices]
     )
     if not is_valid:

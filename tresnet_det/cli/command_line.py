@@ -240,8 +240,14 @@ def prepare_config(
         for change in edit.use_random_weights(cfg):
             print_log(f'--from-scratch: {change}')
     if pretrained:
-        named = '://' in pretrained
-        edit.use_backbone_weights(cfg, pretrained if named else find_checkpoint(pretrained))
+        checkpoint_file = pretrained if '://' in pretrained else find_checkpoint(pretrained)
+        same = Path(checkpoint_file).absolute().parent == Path(work_dir).absolute()
+        if same and not getattr(args, 'resume', None):
+            raise InputError(
+                f'--pretrained {pretrained}: the training would write among its files: give '
+                'another --work-dir'
+            )
+        edit.use_backbone_weights(cfg, checkpoint_file)
     if args.cfg_options:
         edit.override(cfg, args.cfg_options)
         edit.check_parts(cfg)

@@ -99,6 +99,17 @@ def parse_args() -> argparse.Namespace:
     return args
 
 
+def _check_overwritten(args: argparse.Namespace, out: Path) -> None:
+    """Refuse to write where the images and labels are, whose CSV files may have the same name."""
+    written = {out: '--out', **({Path(args.sheet): '--sheet'} if args.sheet else {})}
+    for given in filter(None, [args.data, *args.inputs, *(args.query or [])]):
+        for file, option in written.items():
+            if Path(given).absolute() in (file.absolute(), *file.absolute().parents):
+                raise InputError(
+                    f'{option} {file} is in {given}, among images and labels: name another'
+                )
+
+
 def main() -> None:
     args = parse_args()
     folder = Path(args.weights) if Path(args.weights).is_dir() else Path()
@@ -106,6 +117,7 @@ def main() -> None:
     if out.suffix == '.parquet':
         import_pyarrow()
     sheet = args.sheet and out_file(args.sheet, '.jpg', '.png')
+    _check_overwritten(args, out)
     labelled = find_labelled(args.data) if args.data else []
     sources, queries = find_sources(args.inputs), find_sources(args.query or [])
     embedder = Embedder(args.weights, args.device, args.img_size)

@@ -13,13 +13,14 @@ from mmengine.optim.scheduler import (
     LinearLR,
     LinearMomentum,
 )
+from mmengine.optim.scheduler.param_scheduler import _ParamScheduler
 from mmengine.registry import PARAM_SCHEDULERS
 
 from ..errors import InputError
 from ..values import check_value
 
 
-class _WarmupCosine:
+class _WarmupCosine(_ParamScheduler):  # a resumed run takes nothing else that is built already
     """MMEngine's two schedulers, stepped one after the other.
 
     Args:

@@ -1,6 +1,7 @@
 """What the flags of train.py set in a config: length, batch, rate, workers, what is frozen."""
 
 import inspect
+import re
 from collections.abc import Callable, Mapping
 from typing import Any
 
@@ -9,7 +10,7 @@ import torch
 from mmdet.registry import MODELS
 from mmengine.config import Config, ConfigDict
 
-from ..errors import InputError
+from ..errors import InputError, shown
 from ..models import TResNet
 from ..tasks import SINGLE_LABEL, built_type, find_task, type_name
 from ..values import check_values
@@ -220,14 +221,14 @@ def find_device(name: str | None) -> torch.device:
     Raises:
         InputError: It is no name of a device, or there is no such GPU.
     """
-    try:
-        device = torch.device(name or mmengine.device.get_device())
-    except RuntimeError:
-        raise InputError(f'device {name}: give cpu, cuda or cuda:NUMBER') from None
-    if device.type == 'cuda' and (device.index or 0) >= torch.cuda.device_count():
-        there = torch.cuda.device_count()
+    text = mmengine.device.get_device() if name is None else name
+    named = re.fullmatch('(cpu|cuda)(?::([0-9]{1,9}))?', str(text))
+    there = torch.cuda.device_count()
+    if not named or (named[1] == 'cpu' and named[2]):
+        raise InputError(f'device {shown(name)}: give cpu, cuda or cuda:NUMBER')
+    if named[1] == 'cuda' and int(named[2] or 0) >= there:  # torch keeps eight bits of a number
         raise InputError(f'device {name}: {there or "no"} GPU is visible: give another, or cpu')
-    return device
+    return torch.device(text)
 
 
 def use_device(name: str) -> None:

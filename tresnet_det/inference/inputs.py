@@ -16,6 +16,7 @@ import numpy as np
 
 from ..errors import InputError, MissingFileError, shown
 from ..files import check_regular, check_size, to_rgb
+from ..readers.findings import is_text
 
 if TYPE_CHECKING:
     import cv2  # takes its time
@@ -155,8 +156,12 @@ def read_given(
             yield InputImage(name, _pillow_as_rgb(image, name))
         elif isinstance(image, str | os.PathLike):
             file = os.fspath(image)
-            is_url = file.lower().startswith(('http://', 'https://'))
-            yield InputImage(file, _read_downloaded(file, read) if is_url else read(file))
+            if not isinstance(file, str) or not is_text(file) or '\0' in file:
+                raise InputError(f'{name} is {shown(file)}: that is no path')
+            scheme = file.lower().partition('://')[0] if '://' in file else ''
+            if scheme and scheme not in ('http', 'https'):
+                raise InputError(f'{shown(file)}: give a file, or a URL of http or https')
+            yield InputImage(file, _read_downloaded(file, read) if scheme else read(file))
         else:
             raise InputError(
                 f'{name} is {shown(image)}: give a file, a URL, an array (H, W, 3) of uint8 or an '
@@ -165,6 +170,7 @@ def read_given(
 
 
 def _array_as_rgb(array: np.ndarray, name: str, bgr: bool) -> np.ndarray:
+    array = np.asarray(array)  # a matrix has two dimensions for ever
     if array.dtype == np.uint16:
         array = (array >> 8).astype(np.uint8)
     if array.dtype != np.uint8:
@@ -235,9 +241,9 @@ def download(url: str, largest: int = LARGEST_DOWNLOAD, wait: float = LONGEST_WA
     """
     from .. import __version__
 
-    request = urllib.request.Request(url, headers={'User-Agent': f'tresnet_det/{__version__}'})
     end, data = time.monotonic() + wait, bytearray()
     try:
+        request = urllib.request.Request(url, headers={'User-Agent': f'tresnet_det/{__version__}'})
         with urllib.request.urlopen(request, timeout=wait) as response:
             while part := response.read1(1 << 16):
                 data += part

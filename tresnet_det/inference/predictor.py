@@ -181,8 +181,10 @@ class Predictor:
         results = []
         for image, (taken, sample) in zip(given, stream, strict=True):
             is_file = isinstance(image, str | os.PathLike) and '://' not in taken.name
-            file = taken.name if is_file else None  # which is read again to be drawn
-            result = Result.of(sample, self.classes, taken.pixels, file)
+            # A file is read again to be drawn; an array may be another one then.
+            file = os.path.abspath(taken.name) if is_file else None
+            pixels = taken.pixels if is_file else taken.pixels.copy()
+            result = Result.of(sample, self.classes, pixels, file)
             results.append(result.select(thresholds, at_most))
         return results if several else results[0]
 
