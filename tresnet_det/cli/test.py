@@ -212,7 +212,7 @@ def report(
     print(f'\nTested {tested} on {count} images in {command_line.minutes(seconds)}')
     for name, value in find_task(cfg).summarize(metrics).items():
         print(f'  {name:<14} {value:.4f}')
-    if cfg.get('demo_range'):
+    if cfg.get('demo_range') and not args.data:
         low, high = cfg.demo_range
         print(f'  expected       {low:g} to {high:g}, depending on seed and processor')
     training = read_seconds(Path(args.checkpoint).parent)

@@ -28,7 +28,7 @@ def parse_args(words: Sequence[str] | None = None) -> argparse.Namespace:
     parser = argparse.ArgumentParser(
         description=__doc__,
         epilog='The flags change the config; --cfg-options comes after them and wins. '
-        'docs/howto/training_options.md has an example of each.',
+        'docs/howto/training_options.md says more of each.',
     )
     groups = command_line.add_config_options(parser)
     _add_training_options(groups['training'])

@@ -75,7 +75,10 @@ def choose_weights(cfg: Config, resume: str | None, pretrained: str | None) -> N
         if not any(hook.get('type') == 'CheckpointGuardHook' for hook in hooks):
             cfg.custom_hooks = [*hooks, dict(type='CheckpointGuardHook')]
     if cfg.get('load_from'):
-        for change in drop_pretrained(cfg, str(cfg.load_from)):
+        changes = drop_pretrained(cfg, str(cfg.load_from))
+        if chosen == '--pretrained':
+            changes = [f'a whole model, {cfg.load_from}, of which all is taken that fits']
+        for change in changes:
             print_log(f'{chosen}: {change}')
 
 

@@ -241,8 +241,8 @@ def use_device(name: str) -> None:
 
 FLAGS: dict[str, Callable[[Config, Any], list[str]]] = dict(
     epochs=set_epochs,
+    lr=set_lr,  # before the batch, which says what becomes of it
     batch_size=set_batch_size,
-    lr=set_lr,
     img_size=set_img_size,
     workers=set_workers,
     freeze=freeze,
