@@ -78,6 +78,8 @@ class Handler(http.server.BaseHTTPRequestHandler):
 def server(monkeypatch):
     monkeypatch.setenv('no_proxy', '127.0.0.1')
     monkeypatch.setattr(archives, 'PAUSE', 0)
+    usage = coco_download.shutil.disk_usage('.')._replace(free=10**12)  # whatever is free here
+    monkeypatch.setattr(coco_download.shutil, 'disk_usage', lambda path: usage)
     with http.server.ThreadingHTTPServer(('127.0.0.1', 0), Handler) as server:
         server.files = {
             '/annotations/annotations_trainval2017.zip': make_zip(
