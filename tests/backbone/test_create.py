@@ -16,18 +16,15 @@ CREATE = dict(m=tresnet_m, l=tresnet_l, xl=tresnet_xl, v2_l=tresnet_v2_l)
 
 
 @torch.no_grad()
-@pytest.mark.parametrize(
-    'arch', ['m', *(pytest.param(a, marks=pytest.mark.slow) for a in ('l', 'xl', 'v2_l'))]
-)
 @pytest.mark.usefixtures('undrawn')
-def test_logits_and_feature_maps_are_timms_to_1e_5(arch, timms, timms_m):
-    theirs = timms_m if arch == 'm' else timms(arch)
-    ours = CREATE[arch](theirs.state_dict(), num_classes=7).eval()
+def test_logits_and_feature_maps_are_timms_to_1e_5(timms_m):  # others: test_weight_formats.py
+    theirs = timms_m
+    ours = tresnet_m(theirs.state_dict(), num_classes=7).eval()
     x = torch.rand(2, 3, 64, 96)
     expected = theirs(x)
     assert expected.abs().max() > 0.01
     assert (ours(x) - expected).abs().max() <= 1e-5 * max(1, expected.abs().max())
-    ours = CREATE[arch](theirs.state_dict(), features_only=True).eval()
+    ours = tresnet_m(theirs.state_dict(), features_only=True).eval()
     expected = theirs.forward_intermediates(x, [1, 2, 3, 4], intermediates_only=True)
     for ours_map, their_map in zip(ours(x), expected, strict=True):
         assert (ours_map - their_map).abs().max() <= 1e-5 * their_map.abs().max()
