@@ -1,5 +1,6 @@
 """What a type checker says of a user's file: the types of results, and mistakes in calls."""
 
+import os
 import subprocess
 import sys
 
@@ -52,17 +53,21 @@ CONFIG = f"""
 [mypy]
 [mypy-{','.join(f'{name}.*' for name in SKIPPED)}]
 follow_imports = skip
+[mypy-tresnet_det.*]
+ignore_errors = True
 """
 
 
 @pytest.mark.slow
-def test_types_of_results_are_known_and_wrong_calls_are_found(tmp_path):
+def test_types_of_results_are_known_and_wrong_calls_are_found(project_root, tmp_path):
     (tmp_path / 'right.py').write_text(RIGHT)
     head = "from tresnet_det import Predictor, train\nresult = Predictor('work_dirs/demo')('a.jpg')"
     (tmp_path / 'wrong.py').write_text(head + WRONG)
     (tmp_path / 'mypy.ini').write_text(CONFIG)
     command = [sys.executable, '-m', 'mypy', '--cache-dir', 'cache', 'right.py', 'wrong.py']
-    done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True)
+    # An editable install may be one that is found by code alone, which a type checker does not run.
+    env = os.environ | {'MYPYPATH': str(project_root)}
+    done = subprocess.run(command, cwd=tmp_path, env=env, capture_output=True, text=True)
     errors = [line.split(': ')[0] for line in done.stdout.splitlines() if ': error: ' in line]
     wrong = [f'wrong.py:{number}' for number in range(3, 3 + len(WRONG.split('\n')) - 2)]
     assert errors == wrong, done.stdout + done.stderr
