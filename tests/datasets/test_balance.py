@@ -2,6 +2,7 @@
 
 import json
 from collections import Counter
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -32,6 +33,15 @@ class Listed:
 
 
 @pytest.mark.parametrize('power', [0.5, 1.0])
+def test_a_subset_has_the_labels_of_its_images_and_a_wrong_power_is_named():
+    whole = SimpleNamespace(gt_labels=[0, 1, 1, 1])
+    subset = SimpleNamespace(dataset=whole, indices=[3, 0])
+    assert find_labels(subset) == [{1}, {0}]
+    for power in (0, -1, 2, True, None, 'x', float('nan')):
+        with pytest.raises(InputError, match='power must be above 0, at most 1: got'):
+            BalancedSampler(whole, power=power)
+
+
 def test_shares_are_those_of_theory_in_epochs_of_the_same_length(power, capsys):
     sampler = BalancedSampler(Listed(), power=power, seed=3)
     repeat = (485 / 10) ** power  # of the rare class, and of images with it

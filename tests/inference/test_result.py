@@ -219,6 +219,12 @@ def test_masks_are_arrays_and_rows_of_cocos_results():
     rows = result.to_coco('a', {'cat': 90, 'dog': 4}, 'segm')
     assert [row['category_id'] for row in rows] == [4, 90]
     assert rows[1] == dict(image_id='a', category_id=90, segmentation=result.rles[1], score=0.5)
+    assert type(result.to_coco(np.int64(7))[0]['image_id']) is int  # NumPy's is no JSON
+    for wrong, message in (((1.5,), 'image_id must be'), ((1, [3]), 'categories must be a dict')):
+        with pytest.raises(InputError, match=message):
+            result.to_coco(*wrong)
+    with pytest.raises(InputError, match='5 is no path of a file'):
+        result.plot(5)
     with pytest.raises(InputError, match="categories has no number of 'dog'"):
         result.to_coco(1, {'cat': 1})
     with pytest.raises(InputError, match='the model finds no masks'):

@@ -2,6 +2,7 @@
 
 from collections import Counter
 from collections.abc import Iterator, Sized
+from numbers import Real
 from typing import Any
 
 import numpy as np
@@ -9,7 +10,7 @@ from mmdet.registry import DATA_SAMPLERS
 from mmengine.dataset import DefaultSampler
 from mmengine.logging import print_log
 
-from ..errors import InputError
+from ..errors import InputError, shown
 
 
 @DATA_SAMPLERS.register_module()
@@ -37,18 +38,24 @@ class BalancedSampler(DefaultSampler):
         shares: How likely a draw is each image, ``(N,)``, of sum 1.
 
     Raises:
-        InputError: The dataset does not say which classes are in an image.
+        InputError: ``power`` is out of its range, or the dataset does not say which classes are in
+            an image.
     """
 
     dataset: Any
+    shares: np.ndarray
     seed: int
     epoch: int
 
     def __init__(
         self, dataset: Sized, power: float = 0.5, seed: int | None = None, round_up: bool = True
     ) -> None:
+        if isinstance(power, bool) or not isinstance(power, Real) or not 0 < power <= 1:
+            raise InputError(f'power must be above 0, at most 1: got {shown(power)}')
         super().__init__(dataset, shuffle=True, seed=seed, round_up=round_up)
         labels = find_labels(dataset)
+        if not labels or len(labels) != len(dataset):
+            raise InputError(f'--balance: {len(labels)} images have labels of {len(dataset)}')
         images = Counter(label for classes in labels for label in classes)
         most = max(images.values(), default=1)
         factors = [
@@ -95,6 +102,9 @@ def find_labels(dataset: Any) -> list[set[int]]:
         return [classes for part in dataset.datasets for classes in find_labels(part)]
     if hasattr(dataset, 'get_cat_ids'):
         return [set(dataset.get_cat_ids(index)) for index in range(len(dataset))]
+    if hasattr(dataset, 'indices') and hasattr(dataset, 'dataset'):  # torch's Subset
+        labels = find_labels(dataset.dataset)
+        return [labels[index] for index in dataset.indices]
     if hasattr(dataset, 'dataset'):  # RepeatDataset, MultiImageMixDataset
         return find_labels(dataset.dataset) * getattr(dataset, 'times', 1)
     raise InputError(

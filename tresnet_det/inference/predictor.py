@@ -3,6 +3,7 @@
 import copy
 import math
 import os
+import sys
 import warnings
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from itertools import islice
@@ -380,5 +381,5 @@ def _encode_masks(sample: BaseDataElement) -> None:
 
 def _batches(items: Iterable, size: int) -> Iterator[list]:
     items = iter(items)
-    while batch := list(islice(items, size)):
+    while batch := list(islice(items, min(size, sys.maxsize))):
         yield batch

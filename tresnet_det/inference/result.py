@@ -1,7 +1,9 @@
 """What a model finds in one image, as NumPy arrays: boxes, masks, classes and their scores."""
 
+import os
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from numbers import Integral
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -9,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 from pycocotools import mask as masks_of_coco
 
-from ..errors import InputError, few
+from ..errors import InputError, few, shown
 from .output_files import save_image
 
 if TYPE_CHECKING:
@@ -162,6 +164,8 @@ class Result:
             drawn = np.array(draw_classes(self.image, lines, rows))
         else:
             drawn = np.array(draw_objects(self.image, self.boxes, lines, self.rles or ()))
+        if not isinstance(path, str | os.PathLike | None):
+            raise InputError(f'{shown(path)} is no path of a file')
         if path is not None:
             try:
                 save_image(drawn, Path(path))
@@ -196,12 +200,17 @@ class Result:
             places = [dict(bbox=[x1, y1, x2 - x1, y2 - y1]) for x1, y1, x2, y2 in corners]
         if places is None:
             raise InputError(f'the model finds no {"boxes" if iou_type == "bbox" else "masks"}')
+        if not isinstance(categories, Mapping | None):
+            raise InputError(f'categories must be a dict by class names, got {shown(categories)}')
+        if isinstance(image_id, bool) or not isinstance(image_id, Integral | str):
+            raise InputError(f'image_id must be a whole number or a text, got {shown(image_id)}')
+        number = image_id if isinstance(image_id, str) else int(image_id)  # NumPy's is no JSON
         known = categories or {name: n for n, name in enumerate(self.classes, 1)}
         if lacking := [name for name in self.names if name not in known]:
             raise InputError(f'categories has no number of {few(dict.fromkeys(lacking))}')
         columns = zip(self.names, places, self.scores.tolist(), strict=True)
         return [
-            dict(image_id=image_id, category_id=known[name], **place, score=score)
+            dict(image_id=number, category_id=known[name], **place, score=score)
             for name, place, score in columns
         ]
 

@@ -1,6 +1,7 @@
 """Large images in tiles: small objects at their own scale, large ones from the image as a whole."""
 
 from collections.abc import Callable, Sequence
+from numbers import Real
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -10,7 +11,7 @@ from mmengine.dataset import pseudo_collate
 from mmengine.structures import InstanceData
 
 from ..engine import config as edit
-from ..errors import InputError
+from ..errors import InputError, check_whole, shown
 from ..tasks import find_task
 from .onnx_runner import SMALLEST_TILE, Answer, predict_tiles
 from .pipeline import Pipeline, predicts_masks
@@ -40,10 +41,11 @@ class Slicing(NamedTuple):
         """
         if not find_task(cfg).detects or predicts_masks(cfg):
             raise InputError('--slice is for detectors of boxes: omit it')
+        check_whole('tile', tile, 1)
         if tile < SMALLEST_TILE:
             raise InputError(f'--slice {tile}: give {SMALLEST_TILE} pixels or more')
-        if not 0 <= overlap <= 0.9:
-            raise InputError(f'--overlap {overlap:g}: give a share from 0 to 0.9')
+        if not isinstance(overlap, Real) or not 0 <= overlap <= 0.9:
+            raise InputError(f'--overlap {shown(overlap)}: give a share from 0 to 0.9')
         parts = edit.iterate_dicts(cfg.model.get('test_cfg'))
         found = [part['iou_threshold'] for part in parts if 'iou_threshold' in part]
         return cls(tile, overlap, found[-1] if found else 0.5)
