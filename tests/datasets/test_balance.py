@@ -33,15 +33,6 @@ class Listed:
 
 
 @pytest.mark.parametrize('power', [0.5, 1.0])
-def test_a_subset_has_the_labels_of_its_images_and_a_wrong_power_is_named():
-    whole = SimpleNamespace(gt_labels=[0, 1, 1, 1])
-    subset = SimpleNamespace(dataset=whole, indices=[3, 0])
-    assert find_labels(subset) == [{1}, {0}]
-    for power in (0, -1, 2, True, None, 'x', float('nan')):
-        with pytest.raises(InputError, match='power must be above 0, at most 1: got'):
-            BalancedSampler(whole, power=power)
-
-
 def test_shares_are_those_of_theory_in_epochs_of_the_same_length(power, capsys):
     sampler = BalancedSampler(Listed(), power=power, seed=3)
     repeat = (485 / 10) ** power  # of the rare class, and of images with it
@@ -126,3 +117,12 @@ def test_datasets_and_wrappers_say_their_classes(tmp_path, class_folders, demo_d
         assert len(list(BalancedSampler(dataset, seed=0))) == len(expected)
     with pytest.raises(InputError, match='--balance: list does not say which classes'):
         find_labels(np.zeros(3).tolist())
+
+
+def test_a_subset_has_the_labels_of_its_images_and_a_wrong_power_is_named():
+    whole = SimpleNamespace(gt_labels=[0, 1, 1, 1])
+    subset = SimpleNamespace(dataset=whole, indices=[3, 0])
+    assert find_labels(subset) == [{1}, {0}]
+    for power in (0, -1, 2, True, None, 'x', float('nan')):
+        with pytest.raises(InputError, match='power must be above 0, at most 1: got'):
+            BalancedSampler(whole, power=power)
