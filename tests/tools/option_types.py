@@ -71,13 +71,20 @@ def names_and_types(tool):
 
 
 def write():
-    text = ''
+    options = {tool: dict(names_and_types(tool)) for tool in (train, test)}
+    shared = dict(options[train].items() & options[test].items())
+    text = write_class('Shared', 'TypedDict', 'What both take.', options[train], shared)
     for tool, name in ((train, 'Train'), (test, 'Evaluate')):
         script = tool.__name__.rpartition('.')[2]
-        text += f'\n\nclass {name}Options(TypedDict, total=False):\n'
-        text += f'    """See ``python -m tresnet_det {script} --help``."""\n\n'
-        text += ''.join(f'    {key}: {kind}\n' for key, kind in names_and_types(tool))
+        own = options[tool].keys() - shared
+        about = f'See ``python -m tresnet_det {script} --help``.'
+        text += write_class(f'{name}Options', 'Shared', about, options[tool], own)
     return HEAD.format(more=', Sequence' * ('Sequence[' in text)) + text
+
+
+def write_class(name, base, about, options, names):
+    lines = ''.join(f'    {key}: {kind}\n' for key, kind in options.items() if key in names)
+    return f'\n\nclass {name}({base}, total=False):\n    """{about}"""\n\n{lines}'
 
 
 if __name__ == '__main__':

@@ -12,8 +12,8 @@ from typing_extensions import TypedDict
 Text = str | PathLike[str]
 
 
-class TrainOptions(TypedDict, total=False):
-    """See ``python -m tresnet_det train --help``."""
+class Shared(TypedDict, total=False):
+    """What both take."""
 
     cfg_options: Mapping[str, Any]
     work_dir: Text | None
@@ -22,6 +22,11 @@ class TrainOptions(TypedDict, total=False):
     demo: bool
     demo_full: bool
     launcher: Literal['none', 'pytorch', 'slurm', 'mpi'] | None
+
+
+class TrainOptions(Shared, total=False):
+    """See ``python -m tresnet_det train --help``."""
+
     epochs: int | None
     batch_size: int | None
     lr: float | None
@@ -38,16 +43,9 @@ class TrainOptions(TypedDict, total=False):
     pretrained: Text | None
 
 
-class EvaluateOptions(TypedDict, total=False):
+class EvaluateOptions(Shared, total=False):
     """See ``python -m tresnet_det test --help``."""
 
-    cfg_options: Mapping[str, Any]
-    work_dir: Text | None
-    data: Text | None
-    data_root: Text | None
-    demo: bool
-    demo_full: bool
-    launcher: Literal['none', 'pytorch', 'slurm', 'mpi'] | None
     out: Text | None
     show: bool
     show_dir: Text | None
