@@ -24,7 +24,8 @@ install: $(INSTALLED)  ## make .venv/ with the versions of constraints.txt, from
 
 # uv takes a third of pip's time; pip serves where uv cannot be had, or does not get through. Bytecode
 # at once, as pip makes it: where Python may not write it later, each process would compile for 8 s.
-WHEELS := --quiet --only-binary :all:
+# uv counts the clone itself among what it may not build.
+WHEELS := --quiet --only-binary :all: --no-binary tresnet-det
 PACKAGES := -c constraints.txt -e '.[lite,test]'
 # An environment that is there would stay of its Python: of another one, it is made again.
 VERSION := -c 'import sys; print(sys.version_info[:2])'
