@@ -10,7 +10,7 @@ CELLS = r"""
 # A tour in one notebook
 
 From data to an exported model, on a CPU, in about four minutes. Run it in a clone, after
-`pip install -e '.[lite,export]'`. The data is made here: handwritten digits on photos.
+`pip install -e '.[lite,export]' jupyter`. The data is made here: handwritten digits on photos.
 
 %% code
 import os
@@ -20,6 +20,7 @@ from IPython.display import Image
 
 if not Path('configs').is_dir():  # the notebook is in docs/
     os.chdir('..')
+os.environ.update(TQDM_DISABLE='1', NO_COLOR='1')  # no progress bars
 folder, work_dir = 'work_dirs/tour_data', 'work_dirs/tour'
 preview, image = f'{folder}/preview.png', f'{folder}/val2017/000001.png'
 
@@ -29,7 +30,7 @@ preview, image = f'{folder}/preview.png', f'{folder}/val2017/000001.png'
 A folder in COCO's format. Yours may be in the layout of YOLO, Pascal VOC or a labelling tool.
 
 %% code
-!python tools/make_demo_data.py --out-dir {folder} --num-train 400 --num-val 80 --preview {preview}
+!python tools/make_demo_data.py --out-dir {folder} --preview {preview}
 !python tools/check_data.py {folder}
 Image(preview)
 
@@ -43,7 +44,8 @@ config's own network on your folder: `train('configs/fcos_tresnet_m.py', data='F
 from tresnet_det import train
 
 config = 'configs/fcos_tresnet_m.py'
-train(config, demo=True, data_root=folder, work_dir=work_dir)
+trained = train(config, demo=True, data_root=folder, epochs=4, work_dir=work_dir)
+trained.metrics['coco/bbox_mAP']
 
 %% code
 Image(f'{work_dir}/curves.png')
@@ -57,7 +59,7 @@ mistakes cost most and what to do next.
 %% code
 from tresnet_det import evaluate
 
-evaluate(work_dir, work_dir=work_dir).metrics
+evaluate(work_dir).metrics
 
 %% code
 Image(f'{work_dir}/test/predictions.png')

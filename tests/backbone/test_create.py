@@ -102,7 +102,7 @@ def test_a_trained_classifier_of_this_project_is_taken_with_its_head(tiny_arch, 
         ),
     ).eval()
     torch.save({'state_dict': trained.state_dict(), 'meta': {}}, tmp_path / 'epoch_1.pth')
-    ours = create.create(tiny_arch, tmp_path / 'epoch_1.pth', num_classes=5).eval()
+    ours = create.create_model(tiny_arch, tmp_path / 'epoch_1.pth', num_classes=5).eval()
     x = torch.rand(2, 3, 64, 64)
     assert torch.equal(ours(x), trained(x))
 

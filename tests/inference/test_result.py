@@ -94,7 +94,7 @@ def test_types_and_shapes_are_as_promised(models, files):
     assert (result.labels.shape, result.labels.dtype) == ((count,), np.int64)
     assert result.names == [str(label) for label in result.labels]  # digits
     assert result.masks is None
-    assert result.shape == (64, 64)
+    assert result.ori_shape == (64, 64)
     assert sorted(result.scores, reverse=True) == result.scores.tolist()
     with pytest.raises(AttributeError):
         result.boxes = None
@@ -132,7 +132,7 @@ def test_an_image_is_the_same_as_file_array_and_pillow_image(task, models, tmp_p
     turned.save(path, exif=exif)
     results = predictor([np.rot90(rgb, -1), path, Image.open(path)], threshold=0)
     for result in results:
-        assert result.shape == (72, 48)
+        assert result.ori_shape == (72, 48)
         assert_same(result, results[0])
 
 
@@ -202,7 +202,7 @@ def a_result(with_masks):
         np.array([0.75, 0.5], np.float32),
         np.array([1, 0]),
         classes=('cat', 'dog'),
-        shape=(4, 6),
+        ori_shape=(4, 6),
         source=np.zeros((4, 6, 3), np.uint8),
         rles=[left, right] if with_masks else None,
     )

@@ -72,7 +72,7 @@ class TResNetClassifier(nn.Module):
         return self.head(self.forward_features(x))
 
 
-def create(
+def create_model(
     arch: str,
     pretrained: bool | Source = False,
     num_classes: int = 1000,
@@ -134,20 +134,20 @@ def create(
 
 
 def tresnet_m(pretrained: bool | Source = False, **options: Any) -> nn.Module:
-    """TResNet-M, 31.4 M parameters; its arguments are those of :func:`create`."""
-    return create('m', pretrained, **options)
+    """TResNet-M, 31.4 M parameters; its arguments are those of :func:`create_model`."""
+    return create_model('m', pretrained, **options)
 
 
 def tresnet_l(pretrained: bool | Source = False, **options: Any) -> nn.Module:
-    """TResNet-L, 56.0 M parameters; its arguments are those of :func:`create`."""
-    return create('l', pretrained, **options)
+    """TResNet-L, 56.0 M parameters; its arguments are those of :func:`create_model`."""
+    return create_model('l', pretrained, **options)
 
 
 def tresnet_xl(pretrained: bool | Source = False, **options: Any) -> nn.Module:
-    """TResNet-XL, 78.4 M parameters; its arguments are those of :func:`create`."""
-    return create('xl', pretrained, **options)
+    """TResNet-XL, 78.4 M parameters; its arguments are those of :func:`create_model`."""
+    return create_model('xl', pretrained, **options)
 
 
 def tresnet_v2_l(pretrained: bool | Source = False, **options: Any) -> nn.Module:
-    """TResNet-L of timm's second version, 46.2 M parameters; see :func:`create`."""
-    return create('v2_l', pretrained, **options)
+    """TResNet-L of timm's second version, 46.2 M parameters; see :func:`create_model`."""
+    return create_model('v2_l', pretrained, **options)

@@ -22,4 +22,4 @@ def download(name: str) -> str:
         return hf_hub_download(f'timm/{name.removeprefix(HUB_PREFIX)}', 'model.safetensors')
     except Exception as error:  # the hub's errors are of many kinds: no network, no such name, ...
         reason = (str(error).strip().splitlines() or [type(error).__name__])[0]
-        raise InputError(f'cannot get {name} from the hub: {reason}') from error
+        raise InputError(f'cannot get {name} from the hub: {reason}') from None

@@ -6,15 +6,16 @@ import traceback
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 from mmengine.config import Config
-from mmengine.logging import print_log
+from mmengine.logging import MMLogger, print_log
 from mmengine.registry import RUNNERS, build_from_cfg
 from mmengine.runner import Runner
 from torch.nn.parallel import DistributedDataParallel
 
 from ..checkpoints.load import read_checkpoint
-from ..errors import InputError, few, printable
+from ..errors import InputError, few, printable, shell_path
 from ..layers import InPlaceABN
 from ..readers.config import read_classes
 from ..tasks import unwrapped
@@ -40,8 +41,11 @@ _MULTIPLIED = {'weight_decay': ('decay_mult',), 'lr': ('lr_mult', 'custom_keys')
 # What the stack below logs of itself at every run, and what nobody can act on.
 _STACK_NOISE = re.compile(
     r'^paramwise_options -- |is skipped since its requires_grad=|'
-    r'"FileClient" will be|"HardDiskBackend" is the'
+    r'"FileClient" will be|"HardDiskBackend" is the|^Exp name: |^Checkpoints will be saved to |'
+    '^Distributed training is not used, all SyncBatchNorm'
 )
+# What fills screens before the first step.
+_DUMPS = re.compile(r'\n-+\nSystem environment:|Config:\n|Hooks will be executed in')
 
 _CONTROL = re.compile(r'[\x00-\x08\x0b-\x1f\x7f-\x9f]')  # but tabs and line feeds
 
@@ -106,6 +110,19 @@ def _is_whole_model(cfg: Config) -> bool:
     return any(key.startswith('backbone.') for key in keys)
 
 
+class _Runner(Runner):
+    """MMEngine's, which prints no dump of environment, config and hooks: its log file has them."""
+
+    def build_logger(self, *args: Any, **kwargs: Any) -> MMLogger:
+        logger = super().build_logger(*args, **kwargs)
+        logger.addFilter(_filter_log)
+        console, *files = logger.handlers
+        console.addFilter(lambda record: not _DUMPS.match(record.getMessage()))
+        for file in files:
+            logger.info(f'environment, config and hooks: {shell_path(file.baseFilename)}')
+        return logger
+
+
 def build_runner(cfg: Config) -> Runner:
     """Build the runner of a config, without the stack's remarks on itself in its log.
 
@@ -119,8 +136,8 @@ def build_runner(cfg: Config) -> Runner:
     _check_loops(cfg)
     _check_multipliers(cfg)
     with config_errors():
-        runner = Runner.from_cfg(cfg) if 'runner_type' not in cfg else RUNNERS.build(cfg)
-    runner.logger.addFilter(_filter_log)
+        runner = _Runner.from_cfg(cfg) if 'runner_type' not in cfg else RUNNERS.build(cfg)
+    runner.logger.addFilter(_filter_log)  # of another type, too
     if not any(isinstance(hook, CheckpointGuardHook) for hook in runner.hooks):  # a user's config
         runner.register_hook(CheckpointGuardHook(min_share=0))
     _check_channels(cfg, runner)

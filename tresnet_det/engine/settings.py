@@ -39,6 +39,7 @@ def apply(cfg: Config, flags: Mapping[str, Any]) -> list[str]:
     given = [name for name in FLAGS if flags.get(name) is not None]
     if given:
         check_values(cfg)  # flags compute with them
+        cfg.pop('demo_range', None)  # what the demo reaches without them
     return [line for name in given for line in FLAGS[name](cfg, flags[name])]
 
 

@@ -28,7 +28,7 @@ from ..readers.findings import Findings
 from ..readers.kinds import first_task
 from ..readers.layouts import find_layout
 from ..readers.split import Split
-from .inputs import Given, InputImage, Report, Source, read_given, read_images
+from .inputs import ImageInput, InputImage, Report, Source, read_given, read_images
 from .pipeline import Pipeline, build_classification
 from .predictor import BATCH_SIZE, Predictor
 
@@ -83,7 +83,7 @@ class Embedder(Predictor):
             self._pipeline = Pipeline(self._pipeline.read, prepare)
 
     def __call__(  # type: ignore[override]  # features are no results
-        self, images: Sequence[Given], *, batch_size: int = BATCH_SIZE, bgr: bool = False
+        self, images: Sequence[ImageInput], *, batch_size: int = BATCH_SIZE, bgr: bool = False
     ) -> np.ndarray:
         """Return the features of images, ``(N, C)`` of float32.
 

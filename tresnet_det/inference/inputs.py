@@ -28,7 +28,7 @@ LONGEST_WAIT = 30.0  # seconds for a download
 
 Report = Callable[[str, Exception], None]
 # What Python code may give as an image: a file, a URL, pixels, or an image of Pillow.
-Given: TypeAlias = Union[str, os.PathLike[str], np.ndarray, 'PillowImage']
+ImageInput: TypeAlias = Union[str, os.PathLike[str], np.ndarray, 'PillowImage']
 
 
 class Source(NamedTuple):
@@ -128,7 +128,7 @@ def read_images(
 
 
 def read_given(
-    images: Sequence[Given], read: Callable[[str], np.ndarray], bgr: bool = False
+    images: Sequence[ImageInput], read: Callable[[str], np.ndarray], bgr: bool = False
 ) -> Iterator[InputImage]:
     """Read what Python code gives, one image after the other.
 

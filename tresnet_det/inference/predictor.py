@@ -34,7 +34,7 @@ from ..errors import InputError, check_whole, few, shown
 from ..readers.findings import without
 from ..tasks import find_task
 from ..values import check_values
-from .inputs import Given, InputImage, Report, read_given
+from .inputs import ImageInput, InputImage, Report, read_given
 from .pipeline import build_pipeline, find_classes, predicts_masks
 from .result import Result
 from .sliced import Slicing
@@ -117,7 +117,7 @@ class Predictor:
     @overload
     def __call__(  # type: ignore[overload-overlap]  # a str is a sequence of them, too
         self,
-        images: Given,
+        images: ImageInput,
         *,
         threshold: float | Literal['auto'] | None = None,
         top: int = 3,
@@ -128,7 +128,7 @@ class Predictor:
     @overload
     def __call__(
         self,
-        images: Sequence[Given],
+        images: Sequence[ImageInput],
         *,
         threshold: float | Literal['auto'] | None = None,
         top: int = 3,
@@ -138,7 +138,7 @@ class Predictor:
 
     def __call__(
         self,
-        images: Given | Sequence[Given],
+        images: ImageInput | Sequence[ImageInput],
         *,
         threshold: float | Literal['auto'] | None = None,
         top: int = 3,
@@ -169,7 +169,7 @@ class Predictor:
             raise InputError(f"channel_order must be 'rgb' or 'bgr', got {shown(channel_order)}")
         thresholds = self.choose_thresholds(threshold)
         several = isinstance(images, list | tuple)
-        given: Sequence[Given] = images if several else [images]  # type: ignore[assignment,list-item]
+        given: Sequence[ImageInput] = images if several else [images]  # type: ignore[assignment,list-item]
         if not given:
             raise InputError('there is no image in the list')
 

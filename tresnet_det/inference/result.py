@@ -28,7 +28,7 @@ class Result:
         scores: ``(N,)``, in [0, 1].
         labels: ``(N,)``, class numbers from 0.
         classes: Names of all classes of the model, by number.
-        shape: Height and width of the image, in pixels.
+        ori_shape: Height and width of the image, in pixels.
         source: The image: its file, or ``(H, W, 3)`` of uint8 in RGB.
         class_scores: Of a classifier ``(classes,)``, the score of each class by its number; None
             of a detector.
@@ -40,7 +40,7 @@ class Result:
     scores: NDArray[np.float32]
     labels: NDArray[np.int64]
     classes: Sequence[str] = field(kw_only=True)
-    shape: tuple[int, int] = field(kw_only=True)
+    ori_shape: tuple[int, int] = field(kw_only=True)
     source: str | NDArray[np.uint8] = field(kw_only=True)
     class_scores: NDArray[np.float32] | None = field(default=None, kw_only=True)
     rles: Sequence[dict[str, Any]] | None = field(default=None, kw_only=True)
@@ -64,7 +64,7 @@ class Result:
         """
         height, width = pixels.shape[:2]
         given: dict[str, Any] = dict(
-            classes=classes, shape=(height, width), source=pixels if file is None else file
+            classes=classes, ori_shape=(height, width), source=pixels if file is None else file
         )
         found = getattr(sample, 'pred_instances', None)
         if found is None:
@@ -100,7 +100,7 @@ class Result:
         """``(N, H, W)``, decoded when asked for; None where there are boxes only."""
         if self.rles is None:
             return None
-        masks = np.zeros((len(self), *self.shape), bool)
+        masks = np.zeros((len(self), *self.ori_shape), bool)
         for mask, rle in zip(masks, self.rles, strict=True):
             mask[:] = masks_of_coco.decode(rle)
         return masks
