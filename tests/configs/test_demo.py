@@ -10,6 +10,7 @@ from parsed_configs import load
 from torch.utils.flop_counter import FlopCounterMode
 
 from tresnet_det.engine import config as edit
+from tresnet_det.engine import settings
 from tresnet_det.models import ClsDataSample
 from tresnet_det.tasks import find_task
 
@@ -71,3 +72,11 @@ def test_the_demo_is_the_same_over_other_levels_and_without_hooks_or_validation(
     edit.use_demo(cfg, edit.load_config(find_task(cfg).overlay), full=False)
     for key in ('model', 'val_cfg', 'val_evaluator', 'train_dataloader'):
         assert cfg[key] == usual[key]
+
+
+def test_what_the_demo_reaches_is_said_of_its_own_settings_alone():
+    cfg = demo('fcos_tresnet_m.py')
+    assert settings.apply(cfg, {}) == []
+    assert 'demo_range' in cfg
+    settings.apply(cfg, {'epochs': 2})
+    assert 'demo_range' not in cfg

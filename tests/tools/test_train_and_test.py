@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 import shutil
 import subprocess
 import sys
@@ -43,6 +44,15 @@ def test_training_leaves_checkpoints_curves_and_logs(trained):
     assert len(done.logged('coco/bbox_mAP')) == 2
     meta = torch.load(done.checkpoint, weights_only=True)['meta']
     assert meta['input'] == dict(mean=[0.0] * 3, std=[255.0] * 3, bgr_to_rgb=True)
+
+
+def test_the_console_begins_with_the_training_and_the_log_file_has_the_rest(trained):
+    done = trained('detection')
+    place = re.search(r'environment, config and hooks: (\S+)', done.result.printed)[1]
+    in_file = (done.config.parent / place).read_text()
+    for dump in ('System environment:', 'Config:\n', 'Hooks will be executed'):
+        assert dump in in_file
+        assert dump not in done.result.printed
 
 
 def test_the_printed_next_command_measures_the_best_validation(trained, tmp_path):
