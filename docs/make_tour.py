@@ -83,7 +83,7 @@ PIL_Image.fromarray(result.plot())
 The file is compared with PyTorch on images. `--int8` makes it a quarter of the size.
 
 %% code
-!python tools/export.py {work_dir}/fcos_tresnet_m.py {work_dir} --out {work_dir}/tour.onnx
+!python tools/export.py {work_dir} --out {work_dir}/tour.onnx
 !python tresnet_det/inference/onnx_runner.py {work_dir}/tour.onnx {image} --out {work_dir}/runner
 
 %% text

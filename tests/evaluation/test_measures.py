@@ -81,8 +81,13 @@ FIXTURE = Path(os.environ.get('TRESNET_DET_DATA', '../shared/data')) / 'eval_fix
 
 
 @pytest.fixture(params=range(6))
-def files(request, tmp_path):
-    return make_files(tmp_path, request.param)
+def seed(request):
+    return request.param
+
+
+@pytest.fixture
+def files(seed, tmp_path):
+    return make_files(tmp_path, seed)
 
 
 def as_masks(files):
@@ -109,10 +114,12 @@ def test_numbers_of_rows_are_those_of_the_files_whatever_the_classes(tmp_path):
         read(*files, classes=['class 2'], masks=True)
 
 
-@pytest.mark.parametrize('kind', ['bbox', 'segm'])
-def test_the_twelve_metrics_are_cocos(files, kind):
+@pytest.mark.parametrize(('kind', 'images'), [('bbox', 30), ('segm', 30), ('segm', 80)])
+def test_the_twelve_metrics_are_cocos(kind, images, tmp_path, seed):
+    files = make_files(tmp_path, seed, images)
     if kind == 'segm':
         as_masks(files)
+        assert images < 80 or len(json.loads(files[1].read_text())) > 255
     images, truth, found, matches = read(*files, IOU_THRS, masks=kind == 'segm')
     rates = find_rates(truth, found, matches, len(images.classes))
     metrics = summarize(*rates, COCO_IOUS)

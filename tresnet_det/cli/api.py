@@ -13,7 +13,6 @@ from typing_extensions import Unpack
 
 from ..engine import processes
 from ..engine.guest import as_guest
-from ..engine.work_dir import find_run
 from ..errors import InputError, few, shown
 from . import test as test_tool
 from . import train as train_tool
@@ -83,8 +82,8 @@ def evaluate(
         >>> evaluate('work_dirs/mine', data='other_data').metrics
     """
     with _called(options):
-        config, checkpoint = (model, checkpoint) if checkpoint else find_run(model)
-        args = _read(test_tool.parse_args, EvaluateOptions, options, config, checkpoint)
+        files = (model,) if checkpoint is None else (model, checkpoint)
+        args = _read(test_tool.parse_args, EvaluateOptions, options, *files)
         metrics = test_tool.run(args)
         numbers = {k: float(v) for k, v in metrics.items() if isinstance(v, Real)}
         return RunResult(Path(args.work_dir), Path(args.checkpoint), numbers)

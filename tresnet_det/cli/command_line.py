@@ -114,6 +114,25 @@ def add_slice_options(parser: argparse._ActionsContainer) -> None:
     )
 
 
+def add_checkpoint(parser: argparse.ArgumentParser, others: str) -> None:
+    """Add the second argument of a tool, which a work directory as the first one makes needless."""
+    parser.add_argument(
+        'checkpoint',
+        nargs='?',
+        help=f'checkpoint file, a work directory for the best checkpoint in it{others}; omit it '
+        'where CONFIG is a work directory, or a checkpoint in one, which was trained by the config '
+        'in there',
+    )
+
+
+def find_config(args: argparse.Namespace) -> None:
+    """Take the config that a training kept, where its work directory is all that is given."""
+    from ..engine.work_dir import find_run
+
+    if args.checkpoint is None:
+        args.config, args.checkpoint = map(str, find_run(args.config))
+
+
 def add_config_options(parser: argparse.ArgumentParser) -> dict[str, argparse._ArgumentGroup]:
     """Add the options by which train.py and test.py change a config; return their groups."""
     names = ('data', 'training', 'weights', 'logging', 'machine')

@@ -1,4 +1,4 @@
-"""Export a model: python tools/export.py CONFIG CHECKPOINT --out FILE.onnx [--images DIR].
+"""Export a model: python tools/export.py WORK_DIR --out FILE.onnx, or CONFIG CHECKPOINT.
 
 FCOS with its post-processing, a classifier, or any model's backbone, as ONNX for any batch and
 size, the norms folded. The file is verified against PyTorch on images and both are timed. It says
@@ -50,10 +50,9 @@ def parse_args() -> argparse.Namespace:
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     parser.add_argument('config', help='config file')
-    parser.add_argument(
-        'checkpoint',
-        help='checkpoint file, a work directory for the best checkpoint in it, or none for random '
-        'weights; for --task backbone also a published file or timm://NAME',
+    command_line.add_checkpoint(
+        parser,
+        ', none for random weights; for --task backbone also a published file or timm://NAME',
     )
     parser.add_argument('--out', required=True, metavar='FILE.onnx', help='the file to write')
     parser.add_argument(
@@ -119,6 +118,7 @@ def parse_args() -> argparse.Namespace:
 
 def main() -> None:
     args = parse_args()
+    command_line.find_config(args)
     out = out_file(args.out, '.onnx')
     require('onnx', 'onnxscript', *(() if args.no_check else ('onnxruntime',)))
     torch.manual_seed(0)

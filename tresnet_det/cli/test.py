@@ -1,4 +1,4 @@
-"""Measure a checkpoint: python tools/test.py configs/fcos_tresnet_m.py CHECKPOINT [--demo]."""
+"""Measure a checkpoint: python tools/test.py WORK_DIR, or CONFIG CHECKPOINT."""
 
 import argparse
 import time
@@ -32,10 +32,7 @@ from .reports import explain_results, keep_results, keep_thresholds
 def parse_args(words: Sequence[str] | None = None) -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__)
     command_line.add_config_options(parser)
-    parser.add_argument(
-        'checkpoint',
-        help='checkpoint file, a work directory for its best checkpoint, or an exported .onnx',
-    )
+    command_line.add_checkpoint(parser, ', or an exported .onnx')
     parser.add_argument(
         '--out',
         metavar='FILE',
@@ -62,6 +59,7 @@ def main() -> None:
 def run(args: argparse.Namespace) -> dict:
     """Measure, print and keep what came out, and return the metrics; ``args`` gets what it took."""
     setup_cache_size_limit_of_dynamo()
+    command_line.find_config(args)
     if args.out:
         out_file(args.out, '.json', '.pkl', '.pickle')
     if args.checkpoint.endswith('.onnx'):

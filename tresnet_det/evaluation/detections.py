@@ -326,7 +326,9 @@ def _sort(
     order = np.lexsort((-score, image))
     boxes = _boxes(rows) if codes is None else np.reshape(coco.toBbox(codes), (-1, 4))
     if area is None:
-        area = boxes[:, 2] * boxes[:, 3] if codes is None else coco.area(codes).astype(float)
+        area = boxes[:, 2] * boxes[:, 3]
+        if codes is not None:  # one by one: given more than 255, pycocotools overflows
+            area = np.array([coco.area(code) for code in codes], float)
     bounds = np.searchsorted(image[order], np.arange(len(images.ids) + 1))
     return Objects(
         image[order],
