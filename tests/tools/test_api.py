@@ -170,5 +170,5 @@ def test_what_the_readme_shows_runs_as_it_stands(
         exec(code, {})
         assert float(capsys.readouterr().out.split()[-1]) >= 0
     exec(prediction, names := {})
-    assert names['result'].shape == (64, 64)
+    assert names['result'].ori_shape == (64, 64)
     assert (tmp_path / 'found.jpg').is_file()

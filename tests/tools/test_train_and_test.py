@@ -55,6 +55,17 @@ def test_the_console_begins_with_the_training_and_the_log_file_has_the_rest(trai
         assert dump not in done.result.printed
 
 
+def test_a_work_directory_is_measured_and_reported_under_mmdetections_own_metric(trained, tmp_path):
+    done = trained('detection')
+    options = ('--work-dir', tmp_path, '--cfg-options', 'test_evaluator.type=CocoMetric')
+    result = run_here('test', done.work_dir, *options, cwd=done.config.parent)
+    assert result.code == 0, result.err
+    metrics = json.loads((tmp_path / 'metrics.json').read_text())['metrics']
+    report = json.loads((tmp_path / 'evaluation' / 'metrics.json').read_text())['metrics']
+    assert metrics['coco/bbox_mAP'] == pytest.approx(report['bbox_mAP'], abs=1e-3)  # it rounds
+    assert (tmp_path / 'evaluation' / 'report.html').is_file()
+
+
 def test_the_printed_next_command_measures_the_best_validation(trained, tmp_path):
     done = trained('detection')
     (line,) = (line for line in done.result.out.splitlines() if line.startswith('  next'))

@@ -30,7 +30,7 @@ def keep_results(cfg: Config, metrics: list[Any], dataset: Any, folder: Path) ->
         folder: Gets the files.
     """
     task = find_task(cfg)
-    for metric in _coco_metrics(cfg, metrics):
+    for metric, _ in _coco_metrics(cfg, metrics):
         if metric.outfile_prefix is None:
             folder.mkdir(parents=True, exist_ok=True)
             metric.outfile_prefix = str(folder / 'results')
@@ -40,14 +40,18 @@ def keep_results(cfg: Config, metrics: list[Any], dataset: Any, folder: Path) ->
         metrics.append(keeper)
 
 
-def _coco_metrics(cfg: Config, metrics: list[Any]) -> list[Any]:
-    """Return the metrics of detectors that have a file of ground truth."""
+def _coco_metrics(cfg: Config, metrics: list[Any]) -> list[tuple[Any, str]]:
+    """Return this project's and MMDetection's metrics of a detector, with their ground truth."""
     if not find_task(cfg).detects:
         return []
-    from ..evaluation.coco_metric import CocoTwelveMetric  # takes its time
+    from mmdet.evaluation import CocoMetric  # takes its time
 
-    coco = [metric for metric in metrics if isinstance(metric, CocoTwelveMetric)]
-    return [metric for metric in coco if metric.ann_file and not metric.format_only]
+    parts = cfg.test_evaluator if isinstance(cfg.test_evaluator, list) else [cfg.test_evaluator]
+    return [
+        (metric, part['ann_file'])
+        for metric, part in zip(metrics, parts, strict=False)
+        if isinstance(metric, CocoMetric) and part.get('ann_file') and not metric.format_only
+    ]
 
 
 def explain_results(
@@ -67,15 +71,15 @@ def explain_results(
         for part in (folder, folder / 'segm'):
             (part / file).unlink(missing_ok=True)
     try:
-        for metric in _coco_metrics(cfg, metrics):
-            numbered = zip(dataset.metainfo['classes'], metric.cat_ids, strict=True)
-            classes = [class_ for class_, number in numbered if number is not None]
-            for kind in metric.metrics:
+        for metric, ann_file in _coco_metrics(cfg, metrics):
+            names = {category['name'] for category in metric._coco_api.dataset['categories']}
+            classes = [class_ for class_ in dataset.metainfo['classes'] if class_ in names]
+            for kind in filter(('bbox', 'segm').__contains__, metric.metrics):
                 out = folder if kind == 'bbox' else folder / kind
                 out.mkdir(parents=True, exist_ok=True)
                 results = f'{metric.outfile_prefix}.{kind}.json'
-                result = read_detections(metric.ann_file, results, classes)
-                title = f'{name} on {Path(metric.ann_file).name}'
+                result = read_detections(ann_file, results, classes)
+                title = f'{name} on {Path(ann_file).name}'
                 explain(result, out, title, images and Path(images))
                 write_images(Path(results).with_name('images.json'), result.images)
                 reports.append(out / 'report.html')
@@ -90,6 +94,9 @@ def explain_results(
                 numbers = numbers or json.loads((folder / 'metrics.json').read_text())
     except Exception as error:
         print_log(f'no report: {type(error).__name__}: {error}', 'current', logging.WARNING)
+    else:
+        if not reports:
+            print_log('no report: test_evaluator has no CocoMetric with an ann_file', 'current')
     return reports, numbers
 
 

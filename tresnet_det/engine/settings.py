@@ -151,12 +151,12 @@ def set_batch_size(cfg: Config, batch_size: int) -> list[str]:
         if cfg.get(name):
             cfg[name]['batch_size'] = min(cfg[name].get('batch_size', 1), batch_size)
     scale = cfg.get('auto_scale_lr') or {}
-    follows = (
-        'the learning rate is scaled to it'
-        if scale.get('enable')
-        else 'the learning rate stays'
-        + ' (--auto-scale-lr scales it)' * ('base_batch_size' in scale)
-    )
+    if scale.get('enable'):
+        follows = 'the learning rate is scaled to it'
+    elif 'base_batch_size' in scale:
+        follows = 'the learning rate is scaled to it with --data or --auto-scale-lr, else it stays'
+    else:
+        follows = 'the learning rate stays'
     return [f'--batch-size {batch_size}: instead of {old}; {follows}']
 
 
