@@ -71,7 +71,7 @@ def test_boxes_become_cocos_results_with_all_scores_and_the_drawing_has_the_sure
         dict(id=2, file_name='y/a.png', width=60, height=40, drawn='images/a_2.png'),
     ]
     assert [c['name'] for c in images['categories']] == list(NAMES)
-    assert writer.table().splitlines()[2:] == ['x/a.png  cat x1', 'y/a.png  nothing']
+    assert writer.table().splitlines()[2:] == ['x/a.png  cat x1', 'y/a.png  nothing above 0.3']
     drawn = sorted(path.name for path in (tmp_path / 'out' / 'images').iterdir())
     assert drawn == ['a.png', 'a_2.png']
     loaded = COCO(tmp_path / 'out' / 'images.json').loadRes(str(writer.results))
@@ -108,7 +108,7 @@ def test_masks_have_a_file_of_their_own_row_for_row_with_the_boxes(tmp_path):
     loaded = COCO(tmp_path / 'out' / 'images.json').loadRes(str(writer.masks))
     # By the masks' pixels, which are fewer than the boxes'.
     assert [a['area'] for a in loaded.loadAnns(loaded.getAnnIds())] == [180, 50]
-    assert writer.table().splitlines()[2:] == ['b.png  nothing', 'a.png  cat x1']
+    assert writer.table().splitlines()[2:] == ['b.png  nothing above 0.3', 'a.png  cat x1']
     drawn = np.asarray(Image.open(tmp_path / 'out' / 'images' / 'a.png'))
     assert drawn[70, 35].any()  # in the middle of the cat, in an image seven times as large
     assert not drawn[10:30, 370:400].any()  # the dog's score is below the threshold
@@ -165,7 +165,7 @@ def test_of_several_labels_those_above_the_threshold_are(tmp_path):
         'b.png,,',
     ]
     assert [len(e['predictions']) for e in json.loads(writer.results.read_text())] == [2, 0]
-    assert writer.table().splitlines()[-1] == 'b.png  nothing'
+    assert writer.table().splitlines()[-1] == 'b.png  nothing above 0.5'
 
 
 def test_the_table_is_shortened_for_many_images(tmp_path):

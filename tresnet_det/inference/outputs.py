@@ -211,12 +211,14 @@ class PredictionWriter:
     def table(self) -> str:
         """Return a table of the files and what was found in them, shortened where they are many."""
         rows = []
+        low, high = self.thresholds.min(), self.thresholds.max()
+        nothing = f'nothing above {low:g}' + f' to {high:g}, by class' * bool(low < high)
         for name, row in self._rows.items():
             frames = f' ({row.frames} frames)' if row.frames else ''
             found = ', '.join(f'{what} x{n}' if n else what for what, n in row.found.most_common())
             found = found if len(found) <= 70 else f'{found[:67]}...'
             name = shorten(name, 40) + frames
-            rows.append(dict(file=name, found=found or 'nothing'))
+            rows.append(dict(file=name, found=found or nothing))
         more = self._files - len(rows)
         return format_table(rows) + (f'\n... and {more} more' if more else '')
 
