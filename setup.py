@@ -60,6 +60,8 @@ setup(
             'timm',
             'safetensors',
             'tidecv==1.0.1',
+            'nbclient',  # the notebook is run
+            'ipykernel',
             'faster-coco-eval>=1.8.0',
             *EXPORT,
         ],
