@@ -50,6 +50,21 @@ def test_the_last_of_a_full_list_may_be_another_of_the_same_score():
     assert not boxes_of(other, max_per_img=4).is_same
 
 
+def test_what_an_overlap_at_the_threshold_decides_is_no_difference():
+    # In one answer the second is suppressed by the first (IoU 6 / 10), so that the third stays,
+    # which the second would suppress (IoU 7 / 9).
+    first, second, third = [0, 0, 10, 10], [0, 0, 10, 6.0003], [0, 1, 10, 8]
+    one, two = (
+        answer(np.array([first, box], float), np.array([0.9, score]), np.array([1, 1]))
+        for box, score in ((second, 0.8), (third, 0.7))
+    )
+    assert compare([one], [two], 9, 0.6)['boxes'][:2] == (1, 0)
+    assert compare([two], [one], 9, 0.6)['boxes'][:2] == (1, 0)
+    assert compare([one], [two], 9, 0.599)['boxes'][:2] == (1, 2)
+    two['labels'][1] = 2  # which a box of another class does not suppress
+    assert compare([one], [two], 9, 0.6)['boxes'][:2] == (1, 1)
+
+
 def test_no_boxes_at_all_agree():
     nothing = answer(np.zeros((0, 4), np.float32), np.zeros(0, np.float32), np.zeros(0, int))
     assert compare([nothing], [nothing], 3)['boxes'] == (0, 0, 1, 0)

@@ -42,6 +42,7 @@ if TYPE_CHECKING:
     from ..inference.onnx_runner import OnnxModel
 
 EXIT_DIFFERS = 1
+HINT = 'see docs/troubleshooting.md; --no-check skips the comparison'
 ROUNDS, MIN_SECONDS = 5, 0.2  # of the timing
 
 
@@ -162,7 +163,7 @@ def main() -> None:
             same = report_check(check, module, program if args.torch_export else None)
             report_speed(check)
             if not same:
-                print('error: the file does not agree with PyTorch', file=sys.stderr)
+                print(f'error: the file does not agree with PyTorch ({HINT})', file=sys.stderr)
                 sys.exit(EXIT_DIFFERS)
         if args.int8 and not write_int8(file, out, calibration, evaluation, args):
             sys.exit(EXIT_DIFFERS)

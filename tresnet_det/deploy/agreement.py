@@ -1,5 +1,6 @@
 """How far two models' answers to the same images agree, boxes or arrays."""
 
+import math
 from collections.abc import Mapping, Sequence
 from typing import NamedTuple
 
@@ -13,6 +14,7 @@ Answer = Mapping[str, np.ndarray]
 # What counts as the same.
 MIN_IOU = 0.99
 MAX_SCORE_DIFFERENCE = 1e-4
+MAX_IOU_DIFFERENCE = 1e-4  # to the threshold of NMS, where a last digit decides
 MAX_RELATIVE_DIFFERENCE = 1e-3  # of logits and feature maps, to their largest value
 
 
@@ -21,8 +23,9 @@ class BoxAgreement(NamedTuple):
 
     Attributes:
         same: Pairs of one class that agree: IoU above 0.99, scores within 1e-4.
-        different: Boxes of either that have no such partner; those at the end of a full list, which
-            another just as good may replace, do not count.
+        different: Boxes of either that have no such partner, but for what a last digit decides:
+            whether a box still has a place in a full list, or is suppressed by one that it overlaps
+            by just the threshold, and by its absence or presence others.
         least_iou: Of the pairs, 1 where there are none.
         score_difference: The largest of the pairs.
     """
@@ -61,7 +64,10 @@ Agreement = BoxAgreement | ArrayAgreement
 
 
 def compare(
-    found: Sequence[Answer], expected: Sequence[Answer], max_per_img: int | None
+    found: Sequence[Answer],
+    expected: Sequence[Answer],
+    max_per_img: int | None,
+    iou_threshold: float = math.inf,
 ) -> dict[str, Agreement]:
     """Compare answers to the same images, one answer per image.
 
@@ -70,6 +76,7 @@ def compare(
             arrays by name.
         expected: Likewise.
         max_per_img: A detector's; None for others.
+        iou_threshold: Of its NMS.
 
     Returns:
         The agreement over all images, by the name of what was compared.
@@ -77,7 +84,7 @@ def compare(
     pairs = list(zip(found, expected, strict=True))
     if max_per_img is not None:
         same, different, ious, differences = zip(
-            *(_compare_boxes(*pair, max_per_img) for pair in pairs), strict=True
+            *(_compare_boxes(*pair, max_per_img, iou_threshold) for pair in pairs), strict=True
         )
         return {'boxes': BoxAgreement(sum(same), sum(different), min(ious), max(differences))}
     return {
@@ -90,7 +97,9 @@ def compare(
     }
 
 
-def _compare_boxes(found: Answer, expected: Answer, max_per_img: int) -> BoxAgreement:
+def _compare_boxes(
+    found: Answer, expected: Answer, max_per_img: int, iou_threshold: float
+) -> BoxAgreement:
     ious = box_iou(*(torch.from_numpy(a['boxes']).double() for a in (found, expected))).numpy()
     corners = found['boxes'][:, None], expected['boxes']
     ious[np.isnan(ious) & np.isclose(*corners, rtol=0, atol=0.01).all(2)] = 1  # without an area
@@ -103,13 +112,33 @@ def _compare_boxes(found: Answer, expected: Answer, max_per_img: int) -> BoxAgre
     rows, columns = linear_sum_assignment(np.where(pairs, 1 - ious + differences, 1e3))
     is_pair = pairs[rows, columns]
     rows, columns = rows[is_pair], columns[is_pair]
-    different = 0
-    for answer, paired in ((found, rows), (expected, columns)):
-        scores = np.delete(answer['scores'], paired)
-        if len(answer['scores']) == max_per_img:
-            scores = scores[~(scores <= answer['scores'].min() + MAX_SCORE_DIFFERENCE)]  # also NaN
-        different += len(scores)
+    alone = []
+    for answer, other, paired in ((found, expected, rows), (expected, found, columns)):
+        left = np.delete(np.arange(len(answer['scores'])), paired)
+        if len(other['scores']) == max_per_img:
+            last = other['scores'].min() + MAX_SCORE_DIFFERENCE
+            left = left[~(answer['scores'][left] <= last)]  # also NaN
+        alone.append(left)
+    different = sum(map(len, alone)) and _count_unexplained(found, expected, alone, iou_threshold)
     least_iou = float(ious[rows, columns].min(initial=1))
     return BoxAgreement(
         len(rows), different, least_iou, float(differences[rows, columns].max(initial=0))
     )
+
+
+def _count_unexplained(
+    found: Answer, expected: Answer, alone: Sequence[np.ndarray], iou_threshold: float
+) -> int:
+    """Return how many boxes without a partner no overlap at the threshold of NMS explains."""
+    boxes, labels = (np.concatenate([found[k], expected[k]]) for k in ('boxes', 'labels'))
+    is_expected = np.arange(len(boxes)) >= len(found['boxes'])
+    ious = box_iou(*[torch.from_numpy(boxes).double()] * 2).numpy()
+    ious[labels[:, None] != labels] = 0
+    left = np.concatenate([alone[0], len(found['boxes']) + alone[1]])
+    at_limit = (np.abs(ious[left] - iou_threshold) < MAX_IOU_DIFFERENCE).any(1)
+    explained: np.ndarray = left[:0]
+    while at_limit.any():  # then those that the explained suppress in their own answer
+        explained, left = np.append(explained, left[at_limit]), left[~at_limit]
+        others = is_expected[left][:, None] != is_expected[explained]
+        at_limit = (others & (ious[left][:, explained] > iou_threshold)).any(1)
+    return len(left)

@@ -1,5 +1,6 @@
 """Verify an exported file against its model, on images by the config's own test pipeline."""
 
+import math
 from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -158,6 +159,7 @@ class FileCheck:
         self.inputs = [self.runner.collate([p.image], [p.original_size]) for p in images]
         self.expected = [run_model(model, module, image) for image in images]
         self._max_per_img: int | None = getattr(module, 'max_per_img', None)
+        self._iou_threshold: float = getattr(module, 'iou_threshold', math.inf)
 
     @property
     def finds_nothing(self) -> bool:
@@ -167,7 +169,7 @@ class FileCheck:
     def compare_onnx(self) -> dict[str, Agreement]:
         """Return how the file agrees with the model, by what is compared."""
         found = [self.runner.run(batch)[0] for batch in self.inputs]
-        return compare(found, self.expected, self._max_per_img)
+        return compare(found, self.expected, self._max_per_img, self._iou_threshold)
 
     def compare_program(self, program: ExportedProgram) -> dict[str, Agreement]:
         """Return the same of a program of torch.export, on the images that it takes."""
@@ -175,7 +177,9 @@ class FileCheck:
         taken = [i for i, x in enumerate(self.inputs) if min(x['images'].shape[2:]) >= side]
         found = [self._run_program(run, self.inputs[i]) for i in taken]
         expected = [self.expected[i] for i in taken]
-        return compare(found, expected, self._max_per_img) if taken else {}
+        if not taken:
+            return {}
+        return compare(found, expected, self._max_per_img, self._iou_threshold)
 
     @torch.inference_mode()
     def _run_program(self, run: Callable, batch: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:

@@ -942,8 +942,12 @@ def main() -> None:
         default=[],
         help='also write files that labelling tools read, of scores from --score-thr',
     )
-    parser.add_argument('--out', default='predictions', help='folder for them (%(default)s)')
+    parser.add_argument(
+        '--out', help='folder for them (predictions); without --format, it gets a CSV'
+    )
     args = parser.parse_args()
+    args.format = args.format or ['csv'] * bool(args.out)
+    args.out = args.out or 'predictions'
     try:
         count, skipped = _print_all(args)
     except (OSError, ValueError) as error:
