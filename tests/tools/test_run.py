@@ -8,6 +8,7 @@ import json
 import os
 import resource
 import signal
+import subprocess
 import sys
 import time
 
@@ -39,6 +40,13 @@ def receive(number):
         time.sleep(60)
 
     return main
+
+
+def make_another_error_of_it():
+    try:
+        receive(signal.SIGTERM)()
+    except KeyboardInterrupt:
+        raise SyntaxError('a whole config') from None
 
 
 def worker_of_the_keyboard():
@@ -114,6 +122,7 @@ def end(tmp_path):
         (interrupt_twice, 130, 'stopped by the keyboard\n'),
         (receive(signal.SIGTERM), 143, 'told to end (SIGTERM)\n'),
         (receive(signal.SIGHUP), 129, 'its terminal is gone (SIGHUP)\n'),
+        (make_another_error_of_it, 143, 'told to end (SIGTERM)\n'),
         (worker_of_the_keyboard, 0, f'{-signal.SIGTERM}\n'),
         (mistake, 2, 'error: data/train.json: has no images add some\n'),
         (lost_file, 2, 'error: /nowhere/file: No such file or directory\n'),
@@ -136,6 +145,20 @@ def test_a_full_disk_behind_stdout_is_one_line(end):
         status, line = end(lambda: print('well'), full.fileno())
     assert (status, line.count('\n')) == (2, 1)
     assert line.startswith('error: No space left on device: what this writes or prints')
+
+
+def test_the_keyboard_ends_a_tool_that_is_still_importing(tmp_path, project_root):
+    (tmp_path / 'torch.py').write_text(
+        'import os, signal, time; os.kill(os.getpid(), signal.SIGINT); time.sleep(60)'
+    )
+    # A shell starts what is in the background with SIGINT ignored.
+    done = subprocess.run(
+        [sys.executable, project_root / 'tools/train.py'],
+        env=os.environ | dict(PYTHONPATH=f'{tmp_path}{os.pathsep}{project_root}'),
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
+        capture_output=True,
+    )
+    assert (done.returncode, done.stdout, done.stderr) == (-signal.SIGINT, b'', b'')
 
 
 @pytest.mark.parametrize('closed', [1, 2])

@@ -91,6 +91,9 @@ def _run(main: Callable[[], None], stop: Stop) -> None:
         drop_output()
         sys.exit(stop.tell(*interrupt.args))
     except Exception as error:
+        if stop.number is not None:  # mmengine makes a SyntaxError of it where it writes a config
+            drop_output()
+            sys.exit(stop.tell())
         if threading.current_thread() is threading.main_thread():
             # There, DataLoader raises for each worker that has died: once is enough.
             signal.signal(signal.SIGCHLD, signal.SIG_DFL)

@@ -78,6 +78,8 @@ corner-boxes: files whose boxes are [x1, y1, x2, y2] -> write x, y, width and he
 """
 
 WARNINGS = """
+outside-folder: images outside the folder of the data -> they are read from there: see that they
+    are meant
 box-outside: boxes wholly outside their image -> training drops them, evaluation has them missed
 overlap: images that are in the training split, too -> take them out of one split
 blank-image: images of one colour -> see whether they were exported whole
