@@ -176,6 +176,9 @@ PLANTS = {
                    [c.annotate(split=s, category_id=9) for s in BOTH]), 'similar-classes'),
     'category called by a list': fault(
         lambda c: c.add_category(name=['dog']), 'bad-id', splits=BOTH),
+    'class of a long name': (
+        lambda c: c.add_category(name='x' * 1001),
+        {(split, code): 1 for split in BOTH for code in ('long-name', 'unused-category')}),
     'categories in another order': fault(
         lambda c: c.val['categories'].reverse(), 'class-order', splits=VAL),
     'boxes that are none': fault(

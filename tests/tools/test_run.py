@@ -49,6 +49,16 @@ def make_another_error_of_it():
         raise SyntaxError('a whole config') from None
 
 
+class Destructor:
+    def __del__(self):
+        receive(signal.SIGTERM)()
+
+
+def interrupt_a_destructor():
+    Destructor()
+    time.sleep(60)
+
+
 def worker_of_the_keyboard():
     """What a fork does with signals: the keyboard is its parent's matter, SIGTERM ends it."""
     child = os.fork()
@@ -123,6 +133,7 @@ def end(tmp_path):
         (receive(signal.SIGTERM), 143, 'told to end (SIGTERM)\n'),
         (receive(signal.SIGHUP), 129, 'its terminal is gone (SIGHUP)\n'),
         (make_another_error_of_it, 143, 'told to end (SIGTERM)\n'),
+        (interrupt_a_destructor, 143, 'told to end (SIGTERM)\n'),
         (worker_of_the_keyboard, 0, f'{-signal.SIGTERM}\n'),
         (mistake, 2, 'error: data/train.json: has no images add some\n'),
         (lost_file, 2, 'error: /nowhere/file: No such file or directory\n'),

@@ -14,7 +14,7 @@ from pathlib import Path
 
 import numpy as np
 
-from ..errors import InputError, MissingFileError
+from ..errors import LONGEST, InputError, MissingFileError, shown
 from .class_folders import read_class_folders
 from .coco import read_coco
 from .csv import read_csv, read_list
@@ -213,6 +213,9 @@ def _read(sources: Sequence[Source], findings: Findings) -> list[Split]:
                 add('missing-file', [not_found('annotation file', source.ann_file)])
         else:
             splits += [split] if split else []
+    for split in splits:
+        long = [name for name in split.classes if len(name) > LONGEST]
+        split.about(findings)('long-name', long, shown)
     return splits
 
 
