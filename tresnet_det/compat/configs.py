@@ -22,7 +22,8 @@ def fix_configs() -> None:
     def dump(self: Any, file: str | Path | None = None) -> str | None:
         if not str(file).endswith('.py'):
             return original(self, file)
-        return write_whole(str(file), self.pretty_text.encode())
+        write_whole(str(file), self.pretty_text.encode())
+        return None
 
     def pretty_text(self: Any) -> str:
         try:
