@@ -1,5 +1,11 @@
-"""A config file is whole, whatever ends the run that writes it."""
+"""What mmengine writes is whole, whatever ends the run that writes it."""
 
+import errno
+import os
+
+import mmcv
+import mmengine
+import numpy as np
 import pytest
 from mmengine.config import Config
 
@@ -26,3 +32,24 @@ def test_the_keyboard_while_a_config_is_formatted_is_the_keyboard(tmp_path, monk
         Config(dict(new=True)).dump(path)
     assert path.read_text() == 'old = True'
     assert not path.with_name(path.name + UNFINISHED).exists()
+
+
+@pytest.mark.parametrize(
+    ('name', 'write'),
+    [
+        ('image.png', lambda path: mmcv.imwrite(np.zeros((4, 4, 3), np.uint8), path)),
+        ('results.pkl', lambda path: mmengine.dump([1], path)),
+        ('results.json', lambda path: mmengine.dump([1], path)),
+    ],
+)
+def test_images_and_results_are_there_whole_or_not_at_all(tmp_path, monkeypatch, name, write):
+    def fail(*args):
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    path = str(tmp_path / 'new' / name)
+    with monkeypatch.context() as patch, pytest.raises(OSError, match='No space left') as caught:
+        patch.setattr(os, 'fsync', fail)
+        write(path)
+    assert (caught.value.filename, os.listdir(tmp_path / 'new')) == (path, [])
+    write(path)
+    assert os.listdir(tmp_path / 'new') == [name]
