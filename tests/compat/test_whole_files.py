@@ -47,9 +47,10 @@ def test_images_and_results_are_there_whole_or_not_at_all(tmp_path, monkeypatch,
         raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
 
     path = str(tmp_path / 'new' / name)
-    with monkeypatch.context() as patch, pytest.raises(OSError, match='No space left') as caught:
+    with monkeypatch.context() as patch:
         patch.setattr(os, 'fsync', fail)
-        write(path)
+        with pytest.raises(OSError, match='No space left') as caught:
+            write(path)
     assert (caught.value.filename, os.listdir(tmp_path / 'new')) == (path, [])
     write(path)
     assert os.listdir(tmp_path / 'new') == [name]

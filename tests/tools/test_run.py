@@ -81,6 +81,10 @@ def mistake():
     raise InputError('data/train.json: has no images\nadd some')
 
 
+def mistake_of_a_million_letters():
+    raise InputError(f'data/train.json: {"x" * 10**6}: rename it')
+
+
 def fault():
     raise ZeroDivisionError('of the program')
 
@@ -142,6 +146,13 @@ def end(tmp_path):
 )
 def test_what_ends_a_tool_is_its_status_and_one_line(end, main, status, line):
     assert end(main) == (status, line)
+
+
+def test_a_name_of_a_million_letters_is_cut_and_what_to_do_is_not(end):
+    status, line = end(mistake_of_a_million_letters)
+    assert (status, len(line)) == (2, len('error: ') + 1000 + len('\n'))
+    assert line.startswith('error: data/train.json: xxx')
+    assert line.endswith('xxx: rename it\n')
 
 
 def test_a_closed_pipe_ends_it_without_a_word(end):
@@ -221,10 +232,16 @@ def commands(trained, tmp_path):
     'predict', 'predict csv', 'predict images', 'convert_weights', 'safetensors',
     'publish_weights', 'evaluate', 'make_demo_data',
 ])  # fmt: skip
-def test_a_full_disk_is_one_line_and_leaves_nothing_half_written(name, commands, run, tmp_path):
+def test_a_full_disk_is_one_line_and_leaves_nothing_half_written(
+    name, commands, run, tmp_path, monkeypatch
+):
+    monkeypatch.setattr(
+        'tresnet_det.datasets.transforms.SLOTS', 1024
+    )  # of shared memory, files too
     (tmp_path / 'out').mkdir()
     with full_disk():
         error = run(*commands[name].split()).error
+    assert error.startswith('error: out') or f'error: {tmp_path / "out"}' in error
     assert 'File too large' in error
     left = [path for path in tmp_path.rglob('*') if path.is_file()]
     assert not [path for path in left if path.name.startswith('.') or '.unfinished' in path.name]
