@@ -4,10 +4,12 @@ import os
 import reprlib
 import shlex
 import unicodedata
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from numbers import Integral
 from pathlib import Path
 from typing import Any
+
+LONGEST = 1000  # letters of a message, and of the name of a class
 
 _SHORT = reprlib.Repr()  # also of values that refer to each other a billion times over
 _SHORT.maxstring = _SHORT.maxother = _SHORT.maxlong = 80
@@ -46,6 +48,21 @@ def shown(value: object) -> str:
     except ValueError:  # Python writes no integer of 5000 digits
         text = f'a long {type(value).__name__}'
     return text if len(text) <= 80 else f'{text[:77]}...'
+
+
+def shorten(text: str, longest: float = 32, measure: Callable[[str], float] = len) -> str:
+    """Cut the middle out of a text that is too long: names differ at either end.
+
+    Args:
+        text: A file's name, a class, a split, a message.
+        longest: How long it may be; no text is longer than `LONGEST` letters.
+        measure: Returns the length of a text, such as a font's in pixels.
+    """
+    short, keep = text, min(len(text), LONGEST)
+    while (len(short) > LONGEST or measure(short) > longest) and keep > 1:
+        keep -= 1
+        short = f'{text[: (keep + 1) // 2]}...{text[len(text) - keep // 2 :]}'
+    return short
 
 
 def printable(text: object) -> str:

@@ -77,14 +77,27 @@ def replacing(path: str | Path) -> Iterator[Path]:
     path = Path(path)
     temporary = path.with_name(f'.{path.stem}.{os.getpid()}{path.suffix}')
     try:
-        yield temporary
-        os.replace(temporary, path)
-    except OSError as error:  # a write that fails names no file
-        if error.filename == str(temporary) or (not error.filename and error.errno in FULL):
-            raise OSError(error.errno, error.strerror, str(path)) from error
-        raise
+        with naming(path, temporary):
+            yield temporary
+            os.replace(temporary, path)
     finally:
         temporary.unlink(missing_ok=True)
+
+
+@contextlib.contextmanager
+def naming(path: Path, temporary: Path) -> Iterator[None]:
+    """Let an error name a file or folder, in place of a temporary one that is to become it.
+
+    A write that fails, as on a full disk, names no file.
+    """
+    try:
+        yield
+    except OSError as error:
+        place = Path(str(error.filename or temporary))
+        if (error.filename or error.errno in FULL) and place.is_relative_to(temporary):
+            named = str(path / place.relative_to(temporary))
+            raise OSError(error.errno, error.strerror, named) from error
+        raise
 
 
 def _with_sizes(error: OSError, folder: Path, size: int) -> str:

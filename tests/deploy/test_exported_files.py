@@ -2,6 +2,7 @@
 
 import copy
 import json
+import os
 import subprocess
 import sys
 import zipfile
@@ -204,6 +205,37 @@ def test_the_runners_command_line_prints_five_classes_or_one_line_of_what_is_wro
         onnx_runner.main()
     assert stop.value.code == 2
     assert capsys.readouterr().err == 'error: none.onnx: no such file\n'
+
+
+@pytest.fixture
+def start_runner(detector_file, files, project_root, tmp_path):
+    def start(stdout, times=1):
+        source = project_root / 'tresnet_det/inference/onnx_runner.py'
+        options = '--format', 'csv', '--out', tmp_path
+        command = sys.executable, source, detector_file.path, *[files[0]] * times, *options
+        env = os.environ | dict(PYTHONUNBUFFERED='1')
+        return subprocess.Popen(command, stdout=stdout, stderr=subprocess.PIPE, env=env)
+
+    return start
+
+
+def test_what_the_runner_cannot_print_is_one_line_and_a_closed_pipe_none(start_runner):
+    reader, writer = os.pipe()
+    os.close(reader)
+    with open(writer, 'w') as pipe, open('/dev/full', 'w') as full:
+        ends = [start_runner(pipe), start_runner(full)]
+    lines = [end.communicate()[1].decode() for end in ends]
+    assert [end.returncode for end in ends] == [141, 2]
+    assert lines == ['', 'error: [Errno 28] No space left on device\n']
+
+
+def test_a_signal_ends_the_runner_in_one_line_with_what_it_has(start_runner, tmp_path):
+    end = start_runner(subprocess.PIPE, times=5000)
+    end.stdout.readline()
+    end.terminate()
+    assert end.communicate()[1] == b'told to end (SIGTERM)\n'
+    assert end.returncode == 143
+    assert (tmp_path / 'predictions.csv').read_text().startswith('file,class,score')
 
 
 @pytest.fixture(scope='module')

@@ -129,6 +129,8 @@ def test_shared_batch_norm_on_cpu_processes_names_the_norm_that_works(start, wri
          ['process 12', 'was killed from outside', 'memory ran out']),
         (f"{WORKER} is killed by signal: Bus error. It is possible that dataloader's workers are "
          'out of shared memory.', ['process 12', '/dev/shm', '--shm-size']),
+        ('unable to resize file </torch_12_34_0> to the right size: No space left on device (28)',
+         ['no shared memory is left', '/dev/shm', '--shm-size']),
         (f'{WORKER} is killed by signal: Segmentation fault. ',
          ['process 12', 'Segmentation fault', 'num_workers=0']),
         ('DataLoader worker (pid(s) 12, 13) exited unexpectedly',

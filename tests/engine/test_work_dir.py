@@ -12,6 +12,7 @@ def test_a_record_of_something_else_is_one_line(text, tmp_path):
     with pytest.raises(InputError, match='which last_checkpoint names, is') as caught:
         find_checkpoint(tmp_path)
     assert len(str(caught.value)) < 600
+    assert str(caught.value).isprintable()
 
 
 def test_of_a_record_of_a_gigabyte_the_start_is_read(tmp_path):

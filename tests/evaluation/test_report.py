@@ -49,6 +49,13 @@ def test_table_is_aligned_and_shows_none_as_a_dash():
     assert format_table([]) == ''
 
 
+def test_a_name_of_a_million_letters_makes_no_wider_table():
+    first, last = 'a' * 10**6, 'b' * 10**6
+    lines = format_table([{'class': first + last, first: 1}]).splitlines()
+    assert {*map(len, lines)} == {80 + 2 + 80}
+    assert lines[2].split()[0] == f'{"a" * 39}...{"b" * 38}'
+
+
 def test_results_are_unrounded_and_without_nan(tmp_path):
     path = tmp_path / 'new' / 'results.json'
     write_results_json(path, {'mAP': 0.5})

@@ -2,8 +2,11 @@
 
 import json
 import os
+import resource
+import signal
 from pathlib import Path
 
+import cv2
 import numpy as np
 import pytest
 import torch
@@ -16,7 +19,7 @@ from pycocotools.coco import COCO
 
 from tresnet_det.errors import InputError, MissingFileError
 from tresnet_det.inference.inputs import InputImage, Source
-from tresnet_det.inference.output_files import JsonList, safe_name
+from tresnet_det.inference.output_files import JsonList, VideoWriter, safe_name
 from tresnet_det.inference.outputs import CocoIds, PredictionWriter
 from tresnet_det.models import ClsDataSample
 
@@ -234,3 +237,30 @@ def test_a_list_takes_its_name_when_it_is_whole(tmp_path, full):
         write()
     assert json.loads(path.read_text()) == ([] if full else [dict(image=1)])
     assert list(tmp_path.iterdir()) == [path]
+
+
+def test_a_video_takes_its_name_when_it_is_whole_and_none_where_the_disk_is_full(tmp_path):
+    path = tmp_path / 'clip.mp4'
+    path.write_bytes(b'old')
+    frames = np.random.default_rng(0).integers(256, size=(9, 96, 96, 3), dtype=np.uint8)
+
+    def write():
+        writer = VideoWriter(path, 10, frames[0])
+        for frame in frames:
+            writer.write(frame)
+        assert path.read_bytes() == b'old'
+        writer.close()
+
+    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
+    handler = signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (16384, hard))
+    try:
+        with pytest.raises(InputError, match='clip.mp4: cannot be written whole'):
+            write()
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
+        signal.signal(signal.SIGXFSZ, handler)
+    assert (path.read_bytes(), os.listdir(tmp_path)) == (b'old', ['clip.mp4'])
+    write()
+    assert cv2.VideoCapture(str(path)).get(cv2.CAP_PROP_FRAME_COUNT) == len(frames)
+    assert os.listdir(tmp_path) == ['clip.mp4']

@@ -82,6 +82,11 @@ def list_twice(coco):
     coco.train['annotations'].append(dict(coco.train['annotations'][0], id=51, image_id=50))
 
 
+def put_elsewhere(coco, name):
+    coco.image('train', 0).rename(coco.root / 'train' / name)
+    coco.train['images'][0]['file_name'] = name
+
+
 def number_twice(coco):
     save_image(coco.root / 'train/more.jpg', 99)
     coco.train['images'].append(dict(coco.train['images'][0], file_name='more.jpg'))
@@ -130,6 +135,10 @@ PLANTS = {
         ('train', code): 1 for code in ('image-listed-twice', 'duplicate-box', 'filled-in')}),
     'image that nothing names': fault(
         lambda c: save_image(c.root / 'train/extra.png', 88), 'unused-file'),
+    'image above the folder': fault(
+        lambda c: put_elsewhere(c, '../../near.jpg'), 'outside-folder'),
+    'image by its whole path': fault(
+        lambda c: put_elsewhere(c, f'{c.root.parent}/far.jpg'), 'outside-folder'),
     'no width': fault(lambda c: c.train['images'][0].pop('width'), 'filled-in'),
     'a mask of no number, its image without a width': (
         lambda c: (c.train['images'][0].pop('width'),
@@ -167,6 +176,9 @@ PLANTS = {
                    [c.annotate(split=s, category_id=9) for s in BOTH]), 'similar-classes'),
     'category called by a list': fault(
         lambda c: c.add_category(name=['dog']), 'bad-id', splits=BOTH),
+    'class of a long name': (
+        lambda c: c.add_category(name='x' * 1001),
+        {(split, code): 1 for split in BOTH for code in ('long-name', 'unused-category')}),
     'categories in another order': fault(
         lambda c: c.val['categories'].reverse(), 'class-order', splits=VAL),
     'boxes that are none': fault(

@@ -8,6 +8,7 @@ import json
 import os
 import resource
 import signal
+import subprocess
 import sys
 import time
 
@@ -41,6 +42,23 @@ def receive(number):
     return main
 
 
+def make_another_error_of_it():
+    try:
+        receive(signal.SIGTERM)()
+    except KeyboardInterrupt:
+        raise SyntaxError('a whole config') from None
+
+
+class Destructor:
+    def __del__(self):
+        receive(signal.SIGTERM)()
+
+
+def interrupt_a_destructor():
+    Destructor()
+    time.sleep(60)
+
+
 def worker_of_the_keyboard():
     """What a fork does with signals: the keyboard is its parent's matter, SIGTERM ends it."""
     child = os.fork()
@@ -61,6 +79,10 @@ def write_and_print():
 
 def mistake():
     raise InputError('data/train.json: has no images\nadd some')
+
+
+def mistake_of_a_million_letters():
+    raise InputError(f'data/train.json: {"x" * 10**6}: rename it')
 
 
 def fault():
@@ -114,6 +136,8 @@ def end(tmp_path):
         (interrupt_twice, 130, 'stopped by the keyboard\n'),
         (receive(signal.SIGTERM), 143, 'told to end (SIGTERM)\n'),
         (receive(signal.SIGHUP), 129, 'its terminal is gone (SIGHUP)\n'),
+        (make_another_error_of_it, 143, 'told to end (SIGTERM)\n'),
+        (interrupt_a_destructor, 143, 'told to end (SIGTERM)\n'),
         (worker_of_the_keyboard, 0, f'{-signal.SIGTERM}\n'),
         (mistake, 2, 'error: data/train.json: has no images add some\n'),
         (lost_file, 2, 'error: /nowhere/file: No such file or directory\n'),
@@ -122,6 +146,13 @@ def end(tmp_path):
 )
 def test_what_ends_a_tool_is_its_status_and_one_line(end, main, status, line):
     assert end(main) == (status, line)
+
+
+def test_a_name_of_a_million_letters_is_cut_and_what_to_do_is_not(end):
+    status, line = end(mistake_of_a_million_letters)
+    assert (status, len(line)) == (2, len('error: ') + 1000 + len('\n'))
+    assert line.startswith('error: data/train.json: xxx')
+    assert line.endswith('xxx: rename it\n')
 
 
 def test_a_closed_pipe_ends_it_without_a_word(end):
@@ -136,6 +167,20 @@ def test_a_full_disk_behind_stdout_is_one_line(end):
         status, line = end(lambda: print('well'), full.fileno())
     assert (status, line.count('\n')) == (2, 1)
     assert line.startswith('error: No space left on device: what this writes or prints')
+
+
+def test_the_keyboard_ends_a_tool_that_is_still_importing(tmp_path, project_root):
+    (tmp_path / 'torch.py').write_text(
+        'import os, signal, time; os.kill(os.getpid(), signal.SIGINT); time.sleep(60)'
+    )
+    # A shell starts what is in the background with SIGINT ignored.
+    done = subprocess.run(
+        [sys.executable, project_root / 'tools/train.py'],
+        env=os.environ | dict(PYTHONPATH=f'{tmp_path}{os.pathsep}{project_root}'),
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
+        capture_output=True,
+    )
+    assert (done.returncode, done.stdout, done.stderr) == (-signal.SIGINT, b'', b'')
 
 
 @pytest.mark.parametrize('closed', [1, 2])
@@ -187,10 +232,16 @@ def commands(trained, tmp_path):
     'predict', 'predict csv', 'predict images', 'convert_weights', 'safetensors',
     'publish_weights', 'evaluate', 'make_demo_data',
 ])  # fmt: skip
-def test_a_full_disk_is_one_line_and_leaves_nothing_half_written(name, commands, run, tmp_path):
+def test_a_full_disk_is_one_line_and_leaves_nothing_half_written(
+    name, commands, run, tmp_path, monkeypatch
+):
+    monkeypatch.setattr(
+        'tresnet_det.datasets.transforms.SLOTS', 1024
+    )  # of shared memory, files too
     (tmp_path / 'out').mkdir()
     with full_disk():
         error = run(*commands[name].split()).error
+    assert error.startswith('error: out') or f'error: {tmp_path / "out"}' in error
     assert 'File too large' in error
     left = [path for path in tmp_path.rglob('*') if path.is_file()]
     assert not [path for path in left if path.name.startswith('.') or '.unfinished' in path.name]

@@ -224,10 +224,9 @@ def save(out: Path, features: np.ndarray, columns: dict[str, list[str]]) -> None
     """
     if out.suffix == '.npy':
         rows = zip(*columns.values(), strict=True)
-        with writing(out):
-            write_csv(out.with_suffix('.csv'), (dict(zip(columns, r, strict=True)) for r in rows))
-        with writing(out), replacing(out) as unfinished:
+        with writing(out), replacing(out) as unfinished:  # both, or neither
             np.save(unfinished, features)
+            write_csv(out.with_suffix('.csv'), (dict(zip(columns, r, strict=True)) for r in rows))
         return
     arrow = import_pyarrow()
     texts = {key: [printable(text) for text in values] for key, values in columns.items()}

@@ -12,7 +12,7 @@ from collections.abc import Callable, Iterator
 from types import FrameType
 from typing import Any
 
-from ..errors import InputError, printable
+from ..errors import LONGEST, InputError, printable, shorten
 from .failures import blame_options, explain, lost_another, one_line
 
 EXIT_USER_ERROR = 2
@@ -44,6 +44,15 @@ class Stop:
             os._exit(self.tell())
         self.number = number
         raise KeyboardInterrupt
+
+    def ask_again(self, swallowed: Any) -> None:
+        """Raise it once more, shortly, where a destructor had it: Python drops what these raise."""
+        if self.number is None or swallowed.exc_type is not KeyboardInterrupt:
+            sys.__unraisablehook__(swallowed)
+            return
+        again = threading.Timer(0.1, os.kill, (os.getpid(), self.number))
+        self.number, again.daemon = None, True
+        again.start()
 
     def tell(self, *more: object) -> int:
         """Say once why the tool ends, and what to do; return its status, as shells report it."""
@@ -91,6 +100,9 @@ def _run(main: Callable[[], None], stop: Stop) -> None:
         drop_output()
         sys.exit(stop.tell(*interrupt.args))
     except Exception as error:
+        if stop.number is not None:  # mmengine makes a SyntaxError of it where it writes a config
+            drop_output()
+            sys.exit(stop.tell())
         if threading.current_thread() is threading.main_thread():
             # There, DataLoader raises for each worker that has died: once is enough.
             signal.signal(signal.SIGCHLD, signal.SIG_DFL)
@@ -98,15 +110,16 @@ def _run(main: Callable[[], None], stop: Stop) -> None:
         drop_output()
         if isinstance(error, BrokenPipeError) and line is None:
             sys.exit(EXIT_PIPE)
+        line = line and shorten(printable(line), LONGEST)
         processes = _processes()
         if processes and processes.are_several():
-            said = printable(line) if line else f'{type(error).__name__}: {one_line(error)}'
+            said = line or f'{type(error).__name__}: {one_line(error)}'
             processes.tell_failure(error, said, line is not None, lost_another(error))
         elif line is None:
             raise
         else:
             with contextlib.suppress(OSError):
-                print(f'error: {printable(line)}', file=sys.stderr)
+                print(f'error: {line}', file=sys.stderr)
         sys.exit(EXIT_USER_ERROR if line else 1)
 
 
@@ -127,14 +140,16 @@ def stopping() -> Iterator[Stop]:
 
     Of torchrun's processes SIGTERM stays what it is: torchrun ends by it those that are left over.
     """
-    stop, before = Stop(), {}
+    stop, before, hook = Stop(), {}, sys.unraisablehook
     if threading.current_thread() is threading.main_thread():
         for number in Stop.NAMES if 'TORCHELASTIC_RUN_ID' not in os.environ else ():
             if signal.getsignal(number) in (signal.SIG_DFL, signal.default_int_handler):
                 before[number] = signal.signal(number, stop)
+        sys.unraisablehook = stop.ask_again
     try:
         yield stop
     finally:
+        sys.unraisablehook = hook
         if stop.number is None:  # else the next signal finds it until the process is gone
             for number, handler in before.items():
                 signal.signal(number, handler)

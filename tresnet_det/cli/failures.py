@@ -34,6 +34,11 @@ _CAUSES = [
         '(docker run --shm-size=8g), or lower train_dataloader.num_workers; ' + RESUME,
     ),
     (
+        re.compile(r'unable to .*</torch_\w+>.*: No space left on device'),
+        'no shared memory is left: make /dev/shm larger (docker run --shm-size=8g), or remove '
+        'what fills it',
+    ),
+    (
         re.compile(r'DataLoader worker \(pid (?P<pid>\d+)\) is killed by signal: (?P<name>[\w ]+)'),
         'a data-loader worker (process {pid}) ended by a signal ({name}): '
         'train_dataloader.num_workers=0 shows where; ' + RESUME,

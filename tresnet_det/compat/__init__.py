@@ -10,8 +10,8 @@ def prepare() -> None:
     In this order: check which mmcv there is; where it has no compiled extension, offer one in
     Python as ``mmcv._ext`` (built when it is first imported); fix mmengine's look-up of packages
     where setuptools no longer has pkg_resources; allow-list what mmengine saves, and make
-    mmengine load with ``weights_only=True``; let its inferencers find our loader of images, and
-    its configs those of this project.
+    mmengine load with ``weights_only=True``; let its inferencers find our loader of images, its
+    configs those of this project; have its files written whole.
     Calling it again changes nothing.
 
     Raises:
@@ -26,10 +26,11 @@ def prepare() -> None:
     if not installed.has_compiled_ops():
         installed.offer_python_ops()
 
-    from . import checkpoint_io, inferencers
+    from . import checkpoint_io, inferencers, whole_files
 
     installed.fix_package_lookup()
     checkpoint_io.allow_mmengine_types()
     checkpoint_io.guard_mmengine_loader()
     inferencers.fix_inferencers()
+    whole_files.write_files_whole()
     installed.offer_own_configs()

@@ -14,7 +14,7 @@ from mmengine.dist import (
     get_world_size,
     is_main_process,
 )
-from mmengine.fileio import LocalBackend, register_backend
+from mmengine.fileio import LocalBackend
 from mmengine.hooks import CheckpointHook, EarlyStoppingHook
 from mmengine.optim import OptimWrapper
 from mmengine.runner import BaseLoop, EpochBasedTrainLoop, IterBasedTrainLoop, Runner
@@ -28,16 +28,6 @@ from .train_loops import ResumableEpochTrainLoop, random_states, set_random_stat
 
 RECORD = 'last_checkpoint'  # in the work directory, mmengine's name for it
 STATE = 'resume'  # the checkpoint's key
-
-
-@register_backend('whole_files', force=True)
-class WholeFileBackend(LocalBackend):
-    """mmengine's backend for local files, with :func:`write_whole` for its writing."""
-
-    def put(self, obj: bytes, filepath: str | Path) -> None:
-        """Write bytes, making the folder where there is none."""
-        Path(filepath).parent.mkdir(parents=True, exist_ok=True)
-        write_whole(filepath, obj)
 
 
 @HOOKS.register_module()
@@ -61,7 +51,6 @@ class SafeCheckpointHook(CheckpointHook):
     """
 
     file_backend: LocalBackend  # mmengine's attributes, which are set here too
-    backend_args: dict[str, Any] | None
     keep_ckpt_ids: deque[int]
 
     def __init__(self, on_error: str = 'raise', **kwargs: Any) -> None:
@@ -89,9 +78,6 @@ class SafeCheckpointHook(CheckpointHook):
         super().before_train(runner)
         self._find_moved(runner.message_hub.runtime_info)
         self._start = time.monotonic()
-        if type(self.file_backend) is LocalBackend and not self.backend_args:
-            self.file_backend = WholeFileBackend()
-            self.backend_args = dict(backend='whole_files')
         if is_main_process():
             for folder in {str(self.out_dir), runner.work_dir}:
                 for name in remove_unfinished(folder) if Path(folder).is_dir() else ():

@@ -22,6 +22,7 @@ from mmengine.runner import BaseLoop, Runner
 from mmengine.visualization import MLflowVisBackend, WandbVisBackend
 
 from ..errors import InputError
+from ..files import write_whole
 from ..tasks import type_name
 
 PROJECT = 'tresnet_det'
@@ -98,7 +99,7 @@ def _run_id(work_dir: Path, resumed: bool) -> str:
         return ''
     if not (resumed and file.is_file()):
         work_dir.mkdir(parents=True, exist_ok=True)
-        file.write_text(uuid.uuid4().hex)
+        write_whole(file, uuid.uuid4().hex.encode())
     return file.read_text()
 
 

@@ -10,7 +10,7 @@ from mmengine.config import Config
 from mmengine.logging import print_log
 
 from ..compat.checkpoint_io import load_checkpoint_file
-from ..errors import InputError, MissingFileError, shown
+from ..errors import InputError, MissingFileError, printable, shown
 from .checkpoint_hook import RECORD
 
 LONGEST_PATH = 4096
@@ -73,7 +73,7 @@ def find_last_checkpoint(work_dir: str | Path) -> str | None:
         problem = _find_problem(path)
         if problem is None:
             return str(path)
-        name = str(path) if len(str(path)) < 300 else shown(str(path))
+        name = printable(path if len(str(path)) < 300 else shown(str(path)))
         reason = f'{name}, which {RECORD} names, is {problem.replace(str(path), name)}'
     else:
         reason = f'{record} is empty' if named == '' else f'{record} does not exist'

@@ -11,10 +11,11 @@ import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
+from ..errors import shorten
 from .measures import RECALLS, Calibration, Curve
 from .pages import write_csv
 from .plots import LOOKS, label, label_axes, lettering, save_figure
-from .report import format_threshold, shorten, unlike
+from .report import format_threshold, unlike
 
 MOST_NUMBERS, MOST_NAMES = 25, 80  # classes of which counts, or names, can be read
 MOST_LINES = 20  # classes of which each has a line, next to that of all

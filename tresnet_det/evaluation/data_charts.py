@@ -11,9 +11,8 @@ from matplotlib.figure import Figure
 from matplotlib.patches import Patch
 from matplotlib.ticker import FuncFormatter, LogLocator, NullFormatter
 
-from ..errors import InputError
+from ..errors import InputError, shorten
 from .plots import LOOKS, label, label_axes, lettering, save_figure
-from .report import shorten
 
 
 def draw_data(report: Any, out_path: str | Path, title: str = 'Data') -> None:

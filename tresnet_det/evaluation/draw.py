@@ -19,6 +19,7 @@ import numpy as np
 from PIL import Image, ImageColor, ImageDraw, ImageFont
 from pycocotools import mask as masks_of_coco
 
+from ..errors import shorten
 from ..files import decode_with_pillow, image_bytes, replacing
 from .matching import IOU
 from .plots import (
@@ -33,7 +34,6 @@ from .plots import (
     YELLOW,
     fit_letters,
 )
-from .report import shorten
 from .verdicts import PREDICTIONS, TRUTH, Objects, Verdict, judge_classes, judge_objects
 
 COLOURS = (BLUE, ORANGE, GREEN, YELLOW, PURPLE, RED, DARK_BLUE)  # of classes

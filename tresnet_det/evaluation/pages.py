@@ -12,9 +12,10 @@ from typing import Any, TypeVar
 import numpy as np
 
 from ..compat.installed import tool_command
-from ..errors import InputError, printable
+from ..errors import InputError, printable, shorten
 from ..files import write_whole
 from .bootstrap import Interval
+from .report import WIDEST
 
 LONGEST_TABLE = 25  # rows; the files next to the report have the others
 WORST, DRAWN = 20, 12  # images that are listed, and drawn
@@ -168,7 +169,7 @@ def write_csv(path: Path, rows: Iterable[Mapping[str, Any]]) -> None:
 def _cell(value: Any) -> str:
     if value is None or value != value:
         return '-'
-    return f'{value:.3f}' if isinstance(value, float) else printable(value)
+    return f'{value:.3f}' if isinstance(value, float) else shorten(printable(value), WIDEST)
 
 
 def _markdown(section: Section) -> list[str]:

@@ -5,17 +5,18 @@ The results of a test are ``metrics.json``, those of a training ``summary.json``
 
 import json
 import math
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from decimal import ROUND_FLOOR, Decimal
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from ..errors import InputError, printable
+from ..errors import InputError, printable, shorten
 from ..files import write_whole
 
 SUMMARY = 'summary.json'
+WIDEST = 80  # letters of a table's column: a file may call a class by a million
 # The twelve metrics in COCO's order: our key, precision or recall, IoU, area, detections.
 # Key names follow MMDetection; source: https://cocodataset.org/#detection-eval
 TWELVE = (
@@ -37,21 +38,6 @@ COUNTS = (1, 10, 100)  # detections of a class and image, for COCO's recalls
 _LONG = {'AP': 'Average Precision (AP)', 'AR': 'Average Recall    (AR)'}
 # COCO's bounds, in pixels of the ground truth's area.
 _SIZES = {'small': 'under 32x32 pixels', 'medium': '32x32 to 96x96', 'large': 'over 96x96'}
-
-
-def shorten(text: str, longest: float = 32, measure: Callable[[str], float] = len) -> str:
-    """Cut the middle out of a text that is too long: names differ at either end.
-
-    Args:
-        text: A file's name, a class, a split.
-        longest: How long it may be.
-        measure: Returns the length of a text, such as a font's in pixels.
-    """
-    short, keep = text, len(text)
-    while measure(short) > longest and keep > 1:
-        keep -= 1
-        short = f'{text[: (keep + 1) // 2]}...{text[len(text) - keep // 2 :]}'
-    return short
 
 
 def unlike(name: str, classes: Sequence[str]) -> str:
@@ -147,7 +133,7 @@ def format_table(per_class: Sequence[Mapping[str, Any]]) -> str:
 
     Args:
         per_class: Rows with the same keys, in the order wanted (a metric's ``per_class``);
-            None is shown as ``-``, a fraction to four decimals.
+            None is shown as ``-``, a fraction to four decimals, a long text without its middle.
 
     Returns:
         Lines without a last newline; an empty string for no rows.
@@ -156,7 +142,7 @@ def format_table(per_class: Sequence[Mapping[str, Any]]) -> str:
         return ''
     head = list(per_class[0])
     cells = [
-        [printable(key) for key in head],
+        list(map(_cell, head)),
         *[[_cell(row[key]) for key in head] for row in per_class],
     ]
     widths = [max(len(line[i]) for line in cells) for i in range(len(head))]
@@ -172,7 +158,7 @@ def format_table(per_class: Sequence[Mapping[str, Any]]) -> str:
 def _cell(value: Any) -> str:
     if value is None:
         return '-'
-    return f'{value:.4f}' if isinstance(value, float) else printable(value)
+    return f'{value:.4f}' if isinstance(value, float) else shorten(printable(value), WIDEST)
 
 
 def write_results_json(

@@ -18,6 +18,7 @@ import csv
 import io
 import json
 import os
+import signal
 import sys
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from itertools import islice
@@ -38,6 +39,9 @@ SUPPORTED_FORMAT = 1  # of the metadata
 OUTPUTS: dict[str, set[str]] = dict(
     detector={'boxes', 'scores', 'labels', 'num'}, classifier={'logits', 'scores'}, backbone=set()
 )
+STOPS = {signal.SIGTERM: 'told to end (SIGTERM)'}
+if hasattr(signal, 'SIGHUP'):  # not on Windows
+    STOPS[signal.SIGHUP] = 'its terminal is gone (SIGHUP)'
 SCORE_THR = 0.3  # of a file without a threshold of its own
 LARGEST_DIVISOR = 1024
 SMALLEST_TILE = 32  # pixels; there would be a million of smaller ones
@@ -846,8 +850,9 @@ class LabellingFiles:
             unfinished.write_text(text, encoding='utf-8', errors='backslashreplace')
             unfinished.replace(path)
         except OSError as error:
-            unfinished.unlink(missing_ok=True)
             raise OSError(error.errno, error.strerror, str(path)) from error
+        finally:
+            unfinished.unlink(missing_ok=True)
 
 
 def describe(model: OnnxModel, answer: Answer, score_thr: np.ndarray) -> list[str]:
@@ -865,7 +870,7 @@ def describe(model: OnnxModel, answer: Answer, score_thr: np.ndarray) -> list[st
     lines = []
     for label, score, box in rows:
         name = label if model.classes is None else model.classes[label]
-        lines.append(f'{score:.3f}  {name}')
+        lines.append(f'{score:.3f}  {_printable(name, 80)}')
         if box is not None:
             lines[-1] += '  ' + ' '.join(f'{side:.1f}' for side in box)
     least = f'{score_thr:.3g}' if np.ndim(score_thr) == 0 else 'the threshold of its class'
@@ -883,9 +888,37 @@ def select(model: OnnxModel, answer: Answer, score_thr: Any = 0.0) -> list[tuple
     return [r for r in zip(labels, scores, boxes, strict=True) if r[1] >= least[r[0]]]
 
 
-def _printable(text: str) -> str:
-    """Return a name as a terminal can show it, its control characters as Python writes them."""
-    return ''.join(c if c.isprintable() else c.encode('unicode_escape').decode() for c in text)
+def _printable(text: object, longest: int = 1000) -> str:
+    """Return a text as a terminal can show it, its control characters as Python writes them."""
+    short = str(text) if len(str(text)) <= longest else f'{str(text)[: longest - 3]}...'
+    return ''.join(c if c.isprintable() else c.encode('unicode_escape').decode() for c in short)
+
+
+def _open_streams() -> None:
+    """Open what was closed of stdin, stdout and stderr (``2>&-``): else a file gets its number."""
+    for number in range(3):
+        try:
+            os.fstat(number)
+        except OSError:
+            os.open(os.devnull, os.O_RDWR)  # takes the lowest number that is free
+    sys.stdout = sys.stdout or open(os.devnull, 'w')  # noqa: SIM115
+    sys.stderr = sys.stderr or open(os.devnull, 'w')  # noqa: SIM115
+
+
+def _stop(number: int, frame: Any) -> None:
+    """Let another signal end this as the keyboard does: what there is by then is written."""
+    raise KeyboardInterrupt(number)
+
+
+def _end(status: int, *lines: object) -> None:
+    """End, without failing once more at what cannot be printed."""
+    try:
+        for line in lines:
+            print(_printable(line), file=sys.stderr)
+        sys.stdout.flush()
+    except OSError:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+    sys.exit(status)
 
 
 def _number_from(low: float, high: float, kind: type = int) -> Callable[[str], Any]:
@@ -950,12 +983,14 @@ def main() -> None:
     args.out = args.out or 'predictions'
     try:
         count, skipped = _print_all(args)
+        sys.stdout.flush()  # a closed pipe shows here, not at exit
+    except BrokenPipeError:
+        _end(141)  # as shells report SIGPIPE
     except (OSError, ValueError) as error:
-        print(_printable(f'error: {error}'), file=sys.stderr)
-        sys.exit(2)
-    except KeyboardInterrupt:
-        print('stopped by the keyboard', file=sys.stderr)
-        sys.exit(130)
+        _end(2, f'error: {error}')
+    except KeyboardInterrupt as stop:
+        number = stop.args[0] if stop.args else signal.SIGINT
+        _end(128 + number, STOPS.get(number, 'stopped by the keyboard'))
     if skipped:
         print(f'{skipped} of {count} could not be predicted', file=sys.stderr)
         sys.exit(2 if args.strict else 0)
@@ -1000,4 +1035,7 @@ def _print_all(args: argparse.Namespace) -> tuple[int, int]:
 
 
 if __name__ == '__main__':
+    _open_streams()
+    for number in STOPS:
+        signal.signal(number, _stop)
     main()

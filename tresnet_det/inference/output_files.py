@@ -80,7 +80,7 @@ class JsonList:
 
 
 class VideoWriter:
-    """An MP4 of frames.
+    """An MP4 of frames, which has its name once it is whole.
 
     Args:
         path: The file.
@@ -94,19 +94,34 @@ class VideoWriter:
     def __init__(self, path: Path, fps: float, first: np.ndarray) -> None:
         import cv2
 
-        self.path = path
+        self.path, self._count = path, 0
         # MPEG-4 wants even sides: a row or a column less.
         self._height, self._width = (side // 2 * 2 for side in first.shape[:2])
         code = cv2.VideoWriter.fourcc(*'mp4v')
-        self._writer = cv2.VideoWriter(str(path), code, fps, (self._width, self._height))
-        if not self._writer.isOpened():
-            raise InputError(f'{path}: OpenCV cannot write a video here: give --no-images')
+        with ExitStack() as closing:
+            self._unfinished = str(closing.enter_context(replacing(path)))
+            size = self._width, self._height
+            self._writer = cv2.VideoWriter(self._unfinished, code, fps, size)
+            if not self._writer.isOpened():
+                raise InputError(f'{path}: OpenCV cannot write a video here: give --no-images')
+            self._closing = closing.pop_all()
 
     def write(self, frame: np.ndarray) -> None:
         """Add a frame, ``(H, W, 3)`` of uint8 in RGB."""
         frame = frame[: self._height, : self._width, ::-1]
         self._writer.write(np.ascontiguousarray(frame))
+        self._count += 1
 
     def close(self) -> None:
-        """Complete the file."""
-        self._writer.release()
+        """Complete the file.
+
+        Raises:
+            InputError: Not all of it is written, of which OpenCV says nothing. There is no file.
+        """
+        import cv2
+
+        with self._closing:
+            self._writer.release()
+            whole = cv2.VideoCapture(self._unfinished)
+            if whole.get(cv2.CAP_PROP_FRAME_COUNT) < self._count:
+                raise InputError(f'{self.path}: cannot be written whole: is the disk full?')

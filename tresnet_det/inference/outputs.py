@@ -11,10 +11,9 @@ from typing import Any
 
 import numpy as np
 
-from ..errors import InputError, MissingFileError
+from ..errors import InputError, MissingFileError, shorten
 from ..evaluation import format_table
 from ..evaluation.labels import FileNames
-from ..evaluation.report import shorten
 from ..files import replacing, write_whole
 from .inputs import InputImage, Source, Video
 from .onnx_runner import LabellingFiles
@@ -253,9 +252,9 @@ class PredictionWriter:
         return f'{self.images.name}/{name}'
 
     def _end_video(self) -> None:
-        if self._video is not None:
-            self._video.close()
-            self._video = self._source = None
+        video, self._video, self._source = self._video, None, None
+        if video is not None:
+            video.close()
 
     def _write_objects(self, image: InputImage, found: Result, drawn: str | None) -> None:
         number = self.ids.image_id(image.name, self.count)

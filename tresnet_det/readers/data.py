@@ -7,13 +7,14 @@ both. `read_strictly` is for a dataset that a config names. Checks that need pix
 
 import functools
 import math
+import os
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 
-from ..errors import InputError, MissingFileError
+from ..errors import LONGEST, InputError, MissingFileError, shown
 from .class_folders import read_class_folders
 from .coco import read_coco
 from .csv import read_csv, read_list
@@ -171,9 +172,22 @@ def _find_images(splits: Sequence[Split], findings: Findings) -> list[Split]:
     return [
         replace(split, found=np.ones(len(split.files), bool))
         if split.source.is_listed
-        else locate(split, findings, names_in)
+        else _tell_outside(locate(split, findings, names_in), findings)
         for split in splits
     ]
+
+
+def _tell_outside(split: Split, findings: Findings) -> Split:
+    """Name images of other folders: a file from elsewhere could have any image read and drawn.
+
+    They are no error: tools write absolute paths, and lists name images of a folder next to theirs.
+    """
+    root = os.path.join(os.path.abspath(split.source.folder), '')
+    rows = np.flatnonzero(split.found).tolist()
+    paths = (os.path.abspath(split.path(row)) for row in rows)
+    outside = [path for path in paths if not path.startswith(root)]
+    split.about(findings)('outside-folder', outside, total=len(split.files))
+    return split
 
 
 def _read(sources: Sequence[Source], findings: Findings) -> list[Split]:
@@ -199,6 +213,9 @@ def _read(sources: Sequence[Source], findings: Findings) -> list[Split]:
                 add('missing-file', [not_found('annotation file', source.ann_file)])
         else:
             splits += [split] if split else []
+    for split in splits:
+        long = [name for name in split.classes if len(name) > LONGEST]
+        split.about(findings)('long-name', long, shown)
     return splits
 
 

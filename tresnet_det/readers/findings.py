@@ -67,6 +67,7 @@ no-known-class: files without any of the classes -> set metainfo.classes, or nam
 class-order: files of another order of categories -> give both the same names in the same order
 classes-differ: splits of other classes than the training -> give both the same metainfo.classes
 single-class: sets with one class, which leaves nothing to tell -> add a folder for each class
+long-name: classes with a name of more than 1000 letters, which no checkpoint keeps -> shorten it
 missing-class: classes without a category, folder or column -> add it, or set metainfo.classes
 empty-class-folder: class folders without an image -> fill them, or set metainfo.classes
 bad-crowd: annotations whose iscrowd is neither 0 nor 1 -> write 0, or 1 for a crowd
@@ -78,6 +79,8 @@ corner-boxes: files whose boxes are [x1, y1, x2, y2] -> write x, y, width and he
 """
 
 WARNINGS = """
+outside-folder: images outside the folder of the data -> they are read from there: see that they
+    are meant
 box-outside: boxes wholly outside their image -> training drops them, evaluation has them missed
 overlap: images that are in the training split, too -> take them out of one split
 blank-image: images of one colour -> see whether they were exported whole

@@ -8,6 +8,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 from ...errors import InputError
+from ...files import naming
 
 ADVICE = 'delete it, or choose another folder'
 
@@ -38,8 +39,9 @@ def make_folder(
     target.parent.mkdir(parents=True, exist_ok=True)
     temp = Path(tempfile.mkdtemp(prefix=f'.{target.name}-', dir=target.parent))
     try:
-        write(temp)
-        temp.chmod(0o755)  # mkdtemp's folder is private to the user
+        with naming(target, temp):
+            write(temp)
+            temp.chmod(0o755)  # mkdtemp's folder is private to the user
         try:
             temp.rename(target)
         except OSError:
