@@ -4,8 +4,7 @@ import pytest
 
 from tresnet_det.deploy.check import FileCheck, find_images, prepare_images
 from tresnet_det.deploy.steps import set_size
-from tresnet_det.engine.config import load_config
-from tresnet_det.inference.pipeline import find_test_dataset
+from tresnet_det.engine.config import find_test_dataset, load_config
 
 pytestmark = [pytest.mark.real, pytest.mark.slow]
 

@@ -4,9 +4,8 @@ import pytest
 
 from tresnet_det.deploy.check import find_images
 from tresnet_det.deploy.steps import UnknownStepError, read_steps, set_size
-from tresnet_det.engine.config import load_config
+from tresnet_det.engine.config import find_test_dataset, load_config
 from tresnet_det.errors import InputError, MissingFileError
-from tresnet_det.inference.pipeline import find_test_dataset
 from tresnet_det.tasks import find_task
 
 

@@ -116,3 +116,10 @@ def test_wrong_arguments_are_named_in_one_line(arguments, message):
 def test_a_feature_map_of_other_channels_is_an_error():
     with pytest.raises(InputError, match=r'takes \(N, 16, H, W\), the backbone gives \(2, 8, 4, 4'):
         linear()(torch.randn(2, 8, 4, 4))
+
+
+def test_a_head_of_ones_own_with_other_outputs_than_classes_is_an_error():
+    head = LinearClsHead(4, 3, dict(type='AsymmetricLoss'))
+    head.num_classes = 5  # as where the linear layer has a number of its own
+    with pytest.raises(InputError, match=r'LinearClsHead returns \(2, 3\), .* num_classes is 5'):
+        head.loss(torch.rand(2, 4, 1, 1), torch.ones(2, 5))

@@ -66,6 +66,18 @@ def test_a_work_directory_is_measured_and_reported_under_mmdetections_own_metric
     assert (tmp_path / 'evaluation' / 'report.html').is_file()
 
 
+def test_a_test_at_another_size_than_the_trainings_is_told(trained, tmp_path):
+    done = trained('detection')
+    where = ('--work-dir', tmp_path)
+    pipeline = 'test_dataloader.dataset.pipeline.1.scale'
+    for options, told in (((), 0), (('--cfg-options', f'{pipeline}=(64,32)'), 1)):
+        result = run_here('test', done.work_dir, *where, *options, cwd=done.config.parent)
+        assert result.code == 0, result.err
+        assert result.printed.count('the one that it was trained by') == told
+    assert "was validated with 'Resize scale=(" in result.printed
+    assert "this config has 'Resize scale=(64, 32)'" in result.printed
+
+
 def test_the_printed_next_command_measures_the_best_validation(trained, tmp_path):
     done = trained('detection')
     (line,) = (line for line in done.result.out.splitlines() if line.startswith('  next'))

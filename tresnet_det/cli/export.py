@@ -27,10 +27,10 @@ from ..deploy import TASKS, build_export_module, trace, write_onnx, write_progra
 from ..deploy.models import build_model, describe
 from ..deploy.programs import OPSET, least_side, require
 from ..deploy.steps import set_size
+from ..engine.config import find_test_dataset
 from ..engine.work_dir import find_checkpoint
 from ..errors import InputError, shell_path
 from ..files import write_whole
-from ..inference.pipeline import find_test_dataset
 from ..profiling.timing import Spread, Workload, measure_interleaved, ratios
 from ..tasks import find_task
 from . import command_line

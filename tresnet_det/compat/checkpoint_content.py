@@ -90,6 +90,7 @@ CONTENT = {
             'dataset_meta': Maybe({'*': ANY, 'classes': Maybe(NAMES), 'CLASSES': Maybe(NAMES)}),
             'CLASSES': Maybe(NAMES),  # MMDetection 2 had them here
             'input': Maybe({'*': NUMBERS}),  # the image normalization
+            'test_size': Maybe(TEXT),
             'thresholds': Maybe({'*': SHARE}),
         }
     ),

@@ -15,10 +15,11 @@ from torch import nn
 from torch.export import ExportedProgram
 
 from ..engine.building import config_errors
+from ..engine.config import find_test_dataset
 from ..errors import InputError, MissingFileError
 from ..inference.inputs import image_suffixes
 from ..inference.onnx_runner import OnnxModel
-from ..inference.pipeline import build_pipeline, find_test_dataset
+from ..inference.pipeline import build_pipeline
 from ..tasks import find_task
 from .agreement import Agreement, compare
 from .fuse import fuse_norms

@@ -11,8 +11,9 @@ from torch import nn
 from ..checkpoints import load_backbone_weights, load_weights, read_checkpoint
 from ..engine import config as edit
 from ..engine.building import config_errors
+from ..engine.config import find_test_dataset
 from ..errors import InputError
-from ..inference.pipeline import find_classes, find_test_dataset
+from ..inference.pipeline import find_classes
 from ..models import TResNet
 from ..tasks import find_task
 from .modules import ExportModule

@@ -19,6 +19,7 @@ from mmengine.runner import EpochBasedTrainLoop, IterBasedTrainLoop, Runner
 from ..compat.installed import locate_config
 from ..errors import InputError, MissingFileError, shown
 from ..evaluation.report import SUMMARY
+from ..tasks import type_name
 
 WORK_DIR_FILES = ('last_checkpoint', SUMMARY)  # one of them is in a work directory
 LOADERS = ('train_dataloader', 'val_dataloader', 'test_dataloader')
@@ -44,7 +45,10 @@ def load_config(path: str | Path) -> Config:
     try:
         cfg = Config.fromfile(path)
     except Exception as error:  # a config is a program: anything can be wrong in it
-        raise InputError(f'config {path} cannot be read: {name_and_message(error)}') from error
+        root, hint = error, ''
+        while isinstance(root.__context__, ImportError):  # of custom_imports
+            root, hint = root.__context__, '; a module of yours needs its folder in PYTHONPATH'
+        raise InputError(f'config {path} cannot be read: {name_and_message(root)}{hint}') from error
     use_present_paths(cfg, Path(path).parent)
     return cfg
 
@@ -130,6 +134,31 @@ def check_parts(cfg: Config) -> None:
 def name_and_message(error: Exception) -> str:
     lines = str(error).strip().splitlines() or ['']
     return f'{type(error).__name__}: {lines[0]}'
+
+
+def find_test_dataset(cfg: Config) -> dict:
+    """Return the config of the test dataset, else of the validation dataset, out of any wrapper.
+
+    Raises:
+        InputError: The config has none with a pipeline.
+    """
+    for name in ('test_dataloader', 'val_dataloader'):
+        for dataset in iterate_dicts((cfg.get(name) or {}).get('dataset')):
+            if dataset.get('pipeline') is not None:
+                return dataset
+    raise InputError('the config has no test_dataloader.dataset with a pipeline')
+
+
+def test_size(cfg: Config) -> str | None:
+    """Return how a test resizes images, in words; None where the config has no test."""
+    try:
+        steps = find_test_dataset(cfg)['pipeline']
+    except InputError:
+        return None
+    keys = ('scale', 'scale_factor', 'crop_size', 'size')
+    return ', '.join(
+        f'{type_name(step)} {key}={step[key]}' for step in steps for key in keys if step.get(key)
+    )
 
 
 def iterate_dicts(node: object) -> Iterator[dict]:

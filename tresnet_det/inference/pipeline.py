@@ -39,26 +39,13 @@ class Pipeline(NamedTuple):
     prepare: Callable[[np.ndarray], dict[str, Any]]
 
 
-def find_test_dataset(cfg: Config) -> dict:
-    """Return the config of the test dataset, else of the validation dataset, out of any wrapper.
-
-    Raises:
-        InputError: The config has none with a pipeline.
-    """
-    for name in ('test_dataloader', 'val_dataloader'):
-        for dataset in edit.iterate_dicts((cfg.get(name) or {}).get('dataset')):
-            if dataset.get('pipeline') is not None:
-                return dataset
-    raise InputError('the config has no test_dataloader.dataset with a pipeline')
-
-
 def build_pipeline(cfg: Config) -> Pipeline:
     """Build the test pipeline of a config.
 
     Raises:
         InputError: The config has none, or it does not load images.
     """
-    transforms = find_test_dataset(cfg)['pipeline']
+    transforms = edit.find_test_dataset(cfg)['pipeline']
     build = _build_detection if find_task(cfg).detects else build_classification
     return build(transforms)
 
@@ -118,7 +105,7 @@ def _class_names(cfg: Config, meta: Mapping[str, Any]) -> Iterator[tuple[str, ..
     if isinstance(of_data.get('classes'), (list, tuple)):
         yield tuple(map(str, of_data['classes']))
     try:
-        parts = list(edit.iterate_dicts(find_test_dataset(cfg)))
+        parts = list(edit.iterate_dicts(edit.find_test_dataset(cfg)))
     except InputError:
         return
     yield from filter(None, (resolve_classes(part.get('metainfo')) for part in parts))

@@ -68,7 +68,13 @@ class ClsHead(BaseModule):
             feats: As ``forward`` takes them.
             labels: ``(N,)`` or ``(N, classes)``, as the loss takes them, on the same device.
         """
-        loss = self.loss_module(self(feats), labels)
+        logits = self(feats)
+        if logits.dim() != 2 or logits.shape[1] != self.num_classes:
+            raise InputError(
+                f'{type(self).__name__} returns {tuple(logits.shape)}, not (images, num_classes), '
+                f'and num_classes is {self.num_classes}'
+            )
+        loss = self.loss_module(logits, labels)
         scales = getattr(self.loss_module, 'scales', None)
         return {'loss': loss} | (scales(loss, labels) if scales else {})
 
