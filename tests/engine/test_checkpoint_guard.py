@@ -70,7 +70,7 @@ def test_checkpoint_of_another_arch_is_refused_in_test(build, saved, toy):
 
 
 def test_fine_tuning_from_another_arch_is_refused(build, saved, toy):
-    line = 'load_from needs 95% of the tensors.*set min_share .now 0.95. of CheckpointGuardHook'
+    line = 'A start needs 95% of the tensors.*set min_share .now 0.95. of CheckpointGuardHook'
     with pytest.raises(InputError, match=line):
         build(GUARD, load_from=saved(toy(width=8))).train()
 

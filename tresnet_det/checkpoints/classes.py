@@ -114,7 +114,7 @@ def describe_start(report: LoadReport, names: Names | None) -> str:
     table = {'copied': report.loaded, 're-initialized': lost, 'skipped': report.unexpected}
     lines = [f'start from {report.source}:']
     for (what, keys), classes in zip(table.items(), names or ((), (), ()), strict=True):
-        tensors = f'{len(keys)} tensors' + f' ({few(keys, 3)})' * (what != 'copied' and bool(keys))
-        of_classes = f'; {len(classes)} classes: {few(classes, 10)}' if classes else ''
-        lines.append(f'  {what:<14} {tensors}{of_classes}')
+        parts = [f'{len(keys)} tensors' + f' ({few(keys, 3)})' * (what != 'copied')] if keys else []
+        parts += [f'the outputs of {few(classes, 10)}'] if classes else []
+        lines.append(f'  {what:<14} {", ".join(parts) or "nothing"}')
     return '\n'.join(lines)

@@ -84,6 +84,8 @@ def choose_weights(cfg: Config, resume: str | None, pretrained: str | None) -> N
             changes = [f'a whole model, {cfg.load_from}, of which all is taken that fits']
         for change in changes:
             print_log(f'{chosen}: {change}')
+    elif pretrained:
+        print_log(f'--pretrained: the backbone starts from {pretrained}')
 
 
 def count_classes(cfg: Config) -> None:

@@ -244,7 +244,7 @@ class CheckpointGuardHook(Hook):
                 raise report.refuse()
         elif report.share < self.min_share and not _has_backbone(report):
             raise InputError(
-                f'{report.refuse()}. load_from needs {self.min_share:.0%} of the tensors, or all '
+                f'{report.refuse()}. A start needs {self.min_share:.0%} of the tensors, or all '
                 f'of the backbone; to train all the same, set min_share (now {self.min_share:g}) '
                 'of CheckpointGuardHook in custom_hooks lower'
             )

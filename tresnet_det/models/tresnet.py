@@ -74,6 +74,6 @@ class TResNet(backbone.TResNet, BaseModule):
             self.load_pretrained(checkpoint)
         except InputError as error:
             raise type(error)(
-                f'{error}; give another file (model.backbone.init_cfg.checkpoint=FILE) or train '
+                f'{error}; give a file (--pretrained FILE, or checkpoint of init_cfg) or train '
                 'from scratch (--from-scratch)'
             ) from error
