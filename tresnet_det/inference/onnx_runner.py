@@ -403,7 +403,7 @@ def read_rgb(path: str | PathLike, prefer_opencv: bool) -> np.ndarray:
             mode = image.mode
             # Older Pillow calls 16 bits of these formats I, too.
             deep = mode.startswith('I;16') or (mode == 'I' and stored.format in ('PNG', 'PPM'))
-            pixels = np.array(image if deep else image.convert('RGB'))
+            pixels = np.array(image if deep or mode == 'RGB' else image.convert('RGB'))
     except Exception as error:  # Pillow's decoders raise almost anything on a corrupt file
         raise ValueError(f'{path}: not an image that can be decoded') from error
     if mode in ('I', 'F') and not deep:
