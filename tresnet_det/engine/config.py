@@ -43,7 +43,7 @@ def load_config(path: str | Path) -> Config:
         raise MissingFileError(f'no config at {Path(path).resolve()}')
     try:
         cfg = Config.fromfile(path)
-    except Exception as error:  # a config is a program: anything can be wrong in it
+    except (Exception, SystemExit) as error:  # a config is a program: anything can be wrong
         raise InputError(f'config {path} cannot be read: {name_and_message(error)}') from error
     use_present_paths(cfg, Path(path).parent)
     return cfg
