@@ -127,7 +127,7 @@ def check_parts(cfg: Config) -> None:
             raise InputError(f'{name} of the config must be {needed}, got {shown(part)}')
 
 
-def name_and_message(error: Exception) -> str:
+def name_and_message(error: BaseException) -> str:
     lines = str(error).strip().splitlines() or ['']
     return f'{type(error).__name__}: {lines[0]}'
 
