@@ -35,10 +35,10 @@ Window = tuple[int, int, int, int]
 Run = Callable[[Mapping[str, np.ndarray]], Sequence[np.ndarray]]
 
 SUPPORTED_FORMAT = 1  # of the metadata
+INPUTS = {'images', 'sizes', 'original_sizes'}
 OUTPUTS: dict[str, set[str]] = dict(
     detector={'boxes', 'scores', 'labels', 'num'}, classifier={'logits', 'scores'}, backbone=set()
 )
-INPUTS = {'images', 'sizes', 'original_sizes'}
 SCORE_THR = 0.3  # of a file without a threshold of its own
 LARGEST_DIVISOR = 1024
 SMALLEST_TILE = 32  # pixels; there would be a million of smaller ones
