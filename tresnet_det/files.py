@@ -246,7 +246,7 @@ def to_rgb(image: Any, name: object) -> Any:
         )
     if image.mode.startswith('I;16'):
         image = Image.fromarray((np.asarray(image) >> 8).astype(np.uint8))
-    return image.convert('RGB')
+    return image if image.mode == 'RGB' else image.convert('RGB')  # no copy of 800 MB
 
 
 def _has_its_checksums(data: bytes) -> bool:

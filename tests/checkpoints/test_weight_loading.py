@@ -86,6 +86,13 @@ def test_a_file_of_another_arch_is_described_and_changes_nothing(change, says, s
     assert_same_weights(target, source)
 
 
+def test_keys_of_a_file_reach_no_terminal_as_they_are(source):
+    weights = source.state_dict() | {'\x1b[31m\n' + 'x' * 10**6: torch.ones(1)}
+    with pytest.raises(InputError, match=r'1 unexpected \(\\x1b\[31m\\nx+\)') as caught:
+        load_backbone_weights(TResNet(arch=ARCH), weights)
+    assert len(str(caught.value)) < 500
+
+
 def test_a_missing_tensor_is_an_error_when_strict_and_reported_when_not(source):
     weights = source.state_dict()
     weights.pop('layer4.0.conv3.abn.bias')

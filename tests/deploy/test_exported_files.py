@@ -296,7 +296,7 @@ def test_odd_metadata_is_one_line(with_metadata, key, text, monkeypatch, capsys)
         ({}, ['9' * 14, '--strict'], 'no such image'),
         (dict(classes='null'), ['--format', 'csv'], 'has no names of classes'),
         (dict(task='"backbone"'), ['--format', 'csv'], 'is a backbone or has no'),
-        (dict(classes='["a"]'), ['--strict'], 'classes or more, and the file 1 names'),
+        (dict(classes='["a"]'), ['--strict'], 'classes or more, and names of 1'),
     ],
     ids=str,
 )

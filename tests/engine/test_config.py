@@ -140,3 +140,9 @@ def test_a_config_that_saves_nothing_and_the_projects_own_stay_as_they_are(fcos)
     assert edit.make_resumable(cfg) == []
     assert cfg.default_hooks.checkpoint is None
     assert edit.make_resumable(fcos) == []
+
+
+def test_a_config_that_ends_the_program_is_an_error(tmp_path):
+    (tmp_path / 'c.py').write_text('raise SystemExit(0)')
+    with pytest.raises(InputError, match=r'c\.py cannot be read: SystemExit'):
+        edit.load_config(tmp_path / 'c.py')

@@ -3,6 +3,7 @@
 import random
 import re
 import shutil
+import zipfile
 
 import numpy as np
 import pytest
@@ -232,7 +233,13 @@ def cut_in_half(path):
     path.write_bytes(path.read_bytes()[: path.stat().st_size // 2])
 
 
+def put_a_bomb(path):
+    with zipfile.ZipFile(path, 'w', zipfile.ZIP_DEFLATED, compresslevel=1) as archive:
+        archive.writestr('archive/data.pkl', bytes(10**7))
+
+
 DAMAGES = {
+    'an archive that grows': (put_a_bomb, 'not written by torch.save: .* unpack to 10000000'),
     'a bit': (flip_a_bit, r'damaged \(the checksum of .*/data/\d+ does not fit\)'),
     'half of it': (cut_in_half, 'truncated'),
     'all of it': (lambda path: path.write_bytes(b''), 'truncated: the file is empty'),
@@ -255,16 +262,18 @@ def test_a_damaged_last_checkpoint_is_named_and_the_newest_whole_one_taken(saved
     )
 
 
-def test_an_empty_or_missing_record_is_made_up_for(saved, capsys):
+def test_an_empty_odd_or_missing_record_is_made_up_for(saved, capsys):
     path = saved / 'last_checkpoint'
     for change, found in (
-        (lambda: path.write_text(''), 'is empty'),
-        (path.unlink, 'does not exist'),
+        (lambda: path.write_text(''), f'{path} is empty'),
+        (lambda: path.write_text('/'), ', which last_checkpoint names, is not found'),
+        (lambda: path.write_bytes(b'\xff'), ', which last_checkpoint names, is not found'),
+        (path.unlink, f'{path} does not exist'),
     ):
         change()
         assert work_dir.find_last_checkpoint(saved) == str(saved / 'epoch_3.pth')
         said = capsys.readouterr()
-        assert f'{path} {found}: taking' in said.out + said.err
+        assert f'{found}: taking' in said.out + said.err
 
 
 def test_where_none_is_whole_it_is_an_error(saved):

@@ -8,7 +8,7 @@ import torch
 
 from tresnet_det.errors import InputError
 from tresnet_det.evaluation import format_table, format_twelve, write_results_json
-from tresnet_det.evaluation.report import TWELVE, format_threshold
+from tresnet_det.evaluation.report import TWELVE, format_threshold, read_seconds
 
 
 def test_twelve_metrics_stand_in_cocos_order():
@@ -76,3 +76,19 @@ def test_results_are_unrounded_and_without_nan(tmp_path):
 def test_key_that_the_results_use_is_refused(tmp_path):
     with pytest.raises(InputError, match="the key 'metrics'"):
         write_results_json(tmp_path / 'results.json', {}, extra={'metrics': 1})
+
+
+SUMMARIES = dict(
+    empty='',
+    deep='[' * 10**5,
+    list='[]',
+    nan='{"seconds": NaN}',
+    text='{"seconds": "x"}',
+    huge=f'{{"seconds": {10**400}}}',
+)
+
+
+@pytest.mark.parametrize('text', SUMMARIES.values(), ids=SUMMARIES)
+def test_a_summary_of_another_program_has_no_seconds(tmp_path, text):
+    (tmp_path / 'summary.json').write_text(text)
+    assert read_seconds(tmp_path) is None

@@ -35,14 +35,15 @@ members = st.lists(
 )
 
 
-def pack(entries):
+def pack(entries, packed=zipfile.ZIP_STORED):
     data = io.BytesIO()
-    with zipfile.ZipFile(data, 'w') as archive:
+    with zipfile.ZipFile(data, 'w', packed) as archive:
         for name, kind in entries:
             member = zipfile.ZipInfo('x')
             member.filename = name.encode('utf-8', 'replace').decode()
             member.external_attr = (kind | 0o644) << 16
-            archive.writestr(member, b'../../escaped' if kind == stat.S_IFLNK else b'content')
+            content = b'../../escaped' if kind == stat.S_IFLNK else b'content'
+            archive.writestr(member, content, packed)
     return data.getvalue()
 
 
@@ -83,6 +84,15 @@ def test_a_member_without_a_name_is_refused():
     assert unpack_in_a_folder(bytes(data)) == []
 
 
-@given(broken_bytes(pack([('val/0.jpg', 0), ('val/1.jpg', 0)])))
+PACKED = (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED, zipfile.ZIP_BZIP2, zipfile.ZIP_LZMA)
+
+
+@given(st.sampled_from(PACKED).flatmap(lambda way: broken_bytes(pack([('a', 0), ('b', 0)], way))))
 def test_fuzz_bytes_of_archives(data):
     unpack_in_a_folder(data)
+
+
+def test_corrupt_lzma_is_refused():
+    data = bytearray(pack([('a', 0)], zipfile.ZIP_LZMA))
+    data[40:48] = b'\xff' * 8  # in the packed content
+    unpack_in_a_folder(bytes(data))  # one line, where it would be an error of lzma's

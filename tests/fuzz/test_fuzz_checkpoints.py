@@ -83,6 +83,7 @@ def training(tmp_path_factory):
     runner = make_runner(tmp_path_factory.mktemp('training'))
     runner.train()
     runner._resume = True
+    Path(runner.work_dir, 'last_checkpoint').write_bytes(b'\xff')  # where a file is named, unread
     file = Path(runner.work_dir, 'epoch_1.pth')
     saved = torch.load(file, weights_only=False)
     weights = {key: saved[key] for key in ('state_dict', 'ema_state_dict', 'meta')}

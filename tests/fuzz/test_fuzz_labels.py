@@ -102,6 +102,15 @@ def test_fuzz_csv(data, how):
             assert len(kept) == (labels == 1).any(1).sum() > 0
 
 
+def test_a_csv_of_many_columns_is_read_in_a_moment(tmp_path):
+    names = [f'class {i}' for i in range(20_000)]
+    rows = [['file', *names], ['a.png', *'0' * len(names)], ['b.png', '1', *'0' * len(names[1:])]]
+    file = lay_out(tmp_path, 'val.csv', '\n'.join(map(','.join, rows)).encode(), 'file')
+    _, labels, classes = fuzz.attempt(lambda: read('csv', file, tmp_path))
+    assert list(classes) == names
+    assert labels.sum() == labels[1, 0] == 1
+
+
 @given(tables(NAMES, ' '), st.sampled_from(fuzz.PLACE_FAULTS))
 def test_fuzz_list_of_labels(data, how):
     with fuzz.folder() as root:

@@ -242,3 +242,9 @@ def test_validation_images_without_class_folders_are_told(tmp_path):
     save_image(tmp_path / 'train/cat/a.png', 0)
     save_image(tmp_path / 'val/a.png', 0)
     assert 'val is skipped' in find_layout(tmp_path, 'classification').notes[0]
+
+
+def test_an_archive_is_not_called_missing(tmp_path):
+    (tmp_path / 'data.zip').write_bytes(b'PK')
+    with pytest.raises(InputError, match=r'data\.zip: a file; give the folder'):
+        find_layout(tmp_path / 'data.zip', 'detection')

@@ -220,6 +220,7 @@ def test_a_test_split_that_is_not_there_is_left_out_and_another_is_an_error(yolo
         ('names: [cat, dog]\nnc: 3', 'nc is 3, and there are 2 names'),
         ('classes = 3\ntrain = images/train', "classes is '3', and there are 2 names"),
         ('names: [cat, dog]\ntrain: 5', 'train is 5; it must be a path'),
+        ('names: [cat, dog]\ntrain: /', "train is '/': name a folder of images"),
         ('names: [cat]\nkpt_shape: [17, 3]', 'key points'),
     ],
 )

@@ -21,7 +21,7 @@ from torch import nn
 from ..compat.checkpoint_content import check_content
 from ..compat.checkpoint_io import load_checkpoint_file, load_from_url
 from ..compat.log import print_log
-from ..errors import InputError, few
+from ..errors import InputError, few, printable
 from .formats import HEAD, StateDict, describe, find_format, rename_head, state_dict_of, to_ours
 from .hub import HUB_PREFIX, download
 from .img_norm import IMG_NORM_CFG, warn_of_other_img_norm
@@ -326,7 +326,7 @@ def _by_shared_name(state_dict: StateDict) -> dict[str, str]:
 
 
 def _some(keys: Sequence[str]) -> str:
-    return ', '.join(keys[:3]) + (', ...' if len(keys) > 3 else '')
+    return ', '.join(printable(key[:80]) for key in keys[:3]) + ', ...' * (len(keys) > 3)
 
 
 def _bare(key: str) -> str:

@@ -66,7 +66,7 @@ def _read_file(path: str | os.PathLike, map_location: MapLocation) -> Any:
         raise InputError(f'{path} is a folder; name a checkpoint file in it')
     if not path.is_file():
         raise MissingFileError(f'{path}: no such checkpoint file')
-    _check_archive(path)
+    check_archive(path)
     if path.suffix == '.safetensors':
         return _load_safetensors(path, map_location)
     skipping = contextlib.nullcontext() if has_detection() else skip_training_state()
@@ -84,7 +84,7 @@ def _size(path: str | os.PathLike) -> int | None:
     return path.stat().st_size if path.is_file() else None
 
 
-def _check_archive(path: Path) -> None:
+def check_archive(path: Path) -> None:
     """Raise an InputError where a file would unpack to more than it is; torch packs nothing."""
     try:
         with zipfile.ZipFile(path) as archive:

@@ -2,6 +2,7 @@
 
 import errno
 import http.client
+import lzma
 import os
 import shutil
 import stat
@@ -23,7 +24,7 @@ ATTEMPTS = 5  # in a row that bring nothing new
 PAUSE = 2  # seconds, longer with each attempt that gets nothing
 TEMPORARY = (408, 429)  # "request timeout" and "too many requests"
 NETWORK_ERRORS = (OSError, http.client.HTTPException)
-ZIP_ERRORS = (zipfile.BadZipFile, zlib.error, EOFError, RuntimeError, NotImplementedError)
+ZIP_ERRORS = (zipfile.BadZipFile, zlib.error, lzma.LZMAError, EOFError, RuntimeError)
 
 
 def remote_size(url: str) -> int | None:

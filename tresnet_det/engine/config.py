@@ -44,8 +44,9 @@ def load_config(path: str | Path) -> Config:
         raise MissingFileError(f'no config at {Path(path).resolve()}')
     try:
         cfg = Config.fromfile(path)
-    except Exception as error:  # a config is a program: anything can be wrong in it
-        root, hint = error, ''
+    except (Exception, SystemExit) as error:  # a config is a program: anything can be wrong in it
+        root: BaseException = error
+        hint = ''
         while isinstance(root.__context__, ImportError):  # of custom_imports
             root, hint = root.__context__, '; a module of yours needs its folder in PYTHONPATH'
         raise InputError(f'config {path} cannot be read: {name_and_message(root)}{hint}') from error
@@ -131,7 +132,7 @@ def check_parts(cfg: Config) -> None:
             raise InputError(f'{name} of the config must be {needed}, got {shown(part)}')
 
 
-def name_and_message(error: Exception) -> str:
+def name_and_message(error: BaseException) -> str:
     lines = str(error).strip().splitlines() or ['']
     return f'{type(error).__name__}: {lines[0]}'
 

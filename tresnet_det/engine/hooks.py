@@ -233,8 +233,10 @@ class CheckpointGuardHook(Hook):
         Raises:
             InputError: The checkpoint does not fit.
         """
-        latest = find_latest_checkpoint(runner.work_dir) if runner._resume else None
-        found = Checkpoint(str(runner._load_from or latest or 'The checkpoint'), checkpoint)
+        source = runner._load_from
+        if runner._resume and source is None:  # mmengine has read that record, too
+            source = find_latest_checkpoint(runner.work_dir)
+        found = Checkpoint(str(source or 'The checkpoint'), checkpoint)
         own, weights, names = get_state_dict(runner.model), found.weights, None
         if not _needs_all(runner):
             weights, names = match_runner(runner, own, found)

@@ -9,7 +9,7 @@ from typing import Any
 from mmengine.config import Config
 from mmengine.logging import print_log
 
-from ..compat.checkpoint_io import load_checkpoint_file
+from ..compat.checkpoint_io import check_archive, load_checkpoint_file
 from ..errors import InputError, MissingFileError, printable, shown
 from .checkpoint_hook import RECORD
 
@@ -67,7 +67,7 @@ def find_last_checkpoint(work_dir: str | Path) -> str | None:
         with record.open('rb') as file:
             named = file.read(LONGEST_PATH).decode(errors='replace').strip()
     if named:
-        path = record.with_name(Path(named).name)  # first: the folder may have moved
+        path = record.parent / Path(named).name  # first: the folder may have moved
         if not os.path.isfile(path):  # of any text, where Path's own may raise
             path = Path(named)
         problem = _find_problem(path)
@@ -108,6 +108,7 @@ def _find_problem(path: Path) -> str | None:
         return 'not found'
     try:
         if zipfile.is_zipfile(path):
+            check_archive(path)
             with zipfile.ZipFile(path) as archive:
                 damaged = archive.testzip()
             return f'damaged (the checksum of {damaged} does not fit)' if damaged else None

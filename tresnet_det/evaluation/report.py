@@ -14,6 +14,7 @@ import numpy as np
 
 from ..errors import InputError, printable, shorten
 from ..files import write_whole
+from ..readers.files import read_json
 
 SUMMARY = 'summary.json'
 WIDEST = 80  # letters of a table's column: a file may call a class by a million
@@ -210,9 +211,10 @@ def write_summary(work_dir: Path, checkpoint: str, best: float | None, seconds: 
 def read_seconds(work_dir: Path) -> float | None:
     """Return how long the training in that folder took, None where none ended there."""
     try:
-        return float(json.loads((work_dir / SUMMARY).read_text())['seconds'])
-    except (OSError, ValueError, KeyError, TypeError):  # none, or another program's
+        seconds = float(read_json(work_dir / SUMMARY)['seconds'])
+    except (ValueError, KeyError, TypeError, OverflowError):  # none, or another program's
         return None
+    return seconds if math.isfinite(seconds) else None
 
 
 def _plain(value: Any) -> Any:

@@ -36,6 +36,7 @@ Window = tuple[int, int, int, int]
 Run = Callable[[Mapping[str, np.ndarray]], Sequence[np.ndarray]]
 
 SUPPORTED_FORMAT = 1  # of the metadata
+INPUTS = {'images', 'sizes', 'original_sizes'}
 OUTPUTS: dict[str, set[str]] = dict(
     detector={'boxes', 'scores', 'labels', 'num'}, classifier={'logits', 'scores'}, backbone=set()
 )
@@ -89,6 +90,7 @@ class OnnxModel:
     ) -> None:
         if not Path(path).is_file():
             raise FileNotFoundError(f'{path}: no such file')
+        self._path = path
         try:
             if engine == 'openvino':
                 self._run, self._inputs, self._outputs = _start_openvino(path, threads)
@@ -105,8 +107,13 @@ class OnnxModel:
         if fault := _find_fault(self.metadata):
             raise ValueError(f'{path}: not written by this version of tools/export.py ({fault})')
         self.task = self.metadata['task']
-        if not OUTPUTS[self.task] <= {*self._outputs}:
-            raise ValueError(f'{path}: no {self.task}, its outputs are {", ".join(self._outputs)}')
+        for what, right in (
+            ('outputs', OUTPUTS[self.task] <= {*self._outputs}),
+            ('inputs', {*self._inputs} <= INPUTS),
+        ):
+            if not right:
+                names = ', '.join(getattr(self, f'_{what}'))
+                raise ValueError(f'{path}: no {self.task}, its {what} are {names}')
         self.classes = self.metadata['classes']
         self.score_thr = np.array(self.metadata.get('threshold', SCORE_THR), np.float32)
 
@@ -209,14 +216,14 @@ class OnnxModel:
             ``logits`` and ``scores``, ``(classes,)``; of a backbone ``stride_4``, ..., feature
             maps ``(C, h, w)``.
         """
-        outputs = dict(zip(self._outputs, self._run(inputs), strict=True))
-        if self.classes and self.task != 'backbone':
-            labels = outputs.get('labels')
-            count = outputs['scores'].shape[1] if labels is None else labels.max(initial=-1) + 1
-            if count > len(self.classes):
-                raise ValueError(
-                    f'the model has {count} classes or more, and the file {len(self.classes)} names'
-                )
+        try:
+            values = self._run(inputs)
+        except Exception as error:  # they have types of their own for what a network cannot take
+            reason = ' '.join(str(error).split())
+            shape = inputs['images'].shape
+            raise ValueError(f'{self._path}: fails on images {shape} ({reason})') from error
+        outputs = dict(zip(self._outputs, values, strict=True))
+        self._check(outputs, len(inputs['images']))
         if self.task != 'detector':
             count = len(inputs['images'])
             return [{name: value[i] for name, value in outputs.items()} for i in range(count)]
@@ -225,6 +232,30 @@ class OnnxModel:
             {name: value[i, :count] for name, value in outputs.items()}
             for i, count in enumerate(counts)
         ]
+
+    def _check(self, outputs: Answer, count: int) -> None:
+        """Raise a ValueError where outputs are none of the task, on so many images."""
+        rows = outputs['scores'].shape[:2] if 'scores' in outputs else (count,)
+        shapes = dict.fromkeys(outputs, rows) | dict(boxes=(*rows, 4), num=rows[:1])
+        for name, value in outputs.items():
+            right = self.task == 'backbone' or len(rows) == 2 and value.shape == shapes[name]
+            number = name not in ('labels', 'num') or value.dtype == np.int64
+            if not right or not number or value.shape[:1] != (count,):
+                raise ValueError(
+                    f'{self._path}: no {self.task}, its {name} are {value.dtype} {value.shape}'
+                )
+        if self.task == 'detector':
+            labels, num = outputs['labels'], outputs['num'][:, None]
+            used = labels[np.arange(labels.shape[1]) < num]  # the others are -1
+            lowest, highest = used.min(initial=0), used.max(initial=-1) + 1
+        else:
+            lowest, highest = 0, rows[-1]
+        if self.task != 'backbone' and self.classes and highest > len(self.classes):
+            raise ValueError(
+                f'{self._path}: has {highest} classes or more, and names of {len(self.classes)}'
+            )
+        if lowest < 0:
+            raise ValueError(f'{self._path}: no detector, it finds the class {lowest}')
 
 
 def _start_onnxruntime(
@@ -321,7 +352,7 @@ def _find_fault(metadata: Mapping[str, Any]) -> str | None:
     wrong = next(
         (k for k, right in is_right.items() if not right or k in needed - {*metadata}), None
     )
-    return wrong and f'its {wrong}: {str(metadata.get(wrong))[:80]}'
+    return wrong and f'its {wrong}: {metadata.get(wrong)!r:.80}'
 
 
 def _is_step(step: Any) -> bool:
@@ -376,7 +407,7 @@ def read_rgb(path: str | PathLike, prefer_opencv: bool) -> np.ndarray:
             mode = image.mode
             # Older Pillow calls 16 bits of these formats I, too.
             deep = mode.startswith('I;16') or (mode == 'I' and stored.format in ('PNG', 'PPM'))
-            pixels = np.array(image if deep else image.convert('RGB'))
+            pixels = np.array(image if deep or mode == 'RGB' else image.convert('RGB'))
     except Exception as error:  # Pillow's decoders raise almost anything on a corrupt file
         raise ValueError(f'{path}: not an image that can be decoded') from error
     if mode in ('I', 'F') and not deep:

@@ -11,7 +11,7 @@ import numpy as np
 
 from ..errors import InputError, few, shown
 from .files import SUFFIXES, is_companion, read_ends, read_lines, read_text
-from .findings import Add, Findings, suggest
+from .findings import Add, Findings, suggest, without
 from .split import Source, Split
 
 LIST_HEADERS = ('label', 'labels', 'tag', 'tags', 'class', 'classes')
@@ -271,11 +271,13 @@ def _from_names(
 def _from_columns(source: Source, add: Add, header: list[str], rows: Rows) -> Split:
     """Return a split with a column for each class."""
     classes = source.classes or tuple(dict.fromkeys(header))
-    twice = [name for name, count in Counter(header).items() if count > 1 and name in classes]
+    column = {name: i for i, name in reversed([*enumerate(header, 1)])}
+    known = {*classes}
+    twice = [name for name, count in Counter(header).items() if count > 1 and name in known]
     add('duplicate-category', twice, 'column {!r}'.format)
-    missing = [name for name in classes if name not in header]
+    missing = without(classes, column)
     add('missing-class', missing, lambda name: f'{name!r}: {suggest(name, header)}', len(classes))
-    places = {label: 1 + header.index(n) for label, n in enumerate(classes) if n in header}
+    places = {label: column[n] for label, n in enumerate(classes) if n in column}
     pairs, wrong, unknown = [], [], []
     for i, (number, row) in enumerate(rows):
         for label, place in places.items():

@@ -75,6 +75,8 @@ def find_layout(path: str | os.PathLike, task: str | None, strict: bool = True) 
         # in it (BCCD/), or in that (VOCdevkit/VOC2012/)
         found = next(filter(None, (_search(root, each, 2) for each in tasks)), [])
         found = _join(root, found)
+    elif root.exists():
+        raise InputError(f'{root}: a file; give the folder of the data, unpacked')
     else:
         raise MissingFileError(f'{root}: not found; give the folder of the data')
     if len(found) > 1:

@@ -311,6 +311,9 @@ def read_data_yaml(file: Path) -> Layout:
             faults.append(InputError(text))
             continue
         places = [_find_place(text, roots, role) for text in entries]
+        if any(place and place == place.parent for place in places):  # the whole disk
+            faults.append(InputError(f'{file}: {role} is {shown(entry)}: name a folder of images'))
+            continue
         lost = [text for text, place in zip(entries, places, strict=True) if place is None]
         if lost and role == 'test':
             notes.append(f'{role} is skipped: {roots[0] / lost[0]} is not found')
