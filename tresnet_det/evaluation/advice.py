@@ -3,6 +3,7 @@
 from typing import Any
 
 from ..compat.installed import tool_command
+from ..errors import quote
 from .matching import AREAS
 from .report import format_threshold
 
@@ -62,7 +63,8 @@ def advise(result: Any) -> list[str]:
             + (
                 'So few objects say little: label more of it for the test, too.'
                 if few
-                else 'Add training images of it, and look at its row of the confusion matrix.'
+                else f'Which errors cost it most: {tool_command("evaluate")} ... --classes '
+                f'{quote(worst["name"])}.'
             )
         )
     if result.threshold is not None:
