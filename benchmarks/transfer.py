@@ -205,22 +205,36 @@ def read(path: Path) -> list[dict[str, str]]:
 
 
 def print_tables(path: Path) -> None:
-    """Print mean and 95 % interval of the mean (Student's t over the seeds)."""
+    """Print means, and gains over a start from scratch of the same seed, with 95 % intervals."""
     rows = read(path)
     for data, network in dict.fromkeys((row['data'], row['network']) for row in rows):
-        print(f'\n{data}, {network}\n\n| start | 10 % | 30 % | 100 % |\n|---|---|---|---|')
+        head = ' | '.join(f'{share:.0%} | gain' for share in SHARES)
+        print(f'\n{data}, {network}\n\n| start | {head} |\n|---{"|---" * 6}|')
+        digits = 3 if data == 'blood cells' else 1
         for start in STARTS:
             cells = []
             for share in SHARES:
-                key = (data, network, start, str(share))
-                values = [float(r['value']) for r in rows if tuple(r[k] for k in FIELDS[:4]) == key]
-                half = np.nan
-                if len(values) > 1:
-                    error = np.std(values, ddof=1) / len(values) ** 0.5
-                    half = student.ppf(0.975, len(values) - 1) * error
-                digits = 3 if data == 'blood cells' else 1
-                cells.append(f'{np.mean(values):.{digits}f} ± {half:.{digits}f}' if values else '')
+                values, scratch = (
+                    {
+                        row['seed']: float(row['value'])
+                        for row in rows
+                        if tuple(row[k] for k in FIELDS[:4]) == (data, network, name, str(share))
+                    }
+                    for name in (start, STARTS[0])
+                )
+                gains = [value - scratch[seed] for seed, value in values.items() if seed in scratch]
+                cells.append(interval(list(values.values()), digits))
+                cells.append(interval(gains, digits, '+') if start != STARTS[0] else '')
             print(f'| {start} | {" | ".join(cells)} |')
+
+
+def interval(values: list[float], digits: int, sign: str = '') -> str:
+    """Return mean and 95 % interval of the mean (Student's t over the seeds)."""
+    if len(values) < 2:
+        return ' '.join(f'{value:{sign}.{digits}f}' for value in values)
+    error = np.std(values, ddof=1) / len(values) ** 0.5
+    half = student.ppf(0.975, len(values) - 1) * error
+    return f'{np.mean(values):{sign}.{digits}f} ± {half:.{digits}f}'
 
 
 def main() -> None:

@@ -42,7 +42,8 @@ def write_whole(path: str | Path, content: bytes) -> None:
             name before is untouched, and nothing else is left.
     """
     path = Path(path)
-    unfinished = path.with_name(path.name + UNFINISHED)
+    # mmengine lets each process of a run write the same file.
+    unfinished = path.with_name(f'{path.name}.{os.getpid()}{UNFINISHED}')
     try:
         with open(unfinished, 'wb') as file:
             file.write(content)

@@ -31,7 +31,7 @@ def test_the_keyboard_while_a_config_is_formatted_is_the_keyboard(tmp_path, monk
     with pytest.raises(KeyboardInterrupt):
         Config(dict(new=True)).dump(path)
     assert path.read_text() == 'old = True'
-    assert not path.with_name(path.name + UNFINISHED).exists()
+    assert not list(path.parent.glob('*' + UNFINISHED))
 
 
 @pytest.mark.parametrize(

@@ -148,7 +148,7 @@ def in_a_write(work_dir: Path, count: int, delay: float):
     def look() -> bool:
         nonlocal seen, there, has_come
         if has_come is None:
-            now = {path.name for path in work_dir.glob('*' + UNFINISHED)}
+            now = {path.name for path in work_dir.glob('*.pth.*' + UNFINISHED)}
             seen, there = seen + len(now - there), now
             has_come = at_time(delay) if seen >= count else None
         return has_come is not None and has_come()
@@ -257,7 +257,7 @@ def run(folder: Path, task: str, times: int, seed: int) -> dict[str, int]:
                     moment = in_a_write(work_dir, count, rng.uniform(0, 0.06))
             if train_until(start(config, work_dir, slow), moment):
                 break
-            writing = [path.name for path in work_dir.glob('*' + UNFINISHED)]
+            writing = [path.name for path in work_dir.glob('*.pth.*' + UNFINISHED)]
             counts['kills'] += 1
             counts['in_writes'] += bool(writing)
             said.append('in a write' if slow else 'at a random moment')

@@ -114,7 +114,7 @@ def fail_to_write(monkeypatch):
 
         def open_(path, *args, **kwargs):
             file = original(path, *args, **kwargs)
-            if Path(path).name.removesuffix(files.UNFINISHED) in names:
+            if Path(path).name.removesuffix(f'.{os.getpid()}{files.UNFINISHED}') in names:
                 file.write(b'half')
                 file.close()
                 raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))

@@ -32,7 +32,10 @@ def test_load_from_wins_over_init_cfg_and_says_so(cfg, lines):
 def test_resume_wins_over_pretrained_where_there_is_a_checkpoint(cfg, lines, tmp_path):
     building.choose_weights(cfg, 'auto', 'timm://a')  # none yet
     assert cfg.model.backbone.init_cfg.checkpoint == 'timm://a'
-    assert lines == [f'--resume: no checkpoint in {tmp_path} yet, starting from the beginning']
+    assert lines == [
+        f'--resume: no checkpoint in {tmp_path} yet, starting from the beginning',
+        '--pretrained: the backbone starts from timm://a',
+    ]
     lines.clear()
     torch.save(dict(state_dict={}, meta=dict(iter=1)), tmp_path / 'iter_1.pth')
     building.choose_weights(cfg, str(tmp_path / 'iter_1.pth'), 'timm://a')

@@ -14,7 +14,8 @@ from mmengine.model import BaseModel
 from stoppable import EPOCHS, PLAIN, BadGradient, PullThePlug, run
 from torch import nn
 
-from tresnet_det.engine import checkpoint_hook, processes
+from tresnet_det.compat import whole_files
+from tresnet_det.engine import processes
 from tresnet_det.errors import InputError
 from tresnet_det.layers import InPlaceABN
 
@@ -35,12 +36,12 @@ CASES = {
 
 
 def be_full_for(name):
-    def write(path, content, original=checkpoint_hook.write_whole):
+    def write(path, content, original=whole_files.write_whole):
         if Path(path).name == name:
             raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), str(path))
         original(path, content)
 
-    checkpoint_hook.write_whole = write
+    whole_files.write_whole = write
 
 
 class Sample:

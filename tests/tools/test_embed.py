@@ -117,7 +117,10 @@ def test_timms_weights_give_timms_features(data, run, tmp_path, monkeypatch):
     path = str(tmp_path / 'timm.pth')
     monkeypatch.setattr('huggingface_hub.hf_hub_download', lambda *_: path)
     images = sorted((data.folder / 'val2017').iterdir())
-    assert run('embed', 'timm://tresnet_x', *images, '--img-size', 64, '--device', 'cpu').code == 0
+    assert (
+        run('embed', 'timm://tresnet_x.in1k', *images, '--img-size', 64, '--device', 'cpu').code
+        == 0
+    )
     found = np.load(tmp_path / 'embed/features.npy')
     check_equal(found, pooled(model.forward_features, map(rgb, images)))
 

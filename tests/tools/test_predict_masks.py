@@ -142,7 +142,7 @@ def test_the_masks_are_those_that_test_computes(
         )
         assert sum(rows, []) == written
     for one in found:
-        assert one.masks.shape == (len(one), *one.shape)
+        assert one.masks.shape == (len(one), *one.ori_shape)
         assert np.array_equal(one.masks[0], decode(one.rles[0]))
 
     result = run('predict', *predict, '--cfg-options', f'{threshold}=1.0')

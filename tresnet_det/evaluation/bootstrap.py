@@ -1,4 +1,4 @@
-"""How sure a metric is: its interval when images are drawn anew, and that of a difference.
+"""How sure a metric is: its interval when images are drawn again, and that of a difference.
 
 Of ``N`` images, ``N`` are drawn with replacement, and the metric is computed of these, many times
 over; 1.96 standard deviations of it at either side are the interval (Efron and Tibshirani, 1993,

@@ -144,7 +144,7 @@ def write_report(
 
 
 def draw_each(rows: Iterable[T], draw: Callable[[T], tuple]) -> tuple[list, list[str]]:
-    """Return what is drawn of each, and a line for each whose image is not there or no image."""
+    """Return what is drawn of each, and a line for each whose image is not found or no image."""
     drawn, failures = [], []
     for row in rows:
         try:

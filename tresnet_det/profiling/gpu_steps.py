@@ -326,7 +326,7 @@ def _train(run: Run, name: str, seed: int) -> None:
     run.add('bccd', dict(model=name, seed=seed) | found)
 
 
-# Of 460 seconds: eight minutes with the imports before. CUDA starts in each anew.
+# Of 460 seconds: eight minutes with the imports before. CUDA starts again in each.
 STEPS = {
     'device': Step(measure_device, 30),
     'correctness': Step(check_layers, 35),
