@@ -146,16 +146,14 @@ def find_python(version: str) -> str | None:
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize(
-    'version', sorted({'3.11', '3.12', '3.13'} - {f'3.{sys.version_info.minor}'})
-)
-def test_it_installs_and_trains_on_every_python_that_the_readme_names(
-    version, wheel, project_root, tmp_path
+def test_it_installs_and_trains_on_another_python_that_the_readme_names(
+    wheel, project_root, tmp_path
 ):
-    """The suite itself runs on one Python: here the wheel trains a few steps on the others."""
-    python = find_python(version)
+    """The suite itself runs on one Python; the workflow on each of them."""
+    others = [v for v in ('3.13', '3.12', '3.11') if v != f'3.{sys.version_info.minor}']
+    python = next(filter(None, map(find_python, others)), None)
     if python is None:
-        pytest.skip(f'no Python {version} here')
+        pytest.skip(f'none of Python {", ".join(others)} is here')
 
     constraints = '-c', project_root / 'constraints.txt'
     alone = install(tmp_path / 'venv', *constraints, wheel, python=python)

@@ -31,8 +31,7 @@ def brightness(colour):
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize('dark', [False, True])
-@pytest.mark.parametrize('width', [1280, 400])
+@pytest.mark.parametrize(('width', 'dark'), [(1280, False), (400, True)])
 def test_it_is_readable_in_a_browser(width, dark, tmp_path, monkeypatch):
     browser = next(filter(None, map(shutil.which, BROWSERS)), None)
     if browser is None:
