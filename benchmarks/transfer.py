@@ -55,6 +55,8 @@ def parse_args() -> argparse.Namespace:
     parser.add_argument('--bccd', type=Path, default=Path('data/bccd'))
     parser.add_argument('--signs', type=Path, default=Path('data/sign_digits'))
     parser.add_argument('--networks', nargs='+', default=list(NETWORKS), choices=NETWORKS)
+    parser.add_argument('--shares', nargs='+', type=float, default=SHARES, choices=SHARES)
+    parser.add_argument('--starts', nargs='+', default=STARTS, choices=STARTS)
     parser.add_argument('--seeds', type=int, default=3)
     parser.add_argument('--work-dir', type=Path, default=Path('work_dirs/transfer'))
     parser.add_argument('--out', type=Path, default=Path('benchmarks/transfer.csv'))
@@ -183,7 +185,8 @@ def train(args: argparse.Namespace, network: str, data: str, start: str, share: 
 def run(args: argparse.Namespace) -> None:
     rows = read(args.out)
     done = {tuple(row[key] for key in FIELDS[:4]) + (row['seed'],) for row in rows}
-    grid = product(range(args.seeds), args.networks, ('blood cells', 'hand signs'), SHARES, STARTS)
+    data_names = ('blood cells', 'hand signs')
+    grid = product(range(args.seeds), args.networks, data_names, args.shares, args.starts)
     for seed, network, data, share, start in grid:
         if (data, network, start, str(share), str(seed)) in done:
             continue
