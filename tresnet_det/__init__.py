@@ -6,23 +6,14 @@ all that a config needs. What trains, measures and predicts is imported when it 
 Without MMDetection there is :mod:`tresnet_det.backbone`, which needs torch alone.
 """
 
-import signal
-import sys
 from importlib import import_module
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-# Ctrl-C ends a tool without a traceback also while this is imported; `run_tool` takes over then.
-_started = Path(*getattr(sys, 'argv', [])[:1]).absolute()
-if (
-    _started.name in ('-m', 'tresnet-det')
-    or _started.parent in [folder / 'tools' for folder in Path(__file__).parents[:2]]
-) and signal.getsignal(signal.SIGINT) is signal.default_int_handler:
-    signal.signal(signal.SIGINT, signal.SIG_DFL)
+from . import compat
+from .compat.detection import has_detection, needs_detection
+from .compat.interrupt import end_quietly
 
-from . import compat  # noqa: E402
-from .compat.detection import has_detection, needs_detection  # noqa: E402
-
+end_quietly()  # a tool, at Ctrl-C during the imports below
 if has_detection():
     compat.prepare()  # before anything of MMDetection that needs mmcv's compiled operators
     from . import models  # noqa: F401  (registers them)

@@ -65,6 +65,15 @@ def test_what_an_overlap_at_the_threshold_decides_is_no_difference():
     assert compare([one], [two], 9, 0.6)['boxes'][:2] == (1, 1)
 
 
+def test_only_boxes_of_the_other_answer_suppress():
+    overlapping = np.array([[0, 0, 10, 10], [0, 0, 10, 6]], float)  # IoU 6 / 10
+    both = answer(overlapping, np.array([0.9, 0.8]), np.array([1, 1]))
+    nothing = answer(np.zeros((0, 4)), np.zeros(0), np.zeros(0, int))
+    assert compare([both], [nothing], 9, 0.6)['boxes'][:2] == (0, 2)
+    same_place = answer(BOXES, np.array([0.9, 0.4, 0.3]), LABELS)
+    assert compare([answer()], [same_place], 9, 1.0)['boxes'][:2] == (2, 2)  # without NMS
+
+
 def test_no_boxes_at_all_agree():
     nothing = answer(np.zeros((0, 4), np.float32), np.zeros(0, np.float32), np.zeros(0, int))
     assert compare([nothing], [nothing], 3)['boxes'] == (0, 0, 1, 0)

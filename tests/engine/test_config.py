@@ -146,3 +146,11 @@ def test_a_config_that_ends_the_program_is_an_error(tmp_path):
     (tmp_path / 'c.py').write_text('raise SystemExit(0)')
     with pytest.raises(InputError, match=r'c\.py cannot be read: SystemExit'):
         edit.load_config(tmp_path / 'c.py')
+
+
+def test_the_size_of_a_test_is_found_in_any_pipeline():
+    crop = dict(type='RandomChoice', transforms=[[dict(type='mmpretrain.CenterCrop', crop_size=8)]])
+    dataset = dict(pipeline=[dict(type='Resize', scale=(9, 8)), abs, crop])
+    cfg = Config(dict(test_dataloader=dict(dataset=dict(type='Wrapper', dataset=dataset))))
+    assert edit.describe_test_size(cfg) == 'Resize scale=(9, 8), CenterCrop crop_size=8'
+    assert edit.describe_test_size(Config()) is None

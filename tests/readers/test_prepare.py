@@ -108,7 +108,7 @@ def test_without_validation_a_part_of_the_training_is_written_for_it(one_split):
     assert 'no validation split: 3 of the 30 training images are held out' in ready.notes[0]
     measured = {a['category_id'] for a in parts['val']['annotations']}
     (absent,) = (c['name'] for c in parts['val']['categories'] if c['id'] not in measured)
-    assert ready.notes[1] == f"not measured, since none is in an image that is held out: '{absent}'"
+    assert ready.notes[1] == f"classes in no held-out image, so not measured: '{absent}'"
     again = one_split.ready()
     assert contents(again) == parts
 

@@ -169,18 +169,45 @@ def test_a_full_disk_behind_stdout_is_one_line(end):
     assert line.startswith('error: No space left on device: what this writes or prints')
 
 
-def test_the_keyboard_ends_a_tool_that_is_still_importing(tmp_path, project_root):
-    (tmp_path / 'torch.py').write_text(
-        'import os, signal, time; os.kill(os.getpid(), signal.SIGINT); time.sleep(60)'
-    )
-    # A shell starts what is in the background with SIGINT ignored.
-    done = subprocess.run(
-        [sys.executable, project_root / 'tools/train.py'],
-        env=os.environ | dict(PYTHONPATH=f'{tmp_path}{os.pathsep}{project_root}'),
-        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
-        capture_output=True,
-    )
+INTERRUPT = 'import os, signal, time; os.kill(os.getpid(), signal.SIGINT); time.sleep(60)'
+
+
+@pytest.fixture
+def interrupt_import(tmp_path, project_root):
+    """Start Python in ``tools/``, and interrupt it as it imports a module."""
+
+    def call(module, *words):
+        (tmp_path / f'{module}.py').write_text(INTERRUPT)
+        (tmp_path / 'other.py').write_text('import tresnet_det')
+        return subprocess.run(
+            [sys.executable, *words],
+            cwd=project_root / 'tools',
+            env=os.environ | dict(PYTHONPATH=f'{tmp_path}{os.pathsep}{project_root}'),
+            # A shell starts what is in the background with SIGINT ignored.
+            preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
+            capture_output=True,
+        )
+
+    return call
+
+
+@pytest.mark.parametrize(
+    ('module', 'words'),
+    [
+        ('torch', ['../tools/train.py']),
+        ('torch', ['-m', 'tresnet_det', 'train']),
+        ('numpy', ['evaluate.py']),
+    ],
+    ids=['file', 'module', 'without torch'],
+)
+def test_the_keyboard_ends_a_tool_that_is_still_importing(interrupt_import, module, words):
+    done = interrupt_import(module, *words)
     assert (done.returncode, done.stdout, done.stderr) == (-signal.SIGINT, b'', b'')
+
+
+@pytest.mark.parametrize('words', [['-c', 'import other'], ['-m', 'other', 'tresnet_det']])
+def test_the_keyboard_stays_what_it_is_in_other_programs(interrupt_import, words):
+    assert b'KeyboardInterrupt' in interrupt_import('torch', *words).stderr
 
 
 @pytest.mark.parametrize('closed', [1, 2])

@@ -46,12 +46,13 @@ class Stop:
         raise KeyboardInterrupt
 
     def ask_again(self, swallowed: Any) -> None:
-        """Raise it once more, shortly, where a destructor had it: Python drops what these raise."""
+        """Send the signal again where a destructor got it: Python drops what these raise."""
         if self.number is None or swallowed.exc_type is not KeyboardInterrupt:
             sys.__unraisablehook__(swallowed)
             return
-        again = threading.Timer(0.1, os.kill, (os.getpid(), self.number))
-        self.number, again.daemon = None, True
+        again = threading.Timer(0.1, os.kill, (os.getpid(), self.number))  # out of this hook
+        again.daemon = True
+        self.number = None  # it is the first one once more
         again.start()
 
     def tell(self, *more: object) -> int:

@@ -74,7 +74,7 @@ def explain_results(
         for metric, ann_file in _coco_metrics(cfg, metrics):
             names = {category['name'] for category in metric._coco_api.dataset['categories']}
             classes = [class_ for class_ in dataset.metainfo['classes'] if class_ in names]
-            for kind in filter(('bbox', 'segm').__contains__, metric.metrics):
+            for kind in sorted({'bbox', 'segm'} & {*metric.metrics}):
                 out = folder if kind == 'bbox' else folder / kind
                 out.mkdir(parents=True, exist_ok=True)
                 results = f'{metric.outfile_prefix}.{kind}.json'
@@ -95,7 +95,7 @@ def explain_results(
     except Exception as error:
         print_log(f'no report: {type(error).__name__}: {error}', 'current', logging.WARNING)
     else:
-        if not reports:
+        if not reports and find_task(cfg).detects:
             print_log('no report: test_evaluator has no CocoMetric with an ann_file', 'current')
     return reports, numbers
 

@@ -104,22 +104,19 @@ def _compare_boxes(
     corners = found['boxes'][:, None], expected['boxes']
     ious[np.isnan(ious) & np.isclose(*corners, rtol=0, atol=0.01).all(2)] = 1  # without an area
     differences = np.abs(found['scores'][:, None] - expected['scores'].astype(float))
-    pairs = (
-        (found['labels'][:, None] == expected['labels'])
-        & (ious > MIN_IOU)
-        & (differences < MAX_SCORE_DIFFERENCE)
-    )
+    one_class = found['labels'][:, None] == expected['labels']
+    pairs = one_class & (ious > MIN_IOU) & (differences < MAX_SCORE_DIFFERENCE)
     rows, columns = linear_sum_assignment(np.where(pairs, 1 - ious + differences, 1e3))
     is_pair = pairs[rows, columns]
     rows, columns = rows[is_pair], columns[is_pair]
     alone = []
     for answer, other, paired in ((found, expected, rows), (expected, found, columns)):
-        left = np.delete(np.arange(len(answer['scores'])), paired)
+        is_alone = ~np.isin(np.arange(len(answer['scores'])), paired)
         if len(other['scores']) == max_per_img:
             last = other['scores'].min() + MAX_SCORE_DIFFERENCE
-            left = left[~(answer['scores'][left] <= last)]  # also NaN
-        alone.append(left)
-    different = sum(map(len, alone)) and _count_unexplained(found, expected, alone, iou_threshold)
+            is_alone &= ~(answer['scores'] <= last)  # also NaN
+        alone.append(is_alone)
+    different = _count_unexplained(np.where(one_class, ious, 0), alone[0], alone[1], iou_threshold)
     least_iou = float(ious[rows, columns].min(initial=1))
     return BoxAgreement(
         len(rows), different, least_iou, float(differences[rows, columns].max(initial=0))
@@ -127,18 +124,25 @@ def _compare_boxes(
 
 
 def _count_unexplained(
-    found: Answer, expected: Answer, alone: Sequence[np.ndarray], iou_threshold: float
+    ious: np.ndarray, rows: np.ndarray, columns: np.ndarray, iou_threshold: float
 ) -> int:
-    """Return how many boxes without a partner no overlap at the threshold of NMS explains."""
-    boxes, labels = (np.concatenate([found[k], expected[k]]) for k in ('boxes', 'labels'))
-    is_expected = np.arange(len(boxes)) >= len(found['boxes'])
-    ious = box_iou(*[torch.from_numpy(boxes).double()] * 2).numpy()
-    ious[labels[:, None] != labels] = 0
-    left = np.concatenate([alone[0], len(found['boxes']) + alone[1]])
-    at_limit = (np.abs(ious[left] - iou_threshold) < MAX_IOU_DIFFERENCE).any(1)
-    explained: np.ndarray = left[:0]
-    while at_limit.any():  # then those that the explained suppress in their own answer
-        explained, left = np.append(explained, left[at_limit]), left[~at_limit]
-        others = is_expected[left][:, None] != is_expected[explained]
-        at_limit = (others & (ious[left][:, explained] > iou_threshold)).any(1)
-    return len(left)
+    """Return how many boxes without a partner are not explained by NMS.
+
+    It explains why an answer lacks a box: one of that answer overlaps it by just the threshold, or
+    by more, and is lacking itself, so explained, in the box's answer.
+
+    Args:
+        ious: ``(N, M)``, of the boxes of two answers, 0 between classes.
+        rows: ``(N,)``, which boxes of the one have no partner.
+        columns: ``(M,)``, which of the other.
+        iou_threshold: Of NMS, which suppresses what overlaps by more: nothing from 1 on.
+    """
+    at_limit = (np.abs(ious - iou_threshold) < MAX_IOU_DIFFERENCE) & (iou_threshold < 1)
+    above = ious > iou_threshold
+    count, before = int(rows.sum() + columns.sum()), -1
+    rows_left, columns_left = rows & ~at_limit.any(1), columns & ~at_limit.any(0)
+    while count != before:
+        rows_left &= ~above[:, columns & ~columns_left].any(1)
+        columns_left &= ~above[rows & ~rows_left].any(0)
+        count, before = int(rows_left.sum() + columns_left.sum()), count
+    return count

@@ -11,7 +11,6 @@ from torch import nn
 from ..checkpoints import load_backbone_weights, load_weights, read_checkpoint
 from ..engine import config as edit
 from ..engine.building import config_errors
-from ..engine.config import find_test_dataset
 from ..errors import InputError
 from ..inference.pipeline import find_classes
 from ..models import TResNet
@@ -72,7 +71,7 @@ def describe(
 
     task, classes = find_task(cfg).name, find_classes(cfg, meta)
     try:
-        steps, why = read_steps(find_test_dataset(cfg)['pipeline'], task), None
+        steps, why = read_steps(edit.find_test_dataset(cfg)['pipeline'], task), None
     except (UnknownStepError, InputError) as error:
         steps, why = None, f'onnx_runner.py has no {error}'
     backbone = cfg.model.backbone

@@ -112,7 +112,7 @@ def _is_whole_model(cfg: Config) -> bool:
     return any(key.startswith('backbone.') for key in keys)
 
 
-class _Runner(Runner):
+class _QuietRunner(Runner):
     """MMEngine's, which prints no dump of environment, config and hooks: its log file has them."""
 
     def build_logger(self, *args: Any, **kwargs: Any) -> MMLogger:
@@ -138,7 +138,7 @@ def build_runner(cfg: Config) -> Runner:
     _check_loops(cfg)
     _check_multipliers(cfg)
     with config_errors():
-        runner = _Runner.from_cfg(cfg) if 'runner_type' not in cfg else RUNNERS.build(cfg)
+        runner = _QuietRunner.from_cfg(cfg) if 'runner_type' not in cfg else RUNNERS.build(cfg)
     runner.logger.addFilter(_filter_log)  # of another type, too
     if not any(isinstance(hook, CheckpointGuardHook) for hook in runner.hooks):  # a user's config
         runner.register_hook(CheckpointGuardHook(min_share=0))

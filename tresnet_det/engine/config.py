@@ -150,10 +150,10 @@ def find_test_dataset(cfg: Config) -> dict:
     raise InputError('the config has no test_dataloader.dataset with a pipeline')
 
 
-def test_size(cfg: Config) -> str | None:
+def describe_test_size(cfg: Config) -> str | None:
     """Return how a test resizes images, in words; None where the config has no test."""
     try:
-        steps = find_test_dataset(cfg)['pipeline']
+        steps = list(iterate_dicts(find_test_dataset(cfg)['pipeline']))
     except InputError:
         return None
     keys = ('scale', 'scale_factor', 'crop_size', 'size')

@@ -22,7 +22,7 @@ from ..checkpoints.img_norm import read_img_norm, warn_of_other_img_norm
 from ..checkpoints.load import Checkpoint, LoadReport, fit_weights
 from ..errors import InputError, shown
 from ..tasks import unwrapped
-from .config import test_size
+from .config import describe_test_size
 from .resume_check import check_resume
 from .warm_start import match_runner
 
@@ -222,7 +222,7 @@ class CheckpointGuardHook(Hook):
         preprocessor = getattr(unwrapped(runner.model), 'data_preprocessor', None)
         if preprocessor is not None:
             checkpoint['meta']['input'] = read_img_norm(preprocessor)
-        checkpoint['meta']['test_size'] = test_size(runner.cfg)
+        checkpoint['meta']['test_size'] = describe_test_size(runner.cfg)
 
     def after_load_checkpoint(self, runner: Runner, checkpoint: dict[str, Any]) -> None:
         """Compare, when the file is read and before its weights go into the model.
@@ -257,7 +257,7 @@ class CheckpointGuardHook(Hook):
         if _needs_all(runner) or not report.mismatched.keys() <= {*report.class_count}:
             report.log()
         warn_of_other_img_norm(unwrapped(runner.model), found.meta.get('input'), found.source)
-        trained, now = found.meta.get('test_size'), test_size(runner.cfg)
+        trained, now = found.meta.get('test_size'), describe_test_size(runner.cfg)
         if _needs_all(runner) and trained not in (None, now):
             runner.logger.warning(
                 f'{found.source} was validated with {shown(trained)}, and this config has {now!r}: '

@@ -107,13 +107,10 @@ class OnnxModel:
         if fault := _find_fault(self.metadata):
             raise ValueError(f'{path}: not written by this version of tools/export.py ({fault})')
         self.task = self.metadata['task']
-        for what, right in (
-            ('outputs', OUTPUTS[self.task] <= {*self._outputs}),
-            ('inputs', {*self._inputs} <= INPUTS),
-        ):
-            if not right:
-                names = ', '.join(getattr(self, f'_{what}'))
-                raise ValueError(f'{path}: no {self.task}, its {what} are {names}')
+        if not OUTPUTS[self.task] <= {*self._outputs}:
+            raise ValueError(f'{path}: no {self.task}, its outputs are {", ".join(self._outputs)}')
+        if not {*self._inputs} <= INPUTS:
+            raise ValueError(f'{path}: no {self.task}, its inputs are {", ".join(self._inputs)}')
         self.classes = self.metadata['classes']
         self.score_thr = np.array(self.metadata.get('threshold', SCORE_THR), np.float32)
 
@@ -235,27 +232,28 @@ class OnnxModel:
 
     def _check(self, outputs: Answer, count: int) -> None:
         """Raise a ValueError where outputs are none of the task, on so many images."""
-        rows = outputs['scores'].shape[:2] if 'scores' in outputs else (count,)
-        shapes = dict.fromkeys(outputs, rows) | dict(boxes=(*rows, 4), num=rows[:1])
+        columns = 0
+        shapes: dict[str, tuple[int, ...]] = {}
+        if self.task != 'backbone':
+            columns = outputs['scores'].size // count
+            shapes |= dict.fromkeys(outputs, (count, columns))
+            shapes |= dict(boxes=(count, columns, 4), num=(count,))
         for name, value in outputs.items():
-            right = self.task == 'backbone' or len(rows) == 2 and value.shape == shapes[name]
-            number = name not in ('labels', 'num') or value.dtype == np.int64
-            if not right or not number or value.shape[:1] != (count,):
+            right = value.shape == shapes.get(name, (count, *value.shape[1:]))
+            if not right or name in ('labels', 'num') and value.dtype != np.int64:
                 raise ValueError(
                     f'{self._path}: no {self.task}, its {name} are {value.dtype} {value.shape}'
                 )
         if self.task == 'detector':
-            labels, num = outputs['labels'], outputs['num'][:, None]
-            used = labels[np.arange(labels.shape[1]) < num]  # the others are -1
-            lowest, highest = used.min(initial=0), used.max(initial=-1) + 1
-        else:
-            lowest, highest = 0, rows[-1]
-        if self.task != 'backbone' and self.classes and highest > len(self.classes):
+            used = np.arange(columns) < outputs['num'][:, None]  # the other labels are -1
+            labels = outputs['labels'][used]
+            if labels.min(initial=0) < 0:
+                raise ValueError(f'{self._path}: no detector, it finds the class {labels.min()}')
+            columns = labels.max(initial=-1) + 1
+        if self.classes and columns > len(self.classes):
             raise ValueError(
-                f'{self._path}: has {highest} classes or more, and names of {len(self.classes)}'
+                f'{self._path}: has {columns} classes or more, and names of {len(self.classes)}'
             )
-        if lowest < 0:
-            raise ValueError(f'{self._path}: no detector, it finds the class {lowest}')
 
 
 def _start_onnxruntime(

@@ -254,9 +254,10 @@ def prepare_splits(
             f'(a tenth, by the SHA-256 of {SEED}/NAME) and not trained on'
         )
         held, rows = parts['val']
-        measured = np.unique(held.labels[np.isin(held.rows, rows)])
-        if absent := np.delete(first.classes, measured[measured >= 0]).tolist():
-            notes.append(f'not measured, since none is in an image that is held out: {few(absent)}')
+        measured = {*held.labels[np.isin(held.rows, rows)].tolist()}
+        absent = [name for label, name in enumerate(first.classes) if label not in measured]
+        if absent:
+            notes.append(f'classes in no held-out image, so not measured: {few(absent)}')
     if task == 'detection' or layout.kind in CONVERTED:  # datasets of labels warn themselves
         notes += findings.warnings()
     ids = number_images(read.values())
