@@ -1,5 +1,6 @@
 """Ctrl-C while a tool still imports what it needs, which takes seconds."""
 
+import os
 import signal
 import sys
 from pathlib import Path
@@ -9,7 +10,8 @@ from .installed import own_folder
 
 def end_quietly() -> None:
     """Let Ctrl-C end a tool without a traceback until `run_tool` takes over; nothing in others."""
-    if is_tool() and signal.getsignal(signal.SIGINT) is signal.default_int_handler:
+    alone = 'TORCHELASTIC_RUN_ID' not in os.environ  # torchrun's keep Python's, see `stopping`
+    if alone and is_tool() and signal.getsignal(signal.SIGINT) is signal.default_int_handler:
         signal.signal(signal.SIGINT, signal.SIG_DFL)
 
 
