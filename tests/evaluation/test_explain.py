@@ -99,15 +99,20 @@ def test_mistakes_of_each_kind_are_counted_and_the_worst_images_found(tmp_path):
         rows += [(image, 3, [10 + 8 * k, 150, 8, 8], 0.6) for k in range(3)]
         planted.append(f'{image}.png')
     result = measure(write(tmp_path, annotations, rows, images=320))
-    counts = result.errors.counts()
+    objects = result.truth, result.matches
+    counts = result.errors.counts(*objects, result.found.score > 0)
     counts['background'] -= 60
     counts['missed'] -= 40
     assert counts == dict.fromkeys(kinds, 50)
+    # Without those of 0.5, what they found is missed in three kinds; what errs at 0.9 is not.
+    counts = result.errors.counts(*objects, result.found.score > 0.8)
+    assert counts['missed'] == 50 + 40 + 3 * 50
     assert {row['image'] for row in result.worst_images()[:20]} == set(planted)
 
 
 @pytest.mark.parametrize(('rows', 'costs', 'step'), [
-    ([], (1, 0), 'Nothing that was found is right'),
+    ([], (1, 0), 'Nothing was found'),
+    ([(1, 2, APART, 0.9)], (1, 0), 'Nothing that was found is right'),
     # Of bee nothing is left: AP 1/2, that of ant and so the mean, in place of 1/4.
     ([(1, 1, APART, 0.9), (1, 1, BOX, 0.8)], (1 / 4, 1 / 4), 'errors cost 0.250 AP50'),
 ])  # fmt: skip
@@ -123,7 +128,17 @@ def test_what_the_threshold_misses_is_what_the_curves_miss(tmp_path):
     steps = advise(measure(files))
     assert 'That misses 1 of 2 objects' in steps[-1]  # though it is found, as another class
     assert '--score-thr 0.900' in steps[-1]
-    assert 'tools/evaluate.py ... --recall 0.95' in steps[-1]
+    assert steps[-1].endswith('1 of them at any score.')  # which no threshold finds
+
+
+@pytest.mark.parametrize(('never', 'recall'), [(0, '0.95'), (1, '0.8'), (2, None)])
+def test_a_recall_is_advised_only_where_a_threshold_reaches_it(never, recall, tmp_path):
+    objects = [(n, 1, BOX) for n in range(1, 7)]
+    rows = [(n, 1, BOX, 0.9) for n in range(1, 5)] + [(1, 1, APART, 0.5)] * 9
+    rows += [(n, 1, BOX, 0.1) for n in range(5, 7 - never)]
+    step = advise(measure(write(tmp_path, objects, rows, images=6)))[-1]
+    assert 'That misses 2 of 6 objects' in step
+    assert re.findall(r'--recall ([\d.]+)\)', step) == ([recall] if recall else [])
 
 
 def test_one_image_has_no_interval(tmp_path):

@@ -1,5 +1,6 @@
 """What to do next, after what costs a detector most."""
 
+import math
 from typing import Any
 
 from ..compat.installed import tool_command
@@ -20,7 +21,8 @@ _STEPS = {
     'both': 'boxes fit badly and have another class as well. More training, or more images of the '
     'classes at the top of the table of classes, is what helps with these',
     'duplicate': 'objects are found several times. Lower the IoU threshold of NMS '
-    '(--cfg-options model.test_cfg.nms.iou_threshold=0.5)',
+    '(--cfg-options model.test_cfg.nms.iou_threshold=0.5; of two stages, '
+    'model.test_cfg.rcnn.nms.iou_threshold)',
     'background': 'there are predictions where nothing is labelled. Look at the worst images: some '
     'may be objects without a label; of the rest, add images without objects that look '
     'like them',
@@ -45,6 +47,11 @@ def advise(result: Any) -> list[str]:
     ]
     if not result.objects.any():
         steps = ['There is no ground truth, so nothing can be measured.']
+    elif not len(result.found):
+        steps.insert(
+            0,
+            'Nothing was found, at any score: train longer, with more images, or with larger ones.',
+        )
     elif not result.points.right.any():
         steps.insert(
             0,
@@ -72,10 +79,15 @@ def advise(result: Any) -> list[str]:
         steps.append(f'To use the detector, show predictions from the score {score} on ')
         steps[-1] += f'({tool_command("predict")} ... --score-thr {score}).'
         missed, objects = int(result.at_cut.missed[0]), int(result.objects.sum())
+        never = objects - int(result.points.right.sum())
         if missed > MANY * objects:
+            steps[-1] += f' That misses {missed} of {objects} objects, {never} of them at any score'
+            recall = min(0.95, math.floor(20 * (1 - never / objects)) / 20)
             steps[-1] += (
-                f' That misses {missed} of {objects} objects: where this matters more than wrong '
-                f'predictions, choose a lower one ({tool_command("evaluate")} ... --recall 0.95).'
+                f': where this matters more than wrong predictions, choose a lower one '
+                f'({tool_command("evaluate")} ... --recall {recall:g}).'
+                if recall > 1 - missed / objects
+                else '.'
             )
     return steps
 

@@ -226,14 +226,14 @@ def _write_numbers(result: Detections, out: Path) -> list[Section]:
 
     classes = result.images.classes
     names = [*classes, unlike('background', classes)]
-    counts = result.errors.counts()
-    shown = result.found.score >= result.cut
-    confident = np.bincount(result.errors.kind[shown & (result.errors.kind >= 0)], minlength=6)
-    confident[-1] = result.matrix[:-1, -1].sum()
+    every, confident = (
+        result.errors.counts(result.truth, result.matches, result.found.score >= least)
+        for least in (-np.inf, result.cut)
+    )
     errors: list[dict[str, Any]] = [
-        {'error': kind, 'AP50 that it costs': result.errors.cost[kind], 'count': counts[kind],
-         'from the threshold on': int(confident[n])}
-        for n, kind in enumerate(measures.ERRORS)
+        {'error': kind, 'AP50 that it costs': result.errors.cost[kind], 'count': every[kind],
+         'from the threshold on': confident[kind]}
+        for kind in measures.ERRORS
     ]  # fmt: skip
     errors.sort(key=lambda row: -row['AP50 that it costs'])
     write_csv(out / 'errors.csv', errors)
@@ -283,8 +283,8 @@ def _write_numbers(result: Detections, out: Path) -> list[Section]:
         Section('What costs most', [
             'AP50 that a model without this kind of error would gain, after TIDE; the costs do not '
             'add up. Counted are predictions of any score, and those from the threshold on, also '
-            'of an object that another prediction has. Missed objects have no prediction at '
-            'all.'], errors, bars='AP50 that it costs'),
+            'of an object that another prediction has. Missed objects have none of them that '
+            'finds them, or errs in place or class alone.'], errors, bars='AP50 that it costs'),
         Section('Classes, the worst first', _name_absent(result), by_name, bars='AP'),
         Section('Confusion', matrix_lines,
                 charts={'confusion_matrix.png': 'Confusion matrix'}),

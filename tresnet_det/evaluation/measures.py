@@ -189,18 +189,37 @@ class Errors(NamedTuple):
 
     Attributes:
         kind: ``(D,)``, the number in `ERRORS` of each wrong detection; `NONE` of others.
-        missed: ``(G,)``, whether an object is missed: not found, nor nearly.
+        target: ``(D,)``, the object that a localization or classification error is near; `NONE`
+            of others.
         cost: Of each of `ERRORS`, the AP50 that a model without it would gain, in [0, 1].
     """
 
     kind: np.ndarray
-    missed: np.ndarray
+    target: np.ndarray
     cost: dict[str, float]
 
-    def counts(self) -> dict[str, int]:
-        """Return how often each occurs."""
-        kinds = np.bincount(self.kind[self.kind >= 0], minlength=len(ERRORS))
-        return {**dict(zip(ERRORS, kinds.tolist(), strict=True)), 'missed': int(self.missed.sum())}
+    def counts(self, truth: Objects, matches: Matches, shown: np.ndarray) -> dict[str, int]:
+        """Return how often each occurs among the detections that are shown, ``(D,)``."""
+        kinds = np.bincount(self.kind[shown & (self.kind >= 0)], minlength=len(ERRORS))
+        missed = find_missed(truth, matches, np.where(shown, self.target, NONE), shown)
+        return {**dict(zip(ERRORS, kinds.tolist(), strict=True)), 'missed': int(missed.sum())}
+
+
+def find_missed(
+    truth: Objects, matches: Matches, target: np.ndarray, shown: np.ndarray
+) -> np.ndarray:
+    """Return ``(G,)``, whether no detection that is shown finds an object, nor nearly.
+
+    Args:
+        truth: Ground truth.
+        matches: Of the detections.
+        target: ``(D,)``, as of :class:`Errors`.
+        shown: ``(D,)``, the detections that count.
+    """
+    missed = ~truth.crowd
+    for objects in (matches.taken[0, shown], target):
+        missed[objects[objects != NONE]] = False
+    return missed
 
 
 def find_errors(truth: Objects, found: Objects, matches: Matches, classes: int) -> Errors:
@@ -241,8 +260,7 @@ def find_errors(truth: Objects, found: Objects, matches: Matches, classes: int) 
     first = near[np.unique(target[near], return_index=True)[1]]  # the highest score comes first
     repaired = np.zeros(len(found), bool)
     repaired[first] = True
-    missed = free.copy()
-    missed[target[near]] = False
+    missed = find_missed(truth, matches, target, np.ones(len(found), bool))
 
     objects = count_objects(truth, classes)
     before = _mean(average_precisions(points(found, matches), objects))
@@ -253,7 +271,7 @@ def find_errors(truth: Objects, found: Objects, matches: Matches, classes: int) 
             left = objects - np.bincount(truth.label[missed], minlength=classes)
         of = _repair(truth, found, matches, is_it, repaired & is_it, target)
         cost[name] = _mean(average_precisions(of, left)) - before
-    return Errors(kind, missed, cost)
+    return Errors(kind, target, cost)
 
 
 def _mean(precisions: np.ndarray) -> float:
