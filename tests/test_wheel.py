@@ -1,6 +1,8 @@
 """What an installation without the clone has: the wheel, built from the source distribution."""
 
+import json
 import os
+import re
 import subprocess
 import sys
 import tarfile
@@ -131,6 +133,28 @@ def test_a_tool_called_by_name_takes_a_config_by_name(run):
     assert result.returncode == 2
     assert result.stderr.count('\n') == 1
     assert 'nowhere' in result.stderr
+
+
+@pytest.mark.slow
+def test_results_are_measured_without_torch(wheel, project_root, tmp_path):
+    page = (project_root / 'docs/howto/results_file.md').read_text()
+    packages = re.search('`pip install (numpy .*?)`', page)[1].split()
+    constraints = '-c', project_root / 'constraints.txt'
+    python = install(tmp_path / 'venv', *constraints, *packages)
+    subprocess.run([python, '-m', 'pip', 'install', '--quiet', '--no-deps', wheel], check=True)
+    box = dict(image_id=1, category_id=1, bbox=[1, 1, 5, 5])
+    truth = dict(
+        images=[dict(id=1, file_name='1.png', width=9, height=9)],
+        categories=[dict(id=1, name='cat')],
+        annotations=[dict(box, id=1, area=25, iscrowd=0)],
+    )
+    for name, content in (('truth', truth), ('results', [dict(box, score=0.9)])):
+        (tmp_path / f'{name}.json').write_text(json.dumps(content))
+    (tool,) = (tmp_path / 'venv').glob('lib/*/site-packages/tresnet_det/tools/evaluate.py')
+    command = [python, tool, 'truth.json', 'results.json']
+    result = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True)
+    assert 'bbox mAP 1.000' in result.stdout, result.stderr
+    assert (tmp_path / 'evaluation/report.html').is_file()
 
 
 def find_python(version: str) -> str | None:

@@ -5,7 +5,10 @@ from importlib import util
 
 # The package without its ``__init__``, which registers models, and imports PyTorch for them.
 if 'tresnet_det' not in sys.modules:
-    sys.modules['tresnet_det'] = util.module_from_spec(util.find_spec('tresnet_det'))
+    spec = util.find_spec('tresnet_det')
+    if spec is None:
+        sys.exit('error: tresnet_det is not installed: pip install --no-deps . in its clone')
+    sys.modules['tresnet_det'] = util.module_from_spec(spec)
 
 from tresnet_det.compat.interrupt import end_quietly  # noqa: E402
 
