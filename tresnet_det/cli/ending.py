@@ -126,7 +126,12 @@ def _run(main: Callable[[], None], stop: Stop) -> None:
 
 def hush_stack() -> None:
     """Drop warnings of the stack below that nobody can act on."""
-    for remark in ('torch.meshgrid', '`broadcast_buffers` is deprecated'):
+    for remark in (
+        'torch.meshgrid',
+        '`broadcast_buffers` is deprecated',
+        "'pin_memory' argument is set as true but no accelerator is found",
+        'pkg_resources is deprecated',
+    ):
         warnings.filterwarnings('ignore', message=remark)
 
 

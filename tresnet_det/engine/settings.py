@@ -154,7 +154,7 @@ def set_batch_size(cfg: Config, batch_size: int) -> list[str]:
     if scale.get('enable'):
         follows = 'the learning rate is scaled to it'
     elif 'base_batch_size' in scale:
-        follows = 'the learning rate is scaled to it with --data or --auto-scale-lr, else it stays'
+        follows = '--data and --auto-scale-lr scale the learning rate to it'
     else:
         follows = 'the learning rate stays'
     return [f'--batch-size {batch_size}: instead of {old}; {follows}']

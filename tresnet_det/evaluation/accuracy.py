@@ -99,6 +99,8 @@ class KeepScores(BaseMetric):
         folder: That folder.
     """
 
+    default_prefix = 'kept'  # of no metric; mmengine warns of none
+
     def __init__(self, several: bool) -> None:
         super().__init__()
         self.several = several

@@ -7,6 +7,7 @@ from typing import Any
 import numpy as np
 
 from . import charts, measures
+from .advice import FEWEST
 from .bootstrap import Measure, as_entries, find_intervals
 from .label_measures import average_precisions, best_f1_thresholds, find_ranks, precision_recall
 from .labels import MOST_SCORES, Labels
@@ -198,6 +199,8 @@ def _write_several(result: Labels, out: Path, image_folder: Path | None) -> _Wri
         steps.append(
             f"The weakest class is '{rows[0]['class']}' (AP {rows[0]['AP']:.3f}, "
             f'{rows[0]["images"]} images).'
+            + ' So few say little: label more for the test.'
+            * (int(rows[0]['images'] or 0) < FEWEST)
         )
     if pairs:
         steps.append(
