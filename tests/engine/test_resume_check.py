@@ -100,6 +100,7 @@ UNSOUND = [
     ((*STATE, 'exp_avg'), lambda x: x.to_sparse(), "['exp_avg'] is sparse"),
     ((*STATE, 'exp_avg'), None, "optimizer['state'][0] has no key 'exp_avg'"),
     ((*STATE, 'step'), torch.tensor(-1.0), "['step'] is -1.0, not a finite number from 0"),
+    ((*STATE, 'step'), torch.tensor(True), "['step'] is True, not a finite number from 0"),
     ((*STATE, 'momentum_buffer'), torch.ones(4, 2), "has an unknown key 'momentum_buffer'"),
     (('param_schedulers',), 3, 'param_schedulers is 3, not a list of 2'),
     (('param_schedulers',), [], 'param_schedulers is [], not a list of 2'),
