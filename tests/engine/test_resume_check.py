@@ -102,6 +102,7 @@ UNSOUND = [
     ((*STATE, 'step'), torch.tensor(-1.0), "['step'] is -1.0, not a finite number from 0"),
     ((*STATE, 'step'), torch.tensor(True), "['step'] is True, not a finite number from 0"),
     ((*STATE, 'momentum_buffer'), torch.ones(4, 2), "has an unknown key 'momentum_buffer'"),
+    ((*STATE, None), 1, 'has an unknown key None'),
     (('param_schedulers',), 3, 'param_schedulers is 3, not a list of 2'),
     (('param_schedulers',), [], 'param_schedulers is [], not a list of 2'),
     (('param_schedulers', 0), 1, 'param_schedulers[0] is 1, not a dict'),

@@ -80,7 +80,8 @@ def find_difference(saved: Any, own: Any, where: str) -> str | None:
         wanted = 'steps and how often they count'
     elif isinstance(own, Mapping):
         right, wanted, parts = isinstance(saved, Mapping), 'a dict', own.items()
-        if right and (odd := next(iter({*saved} ^ {*own}), None)) is not None:
+        if right and (differ := {*saved} ^ {*own}):
+            odd = next(iter(differ))
             return f'{where} has {"no" if odd in own else "an unknown"} key {shown(odd)}'
     elif isinstance(own, list | tuple):
         right = isinstance(saved, list | tuple) and len(saved) == len(own)
