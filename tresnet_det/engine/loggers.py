@@ -19,7 +19,7 @@ from mmengine.config import Config, ConfigDict
 from mmengine.dist import is_main_process
 from mmengine.hooks import Hook
 from mmengine.runner import BaseLoop, Runner
-from mmengine.visualization import MLflowVisBackend, WandbVisBackend
+from mmengine.visualization import ClearMLVisBackend, MLflowVisBackend, WandbVisBackend
 
 from ..errors import InputError
 from ..files import write_whole
@@ -89,7 +89,7 @@ def _backend(name: str, work_dir: Path, resumed: bool) -> dict[str, Any]:
         auto_connect_frameworks=False,  # it would take TensorBoard's scalars, and all checkpoints
         auto_connect_arg_parser=False,
     )
-    return dict(type='ClearMLVisBackend', init_kwargs=task, artifact_suffix=('.py',))
+    return dict(type='UnseededClearMLVisBackend', init_kwargs=task, artifact_suffix=('.py',))
 
 
 def _run_id(work_dir: Path, resumed: bool) -> str:
@@ -107,7 +107,7 @@ def drop_loggers(cfg: Config) -> None:
     """Take the trackers out of a config that a training kept: a test would write into its run."""
     visualizer = cfg.get('visualizer') or {}
     if kept := visualizer.get('vis_backends'):
-        own = ('StepwiseWandbVisBackend', 'StepwiseMLflowVisBackend', 'ClearMLVisBackend')
+        own = ('StepwiseWandbVisBackend', 'StepwiseMLflowVisBackend', 'UnseededClearMLVisBackend')
         visualizer['vis_backends'] = [part for part in kept if type_name(part) not in own]
 
 
@@ -138,6 +138,17 @@ class StepwiseWandbVisBackend(WandbVisBackend):
         """Write what is not written yet."""
         if hasattr(self, '_wandb'):
             self._wandb.finish()
+
+
+@VISBACKENDS.register_module()
+class UnseededClearMLVisBackend(ClearMLVisBackend):
+    """mmengine's for ClearML, without the seed that ClearML sets in place of the training's."""
+
+    def _init_env(self) -> None:
+        from clearml import Task
+
+        Task.set_random_seed(None)
+        super()._init_env()
 
 
 @VISBACKENDS.register_module()
