@@ -9,7 +9,8 @@ from numbers import Integral
 from pathlib import Path
 from typing import Any
 
-LONGEST = 1000  # letters of a message, and of the name of a class
+LONGEST_LINE = 1000  # letters of a message
+LONGEST_NAME = 1000  # letters of the name of a class
 
 _SHORT = reprlib.Repr()  # also of values that refer to each other a billion times over
 _SHORT.maxstring = _SHORT.maxother = _SHORT.maxlong = 80
@@ -55,11 +56,11 @@ def shorten(text: str, longest: float = 32, measure: Callable[[str], float] = le
 
     Args:
         text: A file's name, a class, a split, a message.
-        longest: How long it may be; no text is longer than `LONGEST` letters.
+        longest: How long it may be; no text is longer than `LONGEST_LINE` letters.
         measure: Returns the length of a text, such as a font's in pixels.
     """
-    short, keep = text, min(len(text), LONGEST)
-    while (len(short) > LONGEST or measure(short) > longest) and keep > 1:
+    short, keep = text, min(len(text), LONGEST_LINE)
+    while (len(short) > LONGEST_LINE or measure(short) > longest) and keep > 1:
         keep -= 1
         short = f'{text[: (keep + 1) // 2]}...{text[len(text) - keep // 2 :]}'
     return short

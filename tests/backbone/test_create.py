@@ -118,7 +118,11 @@ def test_a_trained_classifier_of_this_project_is_taken_with_its_head(tiny_arch, 
         (dict(in_chans=0), 'in_channels is 0: give a whole number from 1'),
         (dict(in_chans=1, pretrained=True), r'in_chans=1 .* x\.expand\(-1, 3, -1, -1\)'),
         (dict(pretrained='no.pth'), r'no\.pth: no such checkpoint file'),
-        (dict(pretrained='timm://tresnet_m.nonsense'), 'cannot get timm://tresnet_m.nonsense'),
+        (
+            dict(pretrained='timm://tresnet_m.nonsense'),
+            r'cannot get timm://tresnet_m\.nonsense .*timm/tresnet_m\.nonsense/resolve/main/model',
+        ),
+        (dict(pretrained='timm://tresnet_m'), 'timm://tresnet_m has no tag: timm://tresnet_m.'),
         (
             dict(pretrained='timm://tresnet_l.miil_in1k'),
             'weights of tresnet_l, not',

@@ -12,7 +12,7 @@ from collections.abc import Callable, Iterator
 from types import FrameType
 from typing import Any
 
-from ..errors import LONGEST, InputError, printable, shorten
+from ..errors import LONGEST_LINE, InputError, printable, shorten
 from .failures import blame_options, explain, lost_another, one_line
 
 EXIT_USER_ERROR = 2
@@ -111,7 +111,7 @@ def _run(main: Callable[[], None], stop: Stop) -> None:
         drop_output()
         if isinstance(error, BrokenPipeError) and line is None:
             sys.exit(EXIT_PIPE)
-        line = line and shorten(printable(line), LONGEST)
+        line = line and shorten(printable(line), LONGEST_LINE)
         processes = _processes()
         if processes and processes.are_several():
             said = line or f'{type(error).__name__}: {one_line(error)}'
@@ -144,7 +144,7 @@ def _processes() -> Any:
 def stopping() -> Iterator[Stop]:
     """Let signals stop a tool in an orderly way; not those that whoever started it has handled.
 
-    Of torchrun's processes SIGTERM stays what it is: torchrun ends by it those that are left over.
+    In torchrun's processes they stay what they are: by SIGTERM it ends those that are left over.
     """
     stop, before, hook = Stop(), {}, sys.unraisablehook
     if threading.current_thread() is threading.main_thread():

@@ -13,7 +13,7 @@ from typing import Any, NamedTuple
 
 import torch
 
-from ..errors import LONGEST, InputError, shown
+from ..errors import LONGEST_NAME, InputError, shown
 
 MOST_VALUES, MOST_LEVELS = 1_000_000, 100  # those of a large training are 100,000 and 8
 MOST_NAMES = 100_000
@@ -48,7 +48,7 @@ def _are_names(value: Any) -> bool:
     return (
         isinstance(value, list | tuple)
         and len(value) <= MOST_NAMES
-        and all(type(v) is int or isinstance(v, str) and len(v) <= LONGEST for v in value)
+        and all(type(v) is int or isinstance(v, str) and len(v) <= LONGEST_NAME for v in value)
     )
 
 
@@ -68,7 +68,9 @@ NUMBERS = Rule(
     ),
 )
 COUNT = whole(MOST_ITERATIONS)
-NAMES = Rule(f'a list of at most {MOST_NAMES} names of at most {LONGEST} characters', _are_names)
+NAMES = Rule(
+    f'a list of at most {MOST_NAMES} names of at most {LONGEST_NAME} characters', _are_names
+)
 PART = Rule(
     'the batches that are done, and those of an epoch',
     lambda value: (

@@ -41,11 +41,13 @@ _MULTIPLIED = {'weight_decay': ('decay_mult',), 'lr': ('lr_mult', 'custom_keys')
 # What the stack below logs of itself at every run, and what nobody can act on.
 _STACK_NOISE = re.compile(
     r'^paramwise_options -- |is skipped since its requires_grad=|'
-    r'"FileClient" will be|"HardDiskBackend" is the|^Exp name: |^Checkpoints will be saved to |'
-    '^Distributed training is not used, all SyncBatchNorm'
+    r'"FileClient" will be|"HardDiskBackend" is the|^Exp name: |^Checkpoints will be saved to '
 )
 # What fills screens before the first step.
-_DUMPS = re.compile(r'\n-+\nSystem environment:|Config:\n|Hooks will be executed in')
+_DUMPS = re.compile(
+    r'\n-+\nSystem environment:|Config:\n|Hooks will be executed in|'
+    'Distributed training is not used, all SyncBatchNorm'
+)
 
 _CONTROL = re.compile(r'[\x00-\x08\x0b-\x1f\x7f-\x9f]')  # but tabs and line feeds
 
@@ -117,7 +119,6 @@ class _QuietRunner(Runner):
 
     def build_logger(self, *args: Any, **kwargs: Any) -> MMLogger:
         logger = super().build_logger(*args, **kwargs)
-        logger.addFilter(_filter_log)
         console, *files = logger.handlers
         console.addFilter(lambda record: not _DUMPS.match(record.getMessage()))
         for file in files:
@@ -139,7 +140,7 @@ def build_runner(cfg: Config) -> Runner:
     _check_multipliers(cfg)
     with config_errors():
         runner = _QuietRunner.from_cfg(cfg) if 'runner_type' not in cfg else RUNNERS.build(cfg)
-    runner.logger.addFilter(_filter_log)  # of another type, too
+    runner.logger.addFilter(_filter_log)
     if not any(isinstance(hook, CheckpointGuardHook) for hook in runner.hooks):  # a user's config
         runner.register_hook(CheckpointGuardHook(min_share=0))
     _check_channels(cfg, runner)

@@ -12,11 +12,12 @@ from typing import Any, TypeVar
 import numpy as np
 
 from ..compat.installed import tool_command
-from ..errors import InputError, printable, shorten
+from ..errors import InputError, printable
 from ..files import write_whole
 from .bootstrap import Interval
-from .report import WIDEST
+from .report import format_cell
 
+DIGITS = 3  # of a fraction in a table
 LONGEST_TABLE = 25  # rows; the files next to the report have the others
 WORST, DRAWN = 20, 12  # images that are listed, and drawn
 SEE_IMAGES = f'Give {tool_command("evaluate")} ... --images DIR to see them.'
@@ -166,12 +167,6 @@ def write_csv(path: Path, rows: Iterable[Mapping[str, Any]]) -> None:
     write_whole(path, file.getvalue().encode(errors='backslashreplace'))
 
 
-def _cell(value: Any) -> str:
-    if value is None or value != value:
-        return '-'
-    return f'{value:.3f}' if isinstance(value, float) else shorten(printable(value), WIDEST)
-
-
 def _markdown(section: Section) -> list[str]:
     mark = '{}. {}' if section.steps else '{1}'
     lines = [mark.format(n, printable(line)) for n, line in enumerate(section.lines, 1)]
@@ -179,7 +174,10 @@ def _markdown(section: Section) -> list[str]:
     if section.rows:
         shown = section.rows[:LONGEST_TABLE]
         cells = [list(section.rows[0]), ['---'] * len(section.rows[0])]
-        cells += [[_cell(value).replace('|', r'\|') for value in row.values()] for row in shown]
+        cells += [
+            [format_cell(value, DIGITS).replace('|', r'\|') for value in row.values()]
+            for row in shown
+        ]
         parts.append('\n'.join(f'| {" | ".join(row)} |' for row in cells))
     parts += _rest(section)
     return parts + [f'![{what}]({name})' for name, what in section.charts.items()]
@@ -215,7 +213,7 @@ def _table(section: Section) -> str:
         if most > 0 and section.bars:
             share = 100 * max(row[section.bars] or 0, 0) / most
             looks[section.bars] = f' class="bar" style="--share: {share:.0f}%"'
-        cells = map(html.escape, map(_cell, row.values()))
+        cells = (html.escape(format_cell(value, DIGITS)) for value in row.values())
         lines.append('<tr>' + ''.join(map('<td{}>{}</td>'.format, looks.values(), cells)))
     return f'<div class="wide"><table>{"</tr>".join(lines)}</tr></table></div>'
 

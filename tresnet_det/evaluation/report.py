@@ -143,8 +143,8 @@ def format_table(per_class: Sequence[Mapping[str, Any]]) -> str:
         return ''
     head = list(per_class[0])
     cells = [
-        list(map(_cell, head)),
-        *[[_cell(row[key]) for key in head] for row in per_class],
+        list(map(format_cell, head)),
+        *[[format_cell(row[key]) for key in head] for row in per_class],
     ]
     widths = [max(len(line[i]) for line in cells) for i in range(len(head))]
     left = [isinstance(per_class[0][key], str) for key in head]
@@ -156,10 +156,11 @@ def format_table(per_class: Sequence[Mapping[str, Any]]) -> str:
     return '\n'.join(lines)
 
 
-def _cell(value: Any) -> str:
-    if value is None:
+def format_cell(value: Any, digits: int = 4) -> str:
+    """Return a value of a table as text: ``-`` for None and NaN, a long text without its middle."""
+    if value is None or value != value:
         return '-'
-    return f'{value:.4f}' if isinstance(value, float) else shorten(printable(value), WIDEST)
+    return f'{value:.{digits}f}' if isinstance(value, float) else shorten(printable(value), WIDEST)
 
 
 def write_results_json(

@@ -14,7 +14,7 @@ from pathlib import Path
 
 import numpy as np
 
-from ..errors import LONGEST, InputError, MissingFileError, shown
+from ..errors import LONGEST_NAME, InputError, MissingFileError, shown
 from .class_folders import read_class_folders
 from .coco import read_coco
 from .csv import read_csv, read_list
@@ -214,7 +214,7 @@ def _read(sources: Sequence[Source], findings: Findings) -> list[Split]:
         else:
             splits += [split] if split else []
     for split in splits:
-        long = [name for name in split.classes if len(name) > LONGEST]
+        long = [name for name in split.classes if len(name) > LONGEST_NAME]
         split.about(findings)('long-name', long, shown)
     return splits
 
