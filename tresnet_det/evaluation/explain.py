@@ -284,7 +284,8 @@ def _write_numbers(result: Detections, out: Path) -> list[Section]:
             'AP50 that a model without this kind of error would gain, after TIDE; the costs do not '
             'add up. Counted are predictions of any score, and those from the threshold on, also '
             'of an object that another prediction has. An object is missed where there is no such '
-            'prediction on it, not even a loose box or another class.'], errors, bars='AP50 that it costs'),
+            'prediction on it, not even a loose box or another class.'],
+            errors, bars='AP50 that it costs'),
         Section('Classes, the worst first', _name_absent(result), by_name, bars='AP'),
         Section('Confusion', matrix_lines,
                 charts={'confusion_matrix.png': 'Confusion matrix'}),
