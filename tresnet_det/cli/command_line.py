@@ -289,7 +289,8 @@ def _choose_work_dir(args: argparse.Namespace, cfg: 'Config') -> str:
         path = Path(args.data).resolve()
         name = f'{path.parent.name}_{path.stem}' if path.is_file() else path.name
         suffix = '_' + re.sub(r'[^\w.-]+', '_', name)
-    return f'./work_dirs/{Path(args.config).stem}{suffix}'  # as MMDetection's
+    stem = Path(args.config.rpartition('::')[2]).stem
+    return f'./work_dirs/{stem}{suffix}'  # as MMDetection's
 
 
 def _apply_demo(cfg: 'Config', data_root: str | None, full: bool) -> None:

@@ -27,7 +27,7 @@ from .train_loops import are_random_states
 
 LARGEST = 2**53
 GROUPS = 'param_groups'
-STATES = {'state': {}, GROUPS: [{'*': ANY, 'params': ANY}]}
+STATES = {'state': {}, GROUPS: [{'*': ANY, 'params': [COUNT]}]}
 
 
 def check_resume(runner: Runner, content: Mapping[str, Any], source: str) -> None:
