@@ -102,6 +102,8 @@ UNSOUND = [
     ((*STATE, 'exp_avg'), None, "optimizer['state'][0] has no key 'exp_avg'"),
     ((*STATE, 'step'), torch.tensor(-1.0), "['step'] is -1.0, not a finite number from 0"),
     ((*STATE, 'step'), torch.tensor(True), "['step'] is True, not a finite number from 0"),
+    ((*STATE, 'step'), torch.zeros(0), "['step'] is of shape (0,), not a finite number from 0"),
+    ((*STATE, 'step'), torch.ones(7), "['step'] is of shape (7,), not a finite number from 0"),
     ((*STATE, 'momentum_buffer'), torch.ones(4, 2), "has an unknown key 'momentum_buffer'"),
     ((*STATE, None), 1, 'has an unknown key None'),
     (('param_schedulers',), 3, 'param_schedulers is 3, not a list of 2'),

@@ -204,11 +204,14 @@ def _step_on_zeros(
 def _without_none(state: Mapping[str, Any]) -> dict[str, Any]:
     """Return what is there of a parameter's state, its count as a number in torch's old way."""
     is_count = {
-        key: key == 'step' and torch.is_tensor(value) and value.dtype is not torch.bool
+        key: key == 'step'
+        and torch.is_tensor(value)
+        and value.dtype is not torch.bool
+        and value.numel() == 1
         for key, value in state.items()
     }
     return {
-        key: value.sum().item() if is_count[key] else value
+        key: value.item() if is_count[key] else value
         for key, value in state.items()
         if value is not None
     }
