@@ -10,6 +10,7 @@ import struct
 import pytest
 import tool_runs
 import torch
+from mmengine.config import Config
 
 FLAGS = ('--workers', 0, '--img-size', 64, '--batch-size', 4, '--freeze', 1, '--balance')
 NO_METRIC = {'step', 'iter', 'epoch', 'time', 'data_time', 'memory'}
@@ -169,6 +170,21 @@ def test_a_missing_package_is_one_line(run, tiny_config, monkeypatch):
     )
     error = run('train', tiny_config('detection'), '--logger', 'mlflow').error
     assert error == ('error: --logger mlflow: the package is not installed: pip install mlflow')
+
+
+def test_two_loggers_and_a_resume_continue_one_run(monkeypatch, tmp_path):
+    from tresnet_det.engine.loggers import add_loggers
+
+    monkeypatch.setattr(importlib.util, 'find_spec', lambda name: name)
+    monkeypatch.delenv('MLFLOW_TRACKING_URI', raising=False)
+    ids = []
+    for resume in (False, True, False):
+        cfg = Config(dict(work_dir=str(tmp_path), resume=resume, default_hooks={}))
+        add_loggers(cfg, ['wandb', 'mlflow'])
+        _, wandb, mlflow = cfg.visualizer.vis_backends
+        assert wandb.init_kwargs.id == mlflow.run_tag
+        ids.append(mlflow.run_tag)
+    assert ids[0] == ids[1] != ids[2]
 
 
 @pytest.mark.parametrize(

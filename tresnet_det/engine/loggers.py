@@ -47,8 +47,9 @@ def add_loggers(cfg: Config, names: Sequence[str]) -> None:
         cfg.visualizer = ConfigDict(type='Visualizer')
     kept = list(cfg.visualizer.get('vis_backends') or [dict(type='LocalVisBackend')])
     work_dir = Path(cfg.work_dir).absolute()
+    run_id = _run_id(work_dir, bool(cfg.get('resume')))
     for name in dict.fromkeys(names):
-        backend = _backend(name, work_dir, bool(cfg.get('resume')))
+        backend = _backend(name, work_dir, run_id)
         kind = backend['type'].removeprefix('Stepwise')  # and the one that an earlier run kept
         kept = [part for part in kept if type_name(part).removeprefix('Stepwise') != kind]
         kept.append(ConfigDict(backend))
@@ -62,21 +63,20 @@ def add_loggers(cfg: Config, names: Sequence[str]) -> None:
     cfg.custom_hooks = [*others, ConfigDict(type='ClassScalarsHook')]
 
 
-def _backend(name: str, work_dir: Path, resumed: bool) -> dict[str, Any]:
+def _backend(name: str, work_dir: Path, run_id: str) -> dict[str, Any]:
     title = work_dir.name
     if name == 'tensorboard':
         return dict(type='TensorboardVisBackend')
     if name == 'wandb':
         settings = dict(project=PROJECT, name=title, dir=str(work_dir), resume='allow')
-        settings['id'] = _run_id(work_dir, resumed)
-        return dict(type='StepwiseWandbVisBackend', init_kwargs=settings)
+        return dict(type='StepwiseWandbVisBackend', init_kwargs=dict(settings, id=run_id))
     if name == 'mlflow':
         store = f'sqlite:///{work_dir / "mlflow.db"}'
         return dict(
             type='StepwiseMLflowVisBackend',
             exp_name=PROJECT,
             run_name=title,
-            run_tag=_run_id(work_dir, resumed),
+            run_tag=run_id,
             tracking_uri=os.environ.get('MLFLOW_TRACKING_URI', store),
             artifact_location=None
             if 'MLFLOW_TRACKING_URI' in os.environ
@@ -142,12 +142,17 @@ class StepwiseWandbVisBackend(WandbVisBackend):
 
 @VISBACKENDS.register_module()
 class UnseededClearMLVisBackend(ClearMLVisBackend):
-    """mmengine's for ClearML, without the seed that ClearML sets in place of the training's."""
+    """mmengine's for ClearML, without the seed that ClearML sets in place of the training's.
+
+    It reports by threads: the process that ClearML forks beside the threads of torch often never
+    ends, and the training waits for it.
+    """
 
     def _init_env(self) -> None:
         from clearml import Task
 
         Task.set_random_seed(None)
+        Task._report_subprocess_enabled = False  # development.report_use_subprocess of clearml.conf
         super()._init_env()
 
 
