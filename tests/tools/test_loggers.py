@@ -6,6 +6,7 @@ The halves are also resumed to the bit, with stages frozen and classes balanced.
 import importlib.util
 import json
 import struct
+import sys
 
 import pytest
 import tool_runs
@@ -161,21 +162,32 @@ def test_clearml(halves, expected):
     assert {key: found[key] for key in found.keys() - NO_METRIC} == expected
 
 
-def test_a_missing_package_is_one_line(run, tiny_config, monkeypatch):
-    find = importlib.util.find_spec
-    monkeypatch.setattr(
-        importlib.util,
-        'find_spec',
-        lambda name, *more: None if name == 'mlflow' else find(name, *more),
-    )
+@pytest.mark.parametrize(
+    ('code', 'state'),
+    [
+        (None, 'is not installed'),
+        ('import nowhere', "cannot be imported (ModuleNotFoundError: No module named 'nowhere')"),
+        ('1 / 0', 'cannot be imported (ZeroDivisionError: division by zero)'),
+    ],
+    ids=['missing', 'in need of another', 'broken'],
+)
+def test_a_package_that_is_not_there_is_one_line(
+    code, state, run, tiny_config, tmp_path, monkeypatch
+):
+    monkeypatch.syspath_prepend(tmp_path)
+    monkeypatch.delitem(sys.modules, 'mlflow', raising=False)
+    if code:
+        (tmp_path / 'mlflow.py').write_text(code)
+    else:
+        monkeypatch.setitem(sys.modules, 'mlflow', None)
     error = run('train', tiny_config('detection'), '--logger', 'mlflow').error
-    assert error == ('error: --logger mlflow: the package is not installed: pip install mlflow')
+    assert error == f'error: --logger mlflow: the package {state}: pip install -U mlflow'
 
 
 def test_two_loggers_and_a_resume_continue_one_run(monkeypatch, tmp_path):
     from tresnet_det.engine.loggers import add_loggers
 
-    monkeypatch.setattr(importlib.util, 'find_spec', lambda name: name)
+    monkeypatch.setattr(importlib, 'import_module', lambda name: name)
     monkeypatch.delenv('MLFLOW_TRACKING_URI', raising=False)
     ids = []
     for resume in (False, True, False):

@@ -5,7 +5,7 @@ steps, and copies all Python files below the current folder; MLflow refuses ``co
 what a class may be called, and ends the training.
 """
 
-import importlib.util
+import importlib
 import os
 import posixpath
 import re
@@ -24,6 +24,7 @@ from mmengine.visualization import ClearMLVisBackend, MLflowVisBackend, WandbVis
 from ..errors import InputError
 from ..files import write_whole
 from ..tasks import type_name
+from .config import name_and_message
 
 PROJECT = 'tresnet_det'
 RUN_ID = 'logger_run_id'  # a file in the work directory: a resumed training continues the run
@@ -38,11 +39,18 @@ def add_loggers(cfg: Config, names: Sequence[str]) -> None:
         names: Of :data:`LOGGERS`.
 
     Raises:
-        InputError: A package is not installed.
+        InputError: A package is not installed, or cannot be imported.
     """
     for name in names:
-        if importlib.util.find_spec(name) is None:
-            raise InputError(f'--logger {name}: the package is not installed: pip install {name}')
+        try:
+            importlib.import_module(name)
+        except Exception as error:  # of packages that do not go together
+            state = f'cannot be imported ({name_and_message(error)})'
+            if isinstance(error, ModuleNotFoundError) and error.name == name:
+                state = 'is not installed'
+            raise InputError(
+                f'--logger {name}: the package {state}: pip install -U {name}'
+            ) from error
     if not cfg.get('visualizer'):
         cfg.visualizer = ConfigDict(type='Visualizer')
     kept = list(cfg.visualizer.get('vis_backends') or [dict(type='LocalVisBackend')])
