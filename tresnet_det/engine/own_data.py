@@ -100,7 +100,8 @@ def fit_training(cfg: Config, data: OwnData, options: Mapping[str, object]) -> l
     count = len(kept)
     if _filters_by_itself(dataset):
         count = len(DATASETS.build({**dataset, 'pipeline': []}))
-        lines = [f'{split.counts.num_images - count} training images are dropped by {type_name(dataset)}']
+        dropped = split.counts.num_images - count
+        lines = [f'{dropped} training images are dropped by {type_name(dataset)}']
     check_left(data.layout.root, count, lines)
     share = max(1, math.ceil(count / world))
     if loader.get('batch_size', 0) > share:
