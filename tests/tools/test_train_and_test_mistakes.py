@@ -65,3 +65,12 @@ def test_what_is_not_for_a_classifier_says_so(trained, run):
 def test_the_demo_has_no_outlines_to_learn(project_root, train):
     message = train(project_root / 'configs/reuse/mask_rcnn_tresnet_m.py', '--demo').error
     assert message.startswith('error: --demo: has boxes without outlines')
+
+
+def test_a_test_is_no_training_where_that_stops_early(trained, run):
+    done = trained('detection')
+    stopping = "custom_hooks=[dict(type='EarlyStoppingHook',monitor='coco/bbox_mAP')]"
+    options = ('--cfg-options', stopping, 'train_dataloader.dataset.ann_file=none.json')
+    assert run('test', done.config, done.work_dir, *options).code == 0  # reads no training data
+    message = run('test', done.config, done.work_dir, *options, 'model.bbox_head.stacked_convs=3')
+    assert 'missing (bbox_head.' in message.error

@@ -8,9 +8,10 @@ from pathlib import Path
 from typing import Any
 
 from matplotlib import rc_context
-from mmdet.registry import METRICS
+from mmdet.registry import HOOKS, METRICS
 from mmdet.utils import setup_cache_size_limit_of_dynamo
 from mmengine.config import Config, ConfigDict
+from mmengine.hooks import EarlyStoppingHook
 
 from ..compat.installed import tool_command
 from ..engine import PredictionsImageHook
@@ -22,7 +23,7 @@ from ..evaluation import write_results_json
 from ..evaluation.report import read_seconds
 from ..inference.pipeline import build_pipeline
 from ..inference.sliced import Slicing
-from ..tasks import SINGLE_LABEL, find_task
+from ..tasks import SINGLE_LABEL, built_type, find_task
 from . import command_line
 from .command_line import out_file
 from .exported import measure_exported
@@ -71,6 +72,7 @@ def run(args: argparse.Namespace) -> dict:
     cfg.load_from = args.checkpoint
     cfg.resume = False
     drop_loggers(cfg)
+    _drop_early_stopping(cfg)
     if args.show or args.show_dir:
         if not find_task(cfg).detects:
             raise InputError(
@@ -120,6 +122,18 @@ def run(args: argparse.Namespace) -> dict:
             classes = loop.dataloader.dataset.metainfo['classes']
             keep_thresholds(args.checkpoint, numbers, classes)
     return metrics
+
+
+def _drop_early_stopping(cfg: Config) -> None:
+    """Take out what builds the training's loop: it reads its data, and makes this a fine-tuning.
+
+    To :class:`~tresnet_det.engine.CheckpointGuardHook`, which then takes a checkpoint that does not
+    fit the model.
+    """
+    kinds = ((hook, built_type(HOOKS, hook)) for hook in cfg.get('custom_hooks') or [])
+    cfg.custom_hooks = [
+        hook for hook, kind in kinds if not (kind and issubclass(kind, EarlyStoppingHook))
+    ]
 
 
 def _enable_test_time_augmentation(cfg: Config) -> None:
