@@ -60,6 +60,8 @@ def test_what_is_not_for_a_classifier_says_so(trained, run):
     for option in (['--tta'], ['--show-dir', 'drawn'], ['--keep-thresholds']):
         line = run('test', done.config, done.checkpoint, '--work-dir', 'test', *option).error
         assert option[0] in line
+    tested = run('test', done.config, done.checkpoint, '--work-dir', 'test')
+    assert 'predict.py' in tested.out.partition('  next ')[2]  # and not test.py with --show-dir
 
 
 def test_the_demo_has_no_outlines_to_learn(project_root, train):

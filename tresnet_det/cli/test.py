@@ -238,11 +238,12 @@ def report(
     ):
         if path.is_file():
             print(f'  {name:<14} {shell_path(path)}')
-    print(f'  next           {next_command(args)}')
+    print(f'  next           {next_command(args, find_task(cfg).detects)}')
     return numbers
 
 
-def next_command(args: argparse.Namespace) -> str:
+def next_command(args: argparse.Namespace, detects: bool) -> str:
+    """Say what to do next, by the arguments of this test: --show-dir is for detectors."""
     if args.demo:
         return (
             f'{tool_command("train")} {quote(args.config)} --data-root DIR   '
@@ -252,4 +253,6 @@ def next_command(args: argparse.Namespace) -> str:
     for name, folder in (('--data', args.data), ('--data-root', args.data_root)):
         options += f' {name} {shell_path(folder)}' if folder else ''
     checkpoint = shell_path(args.checkpoint)
+    if last and not detects:
+        return f'{tool_command("predict")} {quote(args.config)} {checkpoint} IMAGES --out-dir DIR'
     return f'{tool_command("test")} {quote(args.config)} {checkpoint}{options}{last}'
