@@ -76,3 +76,11 @@ def test_a_test_is_no_training_where_that_stops_early(trained, run):
     assert run('test', done.config, done.work_dir, *options).code == 0  # reads no training data
     message = run('test', done.config, done.work_dir, *options, 'model.bbox_head.stacked_convs=3')
     assert 'missing (bbox_head.' in message.error
+
+
+def test_masks_have_no_test_time_augmentation(project_root, trained, run):
+    masks = project_root / 'configs/reuse/mask_rcnn_tresnet_m.py'
+    message = run(
+        'test', masks, trained('detection').checkpoint, '--tta', '--work-dir', 'test'
+    ).error
+    assert message.startswith("error: --tta: MMDetection's DetTTAModel merges boxes, no masks")

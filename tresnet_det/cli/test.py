@@ -21,9 +21,9 @@ from ..engine.work_dir import find_checkpoint
 from ..errors import InputError, MissingFileError, quote, shell_path
 from ..evaluation import write_results_json
 from ..evaluation.report import read_seconds
-from ..inference.pipeline import build_pipeline
+from ..inference.pipeline import build_pipeline, predicts_masks
 from ..inference.sliced import Slicing
-from ..tasks import SINGLE_LABEL, built_type, find_task
+from ..tasks import SINGLE_LABEL, built_type, find_task, type_name
 from . import command_line
 from .command_line import out_file
 from .exported import measure_exported
@@ -145,6 +145,8 @@ def _enable_test_time_augmentation(cfg: Config) -> None:
             tta_cfg=dict(nms=dict(type='nms', iou_threshold=0.5), max_per_img=100),
         ),
     )
+    if predicts_masks(cfg) and type_name(cfg.tta_model) == 'DetTTAModel':
+        raise InputError("--tta: MMDetection's DetTTAModel merges boxes, no masks: omit it")
     dataset = cfg.test_dataloader.dataset
     if 'tta_pipeline' not in cfg:
         pack = dict(dataset.pipeline[-1])
