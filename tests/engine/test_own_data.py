@@ -1,6 +1,7 @@
 """What --data makes of a config, without a training."""
 
 import json
+import math
 
 import pytest
 from mmdet.datasets import CocoDataset
@@ -142,6 +143,21 @@ def test_images_without_boxes_do_not_count_where_the_config_filters_them(fcos, t
     lines = own_data.fit_training(fcos, use(fcos, folder), {})
     assert lines[0] == '4 training images without objects are not trained on'
     assert fcos.train_dataloader.batch_size == 5
+
+
+@pytest.mark.parametrize(('indices', 'count'), [(9, 9), (-5, 5), ([0, 7, 7], 3)])
+def test_what_is_printed_and_fitted_counts_a_subset_of_the_images(fcos, folder, indices, count):
+    data = use(fcos, folder)
+    fcos.train_dataloader.dataset.indices, fcos.val_dataloader.dataset.indices = indices, 2
+    line = own_data.summarize_data(fcos, data)
+    train = f'data: train {count} of 40 images with {count} boxes'
+    assert line.startswith(f'{train}, val 2 of 3 images with 2 boxes, ')
+    lines = own_data.fit_training(fcos, data, {})
+    assert f'indices choose {count} of 40 training images' in lines
+    assert f'12 epochs of {math.ceil(count / 8)} steps, batch {min(count, 8)},' in lines[-2]
+    fcos.train_dataloader.dataset.indices = [40]
+    with pytest.raises(InputError, match='indices of a dataset of 40 images: index 40 is out of'):
+        own_data.fit_training(fcos, data, {})
 
 
 def test_without_a_test_split_a_test_measures_as_the_validation_does(fcos, tmp_path):

@@ -8,6 +8,7 @@ import pytest
 import torch
 from mmengine.logging import HistoryBuffer
 
+from tresnet_det.engine.resume_check import find_kept
 from tresnet_det.errors import InputError
 
 NAN = math.nan
@@ -179,3 +180,17 @@ def test_what_older_versions_and_other_configs_leave_is_resumed(way, value, trai
     torch.save(content, file)
     runner.resume(str(file))
     assert runner.iter == 4
+
+
+def test_the_checkpoints_learning_rate_and_schedule_continue_and_that_is_said(training):
+    runner, _ = training
+    cycle, steps = (one.state_dict() for one in runner.param_schedulers)
+    optimizer = runner.optim_wrapper.state_dict()
+    assert find_kept(runner, dict(optimizer=optimizer, param_schedulers=[cycle, steps])) is None
+    group, now = optimizer['param_groups'][0], sorted(steps['milestones'])
+    other = dict(
+        optimizer=dict(optimizer, param_groups=[dict(group, initial_lr=0.5)]),
+        param_schedulers=[cycle, dict(steps, milestones={3: 1})],
+    )
+    rate = f'learning rate 0.5, not {group["initial_lr"]:g}'
+    assert find_kept(runner, other) == f'{rate}, milestones of the schedule [3], not {now}'

@@ -86,6 +86,9 @@ def test_one_cycle_ends_with_the_training_by_itself():
         (dict(type='CosineRestartLR', periods=[4, 8]), dict(periods=[2, 4])),
         (dict(type='OneCycleLR', total_steps=1000, by_epoch=False), dict(total_steps=500)),
         (dict(type='MultiStepLR', by_epoch=False, milestones=[701]), dict(milestones=[350])),
+        # As a training of few steps keeps its warm-up.
+        (dict(type='LinearLR', start_factor=1.0, by_epoch=False, end=1), dict(end=1)),
+        (dict(type='StepLR', by_epoch=False, step_size=1, begin=1), dict(step_size=1, begin=1)),
         (dict(type='PolyLR', begin=4, end=12), dict(begin=2, end=6)),
     ],
 )

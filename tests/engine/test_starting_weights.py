@@ -38,8 +38,10 @@ def test_resume_wins_over_pretrained_where_there_is_a_checkpoint(cfg, lines, tmp
     ]
     lines.clear()
     torch.save(dict(state_dict={}, meta=dict(iter=1)), tmp_path / 'iter_1.pth')
-    building.choose_weights(cfg, str(tmp_path / 'iter_1.pth'), 'timm://a')
+    kept = building.choose_weights(cfg, str(tmp_path / 'iter_1.pth'), 'timm://a')
     assert cfg.model.backbone.init_cfg is None
+    assert kept['model'].backbone.init_cfg.checkpoint == 'timm://a'
+    assert (kept['load_from'], kept['resume']) == (None, None)
     assert lines == [f'--resume: TResNet: {tmp_path}/iter_1.pth instead of timm://a']
 
 
@@ -59,3 +61,10 @@ def test_a_model_of_another_task_is_loaded_whole_into_any_backbone(cfg, lines, t
     assert cfg.load_from == checkpoint
     assert cfg.model.backbone.init_cfg is None
     assert cfg.custom_hooks == [dict(type='CheckpointGuardHook')]  # refuses another network's
+    cfg.load_from = None
+    cfg.model.backbone.init_cfg = dict(type='Pretrained', checkpoint=checkpoint)
+    torch.save(dict(state_dict={}, meta=dict(iter=1)), tmp_path / 'iter_1.pth')
+    kept = building.choose_weights(cfg, str(tmp_path / 'iter_1.pth'), checkpoint)
+    assert cfg.load_from == str(tmp_path / 'iter_1.pth')
+    assert kept['load_from'] == checkpoint  # of the training that is resumed
+    assert kept['model'].backbone.init_cfg is None

@@ -13,11 +13,13 @@ import option_types
 import pytest
 import torch
 from mmengine.logging import MessageHub, MMLogger
+from mmengine.registry import DefaultScope
 from mmengine.utils import ManagerMixin
 
 from tresnet_det import Predictor, RunResult, evaluate, train
 from tresnet_det.cli.ending import run_tool
 from tresnet_det.compat.checkpoint_io import load_checkpoint_file
+from tresnet_det.engine.guest import as_guest
 from tresnet_det.errors import InputError, MissingFileError
 
 
@@ -75,6 +77,15 @@ def test_two_trainings_and_a_test_in_one_process_are_those_of_the_tools(trained,
     assert MessageHub.get_instance('mine').get_info('kept') == 7
     assert dict(os.environ) == environment
     assert len(Predictor(results[1].work_dir)(next(done.data_root.rglob('*.png')))) == 3
+
+
+def test_the_callers_scope_outlives_a_run_that_changes_scopes():
+    callers = DefaultScope.get_instance('callers', scope_name='mmdet')
+    with as_guest():
+        DefaultScope.get_instance('own', scope_name='mmengine')
+        with DefaultScope.overwrite_default_scope('mmdet'):  # as a config from mmdet:: does
+            pass
+    assert DefaultScope.get_current_instance() is callers
 
 
 def test_a_notebook_can_train_and_change_the_config(trained, tmp_path, monkeypatch):

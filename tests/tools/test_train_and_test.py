@@ -255,6 +255,11 @@ def test_timms_weights_are_loaded_and_reported_and_a_resume_needs_none(
     result = run(*arguments, 'train_cfg.max_epochs=2')
     assert result.code == 0, result.err
     assert (tmp_path / 'work/epoch_2.pth').is_file()
+    (kept,) = (tmp_path / 'work').glob('*.py')
+    cfg = Config.fromfile(kept)  # a training by it begins where this one did
+    assert not cfg.resume
+    assert cfg.load_from is None
+    assert cfg.model.backbone.init_cfg.checkpoint == str(file)
 
 
 def test_a_checkpoint_serves_a_network_of_ordinary_batch_norms_and_tta(trained, run, tmp_path):

@@ -60,3 +60,27 @@ def test_what_is_not_for_a_classifier_says_so(trained, run):
     for option in (['--tta'], ['--show-dir', 'drawn'], ['--keep-thresholds']):
         line = run('test', done.config, done.checkpoint, '--work-dir', 'test', *option).error
         assert option[0] in line
+    tested = run('test', done.config, done.checkpoint, '--work-dir', 'test')
+    assert 'predict.py' in tested.out.partition('  next ')[2]  # and not test.py with --show-dir
+
+
+def test_the_demo_has_no_outlines_to_learn(project_root, train):
+    message = train(project_root / 'configs/reuse/mask_rcnn_tresnet_m.py', '--demo').error
+    assert message.startswith('error: --demo: has boxes without outlines')
+
+
+def test_a_test_is_no_training_where_that_stops_early(trained, run):
+    done = trained('detection')
+    stopping = "custom_hooks=[dict(type='EarlyStoppingHook',monitor='coco/bbox_mAP')]"
+    options = ('--cfg-options', stopping, 'train_dataloader.dataset.ann_file=none.json')
+    assert run('test', done.config, done.work_dir, *options).code == 0  # reads no training data
+    message = run('test', done.config, done.work_dir, *options, 'model.bbox_head.stacked_convs=3')
+    assert 'missing (bbox_head.' in message.error
+
+
+def test_masks_have_no_test_time_augmentation(project_root, trained, run):
+    masks = project_root / 'configs/reuse/mask_rcnn_tresnet_m.py'
+    message = run(
+        'test', masks, trained('detection').checkpoint, '--tta', '--work-dir', 'test'
+    ).error
+    assert message.startswith("error: --tta: MMDetection's DetTTAModel merges boxes, no masks")

@@ -297,9 +297,11 @@ def _apply_demo(cfg: 'Config', data_root: str | None, full: bool) -> None:
     from mmengine.logging import print_log
 
     from ..engine import config as edit
+    from ..engine import own_data
     from ..tasks import find_task
 
     task = find_task(cfg)
+    own_data.check_masks(cfg, '--demo', has_masks=False)
     edit.use_demo(cfg, edit.load_config(task.overlay), full)
     root = task.make_demo(data_root or cfg.data_root)
     edit.set_data_root(cfg, root)

@@ -131,6 +131,8 @@ def hush_stack() -> None:
         '`broadcast_buffers` is deprecated',
         "'pin_memory' argument is set as true but no accelerator is found",
         'pkg_resources is deprecated',
+        'Detected call of `scheduler.step',  # before the first step of accumulated gradients
+        'Grad strides do not match bucket view strides',  # of 1x1 convolutions
     ):
         warnings.filterwarnings('ignore', message=remark)
 

@@ -8,9 +8,10 @@ from pathlib import Path
 from typing import Any
 
 from matplotlib import rc_context
-from mmdet.registry import METRICS
+from mmdet.registry import HOOKS, METRICS
 from mmdet.utils import setup_cache_size_limit_of_dynamo
 from mmengine.config import Config, ConfigDict
+from mmengine.hooks import EarlyStoppingHook
 
 from ..compat.installed import tool_command
 from ..engine import PredictionsImageHook
@@ -20,9 +21,9 @@ from ..engine.work_dir import find_checkpoint
 from ..errors import InputError, MissingFileError, quote, shell_path
 from ..evaluation import write_results_json
 from ..evaluation.report import read_seconds
-from ..inference.pipeline import build_pipeline
+from ..inference.pipeline import build_pipeline, predicts_masks
 from ..inference.sliced import Slicing
-from ..tasks import SINGLE_LABEL, find_task
+from ..tasks import SINGLE_LABEL, built_type, find_task, type_name
 from . import command_line
 from .command_line import out_file
 from .exported import measure_exported
@@ -71,6 +72,7 @@ def run(args: argparse.Namespace) -> dict:
     cfg.load_from = args.checkpoint
     cfg.resume = False
     drop_loggers(cfg)
+    _drop_early_stopping(cfg)
     if args.show or args.show_dir:
         if not find_task(cfg).detects:
             raise InputError(
@@ -122,6 +124,18 @@ def run(args: argparse.Namespace) -> dict:
     return metrics
 
 
+def _drop_early_stopping(cfg: Config) -> None:
+    """Take out what builds the training's loop: it reads its data, and makes this a fine-tuning.
+
+    To :class:`~tresnet_det.engine.CheckpointGuardHook`, which then takes a checkpoint that does not
+    fit the model.
+    """
+    kinds = ((hook, built_type(HOOKS, hook)) for hook in cfg.get('custom_hooks') or [])
+    cfg.custom_hooks = [
+        hook for hook, kind in kinds if not (kind and issubclass(kind, EarlyStoppingHook))
+    ]
+
+
 def _enable_test_time_augmentation(cfg: Config) -> None:
     """Test every image as it is and mirrored, unless the config names its own augmentation."""
     cfg.setdefault(
@@ -131,6 +145,8 @@ def _enable_test_time_augmentation(cfg: Config) -> None:
             tta_cfg=dict(nms=dict(type='nms', iou_threshold=0.5), max_per_img=100),
         ),
     )
+    if predicts_masks(cfg) and type_name(cfg.tta_model) == 'DetTTAModel':
+        raise InputError("--tta: MMDetection's DetTTAModel merges boxes, no masks: omit it")
     dataset = cfg.test_dataloader.dataset
     if 'tta_pipeline' not in cfg:
         pack = dict(dataset.pipeline[-1])
@@ -224,11 +240,12 @@ def report(
     ):
         if path.is_file():
             print(f'  {name:<14} {shell_path(path)}')
-    print(f'  next           {next_command(args)}')
+    print(f'  next           {next_command(args, find_task(cfg).detects)}')
     return numbers
 
 
-def next_command(args: argparse.Namespace) -> str:
+def next_command(args: argparse.Namespace, detects: bool) -> str:
+    """Say what to do next, by the arguments of this test: --show-dir is for detectors."""
     if args.demo:
         return (
             f'{tool_command("train")} {quote(args.config)} --data-root DIR   '
@@ -238,4 +255,6 @@ def next_command(args: argparse.Namespace) -> str:
     for name, folder in (('--data', args.data), ('--data-root', args.data_root)):
         options += f' {name} {shell_path(folder)}' if folder else ''
     checkpoint = shell_path(args.checkpoint)
+    if last and not detects:
+        return f'{tool_command("predict")} {quote(args.config)} {checkpoint} IMAGES --out-dir DIR'
     return f'{tool_command("test")} {quote(args.config)} {checkpoint}{options}{last}'

@@ -167,12 +167,12 @@ def run(args: argparse.Namespace) -> Runner:
         edit.enable_lr_scaling(cfg)
     for change in edit.make_resumable(cfg):
         print_log(f'for an exact resume: {change}')
-    building.choose_weights(cfg, args.resume, args.pretrained)
+    kept = building.choose_weights(cfg, args.resume, args.pretrained)
     if args.logger:
         add_loggers(cfg, args.logger)
     command_line.check_data(args, cfg, ('train_dataloader', 'val_dataloader'))
 
-    runner = building.build_runner(cfg)
+    runner = building.build_runner(cfg, kept)
     runner.logger.info(building.count_parameters(runner, args.freeze == 'backbone'))
     start = time.monotonic()
     try:
@@ -225,7 +225,7 @@ def summarize(runner: Runner, config: str, seconds: float) -> None:
     saving = [hook for hook in runner.hooks if isinstance(hook, SafeCheckpointHook)]
     total = seconds + max((hook.seconds_before for hook in saving), default=0.0)
     write_summary(folder, checkpoint, best, total)
-    since = f', {command_line.minutes(seconds)} since the resume' * bool(runner.cfg.get('resume'))
+    since = f', {command_line.minutes(seconds)} since the resume' * runner._resume
     print(f'\nTrained {quote(config)} in {command_line.minutes(total)}{since}')
     if best is not None:
         names = [hook.key_indicators[0] for hook in saving if hook.save_best] or ['metric']

@@ -1,5 +1,6 @@
 """From a config to a runner and what it begins with, checked: a mistake is one line."""
 
+import copy
 import logging
 import re
 import traceback
@@ -52,7 +53,7 @@ _DUMPS = re.compile(
 _CONTROL = re.compile(r'[\x00-\x08\x0b-\x1f\x7f-\x9f]')  # but tabs and line feeds
 
 
-def choose_weights(cfg: Config, resume: str | None, pretrained: str | None) -> None:
+def choose_weights(cfg: Config, resume: str | None, pretrained: str | None) -> dict[str, Any]:
     """Decide what a training begins with: ``--resume``, then ``load_from``, then ``init_cfg``.
 
     Each has all the weights of those after it, which are dropped with a line each.
@@ -61,6 +62,10 @@ def choose_weights(cfg: Config, resume: str | None, pretrained: str | None) -> N
         cfg: With its ``work_dir``, and ``pretrained`` in its backbone's ``init_cfg``.
         resume: See :func:`~tresnet_det.engine.work_dir.resume_from`; None for a new start.
         pretrained: What ``--pretrained`` names. A whole model, of any task, becomes ``load_from``.
+
+    Returns:
+        What the config in the work directory says instead: where the training began that
+        ``--resume`` continues. Another one by that config begins there, too, and does not resume.
 
     Raises:
         MissingFileError: If there is no such checkpoint.
@@ -71,8 +76,20 @@ def choose_weights(cfg: Config, resume: str | None, pretrained: str | None) -> N
             f'--pretrained {pretrained}: load_from={cfg.load_from} has the weights of the backbone '
             'too; drop --pretrained, or add --cfg-options load_from=None'
         )
-    if resume and not resume_from(cfg, resume):
+    first = copy.deepcopy(cfg) if resume else cfg
+    resumed = resume and resume_from(cfg, resume)
+    if resume and not resumed:
         print_log(f'--resume: no checkpoint in {cfg.work_dir} yet, starting from the beginning')
+    for line in _choose_start(cfg, pretrained):
+        print_log(line)
+    if not resumed:
+        return {}
+    _choose_start(first, pretrained)
+    return {key: first.get(key) for key in ('model', 'load_from', 'resume')}
+
+
+def _choose_start(cfg: Config, pretrained: str | None) -> list[str]:
+    """Choose among what a config names, without ``--resume``; return what is taken, a line each."""
     chosen = '--resume' if cfg.get('resume') else 'load_from'
     if pretrained and not (cfg.get('load_from') or cfg.get('resume')) and _is_whole_model(cfg):
         chosen, cfg.load_from = '--pretrained', cfg.model.backbone.init_cfg.checkpoint
@@ -84,10 +101,8 @@ def choose_weights(cfg: Config, resume: str | None, pretrained: str | None) -> N
         changes = drop_pretrained(cfg, str(cfg.load_from))
         if chosen == '--pretrained':
             changes = [f'a whole model, {cfg.load_from}, of which all is taken that fits']
-        for change in changes:
-            print_log(f'{chosen}: {change}')
-    elif pretrained:
-        print_log(f'--pretrained: the backbone starts from {pretrained}')
+        return [f'{chosen}: {change}' for change in changes]
+    return [f'--pretrained: the backbone starts from {pretrained}'] if pretrained else []
 
 
 def count_classes(cfg: Config) -> None:
@@ -126,8 +141,12 @@ class _QuietRunner(Runner):
         return logger
 
 
-def build_runner(cfg: Config) -> Runner:
+def build_runner(cfg: Config, kept: Mapping[str, Any] | None = None) -> Runner:
     """Build the runner of a config, without the stack's remarks on itself in its log.
+
+    Args:
+        cfg: The config.
+        kept: Of :func:`choose_weights`, for the config that the work directory keeps.
 
     Raises:
         InputError: If the model or the data of the config does not fit together.
@@ -141,6 +160,10 @@ def build_runner(cfg: Config) -> Runner:
     with config_errors():
         runner = _QuietRunner.from_cfg(cfg) if 'runner_type' not in cfg else RUNNERS.build(cfg)
     runner.logger.addFilter(_filter_log)
+    if kept:
+        for key, value in kept.items():
+            runner.cfg[key] = value
+        runner.dump_config()
     if not any(isinstance(hook, CheckpointGuardHook) for hook in runner.hooks):  # a user's config
         runner.register_hook(CheckpointGuardHook(min_share=0))
     _check_channels(cfg, runner)

@@ -6,7 +6,6 @@ import os
 import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import Any
 
 import cv2
 import mmengine.device
@@ -28,16 +27,17 @@ def as_guest() -> Iterator[None]:
     gpu = torch.cuda.current_device() if torch.cuda.is_initialized() else 0
     method = multiprocessing.get_start_method(allow_none=True)
     multiprocessing.set_start_method(None, force=True)  # mmengine warns of any other than its own
-    before = [(kept, dict(kept)) for kept in _kept_of_runs()]
-    for kept, _ in before:
-        kept.clear()
+    # By class: mmengine puts another dict in the place of one when it changes scopes.
+    before = {kind: dict(kind._instance_dict) for kind in _kinds_of_kept()}
+    for kind in before:
+        kind._instance_dict.clear()
     try:
         with warnings.catch_warnings():
             yield
     finally:
         forget_runs()
-        for kept, content in before:
-            kept.update(content)
+        for kind, content in before.items():
+            kind._instance_dict.update(content)
         for name in os.environ.keys() - environment.keys():
             del os.environ[name]
         os.environ.update(environment)
@@ -51,18 +51,18 @@ def as_guest() -> Iterator[None]:
 
 def forget_runs() -> None:
     """Close and drop what mmengine keeps of runs."""
-    for kept in _kept_of_runs():
-        for each in kept.values():
+    for kind in _kinds_of_kept():
+        for each in kind._instance_dict.values():
             if isinstance(each, Visualizer):
                 each.close()
             for handler in each.handlers if isinstance(each, logging.Logger) else ():
                 handler.close()
-        kept.clear()
+        kind._instance_dict.clear()
 
 
-def _kept_of_runs() -> list[dict[str, Any]]:
-    """Return where each kind of what is kept, by its name."""
+def _kinds_of_kept() -> list[type[ManagerMixin]]:
+    """Return the classes of what is kept, each with its own by their names."""
     kinds = [ManagerMixin]
     for kind in kinds:  # it grows
         kinds += kind.__subclasses__()
-    return [kind._instance_dict for kind in kinds]
+    return kinds

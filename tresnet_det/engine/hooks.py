@@ -23,7 +23,7 @@ from ..checkpoints.load import Checkpoint, LoadReport, fit_weights
 from ..errors import InputError, shown
 from ..tasks import unwrapped
 from .config import describe_test_size
-from .resume_check import check_resume
+from .resume_check import check_resume, find_kept
 from .warm_start import match_runner
 
 
@@ -252,6 +252,11 @@ class CheckpointGuardHook(Hook):
             )
         if runner._resume:
             check_resume(runner, checkpoint, found.source)
+            if kept := find_kept(runner, checkpoint):
+                runner.logger.warning(
+                    f'--resume continues with the {kept} as the config has now; to change them, '
+                    f'start from {found.source} by --pretrained'
+                )
         if not _needs_all(runner) and (names or not report.complete):
             runner.logger.info(describe_start(report, names))
         if _needs_all(runner) or not report.mismatched.keys() <= {*report.class_count}:

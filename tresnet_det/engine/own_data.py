@@ -97,10 +97,11 @@ def fit_training(cfg: Config, data: OwnData, options: Mapping[str, object]) -> l
     split, loader = data.splits['train'], cfg.train_dataloader
     dataset = _own_dataset(loader['dataset'])
     kept, lines = split.counts.kept(filter_of(dataset))
-    count = int(kept.sum())
+    count = len(kept)
     if _filters_by_itself(dataset):
         count = len(DATASETS.build({**dataset, 'pipeline': []}))
-        lines = [f'{len(kept) - count} training images are dropped by {type_name(dataset)}']
+        dropped = split.counts.num_images - count
+        lines = [f'{dropped} training images are dropped by {type_name(dataset)}']
     check_left(data.layout.root, count, lines)
     share = max(1, math.ceil(count / world))
     if loader.get('batch_size', 0) > share:
@@ -178,7 +179,7 @@ def print_lines(lines: list[str]) -> None:
         print_log('\n'.join(map(printable, lines)))
 
 
-def check_masks(cfg: Config, root: Path, has_masks: bool) -> None:
+def check_masks(cfg: Config, root: object, has_masks: bool) -> None:
     """Raise an InputError where a config learns outlines, and the data has none."""
     loads = edit.iterate_dicts((cfg.get('train_dataloader') or {}).get('dataset'))
     if not has_masks and any(step.get('with_mask') for step in loads):
@@ -294,7 +295,7 @@ def _stop_early(cfg: Config, task: Task) -> None:
 
 
 def filter_of(dataset: Mapping) -> Mapping:
-    """Return by what a dataset's config drops images, as MMDetection's ``filter_cfg``.
+    """Return by what a dataset's config drops images: MMDetection's ``filter_cfg``, ``indices``.
 
     Of a wrapper, that of what it wraps; of a concatenation, that of its first.
     """
@@ -304,7 +305,8 @@ def filter_of(dataset: Mapping) -> Mapping:
     # Of what is registered by now: asking for others imports MMDetection's, and none is its child.
     if issubclass(DATASETS.module_dict.get(type_name(dataset), object), MultiLabelDataset):
         return dict(filter_empty_gt=dataset.get('filter_empty', True))
-    return {} if dataset.get('test_mode') else dataset.get('filter_cfg') or {}
+    filters = {} if dataset.get('test_mode') else dataset.get('filter_cfg') or {}
+    return {**filters, 'indices': dataset.get('indices')}
 
 
 def _filters_by_itself(dataset: Mapping) -> bool:

@@ -23,7 +23,8 @@ from ..compat.checkpoint_content import (
     is_number,
 )
 from ..errors import InputError, shown
-from .train_loops import are_random_states
+from .config import iterate_dicts
+from .train_loops import LENGTHS, PLACES, are_random_states
 
 LARGEST = 2**53
 GROUPS = 'param_groups'
@@ -57,6 +58,38 @@ def check_resume(runner: Runner, content: Mapping[str, Any], source: str) -> Non
             f'{source}: {fault}: it cannot be resumed with this config; give the flags that the '
             'training was started with (--from-scratch, --freeze)'
         )
+
+
+def find_kept(runner: Runner, content: Mapping[str, Any]) -> str | None:
+    """Return in words which learning rate and schedule continue, where the config has others.
+
+    Args:
+        runner: With its optimizer and schedulers built, before it loads them.
+        content: The checkpoint, which brings both; checked by :func:`check_resume`.
+    """
+    optimizer = getattr(runner.optim_wrapper, 'optimizer', None)
+    if not isinstance(optimizer, torch.optim.Optimizer):  # of several optimizers
+        return None
+    pairs = [
+        ('learning rate', *(group.get('initial_lr', group.get('lr')) for group in both))
+        for both in zip(content['optimizer'][GROUPS], optimizer.param_groups, strict=False)
+    ]
+    own = [one.state_dict() for one in runner.param_schedulers or () if hasattr(one, 'state_dict')]
+    saved = content.get('param_schedulers')
+    if isinstance(saved, list):
+        for theirs, ours in zip(iterate_dicts(saved), iterate_dicts(own), strict=False):
+            keys = [key for key in (*PLACES, *LENGTHS) if key in theirs and key in ours]
+            pairs += [(f'{key} of the schedule', theirs[key], ours[key]) for key in keys]
+    texts = [
+        f'{name} {_places(then)}, not {_places(now)}' for name, then, now in pairs if then != now
+    ]
+    return ', '.join(dict.fromkeys(texts)) or None
+
+
+def _places(value: Any) -> str:
+    if isinstance(value, Mapping):  # milestones, counted
+        return str(sorted(value))
+    return f'{value:g}' if is_number(value) else str(value)
 
 
 def find_difference(saved: Any, own: Any, where: str) -> str | None:

@@ -71,7 +71,7 @@ def set_epochs(cfg: Config, epochs: int) -> list[str]:
         return _short(rise + (epoch - ends[True]) * (epochs - rise) / (old - ends[True] or 1))
 
     def place_step(step: float) -> float:
-        return step if step <= ends[False] else max(ends[False], round(step * epochs / old))
+        return step if step <= ends[False] else max(ends[False], round(step * epochs / old), 1)
 
     lines = [f'--epochs {epochs}: instead of {old}']
     for part in parts:
@@ -97,7 +97,7 @@ def _stretch(part: dict[str, Any], place: Callable[[float], float]) -> list[str]
     begin, lines = part.get('begin', 0), []
     for key in filter(part.get, LENGTHS):  # None: up to the end
         lengths = part[key] if isinstance(part[key], (list, tuple)) else [part[key]]
-        moved = [_short(place(begin + length) - place(begin)) for length in lengths]
+        moved = [_short(place(begin + length) - place(begin)) or 1 for length in lengths]
         part[key] = moved if isinstance(part[key], (list, tuple)) else moved[0]
     for key in filter(part.get, PLACES):
         if isinstance(part[key], (list, tuple)):

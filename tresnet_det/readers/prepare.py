@@ -73,7 +73,11 @@ class Counts:
         return cls(split.sizes.min(1)[rows], filled[rows], numbers[rows])
 
     def kept(self, filter_cfg: Mapping) -> tuple[np.ndarray, list[str]]:
-        """Return which images a dataset's ``filter_cfg`` keeps, ``(N,)``, and a line for others."""
+        """Return the numbers of the images that a dataset keeps, and a line for others.
+
+        Args:
+            filter_cfg: The dataset's, and its ``indices``, which count what the filter keeps.
+        """
         least = filter_cfg.get('min_size') or 0
         small = self.sides < least
         empty = ~self.filled & bool(filter_cfg.get('filter_empty_gt')) & ~small
@@ -82,7 +86,17 @@ class Counts:
             lines.append(f'{empty.sum()} training images without objects are not trained on')
         if small.any():
             lines.append(describe_small(small.sum(), least))
-        return ~small & ~empty, lines
+        rows = np.flatnonzero(~small & ~empty)
+        chosen, total = filter_cfg.get('indices'), len(rows)
+        if isinstance(chosen, int):  # the first ones or, below 0, the last ones, as mmengine's
+            chosen = slice(chosen) if chosen >= 0 else slice(chosen, None)
+        if chosen is not None:
+            try:
+                rows = rows[chosen]
+            except (IndexError, TypeError, ValueError) as error:
+                raise InputError(f'indices of a dataset of {total} images: {error}') from error
+            lines.append(f'indices choose {len(rows)} of {total} training images')
+        return rows, lines
 
 
 def summarize(
@@ -103,10 +117,10 @@ def summarize(
     for role, part in parts.items():
         kept, lines = part.kept(filters.get(role) or {})
         if role == 'train':
-            check_left('data', kept.sum(), lines)
-        of = '' if kept.all() else f' of {len(kept)}'
+            check_left('data', len(kept), lines)
+        of = '' if len(kept) == part.num_images else f' of {part.num_images}'
         what = 'boxes' if task == 'detection' else 'labels'
-        texts.append(f'{role} {kept.sum()}{of} images with {part.objects[kept].sum()} {what}')
+        texts.append(f'{role} {len(kept)}{of} images with {part.objects[kept].sum()} {what}')
     return f'data: {", ".join(texts)}; {len(classes)} classes: {few(classes, 20)}'
 
 
