@@ -2,6 +2,7 @@
 
 import sys
 
+import numpy as np
 import pytest
 import torch
 from mmdet.registry import MODELS
@@ -161,6 +162,14 @@ UNSOUND = {
     "['classes'] is (nan,) (tuple), not a list": of_names((NAN,)),
     "['classes'] is ('xxx": of_names(('x' * 10**6,)),
     "['classes'] is [0, 1, 2, ": of_names(list(range(100_001))),
+    "['classes'] is ['b', 'b'] (list), not a list of at most 100000 names": of_names(['b', 'b']),
+    "['classes'] is [0, '0'] (list), not a list": of_names([0, '0']),
+    "['classes'] is [10": of_names([10**400]),  # more than a float
+    "meta['thresholds']['a'] is 1000": dict(meta=dict(thresholds=dict(a=10**400))),
+    "meta['thresholds']['a'] is np.float32(0.5) (float32), not a number": dict(
+        meta=dict(thresholds=dict(a=np.float32(0.5)))
+    ),
+    "meta['classes'] is [nan] (list), not a list": dict(state_dict={}, meta=dict(classes=[NAN])),
     'are more than 1000000 values': of_names(a_billion),
     'is nested more than 100 levels deep': dict(state_dict={}, meta=dict(more=deep)),
     "meta['thresholds']['cat'] is nan (float), not a number from 0 to 1": dict(
@@ -196,8 +205,9 @@ def test_half_precision_weights_are_loaded(source):
 
 def test_the_classes_are_those_of_the_training_whatever_their_case():
     of = [dict(dataset_meta=dict(CLASSES=['a', 'b'])), dict(CLASSES=('a', 'b')), {}, None]
+    of.append(dict(Classes=[NAN]))  # of which nobody knows
     found = [read_checkpoint(dict(state_dict={}, meta=meta)).classes for meta in of]
-    assert found == [('a', 'b'), ('a', 'b'), None, None]
+    assert found == [('a', 'b'), ('a', 'b'), None, None, None]
 
 
 def fit(own, weights):

@@ -55,9 +55,14 @@ class Checkpoint:
     @property
     def classes(self) -> tuple[str, ...] | None:
         """The names of the classes that it was trained on, None where it does not say."""
-        of_data = self.meta.get('dataset_meta') or self.meta  # MMDetection 2 had them there
-        names = {str(k).lower(): v for k, v in of_data.items()}.get('classes')
-        return tuple(map(str, names)) if isinstance(names, list | tuple) else None
+        return classes_of(self.meta)
+
+
+def classes_of(meta: Mapping[str, Any]) -> tuple[str, ...] | None:
+    """Return the names of the classes in a checkpoint's ``meta``, None where it has none."""
+    of_data = meta.get('dataset_meta') or meta  # MMDetection 2 had them there
+    names = of_data.get('classes') or of_data.get('CLASSES')  # the keys that check_content knows
+    return tuple(map(str, names)) if names else None
 
 
 Source = str | Path | Mapping[str, Any] | Checkpoint

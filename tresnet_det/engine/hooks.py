@@ -8,6 +8,7 @@ import math
 import sys
 from collections.abc import Mapping
 from contextlib import ExitStack
+from itertools import zip_longest
 from pathlib import Path
 from typing import Any
 
@@ -24,7 +25,7 @@ from ..errors import InputError, shown
 from ..tasks import unwrapped
 from .config import describe_test_size
 from .resume_check import check_resume
-from .warm_start import match_runner
+from .warm_start import data_classes, match_runner
 
 
 @HOOKS.register_module()
@@ -262,6 +263,16 @@ class CheckpointGuardHook(Hook):
             runner.logger.warning(
                 f'{found.source} was validated with {shown(trained)}, and this config has {now!r}: '
                 'the config in its work directory is the one that it was trained by'
+            )
+        loops = (runner._train_loop, runner._val_loop, runner._test_loop)
+        loop = next((loop for loop in loops if isinstance(loop, BaseLoop)), None)
+        classes, theirs = data_classes(loop), found.classes
+        if _needs_all(runner) and classes and theirs and classes != theirs:
+            pairs = enumerate(zip_longest(theirs, classes))
+            number, (its, ours) = next((n, pair) for n, pair in pairs if pair[0] != pair[1])
+            runner.logger.warning(
+                f'{found.source}: its class {number} is {shown(its)}, and that of the data is '
+                f'{shown(ours)}: its outputs are taken for the classes of the data by position'
             )
         checkpoint['state_dict'] = state_dict
         if 'ema_state_dict' in checkpoint:  # the EMA hook swaps the two by their keys

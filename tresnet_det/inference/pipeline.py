@@ -9,6 +9,7 @@ from mmdet.registry import DATASETS
 from mmengine.config import Config
 from mmengine.dataset import Compose
 
+from ..checkpoints.load import classes_of
 from ..datasets.decode import decode_rgb
 from ..datasets.pipeline import build_transforms
 from ..datasets.transforms import LoadImage
@@ -101,9 +102,8 @@ def find_classes(cfg: Config, meta: Mapping[str, Any]) -> tuple[str, ...] | None
 
 
 def _class_names(cfg: Config, meta: Mapping[str, Any]) -> Iterator[tuple[str, ...]]:
-    of_data = {key.lower(): value for key, value in (meta.get('dataset_meta') or meta).items()}
-    if isinstance(of_data.get('classes'), (list, tuple)):
-        yield tuple(map(str, of_data['classes']))
+    if names := classes_of(meta):
+        yield names
     try:
         parts = list(edit.iterate_dicts(edit.find_test_dataset(cfg)))
     except InputError:
