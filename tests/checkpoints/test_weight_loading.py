@@ -148,6 +148,9 @@ UNSOUND = {
     'the tensor q is sparse, quantized': dict(
         q=torch.quantize_per_tensor(torch.ones(2), 0.1, 0, torch.qint8)
     ),
+    'the tensor w is of torch.bits8, with which': dict(
+        w=torch.empty(2, dtype=torch.uint8).view(torch.bits8)
+    ),
     "the tensor 'a.weight' is of True and False": {'a.weight': torch.ones(2) > 0},
     # Of 4 bytes, so that computing with it or copying it asks for 4 TB.
     'the tensor big is of shape (1000000000000,), for which there are 4 bytes': dict(

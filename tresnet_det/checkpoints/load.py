@@ -217,7 +217,8 @@ def load_backbone_weights(
         )
     backbone.load_state_dict(state_dict)
     report.log()
-    warn_of_other_img_norm(model, IMG_NORM_CFG, checkpoint.source)
+    trained_with = checkpoint.meta.get('input') or IMG_NORM_CFG
+    warn_of_other_img_norm(model, trained_with, checkpoint.source)
     return report
 
 

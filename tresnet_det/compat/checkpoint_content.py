@@ -291,6 +291,10 @@ def _find_kind(value: torch.Tensor) -> str | None:
         return 'without values (on the meta device)'
     if value.is_complex():
         return 'complex'
+    try:
+        value.new_empty(1).float()
+    except RuntimeError:  # two numbers in a byte, and other types to come
+        return f'of {value.dtype}, with which nothing is computed'
     had = value.untyped_storage().nbytes()
     if value.numel() * value.itemsize > had:
         return f'of shape {tuple(value.shape)}, for which there are {had} bytes'
