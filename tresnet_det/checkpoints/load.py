@@ -8,7 +8,7 @@ error.
 
 import logging
 import re
-from collections import OrderedDict
+from collections import Counter, OrderedDict
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
@@ -59,10 +59,21 @@ class Checkpoint:
 
 
 def classes_of(meta: Mapping[str, Any]) -> tuple[str, ...] | None:
-    """Return the names of the classes in a checkpoint's ``meta``, None where it has none."""
+    """Return the names of the classes in a checkpoint's ``meta``, None where it has none.
+
+    Each is another one, since outputs are known by them: of ImageNet's two cranes, the second is
+    ``'crane (2)'``.
+    """
     of_data = meta.get('dataset_meta') or meta  # MMDetection 2 had them there
     names = of_data.get('classes') or of_data.get('CLASSES')  # the keys that check_content knows
-    return tuple(map(str, names)) if names else None
+    found, counts = dict[str, None](), Counter[str]()
+    for name in map(str, names or ()):
+        own = name
+        while own in found or counts[name] == 0:
+            counts[name] += 1
+            own = f'{name} ({counts[name]})' if counts[name] > 1 else name
+        found[own] = None
+    return tuple(found) or None
 
 
 Source = str | Path | Mapping[str, Any] | Checkpoint
