@@ -1,5 +1,6 @@
 """A config's test pipeline and class names, for whatever applies its model to single images."""
 
+import logging
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any, NamedTuple
 
@@ -10,6 +11,7 @@ from mmengine.config import Config
 from mmengine.dataset import Compose
 
 from ..checkpoints.load import classes_of
+from ..compat.log import print_log
 from ..datasets.decode import decode_rgb
 from ..datasets.pipeline import build_transforms
 from ..datasets.transforms import LoadImage
@@ -97,6 +99,13 @@ def find_classes(cfg: Config, meta: Mapping[str, Any]) -> tuple[str, ...] | None
         None where nothing names them.
     """
     count = edit.get_num_classes(cfg)
+    theirs = classes_of(meta)
+    if theirs and count not in (None, len(theirs)):
+        print_log(
+            f'the checkpoint names {len(theirs)} classes, and the model has {count}: its names '
+            'are not used',
+            logging.WARNING,
+        )
     fits = (names for names in _class_names(cfg, meta) if count in (None, len(names)))
     return next(fits, None)
 
