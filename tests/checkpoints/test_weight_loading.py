@@ -148,6 +148,10 @@ UNSOUND = {
     'the tensor q is sparse, quantized': dict(
         q=torch.quantize_per_tensor(torch.ones(2), 0.1, 0, torch.qint8)
     ),
+    "'w' and 'module.w' are both the same tensor": {'w': torch.ones(1), 'module.w': torch.ones(1)},
+    "'a.abn.bias' and 'a.bn.bias' are both": {
+        k: torch.ones(1) for k in ('a.abn.bias', 'a.bn.bias')
+    },
     'the tensor w is of torch.bits8, with which': dict(
         w=torch.empty(2, dtype=torch.uint8).view(torch.bits8)
     ),

@@ -18,7 +18,7 @@ from typing import Any
 import torch
 from torch import nn
 
-from ..compat.checkpoint_content import check_content
+from ..compat.checkpoint_content import check_content, shared_name
 from ..compat.checkpoint_io import load_checkpoint_file, load_from_url
 from ..compat.log import print_log
 from ..errors import InputError, few, printable
@@ -336,7 +336,7 @@ def _only_outputs_differ(key: str, mismatched: Mapping[str, tuple[Shape, Shape]]
 def _by_shared_name(state_dict: StateDict) -> dict[str, str]:
     """Return the keys of the tensors by a name that is the same in both notations of a norm."""
     return {
-        re.sub(r'(^|\.)abn\.', r'\1bn.', _bare(key)): key
+        shared_name(key): key
         for key, value in state_dict.items()
         if torch.is_tensor(value) and not key.endswith('num_batches_tracked')
     }

@@ -6,6 +6,7 @@ What a training needs to resume is in the schema `RESUMABLE`: see :func:`check_r
 """
 
 import math
+import re
 from collections import OrderedDict
 from collections.abc import Callable, Iterable, Mapping
 from numbers import Real
@@ -299,10 +300,18 @@ def _find_kind(value: torch.Tensor) -> str | None:
     return None
 
 
+def shared_name(key: str) -> str:
+    """Return a tensor's name without ``module.``, and the same in both notations of a norm."""
+    return re.sub(r'(^|\.)abn\.', r'\1bn.', key.removeprefix('module.'))
+
+
 def _find_bad_weight(items: Iterable[tuple[Any, Any]], where: str) -> str | None:
+    by_name: dict[str, str] = {}
     for key, value in items:
         if not isinstance(key, str):
             return f'the key {shown(key)} of a tensor is no text'
+        if (other := by_name.setdefault(shared_name(key), key)) != key:
+            return f'{shown(other)} and {shown(key)} are both the same tensor of a model'
         if not torch.is_tensor(value):
             if key.endswith('_extra_state'):  # what torch lets a module put there
                 continue
