@@ -49,7 +49,7 @@ def test_a_runs_checkpoint_comes_back_and_can_be_saved_again(trained, tmp_path):
 @pytest.mark.skipif(not os.path.exists('/proc/self/mem'), reason='needs /proc')
 def test_a_disk_that_fails_is_told_with_the_file(tmp_path):
     (tmp_path / 'a.pth').symlink_to('/proc/self/mem')  # where nothing can be read at 0
-    with pytest.raises(InputError, match=r'a\.pth: the disk fails'):
+    with pytest.raises(InputError, match=r'a\.pth: unreadable .input'):
         load_checkpoint_file(tmp_path / 'a.pth')
 
 

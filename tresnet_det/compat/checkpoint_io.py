@@ -200,7 +200,7 @@ def _reason(path: Path, error: Exception) -> str:
     if refusal is not None:
         return refusal
     if isinstance(error, OSError) and error.errno == errno.EIO:
-        return 'the disk fails (input/output error)'
+        return 'unreadable (input/output error: the disk fails)'
     with path.open('rb') as file:
         magic = file.read(2)
     if not magic:
