@@ -91,7 +91,7 @@ def quote(text: object) -> str:
 
 def shell_path(path: str | Path) -> str:
     """Return a path as it can be pasted into a shell here: short where it lies below."""
-    path = Path(path).resolve()
+    path = Path(os.path.realpath(path))
     return quote(path.relative_to(Path.cwd()) if path.is_relative_to(Path.cwd()) else path)
 
 

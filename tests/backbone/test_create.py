@@ -91,7 +91,7 @@ def test_the_hub_and_files_give_the_same_weights(timms_m, tmp_path, monkeypatch,
     assert '7 classes, the model has 3' in line
 
 
-def test_a_trained_classifier_of_this_project_is_taken_with_its_head(tiny_arch, tmp_path):
+def test_a_trained_classifier_of_this_project_is_taken_with_its_head(tiny_arch, tmp_path, warnings):
     trained = ImageClassifier(
         dict(type='TResNet', arch=tiny_arch, out_indices=(3,)),
         dict(
@@ -105,6 +105,9 @@ def test_a_trained_classifier_of_this_project_is_taken_with_its_head(tiny_arch, 
     ours = create.create_model(tiny_arch, tmp_path / 'epoch_1.pth', num_classes=5).eval()
     x = torch.rand(2, 3, 64, 64)
     assert torch.equal(ours(x), trained(x))
+    no_head = trained.state_dict() | {'head.fc.weight': torch.tensor(1.0)}
+    create.create_model(tiny_arch, no_head, num_classes=5)
+    assert 'has a linear head of 0 classes, the model has 5' in warnings[-1]
 
 
 @pytest.mark.parametrize(

@@ -58,6 +58,10 @@ def test_loading_a_backbone_under_another_normalization_warns(preprocessor, name
     assert warnings == []
     load_weights(Detector(OURS), dict(state_dict=detector.state_dict(), meta=meta))
     assert len(warnings) == (named is not None)
+    meta['input']['std'] = 'a\n' * 10**6
+    load_weights(detector, dict(state_dict=detector.state_dict(), meta=meta))
+    assert len(warnings[-1]) < 500
+    assert warnings[-1].isprintable()
 
 
 @pytest.mark.parametrize(

@@ -104,9 +104,12 @@ def test_published_weights_are_those_asked_for_and_named_by_their_hash(
 def test_a_file_without_what_was_asked_for_and_unknown_choices_are_named(tmp_path):
     torch.save({'weights': torch.zeros(1)}, tmp_path / 'other.pth')
     torch.save({'state_dict': {'w': torch.zeros(1)}}, tmp_path / 'plain.pth')
+    odd = {'state_dict': {'w': torch.zeros(1)}, 'meta': {'cfg': b'x'}}
+    torch.save(odd, tmp_path / 'odd.pth')
     for call, says in (
         (lambda: publish(tmp_path / 'other.pth'), 'no state_dict'),
         (lambda: publish(tmp_path / 'plain.pth', weights='raw'), 'no raw weights'),
+        (lambda: publish(tmp_path / 'odd.pth'), r"odd\.pth: meta\['cfg'\] holds no plain values"),
         (
             lambda: publish(tmp_path / 'no.pth', weights='ema'),
             "weights='ema' is not one of averaged",

@@ -2,6 +2,7 @@
 
 import sys
 
+import numpy as np
 import pytest
 import torch
 from mmdet.registry import MODELS
@@ -147,6 +148,13 @@ UNSOUND = {
     'the tensor q is sparse, quantized': dict(
         q=torch.quantize_per_tensor(torch.ones(2), 0.1, 0, torch.qint8)
     ),
+    "'w' and 'module.w' are both the same tensor": {'w': torch.ones(1), 'module.w': torch.ones(1)},
+    "'a.abn.bias' and 'a.bn.bias' are both": {
+        k: torch.ones(1) for k in ('a.abn.bias', 'a.bn.bias')
+    },
+    'the tensor w is of torch.bits8, with which': dict(
+        w=torch.empty(2, dtype=torch.uint8).view(torch.bits8)
+    ),
     "the tensor 'a.weight' is of True and False": {'a.weight': torch.ones(2) > 0},
     # Of 4 bytes, so that computing with it or copying it asks for 4 TB.
     'the tensor big is of shape (1000000000000,), for which there are 4 bytes': dict(
@@ -161,6 +169,12 @@ UNSOUND = {
     "['classes'] is (nan,) (tuple), not a list": of_names((NAN,)),
     "['classes'] is ('xxx": of_names(('x' * 10**6,)),
     "['classes'] is [0, 1, 2, ": of_names(list(range(100_001))),
+    "['classes'] is [10": of_names([10**400]),  # more than a float
+    "meta['thresholds']['a'] is 1000": dict(meta=dict(thresholds=dict(a=10**400))),
+    "meta['thresholds']['a'] is np.float32(0.5) (float32), not a number": dict(
+        meta=dict(thresholds=dict(a=np.float32(0.5)))
+    ),
+    "meta['classes'] is [nan] (list), not a list": dict(state_dict={}, meta=dict(classes=[NAN])),
     'are more than 1000000 values': of_names(a_billion),
     'is nested more than 100 levels deep': dict(state_dict={}, meta=dict(more=deep)),
     "meta['thresholds']['cat'] is nan (float), not a number from 0 to 1": dict(
@@ -196,8 +210,16 @@ def test_half_precision_weights_are_loaded(source):
 
 def test_the_classes_are_those_of_the_training_whatever_their_case():
     of = [dict(dataset_meta=dict(CLASSES=['a', 'b'])), dict(CLASSES=('a', 'b')), {}, None]
+    of.append(dict(Classes=[NAN]))  # of which nobody knows
     found = [read_checkpoint(dict(state_dict={}, meta=meta)).classes for meta in of]
-    assert found == [('a', 'b'), ('a', 'b'), None, None]
+    assert found == [('a', 'b'), ('a', 'b'), None, None, None]
+
+
+def test_a_name_of_two_classes_is_told_apart():
+    names = ['crane', 'crane (2)', 'crane', 1, '1', 'crane']
+    classes = read_checkpoint(of_names(names)).classes
+    assert classes == ('crane', 'crane (2)', 'crane (3)', '1', '1 (2)', 'crane (4)')
+    assert len({*read_checkpoint(of_names(['a'] * 100_000)).classes}) == 100_000
 
 
 def fit(own, weights):

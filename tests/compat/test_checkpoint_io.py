@@ -46,6 +46,13 @@ def test_a_runs_checkpoint_comes_back_and_can_be_saved_again(trained, tmp_path):
     assert info['metainfo'].palette.dtype == np.uint8
 
 
+@pytest.mark.skipif(not os.path.exists('/proc/self/mem'), reason='needs /proc')
+def test_a_disk_that_fails_is_told_with_the_file(tmp_path):
+    (tmp_path / 'a.pth').symlink_to('/proc/self/mem')  # where nothing can be read at 0
+    with pytest.raises(InputError, match=r'a\.pth: unreadable .input'):
+        load_checkpoint_file(tmp_path / 'a.pth')
+
+
 @pytest.mark.parametrize('kind', [dict, OrderedDict])
 def test_the_text_of_a_config_does_not_reach_a_run_that_resumes(tmp_path, kind):
     meta = kind(iter=2, config='import os')

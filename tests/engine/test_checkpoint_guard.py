@@ -32,6 +32,25 @@ def test_fitting_checkpoint_is_tested_and_counted(build, saved, toy, log):
         assert any(line.endswith(f'68 tensors loaded{found}') for line in lines)
 
 
+class Named(list):
+    metainfo = dict(classes=('ant', 'bee', 'cow'))
+
+
+@pytest.mark.parametrize(('names', 'told'), [('ant bee cow', 0), ('ant cow bee', 1), ('', 0)])
+def test_classes_in_another_order_than_those_of_the_data_are_told(
+    build, toy, log, tmp_path, names, told
+):
+    meta = dict(dataset_meta=dict(classes=names.split()))
+    torch.save(dict(state_dict=toy().state_dict(), meta=meta), tmp_path / 'a.pth')
+    runner = build(GUARD, evaluate_only=True, load_from=str(tmp_path / 'a.pth'))
+    dataset = runner.test_loop.dataloader.dataset
+    runner.test_loop.dataloader.__dict__['dataset'] = Named(dataset)
+    lines = log(runner)
+    runner.test()
+    line = "a.pth: its class 1 is 'cow', and that of the data is 'bee': its outputs are taken for "
+    assert sum(line in x for x in lines) == told
+
+
 @pytest.mark.parametrize(
     ('phase', 'settings', 'message'),
     [

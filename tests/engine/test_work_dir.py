@@ -3,7 +3,7 @@
 import pytest
 
 from tresnet_det.engine.work_dir import find_checkpoint
-from tresnet_det.errors import InputError
+from tresnet_det.errors import InputError, MissingFileError
 
 
 @pytest.mark.parametrize('text', ['epoch\n1.pth', 'a\0b', '../../x', 'x' * 5000, 'a\x1b[1m'])
@@ -20,3 +20,9 @@ def test_of_a_record_of_a_gigabyte_the_start_is_read(tmp_path):
         file.truncate(1 << 30)
     with pytest.raises(InputError, match='which last_checkpoint names, is not found'):
         find_checkpoint(tmp_path)
+
+
+def test_a_link_to_itself_is_no_checkpoint(tmp_path):
+    (tmp_path / 'a.pth').symlink_to('a.pth')
+    with pytest.raises(MissingFileError, match=r'no checkpoint at .*a\.pth: name a file'):
+        find_checkpoint(tmp_path / 'a.pth')

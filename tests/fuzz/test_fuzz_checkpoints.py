@@ -44,7 +44,16 @@ TENSORS = (
     lambda x: nn.Parameter(x.float()),
     lambda x: x.tolist(),
 )
-ODD = (*fuzz.ODD, 2**32, 10**9, torch.ones(3), torch.tensor(5), (1, 2), (float('nan'),) * 2)
+ODD = (
+    *fuzz.ODD,
+    2**32,
+    10**9,
+    10**400,
+    torch.ones(3),
+    torch.tensor(5),
+    (1, 2),
+    (float('nan'),) * 2,
+)
 
 
 class Model(BaseModel):

@@ -137,6 +137,15 @@ def test_classes_of_images_are_choices_and_flags(tmp_path):
         LabellingFiles(tmp_path, ['yolo'], CLASSES, detects=False)
 
 
+@pytest.mark.parametrize('name', ['a\nb', '', ' ', 'a\x1b', 'a\u2028b', '\ud800'])
+def test_lists_of_classes_have_a_line_for_each_name(name, tmp_path):
+    LabellingFiles(tmp_path, ['csv', 'coco', 'labelme'], ['cat', name], detects=True)
+    for kind in ('yolo', 'labelstudio'):
+        with pytest.raises(ValueError, match=f'--format {kind}: no line of its') as caught:
+            LabellingFiles(tmp_path, [kind], ['cat', name], detects=True)
+        assert str(caught.value).isprintable()
+
+
 def test_a_frame_has_its_number_in_the_name_and_other_names_may_have_a_hash(tmp_path):
     files = LabellingFiles(tmp_path, ['yolo'], CLASSES, detects=True)
     for name in ('a#1.jpg', 'dir#x/img.jpg', 'b.MP4#7', '0#12', 'c#3'):

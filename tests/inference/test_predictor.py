@@ -139,11 +139,12 @@ def test_a_head_that_counts_its_classes_from_data_takes_them_from_the_checkpoint
     assert cfg.model.head.num_classes is None  # the caller's config is as it was
 
 
-def test_names_come_from_the_checkpoint_the_config_or_the_kind_of_dataset(detector):
+def test_names_come_from_the_checkpoint_the_config_or_the_kind_of_dataset(detector, capsys):
     cfg = edit.load_config(find_run_config(detector))
     assert find_classes(cfg, dict(dataset_meta=dict(classes=NAMES))) == NAMES
     assert find_classes(cfg, dict(CLASSES=NAMES)) == NAMES  # MMDetection 2's
     assert find_classes(cfg, dict(dataset_meta=dict(classes=NAMES[:2]))) is None
+    assert 'names 2 classes, and the model has 3: its names are not' in capsys.readouterr().out
     cfg.test_dataloader.dataset.metainfo = dict(classes=NAMES[::-1])
     assert find_classes(cfg, {}) == NAMES[::-1]
     edit.set_num_classes(cfg, 80)

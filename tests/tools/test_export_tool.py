@@ -55,6 +55,10 @@ def test_a_classifiers_weights_come_from_the_checkpoint_with_its_classes(
     assert exported.score_thr.tolist() == [0.25, 0.5, 0.75]
     (answer,) = exported.run({'images': torch.zeros(1, 3, 64, 64).numpy()})
     assert answer['logits'].tolist() == pytest.approx([1, 2, 3])
+    del meta['thresholds']['ant']
+    torch.save(dict(state_dict=model.state_dict(), meta=meta), tmp_path / 'less.pth')
+    result = run('export', classifier_config, 'less.pth', '--out', 'less.onnx', '--no-check')
+    assert "has no threshold of 'ant': the file gets none" in result.printed
     meta['thresholds']['ant'] = 1.5
     torch.save(dict(state_dict=model.state_dict(), meta=meta), tmp_path / 'odd.pth')
     error = run('export', classifier_config, 'odd.pth', '--out', 'c.onnx').error

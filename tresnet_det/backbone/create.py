@@ -122,11 +122,12 @@ def create_model(
         backbone.load_pretrained(checkpoint)
         if num_classes and not features_only:
             given = checkpoint.weights.get(f'{CLASSIFIER}weight', torch.empty(0))
-            if len(given) == num_classes:
+            count = len(given) if given.dim() else 0
+            if count == num_classes:
                 load_head_weights(model, checkpoint)
             else:
                 print_log(
-                    f'{checkpoint.source} has a linear head of {len(given)} classes, the model has '
+                    f'{checkpoint.source} has a linear head of {count} classes, the model has '
                     f'{num_classes}: its head stays random',
                     logging.WARNING,
                 )

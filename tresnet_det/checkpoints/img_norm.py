@@ -12,6 +12,7 @@ import torch
 from torch import nn
 
 from ..compat.log import print_log
+from ..errors import shown
 
 IMG_NORM_CFG = dict(mean=[0.0, 0.0, 0.0], std=[255.0, 255.0, 255.0], bgr_to_rgb=True)
 _FIX = 'model.data_preprocessor mean=[0, 0, 0], std=[255, 255, 255], bgr_to_rgb=True'
@@ -52,7 +53,7 @@ def warn_of_other_img_norm(
         return
     found = read_img_norm(preprocessor)
     differ = [
-        f'{k}={found[k]} (not {trained_with[k]})'
+        f'{k}={found[k]} (not {shown(trained_with[k])})'
         for k in found
         if k in trained_with and found[k] != trained_with[k]
     ]

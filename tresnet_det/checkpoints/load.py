@@ -8,7 +8,7 @@ error.
 
 import logging
 import re
-from collections import OrderedDict
+from collections import Counter, OrderedDict
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
@@ -18,7 +18,7 @@ from typing import Any
 import torch
 from torch import nn
 
-from ..compat.checkpoint_content import check_content
+from ..compat.checkpoint_content import check_content, shared_name
 from ..compat.checkpoint_io import load_checkpoint_file, load_from_url
 from ..compat.log import print_log
 from ..errors import InputError, few, printable
@@ -55,9 +55,25 @@ class Checkpoint:
     @property
     def classes(self) -> tuple[str, ...] | None:
         """The names of the classes that it was trained on, None where it does not say."""
-        of_data = self.meta.get('dataset_meta') or self.meta  # MMDetection 2 had them there
-        names = {str(k).lower(): v for k, v in of_data.items()}.get('classes')
-        return tuple(map(str, names)) if isinstance(names, list | tuple) else None
+        return classes_of(self.meta)
+
+
+def classes_of(meta: Mapping[str, Any]) -> tuple[str, ...] | None:
+    """Return the names of the classes in a checkpoint's ``meta``, None where it has none.
+
+    Each is another one, since outputs are known by them: of ImageNet's two cranes, the second is
+    ``'crane (2)'``.
+    """
+    of_data = meta.get('dataset_meta') or meta  # MMDetection 2 had them there
+    names = of_data.get('classes') or of_data.get('CLASSES')  # the keys that check_content knows
+    found, counts = dict[str, None](), Counter[str]()
+    for name in map(str, names or ()):
+        own = name
+        while own in found or counts[name] == 0:
+            counts[name] += 1
+            own = f'{name} ({counts[name]})' if counts[name] > 1 else name
+        found[own] = None
+    return tuple(found) or None
 
 
 Source = str | Path | Mapping[str, Any] | Checkpoint
@@ -212,7 +228,8 @@ def load_backbone_weights(
         )
     backbone.load_state_dict(state_dict)
     report.log()
-    warn_of_other_img_norm(model, IMG_NORM_CFG, checkpoint.source)
+    trained_with = checkpoint.meta.get('input') or IMG_NORM_CFG
+    warn_of_other_img_norm(model, trained_with, checkpoint.source)
     return report
 
 
@@ -319,7 +336,7 @@ def _only_outputs_differ(key: str, mismatched: Mapping[str, tuple[Shape, Shape]]
 def _by_shared_name(state_dict: StateDict) -> dict[str, str]:
     """Return the keys of the tensors by a name that is the same in both notations of a norm."""
     return {
-        re.sub(r'(^|\.)abn\.', r'\1bn.', _bare(key)): key
+        shared_name(key): key
         for key, value in state_dict.items()
         if torch.is_tensor(value) and not key.endswith('num_batches_tracked')
     }

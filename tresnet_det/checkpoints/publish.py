@@ -41,7 +41,8 @@ def convert(source: str | Path, target: str | Path, to: str = 'ours') -> int:
     _, weights = to_ours(checkpoint.weights, checkpoint.source)
     check_tresnet(weights, checkpoint.source)
     weights = to_timm(weights) if to == 'timm' else to_abn(weights)
-    write_weights(weights, target, {'input': checkpoint.meta.get('input') or IMG_NORM_CFG})
+    meta = {'input': checkpoint.meta.get('input') or IMG_NORM_CFG}
+    write_weights(weights, target, meta, source)
     return len(weights)
 
 
@@ -92,7 +93,7 @@ def publish(
     folder = Path(out_dir) if out_dir else source.parent
     folder.mkdir(parents=True, exist_ok=True)
     unnamed = folder / f'{source.stem}{suffix}.unnamed{suffix}'
-    write_weights(tensors, unnamed, kept)
+    write_weights(tensors, unnamed, kept, source)
     digest = hashlib.sha256(unnamed.read_bytes()).hexdigest()
     return unnamed.rename(folder / f'{source.stem}-{digest[:8]}{suffix}')
 
@@ -103,7 +104,10 @@ def _check_choice(name: str, value: str, choices: Sequence[str]) -> None:
 
 
 def write_weights(
-    weights: Mapping[str, torch.Tensor], target: str | Path, meta: Mapping[str, object]
+    weights: Mapping[str, torch.Tensor],
+    target: str | Path,
+    meta: Mapping[str, object],
+    source: str | Path,
 ) -> None:
     """Write tensors and what is known of them, all or nothing.
 
@@ -112,17 +116,20 @@ def write_weights(
         target: ``.pth`` (a dict of ``state_dict`` and ``meta``) or ``.safetensors`` (``meta`` as
             JSON in its metadata).
         meta: Plain values.
+        source: The file that they are from, for messages.
 
     Raises:
-        InputError: If ``target`` has another ending.
+        InputError: If ``target`` has another ending, or ``meta`` holds other values.
     """
     target = Path(target)
     if target.suffix not in SUFFIXES:
         raise InputError(f'{target}: give a file that ends in {" or ".join(SUFFIXES)}')
-    try:
-        texts = {k: json.dumps(v) for k, v in meta.items()}
-    except (TypeError, ValueError) as error:
-        raise InputError(f'{target}: meta holds what is no plain value ({error})') from error
+    texts = {}
+    for key, value in meta.items():
+        try:
+            texts[key] = json.dumps(value)
+        except (TypeError, ValueError, RecursionError) as error:
+            raise InputError(f'{source}: meta[{key!r}] holds no plain values ({error})') from error
     # Each tensor its own memory: formats store views whole, and safetensors refuses shared ones.
     tensors = {k: v.detach().cpu().contiguous().clone() for k, v in weights.items()}
     if target.suffix == '.pth':

@@ -286,7 +286,7 @@ def _choose_work_dir(args: argparse.Namespace, cfg: 'Config') -> str:
         return str(given)
     suffix = {'small': '_demo', 'full': '_demo_full'}.get(args.demo, '')
     if getattr(args, 'data', None):  # two sets under one config are two trainings
-        path = Path(args.data).resolve()
+        path = Path(os.path.realpath(args.data))  # where resolve() raises for a link to itself
         name = f'{path.parent.name}_{path.stem}' if path.is_file() else path.name
         suffix = '_' + re.sub(r'[^\w.-]+', '_', name)
     stem = Path(args.config.rpartition('::')[2]).stem

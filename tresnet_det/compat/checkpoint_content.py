@@ -6,6 +6,7 @@ What a training needs to resume is in the schema `RESUMABLE`: see :func:`check_r
 """
 
 import math
+import re
 from collections import OrderedDict
 from collections.abc import Callable, Iterable, Mapping
 from numbers import Real
@@ -35,8 +36,16 @@ class Maybe(NamedTuple):
 
 
 def is_number(value: object) -> bool:
-    """Whether a value is a real number; NaN and bool are none."""
-    return isinstance(value, Real) and not isinstance(value, bool) and not math.isnan(value)
+    """Whether a value is a real number that a float can be; NaN and bool are none."""
+    try:
+        return isinstance(value, Real) and not isinstance(value, bool) and not math.isnan(value)
+    except OverflowError:  # an integer of 400 digits
+        return False
+
+
+def is_plain_number(value: object) -> bool:
+    """Whether it is one that JSON has, too: none of NumPy's."""
+    return isinstance(value, int | float) and is_number(value)
 
 
 def whole(most: int) -> Rule:
@@ -48,7 +57,8 @@ def _are_names(value: Any) -> bool:
     return (
         isinstance(value, list | tuple)
         and len(value) <= MOST_NAMES
-        and all(type(v) is int or isinstance(v, str) and len(v) <= LONGEST_NAME for v in value)
+        and all(type(v) in (int, str) for v in value)
+        and all(len(v) <= LONGEST_NAME if type(v) is str else COUNT.holds(v) for v in value)
     )
 
 
@@ -56,21 +66,23 @@ ANY = Rule('anything', lambda value: True)
 TEXT = Rule('a text', lambda value: isinstance(value, str))
 FLAG = Rule('True or False', lambda value: isinstance(value, bool))
 NUMBER = Rule('a number', is_number)
-SHARE = Rule('a number from 0 to 1', lambda value: is_number(value) and 0 <= value <= 1)
+SHARE = Rule('a number from 0 to 1', lambda value: is_plain_number(value) and 0 <= value <= 1)
+SCORE = Rule('a number', lambda value: is_number(value) or isinstance(value, float))  # or NaN
 TENSOR = Rule('a tensor', torch.is_tensor)
 NUMBERS = Rule(
     'a number, a text or a list of numbers',
     lambda value: (
         value is None
         or isinstance(value, bool | str)
-        or is_number(value)
-        or (isinstance(value, list | tuple) and all(map(is_number, value)))
+        or is_plain_number(value)
+        or (isinstance(value, list | tuple) and all(map(is_plain_number, value)))
     ),
 )
 COUNT = whole(MOST_ITERATIONS)
 NAMES = Rule(
     f'a list of at most {MOST_NAMES} names of at most {LONGEST_NAME} characters', _are_names
 )
+NAMED = {'classes': Maybe(NAMES), 'CLASSES': Maybe(NAMES)}
 PART = Rule(
     'the batches that are done, and those of an epoch',
     lambda value: (
@@ -89,8 +101,8 @@ CONTENT = {
     'meta': Maybe(
         {
             '*': ANY,
-            'dataset_meta': Maybe({'*': ANY, 'classes': Maybe(NAMES), 'CLASSES': Maybe(NAMES)}),
-            'CLASSES': Maybe(NAMES),  # MMDetection 2 had them here
+            'dataset_meta': Maybe({'*': ANY, **NAMED}),
+            **NAMED,  # MMDetection 2 had them here
             'input': Maybe({'*': NUMBERS}),  # the image normalization
             'test_size': Maybe(TEXT),
             'thresholds': Maybe({'*': SHARE}),
@@ -108,7 +120,7 @@ RESUMABLE = {
             'keep_ckpt_ids': Maybe([COUNT]),
             'last_ckpt': Maybe(TEXT),
             'best_ckpt*': Maybe(TEXT),
-            'best_score*': Maybe(Rule('a number', lambda v: isinstance(v, Real))),
+            'best_score*': Maybe(SCORE),
         },
     },
     'resume': Maybe(  # of SafeCheckpointHook
@@ -278,16 +290,28 @@ def _find_kind(value: torch.Tensor) -> str | None:
         return 'without values (on the meta device)'
     if value.is_complex():
         return 'complex'
+    try:
+        value.new_empty(1).float()
+    except RuntimeError:  # two numbers in a byte, and other types to come
+        return f'of {value.dtype}, with which nothing is computed'
     had = value.untyped_storage().nbytes()
     if value.numel() * value.itemsize > had:
         return f'of shape {tuple(value.shape)}, for which there are {had} bytes'
     return None
 
 
+def shared_name(key: str) -> str:
+    """Return a tensor's name without ``module.``, and the same in both notations of a norm."""
+    return re.sub(r'(^|\.)abn\.', r'\1bn.', key.removeprefix('module.'))
+
+
 def _find_bad_weight(items: Iterable[tuple[Any, Any]], where: str) -> str | None:
+    by_name: dict[str, str] = {}
     for key, value in items:
         if not isinstance(key, str):
             return f'the key {shown(key)} of a tensor is no text'
+        if (other := by_name.setdefault(shared_name(key), key)) != key:
+            return f'{shown(other)} and {shown(key)} are both the same tensor of a model'
         if not torch.is_tensor(value):
             if key.endswith('_extra_state'):  # what torch lets a module put there
                 continue

@@ -9,6 +9,7 @@ is run.
 """
 
 import contextlib
+import errno
 import functools
 import os
 import pickle
@@ -198,6 +199,8 @@ def _reason(path: Path, error: Exception) -> str:
     refusal = _refusal(error)
     if refusal is not None:
         return refusal
+    if isinstance(error, OSError) and error.errno == errno.EIO:
+        return 'unreadable (input/output error: the disk fails)'
     with path.open('rb') as file:
         magic = file.read(2)
     if not magic:

@@ -1,5 +1,6 @@
 """A config's model with its weights, and the metadata of its file."""
 
+import logging
 from collections.abc import Mapping
 from typing import Any
 
@@ -9,11 +10,13 @@ from mmengine.registry import init_default_scope
 from torch import nn
 
 from ..checkpoints import load_backbone_weights, load_weights, read_checkpoint
+from ..compat.log import print_log
 from ..engine import config as edit
 from ..engine.building import config_errors
-from ..errors import InputError
+from ..errors import InputError, few
 from ..inference.pipeline import find_classes
 from ..models import TResNet
+from ..readers.findings import without
 from ..tasks import find_task
 from .modules import ExportModule
 from .programs import quiet
@@ -94,8 +97,14 @@ def describe(
         border=module.normalization.border,
     )
     thresholds = meta.get('thresholds') or {}  # of test.py --keep-thresholds
-    if classes and {*classes} <= {*thresholds}:
-        described['threshold'] = [thresholds[name] for name in classes]
+    if thresholds and classes:
+        if lacking := without(classes, thresholds):
+            print_log(
+                f'the checkpoint has no threshold of {few(lacking)}: the file gets none',
+                logging.WARNING,
+            )
+        else:
+            described['threshold'] = [thresholds[name] for name in classes]
     if module.task == 'classifier':
         described['multi_label'] = module.multi_label
     if module.task == 'detector':

@@ -41,7 +41,7 @@ def load_config(path: str | Path) -> Config:
     """
     path = locate_config(path)
     if not Path(path).is_file():
-        raise MissingFileError(f'no config at {Path(path).resolve()}')
+        raise MissingFileError(f'no config at {Path(path).absolute()}')
     try:
         cfg = Config.fromfile(path)
     except (Exception, SystemExit) as error:  # a config is a program: anything can be wrong in it
@@ -194,7 +194,7 @@ def set_data_root(cfg: Config, data_root: str | Path) -> None:
     """
     root = Path(data_root)
     if not root.is_dir():
-        raise MissingFileError(f'--data-root: no folder at {root.resolve()}')
+        raise MissingFileError(f'--data-root: no folder at {root.absolute()}')
     old_roots = set()
     for dataset in iterate_datasets(cfg):
         old_roots.add(dataset.get('data_root') or '')

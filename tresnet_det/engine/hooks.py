@@ -8,6 +8,7 @@ import math
 import sys
 from collections.abc import Mapping
 from contextlib import ExitStack
+from itertools import zip_longest
 from pathlib import Path
 from typing import Any
 
@@ -24,7 +25,7 @@ from ..errors import InputError, shown
 from ..tasks import unwrapped
 from .config import describe_test_size
 from .resume_check import check_resume, find_kept
-from .warm_start import match_runner
+from .warm_start import data_classes, match_runner
 
 
 @HOOKS.register_module()
@@ -262,12 +263,8 @@ class CheckpointGuardHook(Hook):
         if _needs_all(runner) or not report.mismatched.keys() <= {*report.class_count}:
             report.log()
         warn_of_other_img_norm(unwrapped(runner.model), found.meta.get('input'), found.source)
-        trained, now = found.meta.get('test_size'), describe_test_size(runner.cfg)
-        if _needs_all(runner) and trained not in (None, now):
-            runner.logger.warning(
-                f'{found.source} was validated with {shown(trained)}, and this config has {now!r}: '
-                'the config in its work directory is the one that it was trained by'
-            )
+        if _needs_all(runner):
+            _warn_of_another_run(runner, found)
         checkpoint['state_dict'] = state_dict
         if 'ema_state_dict' in checkpoint:  # the EMA hook swaps the two by their keys
             other = {
@@ -291,6 +288,26 @@ def _needs_all(runner: Runner) -> bool:
         return True
     evaluates = any(isinstance(loop, BaseLoop) for loop in (runner._val_loop, runner._test_loop))
     return evaluates and not isinstance(runner._train_loop, BaseLoop)
+
+
+def _warn_of_another_run(runner: Runner, found: Checkpoint) -> None:
+    """Warn where the weights are complete, and mean something else in this config."""
+    trained, now = found.meta.get('test_size'), describe_test_size(runner.cfg)
+    if trained not in (None, now):
+        runner.logger.warning(
+            f'{found.source} was validated with {shown(trained)}, and this config has {now!r}: '
+            'the config in its work directory is the one that it was trained by'
+        )
+    loops = (runner._train_loop, runner._val_loop, runner._test_loop)
+    classes = data_classes(next((loop for loop in loops if isinstance(loop, BaseLoop)), None))
+    theirs = found.classes or classes
+    if classes and classes != theirs:
+        pairs = enumerate(zip_longest(theirs, classes))
+        number, (its, ours) = next((n, pair) for n, pair in pairs if pair[0] != pair[1])
+        runner.logger.warning(
+            f'{found.source}: its class {number} is {shown(its)}, and that of the data is '
+            f'{shown(ours)}: its outputs are taken for the classes of the data by position'
+        )
 
 
 def _has_backbone(report: LoadReport) -> bool:

@@ -8,7 +8,7 @@ from mmdet.registry import MODELS
 from mmengine.runner import Runner
 
 from ..checkpoints.classes import Names, find_class_outputs, match_classes
-from ..checkpoints.load import Checkpoint
+from ..checkpoints.load import Checkpoint, classes_of
 from .config import drop_pretrained, get_num_classes, head_prefixes, set_num_classes
 
 
@@ -26,9 +26,7 @@ def match_runner(runner: Runner, own: Mapping, found: Checkpoint) -> tuple[Mappi
         The weights, and the names of the classes that are copied, re-initialized and skipped; the
         weights as they are, and None, where the classes are the same, or not known: a line says so.
     """
-    dataset = getattr(getattr(runner._train_loop, 'dataloader', None), 'dataset', None)
-    named = (getattr(dataset, 'metainfo', None) or {}).get('classes')
-    classes, theirs = tuple(map(str, named or ())), found.classes or ()
+    classes, theirs = data_classes(runner._train_loop), found.classes or ()
     if classes == theirs:
         return found.weights, None
     number = get_num_classes(runner.cfg) if runner.cfg.get('model') else None
@@ -62,6 +60,12 @@ def match_runner(runner: Runner, own: Mapping, found: Checkpoint) -> tuple[Mappi
     weights, copied = match_classes(own, found.weights, outputs, classes, theirs)
     new, lost = ([name for name in each if name not in copied] for each in (classes, theirs))
     return weights, (copied, new, lost)
+
+
+def data_classes(loop: object) -> tuple[str, ...]:
+    """Return the classes of a loop's data; empty where it is not built, or they have no names."""
+    dataset = getattr(getattr(loop, 'dataloader', None), 'dataset', None)
+    return classes_of(getattr(dataset, 'metainfo', None) or {}) or ()
 
 
 def _build_shapes(model: Mapping) -> torch.nn.Module:

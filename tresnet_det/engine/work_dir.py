@@ -46,7 +46,7 @@ def resume_from(cfg: Config, checkpoint: str) -> str | None:
             advice = f'; the newest whole one next to it is {whole}' if whole else ''
             raise InputError(f'--resume: {checkpoint} is {problem}{advice}')
     if not Path(checkpoint).is_file():
-        raise MissingFileError(f'--resume: no checkpoint at {Path(checkpoint).resolve()}')
+        raise MissingFileError(f'--resume: no checkpoint at {Path(checkpoint).absolute()}')
     cfg.resume = True
     cfg.load_from = checkpoint
     return checkpoint
@@ -137,7 +137,7 @@ def find_checkpoint(path: str | Path) -> str:
     last = find_last_checkpoint(path)
     if last is None or not Path(last).is_file():
         raise MissingFileError(
-            f'no checkpoint at {path.resolve()}: name a file, or a work directory that has one'
+            f'no checkpoint at {path.absolute()}: name a file, or a work directory that has one'
         )
     return last
 

@@ -18,6 +18,7 @@ import csv
 import io
 import json
 import os
+import re
 import signal
 import sys
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
@@ -48,6 +49,8 @@ LARGEST_DIVISOR = 1024
 SMALLEST_TILE = 32  # pixels; there would be a million of smaller ones
 IMAGE_SUFFIXES = ('.jpg', '.jpeg', '.png', '.bmp', '.ppm', '.pgm', '.tif', '.tiff', '.webp')
 VIDEO_SUFFIXES = ('.mp4', '.avi', '.mov', '.mkv', '.webm', '.m4v', '.mpg', '.mpeg', '.wmv')
+# What ends a line in some readers of text, and what XML cannot have.
+_NO_LINE = re.compile('[\0-\x1f\x7f-\x9f\u2028\u2029\ud800-\udfff\ufffe\uffff]')
 # An image may have MAX_PIXELS, or what this variable of the environment says, as in the package's
 # tools. OpenCV, where there is no Pillow to read headers, looks at its own when it is imported.
 MAX_PIXELS, VARIABLE = 200_000_000, 'TRESNET_DET_MAX_PIXELS'
@@ -769,6 +772,12 @@ class LabellingFiles:
         if boxes_only := sorted(self._formats & {'coco', 'yolo'} if not detects else ()):
             raise ValueError(
                 f'--format {boxes_only[0]} is for boxes: give csv, labelme, labelstudio'
+            )
+        odd = next((name for name in classes if _NO_LINE.search(name) or not name.strip()), None)
+        if odd is not None and (lines := sorted(self._formats & {'yolo', 'labelstudio'})):
+            raise ValueError(
+                f'--format {lines[0]}: no line of its list of classes can be the name '
+                f'{odd!r:.80}: give another format, or rename the class'
             )
         self._kind = 'RectangleLabels' if detects else 'Choices'
 

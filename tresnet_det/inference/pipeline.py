@@ -1,5 +1,6 @@
 """A config's test pipeline and class names, for whatever applies its model to single images."""
 
+import logging
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any, NamedTuple
 
@@ -9,6 +10,8 @@ from mmdet.registry import DATASETS
 from mmengine.config import Config
 from mmengine.dataset import Compose
 
+from ..checkpoints.load import classes_of
+from ..compat.log import print_log
 from ..datasets.decode import decode_rgb
 from ..datasets.pipeline import build_transforms
 from ..datasets.transforms import LoadImage
@@ -96,14 +99,20 @@ def find_classes(cfg: Config, meta: Mapping[str, Any]) -> tuple[str, ...] | None
         None where nothing names them.
     """
     count = edit.get_num_classes(cfg)
+    theirs = classes_of(meta)
+    if theirs and count not in (None, len(theirs)):
+        print_log(
+            f'the checkpoint names {len(theirs)} classes, and the model has {count}: its names '
+            'are not used',
+            logging.WARNING,
+        )
     fits = (names for names in _class_names(cfg, meta) if count in (None, len(names)))
     return next(fits, None)
 
 
 def _class_names(cfg: Config, meta: Mapping[str, Any]) -> Iterator[tuple[str, ...]]:
-    of_data = {key.lower(): value for key, value in (meta.get('dataset_meta') or meta).items()}
-    if isinstance(of_data.get('classes'), (list, tuple)):
-        yield tuple(map(str, of_data['classes']))
+    if names := classes_of(meta):
+        yield names
     try:
         parts = list(edit.iterate_dicts(edit.find_test_dataset(cfg)))
     except InputError:
