@@ -6,9 +6,10 @@ import json
 import pytest
 import torch
 from safetensors import safe_open
+from safetensors.torch import save_file
 
 from tresnet_det import TResNet
-from tresnet_det.checkpoints import load_backbone_weights, to_timm
+from tresnet_det.checkpoints import load_backbone_weights, read_checkpoint, to_timm
 from tresnet_det.checkpoints.img_norm import IMG_NORM_CFG
 from tresnet_det.checkpoints.publish import convert, publish
 from tresnet_det.errors import InputError, MissingFileError
@@ -99,6 +100,23 @@ def test_published_weights_are_those_asked_for_and_named_by_their_hash(
         content = torch.load(path)
         assert set(content) == {'state_dict', 'meta'}
         assert content['meta'] == META
+    assert json.dumps(read_checkpoint(path).meta, sort_keys=True) == json.dumps(
+        META, sort_keys=True
+    )
+
+
+@pytest.mark.parametrize(
+    'metadata', [None, dict(format='pt'), dict(epoch='the third', cfg='[' * 10**5)]
+)
+def test_metadata_that_others_wrote_changes_nothing(metadata, tmp_path):
+    save_file(dict(w=torch.ones(2)), tmp_path / 'w.safetensors', metadata)
+    assert read_checkpoint(tmp_path / 'w.safetensors').content.keys() == {'w'}
+
+
+def test_metadata_of_a_published_file_is_checked(tmp_path):
+    save_file(dict(w=torch.ones(2)), tmp_path / 'w.safetensors', dict(thresholds='{"a": 1e999}'))
+    with pytest.raises(InputError, match=r"w\.safetensors: .*'thresholds'.*'a'.* inf"):
+        read_checkpoint(tmp_path / 'w.safetensors')
 
 
 def test_a_file_without_what_was_asked_for_and_unknown_choices_are_named(tmp_path):

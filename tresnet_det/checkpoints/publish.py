@@ -8,6 +8,7 @@ from pathlib import Path
 
 import torch
 
+from ..compat.checkpoint_content import META_KEYS
 from ..errors import InputError
 from ..files import write_whole
 from .formats import check_tresnet, state_dict_of, to_abn, to_ours, to_timm
@@ -87,9 +88,7 @@ def publish(
         # mmengine keeps there what the averaging model wraps, and its step counter.
         raw = {k: v for k, v in checkpoint.content['ema_state_dict'].items() if k != 'steps'}
         tensors = state_dict_of(raw)
-    meta = checkpoint.meta
-    known = 'dataset_meta', 'cfg', 'input', 'epoch', 'iter', 'thresholds'
-    kept = {key: meta[key] for key in known if key in meta}
+    kept = {key: value for key, value in checkpoint.meta.items() if key in META_KEYS}
     folder = Path(out_dir) if out_dir else source.parent
     folder.mkdir(parents=True, exist_ok=True)
     unnamed = folder / f'{source.stem}{suffix}.unnamed{suffix}'

@@ -83,6 +83,8 @@ NAMES = Rule(
     f'a list of at most {MOST_NAMES} names of at most {LONGEST_NAME} characters', _are_names
 )
 NAMED = {'classes': Maybe(NAMES), 'CLASSES': Maybe(NAMES)}
+# What a published file keeps of `meta`.
+META_KEYS = frozenset({'dataset_meta', 'cfg', 'input', 'epoch', 'iter', 'thresholds'})
 PART = Rule(
     'the batches that are done, and those of an epoch',
     lambda value: (

@@ -11,6 +11,7 @@ is run.
 import contextlib
 import errno
 import functools
+import json
 import os
 import pickle
 import re
@@ -24,7 +25,7 @@ from typing import Any
 import torch
 
 from ..errors import InputError, MissingFileError
-from .checkpoint_content import check_content
+from .checkpoint_content import META_KEYS, check_content
 from .detection import INSTALL, has_detection
 from .skipped_types import skip_training_state
 
@@ -51,7 +52,8 @@ def load_checkpoint_file(
             (a function or a dict reads them on the CPU).
 
     Returns:
-        What was saved; for .safetensors the tensors by name.
+        What was saved; for .safetensors the tensors by name, or these as ``state_dict`` and the
+        ``meta`` that ``publish_weights.py`` wrote.
 
     Raises:
         MissingFileError: there is no such file.
@@ -179,9 +181,9 @@ def _is_machines_fault(error: Exception) -> bool:
     return isinstance(error, RuntimeError) and 'deserialize object on' in str(error)
 
 
-def _load_safetensors(path: Path, map_location: MapLocation) -> dict[str, torch.Tensor]:
+def _load_safetensors(path: Path, map_location: MapLocation) -> dict[str, Any]:
     try:
-        from safetensors import SafetensorError
+        from safetensors import SafetensorError, safe_open
         from safetensors.torch import load_file
     except ImportError as error:
         raise InputError(
@@ -189,9 +191,16 @@ def _load_safetensors(path: Path, map_location: MapLocation) -> dict[str, torch.
         ) from error
     device = str(map_location) if isinstance(map_location, str | torch.device) else 'cpu'
     try:
-        return load_file(path, device=device)
+        tensors = load_file(path, device=device)
+        with safe_open(path, 'pt') as file:
+            texts = file.metadata() or {}
     except SafetensorError as error:
         raise InputError(f'{path}: truncated, or no safetensors file ({error})') from error
+    meta = {}
+    for key in META_KEYS & texts.keys():
+        with contextlib.suppress(ValueError, RecursionError):  # of a file that others wrote
+            meta[key] = json.loads(texts[key])
+    return dict(state_dict=tensors, meta=meta) if meta else tensors
 
 
 def _reason(path: Path, error: Exception) -> str:
