@@ -195,5 +195,6 @@ def test_the_checkpoints_learning_rate_and_schedule_continue_and_that_is_said(tr
         optimizer=dict(optimizer, param_groups=[dict(group, initial_lr=0.5)]),
         param_schedulers=[cycle, dict(steps, milestones={3: 1})],
     )
-    rate = f'learning rate 0.5, not {group["initial_lr"]:g}'
-    assert find_kept(runner, other) == f'{rate}, milestones of the schedule [3], not {now}'
+    rate = f'learning rate 0.5 (the config: {group["initial_lr"]:g})'
+    milestones = f'milestones of the schedule [3] (the config: {now})'
+    assert find_kept(runner, other) == f'{rate}, {milestones}'

@@ -255,8 +255,8 @@ class CheckpointGuardHook(Hook):
             check_resume(runner, checkpoint, found.source)
             if kept := find_kept(runner, checkpoint):
                 runner.logger.warning(
-                    f'--resume continues with the {kept} as the config has now; to change them, '
-                    f'start from {found.source} by --pretrained'
+                    f'--resume keeps what the checkpoint has: {kept}; to change it, start from '
+                    f'{found.source} by --pretrained'
                 )
         if not _needs_all(runner) and (names or not report.complete):
             runner.logger.info(describe_start(report, names))

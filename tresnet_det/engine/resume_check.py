@@ -81,7 +81,9 @@ def find_kept(runner: Runner, content: Mapping[str, Any]) -> str | None:
             keys = [key for key in (*PLACES, *LENGTHS) if key in theirs and key in ours]
             pairs += [(f'{key} of the schedule', theirs[key], ours[key]) for key in keys]
     texts = [
-        f'{name} {_places(then)}, not {_places(now)}' for name, then, now in pairs if then != now
+        f'{name} {_places(then)} (the config: {_places(now)})'
+        for name, then, now in pairs
+        if then != now
     ]
     return ', '.join(dict.fromkeys(texts)) or None
 
