@@ -76,7 +76,7 @@ def choose_weights(cfg: Config, resume: str | None, pretrained: str | None) -> d
             f'--pretrained {pretrained}: load_from={cfg.load_from} has the weights of the backbone '
             'too; drop --pretrained, or add --cfg-options load_from=None'
         )
-    first = copy.deepcopy(cfg) if resume else cfg
+    first = copy.deepcopy(cfg)
     resumed = resume and resume_from(cfg, resume)
     if resume and not resumed:
         print_log(f'--resume: no checkpoint in {cfg.work_dir} yet, starting from the beginning')

@@ -152,7 +152,7 @@ class StepwiseWandbVisBackend(WandbVisBackend):
 class UnseededClearMLVisBackend(ClearMLVisBackend):
     """mmengine's for ClearML, without the seed that ClearML sets in place of the training's.
 
-    It reports by threads: the process that ClearML forks beside the threads of torch often never
+    It reports by threads: the process that ClearML forks next to the threads of torch often never
     ends, and the training waits for it.
     """
 
