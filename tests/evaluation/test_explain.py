@@ -126,7 +126,9 @@ def test_what_missed_objects_cost_where_all_of_a_class_are(rows, costs, step, tm
 def test_what_the_threshold_misses_is_what_the_curves_miss(tmp_path):
     files = write(tmp_path, [(1, 1, BOX), (2, 2, BOX)], [(1, 1, BOX, 0.9), (2, 1, BOX, 0.95)])
     steps = advise(measure(files))
-    assert 'That misses 1 of 2 objects' in steps[-1]  # though it is found, as another class
+    assert (
+        'Then 1 of 2 objects have no right prediction' in steps[-1]
+    )  # though it is found, as another class
     assert '--score-thr 0.900' in steps[-1]
     assert steps[-1].endswith('1 of them at any score.')  # which no threshold finds
 
@@ -137,7 +139,7 @@ def test_a_recall_is_advised_only_where_a_threshold_reaches_it(never, recall, tm
     rows = [(n, 1, BOX, 0.9) for n in range(1, 5)] + [(1, 1, APART, 0.5)] * 9
     rows += [(n, 1, BOX, 0.1) for n in range(5, 7 - never)]
     step = advise(measure(write(tmp_path, objects, rows, images=6)))[-1]
-    assert 'That misses 2 of 6 objects' in step
+    assert 'Then 2 of 6 objects have no right prediction' in step
     assert re.findall(r'--recall ([\d.]+)\)', step) == ([recall] if recall else [])
 
 

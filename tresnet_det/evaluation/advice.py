@@ -81,7 +81,10 @@ def advise(result: Any) -> list[str]:
         missed, objects = int(result.at_cut.missed[0]), int(result.objects.sum())
         never = objects - int(result.points.right.sum())
         if missed > MANY * objects:
-            steps[-1] += f' That misses {missed} of {objects} objects, {never} of them at any score'
+            steps[-1] += (
+                f' Then {missed} of {objects} objects have no right prediction, {never} of them at '
+                'any score'
+            )
             recall = min(0.95, math.floor(20 * (1 - never / objects)) / 20)
             steps[-1] += (
                 f': where this matters more than wrong predictions, choose a lower one '
