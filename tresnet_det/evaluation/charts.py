@@ -168,5 +168,5 @@ def draw_calibration(found: Calibration, out_path: Path) -> None:
     for x, y, count in zip(found.score[there], found.right[there], found.found[there], strict=True):
         axes.annotate(f'{count}', (x, y), (0, 6), textcoords='offset points', fontsize=7)
     axes.set(xlim=(0, 1), ylim=(0, 1.08))
-    axes.legend(loc='upper left', fontsize=8)
+    axes.legend(fontsize=8)
     save_figure(figure, out_path)
