@@ -7,6 +7,7 @@ import importlib.util
 import json
 import struct
 import sys
+import time
 
 import pytest
 import tool_runs
@@ -39,6 +40,7 @@ def halves(tmp_path_factory, demo_data):
                 'train', config, '--work-dir', folder / 'work', *flags, *more, cwd=folder
             )
             assert done.code == 0, done.printed
+            time.sleep(1)  # mmengine names the folder of a run by the second
     return folder, done
 
 
